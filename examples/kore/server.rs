@@ -1,0 +1,60 @@
+//! The matrix behind axum: what the examples `quickstart` and `kore` share.
+
+use axum::{
+    Router,
+    extract::Request,
+    http::StatusCode,
+    middleware::{self, Next},
+    response::Response,
+};
+use jsonwebtoken::{Algorithm, DecodingKey, EncodingKey, Header, Validation};
+use serde::{Deserialize, Serialize};
+use tower_quota::{ConfigError, RateLimiter, clock::Clock, key};
+
+/// What every app of this demonstration signs its tokens with. A real server knows one secret per app.
+const CLIENT_SECRET: &[u8] = b"not a secret";
+
+/// The payload of a token: `{"sub":"1234567890","appId":"cs-.."}`.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+struct Claims {
+    sub: String,
+    #[serde(rename = "appId")]
+    app_id: String,
+}
+
+/// The eight rules of `limits.toml`.
+pub(crate) fn limiter(clock: impl Clock) -> Result<RateLimiter, ConfigError> {
+    RateLimiter::builder()
+        .source("claim:appId", key::claim(|claims: &Claims| &claims.app_id))
+        .toml(include_str!("limits.toml"))?
+        .clock(clock)
+        .build()
+}
+
+/// Answers every route, behind the limiter, which is behind the verification of tokens.
+pub(crate) fn app(limiter: &RateLimiter) -> Router {
+    Router::new().fallback(async || "ok\n").layer(limiter.layer()).layer(middleware::from_fn(authenticate))
+}
+
+/// A token as an app signs it.
+pub(crate) fn token(app_id: &str) -> Result<String, jsonwebtoken::errors::Error> {
+    let claims = Claims { sub: "1234567890".into(), app_id: app_id.into() };
+    jsonwebtoken::encode(&Header::new(Algorithm::HS256), &claims, &EncodingKey::from_secret(CLIENT_SECRET))
+}
+
+/// Puts the claims of a request's token into its extensions, where the limiter finds them.
+async fn authenticate(mut request: Request, next: Next) -> Result<Response, (StatusCode, &'static str)> {
+    let token = request.headers().get("auth").and_then(|token| token.to_str().ok());
+    let claims = token.and_then(verify).ok_or((StatusCode::UNAUTHORIZED, "no valid token in the header auth\n"))?;
+    request.extensions_mut().insert(claims);
+    Ok(next.run(request).await)
+}
+
+fn verify(token: &str) -> Option<Claims> {
+    let mut validation = Validation::new(Algorithm::HS256);
+    // The documented tokens do not expire.
+    validation.required_spec_claims.clear();
+    validation.validate_exp = false;
+    let verified = jsonwebtoken::decode(token, &DecodingKey::from_secret(CLIENT_SECRET), &validation);
+    verified.ok().map(|token| token.claims)
+}

@@ -1,0 +1,34 @@
+//! From the table `[client_ip]` to an extractor.
+
+use http::HeaderName;
+
+use crate::{
+    config::{file::ClientIpTable, lines::Lines},
+    error::ConfigError,
+    key::{self, ClientIp, ForwardedHeader, KeyExtractor},
+};
+
+/// The extractor that the table describes, checked after every step so that a mistake has its line.
+pub(super) fn client_ip(table: &ClientIpTable, lines: Lines<'_>) -> Result<ClientIp, ConfigError> {
+    let mut client_ip = key::client_ip();
+    for network in &table.trusted {
+        client_ip = lines.blame(network, checked(client_ip.trust([network.get_ref()])))?;
+    }
+    if let Some(name) = &table.header {
+        let header = lines.blame(name, forwarded_header(name.get_ref()))?;
+        client_ip = lines.blame(name, checked(client_ip.header(header)))?;
+    }
+    if let Some(bits) = &table.ipv6_prefix {
+        client_ip = lines.blame(bits, checked(client_ip.ipv6_prefix(*bits.get_ref())))?;
+    }
+    Ok(client_ip)
+}
+
+fn checked(client_ip: ClientIp) -> Result<ClientIp, ConfigError> {
+    client_ip.validate(None).map(|()| client_ip)
+}
+
+fn forwarded_header(name: &str) -> Result<ForwardedHeader, ConfigError> {
+    let refuse = |_| ConfigError::new("client_ip.header", format_args!("\"{name}\""), "not the name of a header field");
+    HeaderName::from_bytes(name.as_bytes()).map(ForwardedHeader::from).map_err(refuse)
+}

@@ -1,0 +1,83 @@
+//! The lines of a file.
+
+use std::ops::Range;
+
+use toml::Spanned;
+
+use crate::error::ConfigError;
+
+/// As much of a file is quoted in an error.
+const LONGEST_QUOTE: usize = 80;
+
+/// The text of a file, to tell on which line of it something stands.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Lines<'a>(&'a str);
+
+impl<'a> Lines<'a> {
+    pub(super) const fn new(text: &'a str) -> Self {
+        Self(text)
+    }
+
+    /// The line of what was read, counted from 1.
+    pub(super) fn of<T>(self, read: &Spanned<T>) -> usize {
+        self.at(read.span().start)
+    }
+
+    /// Gives the line of what was read to the mistake that it is, unless that is known better.
+    pub(super) fn blame<T, R>(self, read: &Spanned<T>, result: Result<R, ConfigError>) -> Result<R, ConfigError> {
+        result.map_err(|error| error.at_line(self.of(read)))
+    }
+
+    /// The line of a byte, counted from 1.
+    pub(super) fn at(self, offset: usize) -> usize {
+        1 + self.0.bytes().take(offset).filter(|byte| *byte == b'\n').count()
+    }
+
+    /// The text in `range`, on one line.
+    pub(super) fn quote(self, range: Range<usize>) -> String {
+        let words: Vec<&str> = self.0.get(range).unwrap_or_default().split_whitespace().collect();
+        let quote = words.join(" ");
+        match quote.char_indices().nth(LONGEST_QUOTE) {
+            Some((end, _)) => format!("{}...", &quote[..end]),
+            None => quote,
+        }
+    }
+
+    /// The whole line of a byte.
+    pub(super) fn quote_line(self, offset: usize) -> String {
+        let start = self.0.get(..offset).and_then(|before| before.rfind('\n')).map_or(0, |newline| newline + 1);
+        let length = self.0.get(start..).and_then(|rest| rest.find('\n'));
+        self.quote(start..length.map_or(self.0.len(), |length| start + length))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lines_are_counted_from_one_whatever_ends_them() {
+        let lines = Lines::new("a\r\nb\n\nc");
+        assert_eq!([0, 1, 3, 5, 6].map(|at| lines.at(at)), [1, 1, 2, 3, 4]);
+        assert_eq!(lines.at(usize::MAX), 4);
+        assert_eq!(Lines::new("").at(0), 1);
+    }
+
+    #[test]
+    fn a_quoted_text_is_one_short_line() {
+        assert_eq!(Lines::new("x = [\n  1,\n  2\n]").quote(4..16), "[ 1, 2 ]");
+        assert_eq!(Lines::new(&"ä".repeat(81)).quote(0..162), format!("{}...", "ä".repeat(80)));
+        assert_eq!(Lines::new("ä").quote(1..2), "");
+    }
+
+    #[test]
+    fn the_line_around_a_byte_is_quoted_without_its_neighbours() {
+        let lines = Lines::new("one\ntwo 2\r\nthree");
+        assert_eq!(
+            [0, 3, 4, 9, 11, 16].map(|at| lines.quote_line(at)),
+            ["one", "one", "two 2", "two 2", "three", "three"]
+        );
+        assert_eq!(Lines::new("").quote_line(0), "");
+        assert_eq!(Lines::new("ä").quote_line(1), "ä");
+    }
+}

@@ -1,0 +1,168 @@
+//! Rules in a file.
+//!
+//! A matrix of limits is easier to read, review and change as a table than as code. The format is TOML; it is read with
+//! [`RateLimiter::from_toml`](crate::RateLimiter::from_toml), or with
+//! [`RateLimiterBuilder::toml`](crate::RateLimiterBuilder::toml) if the program adds rules or key sources of its own.
+//!
+//! ```
+//! use tower_quota::{RateLimiter, key};
+//!
+//! # #[derive(Clone)] struct Claims { account: String }
+//! let text = r#"
+//!     max_keys = 200000
+//!     message = "Over the limit of {limit} per {window}: wait {retry_after} seconds."
+//!
+//!     [client_ip]
+//!     trusted = ["10.0.0.0/8"]
+//!
+//!     [[rule]]
+//!     name = "bots"
+//!     level = "bot"
+//!     key = "path:botId"
+//!     quotas = ["60/minute", "1800/hour"]
+//!     routes = ["POST /bots/{botId}/export", "GET|PUT /bots/{botId}"]
+//!
+//!     [[rule.group]]
+//!     key = "query:botId | header:x-bot-id"
+//!     routes = ["POST /bots/import"]
+//!
+//!     [[rule]]
+//!     name = "tables"
+//!     level = "account+table"
+//!     key = ["claim:account", "path:table"]
+//!     quotas = ["2/minute"]
+//!     routes = ["/tables/{table}"]
+//!     on_missing = 401
+//!
+//!     [[rule]]
+//!     name = "everything-else"
+//!     key = "client-ip"
+//!     quotas = ["600/minute"]
+//!     applies_to = "unmatched"
+//! "#;
+//!
+//! let limiter = RateLimiter::builder()
+//!     .source("claim:account", key::claim(|claims: &Claims| &claims.account))
+//!     .toml(text)?
+//!     .build()?;
+//!
+//! assert!(limiter.check("tables", ("acme", "orders"))?.is_admitted());
+//! assert!(limiter.check("tables", ("acme", "orders"))?.is_admitted());
+//! assert!(!limiter.check("tables", ("acme", "orders"))?.is_admitted());
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+//!
+//! # The file
+//!
+//! All that is not called required may be left out. Nothing else is allowed: a field that is not in these tables is a
+//! mistake, not a comment.
+//!
+//! | field | means | default |
+//! |---|---|---|
+//! | `max_keys` | how many histories are kept at most: [`RateLimiterBuilder::max_keys`] | 1000000 |
+//! | `message` | what a refused caller reads: [`RateLimiterBuilder::message`] | a sentence about the window |
+//! | `[client_ip]` | what the key source `client-ip` means in this file | `client-ip` is refused |
+//! | `[[rule]]` | one [`Rule`], as often as there are rules | |
+//!
+//! ## `[[rule]]`
+//!
+//! | field | means | default |
+//! |---|---|---|
+//! | `name` | the name, in visible ASCII | required |
+//! | `quotas` | texts such as `"60/minute"`, `"500/5m"`, `"10000/day"`: see [`Quota`] | required |
+//! | `key` | where the key of a request is, see below | required unless all routes are in groups |
+//! | `level` | the name of the enforcement level | the text of the key |
+//! | `routes` | texts such as `"POST /bots/{id}"`, `"GET\|PUT /bots/{id}"`, `"/status"`: [`Rule::routes`] | none |
+//! | `applies_to` | `"routes"`, `"every-request"` or `"unmatched"` (what matches no route of any rule) | `"routes"` |
+//! | `per_route` | whether each route has a history of its own: [`Rule::per_route`] | `false` |
+//! | `count_denied` | whether refused requests are charged too: [`Policy::count_denied`] | `false` |
+//! | `resolution` | how finely large quotas are remembered: [`Policy::resolution`] | 4096 |
+//! | `on_missing` | `"share"`, `"skip"` or a status from 400 to 599: [`OnMissing`] | `"share"` |
+//! | `[[rule.group]]` | more routes of the rule above, see below | none |
+//!
+//! ## `[[rule.group]]`
+//!
+//! Routes of the same rule, with the same histories, whose key is elsewhere: [`Rule::routes_keyed_by`].
+//!
+//! | field | means | default |
+//! |---|---|---|
+//! | `key` | where the key of a request to these routes is | required |
+//! | `routes` | the routes | required |
+//!
+//! ## `[client_ip]`
+//!
+//! See [`key::client_ip`]. Without this table `client-ip` is refused, so that nobody limits a proxy by accident; an empty
+//! one says that there is no proxy.
+//!
+//! | field | means | default |
+//! |---|---|---|
+//! | `trusted` | the networks of the proxies to believe, such as `"10.0.0.0/8"` | none |
+//! | `header` | what they write: `"x-forwarded-for"`, `"forwarded"`, or a header with a single address | `"x-forwarded-for"` |
+//! | `ipv6_prefix` | how many bits of an IPv6 address tell clients apart | 64 |
+//!
+//! # Keys
+//!
+//! A key is a text, or an array of texts: the parts of one key, which is missing if one of them is. In each text ` | `
+//! separates sources that are tried in order.
+//!
+//! | source | reads |
+//! |---|---|
+//! | `path:NAME` | a parameter of the route: [`key::path`] |
+//! | `header:NAME` | a header field: [`key::header`] |
+//! | `query:NAME` | a parameter of the query: [`key::query`] |
+//! | `cookie:NAME` | a cookie: [`key::cookie`] |
+//! | `peer-ip` | the address of the connection: [`key::peer_ip`] |
+//! | `client-ip` | the address of the client behind proxies: [`key::client_ip`], as `[client_ip]` says |
+//! | `constant:TEXT` | nothing: one history for all requests, or one part that is always the same |
+//! | any other name | what the program called so with [`RateLimiterBuilder::source`] |
+//!
+//! # Mistakes
+//!
+//! A file is read as a whole or not at all. A [`ConfigError`] names the rule, the field, the value and the line:
+//!
+//! ```
+//! use tower_quota::RateLimiter;
+//!
+//! let text = r#"
+//! [[rule]]
+//! name = "bots"
+//! key = "path:botId"
+//! quotas = ["60/minute", "0/hour"]
+//! routes = ["GET /bots/{botId}"]
+//! "#;
+//! let error = RateLimiter::from_toml(text).unwrap_err();
+//! assert_eq!(error.to_string(), r#"line 5: rule "bots": quota "0/hour": a quota admits at least 1"#);
+//! ```
+//!
+//! [`RateLimiterBuilder::max_keys`]: crate::RateLimiterBuilder::max_keys
+//! [`RateLimiterBuilder::message`]: crate::RateLimiterBuilder::message
+//! [`RateLimiterBuilder::source`]: crate::RateLimiterBuilder::source
+//! [`Rule`]: crate::Rule
+//! [`Rule::routes`]: crate::Rule::routes
+//! [`Rule::per_route`]: crate::Rule::per_route
+//! [`Rule::routes_keyed_by`]: crate::Rule::routes_keyed_by
+//! [`Quota`]: crate::Quota
+//! [`Policy::count_denied`]: crate::Policy::count_denied
+//! [`Policy::resolution`]: crate::Policy::resolution
+//! [`OnMissing`]: crate::OnMissing
+//! [`ConfigError`]: crate::ConfigError
+//! [`key::path`]: crate::key::path
+//! [`key::header`]: crate::key::header
+//! [`key::query`]: crate::key::query
+//! [`key::cookie`]: crate::key::cookie
+//! [`key::peer_ip`]: crate::key::peer_ip
+//! [`key::client_ip`]: crate::key::client_ip
+
+mod client_ip;
+mod constant;
+mod file;
+mod key;
+mod lines;
+mod load;
+mod on_missing;
+mod policy;
+mod rule;
+mod source;
+mod syntax;
+
+pub(crate) use source::Sources;

@@ -1,0 +1,32 @@
+//! From the quotas of a table to a policy.
+
+use toml::Spanned;
+
+use crate::{
+    config::{file::RuleTable, lines::Lines},
+    error::ConfigError,
+    policy::Policy,
+    quota::Quota,
+};
+
+pub(super) fn policy(table: &RuleTable, lines: Lines<'_>) -> Result<Policy, ConfigError> {
+    let missing = || ConfigError::new("quotas", "", "a rule has quotas, such as [\"60/minute\", \"1800/hour\"]");
+    let quotas = table.quotas.as_ref().ok_or_else(missing)?;
+    let add = |policy, text: &Spanned<String>| lines.blame(text, and(policy, text.get_ref()));
+    let policy = quotas.get_ref().iter().try_fold(Policy::from_iter([]), add)?;
+    let policy = lines.blame(quotas, checked(policy))?;
+    let policy = if table.count_denied { policy.count_denied() } else { policy };
+    match &table.resolution {
+        Some(resolution) => lines.blame(resolution, checked(policy.resolution(*resolution.get_ref()))),
+        None => Ok(policy),
+    }
+}
+
+/// The policy with one more quota, checked at once because the line of that quota is at hand.
+fn and(policy: Policy, text: &str) -> Result<Policy, ConfigError> {
+    checked(policy.and(text.parse::<Quota>()?))
+}
+
+fn checked(policy: Policy) -> Result<Policy, ConfigError> {
+    policy.validate().map(|()| policy)
+}

@@ -1,0 +1,138 @@
+//! From the table of a rule to the rule.
+
+use toml::Spanned;
+
+use crate::{
+    config::{
+        file::{GroupTable, KeyTexts, RuleTable},
+        key::{ListedKey, level_of},
+        lines::Lines,
+        on_missing::on_missing,
+        policy::policy,
+        source::Sources,
+    },
+    error::ConfigError,
+    key::KeyExtractor,
+    rule::{AppliesTo, OnMissing, Route, Rule},
+};
+
+/// Makes rules of the tables of one file.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct RuleReader<'a> {
+    lines: Lines<'a>,
+    sources: &'a Sources,
+}
+
+impl<'a> RuleReader<'a> {
+    pub(super) const fn new(lines: Lines<'a>, sources: &'a Sources) -> Self {
+        Self { lines, sources }
+    }
+
+    pub(super) fn read(self, table: &Spanned<RuleTable>) -> Result<Rule, ConfigError> {
+        let Some(name) = &table.get_ref().name else {
+            return self.lines.blame(table, Err(ConfigError::new("name", "", "a rule has a name")));
+        };
+        let rule = self.rule(table.get_ref(), name.get_ref());
+        self.lines.blame(name, rule.map_err(|error| error.in_rule(name.get_ref())))
+    }
+
+    fn rule(self, table: &RuleTable, name: &str) -> Result<Rule, ConfigError> {
+        let missing = |outcome| self.lines.blame(outcome, on_missing(outcome.get_ref()));
+        let missing = table.on_missing.as_ref().map_or(Ok(OnMissing::default()), missing)?;
+        let rule = Rule::new(name).policy(policy(table, self.lines)?).on_missing(missing);
+        let rule = if table.per_route { rule.per_route() } else { rule };
+        let rule = self.own_requests(table, rule)?;
+        let rule = table.groups.iter().try_fold(rule, |rule, group| self.group(group, rule))?;
+        rule.validate().map_err(|error| self.locate(table, error))?;
+        Ok(rule)
+    }
+
+    /// The level, and the requests that are in no group.
+    fn own_requests(self, table: &RuleTable, rule: Rule) -> Result<Rule, ConfigError> {
+        let applies_to = self.applies_to(table)?;
+        let key = self.own_key(table, applies_to)?;
+        let extractor = ListedKey::read(key, self.sources, self.lines)?;
+        if applies_to != AppliesTo::Routes {
+            self.lines.blame(key, extractor.validate(None))?;
+        }
+        self.check_routes(&extractor, &table.routes)?;
+        let level = table.level.as_ref().map_or_else(|| level_of(key), |level| level.get_ref().clone());
+        let rule = rule.level(level, extractor);
+        Ok(match applies_to {
+            AppliesTo::Routes => rule.routes(table.routes.iter().map(Spanned::get_ref)),
+            AppliesTo::EveryRequest => rule.every_request(),
+            AppliesTo::Unmatched => rule.unmatched_requests(),
+        })
+    }
+
+    fn applies_to(self, table: &RuleTable) -> Result<AppliesTo, ConfigError> {
+        let Some(text) = &table.applies_to else { return Ok(AppliesTo::Routes) };
+        let has_routes = !table.routes.is_empty() || !table.groups.is_empty();
+        let refuse = |reason: &str| {
+            let mistake = ConfigError::new("applies_to", format_args!("\"{}\"", text.get_ref()), reason);
+            self.lines.blame(text, Err(mistake))
+        };
+        match &**text.get_ref() {
+            "routes" => Ok(AppliesTo::Routes),
+            "every-request" | "unmatched" if has_routes => refuse("a rule with routes or groups applies to these"),
+            "every-request" => Ok(AppliesTo::EveryRequest),
+            "unmatched" => Ok(AppliesTo::Unmatched),
+            _ => refuse("known are \"routes\", \"every-request\" and \"unmatched\""),
+        }
+    }
+
+    /// The key outside of the groups. If all routes are in groups then it is the first group's, for the level's name.
+    fn own_key(self, table: &RuleTable, applies_to: AppliesTo) -> Result<&Spanned<KeyTexts>, ConfigError> {
+        let only_groups = applies_to == AppliesTo::Routes && table.routes.is_empty();
+        match (&table.key, &*table.groups) {
+            (Some(key), [_, ..]) if only_groups => {
+                let reason = "all routes of the rule are in groups, which have keys of their own";
+                self.lines.blame(key, Err(ConfigError::new("key", self.lines.quote(key.span()), reason)))
+            }
+            (Some(key), _) => Ok(key),
+            (None, [first, ..]) if only_groups => self.group_key(first),
+            (None, []) => Err(ConfigError::new("key", "", "a rule has a key, or groups that have one each")),
+            (None, _) => Err(ConfigError::new("key", "", "the routes that are in no group need a key")),
+        }
+    }
+
+    fn group(self, group: &Spanned<GroupTable>, rule: Rule) -> Result<Rule, ConfigError> {
+        let extractor = ListedKey::read(self.group_key(group)?, self.sources, self.lines)?;
+        let routes = &group.get_ref().routes;
+        if routes.is_empty() {
+            return self.lines.blame(group, Err(ConfigError::new("group.routes", "[]", "a group has routes")));
+        }
+        self.check_routes(&extractor, routes)?;
+        Ok(rule.routes_keyed_by(extractor, routes.iter().map(Spanned::get_ref)))
+    }
+
+    fn group_key(self, group: &Spanned<GroupTable>) -> Result<&Spanned<KeyTexts>, ConfigError> {
+        let missing = || ConfigError::new("group.key", "", "a group has a key of its own");
+        self.lines.blame(group, group.get_ref().key.as_ref().ok_or_else(missing))
+    }
+
+    /// Checks each route, and whether the key can be found on it.
+    fn check_routes(self, extractor: &dyn KeyExtractor, routes: &[Spanned<String>]) -> Result<(), ConfigError> {
+        let check = |text: &str| {
+            let route = Route::parse(text)?;
+            extractor.validate(Some(route.params())).map_err(|error| error.on_route(text))
+        };
+        routes.iter().try_for_each(|text| self.lines.blame(text, check(text.get_ref())))
+    }
+
+    /// Gives a mistake in a finished rule the line of the route or field that it is about.
+    pub(super) fn locate(self, table: &RuleTable, error: ConfigError) -> ConfigError {
+        let in_groups = table.groups.iter().flat_map(|group| &group.get_ref().routes);
+        let is_wrong = |route: &&Spanned<String>| error.value() == format!("\"{}\"", route.get_ref());
+        let wrong = match error.field() {
+            // Of two that are the same the latter is in the wrong.
+            "route" => table.routes.iter().chain(in_groups).filter(is_wrong).last(),
+            "level" => table.level.as_ref(),
+            _ => None,
+        };
+        match wrong.or(table.name.as_ref()) {
+            Some(wrong) => error.at_line(self.lines.of(wrong)),
+            None => error,
+        }
+    }
+}

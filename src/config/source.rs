@@ -1,0 +1,173 @@
+//! What the text of a key means.
+
+use std::{borrow::Cow, collections::BTreeMap, fmt, sync::Arc};
+
+use crate::{
+    config::constant::Constant,
+    error::ConfigError,
+    key::{self, KeyExtractor},
+};
+
+pub(super) const CLIENT_IP: &str = "client-ip";
+const PEER_IP: &str = "peer-ip";
+const BUILT_IN: &str = "path:NAME, header:NAME, query:NAME, cookie:NAME, constant:TEXT, peer-ip, client-ip";
+
+/// The key sources that the program names for a file, beside those that every file has.
+#[derive(Clone, Default)]
+pub(crate) struct Sources {
+    named: BTreeMap<String, Arc<dyn KeyExtractor>>,
+}
+
+impl Sources {
+    /// Gives `extractor` a name. It hides what had the name before.
+    pub(super) fn insert(&mut self, name: String, extractor: impl KeyExtractor) {
+        self.named.insert(name, Arc::new(extractor));
+    }
+
+    /// One part of a key: a source, or several to be tried in order.
+    pub(super) fn part(&self, text: &str) -> Result<Arc<dyn KeyExtractor>, ConfigError> {
+        let sources: Vec<_> = alternatives(text).map(|source| self.source(source)).collect::<Result<_, _>>()?;
+        match <[_; 1]>::try_from(sources) {
+            Ok([only]) => Ok(only),
+            Err(several) => Ok(Arc::new(key::first_of(several))),
+        }
+    }
+
+    fn source(&self, text: &str) -> Result<Arc<dyn KeyExtractor>, ConfigError> {
+        if let Some(named) = self.named.get(text) {
+            return Ok(Arc::clone(named));
+        }
+        match (text, text.split_once(':')) {
+            (PEER_IP, _) => Ok(Arc::new(key::peer_ip())),
+            (CLIENT_IP, _) => Err(refuse(text, "needs the table [client_ip], which says whom to believe")),
+            (_, Some((kind, name))) => parametric(kind, name).unwrap_or_else(|| Err(self.unknown(text))),
+            _ => Err(self.unknown(text)),
+        }
+    }
+
+    fn unknown(&self, text: &str) -> ConfigError {
+        let known = self.named.keys().fold(BUILT_IN.to_owned(), |known, name| format!("{known}, {name}"));
+        refuse(text, &format!("not a key source; known are {known}"))
+    }
+}
+
+impl fmt::Debug for Sources {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_set().entries(self.named.keys()).finish()
+    }
+}
+
+/// The texts between the bars.
+pub(super) fn alternatives(part: &str) -> impl Iterator<Item = &str> {
+    part.split('|').map(str::trim)
+}
+
+fn refuse(text: &str, reason: &str) -> ConfigError {
+    ConfigError::new("key", format_args!("\"{text}\""), reason)
+}
+
+/// A source that is told what to read, or none if there is no such kind.
+fn parametric(kind: &str, name: &str) -> Option<Result<Arc<dyn KeyExtractor>, ConfigError>> {
+    let owned = name.to_owned();
+    let extractor: Arc<dyn KeyExtractor> = match kind {
+        "path" => Arc::new(key::path(owned)),
+        "header" => Arc::new(key::header(owned)),
+        "query" => Arc::new(key::query(owned)),
+        "cookie" => Arc::new(key::cookie(owned)),
+        "constant" => Arc::new(Constant(owned)),
+        _ => return None,
+    };
+    if name.is_empty() {
+        return Some(Err(refuse(&format!("{kind}:"), "nothing stands behind the colon")));
+    }
+    // As if on a route with this parameter: whether the rule's routes have it is for the routes to say.
+    Some(extractor.validate(Some(&[Cow::Borrowed(name)])).map(|()| extractor))
+}
+
+#[cfg(test)]
+mod tests {
+    use http::{Request, request::Builder};
+
+    use super::*;
+    use crate::{
+        http::RequestView,
+        key::{Key, KeyBuilder, KeyHasher},
+    };
+
+    fn sources() -> Sources {
+        let mut sources = Sources::default();
+        sources.insert("claim:appId".to_owned(), |_: &RequestView<'_>| Some("from-claim"));
+        sources
+    }
+
+    fn key(text: &str, request: Builder) -> Option<Key> {
+        let hasher = KeyHasher::default();
+        let mut key = KeyBuilder::new(&hasher);
+        let request = request.body(()).unwrap();
+        sources().part(text).unwrap().extract(&RequestView::of(&request), &mut key).ok()?;
+        Some(key.finish())
+    }
+
+    fn of(text: &str) -> Option<Key> {
+        let hasher = KeyHasher::default();
+        let mut key = KeyBuilder::new(&hasher);
+        key.part(text);
+        Some(key.finish())
+    }
+
+    fn refusal(text: &str) -> String {
+        sources().part(text).map(|_| ()).unwrap_err().to_string()
+    }
+
+    #[test]
+    fn a_source_reads_what_its_text_says() {
+        let request = || Request::get("/?q=in-query").header("x-id", "in-header").header("cookie", "c=in-cookie");
+        assert_eq!(key("header:X-Id", request()), of("in-header"));
+        assert_eq!(key("query:q", request()), of("in-query"));
+        assert_eq!(key("cookie:c", request()), of("in-cookie"));
+        assert_eq!(key("constant:all of: us", request()), of("all of: us"));
+        assert_eq!(key("claim:appId", request()), of("from-claim"));
+        assert_eq!(key("header:x-other", request()), None);
+    }
+
+    #[test]
+    fn alternatives_are_tried_in_order_with_or_without_spaces() {
+        for text in
+            ["header:a | header:b | claim:appId", "header:a|header:b|claim:appId", " header:a |header:b| claim:appId "]
+        {
+            assert_eq!(key(text, Request::get("/").header("a", "1").header("b", "2")), of("1"), "{text}");
+            assert_eq!(key(text, Request::get("/").header("b", "2")), of("2"), "{text}");
+            assert_eq!(key(text, Request::get("/")), of("from-claim"), "{text}");
+        }
+    }
+
+    #[test]
+    fn an_unknown_source_is_told_what_is_known() {
+        let known = "path:NAME, header:NAME, query:NAME, cookie:NAME, constant:TEXT, peer-ip, client-ip, claim:appId";
+        for text in ["claim:appid", "PATH:x", "peer_ip", ""] {
+            assert_eq!(refusal(text), format!("key \"{text}\": not a key source; known are {known}"));
+        }
+        assert!(refusal("path:x | claim:y").starts_with("key \"claim:y\": not a key source"));
+        assert!(refusal("path:x |").starts_with("key \"\": not a key source"));
+    }
+
+    #[test]
+    fn a_source_that_can_find_nothing_is_refused() {
+        assert_eq!(refusal("path:"), "key \"path:\": nothing stands behind the colon");
+        assert_eq!(refusal("constant:"), "key \"constant:\": nothing stands behind the colon");
+        assert_eq!(refusal("path:x | header:a b"), "key \"header:a b\": not the name of a header field");
+    }
+
+    #[test]
+    fn a_name_given_by_the_program_goes_before_a_built_in_one() {
+        let mut sources = Sources::default();
+        sources.insert("client-ip".to_owned(), |_: &RequestView<'_>| Some("mine"));
+        assert!(sources.part("client-ip").is_ok());
+        assert!(refusal("client-ip").contains("[client_ip]"));
+    }
+
+    #[test]
+    fn the_debug_output_lists_the_names() {
+        assert_eq!(format!("{:?}", sources()), "{\"claim:appId\"}");
+    }
+}

@@ -1,0 +1,209 @@
+//! The verdict on a request, as a value.
+
+use std::{fmt, sync::Arc, time::Duration};
+
+use smallvec::SmallVec;
+
+use crate::{
+    limiter::{GovernedBy, Rulebook},
+    message::{Occasion, default_message},
+    quota::Quota,
+    store::{QuotaState, Verdict},
+};
+
+/// Whether a request was admitted, and how every quota that governs it stands.
+///
+/// Handlers find it among the request's extensions, outer layers among the response's.
+///
+/// ```
+/// use tower_quota::{Policy, RateLimiter, Rule};
+///
+/// let limiter = RateLimiter::builder()
+///     .rule(Rule::new("jobs").every_request().level("all", "all").policy(Policy::per_minute(2).and_per_hour(100)))
+///     .build()?;
+///
+/// let decision = limiter.check("jobs", "ann")?;
+/// assert!(decision.is_admitted());
+/// let remaining: Vec<_> = decision.quotas().map(|quota| (quota.name(), quota.remaining())).collect();
+/// assert_eq!(remaining, [("minute".into(), 1), ("hour".into(), 99)]);
+///
+/// limiter.check("jobs", "ann")?;
+/// let denied = limiter.check("jobs", "ann")?;
+/// assert!(!denied.is_admitted());
+/// assert!(denied.retry_after().is_some_and(|wait| wait.as_secs() <= 60));
+/// assert_eq!(denied.exhausted().map(|quota| quota.name()).collect::<Vec<_>>(), ["minute"]);
+/// assert!(denied.message().is_some_and(|text| text.starts_with("You've exceeded the per-minute rate limit.")));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Clone)]
+pub struct Decision {
+    rulebook: Arc<Rulebook>,
+    rules: SmallVec<[usize; 2]>,
+    verdict: Verdict,
+}
+
+/// How one quota stands.
+#[derive(Clone, Copy)]
+pub struct QuotaStatus<'a> {
+    rule: &'a GovernedBy,
+    quota: &'a Quota,
+    header_name: &'a str,
+    state: QuotaState,
+    decision: &'a Decision,
+}
+
+impl Decision {
+    pub(crate) const fn new(rulebook: Arc<Rulebook>, rules: SmallVec<[usize; 2]>, verdict: Verdict) -> Self {
+        Self { rulebook, rules, verdict }
+    }
+
+    /// Whether the request was admitted.
+    #[must_use]
+    pub const fn is_admitted(&self) -> bool {
+        self.verdict.admitted
+    }
+
+    /// How long until the request would be admitted if nobody else came; none if it was.
+    ///
+    /// This is the longest wait of all exhausted quotas of all rules, exact to a millisecond: who sleeps for it finds
+    /// room. On the wire it is rounded up to seconds.
+    #[must_use]
+    pub fn retry_after(&self) -> Option<Duration> {
+        (!self.is_admitted()).then(|| self.exhausted().map(|quota| quota.reset_after()).max().unwrap_or_default())
+    }
+
+    /// The quotas of all rules that govern the request.
+    pub fn quotas(&self) -> impl Iterator<Item = QuotaStatus<'_>> {
+        let rules = self.rules.iter().filter_map(|rule| self.rulebook.rule(*rule));
+        let quotas = rules.flat_map(|rule| rule.quotas().map(move |(quota, header_name)| (rule, quota, header_name)));
+        let stated = quotas.zip(&self.verdict.states);
+        stated.map(|((rule, quota, header_name), state)| QuotaStatus {
+            rule,
+            quota,
+            header_name,
+            state: *state,
+            decision: self,
+        })
+    }
+
+    /// The quotas that had no room; none if the request was admitted.
+    pub fn exhausted(&self) -> impl Iterator<Item = QuotaStatus<'_>> {
+        self.quotas().filter(QuotaStatus::is_exhausted)
+    }
+
+    /// The text for the caller, that of the quota with the longest wait; none if the request was admitted.
+    #[must_use]
+    pub fn message(&self) -> Option<String> {
+        let worst = self.worst()?;
+        let retry_after = worst.reset_after();
+        let occasion = Occasion { rule: worst.rule(), level: worst.level(), quota: worst.quota, retry_after };
+        Some(self.rulebook.template().map_or_else(|| default_message(worst.quota), |text| text.render(&occasion)))
+    }
+
+    /// The exhausted quota with the longest wait; the first of equals.
+    pub(crate) fn worst(&self) -> Option<QuotaStatus<'_>> {
+        let longer = |worst: QuotaStatus<'_>, next: &QuotaStatus<'_>| next.reset_after() > worst.reset_after();
+        self.exhausted().fold(None, |worst, next| match worst {
+            Some(worst) if !longer(worst, &next) => Some(worst),
+            _ => Some(next),
+        })
+    }
+
+    pub(crate) fn governed_by(&self) -> impl Iterator<Item = &GovernedBy> {
+        self.rules.iter().filter_map(|rule| self.rulebook.rule(*rule))
+    }
+
+    pub(crate) fn is_of(&self, rulebook: &Arc<Rulebook>) -> bool {
+        Arc::ptr_eq(&self.rulebook, rulebook)
+    }
+}
+
+impl<'a> QuotaStatus<'a> {
+    /// The rule that holds the quota.
+    #[must_use]
+    pub fn rule(&self) -> &'a str {
+        self.rule.name()
+    }
+
+    /// The rule's enforcement level.
+    #[must_use]
+    pub fn level(&self) -> &'a str {
+        self.rule.level()
+    }
+
+    /// The quota's name: `minute`, `hour`, or one given.
+    #[must_use]
+    pub fn name(&self) -> std::borrow::Cow<'static, str> {
+        self.quota.name()
+    }
+
+    /// The quota itself.
+    #[must_use]
+    pub const fn quota(&self) -> &'a Quota {
+        self.quota
+    }
+
+    /// Units per window.
+    #[must_use]
+    pub const fn limit(&self) -> u32 {
+        self.quota.limit()
+    }
+
+    /// The length of the rolling window.
+    #[must_use]
+    pub const fn window(&self) -> Duration {
+        self.quota.window()
+    }
+
+    /// Units left, after this request.
+    #[must_use]
+    pub const fn remaining(&self) -> u32 {
+        self.quota.limit().saturating_sub(self.state.used)
+    }
+
+    /// Whether the request was denied and this quota had no room for it.
+    #[must_use]
+    pub const fn is_exhausted(&self) -> bool {
+        !self.decision.is_admitted() && self.remaining() == 0
+    }
+
+    /// Time until the quota has room again if it is exhausted, else until the oldest unit it counts leaves; zero if it
+    /// counts none.
+    #[must_use]
+    pub const fn reset_after(&self) -> Duration {
+        self.decision.verdict.now.until(self.state.changes_at)
+    }
+
+    /// The name in header fields and bodies, unique among all quotas of the limiter.
+    #[must_use]
+    pub const fn policy_name(&self) -> &'a str {
+        self.header_name
+    }
+}
+
+impl fmt::Debug for Decision {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Decision")
+            .field("is_admitted", &self.is_admitted())
+            .field("retry_after", &self.retry_after())
+            .field("quotas", &self.quotas().collect::<Vec<_>>())
+            .finish()
+    }
+}
+
+impl fmt::Debug for QuotaStatus<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("QuotaStatus")
+            .field("rule", &self.rule())
+            .field("quota", &self.quota)
+            .field("remaining", &self.remaining())
+            .field("reset_after", &self.reset_after())
+            .finish()
+    }
+}
+
+impl GovernedBy {
+    fn quotas(&self) -> impl Iterator<Item = (&Quota, &str)> {
+        self.policy().quotas().zip(self.policy_names())
+    }
+}

@@ -1,0 +1,122 @@
+//! The history of one key.
+
+use crate::{
+    clock::Moment,
+    history::{
+        compact::{Stamps, count_after},
+        large::Large,
+        plan::{Exact, Plan, Window},
+    },
+};
+
+/// The admissions remembered for one key under one plan.
+///
+/// A caller first [`settle`](Self::settle)s the history at a moment and then asks it about that moment.
+#[derive(Debug)]
+pub(crate) struct History {
+    /// When the newest unit was recorded, in full.
+    newest: u64,
+    log: Log,
+}
+
+#[derive(Debug)]
+enum Log {
+    Compact(Stamps),
+    Large(Box<Large>),
+}
+
+impl History {
+    pub(crate) fn fresh(plan: &Plan) -> Self {
+        let log =
+            if plan.is_compact() { Log::Compact(Stamps::EMPTY) } else { Log::Large(Box::new(Large::fresh(plan))) };
+        Self { newest: 0, log }
+    }
+
+    /// Whether this history says the same as a fresh one: nothing it remembers counts any more.
+    pub(crate) const fn is_fresh(&self, plan: &Plan, now: Moment) -> bool {
+        self.newest.saturating_add(plan.horizon()) <= now.millis()
+    }
+
+    /// Whether the newest unit lies after `now`: another thread read the clock later, or the clock stepped back.
+    pub(crate) const fn is_ahead_of(&self, now: Moment) -> bool {
+        self.newest > now.stamp()
+    }
+
+    /// Lets go of what has left every window.
+    pub(crate) fn settle(&mut self, plan: &Plan, now: Moment) {
+        match &mut self.log {
+            Log::Compact(stamps) => {
+                let expired = now.millis().saturating_sub(plan.horizon());
+                if self.newest <= expired {
+                    return stamps.clear();
+                }
+                while stamps.len() > 0 && stamps.get(0, self.newest) <= expired {
+                    stamps.drop_oldest();
+                }
+            }
+            Log::Large(large) => large.settle(plan, self.newest, now),
+        }
+    }
+
+    /// Units that `window` counts. Where denials count, more than its limit may be told as its limit.
+    #[inline]
+    pub(crate) fn used(&self, window: &Window, now: Moment) -> u32 {
+        match &self.log {
+            Log::Compact(stamps) => {
+                let expired = now.millis().saturating_sub(window.millis);
+                count_after(expired, stamps.len(), window.limit as usize, |at| stamps.get(at, self.newest)) as u32
+            }
+            Log::Large(large) => large.used(window, now),
+        }
+    }
+
+    /// The millisecond in which unit `nth` of the `used` that `window` counts leaves it, counted from 1 at the oldest.
+    #[inline]
+    pub(crate) fn leaves_at(&self, plan: &Plan, window: &Window, used: u32, nth: u32) -> u64 {
+        match &self.log {
+            Log::Compact(stamps) => {
+                let oldest = stamps.len().saturating_sub(used as usize);
+                stamps.get(oldest + nth.saturating_sub(1) as usize, self.newest) + window.millis
+            }
+            Log::Large(large) => large.leaves_at(plan, self.newest, window, used, nth),
+        }
+    }
+
+    /// Records one unit at `now`.
+    pub(crate) fn charge(&mut self, plan: &Plan, now: Moment) {
+        self.newest = self.newest.max(now.stamp());
+        match &mut self.log {
+            Log::Compact(stamps) => {
+                let capacity = plan.exact().map_or(1, |Exact { capacity, .. }| capacity);
+                // Only where denials count can there be more: the newest are the ones that matter.
+                if stamps.len() >= capacity {
+                    stamps.drop_oldest();
+                }
+                stamps.push(self.newest, capacity);
+            }
+            Log::Large(large) => large.charge(plan, self.newest),
+        }
+    }
+
+    /// Moves everything back in time so that the newest unit is not after `now`.
+    ///
+    /// For a clock that stepped back: the time since the newest unit is then counted as none, which is never too much.
+    /// Layers move by whole cells, so there the newest unit may stay ahead by less than one grain.
+    pub(crate) fn rebase(&mut self, plan: &Plan, now: Moment) {
+        let ahead = self.newest.saturating_sub(now.stamp());
+        let shift = ahead - ahead % plan.coarsest_grain();
+        self.newest -= shift;
+        match &mut self.log {
+            Log::Compact(stamps) => stamps.shift_back(shift),
+            Log::Large(large) => large.shift_back(plan, shift),
+        }
+    }
+
+    #[cfg(test)]
+    pub(crate) fn cells(&self) -> usize {
+        match &self.log {
+            Log::Compact(stamps) => stamps.len(),
+            Log::Large(large) => large.cells(),
+        }
+    }
+}

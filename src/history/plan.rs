@@ -1,0 +1,182 @@
+//! A policy, made ready for the arithmetic.
+
+use crate::policy::Policy;
+
+/// Stamps are kept in 32 bits up to this window (12 days), so that two windows are told apart modulo 2^32 ms.
+const LONGEST_COMPACT_WINDOW: u64 = 1 << 30;
+
+/// What a history needs to know of its policy.
+#[derive(Debug)]
+pub(crate) struct Plan {
+    windows: Box<[Window]>,
+    exact: Option<Exact>,
+    grains: Box<[Grain]>,
+    count_denied: bool,
+    horizon: u64,
+}
+
+/// One quota: its window in milliseconds and which part of the history ends with it.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Window {
+    pub(crate) limit: u32,
+    pub(crate) millis: u64,
+    pub(crate) counted: Counted,
+}
+
+/// Where the units that a quota counts are found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Counted {
+    /// Among the stamps.
+    Exactly,
+    /// Among the stamps and in the layers up to this one.
+    UpToLayer(usize),
+}
+
+/// The longest window that is counted exactly: how long a stamp is kept, and how many.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Exact {
+    pub(crate) millis: u64,
+    pub(crate) capacity: usize,
+}
+
+/// The window of a large quota and the grain of time whose admissions share an entry.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Grain {
+    pub(crate) window: u64,
+    pub(crate) millis: u64,
+    pub(crate) limit: u32,
+}
+
+impl Plan {
+    pub(crate) fn of(policy: &Policy) -> Self {
+        let resolution = policy.entries_per_window();
+        let mut windows: Box<[Window]> = policy
+            .quotas()
+            .map(|quota| Window { limit: quota.limit(), millis: quota.window_millis(), counted: Counted::Exactly })
+            .collect();
+        let exact = longest_exact(&windows, resolution);
+        let grains = grains_beyond(exact.map_or(0, |exact| exact.millis), &windows, resolution);
+        for window in &mut windows {
+            window.counted = counted_by(window, &grains);
+        }
+        let horizon = windows.iter().map(|window| window.millis).max().unwrap_or(0);
+        let late = grains.last().map_or(0, |grain| grain.millis);
+        Self { windows, exact, grains, count_denied: policy.counts_denied(), horizon: horizon + late }
+    }
+
+    pub(crate) fn windows(&self) -> &[Window] {
+        &self.windows
+    }
+
+    pub(crate) const fn exact(&self) -> Option<Exact> {
+        self.exact
+    }
+
+    pub(crate) fn grains(&self) -> &[Grain] {
+        &self.grains
+    }
+
+    pub(crate) const fn counts_denied(&self) -> bool {
+        self.count_denied
+    }
+
+    /// A history whose newest admission is this old, in milliseconds, is equal to a fresh one.
+    pub(crate) const fn horizon(&self) -> u64 {
+        self.horizon
+    }
+
+    /// Whether exact 32-bit stamps are all that is needed.
+    pub(crate) fn is_compact(&self) -> bool {
+        self.grains.is_empty() && self.horizon <= LONGEST_COMPACT_WINDOW
+    }
+
+    /// The largest grain, of which all others are divisors; 1 if everything is exact.
+    pub(crate) fn coarsest_grain(&self) -> u64 {
+        self.grains.last().map_or(1, |grain| grain.millis)
+    }
+}
+
+fn longest_exact(windows: &[Window], resolution: u32) -> Option<Exact> {
+    windows
+        .iter()
+        .filter(|window| window.limit <= resolution)
+        .max_by_key(|window| (window.millis, std::cmp::Reverse(window.limit)))
+        .map(|window| Exact { millis: window.millis, capacity: window.limit as usize })
+}
+
+/// The large quotas whose windows reach beyond the stamps, shortest first.
+///
+/// Grains are multiples of each other, so that a cell falls whole into a cell of the next layer and no unit is held
+/// back by more than the one grain of the quota that counts it.
+fn grains_beyond(exact_millis: u64, windows: &[Window], resolution: u32) -> Box<[Grain]> {
+    let mut large: Vec<&Window> =
+        windows.iter().filter(|window| window.limit > resolution && window.millis > exact_millis).collect();
+    large.sort_by_key(|window| (window.millis, window.limit));
+    large.dedup_by_key(|window| window.millis);
+    let mut previous = 1;
+    large
+        .into_iter()
+        .map(|window| {
+            let multiple = (window.millis / u64::from(resolution) / previous).max(1);
+            previous = previous.saturating_mul(multiple);
+            Grain { window: window.millis, millis: previous, limit: window.limit }
+        })
+        .collect()
+}
+
+fn counted_by(window: &Window, grains: &[Grain]) -> Counted {
+    grains.iter().position(|grain| grain.window == window.millis).map_or(Counted::Exactly, Counted::UpToLayer)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::quota::Quota;
+
+    #[test]
+    fn small_quotas_are_counted_exactly() {
+        let plan = Plan::of(&Policy::per_minute(60).and_per_hour(1800));
+        assert!(plan.windows().iter().all(|window| window.counted == Counted::Exactly));
+        assert_eq!(plan.exact().map(|exact| (exact.millis, exact.capacity)), Some((3_600_000, 1800)));
+        assert!(plan.grains().is_empty());
+    }
+
+    #[test]
+    fn a_small_quota_stays_exact_beside_a_large_one() {
+        let plan = Plan::of(&Policy::per_minute(600).and_per_hour(18_000));
+        assert_eq!(plan.windows()[0].counted, Counted::Exactly);
+        assert_eq!(plan.windows()[1].counted, Counted::UpToLayer(0));
+        assert_eq!(plan.grains()[0].millis, 3_600_000 / 4096);
+        assert_eq!(plan.horizon(), 3_600_000 + 3_600_000 / 4096);
+    }
+
+    #[test]
+    fn a_large_quota_within_an_exact_window_needs_no_layer() {
+        let plan = Plan::of(&Policy::per_second(10_000).and_per_hour(100));
+        assert_eq!(plan.windows()[0].counted, Counted::Exactly);
+        assert!(plan.grains().is_empty());
+    }
+
+    #[test]
+    fn grains_are_multiples_of_each_other_and_within_the_promised_lateness() {
+        let policy = Policy::per_minute(10_000)
+            .and_per_hour(100_000)
+            .and(Quota::new(5_000_000, std::time::Duration::from_secs(100_003)));
+        let plan = Plan::of(&policy);
+        assert_eq!(plan.grains().len(), 3);
+        for pair in plan.grains().windows(2) {
+            assert_eq!(pair[1].millis % pair[0].millis, 0);
+        }
+        for grain in plan.grains() {
+            assert!(grain.millis * 4096 <= grain.window);
+            assert!(grain.window / grain.millis <= 2 * 4096, "{grain:?}");
+        }
+    }
+
+    #[test]
+    fn long_windows_and_large_limits_are_not_compact() {
+        assert!(Plan::of(&Policy::per_day(4096)).is_compact());
+        assert!(!Plan::of(&Policy::per_day(4097)).is_compact());
+        assert!(!Plan::of(&Policy::new("100/30d".parse().unwrap())).is_compact());
+    }
+}

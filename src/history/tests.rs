@@ -1,0 +1,344 @@
+//! The promises, as properties, against the obvious model: a list of admissions.
+
+use std::time::Duration;
+
+use proptest::prelude::*;
+
+use crate::{
+    clock::Moment,
+    history::{History, Plan},
+    policy::Policy,
+    quota::Quota,
+};
+
+const MILLI: u64 = 1_000_000;
+
+/// The obvious model: everything that was ever admitted, in nanoseconds.
+#[derive(Debug, Default)]
+struct Model {
+    admitted: Vec<u64>,
+}
+
+impl Model {
+    /// Units admitted within `window` nanoseconds before `now`: one at t counts while now < t + window.
+    fn counted(&self, window: u64, now: u64) -> usize {
+        self.admitted.iter().filter(|at| **at + window > now).count()
+    }
+
+    fn most_in_any(&self, window: u64) -> usize {
+        let from = |at: &u64| self.admitted.iter().filter(|other| *other >= at && **other < at + window).count();
+        self.admitted.iter().map(from).max().unwrap_or(0)
+    }
+}
+
+/// A history under test and its answers.
+struct Subject {
+    plan: Plan,
+    history: History,
+}
+
+#[derive(Debug, PartialEq, Eq)]
+enum Answer {
+    Admitted,
+    /// With the wait.
+    Denied(Duration),
+}
+
+impl Subject {
+    fn new(policy: &Policy) -> Self {
+        let plan = Plan::of(policy);
+        let history = History::fresh(&plan);
+        Self { plan, history }
+    }
+
+    fn ask(&mut self, nanos: u64) -> Answer {
+        let now = Moment::from_nanos(nanos);
+        if self.history.is_ahead_of(now) {
+            self.history.rebase(&self.plan, now);
+        }
+        let room_at = self.room_at(now);
+        match room_at {
+            None => {
+                self.history.charge(&self.plan, now);
+                Answer::Admitted
+            }
+            Some(at) => {
+                if self.plan.counts_denied() {
+                    self.history.charge(&self.plan, now);
+                }
+                Answer::Denied(now.until(at))
+            }
+        }
+    }
+
+    /// When all quotas have room, if they have none now.
+    fn room_at(&mut self, now: Moment) -> Option<u64> {
+        self.history.settle(&self.plan, now);
+        let used = |window| self.history.used(window, now);
+        let full = self.plan.windows().iter().filter(|window| used(window) >= window.limit);
+        full.map(|window| {
+            let used = used(window);
+            self.history.leaves_at(&self.plan, window, used, used + 1 - window.limit)
+        })
+        .max()
+    }
+}
+
+fn nanos(quota: &Quota) -> u64 {
+    u64::try_from(quota.window().as_nanos()).unwrap()
+}
+
+/// How late a unit of `quota` may come back, in nanoseconds.
+fn lateness(policy: &Policy, quota: &Quota) -> u64 {
+    let grain = if quota.limit() > policy.entries_per_window() {
+        nanos(quota) / u64::from(policy.entries_per_window())
+    } else {
+        0
+    };
+    grain.max(MILLI)
+}
+
+/// Policies of small numbers, so that short schedules meet their limits; a resolution of 16 makes 17 a large limit.
+fn policies() -> impl Strategy<Value = Policy> {
+    let window = prop_oneof![1u64..40, 40u64..4000, Just(1000), Just(86_400_000 * 40)];
+    let quotas = prop::collection::vec((1u32..60, window), 1..4);
+    (quotas, prop::bool::ANY).prop_map(|(quotas, coarse)| {
+        let quotas = quotas.into_iter().enumerate();
+        let quotas = quotas
+            .map(|(at, (limit, millis))| Quota::new(limit, Duration::from_millis(millis)).named(format!("q{at}")));
+        let policy: Policy = quotas.collect();
+        if coarse { policy.resolution(16) } else { policy }
+    })
+}
+
+/// Steps between requests in nanoseconds: bursts, trickles, just before and at the edges, and long pauses.
+fn schedules() -> impl Strategy<Value = Vec<u64>> {
+    let step = prop_oneof![
+        4 => Just(0u64),
+        3 => 0u64..3 * MILLI,
+        2 => 0u64..300 * MILLI,
+        1 => 0u64..5000 * MILLI,
+        1 => (1u64..2000).prop_map(|millis| millis * MILLI - 1),
+        1 => (1u64..2000).prop_map(|millis| millis * MILLI),
+    ];
+    prop::collection::vec(step, 1..400)
+}
+
+fn times(steps: &[u64]) -> impl Iterator<Item = u64> {
+    steps.iter().scan(0u64, |now, step| {
+        *now += step;
+        Some(*now)
+    })
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(400))]
+
+    #[test]
+    fn never_more_than_n_in_any_window(policy in policies(), steps in schedules()) {
+        let (mut subject, mut model) = (Subject::new(&policy), Model::default());
+        model.admitted.extend(times(&steps).filter(|now| subject.ask(*now) == Answer::Admitted));
+        for quota in policy.quotas() {
+            prop_assert!(model.most_in_any(nanos(quota)) <= quota.limit() as usize, "{}", quota);
+        }
+    }
+
+    #[test]
+    fn never_denied_with_room(policy in policies(), steps in schedules()) {
+        let (mut subject, mut model) = (Subject::new(&policy), Model::default());
+        for now in times(&steps) {
+            if subject.ask(now) == Answer::Admitted {
+                model.admitted.push(now);
+                continue;
+            }
+            let is_full = |quota: &Quota| {
+                model.counted(nanos(quota) + lateness(&policy, quota), now) >= quota.limit() as usize
+            };
+            prop_assert!(policy.quotas().any(is_full), "denied at {} after {:?}", now, model.admitted);
+        }
+    }
+
+    #[test]
+    fn whole_milliseconds_are_decided_exactly_as_the_model_does(
+        policy in policies().prop_map(|policy| policy.resolution(4096)),
+        steps in schedules(),
+    ) {
+        let (mut subject, mut model) = (Subject::new(&policy), Model::default());
+        for now in times(&steps).map(|now| now / MILLI * MILLI) {
+            let has_room = policy.quotas().all(|quota| model.counted(nanos(quota), now) < quota.limit() as usize);
+            prop_assert_eq!(subject.ask(now) == Answer::Admitted, has_room, "at {}", now);
+            if has_room {
+                model.admitted.push(now);
+            }
+        }
+    }
+
+    #[test]
+    fn denied_until_the_stated_moment_and_admitted_at_it(policy in policies(), steps in schedules()) {
+        let mut subject = Subject::new(&policy);
+        for now in times(&steps) {
+            if let Answer::Denied(wait) = subject.ask(now) {
+                let then = now + u64::try_from(wait.as_nanos()).unwrap();
+                prop_assert!(wait > Duration::ZERO);
+                let just_before = Moment::from_nanos(then - 1);
+                let mut copy = replay(&policy, &steps, now);
+                prop_assert!(copy.room_at(just_before).is_some(), "room before {}", then);
+                prop_assert_eq!(copy.room_at(Moment::from_nanos(then)), None, "no room at {}", then);
+            }
+        }
+    }
+
+    #[test]
+    fn denied_requests_cost_nothing(policy in policies(), steps in schedules()) {
+        let (mut knocking, mut patient) = (Subject::new(&policy), Subject::new(&policy));
+        for now in times(&steps) {
+            let answer = knocking.ask(now);
+            for _ in 0..3 {
+                if matches!(answer, Answer::Denied(_)) {
+                    prop_assert_eq!(&knocking.ask(now), &answer);
+                }
+            }
+            prop_assert_eq!(patient.ask(now), answer);
+        }
+    }
+
+    #[test]
+    fn with_count_denied_every_request_counts(policy in policies(), steps in schedules()) {
+        let policy = policy.resolution(4096).count_denied();
+        let mut subject = Subject::new(&policy);
+        let mut attempts = Model::default();
+        for now in times(&steps).map(|now| now / MILLI * MILLI) {
+            let has_room = policy.quotas().all(|quota| attempts.counted(nanos(quota), now) < quota.limit() as usize);
+            prop_assert_eq!(subject.ask(now) == Answer::Admitted, has_room, "at {}", now);
+            attempts.admitted.push(now);
+        }
+    }
+
+    #[test]
+    fn with_count_denied_large_quotas_stay_bounded_and_strict(policy in policies(), steps in schedules()) {
+        let policy = policy.resolution(16).count_denied();
+        let mut subject = Subject::new(&policy);
+        let mut attempts = Model::default();
+        for now in times(&steps) {
+            let is_full = |quota: &Quota| attempts.counted(nanos(quota), now) >= quota.limit() as usize;
+            if policy.quotas().any(is_full) {
+                prop_assert!(matches!(subject.ask(now), Answer::Denied(_)));
+            } else {
+                subject.ask(now);
+            }
+            attempts.admitted.push(now);
+        }
+    }
+
+    #[test]
+    fn a_clock_that_steps_anywhere_gives_nothing_away(
+        policy in policies(),
+        steps in prop::collection::vec((prop::bool::weighted(0.1), 0u64..2_000 * MILLI), 1..300),
+    ) {
+        // True time goes on as it does; the clock that is asked was set back now and then.
+        let (mut subject, mut model) = (Subject::new(&policy), Model::default());
+        let (mut clock, mut truth) = (10_000 * MILLI, 0u64);
+        for (back, step) in steps {
+            if back {
+                clock = clock.saturating_sub(step * 3);
+            } else {
+                clock += step;
+                truth += step;
+            }
+            if subject.ask(clock) == Answer::Admitted {
+                model.admitted.push(truth);
+            }
+        }
+        for quota in policy.quotas() {
+            prop_assert!(model.most_in_any(nanos(quota)) <= quota.limit() as usize, "{}", quota);
+        }
+    }
+}
+
+/// The history as it stood after the request at `until`.
+fn replay(policy: &Policy, steps: &[u64], until: u64) -> Subject {
+    let mut subject = Subject::new(policy);
+    times(steps).take_while(|now| *now <= until).for_each(|now| drop(subject.ask(now)));
+    subject
+}
+
+fn admitted_at(subject: &mut Subject, nanos: u64, most: u32) -> u32 {
+    (0..most).take_while(|_| subject.ask(nanos) == Answer::Admitted).count() as u32
+}
+
+#[test]
+fn n_at_once_then_none_until_the_window_is_over_and_n_again() {
+    for limit in 1..=1000 {
+        let mut subject = Subject::new(&Policy::per_second(limit));
+        let edge = 5 * 1000 * MILLI;
+        assert_eq!(admitted_at(&mut subject, 4 * 1000 * MILLI, 2000), limit);
+        assert_eq!(admitted_at(&mut subject, edge - 1, 2000), 0);
+        assert_eq!(admitted_at(&mut subject, edge, 2000), limit);
+    }
+}
+
+#[test]
+fn hour_exhaustion_blocks_while_the_minute_has_room() {
+    let mut subject = Subject::new(&Policy::per_minute(60).and_per_hour(1800));
+    for minute in 0..30 {
+        assert_eq!(admitted_at(&mut subject, minute * 60_000 * MILLI, 100), 60);
+    }
+    let half_past = 30 * 60_000 * MILLI;
+    assert_eq!(subject.ask(half_past), Answer::Denied(Duration::from_secs(1800)));
+    assert_eq!(admitted_at(&mut subject, 60 * 60_000 * MILLI, 100), 60);
+}
+
+#[test]
+fn a_small_minute_stays_exact_beside_a_large_hour() {
+    let mut subject = Subject::new(&Policy::per_minute(600).and_per_hour(18_000));
+    let mut now = 0;
+    for _ in 0..600 {
+        assert_eq!(subject.ask(now), Answer::Admitted);
+        now += 100 * MILLI - 1;
+    }
+    // The first of the minute was at 0 and leaves at 60 s, to the millisecond.
+    assert_eq!(subject.ask(60_000 * MILLI - 1), Answer::Denied(Duration::from_nanos(1)));
+    assert_eq!(subject.ask(60_000 * MILLI), Answer::Admitted);
+}
+
+#[test]
+fn the_extremes_of_limits_and_windows_neither_overflow_nor_panic() {
+    let years = |years: u64| Duration::from_secs(years * 365 * 86_400);
+    for limit in [1, 2, 4096, 4097, u32::MAX] {
+        for window in [Duration::from_millis(1), Duration::from_secs(1), years(1), years(100)] {
+            let mut subject = Subject::new(&Policy::new(Quota::new(limit, window)).resolution(16));
+            for nanos in [0, 1, MILLI, u64::MAX / 2, 5, u64::MAX - 1, u64::MAX, u64::MAX, 0, u64::MAX] {
+                let _ = subject.ask(nanos);
+            }
+        }
+    }
+}
+
+#[test]
+fn a_window_that_is_no_multiple_of_its_limit_does_not_drift() {
+    let mut subject = Subject::new(&Policy::new(Quota::new(7, Duration::from_secs(10))));
+    for window in 0..100_000u64 {
+        assert_eq!(admitted_at(&mut subject, window * 10_000 * MILLI, 20), 7);
+    }
+}
+
+#[test]
+fn a_century_of_silence_is_a_fresh_start_and_a_clock_set_back_is_none() {
+    let mut subject = Subject::new(&Policy::per_minute(60).and_per_hour(1800));
+    let century = 100 * 365 * 86_400_000 * MILLI;
+    assert_eq!(admitted_at(&mut subject, 3_600_000 * MILLI, 100), 60);
+    assert_eq!(admitted_at(&mut subject, century, 100), 60);
+    assert_eq!(subject.ask(0), Answer::Denied(Duration::from_secs(60)));
+    assert_eq!(subject.ask(60_000 * MILLI), Answer::Admitted);
+}
+
+#[test]
+fn memory_is_bounded_whatever_the_limit() {
+    let policy = Policy::new(Quota::new(1_000_000, Duration::from_secs(3600)));
+    let mut subject = Subject::new(&policy);
+    for request in 0..200_000u64 {
+        assert_eq!(subject.ask(request * 30 * MILLI), Answer::Admitted);
+    }
+    let cells = subject.history.cells();
+    assert!((4096..=4110).contains(&cells), "{cells} cells");
+}

@@ -1,0 +1,147 @@
+//! The header fields made of a decision.
+//!
+//! `RateLimit` and `RateLimit-Policy` are Lists of Strings with parameters (RFC 9651). Names need no escaping: they were
+//! checked when the limiter was built.
+
+use std::{
+    fmt::Write,
+    time::{Duration, SystemTime},
+};
+
+use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode, header::RETRY_AFTER};
+
+use crate::{
+    decision::{Decision, QuotaStatus},
+    error::ConfigError,
+    http::{LegacyReset, OnConflict, Style},
+    message::whole_seconds,
+    quota::Quota,
+};
+
+const RATE_LIMIT: HeaderName = HeaderName::from_static("ratelimit");
+const RATE_LIMIT_POLICY: HeaderName = HeaderName::from_static("ratelimit-policy");
+const X_LIMIT: HeaderName = HeaderName::from_static("x-ratelimit-limit");
+const X_REMAINING: HeaderName = HeaderName::from_static("x-ratelimit-remaining");
+const X_RESET: HeaderName = HeaderName::from_static("x-ratelimit-reset");
+
+/// The largest Integer of RFC 9651, section 3.3.1: 15 digits.
+const MAX_INTEGER: u64 = 999_999_999_999_999;
+
+/// The `RateLimit-Policy` field of some quotas and their names.
+pub(crate) fn policy_field<'a>(
+    quotas: impl Iterator<Item = (&'a Quota, &'a String)>,
+) -> Result<HeaderValue, ConfigError> {
+    let items: Vec<String> = quotas
+        .map(|(quota, name)| format!("\"{name}\";q={};w={}", quota.limit(), quota.window_seconds().min(MAX_INTEGER)))
+        .collect();
+    let field = items.join(", ");
+    HeaderValue::try_from(&field).map_err(|error| ConfigError::new("quota name", field, error.to_string()))
+}
+
+/// Adds the fields of `decision` to the response of the inner service, or to a refusal.
+pub(crate) fn add_fields<B>(response: &mut Response<B>, decision: &Decision, style: &Style) {
+    let status = response.status();
+    if decision.is_admitted() && (status.is_redirection() || status == StatusCode::UNAUTHORIZED) {
+        return;
+    }
+    let headers = response.headers_mut();
+    if style.fields || !decision.is_admitted() {
+        add(headers, RATE_LIMIT, || rate_limit(decision), style.on_conflict, decision);
+        add(headers, RATE_LIMIT_POLICY, || rate_limit_policy(decision), style.on_conflict, decision);
+    }
+    if let Some(reset) = style.legacy {
+        add_legacy(headers, decision, reset);
+    }
+    if let Some(wait) = decision.retry_after() {
+        headers.entry(RETRY_AFTER).or_insert_with(|| whole_seconds(wait).into());
+    }
+}
+
+fn add(
+    headers: &mut HeaderMap,
+    name: HeaderName,
+    value: impl FnOnce() -> Option<HeaderValue>,
+    on_conflict: OnConflict,
+    decision: &Decision,
+) {
+    let goes_in = match (headers.contains_key(&name), on_conflict) {
+        (false, _) | (true, OnConflict::Replace) => true,
+        (true, OnConflict::Keep) => false,
+        (true, OnConflict::Merge) => !has_a_name_of(headers, &name, decision),
+    };
+    match value().filter(|_| goes_in) {
+        Some(value) if on_conflict == OnConflict::Merge => drop(headers.append(name, value)),
+        Some(value) => drop(headers.insert(name, value)),
+        None => {}
+    }
+}
+
+/// Whether a name of ours is in use already. Names are compared ignoring case, as the draft's editors want it.
+fn has_a_name_of(headers: &HeaderMap, field: &HeaderName, decision: &Decision) -> bool {
+    let lines = headers.get_all(field);
+    let lines: Vec<String> =
+        lines.into_iter().map(|line| String::from_utf8_lossy(line.as_bytes()).to_ascii_lowercase()).collect();
+    decision.quotas().any(|quota| {
+        let name = quota.policy_name().to_ascii_lowercase();
+        lines.iter().any(|line| line.contains(&format!("\"{name}\"")))
+    })
+}
+
+fn rate_limit(decision: &Decision) -> Option<HeaderValue> {
+    let mut field = String::with_capacity(96);
+    for quota in decision.quotas() {
+        let comma = if field.is_empty() { "" } else { ", " };
+        let (name, remaining, seconds) = (quota.policy_name(), quota.remaining(), effective_window(&quota));
+        // Writing to a String cannot fail.
+        let _ = write!(field, "{comma}\"{name}\";r={remaining};t={seconds}");
+    }
+    HeaderValue::try_from(field).ok()
+}
+
+/// Seconds within which no more than what remains can be used.
+///
+/// Until there is room if there is none; else until a unit comes back, which is never longer than a whole window. (The
+/// wait itself may be, by the part of a millisecond that recording rounds up.)
+fn effective_window(quota: &QuotaStatus<'_>) -> u64 {
+    let window = quota.quota().window_seconds();
+    let seconds = match quota.reset_after() {
+        Duration::ZERO => window,
+        wait if quota.is_exhausted() => whole_seconds(wait),
+        wait => whole_seconds(wait).min(window),
+    };
+    seconds.min(MAX_INTEGER)
+}
+
+fn rate_limit_policy(decision: &Decision) -> Option<HeaderValue> {
+    let mut rules = decision.governed_by();
+    let first = rules.next()?.policy_field();
+    let mut field = Vec::new();
+    for rule in rules {
+        if field.is_empty() {
+            field.extend_from_slice(first.as_bytes());
+        }
+        field.extend_from_slice(b", ");
+        field.extend_from_slice(rule.policy_field().as_bytes());
+    }
+    if field.is_empty() { Some(first.clone()) } else { HeaderValue::from_maybe_shared(bytes::Bytes::from(field)).ok() }
+}
+
+/// The three old fields speak of one quota: the one with the longest wait, or else the one with the least left.
+fn add_legacy(headers: &mut HeaderMap, decision: &Decision, reset: LegacyReset) {
+    let tightest = decision.worst().or_else(|| decision.quotas().min_by_key(QuotaStatus::remaining));
+    let Some(quota) = tightest else { return };
+    headers.entry(X_LIMIT).or_insert_with(|| quota.limit().into());
+    headers.entry(X_REMAINING).or_insert_with(|| quota.remaining().into());
+    headers.entry(X_RESET).or_insert_with(|| {
+        let wait = quota.reset_after();
+        match reset {
+            LegacyReset::Delta => whole_seconds(wait).min(MAX_INTEGER).into(),
+            LegacyReset::Epoch => since_1970(wait).min(MAX_INTEGER).into(),
+        }
+    });
+}
+
+fn since_1970(wait: Duration) -> u64 {
+    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    whole_seconds(now.saturating_add(wait))
+}

@@ -1,0 +1,68 @@
+//! Decisions on HTTP: how a request is read, and how an answer is written.
+//!
+//! What a refused caller gets is 429 with a problem document (RFC 9457, of the type `quota-exceeded` that
+//! draft-ietf-httpapi-ratelimit-headers-11 registers), `Retry-After` (RFC 9110, section 10.2.3; whole seconds, rounded up,
+//! never 0) and the draft's two fields:
+//!
+//! ```text
+//! HTTP/1.1 429 Too Many Requests
+//! content-type: application/problem+json
+//! retry-after: 38
+//! ratelimit: "minute";r=0;t=38, "hour";r=1740;t=3578
+//! ratelimit-policy: "minute";q=60;w=60, "hour";q=1800;w=3600
+//!
+//! {"type":"https://iana.org/assignments/http-problem-types#quota-exceeded",
+//!  "title":"Request cannot be satisfied as assigned quota has been exceeded","status":429,
+//!  "detail":"You've exceeded the per-minute rate limit. Please wait for sometime before retrying.",
+//!  "violated-policies":["minute"]}
+//! ```
+//!
+//! All other responses carry the two fields as well, except redirects (the draft asks for care there) and 401 (it would
+//! tell strangers about somebody's traffic). Fields that the inner service has set itself are left alone, see
+//! [`OnConflict`]. `r` is what is left, `t` the seconds until more is: with `r=0` until there is room.
+//!
+//! A different answer is a closure away:
+//!
+//! ```
+//! use bytes::Bytes;
+//! use http::{Request, Response};
+//! use tower::{ServiceExt, service_fn};
+//! use tower_layer::Layer;
+//! use tower_quota::{Policy, RateLimitLayer};
+//!
+//! # #[tokio::main(flavor = "current_thread")]
+//! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! let layer = RateLimitLayer::new("everybody", Policy::per_minute(1)).on_denied(|refusal| {
+//!     let mut response = Response::new(Bytes::from_static(b"later, please"));
+//!     *response.status_mut() = http::StatusCode::SERVICE_UNAVAILABLE;
+//!     let wait = refusal.decision().retry_after().unwrap_or_default().as_millis();
+//!     response.headers_mut().insert("retry-after-ms", wait.to_string().parse().unwrap_or(0.into()));
+//!     response
+//! });
+//! let service = layer.layer(service_fn(|_: Request<()>| async {
+//!     Ok::<_, std::convert::Infallible>(Response::new(String::new()))
+//! }));
+//!
+//! assert_eq!(service.clone().oneshot(Request::new(())).await?.status(), 200);
+//! let refused = service.oneshot(Request::new(())).await?;
+//! assert_eq!(refused.status(), 503);
+//! assert!(refused.headers().contains_key("retry-after-ms"));
+//! assert!(refused.headers().contains_key("retry-after"));
+//! # Ok(())
+//! # }
+//! ```
+
+mod body;
+mod fields;
+mod refusal;
+mod style;
+mod view;
+
+pub use body::ResponseBody;
+pub use refusal::Refusal;
+pub use style::{LegacyReset, OnConflict};
+pub use view::{PeerAddr, RequestView};
+
+pub(crate) use fields::{add_fields, policy_field};
+pub(crate) use refusal::{misconfigured, missing_key};
+pub(crate) use style::Style;

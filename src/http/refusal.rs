@@ -1,0 +1,75 @@
+//! The answers to requests that go no further.
+
+use bytes::Bytes;
+use http::{HeaderValue, Response, StatusCode, header::CONTENT_TYPE};
+
+use crate::{decision::Decision, error::ConfigError, http::RequestView};
+
+const PROBLEM_JSON: HeaderValue = HeaderValue::from_static("application/problem+json");
+const QUOTA_EXCEEDED: &str = "https://iana.org/assignments/http-problem-types#quota-exceeded";
+const QUOTA_EXCEEDED_TITLE: &str = "Request cannot be satisfied as assigned quota has been exceeded";
+
+/// A request that was denied: what a closure makes an answer of.
+#[derive(Clone, Copy, Debug)]
+pub struct Refusal<'a> {
+    decision: &'a Decision,
+    request: &'a RequestView<'a>,
+}
+
+impl<'a> Refusal<'a> {
+    pub(crate) const fn new(decision: &'a Decision, request: &'a RequestView<'a>) -> Self {
+        Self { decision, request }
+    }
+
+    /// The decision, which denied.
+    #[must_use]
+    pub const fn decision(&self) -> &'a Decision {
+        self.decision
+    }
+
+    /// The request.
+    #[must_use]
+    pub const fn request(&self) -> &'a RequestView<'a> {
+        self.request
+    }
+
+    /// The answer that is given without a closure, to start from: 429 and a problem document.
+    ///
+    /// `Retry-After` and the `RateLimit` fields are added to whatever a closure returns, unless it has set them.
+    #[must_use]
+    pub fn response(&self) -> Response<Bytes> {
+        let detail = json(&self.decision.message().unwrap_or_default());
+        let violated: Vec<String> =
+            self.decision.exhausted().map(|quota| format!("\"{}\"", quota.policy_name())).collect();
+        let extra = format!(r#","violated-policies":[{}]"#, violated.join(","));
+        problem(StatusCode::TOO_MANY_REQUESTS, QUOTA_EXCEEDED, QUOTA_EXCEEDED_TITLE, &detail, &extra)
+    }
+}
+
+/// The answer to a request that does not carry the key of a rule which insists on it.
+pub(crate) fn missing_key(level: &str, status: StatusCode) -> Response<Bytes> {
+    plain_problem(status, &format!("The request does not carry the {level} by which it is limited."))
+}
+
+/// The answer of a layer that was not built right.
+pub(crate) fn misconfigured(error: &ConfigError) -> Response<Bytes> {
+    plain_problem(StatusCode::INTERNAL_SERVER_ERROR, &format!("The rate limiter is misconfigured: {error}"))
+}
+
+fn plain_problem(status: StatusCode, detail: &str) -> Response<Bytes> {
+    problem(status, "about:blank", status.canonical_reason().unwrap_or("Refused"), &json(detail), "")
+}
+
+/// A problem document. `detail` and `extra` are JSON already.
+fn problem(status: StatusCode, kind: &str, title: &str, detail: &str, extra: &str) -> Response<Bytes> {
+    let code = status.as_u16();
+    let body = format!(r#"{{"type":"{kind}","title":"{title}","status":{code},"detail":{detail}{extra}}}"#);
+    let mut response = Response::new(Bytes::from(body));
+    *response.status_mut() = status;
+    response.headers_mut().insert(CONTENT_TYPE, PROBLEM_JSON);
+    response
+}
+
+fn json(text: &str) -> String {
+    serde_json::Value::from(text).to_string()
+}

@@ -1,0 +1,60 @@
+//! How decisions are shown to callers.
+
+use std::{fmt, sync::Arc};
+
+use bytes::Bytes;
+use http::Response;
+
+use crate::http::Refusal;
+
+/// What `X-RateLimit-Reset` says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum LegacyReset {
+    /// Seconds since 1970, as GitHub sends it.
+    Epoch,
+    /// Seconds from now, as Envoy sends it.
+    Delta,
+}
+
+/// What happens to a `RateLimit` or `RateLimit-Policy` field that the inner service has set itself.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum OnConflict {
+    /// It stays and ours is not sent.
+    #[default]
+    Keep,
+    /// Ours replaces it.
+    Replace,
+    /// Ours is sent in a line of its own, unless one of its names is in use already.
+    Merge,
+}
+
+/// A closure that makes the answer to a refused request.
+pub(crate) type OnDenied = dyn Fn(&Refusal<'_>) -> Response<Bytes> + Send + Sync;
+
+/// The choices of one layer.
+#[derive(Clone)]
+pub(crate) struct Style {
+    pub(crate) fields: bool,
+    pub(crate) legacy: Option<LegacyReset>,
+    pub(crate) on_conflict: OnConflict,
+    pub(crate) on_denied: Option<Arc<OnDenied>>,
+}
+
+impl Default for Style {
+    fn default() -> Self {
+        Self { fields: true, legacy: None, on_conflict: OnConflict::default(), on_denied: None }
+    }
+}
+
+impl fmt::Debug for Style {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Style")
+            .field("fields", &self.fields)
+            .field("legacy", &self.legacy)
+            .field("on_conflict", &self.on_conflict)
+            .field("on_denied", &self.on_denied.as_ref().map(|_| format_args!("closure")))
+            .finish()
+    }
+}

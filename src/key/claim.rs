@@ -1,0 +1,61 @@
+//! A value that a layer outside has attached to the request.
+
+use std::{fmt, marker::PhantomData};
+
+use crate::{
+    http::RequestView,
+    key::{KeyBuilder, KeyExtractor, Missing},
+};
+
+/// Reads from a value in the request's extensions; made by [`claim`].
+pub struct Claim<T, F> {
+    read: F,
+    of: PhantomData<fn(&T)>,
+}
+
+/// What `read` finds in the `T` among the request's extensions: the verified claims of an authentication layer.
+///
+/// The key is missing if there is no `T`: if the request did not pass that layer, or this one is outside of it.
+///
+/// ```
+/// use tower_quota::key;
+///
+/// #[derive(Clone)]
+/// struct Claims { account: String }
+///
+/// let account = key::claim(|claims: &Claims| &claims.account);
+/// # let _: &dyn key::KeyExtractor = &account;
+/// ```
+pub const fn claim<T, R, F>(read: F) -> Claim<T, F>
+where
+    T: Send + Sync + 'static,
+    R: AsRef<[u8]> + ?Sized,
+    F: Fn(&T) -> &R + Send + Sync + 'static,
+{
+    Claim { read, of: PhantomData }
+}
+
+impl<T, R, F> KeyExtractor for Claim<T, F>
+where
+    T: Send + Sync + 'static,
+    R: AsRef<[u8]> + ?Sized + 'static,
+    F: Fn(&T) -> &R + Send + Sync + 'static,
+{
+    fn extract(&self, request: &RequestView<'_>, key: &mut KeyBuilder<'_>) -> Result<(), Missing> {
+        let value = request.extensions().get::<T>().ok_or(Missing)?;
+        key.part((self.read)(value));
+        Ok(())
+    }
+}
+
+impl<T, F: Clone> Clone for Claim<T, F> {
+    fn clone(&self) -> Self {
+        Self { read: self.read.clone(), of: PhantomData }
+    }
+}
+
+impl<T, F> fmt::Debug for Claim<T, F> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Claim<{}>", std::any::type_name::<T>())
+    }
+}

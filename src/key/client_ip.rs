@@ -1,0 +1,406 @@
+//! The address of the client, as far as it can be believed.
+
+use std::{
+    borrow::Cow,
+    net::{IpAddr, Ipv6Addr},
+};
+
+use http::{HeaderMap, header::FORWARDED};
+use ipnet::{IpNet, Ipv4Net};
+
+use crate::{
+    error::ConfigError,
+    http::RequestView,
+    key::{
+        ForwardedHeader, KeyBuilder, KeyExtractor, Missing,
+        forwarded::{Entry, X_FORWARDED_FOR},
+    },
+    observe::Warning,
+};
+
+/// The part of an IPv6 key is at least this long, so that it is never taken for the four bytes of an IPv4 address.
+const IPV6_BYTES: usize = 8;
+
+static NO_PEER: Warning = Warning::new(
+    "a request has no peer address, so its client is unknown: \
+     attach http::PeerAddr to the requests, or with axum serve into_make_service_with_connect_info::<SocketAddr>()",
+);
+
+static UNTRUSTED_PROXY: Warning = Warning::new(
+    "a request came through a proxy in the own network, and no proxy is trusted: \
+     all clients behind the proxy share one history; trust the proxy with ClientIp::trust",
+);
+
+/// Reads the address of the client; made by [`client_ip`] or [`peer_ip`].
+///
+/// The address of the connection is taken from [`PeerAddr`](crate::http::PeerAddr), or with feature `axum` from its
+/// `ConnectInfo<SocketAddr>`; without either the key is missing. If it belongs to a trusted proxy then the
+/// [header](ForwardedHeader) is read from the right, from one trusted proxy to the next, and the first address that is
+/// no trusted proxy is the client. What the client itself wrote stands further left and is never reached.
+///
+/// When that address cannot be found, because the header is not there, ends, or holds something else than an address,
+/// the key is the last trusted proxy on the way: all such requests share its history, and none goes free.
+///
+/// The one part of the key has the 4 bytes of an IPv4 address, also of one that is written as an IPv6 address
+/// (`::ffff:198.51.100.7`); or the first 8 bytes of an IPv6 address, because a client usually has the whole /64 to choose
+/// addresses from. See [`ipv6_prefix`](Self::ipv6_prefix).
+///
+/// ```
+/// use http::Request;
+/// use tower_quota::{Policy, RateLimiter, Rule, http::{PeerAddr, RequestView}, key};
+///
+/// let client = key::client_ip().trust(["10.0.0.0/8", "2001:db8:1::/48"]);
+/// let limiter = RateLimiter::builder()
+///     .rule(Rule::new("calls").every_request().level("client", client).policy(Policy::per_minute(60)))
+///     .build()?;
+///
+/// let key_of = |peer: &str, header: &str| {
+///     let mut request = Request::builder().header("x-forwarded-for", header).body(())?;
+///     request.extensions_mut().insert(PeerAddr(peer.parse()?));
+///     Ok::<_, Box<dyn std::error::Error>>(limiter.governing(&RequestView::of(&request))[0].key())
+/// };
+///
+/// let client = key_of("198.51.100.7:4711", "")?;
+/// assert_eq!(key_of("10.0.0.1:443", "192.0.2.99, 198.51.100.7, 10.0.0.2")?, client);
+/// assert_eq!(key_of("198.51.100.7:4712", "192.0.2.99")?, client);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Clone, Debug)]
+pub struct ClientIp {
+    trusted: Vec<IpNet>,
+    header: ForwardedHeader,
+    /// Always in `32..=128`.
+    ipv6_prefix: u8,
+    /// The first thing that was given and cannot be used.
+    mistake: Option<ConfigError>,
+}
+
+/// The address of the connection: no header is believed.
+///
+/// Behind a proxy this is the proxy's address, for all clients. See [`client_ip`].
+#[must_use]
+pub const fn peer_ip() -> ClientIp {
+    ClientIp { trusted: Vec::new(), header: ForwardedHeader::XForwardedFor, ipv6_prefix: 64, mistake: None }
+}
+
+/// The address of the client behind the proxies that are [trusted](ClientIp::trust).
+///
+/// As long as none is trusted this is the same as [`peer_ip`].
+#[must_use]
+pub const fn client_ip() -> ClientIp {
+    peer_ip()
+}
+
+impl ClientIp {
+    /// Believes the proxies in these networks, each such as `10.0.0.0/8` or a single address. None by default.
+    ///
+    /// Trust only proxies, and only if clients cannot go round them. An address in a trusted network is never taken for
+    /// a client's while there is another one further left in the header.
+    #[must_use]
+    pub fn trust(mut self, networks: impl IntoIterator<Item = impl AsRef<str>>) -> Self {
+        for text in networks {
+            match network(text.as_ref()) {
+                Ok(network) => self.trusted.push(network),
+                Err(reason) => self.note("trusted", &format!("{:?}", text.as_ref()), reason),
+            }
+        }
+        self
+    }
+
+    /// The header that the trusted proxies write; [`ForwardedHeader::XForwardedFor`] by default.
+    #[must_use]
+    pub fn header(mut self, header: ForwardedHeader) -> Self {
+        if let ForwardedHeader::Single(name) = &header
+            && (*name == FORWARDED || *name == X_FORWARDED_FOR)
+        {
+            self.note("header", &format!("\"{name}\""), "a list of addresses, not a single one".into());
+        }
+        self.header = header;
+        self
+    }
+
+    /// How many leading bits of an IPv6 address tell clients apart: 32 to 128, 64 by default.
+    ///
+    /// Providers give at least a /64 to a subscriber, and often a /56 or a /48: a second level with 48 and a looser
+    /// policy stops those who change between the networks they have.
+    #[must_use]
+    pub fn ipv6_prefix(mut self, bits: u8) -> Self {
+        match bits {
+            32..=128 => self.ipv6_prefix = bits,
+            _ => self.note("ipv6_prefix", &bits.to_string(), "allowed are 32 to 128".into()),
+        }
+        self
+    }
+
+    fn note(&mut self, field: &str, value: &str, reason: String) {
+        self.mistake.get_or_insert_with(|| ConfigError::new(format!("client_ip.{field}"), value, reason));
+    }
+
+    fn client(&self, peer: IpAddr, headers: &HeaderMap) -> IpAddr {
+        if !self.trusts(peer) {
+            return peer;
+        }
+        let mut nearest = peer;
+        for entry in self.header.entries(headers) {
+            match entry {
+                Entry::Address(proxy) if self.trusts(proxy) => nearest = proxy,
+                Entry::Address(client) => return client,
+                Entry::Unknown => break,
+            }
+        }
+        nearest
+    }
+
+    fn trusts(&self, address: IpAddr) -> bool {
+        self.trusted.iter().any(|network| network.contains(&address))
+    }
+
+    fn write(&self, address: IpAddr, key: &mut KeyBuilder<'_>) {
+        match address {
+            IpAddr::V4(address) => key.part(address.octets()),
+            IpAddr::V6(address) => {
+                let mask = u128::MAX << (128 - self.ipv6_prefix);
+                let octets = Ipv6Addr::from_bits(address.to_bits() & mask).octets();
+                key.part(&octets[..usize::from(self.ipv6_prefix).div_ceil(8).max(IPV6_BYTES)]);
+            }
+        }
+    }
+
+    fn looks_like_an_untrusted_proxy(&self, peer: IpAddr, headers: &HeaderMap) -> bool {
+        self.trusted.is_empty()
+            && is_internal(peer)
+            && (headers.contains_key(&X_FORWARDED_FOR) || headers.contains_key(FORWARDED))
+    }
+
+    fn network_of_everybody(&self) -> Option<&IpNet> {
+        self.trusted.iter().find(|network| network.prefix_len() == 0)
+    }
+}
+
+impl KeyExtractor for ClientIp {
+    fn extract(&self, request: &RequestView<'_>, key: &mut KeyBuilder<'_>) -> Result<(), Missing> {
+        let Some(peer) = request.peer() else {
+            NO_PEER.once();
+            return Err(Missing);
+        };
+        let peer = peer.ip().to_canonical();
+        if self.looks_like_an_untrusted_proxy(peer, request.headers()) {
+            UNTRUSTED_PROXY.once();
+        }
+        self.write(self.client(peer, request.headers()), key);
+        Ok(())
+    }
+
+    /// Reports the first network, header or prefix that was given and cannot be used.
+    ///
+    /// With a list, trusting everybody (`0.0.0.0/0`) is a mistake as well: clients would choose their key.
+    fn validate(&self, _: Option<&[Cow<'_, str>]>) -> Result<(), ConfigError> {
+        if let Some(mistake) = &self.mistake {
+            return Err(mistake.clone());
+        }
+        match (&self.header, self.network_of_everybody()) {
+            (ForwardedHeader::Single(_), _) | (_, None) => Ok(()),
+            (_, Some(network)) => Err(ConfigError::new(
+                "client_ip.trusted",
+                format_args!("\"{network}\""),
+                "if everybody is trusted then every client chooses its key: trust the proxies only",
+            )),
+        }
+    }
+}
+
+/// An IPv4 network that is written as an IPv6 one (`::ffff:10.0.0.0/104`) is unwrapped, as the addresses are.
+fn network(text: &str) -> Result<IpNet, String> {
+    let network = parse(text).ok_or("not a network such as 10.0.0.0/8 or 2001:db8::/32, nor an address")?;
+    if network != network.trunc() {
+        return Err(format!("bits are set behind the prefix: {} or {}?", network.trunc(), network.addr()));
+    }
+    let IpNet::V6(wrapped) = network else { return Ok(network) };
+    let unwrapped = wrapped.addr().to_ipv4_mapped().zip(wrapped.prefix_len().checked_sub(96));
+    let ipv4 = unwrapped.and_then(|(address, prefix)| Ipv4Net::new(address, prefix).ok());
+    Ok(ipv4.map_or(network, IpNet::V4))
+}
+
+/// The address is left to the standard library, which refuses zeros in front (`010.0.0.0/8`).
+fn parse(text: &str) -> Option<IpNet> {
+    let Some((address, prefix)) = text.split_once('/') else {
+        return text.parse::<IpAddr>().ok().map(IpNet::from);
+    };
+    let digits = prefix.bytes().all(|byte| byte.is_ascii_digit());
+    IpNet::new(address.parse().ok()?, prefix.parse().ok().filter(|_| digits)?).ok()
+}
+
+const fn is_internal(address: IpAddr) -> bool {
+    match address {
+        IpAddr::V4(address) => address.is_loopback() || address.is_private() || address.is_link_local(),
+        IpAddr::V6(address) => address.is_loopback() || address.is_unique_local() || address.is_unicast_link_local(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use http::{HeaderName, Request};
+
+    use super::*;
+    use crate::{
+        http::PeerAddr,
+        key::{Key, KeyHasher},
+    };
+
+    fn mistake(extractor: &ClientIp) -> String {
+        extractor.validate(None).map_or_else(|error| error.to_string(), |()| "none".into())
+    }
+
+    fn key_of(extractor: &ClientIp, hasher: &KeyHasher, peer: &str) -> Key {
+        let mut request = Request::new(());
+        request.extensions_mut().insert(PeerAddr((peer.parse::<IpAddr>().unwrap(), 443).into()));
+        let mut key = KeyBuilder::new(hasher);
+        extractor.extract(&RequestView::of(&request), &mut key).unwrap();
+        key.finish()
+    }
+
+    #[test]
+    fn networks_are_read_in_every_spelling_that_means_one_thing() {
+        let table = [
+            ("10.0.0.0/8", "10.0.0.0/8"),
+            ("10.0.0.1", "10.0.0.1/32"),
+            ("2001:DB8::/32", "2001:db8::/32"),
+            ("::1", "::1/128"),
+            ("::ffff:10.0.0.0/104", "10.0.0.0/8"),
+            ("::ffff:10.0.0.1", "10.0.0.1/32"),
+            ("::ffff:0:0/96", "0.0.0.0/0"),
+            ("::/0", "::/0"),
+        ];
+        for (text, expected) in table {
+            assert_eq!(network(text).map(|network| network.to_string()).as_deref(), Ok(expected), "{text}");
+        }
+    }
+
+    #[test]
+    fn what_is_no_network_is_refused() {
+        let junk = [
+            "",
+            "/",
+            "10.0.0/8",
+            "10.0.0.0/",
+            "10.0.0.0/33",
+            "10.0.0.0/+8",
+            "10.0.0.0/-1",
+            "10.0.0.0 /8",
+            " 10.0.0.0/8",
+            "010.0.0.0/8",
+            "10.0.0.0/255.0.0.0",
+            "::1%lo",
+            "2001:db8::/129",
+            "2001:db8::/999",
+            "localhost",
+            "*",
+        ];
+        for text in junk {
+            assert!(network(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn mistakes_are_reported_with_field_and_value_and_the_first_one_wins() {
+        let not_a_network = client_ip().trust(["10.0.0.0/8", "10.0.0/8"]).ipv6_prefix(129);
+        assert_eq!(
+            mistake(&not_a_network),
+            "client_ip.trusted \"10.0.0/8\": not a network such as 10.0.0.0/8 or 2001:db8::/32, nor an address"
+        );
+        assert_eq!(
+            mistake(&client_ip().trust(["10.1.2.3/8"])),
+            "client_ip.trusted \"10.1.2.3/8\": bits are set behind the prefix: 10.0.0.0/8 or 10.1.2.3?"
+        );
+        for bits in [0, 31, 129, 255] {
+            let expected = format!("client_ip.ipv6_prefix {bits}: allowed are 32 to 128");
+            assert_eq!(mistake(&client_ip().ipv6_prefix(bits)), expected);
+        }
+    }
+
+    #[test]
+    fn trusting_everybody_is_a_mistake_with_a_list_and_none_with_a_single_address() {
+        let single = || ForwardedHeader::Single(HeaderName::from_static("fly-client-ip"));
+        for everybody in ["0.0.0.0/0", "::/0", "::ffff:0:0/96"] {
+            assert!(mistake(&client_ip().trust([everybody])).starts_with("client_ip.trusted"), "{everybody}");
+            assert_eq!(mistake(&client_ip().trust([everybody]).header(single())), "none");
+        }
+    }
+
+    #[test]
+    fn a_list_is_not_a_single_address() {
+        for name in ["X-Forwarded-For", "Forwarded"] {
+            let header = ForwardedHeader::Single(name.parse().unwrap());
+            let expected =
+                format!("client_ip.header \"{}\": a list of addresses, not a single one", name.to_lowercase());
+            assert_eq!(mistake(&client_ip().header(header)), expected);
+        }
+    }
+
+    #[test]
+    fn what_is_allowed_is_no_mistake() {
+        assert_eq!(mistake(&peer_ip()), "none");
+        assert_eq!(mistake(&client_ip().trust(["10.0.0.0/8"]).trust([String::from("::1")])), "none");
+        for bits in 32..=128 {
+            assert_eq!(mistake(&client_ip().ipv6_prefix(bits)), "none");
+        }
+    }
+
+    #[test]
+    fn an_extractor_with_a_mistake_still_works_with_what_was_right() {
+        let hasher = KeyHasher::default();
+        let mistaken = client_ip().ipv6_prefix(0).ipv6_prefix(255).trust(["*"]);
+        for peer in ["192.0.2.1", "2001:db8::1"] {
+            assert_eq!(key_of(&mistaken, &hasher, peer), key_of(&peer_ip(), &hasher, peer));
+        }
+    }
+
+    #[test]
+    fn keys_of_usual_addresses_are_short_enough_to_be_kept_as_they_are() {
+        let hasher = KeyHasher::default();
+        assert_eq!(format!("{:?}", key_of(&peer_ip(), &hasher, "192.0.2.1")), "Key(5 bytes)");
+        assert_eq!(format!("{:?}", key_of(&peer_ip(), &hasher, "2001:db8::1")), "Key(9 bytes)");
+        assert_eq!(format!("{:?}", key_of(&peer_ip().ipv6_prefix(32), &hasher, "2001:db8::1")), "Key(9 bytes)");
+    }
+
+    #[test]
+    fn an_ipv6_network_is_no_ipv4_address() {
+        let hasher = KeyHasher::default();
+        let wide = peer_ip().ipv6_prefix(32);
+        assert_ne!(key_of(&wide, &hasher, "c000:0201::"), key_of(&wide, &hasher, "192.0.2.1"));
+    }
+
+    #[test]
+    fn every_prefix_tells_apart_by_its_last_bit_and_by_none_behind() {
+        let hasher = KeyHasher::default();
+        let base = "2001:db8:1234:5678:9abc:def0:1234:5678".parse::<Ipv6Addr>().unwrap().to_bits();
+        for prefix in 32..=128_u8 {
+            let flipped = |bit: u8| Ipv6Addr::from_bits(base ^ (1 << (128 - bit))).to_string();
+            let key = |address: &str| key_of(&peer_ip().ipv6_prefix(prefix), &hasher, address);
+            let own = key(&Ipv6Addr::from_bits(base).to_string());
+            assert_ne!(key(&flipped(prefix)), own, "/{prefix}");
+            assert!((prefix + 1..=128).all(|bit| key(&flipped(bit)) == own), "/{prefix}");
+        }
+    }
+
+    #[test]
+    fn only_addresses_of_the_own_network_are_internal() {
+        let internal = |text: &str| is_internal(text.parse().unwrap());
+        let own = ["127.0.0.1", "10.1.2.3", "172.16.0.1", "192.168.0.1", "169.254.0.1", "::1", "fd00::1", "fe80::1"];
+        assert!(own.iter().all(|text| internal(text)));
+        assert!(!["198.51.100.7", "172.32.0.1", "2001:db8::1", "::"].iter().any(|text| internal(text)));
+    }
+
+    #[test]
+    fn headers_from_the_own_network_look_like_a_proxy_until_one_is_trusted() {
+        let suspicious = |extractor: ClientIp, peer: &str, header: &str| {
+            let request = Request::builder().header(header, "192.0.2.1").body(()).unwrap();
+            extractor.looks_like_an_untrusted_proxy(peer.parse().unwrap(), request.headers())
+        };
+        assert!(suspicious(client_ip(), "10.0.0.1", "x-forwarded-for"));
+        assert!(suspicious(peer_ip(), "127.0.0.1", "forwarded"));
+        assert!(!suspicious(client_ip(), "198.51.100.7", "x-forwarded-for"));
+        assert!(!suspicious(client_ip(), "10.0.0.1", "accept"));
+        assert!(!suspicious(client_ip().trust(["10.0.0.0/8"]), "10.0.0.1", "x-forwarded-for"));
+    }
+}

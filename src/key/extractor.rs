@@ -1,0 +1,116 @@
+//! Reading a key from a request.
+
+use std::borrow::Cow;
+
+use crate::{error::ConfigError, http::RequestView, key::KeyBuilder};
+
+/// The request does not carry what the extractor looks for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the request does not carry the key")]
+pub struct Missing;
+
+/// Reads a key from a request.
+///
+/// Closures from `&RequestView` to an `Option` of text or bytes are extractors, and so are tuples of extractors: their
+/// parts become the parts of one key, and if one of them is missing then the key is.
+///
+/// An extractor of your own writes one or more parts and says whether it found what it looks for:
+///
+/// ```
+/// use tower_quota::{http::RequestView, key::{KeyBuilder, KeyExtractor, Missing}};
+///
+/// struct Tenant;
+///
+/// impl KeyExtractor for Tenant {
+///     fn extract(&self, request: &RequestView<'_>, key: &mut KeyBuilder<'_>) -> Result<(), Missing> {
+///         let host = request.uri().host().ok_or(Missing)?;
+///         key.part(host.split('.').next().ok_or(Missing)?);
+///         Ok(())
+///     }
+/// }
+/// ```
+#[diagnostic::on_unimplemented(
+    note = "extractors are the functions of `tower_quota::key`, tuples of them, and closures `Fn(&RequestView<'_>) -> Option<String>`"
+)]
+pub trait KeyExtractor: Send + Sync + 'static {
+    /// Writes the parts of the key. On an error what was written is thrown away.
+    ///
+    /// # Errors
+    ///
+    /// If the request does not carry the key.
+    fn extract(&self, request: &RequestView<'_>, key: &mut KeyBuilder<'_>) -> Result<(), Missing>;
+
+    /// Checks the extractor itself, once, when the limiter is built.
+    ///
+    /// `params` are the parameters of the template of a route that is to be read from, or none if the rule is not bound
+    /// to routes.
+    ///
+    /// # Errors
+    ///
+    /// If the extractor was given something it cannot use, or cannot find anything on this route.
+    fn validate(&self, params: Option<&[Cow<'_, str>]>) -> Result<(), ConfigError> {
+        let _ = params;
+        Ok(())
+    }
+}
+
+impl<F, T> KeyExtractor for F
+where
+    F: Fn(&RequestView<'_>) -> Option<T> + Send + Sync + 'static,
+    T: AsRef<[u8]>,
+{
+    fn extract(&self, request: &RequestView<'_>, key: &mut KeyBuilder<'_>) -> Result<(), Missing> {
+        key.part(self(request).ok_or(Missing)?);
+        Ok(())
+    }
+}
+
+/// A key that is the same for every request: one history for all callers.
+impl KeyExtractor for &'static str {
+    fn extract(&self, _: &RequestView<'_>, key: &mut KeyBuilder<'_>) -> Result<(), Missing> {
+        key.part(self);
+        Ok(())
+    }
+}
+
+impl KeyExtractor for Box<dyn KeyExtractor> {
+    fn extract(&self, request: &RequestView<'_>, key: &mut KeyBuilder<'_>) -> Result<(), Missing> {
+        (**self).extract(request, key)
+    }
+
+    fn validate(&self, params: Option<&[Cow<'_, str>]>) -> Result<(), ConfigError> {
+        (**self).validate(params)
+    }
+}
+
+impl KeyExtractor for std::sync::Arc<dyn KeyExtractor> {
+    fn extract(&self, request: &RequestView<'_>, key: &mut KeyBuilder<'_>) -> Result<(), Missing> {
+        (**self).extract(request, key)
+    }
+
+    fn validate(&self, params: Option<&[Cow<'_, str>]>) -> Result<(), ConfigError> {
+        (**self).validate(params)
+    }
+}
+
+macro_rules! extractors_of_tuples {
+    ($(($($part:ident),+))+) => {$(
+        impl<$($part: KeyExtractor),+> KeyExtractor for ($($part,)+) {
+            #[allow(non_snake_case, reason = "the parts are named after their types")]
+            fn extract(&self, request: &RequestView<'_>, key: &mut KeyBuilder<'_>) -> Result<(), Missing> {
+                let ($($part,)+) = self;
+                $($part.extract(request, key)?;)+
+                Ok(())
+            }
+
+            #[allow(non_snake_case, reason = "the parts are named after their types")]
+            fn validate(&self, params: Option<&[Cow<'_, str>]>) -> Result<(), ConfigError> {
+                let ($($part,)+) = self;
+                $($part.validate(params)?;)+
+                Ok(())
+            }
+        }
+    )+};
+}
+
+extractors_of_tuples! { (A, B) (A, B, C) (A, B, C, D) }

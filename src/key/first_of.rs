@@ -1,0 +1,82 @@
+//! One place after another.
+
+use std::{borrow::Cow, sync::Arc};
+
+use crate::{
+    error::ConfigError,
+    http::RequestView,
+    key::{KeyBuilder, KeyExtractor, Missing},
+};
+
+/// Tries one extractor after another; made by [`first_of`].
+#[derive(Clone, Debug)]
+pub struct FirstOf<A> {
+    alternatives: A,
+}
+
+/// Several extractors to try in order: a tuple or a list of them.
+pub trait Alternatives: Send + Sync + 'static {
+    /// Calls `visit` with one after another until it returns true; says whether it did.
+    fn any(&self, visit: &mut dyn FnMut(&dyn KeyExtractor) -> bool) -> bool;
+}
+
+/// The key that the first of `alternatives` finds.
+///
+/// Where the key was found does not become part of it: the same account is one key whether it came in a header or in the
+/// query. A client can choose among the places it controls, so put those it does not control first.
+#[must_use]
+pub const fn first_of<A: Alternatives>(alternatives: A) -> FirstOf<A> {
+    FirstOf { alternatives }
+}
+
+impl<A: Alternatives> KeyExtractor for FirstOf<A> {
+    fn extract(&self, request: &RequestView<'_>, key: &mut KeyBuilder<'_>) -> Result<(), Missing> {
+        let before = key.mark();
+        let found = self.alternatives.any(&mut |extractor| {
+            key.return_to(&before);
+            extractor.extract(request, key).is_ok()
+        });
+        if found { Ok(()) } else { Err(Missing) }
+    }
+
+    /// One usable alternative is enough.
+    fn validate(&self, params: Option<&[Cow<'_, str>]>) -> Result<(), ConfigError> {
+        let mut first = Ok(());
+        let usable = self.alternatives.any(&mut |extractor| match extractor.validate(params) {
+            Ok(()) => true,
+            Err(error) => {
+                if first.is_ok() {
+                    first = Err(error);
+                }
+                false
+            }
+        });
+        if usable { Ok(()) } else { first }
+    }
+}
+
+impl Alternatives for Vec<Arc<dyn KeyExtractor>> {
+    fn any(&self, visit: &mut dyn FnMut(&dyn KeyExtractor) -> bool) -> bool {
+        self.iter().any(|extractor| visit(extractor))
+    }
+}
+
+impl<K: KeyExtractor, const N: usize> Alternatives for [K; N] {
+    fn any(&self, visit: &mut dyn FnMut(&dyn KeyExtractor) -> bool) -> bool {
+        self.iter().any(|extractor| visit(extractor))
+    }
+}
+
+macro_rules! alternatives_in_tuples {
+    ($(($($part:ident),+))+) => {$(
+        impl<$($part: KeyExtractor),+> Alternatives for ($($part,)+) {
+            #[allow(non_snake_case, reason = "the alternatives are named after their types")]
+            fn any(&self, visit: &mut dyn FnMut(&dyn KeyExtractor) -> bool) -> bool {
+                let ($($part,)+) = self;
+                $(visit($part))||+
+            }
+        }
+    )+};
+}
+
+alternatives_in_tuples! { (A) (A, B) (A, B, C) (A, B, C, D) (A, B, C, D, E) (A, B, C, D, E, F) }

@@ -1,0 +1,82 @@
+//! A header field.
+
+use std::borrow::Cow;
+
+use http::{HeaderName, HeaderValue};
+
+use crate::{
+    error::ConfigError,
+    http::RequestView,
+    key::{KeyBuilder, KeyExtractor, Missing},
+};
+
+/// Reads a header field; made by [`header`].
+#[derive(Clone, Debug)]
+pub struct Header {
+    name: Result<HeaderName, Cow<'static, str>>,
+    several: Several,
+}
+
+/// Which value counts if a header field stands in a request several times.
+///
+/// It should be the one that the service behind reads, or a client can choose its key.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Several {
+    /// The first, which is what `HeaderMap::get` gives to handlers.
+    #[default]
+    First,
+    /// All of them, as parts of one key.
+    Joined,
+    /// None: the key is missing.
+    Missing,
+}
+
+/// The value of header field `name`, byte for byte.
+///
+/// A client can send what it likes: use this for what an authentication layer has verified, or a proxy has set.
+///
+/// ```
+/// use tower_quota::key::{self, Several};
+/// let tenant = key::header("x-tenant").several(Several::Missing);
+/// # let _ = tenant;
+/// ```
+#[must_use]
+pub fn header(name: impl Into<Cow<'static, str>>) -> Header {
+    let name = name.into();
+    Header { name: HeaderName::from_bytes(name.as_bytes()).map_err(|_| name), several: Several::default() }
+}
+
+impl Header {
+    /// What to do if the field stands in a request several times; [`Several::First`] by default.
+    #[must_use]
+    pub const fn several(mut self, several: Several) -> Self {
+        self.several = several;
+        self
+    }
+}
+
+impl KeyExtractor for Header {
+    fn extract(&self, request: &RequestView<'_>, key: &mut KeyBuilder<'_>) -> Result<(), Missing> {
+        let Ok(name) = &self.name else { return Err(Missing) };
+        let mut values = request.headers().get_all(name).iter();
+        key.part(values.next().ok_or(Missing)?);
+        match self.several {
+            Several::First => Ok(()),
+            Several::Joined => {
+                values.for_each(|value: &HeaderValue| key.part(value));
+                Ok(())
+            }
+            Several::Missing => values.next().map_or(Ok(()), |_| Err(Missing)),
+        }
+    }
+
+    fn validate(&self, _: Option<&[Cow<'_, str>]>) -> Result<(), ConfigError> {
+        match &self.name {
+            Ok(_) => Ok(()),
+            Err(name) => {
+                Err(ConfigError::new("key", format_args!("\"header:{name}\""), "not the name of a header field"))
+            }
+        }
+    }
+}

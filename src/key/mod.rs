@@ -1,0 +1,47 @@
+//! Who is counted: keys, and the extractors that read them from a request.
+//!
+//! A *level* of a rule is a name and an extractor. Extractors are small and compose:
+//!
+//! ```
+//! use tower_quota::key;
+//!
+//! # #[derive(Clone)] struct Claims { account: String }
+//! let bot = key::path("botId");
+//! let account_and_table = (key::claim(|claims: &Claims| &claims.account), key::path("tableName"));
+//! let wherever_it_is = key::first_of((key::header("x-account-id"), key::query("accountId")));
+//! let anything = |request: &tower_quota::http::RequestView<'_>| {
+//!     request.headers().get("user-agent").map(|agent| agent.as_bytes().to_vec())
+//! };
+//! # let _ = tower_quota::Rule::new("a").level("bot", bot).level("b", account_and_table).level("c", wherever_it_is).level("d", anything);
+//! ```
+//!
+//! A key may have several parts, which are joined so that different parts never make the same key. Up to 15 bytes are
+//! kept as they are; more are replaced by a keyed hash of 120 bits, so a key costs the same whatever a client sends. Any
+//! bytes are a valid key, not only UTF-8.
+//!
+//! When a request does not carry the key, [`OnMissing`](crate::OnMissing) says what happens. An empty value is not a
+//! missing one: it is a key like any other.
+
+mod builder;
+mod claim;
+mod client_ip;
+mod cookie;
+mod extractor;
+mod first_of;
+mod forwarded;
+mod header;
+mod path;
+mod query;
+
+pub use builder::{Key, KeyBuilder, KeyParts};
+pub use claim::{Claim, claim};
+pub use client_ip::{ClientIp, client_ip, peer_ip};
+pub use cookie::{Cookie, cookie};
+pub use extractor::{KeyExtractor, Missing};
+pub use first_of::{Alternatives, FirstOf, first_of};
+pub use forwarded::ForwardedHeader;
+pub use header::{Header, Several, header};
+pub use path::{Path, path};
+pub use query::{Query, query};
+
+pub(crate) use builder::KeyHasher;

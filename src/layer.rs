@@ -1,0 +1,104 @@
+//! The layer.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use http::Response;
+use tower_layer::Layer;
+
+use crate::{
+    error::ConfigError,
+    http::{LegacyReset, OnConflict, Refusal, Style},
+    key::KeyExtractor,
+    limiter::RateLimiter,
+    policy::Policy,
+    rule::Rule,
+    service::RateLimit,
+};
+
+/// Admits the requests that the rules of a [`RateLimiter`] have room for, and answers the others itself.
+///
+/// See the [crate docs](crate) for its use. It has no type parameters: store it in a struct, return it from a function.
+/// All services it makes share one state, and so do its clones.
+#[derive(Clone, Debug)]
+#[must_use = "a layer does nothing until it is applied to a service"]
+pub struct RateLimitLayer {
+    limiter: Result<RateLimiter, Arc<ConfigError>>,
+    style: Arc<Style>,
+}
+
+impl RateLimitLayer {
+    /// One policy for every key that `extractor` reads: a limiter of one rule for every request.
+    ///
+    /// For a policy written out in code. If it holds a mistake (a limit or a window of zero) then every request is
+    /// answered with 500 and the mistake: never is a limit silently left out. With numbers from elsewhere use
+    /// [`try_new`](Self::try_new).
+    pub fn new(extractor: impl KeyExtractor, policy: impl Into<Policy>) -> Self {
+        Self::of(Self::limiter_of(extractor, policy.into()))
+    }
+
+    /// As [`new`](Self::new), with mistakes returned.
+    ///
+    /// # Errors
+    ///
+    /// If the extractor or the policy cannot be used.
+    pub fn try_new(extractor: impl KeyExtractor, policy: impl Into<Policy>) -> Result<Self, ConfigError> {
+        Ok(Self::of(Ok(Self::limiter_of(extractor, policy.into())?)))
+    }
+
+    /// Whether responses carry the `RateLimit` and `RateLimit-Policy` fields; refusals always do. On by default.
+    pub fn rate_limit_fields(mut self, sent: bool) -> Self {
+        Arc::make_mut(&mut self.style).fields = sent;
+        self
+    }
+
+    /// Sends `X-RateLimit-Limit`, `-Remaining` and `-Reset` too. Off by default.
+    pub fn legacy_fields(mut self, reset: LegacyReset) -> Self {
+        Arc::make_mut(&mut self.style).legacy = Some(reset);
+        self
+    }
+
+    /// What happens to `RateLimit` fields that the inner service has set itself; they are kept by default.
+    pub fn on_conflict(mut self, outcome: OnConflict) -> Self {
+        Arc::make_mut(&mut self.style).on_conflict = outcome;
+        self
+    }
+
+    /// Answers denied requests with what `answer` makes of them: status, body and header fields.
+    ///
+    /// `Retry-After` and the `RateLimit` fields are added unless the answer has them. To change only the words, use
+    /// [`RateLimiterBuilder::message`](crate::RateLimiterBuilder::message).
+    pub fn on_denied(mut self, answer: impl Fn(&Refusal<'_>) -> Response<Bytes> + Send + Sync + 'static) -> Self {
+        Arc::make_mut(&mut self.style).on_denied = Some(Arc::new(answer));
+        self
+    }
+
+    /// The limiter behind this layer; none if it was not built right.
+    #[must_use]
+    pub fn limiter(&self) -> Option<&RateLimiter> {
+        self.limiter.as_ref().ok()
+    }
+
+    fn of(limiter: Result<RateLimiter, ConfigError>) -> Self {
+        Self { limiter: limiter.map_err(Arc::new), style: Arc::default() }
+    }
+
+    fn limiter_of(extractor: impl KeyExtractor, policy: Policy) -> Result<RateLimiter, ConfigError> {
+        let rule = Rule::new("default").every_request().level("key", extractor).policy(policy);
+        RateLimiter::builder().rule(rule).build()
+    }
+}
+
+impl From<RateLimiter> for RateLimitLayer {
+    fn from(limiter: RateLimiter) -> Self {
+        Self::of(Ok(limiter))
+    }
+}
+
+impl<S> Layer<S> for RateLimitLayer {
+    type Service = RateLimit<S>;
+
+    fn layer(&self, inner: S) -> RateLimit<S> {
+        RateLimit::new(inner, self.limiter.clone(), Arc::clone(&self.style))
+    }
+}

@@ -1,0 +1,85 @@
+//! Where a limiter is put together and every mistake is found.
+
+use std::sync::Arc;
+
+use crate::{
+    clock::{Clock, SystemClock},
+    error::ConfigError,
+    limiter::{RateLimiter, Rulebook},
+    message::Template,
+    rule::Rule,
+};
+
+const DEFAULT_MAX_KEYS: usize = 1_000_000;
+
+/// Collects the rules of a [`RateLimiter`].
+#[derive(Debug)]
+#[must_use = "a builder does nothing until it is built"]
+pub struct RateLimiterBuilder {
+    pub(crate) rules: Vec<Rule>,
+    pub(crate) max_keys: usize,
+    pub(crate) message: Option<String>,
+    clock: Arc<dyn Clock>,
+    #[cfg(feature = "config")]
+    pub(crate) sources: crate::config::Sources,
+}
+
+impl Default for RateLimiterBuilder {
+    fn default() -> Self {
+        Self {
+            rules: Vec::new(),
+            max_keys: DEFAULT_MAX_KEYS,
+            message: None,
+            clock: Arc::new(SystemClock::new()),
+            #[cfg(feature = "config")]
+            sources: crate::config::Sources::default(),
+        }
+    }
+}
+
+impl RateLimiterBuilder {
+    /// Adds a rule.
+    pub fn rule(mut self, rule: Rule) -> Self {
+        self.rules.push(rule);
+        self
+    }
+
+    /// Keeps at most this many histories; 1,000,000 by default, at 64 bytes or more each.
+    ///
+    /// A history that is equal to a fresh one is let go. When all are live, new keys share one history per rule: nobody
+    /// who is exhausted is forgotten, and crowding the table is no way around a limit.
+    pub const fn max_keys(mut self, max_keys: usize) -> Self {
+        self.max_keys = max_keys;
+        self
+    }
+
+    /// Reads the time from this clock.
+    pub fn clock(mut self, clock: impl Clock) -> Self {
+        self.clock = Arc::new(clock);
+        self
+    }
+
+    /// Refuses in these words, with `{rule}`, `{level}`, `{quota}`, `{limit}`, `{window}` and `{retry_after}` (in
+    /// seconds) filled in for the exhausted quota with the longest wait.
+    pub fn message(mut self, template: impl Into<String>) -> Self {
+        self.message = Some(template.into());
+        self
+    }
+
+    /// Checks everything and builds the limiter.
+    ///
+    /// # Errors
+    ///
+    /// If anything in a rule cannot be used, or two rules do not go together.
+    pub fn build(self) -> Result<RateLimiter, ConfigError> {
+        if self.rules.is_empty() {
+            return Err(ConfigError::new("rules", "[]", "a limiter has at least one rule"));
+        }
+        if self.max_keys == 0 {
+            return Err(ConfigError::new("max_keys", 0, "a limiter keeps at least one history"));
+        }
+        let template = self.message.as_deref().map(Template::parse).transpose()?;
+        let (rulebook, plans) = Rulebook::build(&self.rules, template)?;
+        Ok(RateLimiter::new(rulebook, plans, self.max_keys, self.clock))
+    }
+}

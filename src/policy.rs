@@ -1,0 +1,216 @@
+//! The quotas that hold together for one key.
+
+use std::{fmt, str::FromStr, time::Duration};
+
+use crate::{error::ConfigError, quota::Quota};
+
+/// The finest and coarsest resolution a policy may ask for.
+const RESOLUTIONS: std::ops::RangeInclusive<u32> = 16..=65_536;
+const DEFAULT_RESOLUTION: u32 = 4096;
+const MOST_QUOTAS: usize = 16;
+
+/// One or more quotas over one history: a request passes only if all of them have room.
+///
+/// ```
+/// use std::time::Duration;
+/// use tower_quota::Policy;
+///
+/// let policy = Policy::per_minute(60).and_per_hour(1800).spaced_by(Duration::from_millis(200));
+/// assert_eq!(policy.quotas().count(), 3);
+/// assert_eq!("60/minute, 1800/hour".parse::<Policy>()?, Policy::per_minute(60).and_per_hour(1800));
+/// # Ok::<(), tower_quota::ConfigError>(())
+/// ```
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Policy {
+    quotas: Vec<Quota>,
+    count_denied: bool,
+    resolution: u32,
+}
+
+impl Policy {
+    /// A policy of one quota.
+    #[must_use]
+    pub fn new(quota: Quota) -> Self {
+        Self::from_iter([quota])
+    }
+
+    /// `limit` units per second.
+    #[must_use]
+    pub fn per_second(limit: u32) -> Self {
+        Self::new(Quota::per_second(limit))
+    }
+
+    /// `limit` units per minute.
+    #[must_use]
+    pub fn per_minute(limit: u32) -> Self {
+        Self::new(Quota::per_minute(limit))
+    }
+
+    /// `limit` units per hour.
+    #[must_use]
+    pub fn per_hour(limit: u32) -> Self {
+        Self::new(Quota::per_hour(limit))
+    }
+
+    /// `limit` units per day of 24 hours.
+    #[must_use]
+    pub fn per_day(limit: u32) -> Self {
+        Self::new(Quota::per_day(limit))
+    }
+
+    /// And also `quota`.
+    #[must_use]
+    pub fn and(mut self, quota: Quota) -> Self {
+        self.quotas.push(quota);
+        self
+    }
+
+    /// And at most `limit` units per second.
+    #[must_use]
+    pub fn and_per_second(self, limit: u32) -> Self {
+        self.and(Quota::per_second(limit))
+    }
+
+    /// And at most `limit` units per minute.
+    #[must_use]
+    pub fn and_per_minute(self, limit: u32) -> Self {
+        self.and(Quota::per_minute(limit))
+    }
+
+    /// And at most `limit` units per hour.
+    #[must_use]
+    pub fn and_per_hour(self, limit: u32) -> Self {
+        self.and(Quota::per_hour(limit))
+    }
+
+    /// And at most `limit` units per day of 24 hours.
+    #[must_use]
+    pub fn and_per_day(self, limit: u32) -> Self {
+        self.and(Quota::per_day(limit))
+    }
+
+    /// And never two closer together than `gap`: one more quota, of 1 per `gap`, named `spacing`.
+    #[must_use]
+    pub fn spaced_by(self, gap: Duration) -> Self {
+        self.and(Quota::new(1, gap).named("spacing"))
+    }
+
+    /// Charges denied requests too, so that a caller who keeps knocking stays out.
+    ///
+    /// By default a denial costs nothing.
+    #[must_use]
+    pub const fn count_denied(mut self) -> Self {
+        self.count_denied = true;
+        self
+    }
+
+    /// How finely large quotas are remembered; 4096 by default, from 16 to 65536.
+    ///
+    /// A quota of at most this many units is exact to the millisecond. Of a larger one the admissions within one
+    /// `resolution`-th of its window share an entry, which leaves when the newest of them does: a unit may come back
+    /// late by that much and never comes back early. This is what bounds the bytes per key whatever the limit is.
+    #[must_use]
+    pub const fn resolution(mut self, resolution: u32) -> Self {
+        self.resolution = resolution;
+        self
+    }
+
+    /// The quotas, in the order they were given.
+    #[must_use]
+    pub fn quotas(&self) -> impl ExactSizeIterator<Item = &Quota> {
+        self.quotas.iter()
+    }
+
+    pub(crate) const fn counts_denied(&self) -> bool {
+        self.count_denied
+    }
+
+    pub(crate) const fn entries_per_window(&self) -> u32 {
+        self.resolution
+    }
+
+    pub(crate) fn validate(&self) -> Result<(), ConfigError> {
+        if self.quotas.is_empty() {
+            return Err(ConfigError::new("quotas", "[]", "a policy has at least one quota"));
+        }
+        if self.quotas.len() > MOST_QUOTAS {
+            let reason = format!("a policy has at most {MOST_QUOTAS} quotas");
+            return Err(ConfigError::new("quotas", self.quotas.len(), reason));
+        }
+        if !RESOLUTIONS.contains(&self.resolution) {
+            return Err(ConfigError::new("resolution", self.resolution, "a resolution is from 16 to 65536"));
+        }
+        for (at, quota) in self.quotas.iter().enumerate() {
+            quota.validate()?;
+            let twin = self.quotas[..at].iter().find(|other| other.name().eq_ignore_ascii_case(&quota.name()));
+            if let Some(twin) = twin {
+                let reason =
+                    format!("{twin} has this name already (names are compared ignoring case): use Quota::named");
+                return Err(ConfigError::new("quota name", format_args!("\"{}\"", quota.name()), reason));
+            }
+        }
+        Ok(())
+    }
+}
+
+impl FromIterator<Quota> for Policy {
+    fn from_iter<I: IntoIterator<Item = Quota>>(quotas: I) -> Self {
+        Self { quotas: quotas.into_iter().collect(), count_denied: false, resolution: DEFAULT_RESOLUTION }
+    }
+}
+
+impl From<Quota> for Policy {
+    fn from(quota: Quota) -> Self {
+        Self::new(quota)
+    }
+}
+
+impl FromStr for Policy {
+    type Err = ConfigError;
+
+    /// Quotas separated by commas: `"60/minute, 1800/hour"`.
+    fn from_str(text: &str) -> Result<Self, ConfigError> {
+        text.split(',').map(|quota| quota.trim().parse()).collect()
+    }
+}
+
+impl fmt::Display for Policy {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (at, quota) in self.quotas.iter().enumerate() {
+            write!(f, "{}{quota}", if at == 0 { "" } else { ", " })?;
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn refusal(policy: &Policy) -> String {
+        policy.validate().unwrap_err().to_string()
+    }
+
+    #[test]
+    fn a_policy_needs_a_quota() {
+        assert_eq!(refusal(&Policy::from_iter([])), "quotas []: a policy has at least one quota");
+    }
+
+    #[test]
+    fn names_that_differ_only_in_case_are_one_name() {
+        let policy = Policy::per_minute(60).and(Quota::per_hour(5).named("MINUTE"));
+        assert!(refusal(&policy).starts_with("quota name \"MINUTE\": 60/minute has this name already"));
+    }
+
+    #[test]
+    fn the_resolution_has_bounds() {
+        assert!(refusal(&Policy::per_minute(60).resolution(15)).starts_with("resolution 15"));
+        assert!(Policy::per_minute(60).resolution(16).validate().is_ok());
+    }
+
+    #[test]
+    fn a_zero_in_any_quota_is_refused() {
+        assert!(refusal(&Policy::per_minute(60).and_per_hour(0)).contains("quota \"hour\": limit 0"));
+        assert!(refusal(&Policy::per_minute(60).spaced_by(Duration::ZERO)).contains("quota \"spacing\": window 0ns"));
+    }
+}

@@ -1,0 +1,266 @@
+//! How much is allowed: N units per rolling window.
+
+use std::{borrow::Cow, fmt, str::FromStr, time::Duration};
+
+use crate::error::ConfigError;
+
+const SECOND: Duration = Duration::from_secs(1);
+const MINUTE: Duration = Duration::from_secs(60);
+const HOUR: Duration = Duration::from_secs(60 * 60);
+const DAY: Duration = Duration::from_secs(24 * 60 * 60);
+const WEEK: Duration = Duration::from_secs(7 * 24 * 60 * 60);
+
+/// The shortest window, and the resolution of every window.
+pub(crate) const SHORTEST_WINDOW: Duration = Duration::from_millis(1);
+/// The longest window: a hundred years.
+pub(crate) const LONGEST_WINDOW: Duration = Duration::from_secs(36_525 * 24 * 60 * 60);
+
+/// At most `limit` units in any interval as long as `window`.
+///
+/// The window rolls: there is no calendar minute that begins afresh. A unit admitted at t counts while now < t + window,
+/// and is free again at t + window.
+///
+/// In text a quota is `"60/minute"`, `"1800/hour"`, `"500/5m"` or `"10000 per 1d"`; a year is 365.25 days and a month a
+/// twelfth of it.
+///
+/// ```
+/// use std::time::Duration;
+/// use tower_quota::Quota;
+///
+/// assert_eq!("60/minute".parse::<Quota>()?, Quota::per_minute(60));
+/// assert_eq!("500/5m".parse::<Quota>()?, Quota::new(500, Duration::from_secs(300)));
+/// assert_eq!(Quota::per_hour(1800).name(), "hour");
+/// assert_eq!(Quota::per_hour(1800).named("slow").name(), "slow");
+/// # Ok::<(), tower_quota::ConfigError>(())
+/// ```
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Quota {
+    limit: u32,
+    window: Duration,
+    name: Option<Cow<'static, str>>,
+}
+
+impl Quota {
+    /// `limit` units per `window`.
+    ///
+    /// Windows are from 1 ms to 100 years and limits from 1; anything else is refused when the limiter is built. A
+    /// window is counted in whole milliseconds, rounded up.
+    #[must_use]
+    pub const fn new(limit: u32, window: Duration) -> Self {
+        Self { limit, window, name: None }
+    }
+
+    /// `limit` units per second.
+    #[must_use]
+    pub const fn per_second(limit: u32) -> Self {
+        Self::new(limit, SECOND)
+    }
+
+    /// `limit` units per minute.
+    #[must_use]
+    pub const fn per_minute(limit: u32) -> Self {
+        Self::new(limit, MINUTE)
+    }
+
+    /// `limit` units per hour.
+    #[must_use]
+    pub const fn per_hour(limit: u32) -> Self {
+        Self::new(limit, HOUR)
+    }
+
+    /// `limit` units per day of 24 hours.
+    #[must_use]
+    pub const fn per_day(limit: u32) -> Self {
+        Self::new(limit, DAY)
+    }
+
+    /// Calls this quota `name` in headers and decisions, instead of after its window (`minute`, `hour`, `5m`).
+    ///
+    /// Names are visible ASCII without `"` and `\`.
+    #[must_use]
+    pub fn named(mut self, name: impl Into<Cow<'static, str>>) -> Self {
+        self.name = Some(name.into());
+        self
+    }
+
+    /// Units per window.
+    #[must_use]
+    pub const fn limit(&self) -> u32 {
+        self.limit
+    }
+
+    /// The length of the rolling window.
+    #[must_use]
+    pub const fn window(&self) -> Duration {
+        self.window
+    }
+
+    /// The name given, or one after the window.
+    #[must_use]
+    pub fn name(&self) -> Cow<'static, str> {
+        match (&self.name, self.window) {
+            (Some(name), _) => name.clone(),
+            (None, SECOND) => "second".into(),
+            (None, MINUTE) => "minute".into(),
+            (None, HOUR) => "hour".into(),
+            (None, DAY) => "day".into(),
+            (None, WEEK) => "week".into(),
+            (None, window) => humantime::format_duration(window).to_string().replace(' ', "").into(),
+        }
+    }
+
+    /// The window in words that go before "rate limit": `per-minute`, `hourly`, `5-minute`.
+    pub(crate) fn adjective(&self) -> Cow<'static, str> {
+        const UNITS: [(Duration, &str); 5] =
+            [(WEEK, "week"), (DAY, "day"), (HOUR, "hour"), (MINUTE, "minute"), (SECOND, "second")];
+        match self.window {
+            SECOND => "per-second".into(),
+            MINUTE => "per-minute".into(),
+            HOUR => "hourly".into(),
+            DAY => "daily".into(),
+            WEEK => "weekly".into(),
+            window => UNITS
+                .iter()
+                .find(|(unit, _)| window.as_nanos() % unit.as_nanos() == 0)
+                .map_or_else(
+                    || format!("{}-millisecond", self.window_millis()),
+                    |(unit, word)| format!("{}-{word}", window.as_nanos() / unit.as_nanos()),
+                )
+                .into(),
+        }
+    }
+
+    /// The window in milliseconds, rounded up so that nothing is freed early.
+    pub(crate) fn window_millis(&self) -> u64 {
+        u64::try_from(self.window.as_nanos().div_ceil(1_000_000)).unwrap_or(u64::MAX)
+    }
+
+    /// The window in whole seconds, rounded up, as the header fields want it.
+    pub(crate) fn window_seconds(&self) -> u64 {
+        self.window.as_nanos().div_ceil(1_000_000_000).try_into().unwrap_or(u64::MAX)
+    }
+
+    pub(crate) fn validate(&self) -> Result<(), ConfigError> {
+        let field = |name: &str| format!("quota \"{}\": {name}", self.name());
+        check_name("quota name", &self.name())?;
+        if self.limit == 0 {
+            return Err(ConfigError::new(field("limit"), 0, "a quota admits at least 1"));
+        }
+        if self.window < SHORTEST_WINDOW || self.window > LONGEST_WINDOW {
+            let value = format_args!("{:?}", self.window).to_string();
+            return Err(ConfigError::new(field("window"), value, "a window is from 1 ms to 100 years"));
+        }
+        Ok(())
+    }
+}
+
+impl FromStr for Quota {
+    type Err = ConfigError;
+
+    fn from_str(text: &str) -> Result<Self, ConfigError> {
+        let refuse = |reason: &str| ConfigError::new("quota", format_args!("\"{text}\""), reason);
+        let (limit, window) = text
+            .split_once('/')
+            .or_else(|| text.split_once(" per "))
+            .ok_or_else(|| refuse("expected a limit and a window, such as \"60/minute\" or \"500/5m\""))?;
+        let limit = Some(limit.trim())
+            .filter(|digits| digits.bytes().all(|byte| byte.is_ascii_digit()))
+            .and_then(|digits| digits.parse().ok())
+            .ok_or_else(|| refuse("the limit is a whole number from 1 to 4294967295"))?;
+        let quota = Self::new(limit, parse_window(window.trim()).map_err(|why| refuse(&why))?);
+        quota.validate().map_err(|error| refuse(error.reason()))?;
+        Ok(quota)
+    }
+}
+
+impl fmt::Display for Quota {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}", self.limit, Self::new(self.limit, self.window).name())
+    }
+}
+
+/// `minute` is one minute; everything else is what `humantime` reads: `5m`, `90s`, `1day 12h`.
+fn parse_window(text: &str) -> Result<Duration, String> {
+    let counted = text.starts_with(|first: char| first.is_ascii_digit());
+    let result = if counted { humantime::parse_duration(text) } else { humantime::parse_duration(&format!("1{text}")) };
+    result.map_err(|error| format!("the window is a unit or a duration, such as minute, 5m or 1d: {error}"))
+}
+
+/// Names travel in header fields as quoted strings and in JSON, so they need no escaping anywhere.
+pub(crate) fn check_name(field: &str, name: &str) -> Result<(), ConfigError> {
+    let allowed = |byte: u8| byte.is_ascii_graphic() && byte != b'"' && byte != b'\\';
+    if !name.is_empty() && name.bytes().all(allowed) {
+        return Ok(());
+    }
+    let reason = "a name is one or more visible ASCII characters without spaces, \" and \\";
+    Err(ConfigError::new(field, format_args!("{name:?}"), reason))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn plain_words_mean_what_they_say() {
+        let window = |text: &str| text.parse::<Quota>().unwrap().window();
+        assert_eq!(window("1/second"), SECOND);
+        assert_eq!(window("1/minute"), MINUTE);
+        assert_eq!(window("1/hour"), HOUR);
+        assert_eq!(window("1/day"), DAY);
+        assert_eq!(window("1/week"), WEEK);
+        assert_eq!(window("1/h"), HOUR);
+        assert_eq!(window("1/1d"), DAY);
+        assert_eq!(window("1/250ms"), Duration::from_millis(250));
+        assert_eq!(window("1 per minute"), MINUTE);
+    }
+
+    #[test]
+    fn a_mistake_in_the_text_is_quoted_and_explained() {
+        for text in [
+            "",
+            "60",
+            "0/minute",
+            "-1/minute",
+            "+5/minute",
+            "4294967296/hour",
+            "60/",
+            "60/fortnight",
+            "60/0s",
+            "1/101y",
+            "1/1us",
+        ] {
+            let error = text.parse::<Quota>().unwrap_err();
+            assert_eq!((error.field(), error.value()), ("quota", &*format!("\"{text}\"")), "{error}");
+        }
+    }
+
+    #[test]
+    fn a_quota_prints_as_the_text_it_is_read_from() {
+        for text in ["60/minute", "1800/hour", "500/5m", "10000/day", "7/10s", "1/1ms"] {
+            assert_eq!(text.parse::<Quota>().unwrap().to_string(), text);
+        }
+    }
+
+    #[test]
+    fn a_window_reads_as_an_adjective() {
+        let adjective = |text: &str| text.parse::<Quota>().unwrap().adjective();
+        assert_eq!(adjective("1/second"), "per-second");
+        assert_eq!(adjective("1/minute"), "per-minute");
+        assert_eq!(adjective("1/60s"), "per-minute");
+        assert_eq!(adjective("1/hour"), "hourly");
+        assert_eq!(adjective("1/day"), "daily");
+        assert_eq!(adjective("1/week"), "weekly");
+        assert_eq!(adjective("1/5m"), "5-minute");
+        assert_eq!(adjective("1/90s"), "90-second");
+        assert_eq!(adjective("1/30d"), "30-day");
+        assert_eq!(adjective("1/1500ms"), "1500-millisecond");
+    }
+
+    #[test]
+    fn names_are_visible_ascii_that_needs_no_escaping() {
+        for name in ["", "a b", "é", "a\"b", "a\\b", "a\nb", "\u{7f}"] {
+            assert!(check_name("name", name).is_err(), "{name:?}");
+        }
+        assert!(check_name("name", "automation.bot-definition/1").is_ok());
+    }
+}

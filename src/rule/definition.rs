@@ -1,0 +1,253 @@
+//! One row of a rate-limit matrix.
+
+use std::{fmt, sync::Arc};
+
+use http::StatusCode;
+
+use crate::{error::ConfigError, key::KeyExtractor, policy::Policy, quota::check_name, rule::Route};
+
+/// A name, the requests it governs, whom it counts, and the policy for each of them.
+///
+/// All routes of a rule share one history per key, unless it is [`per_route`](Self::per_route). A request may be governed
+/// by several rules; it passes only if all of them have room, and is charged to all of them or to none.
+///
+/// Templates mean what they mean in axum 0.8: `{param}`, `{*rest}`, static segments before parameters. If several
+/// templates match a path the most specific one decides, and all rules with that template govern the request.
+///
+/// ```
+/// use tower_quota::{OnMissing, Policy, Rule, key};
+///
+/// Rule::new("automation.bot-definition")
+///     .routes(["POST /api/public/bot/{botId}/export", "POST /api/public/bot/{botId}/publish"])
+///     .routes_keyed_by(key::query("botId"), ["POST /api/public/bot/import"])
+///     .level("bot", key::path("botId"))
+///     .policy(Policy::per_minute(60).and_per_hour(1800))
+///     .on_missing(OnMissing::Share);
+/// ```
+#[derive(Clone)]
+#[must_use = "a rule does nothing until it is given to a limiter"]
+pub struct Rule {
+    name: String,
+    applies_to: AppliesTo,
+    level: String,
+    groups: Vec<Group>,
+    policy: Option<Policy>,
+    on_missing: OnMissing,
+    per_route: bool,
+}
+
+/// What happens to a request that does not carry the key of a rule.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum OnMissing {
+    /// All such requests share one history, under the same policy.
+    #[default]
+    Share,
+    /// The request is answered with this status and goes no further. Nothing is charged.
+    Reject(StatusCode),
+    /// The rule does not govern the request.
+    Skip,
+}
+
+/// Which requests a rule governs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum AppliesTo {
+    Routes,
+    EveryRequest,
+    Unmatched,
+}
+
+/// Routes whose key is in one place. The first group has the level's own extractor.
+#[derive(Clone)]
+pub(crate) struct Group {
+    pub(crate) extractor: Option<Arc<dyn KeyExtractor>>,
+    pub(crate) routes: Vec<String>,
+}
+
+impl Rule {
+    /// A rule called `name`, in visible ASCII.
+    pub fn new(name: impl Into<String>) -> Self {
+        Self {
+            name: name.into(),
+            applies_to: AppliesTo::Routes,
+            level: String::new(),
+            groups: vec![Group { extractor: None, routes: Vec::new() }],
+            policy: None,
+            on_missing: OnMissing::default(),
+            per_route: false,
+        }
+    }
+
+    /// Governs these routes: `"POST /bots/{botId}/export"`, `"GET|PUT /tables/{table}"`, or `"/status"` for any method.
+    ///
+    /// HEAD counts as GET.
+    pub fn routes(mut self, routes: impl IntoIterator<Item = impl Into<String>>) -> Self {
+        if let Some(group) = self.groups.first_mut() {
+            group.routes.extend(routes.into_iter().map(Into::into));
+        }
+        self
+    }
+
+    /// Governs these routes too, whose key is read by an extractor of their own.
+    pub fn routes_keyed_by(
+        mut self,
+        extractor: impl KeyExtractor,
+        routes: impl IntoIterator<Item = impl Into<String>>,
+    ) -> Self {
+        let routes = routes.into_iter().map(Into::into).collect();
+        self.groups.push(Group { extractor: Some(Arc::new(extractor)), routes });
+        self
+    }
+
+    /// Governs every request, whatever else does.
+    pub const fn every_request(mut self) -> Self {
+        self.applies_to = AppliesTo::EveryRequest;
+        self
+    }
+
+    /// Governs the requests that match no route of any rule. Without such a rule they pass.
+    pub const fn unmatched_requests(mut self) -> Self {
+        self.applies_to = AppliesTo::Unmatched;
+        self
+    }
+
+    /// Whom to count: the name of the enforcement level, and what reads the key from a request.
+    pub fn level(mut self, name: impl Into<String>, extractor: impl KeyExtractor) -> Self {
+        self.level = name.into();
+        if let Some(group) = self.groups.first_mut() {
+            group.extractor = Some(Arc::new(extractor));
+        }
+        self
+    }
+
+    /// How much each of them may.
+    pub fn policy(mut self, policy: impl Into<Policy>) -> Self {
+        self.policy = Some(policy.into());
+        self
+    }
+
+    /// What happens to a request without the key; [`OnMissing::Share`] by default.
+    pub const fn on_missing(mut self, outcome: OnMissing) -> Self {
+        self.on_missing = outcome;
+        self
+    }
+
+    /// Keeps one history per route (and key) rather than one for all of them.
+    pub const fn per_route(mut self) -> Self {
+        self.per_route = true;
+        self
+    }
+
+    pub(crate) fn name(&self) -> &str {
+        &self.name
+    }
+
+    pub(crate) fn level_name(&self) -> &str {
+        &self.level
+    }
+
+    pub(crate) const fn applies_to(&self) -> AppliesTo {
+        self.applies_to
+    }
+
+    pub(crate) fn groups(&self) -> &[Group] {
+        &self.groups
+    }
+
+    pub(crate) const fn policy_or_none(&self) -> Option<&Policy> {
+        self.policy.as_ref()
+    }
+
+    pub(crate) const fn missing_outcome(&self) -> OnMissing {
+        self.on_missing
+    }
+
+    pub(crate) const fn is_per_route(&self) -> bool {
+        self.per_route
+    }
+
+    /// The routes and the number of the group that reads their key.
+    pub(crate) fn parsed_routes(&self) -> Result<Vec<(Route, usize)>, ConfigError> {
+        let texts =
+            self.groups.iter().enumerate().flat_map(|(at, group)| group.routes.iter().map(move |text| (text, at)));
+        texts.map(|(text, at)| Ok((Route::parse(text)?, at))).collect()
+    }
+
+    /// Finds every mistake that can be seen in this rule alone.
+    pub(crate) fn validate(&self) -> Result<(), ConfigError> {
+        self.find_mistake().map_err(|error| error.in_rule(&self.name))
+    }
+
+    fn find_mistake(&self) -> Result<(), ConfigError> {
+        check_name("name", &self.name)?;
+        check_name("level", &self.level)?;
+        let policy = self.policy.as_ref().ok_or_else(|| ConfigError::new("policy", "", "a rule has a policy"))?;
+        policy.validate()?;
+        if let OnMissing::Reject(status) = self.on_missing
+            && !(status.is_client_error() || status.is_server_error())
+        {
+            return Err(ConfigError::new("on_missing", status, "a rejection has a status from 400 to 599"));
+        }
+        let routes = self.parsed_routes()?;
+        self.check_routes(&routes)?;
+        self.check_extractors(&routes)
+    }
+
+    fn check_routes(&self, routes: &[(Route, usize)]) -> Result<(), ConfigError> {
+        match (self.applies_to, routes) {
+            (AppliesTo::Routes, []) => {
+                let reason = "a rule governs at least one route, or every request, or the unmatched ones";
+                return Err(ConfigError::new("routes", "[]", reason));
+            }
+            (AppliesTo::EveryRequest | AppliesTo::Unmatched, [(route, _), ..]) => {
+                let reason = "a rule for every request or for unmatched ones has no routes of its own";
+                return Err(ConfigError::new("route", format_args!("\"{}\"", route.text()), reason));
+            }
+            _ => {}
+        }
+        for (at, (route, _)) in routes.iter().enumerate() {
+            if let Some((twin, _)) = routes.iter().take(at).find(|(other, _)| other.is_same(route)) {
+                let reason = format!("this rule has the route already, as \"{}\"", twin.text());
+                return Err(ConfigError::new("route", format_args!("\"{}\"", route.text()), reason));
+            }
+        }
+        Ok(())
+    }
+
+    fn check_extractors(&self, routes: &[(Route, usize)]) -> Result<(), ConfigError> {
+        for (at, group) in self.groups.iter().enumerate() {
+            let is_used = self.applies_to != AppliesTo::Routes || routes.iter().any(|(_, group)| *group == at);
+            let Some(extractor) = &group.extractor else {
+                if is_used {
+                    return Err(ConfigError::new(
+                        "level",
+                        format_args!("\"{}\"", self.level),
+                        "a level has a key extractor",
+                    ));
+                }
+                continue;
+            };
+            if self.applies_to != AppliesTo::Routes {
+                extractor.validate(None)?;
+            }
+            for (route, _) in routes.iter().filter(|(_, group)| *group == at) {
+                extractor.validate(Some(route.params())).map_err(|error| error.on_route(route.text()))?;
+            }
+        }
+        Ok(())
+    }
+}
+
+impl fmt::Debug for Rule {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Rule")
+            .field("name", &self.name)
+            .field("applies_to", &self.applies_to)
+            .field("level", &self.level)
+            .field("routes", &self.groups.iter().flat_map(|group| &group.routes).collect::<Vec<_>>())
+            .field("policy", &self.policy)
+            .field("on_missing", &self.on_missing)
+            .field("per_route", &self.per_route)
+            .finish()
+    }
+}

@@ -1,0 +1,157 @@
+//! The ways in which one path may be written.
+//!
+//! A client may write `/login` as `//login`, `/login/`, `/%6cogin`, `/./login`, `/x/../login` or `/login%2F`. Some routers
+//! take these for the same and others do not, and a limiter in front cannot know. So a path is matched in one canonical
+//! spelling, and where reading differs in every reading: a spelling may meet more rules than meant, never fewer.
+
+use std::borrow::Cow;
+
+use percent_encoding::{AsciiSet, CONTROLS, percent_decode_str, percent_encode};
+use smallvec::SmallVec;
+
+/// What stays encoded in a canonical segment. All else is written plainly, and non-ASCII bytes are always encoded.
+const ENCODED: &AsciiSet = &CONTROLS.add(b'/').add(b'%');
+
+/// The readings of one path: at least one and at most four, none twice.
+#[derive(Debug)]
+pub(crate) struct Spellings<'a> {
+    canonical: Cow<'a, str>,
+    others: SmallVec<[String; 3]>,
+}
+
+impl<'a> Spellings<'a> {
+    pub(crate) fn of(path: &'a str) -> Self {
+        if is_canonical(path) {
+            return Self { canonical: Cow::Borrowed(path), others: SmallVec::new() };
+        }
+        let canonical = canonical(path);
+        let slashed = canonical.contains("%2F").then(|| self::canonical(&canonical.replace("%2F", "/")));
+        let mut others: SmallVec<[String; 3]> = SmallVec::new();
+        for reading in [resolve_dots(&canonical), slashed.as_deref().and_then(resolve_dots), slashed] {
+            if let Some(reading) = reading.filter(|reading| *reading != canonical && !others.contains(reading)) {
+                others.push(reading);
+            }
+        }
+        Self { canonical: Cow::Owned(canonical), others }
+    }
+
+    pub(crate) fn iter(&self) -> impl Iterator<Item = &str> {
+        std::iter::once(&*self.canonical).chain(self.others.iter().map(String::as_str))
+    }
+}
+
+/// The canonical spelling of a path or of the static parts of a template.
+pub(super) fn canonical(path: &str) -> String {
+    let mut out = String::with_capacity(path.len() + 1);
+    for segment in path.split('/').filter(|segment| !segment.is_empty()) {
+        let bytes: Cow<'_, [u8]> = percent_decode_str(segment).into();
+        out.push('/');
+        out.extend(percent_encode(&bytes, ENCODED));
+    }
+    if out.is_empty() {
+        out.push('/');
+    }
+    out
+}
+
+/// Whether a path is its own canonical spelling and has only one reading: nearly all of them, and told in one pass.
+fn is_canonical(path: &str) -> bool {
+    let bytes = path.as_bytes();
+    let is_plain = |byte: &u8| byte.is_ascii_graphic() && *byte != b'%';
+    let is_inner_slash = |pair: &[u8]| pair[0] != b'/' || !matches!(pair[1], b'/' | b'.');
+    bytes.first() == Some(&b'/')
+        && bytes.iter().all(is_plain)
+        && bytes.windows(2).all(is_inner_slash)
+        && (bytes.len() == 1 || bytes.last() != Some(&b'/'))
+}
+
+/// The path without its `.` and `..` segments, if it has any.
+fn resolve_dots(path: &str) -> Option<String> {
+    let mut kept = Vec::new();
+    let mut found = false;
+    for segment in path.split('/').filter(|segment| !segment.is_empty()) {
+        match segment {
+            "." => found = true,
+            ".." => {
+                found = true;
+                kept.pop();
+            }
+            other => kept.push(other),
+        }
+    }
+    found.then(|| format!("/{}", kept.join("/")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn readings(path: &str) -> Vec<String> {
+        Spellings::of(path).iter().map(ToOwned::to_owned).collect()
+    }
+
+    #[test]
+    fn an_ordinary_path_is_read_as_it_is_without_a_copy() {
+        for path in ["/", "/login", "/api/public/bot/st-1/export", "/a.b/c..d/~x"] {
+            assert!(matches!(Spellings::of(path).canonical, Cow::Borrowed(_)), "{path}");
+            assert_eq!(readings(path), [path]);
+        }
+    }
+
+    #[test]
+    fn every_spelling_of_a_path_includes_its_plain_one() {
+        let spellings = [
+            "//login",
+            "/login/",
+            "/login//",
+            "/./login",
+            "/x/../login",
+            "/%6cogin",
+            "/%6Cogin",
+            "/login%2F",
+            "/login%2f",
+            "/%2e/login",
+            "/x/%2E%2e/login",
+            "/x%2F..%2Flogin",
+            "/../login",
+            "/.//login/.",
+        ];
+        for path in spellings {
+            assert!(readings(path).contains(&"/login".to_owned()), "{path}: {:?}", readings(path));
+        }
+    }
+
+    #[test]
+    fn an_encoded_slash_is_read_both_ways() {
+        assert_eq!(readings("/tables/a%2fb"), ["/tables/a%2Fb", "/tables/a/b"]);
+    }
+
+    #[test]
+    fn dot_segments_are_read_both_ways() {
+        assert_eq!(readings("/bots/../run"), ["/bots/../run", "/run"]);
+    }
+
+    #[test]
+    fn a_percent_sign_is_one_however_it_is_written() {
+        assert_eq!(readings("/100%"), readings("/100%25"));
+        assert_eq!(readings("/%zz"), readings("/%25zz"));
+        assert_ne!(readings("/%2541"), readings("/%41"));
+    }
+
+    #[test]
+    fn bytes_that_are_not_utf8_stay_distinct() {
+        assert_ne!(readings("/%ff"), readings("/%fe"));
+        assert_eq!(readings("/%ff"), ["/%FF"]);
+        assert_eq!(readings("/%c3%a9"), readings("/é"));
+    }
+
+    #[test]
+    fn every_reading_is_canonical() {
+        for path in ["", "*", "/a%00b", "/%2F%2F/..//%2e%2E/%", "/é/%C3%A9/", "relative/x", "/a%2F%2e%2e%2Fb/../c"] {
+            for reading in readings(path) {
+                assert_eq!(canonical(&reading), reading, "from {path}");
+            }
+            assert!(readings(path).len() <= 4);
+        }
+    }
+}

@@ -1,0 +1,140 @@
+//! The service: decides, and calls the inner service only after admission.
+
+use std::{
+    sync::Arc,
+    task::{Context, Poll},
+};
+
+use bytes::Bytes;
+use http::{Extensions, Method, Request, Response};
+use http_body::Body;
+use tower_service::Service;
+
+use crate::{
+    decision::Decision,
+    error::ConfigError,
+    future::ResponseFuture,
+    http::{Refusal, RequestView, ResponseBody, Style, add_fields, misconfigured, missing_key},
+    limiter::{RateLimiter, Refused},
+};
+
+/// A service behind a [`RateLimitLayer`](crate::RateLimitLayer).
+///
+/// The decision falls in `call`, before the inner service is called: a request that is not admitted never reaches it.
+/// What `poll_ready` reserved in the inner service then stays reserved for the next request.
+#[derive(Clone, Debug)]
+pub struct RateLimit<S> {
+    inner: S,
+    limiter: Result<RateLimiter, Arc<ConfigError>>,
+    style: Arc<Style>,
+}
+
+/// What becomes of a request.
+enum Outcome {
+    /// No rule governs it.
+    Ungoverned,
+    Admitted(Decision),
+    /// It ends here, with this answer.
+    Refused(Response<Bytes>),
+}
+
+/// The decisions of other limiters that a request has passed, outermost first: the extension holds only the last one.
+#[derive(Clone, Debug, Default)]
+struct Passed(Vec<Decision>);
+
+impl<S> RateLimit<S> {
+    pub(crate) const fn new(inner: S, limiter: Result<RateLimiter, Arc<ConfigError>>, style: Arc<Style>) -> Self {
+        Self { inner, limiter, style }
+    }
+
+    /// The inner service.
+    pub const fn get_ref(&self) -> &S {
+        &self.inner
+    }
+
+    /// The inner service.
+    pub const fn get_mut(&mut self) -> &mut S {
+        &mut self.inner
+    }
+
+    /// The inner service.
+    pub fn into_inner(self) -> S {
+        self.inner
+    }
+
+    fn decide<B>(&self, request: &Request<B>) -> Outcome {
+        let limiter = match &self.limiter {
+            Ok(limiter) => limiter,
+            Err(error) => return Outcome::Refused(misconfigured(error)),
+        };
+        if has_passed(limiter, request.extensions()) {
+            return Outcome::Ungoverned;
+        }
+        let view = RequestView::of(request);
+        match limiter.decide_request(&view) {
+            Ok(None) => Outcome::Ungoverned,
+            Ok(Some(decision)) if decision.is_admitted() => Outcome::Admitted(decision),
+            Ok(Some(decision)) => Outcome::Refused(self.refuse(&decision, &view)),
+            Err(refused) => Outcome::Refused(turn_away(limiter, refused)),
+        }
+    }
+
+    fn refuse(&self, decision: &Decision, request: &RequestView<'_>) -> Response<Bytes> {
+        let refusal = Refusal::new(decision, request);
+        let mut response = match &self.style.on_denied {
+            Some(answer) => answer(&refusal),
+            None => refusal.response(),
+        };
+        add_fields(&mut response, decision, &self.style);
+        response.extensions_mut().insert(decision.clone());
+        response
+    }
+}
+
+impl<S, ReqBody, ResBody> Service<Request<ReqBody>> for RateLimit<S>
+where
+    S: Service<Request<ReqBody>, Response = Response<ResBody>>,
+    ResBody: Body,
+{
+    type Response = Response<ResponseBody<ResBody>>;
+    type Error = S::Error;
+    type Future = ResponseFuture<S::Future>;
+
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
+        self.inner.poll_ready(cx)
+    }
+
+    fn call(&mut self, mut request: Request<ReqBody>) -> Self::Future {
+        match self.decide(&request) {
+            Outcome::Ungoverned => ResponseFuture::ungoverned(self.inner.call(request)),
+            Outcome::Admitted(decision) => {
+                enter(request.extensions_mut(), decision.clone());
+                ResponseFuture::admitted(self.inner.call(request), decision, Arc::clone(&self.style))
+            }
+            Outcome::Refused(mut answer) => {
+                if request.method() == Method::HEAD {
+                    answer.body_mut().clear();
+                }
+                ResponseFuture::refused(answer)
+            }
+        }
+    }
+}
+
+fn turn_away(limiter: &RateLimiter, refused: Refused) -> Response<Bytes> {
+    let level = limiter.rulebook().rule(refused.rule).map_or("key", |rule| rule.level());
+    missing_key(level, refused.status)
+}
+
+/// Whether this limiter has admitted the request already: it is mounted twice, and charges once.
+fn has_passed(limiter: &RateLimiter, extensions: &Extensions) -> bool {
+    let Some(last) = extensions.get::<Decision>() else { return false };
+    let is_ours = |decision: &Decision| decision.is_of(limiter.rulebook());
+    is_ours(last) || extensions.get::<Passed>().is_some_and(|passed| passed.0.iter().any(is_ours))
+}
+
+fn enter(extensions: &mut Extensions, decision: Decision) {
+    if let Some(outer) = extensions.insert(decision) {
+        extensions.get_or_insert_default::<Passed>().0.push(outer);
+    }
+}

@@ -1,0 +1,48 @@
+//! Letting go of histories that are equal to fresh ones.
+
+use hashbrown::HashTable;
+
+use crate::{
+    clock::Moment,
+    store::{memory::Scopes, slot::Slot},
+};
+
+/// Places looked at in one step.
+pub(super) const STEP: usize = 16;
+/// Decisions of one shard from one step to the next.
+const PAUSE: u32 = 64;
+
+/// A shard's histories and how far the sweep has come in them.
+#[derive(Debug, Default)]
+pub(super) struct Table {
+    pub(super) slots: HashTable<Slot>,
+    swept: usize,
+    decisions: u32,
+}
+
+impl Table {
+    /// Counts a decision; says whether it is this one's turn to sweep a little.
+    ///
+    /// There is no thread: one decision in 64 takes one step, in the shard whose turn it is. So everything is looked at
+    /// once in about four decisions per key, wherever these fall.
+    pub(super) const fn count_decision(&mut self) -> bool {
+        self.decisions = self.decisions.wrapping_add(1);
+        self.decisions.is_multiple_of(PAUSE)
+    }
+
+    /// Looks at the next `places`; returns how many histories it let go.
+    pub(super) fn sweep(&mut self, places: usize, scopes: &Scopes, now: Moment) -> usize {
+        let mut dropped = 0;
+        for _ in 0..places.min(self.slots.num_buckets()) {
+            self.swept = (self.swept + 1) % self.slots.num_buckets();
+            if let Ok(entry) = self.slots.get_bucket_entry(self.swept) {
+                let slot = entry.get();
+                if scopes.plan(slot.scope).is_some_and(|plan| slot.history.is_fresh(plan, now)) {
+                    entry.remove();
+                    dropped += 1;
+                }
+            }
+        }
+        dropped
+    }
+}

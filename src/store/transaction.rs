@@ -1,0 +1,266 @@
+//! One decision about several charges: look at all, then charge all or none.
+
+use parking_lot::MutexGuard;
+use smallvec::SmallVec;
+
+use crate::{
+    clock::{Clock, Moment},
+    history::{History, Plan},
+    store::{
+        memory::MemoryStore,
+        overflow::Overflow,
+        slot::Slot,
+        sweep::{STEP, Table},
+        verdict::{Charge, QuotaStates, Verdict},
+    },
+};
+
+/// Places that a newcomer looks at for one to let go, so that the table does not grow while much of it is idle.
+const STEP_OF_NEWCOMER: usize = 4;
+
+/// A decision while it holds the shards of its charges.
+///
+/// Locks are taken in one order, shards by number and the overflow last, so decisions cannot block each other for ever.
+pub(super) struct Transaction<'a> {
+    store: &'a MemoryStore,
+    clock: &'a dyn Clock,
+    now: Moment,
+    shards: SmallVec<[(usize, MutexGuard<'a, Table>); 4]>,
+    overflow: Option<MutexGuard<'a, Overflow>>,
+    items: SmallVec<[Item<'a>; 2]>,
+}
+
+/// One charge and what has been found out about it.
+struct Item<'a> {
+    charge: Charge,
+    plan: &'a Plan,
+    hash: u64,
+    place: Place,
+    states: QuotaStates,
+    /// What the shared history counts against a key that may have been behind it; empty for all others.
+    debts: QuotaStates,
+}
+
+/// Where a charge goes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Place {
+    /// To the key's own history.
+    Own,
+    /// To a history that the key is about to get.
+    New,
+    /// To the shared history, because the table is full.
+    Overflow,
+}
+
+impl<'a> Transaction<'a> {
+    pub(super) fn begin(store: &'a MemoryStore, charges: &[Charge], now: Moment, clock: &'a dyn Clock) -> Self {
+        let items: SmallVec<[Item<'a>; 2]> = charges
+            .iter()
+            .filter_map(|charge| Some(Item::new(*charge, store.scopes().plan(charge.scope)?, store.hash(charge))))
+            .collect();
+        let mut numbers: SmallVec<[usize; 4]> = items.iter().map(|item| MemoryStore::shard_of(item.hash)).collect();
+        numbers.sort_unstable();
+        numbers.dedup();
+        let shards = numbers.into_iter().filter_map(|number| Some((number, store.lock_shard(number)?))).collect();
+        let mut transaction = Self { store, clock, now, shards, overflow: None, items };
+        transaction.agree_on_now();
+        transaction
+    }
+
+    /// Admits all charges or none.
+    pub(super) fn decide(mut self) -> Verdict {
+        let admitted = self.measure(true);
+        self.for_each_item(|transaction, item| match admitted {
+            true => transaction.admit(item),
+            false => transaction.refuse(item),
+        });
+        self.into_verdict(admitted)
+    }
+
+    /// Says what [`decide`](Self::decide) would, and charges nothing.
+    pub(super) fn peek(mut self) -> Verdict {
+        let admitted = self.measure(false);
+        self.for_each_item(Self::explain);
+        self.into_verdict(admitted)
+    }
+
+    fn into_verdict(self, admitted: bool) -> Verdict {
+        let states = self.items.into_iter().flat_map(|item| item.states).collect();
+        Verdict { admitted, now: self.now, states }
+    }
+
+    /// Runs `step` on every item, which it may change along with the transaction.
+    fn for_each_item(&mut self, mut step: impl FnMut(&mut Self, &mut Item<'a>)) {
+        let mut items = std::mem::take(&mut self.items);
+        items.iter_mut().for_each(|item| step(self, item));
+        self.items = items;
+    }
+
+    /// Reads the clock again if a history is ahead of it, and takes back those that still are.
+    fn agree_on_now(&mut self) {
+        let clock = self.clock;
+        self.for_each_item(|transaction, item| {
+            let now = transaction.now;
+            let agreed = transaction.slot(item).map(|slot| slot.history.agree(item.plan, now, clock));
+            transaction.now = agreed.map_or(now, |agreed| now.max(agreed));
+        });
+    }
+
+    /// Finds every item its place and says whether all have room. Only who is `moving_in` takes a place.
+    fn measure(&mut self, moving_in: bool) -> bool {
+        let mut admitted = true;
+        self.for_each_item(|transaction, item| {
+            let owes = transaction.find_place(item, moving_in);
+            let has_room = transaction.measure_place(item) & (!owes || transaction.measure_debt(item));
+            admitted &= has_room;
+        });
+        admitted
+    }
+
+    /// Says whether the key may owe units of the shared history.
+    fn find_place(&mut self, item: &mut Item<'a>, moving_in: bool) -> bool {
+        let now = self.now;
+        if let Some(slot) = self.slot(item) {
+            item.place = Place::Own;
+            return slot.owes;
+        }
+        let is_free = if moving_in { self.make_place(item) } else { !self.store.is_full() };
+        item.place = if is_free { Place::New } else { Place::Overflow };
+        is_free && self.store.may_owe(now)
+    }
+
+    fn make_place(&mut self, item: &Item<'a>) -> bool {
+        let (store, now) = (self.store, self.now);
+        let Some(table) = self.table(item.hash) else { return false };
+        store.give_back(table.sweep(STEP_OF_NEWCOMER, store.scopes(), now));
+        if store.take_place() {
+            return true;
+        }
+        store.give_back(table.sweep(STEP, store.scopes(), now));
+        store.take_place()
+    }
+
+    fn measure_place(&mut self, item: &mut Item<'a>) -> bool {
+        let (now, clock, mut states) = (self.now, self.clock, QuotaStates::new());
+        let has_room = match item.place {
+            Place::Own => self.slot(item).is_some_and(|slot| slot.history.measure(item.plan, now, &mut states)),
+            Place::New => History::fresh(item.plan).measure(item.plan, now, &mut states),
+            Place::Overflow => {
+                let history = self.overflow().of(item.charge.scope, item.plan);
+                history.agree(item.plan, now, clock);
+                history.measure(item.plan, now, &mut states)
+            }
+        };
+        item.states = states;
+        has_room
+    }
+
+    /// Whether there is room beside what may be owed.
+    fn measure_debt(&mut self, item: &mut Item<'a>) -> bool {
+        let (now, clock) = (self.now, self.clock);
+        let Some(history) = self.overflow().live(item.charge.scope, item.plan, now) else {
+            if let Some(slot) = self.slot(item) {
+                slot.owes = false;
+            }
+            return true;
+        };
+        history.agree(item.plan, now, clock);
+        history.measure(item.plan, now, &mut item.debts);
+        for (debt, window) in item.debts.iter_mut().zip(item.plan.windows()).filter(|(debt, _)| debt.used > 0) {
+            debt.changes_at = history.leaves_at(item.plan, window, debt.used, debt.used);
+        }
+        item.has_room_beside_debts()
+    }
+
+    fn admit(&mut self, item: &mut Item<'a>) {
+        let now = self.now;
+        match item.place {
+            Place::Own => {
+                if let Some(slot) = self.slot(item) {
+                    slot.history.admit(item.plan, now, &mut item.states);
+                }
+            }
+            Place::New => {
+                let mut history = History::fresh(item.plan);
+                history.admit(item.plan, now, &mut item.states);
+                self.move_in(item, history);
+            }
+            Place::Overflow => {
+                self.overflow().of(item.charge.scope, item.plan).admit(item.plan, now, &mut item.states);
+                self.store.note_overflow(now.stamp().saturating_add(item.plan.horizon()));
+            }
+        }
+        item.add_debts();
+    }
+
+    fn refuse(&mut self, item: &mut Item<'a>) {
+        self.explain(item);
+        if item.plan.counts_denied() {
+            // What was measured before is what the caller is told.
+            let told = item.states.clone();
+            self.admit(item);
+            item.states = told;
+        } else if item.place == Place::New {
+            self.store.give_back(1);
+        }
+    }
+
+    fn explain(&mut self, item: &mut Item<'a>) {
+        let (scope, plan) = (item.charge.scope, item.plan);
+        let mut states = std::mem::take(&mut item.states);
+        match item.place {
+            Place::Own => {
+                if let Some(slot) = self.slot(item) {
+                    slot.history.explain(plan, &mut states);
+                }
+            }
+            Place::New => {}
+            Place::Overflow => self.overflow().of(scope, plan).explain(plan, &mut states),
+        }
+        item.states = states;
+        item.add_debts();
+    }
+
+    fn move_in(&mut self, item: &Item<'a>, history: History) {
+        let slot = Slot { scope: item.charge.scope, key: item.charge.key, owes: !item.debts.is_empty(), history };
+        let store = self.store;
+        if let Some(table) = self.table(item.hash) {
+            let hash_of = |slot: &Slot| store.hash(&Charge { scope: slot.scope, key: slot.key });
+            table.slots.insert_unique(item.hash, slot, hash_of);
+        }
+    }
+
+    fn table(&mut self, hash: u64) -> Option<&mut Table> {
+        let number = MemoryStore::shard_of(hash);
+        self.shards.iter_mut().find(|(held, _)| *held == number).map(|(_, table)| &mut **table)
+    }
+
+    fn slot(&mut self, item: &Item<'a>) -> Option<&mut Slot> {
+        self.table(item.hash)?.slots.find_mut(item.hash, |slot| slot.holds(&item.charge))
+    }
+
+    fn overflow(&mut self) -> &mut Overflow {
+        self.overflow.get_or_insert_with(|| self.store.lock_overflow())
+    }
+}
+
+impl<'a> Item<'a> {
+    fn new(charge: Charge, plan: &'a Plan, hash: u64) -> Self {
+        Self { charge, plan, hash, place: Place::Own, states: QuotaStates::new(), debts: QuotaStates::new() }
+    }
+
+    fn has_room_beside_debts(&self) -> bool {
+        let quotas = self.states.iter().zip(&self.debts).zip(self.plan.windows());
+        quotas.into_iter().all(|((state, debt), window)| state.used.saturating_add(debt.used) < window.limit)
+    }
+
+    /// Tells of the debts as if they were the key's own. A quota that they exhaust has room when all of them have left.
+    fn add_debts(&mut self) {
+        for ((state, debt), window) in self.states.iter_mut().zip(&self.debts).zip(self.plan.windows()) {
+            state.used = state.used.saturating_add(debt.used);
+            if state.used >= window.limit || state.changes_at == 0 {
+                state.changes_at = state.changes_at.max(debt.changes_at);
+            }
+        }
+    }
+}
