@@ -37,6 +37,6 @@ fn introduction(server: &str, token: &str) -> String {
 
 async fn interrupted() {
     if tokio::signal::ctrl_c().await.is_err() {
-        std::future::pending().await
+        std::future::pending::<()>().await;
     }
 }

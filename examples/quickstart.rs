@@ -9,7 +9,7 @@
 #[path = "kore/server.rs"]
 mod server;
 
-use std::{error::Error, fmt::Debug, io::IsTerminal, process::ExitCode, time::Duration};
+use std::{collections::BTreeSet, error::Error, fmt::Debug, io::IsTerminal, process::ExitCode, time::Duration};
 
 use reqwest::{Client, Method, RequestBuilder};
 use tokio::{net::TcpListener, task::JoinSet};
@@ -140,14 +140,18 @@ async fn main() -> Result<ExitCode> {
 }
 
 async fn rows(server: &Server, report: &mut Report) -> Result<()> {
+    let mut messages = BTreeSet::new();
     report.columns();
     for row in matrix() {
         let answers = server.send(&row.call, row.per_minute + row.per_minute / 10).await?;
         let other_key = server.send_one(&row.other_key).await?;
         let other_route = server.send_one(&row.other_route).await?;
         report.row(&row, &server.quotas(row.rule)?, &answers, &other_key, &other_route);
+        messages.extend(answers.into_iter().chain([other_route]).filter_map(|answer| answer.message));
     }
-    report.quote("All refusals say", MINUTE_MESSAGE);
+    for message in messages {
+        report.quote("The refusals say", &message);
+    }
 
     server.clock.advance(Duration::from_millis(59_999));
     let early = server.send_each().await?;
@@ -176,7 +180,7 @@ async fn hour(server: &Server, report: &mut Report) -> Result<()> {
     report.line("the next request", &format!("{}, Retry-After: {}", refusal.status, refusal.wait()));
     report.line("left", &left);
     report.line("RateLimit", refusal.ratelimit.as_deref().unwrap_or_default());
-    report.quote("It says", refusal.message.as_deref().unwrap_or_default());
+    report.quote("This refusal says", refusal.message.as_deref().unwrap_or_default());
     report.line("1800 s later", later.outcome());
 
     report.expect("admitted in thirty minutes", admitted, 1800);
@@ -351,7 +355,7 @@ impl Report {
         self.expect(&format!("{what}: Retry-After"), refusal.retry_after, Some(retry_after));
     }
 
-    fn expect<T: PartialEq + Debug>(&mut self, what: &str, found: T, expected: T) {
+    fn expect<T: Copy + PartialEq + Debug>(&mut self, what: &str, found: T, expected: T) {
         if found != expected {
             self.failures.push(format!("{what}: {found:?}, expected {expected:?}"));
         }

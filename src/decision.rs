@@ -2,11 +2,11 @@
 
 use std::{fmt, sync::Arc, time::Duration};
 
-use smallvec::SmallVec;
+use bytes::Bytes;
 
 use crate::{
-    limiter::{GovernedBy, Rulebook},
-    message::{Occasion, default_message},
+    limiter::{GovernedBy, RuleNumbers, Rulebook},
+    message::Occasion,
     quota::Quota,
     store::{QuotaState, Verdict},
 };
@@ -38,7 +38,7 @@ use crate::{
 #[derive(Clone)]
 pub struct Decision {
     rulebook: Arc<Rulebook>,
-    rules: SmallVec<[usize; 2]>,
+    rules: RuleNumbers,
     verdict: Verdict,
 }
 
@@ -53,8 +53,11 @@ pub struct QuotaStatus<'a> {
 }
 
 impl Decision {
-    pub(crate) const fn new(rulebook: Arc<Rulebook>, rules: SmallVec<[usize; 2]>, verdict: Verdict) -> Self {
-        Self { rulebook, rules, verdict }
+    /// A decision about a request that these rules govern; `decide` writes the verdict, in place.
+    pub(crate) fn by(rulebook: &Arc<Rulebook>, rules: RuleNumbers, decide: impl FnOnce(&mut Verdict)) -> Self {
+        let mut decision = Self { rulebook: Arc::clone(rulebook), rules, verdict: Verdict::default() };
+        decide(&mut decision.verdict);
+        decision
     }
 
     /// Whether the request was admitted.
@@ -74,7 +77,7 @@ impl Decision {
 
     /// The quotas of all rules that govern the request.
     pub fn quotas(&self) -> impl Iterator<Item = QuotaStatus<'_>> {
-        let rules = self.rules.iter().filter_map(|rule| self.rulebook.rule(*rule));
+        let rules = self.rules.iter().filter_map(|rule| self.rulebook.rule(usize::from(*rule)));
         let quotas = rules.flat_map(|rule| rule.quotas().map(move |(quota, header_name)| (rule, quota, header_name)));
         let stated = quotas.zip(&self.verdict.states);
         stated.map(|((rule, quota, header_name), state)| QuotaStatus {
@@ -97,7 +100,7 @@ impl Decision {
         let worst = self.worst()?;
         let retry_after = worst.reset_after();
         let occasion = Occasion { rule: worst.rule(), level: worst.level(), quota: worst.quota, retry_after };
-        Some(self.rulebook.template().map_or_else(|| default_message(worst.quota), |text| text.render(&occasion)))
+        Some(occasion.message(self.rulebook.template()))
     }
 
     /// The exhausted quota with the longest wait; the first of equals.
@@ -109,8 +112,15 @@ impl Decision {
         })
     }
 
+    /// The body that was made beforehand for denials by one quota alone.
+    pub(crate) fn prepared_body(&self) -> Option<Bytes> {
+        let mut exhausted = self.exhausted();
+        let (only, None) = (exhausted.next()?, exhausted.next()) else { return None };
+        only.rule.body_of(only.header_name)
+    }
+
     pub(crate) fn governed_by(&self) -> impl Iterator<Item = &GovernedBy> {
-        self.rules.iter().filter_map(|rule| self.rulebook.rule(*rule))
+        self.rules.iter().filter_map(|rule| self.rulebook.rule(usize::from(*rule)))
     }
 
     pub(crate) fn is_of(&self, rulebook: &Arc<Rulebook>) -> bool {

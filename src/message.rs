@@ -30,8 +30,14 @@ pub(crate) struct Occasion<'a> {
     pub(crate) retry_after: Duration,
 }
 
-/// The text for `quota` when no template was given.
-pub(crate) fn default_message(quota: &Quota) -> String {
+impl Occasion<'_> {
+    /// The text of the template, or the usual one.
+    pub(crate) fn message(&self, template: Option<&Template>) -> String {
+        template.map_or_else(|| default_message(self.quota), |template| template.render(self))
+    }
+}
+
+fn default_message(quota: &Quota) -> String {
     format!("You've exceeded the {} rate limit. Please wait for sometime before retrying.", quota.adjective())
 }
 
@@ -62,6 +68,11 @@ impl Template {
         }
         pieces.push(Piece::Text(rest.to_owned()));
         Ok(Self { pieces })
+    }
+
+    /// Whether the text is the same for every denial by one quota.
+    pub(crate) fn is_fixed(&self) -> bool {
+        !self.pieces.iter().any(|piece| matches!(piece, Piece::RetryAfter))
     }
 
     pub(crate) fn render(&self, occasion: &Occasion<'_>) -> String {

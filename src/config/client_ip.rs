@@ -8,15 +8,14 @@ use crate::{
     key::{self, ClientIp, ForwardedHeader, KeyExtractor},
 };
 
-/// The extractor that the table describes, checked after every step so that a mistake has its line.
+/// The extractor that the table describes, checked step by step so that a mistake has its line.
 pub(super) fn client_ip(table: &ClientIpTable, lines: Lines<'_>) -> Result<ClientIp, ConfigError> {
     let mut client_ip = key::client_ip();
     for network in &table.trusted {
         client_ip = lines.blame(network, checked(client_ip.trust([network.get_ref()])))?;
     }
     if let Some(name) = &table.header {
-        let header = lines.blame(name, forwarded_header(name.get_ref()))?;
-        client_ip = lines.blame(name, checked(client_ip.header(header)))?;
+        client_ip = client_ip.header(lines.blame(name, forwarded_header(name.get_ref()))?);
     }
     if let Some(bits) = &table.ipv6_prefix {
         client_ip = lines.blame(bits, checked(client_ip.ipv6_prefix(*bits.get_ref())))?;

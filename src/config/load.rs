@@ -120,6 +120,7 @@ fn locate(error: ConfigError, tables: &[Spanned<RuleTable>], reader: RuleReader<
 #[cfg(test)]
 mod tests {
     use http::{Request, StatusCode};
+    use proptest::prelude::*;
 
     use super::*;
     use crate::{
@@ -160,7 +161,6 @@ mod tests {
         #[rustfmt::skip]
         let mistakes = [
             // What is put in the place of which line; the line, the field and the value of the mistake, and its reason.
-            (3, "name = 'b ts'", 3, "name", "\"b ts\"", "visible ASCII"),
             (3, "name = 'bots'\nlevels = 'bot'", 4, "levels", "'bot'", "unknown field `levels`, expected one of `name`, `level`"),
             (3, "name = 'bots'\nlevel = 'a b'", 4, "level", "\"a b\"", "visible ASCII"),
             (3, "name = 'bots'\nlevel = 7", 4, "level", "7", "invalid type: integer `7`, expected a string"),
@@ -209,8 +209,8 @@ mod tests {
         ];
         for (place, replacement, line, field, value, reason) in mistakes {
             let error = refusal(&with(place, replacement));
-            let found = (error.line(), error.rule().unwrap_or("bots"), error.field(), error.value());
-            assert_eq!(found, (Some(line), if place == 3 { error.rule().unwrap() } else { "bots" }, field, value), "{error}");
+            let found = (error.line(), error.rule(), error.field(), error.value());
+            assert_eq!(found, (Some(line), Some("bots"), field, value), "{error}");
             assert!(error.reason().contains(reason), "{replacement}: {error}");
             assert!(!error.to_string().contains('\n'), "{error}");
         }
@@ -252,6 +252,12 @@ mod tests {
     }
 
     #[test]
+    fn a_name_that_is_none_is_refused_with_its_line() {
+        let error = refusal(&with(3, "name = 'b ts'"));
+        assert_eq!((error.line(), error.rule(), error.field()), (Some(3), Some("b ts"), "name"), "{error}");
+    }
+
+    #[test]
     fn a_name_that_is_taken_is_refused_with_both_lines() {
         let text = with(7, "[[rule]]\nname = 'BOTS'\nkey = 'peer-ip'\nquotas = ['1/s']\napplies_to = 'unmatched'");
         let reason = "rule \"bots\" on line 3 has this name already (names are compared ignoring case)";
@@ -263,18 +269,23 @@ mod tests {
         let builder = RateLimiter::builder().toml(&with(3, "name = 'Bots'")).unwrap();
         let error = builder.toml(&with(3, "\nname = 'bots'")).unwrap_err();
         assert_eq!((error.line(), error.field()), (Some(4), "name"));
-        assert!(error.reason().starts_with("rule \"Bots\", which is not of this file, has this name already"), "{error}");
+        assert!(
+            error.reason().starts_with("rule \"Bots\", which is not of this file, has this name already"),
+            "{error}"
+        );
     }
 
     #[test]
     fn rules_that_do_not_go_together_are_refused_with_the_line_of_the_latter() {
-        let second = |fields: &str| with(7, &format!("[[rule]]\nname = 'b'\nkey = 'peer-ip'\nquotas = ['1/s']\n{fields}"));
+        let second =
+            |fields: &str| with(7, &format!("[[rule]]\nname = 'b'\nkey = 'peer-ip'\nquotas = ['1/s']\n{fields}"));
         let error = refusal(&second("routes = [\n'/z',\n'POST /x/{*rest}'\n]"));
         assert_eq!((error.line(), error.rule(), error.field()), (Some(13), Some("b"), "route"), "{error}");
         assert!(error.reason().contains("POST /x/{botId}"), "{error}");
 
         let unmatched = "applies_to = 'unmatched'";
-        let text = second(&format!("{unmatched}\n[[rule]]\nname = 'c'\nkey = 'peer-ip'\nquotas = ['1/s']\n{unmatched}"));
+        let text =
+            second(&format!("{unmatched}\n[[rule]]\nname = 'c'\nkey = 'peer-ip'\nquotas = ['1/s']\n{unmatched}"));
         assert_eq!((refusal(&text).line(), refusal(&text).rule()), (Some(13), Some("c")));
     }
 
@@ -347,10 +358,16 @@ mod tests {
             let request = request.body(()).unwrap();
             limiter.governing(&RequestView::of(&request))[0].key()
         };
-        assert_eq!(key(Request::get("/tables/orders").header("account", "acme")), Some(limiter.key(("acme", "orders"))));
+        assert_eq!(
+            key(Request::get("/tables/orders").header("account", "acme")),
+            Some(limiter.key(("acme", "orders")))
+        );
         assert_eq!(key(Request::get("/tables/orders")), None);
         assert_eq!(key(Request::get("/tables?account=acme")), Some(limiter.key(("acme", "all tables"))));
-        assert_eq!(key(Request::get("/tables?account=acme").header("tenant", "x")), Some(limiter.key(("x", "all tables"))));
+        assert_eq!(
+            key(Request::get("/tables?account=acme").header("tenant", "x")),
+            Some(limiter.key(("x", "all tables")))
+        );
     }
 
     #[test]
@@ -397,13 +414,35 @@ mod tests {
     }
 
     #[test]
+    fn a_path_parameter_without_a_route_is_one_of_axum_or_a_mistake() {
+        let text = "[[rule]]\nname = 'a'\nkey = 'path:b'\nquotas = ['1/s']\napplies_to = 'every-request'";
+        let mistake = RateLimiter::from_toml(text).err();
+        assert_eq!(mistake.is_none(), cfg!(feature = "axum"));
+        assert!(mistake.is_none_or(|error| (error.line(), error.value()) == (Some(3), "\"path:b\"")));
+    }
+
+    #[test]
     fn a_rule_of_groups_alone_needs_no_key_of_its_own() {
-        let groups = "[[rule.group]]\nkey = 'query:a'\nroutes = ['/a']\n[[rule.group]]\nkey = 'query:b'\nroutes = ['/b']";
+        let groups =
+            "[[rule.group]]\nkey = 'query:a'\nroutes = ['/a']\n[[rule.group]]\nkey = 'query:b'\nroutes = ['/b']";
         let text = format!("[[rule]]\nname = 'a'\nquotas = ['1/s']\n{groups}");
         assert_eq!(rules(&text)[0].level_name(), "query:a");
         let error = refusal(&text.replace("quotas", "key = 'path:x'\nquotas"));
         assert_eq!((error.line(), error.field(), error.value()), (Some(3), "key", "'path:x'"), "{error}");
         let error = refusal(&text.replace("quotas", "routes = ['/x']\nquotas"));
         assert_eq!((error.line(), error.field(), error.value()), (Some(2), "key", ""), "{error}");
+    }
+
+    proptest! {
+        #[test]
+        fn whatever_is_wrong_has_a_line_of_the_file(from in 0usize..260, length in 0usize..40, junk in "[ -~\n]{0,3}") {
+            let mut text = GOOD.join("\n") + "[[rule.group]]\nkey = 'query:b'\nroutes = ['/z']\n[client_ip]\ntrusted = []";
+            let from = from.min(text.len());
+            text.replace_range(from..text.len().min(from + length), &junk);
+            if let Err(error) = RateLimiter::builder().toml(&text) {
+                let lines = text.split('\n').count();
+                prop_assert!(error.line().is_some_and(|line| (1..=lines).contains(&line)), "{}", error);
+            }
+        }
     }
 }

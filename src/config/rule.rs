@@ -126,7 +126,7 @@ impl<'a> RuleReader<'a> {
         let is_wrong = |route: &&Spanned<String>| error.value() == format!("\"{}\"", route.get_ref());
         let wrong = match error.field() {
             // Of two that are the same the latter is in the wrong.
-            "route" => table.routes.iter().chain(in_groups).filter(is_wrong).last(),
+            "route" => table.routes.iter().chain(in_groups).rfind(is_wrong),
             "level" => table.level.as_ref(),
             _ => None,
         };

@@ -3,11 +3,9 @@
 //! `RateLimit` and `RateLimit-Policy` are Lists of Strings with parameters (RFC 9651). Names need no escaping: they were
 //! checked when the limiter was built.
 
-use std::{
-    fmt::Write,
-    time::{Duration, SystemTime},
-};
+use std::time::{Duration, SystemTime};
 
+use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode, header::RETRY_AFTER};
 
 use crate::{
@@ -88,14 +86,17 @@ fn has_a_name_of(headers: &HeaderMap, field: &HeaderName, decision: &Decision) -
 }
 
 fn rate_limit(decision: &Decision) -> Option<HeaderValue> {
-    let mut field = String::with_capacity(96);
+    let mut field = Vec::with_capacity(128);
+    let mut number = itoa::Buffer::new();
     for quota in decision.quotas() {
-        let comma = if field.is_empty() { "" } else { ", " };
-        let (name, remaining, seconds) = (quota.policy_name(), quota.remaining(), effective_window(&quota));
-        // Writing to a String cannot fail.
-        let _ = write!(field, "{comma}\"{name}\";r={remaining};t={seconds}");
+        field.extend_from_slice(if field.is_empty() { b"\"" } else { b", \"" });
+        field.extend_from_slice(quota.policy_name().as_bytes());
+        field.extend_from_slice(b"\";r=");
+        field.extend_from_slice(number.format(quota.remaining()).as_bytes());
+        field.extend_from_slice(b";t=");
+        field.extend_from_slice(number.format(effective_window(&quota)).as_bytes());
     }
-    HeaderValue::try_from(field).ok()
+    HeaderValue::from_maybe_shared(Bytes::from(field)).ok()
 }
 
 /// Seconds within which no more than what remains can be used.
@@ -123,7 +124,7 @@ fn rate_limit_policy(decision: &Decision) -> Option<HeaderValue> {
         field.extend_from_slice(b", ");
         field.extend_from_slice(rule.policy_field().as_bytes());
     }
-    if field.is_empty() { Some(first.clone()) } else { HeaderValue::from_maybe_shared(bytes::Bytes::from(field)).ok() }
+    if field.is_empty() { Some(first.clone()) } else { HeaderValue::from_maybe_shared(Bytes::from(field)).ok() }
 }
 
 /// The three old fields speak of one quota: the one with the longest wait, or else the one with the least left.

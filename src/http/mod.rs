@@ -64,5 +64,5 @@ pub use style::{LegacyReset, OnConflict};
 pub use view::{PeerAddr, RequestView};
 
 pub(crate) use fields::{add_fields, policy_field};
-pub(crate) use refusal::{misconfigured, missing_key};
+pub(crate) use refusal::{misconfigured, missing_key, quota_exceeded};
 pub(crate) use style::Style;

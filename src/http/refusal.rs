@@ -38,12 +38,19 @@ impl<'a> Refusal<'a> {
     /// `Retry-After` and the `RateLimit` fields are added to whatever a closure returns, unless it has set them.
     #[must_use]
     pub fn response(&self) -> Response<Bytes> {
-        let detail = json(&self.decision.message().unwrap_or_default());
-        let violated: Vec<String> =
-            self.decision.exhausted().map(|quota| format!("\"{}\"", quota.policy_name())).collect();
-        let extra = format!(r#","violated-policies":[{}]"#, violated.join(","));
-        problem(StatusCode::TOO_MANY_REQUESTS, QUOTA_EXCEEDED, QUOTA_EXCEEDED_TITLE, &detail, &extra)
+        let body = self.decision.prepared_body().unwrap_or_else(|| {
+            let exhausted: Vec<&str> = self.decision.exhausted().map(|quota| quota.policy_name()).collect();
+            quota_exceeded(&self.decision.message().unwrap_or_default(), &exhausted)
+        });
+        problem(StatusCode::TOO_MANY_REQUESTS, body)
     }
+}
+
+/// The problem document of a denial.
+pub(crate) fn quota_exceeded(message: &str, violated: &[&str]) -> Bytes {
+    let violated: Vec<String> = violated.iter().map(|name| json(name)).collect();
+    let extra = format!(r#","violated-policies":[{}]"#, violated.join(","));
+    document(StatusCode::TOO_MANY_REQUESTS, QUOTA_EXCEEDED, QUOTA_EXCEEDED_TITLE, message, &extra)
 }
 
 /// The answer to a request that does not carry the key of a rule which insists on it.
@@ -57,17 +64,20 @@ pub(crate) fn misconfigured(error: &ConfigError) -> Response<Bytes> {
 }
 
 fn plain_problem(status: StatusCode, detail: &str) -> Response<Bytes> {
-    problem(status, "about:blank", status.canonical_reason().unwrap_or("Refused"), &json(detail), "")
+    problem(status, document(status, "about:blank", status.canonical_reason().unwrap_or("Refused"), detail, ""))
 }
 
-/// A problem document. `detail` and `extra` are JSON already.
-fn problem(status: StatusCode, kind: &str, title: &str, detail: &str, extra: &str) -> Response<Bytes> {
-    let code = status.as_u16();
-    let body = format!(r#"{{"type":"{kind}","title":"{title}","status":{code},"detail":{detail}{extra}}}"#);
-    let mut response = Response::new(Bytes::from(body));
+fn problem(status: StatusCode, document: Bytes) -> Response<Bytes> {
+    let mut response = Response::new(document);
     *response.status_mut() = status;
     response.headers_mut().insert(CONTENT_TYPE, PROBLEM_JSON);
     response
+}
+
+/// A problem document; `extra` is JSON already.
+fn document(status: StatusCode, kind: &str, title: &str, detail: &str, extra: &str) -> Bytes {
+    let (code, detail) = (status.as_u16(), json(detail));
+    format!(r#"{{"type":"{kind}","title":"{title}","status":{code},"detail":{detail}{extra}}}"#).into()
 }
 
 fn json(text: &str) -> String {

@@ -5,6 +5,8 @@ use std::{
     hash::{BuildHasher, Hasher, RandomState},
 };
 
+use siphasher::sip128::{Hash128, Hasher128, SipHasher13};
+
 /// Bytes of a key that are kept as they are: room for an address or a number.
 const VERBATIM: usize = 15;
 /// Bytes that are gathered before they are hashed: room for two identifiers.
@@ -32,7 +34,7 @@ pub struct KeyBuilder<'a> {
     length: usize,
     hasher: &'a KeyHasher,
     /// The hash of what did not fit.
-    long: Option<Digest>,
+    long: Option<SipHasher13>,
 }
 
 /// What a key can be made from without a request: text, bytes, or several of them.
@@ -54,16 +56,11 @@ pub trait KeyParts {
 
 /// The secret of one limiter's key hashes, drawn at random when it is built.
 ///
-/// Two independent keyed hashes of the standard library (SipHash-1-3) side by side: without the secret nobody can make
-/// two keys collide.
-#[derive(Debug, Default)]
+/// The hash is SipHash-1-3 with 128 bits of result: without the secret nobody can make two keys collide.
+#[derive(Debug)]
 pub(crate) struct KeyHasher {
-    halves: [RandomState; 2],
+    secret: SipHasher13,
 }
-
-/// A hash in the making.
-#[derive(Clone)]
-pub(crate) struct Digest([<RandomState as BuildHasher>::Hasher; 2]);
 
 impl Key {
     /// The key of all requests that carry none: it has no part, which no extracted key has.
@@ -74,6 +71,11 @@ impl Key {
         padded[..VERBATIM].copy_from_slice(&bytes[..VERBATIM]);
         padded[VERBATIM] = length as u8;
         Self { words: [0, 8].map(|at| u64::from_le_bytes(std::array::from_fn(|byte| padded[at + byte]))) }
+    }
+
+    /// The top byte tells a hash from bytes kept as they are, so of the hash 120 bits remain.
+    const fn hashed(hash: Hash128) -> Self {
+        Self { words: [hash.h1, hash.h2 | (HASHED as u64) << 56] }
     }
 
     const fn length(self) -> u8 {
@@ -113,27 +115,27 @@ impl<'a> KeyBuilder<'a> {
     pub(crate) fn finish(&self) -> Key {
         match &self.long {
             None if self.length <= VERBATIM => Key::verbatim(&self.bytes, self.length),
-            None => self.hasher.digest(self.gathered()).to_key(),
-            Some(digest) => digest.to_key(),
+            None => Key::hashed(self.hasher.secret.hash(self.gathered())),
+            Some(hash) => Key::hashed(hash.finish128()),
         }
     }
 
     /// Where the key stands now, to [`return_to`](Self::return_to).
-    pub(crate) fn mark(&self) -> (usize, Option<Digest>) {
-        (self.length, self.long.clone())
+    pub(crate) fn mark(&self) -> (usize, Option<SipHasher13>) {
+        (self.length, self.long)
     }
 
     /// Throws away what was added since.
-    pub(crate) fn return_to(&mut self, mark: &(usize, Option<Digest>)) {
+    pub(crate) fn return_to(&mut self, mark: &(usize, Option<SipHasher13>)) {
         let (length, long) = mark;
         self.length = *length;
         self.bytes.iter_mut().skip(*length).for_each(|byte| *byte = 0);
-        self.long.clone_from(long);
+        self.long = *long;
     }
 
     fn write(&mut self, bytes: &[u8]) {
-        if let Some(digest) = &mut self.long {
-            return digest.write(bytes);
+        if let Some(hash) = &mut self.long {
+            return hash.write(bytes);
         }
         match self.bytes.get_mut(self.length..self.length + bytes.len()) {
             Some(free) => {
@@ -141,9 +143,10 @@ impl<'a> KeyBuilder<'a> {
                 self.length += bytes.len();
             }
             None => {
-                let mut digest = self.hasher.digest(self.gathered());
-                digest.write(bytes);
-                self.long = Some(digest);
+                let mut hash = self.hasher.secret;
+                hash.write(self.gathered());
+                hash.write(bytes);
+                self.long = Some(hash);
             }
         }
     }
@@ -153,29 +156,11 @@ impl<'a> KeyBuilder<'a> {
     }
 }
 
-impl KeyHasher {
-    fn digest(&self, bytes: &[u8]) -> Digest {
-        let mut digest = Digest(self.halves.each_ref().map(BuildHasher::build_hasher));
-        digest.write(bytes);
-        digest
-    }
-}
-
-impl Digest {
-    fn write(&mut self, bytes: &[u8]) {
-        self.0.iter_mut().for_each(|half| half.write(bytes));
-    }
-
-    /// The top byte tells a hash from bytes kept as they are, so of the hash 120 bits remain.
-    fn to_key(&self) -> Key {
-        let [low, high] = self.0.each_ref().map(Hasher::finish);
-        Key { words: [low, high | u64::from(HASHED) << 56] }
-    }
-}
-
-impl fmt::Debug for Digest {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Digest")
+impl Default for KeyHasher {
+    /// The standard library is where the randomness comes from.
+    fn default() -> Self {
+        let random = RandomState::new();
+        Self { secret: SipHasher13::new_with_keys(random.hash_one(0), random.hash_one(1)) }
     }
 }
 

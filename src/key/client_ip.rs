@@ -34,16 +34,17 @@ static UNTRUSTED_PROXY: Warning = Warning::new(
 /// Reads the address of the client; made by [`client_ip`] or [`peer_ip`].
 ///
 /// The address of the connection is taken from [`PeerAddr`](crate::http::PeerAddr), or with feature `axum` from its
-/// `ConnectInfo<SocketAddr>`; without either the key is missing. If it belongs to a trusted proxy then the
-/// [header](ForwardedHeader) is read from the right, from one trusted proxy to the next, and the first address that is
-/// no trusted proxy is the client. What the client itself wrote stands further left and is never reached.
+/// `ConnectInfo<SocketAddr>`; without either the key is missing. (Behind a Unix socket attach an address of your own
+/// choice, and trust it.) If it belongs to a trusted proxy then the [header](ForwardedHeader) is read from the right,
+/// from one trusted proxy to the next, and the first address that is no trusted proxy is the client. What the client
+/// itself wrote stands further left and is never reached.
 ///
 /// When that address cannot be found, because the header is not there, ends, or holds something else than an address,
 /// the key is the last trusted proxy on the way: all such requests share its history, and none goes free.
 ///
 /// The one part of the key has the 4 bytes of an IPv4 address, also of one that is written as an IPv6 address
-/// (`::ffff:198.51.100.7`); or the first 8 bytes of an IPv6 address, because a client usually has the whole /64 to choose
-/// addresses from. See [`ipv6_prefix`](Self::ipv6_prefix).
+/// (`::ffff:198.51.100.7`); or the first 8 bytes of an IPv6 address, because a client usually has the whole /64 to
+/// choose addresses from. See [`ipv6_prefix`](Self::ipv6_prefix).
 ///
 /// ```
 /// use http::Request;

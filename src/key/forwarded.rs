@@ -34,7 +34,8 @@ static FORWARDED: HeaderName = HeaderName::from_static("forwarded");
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum ForwardedHeader {
-    /// `X-Forwarded-For: 198.51.100.7, 10.0.0.2`: each proxy adds the address it was called from. All lines are one list.
+    /// `X-Forwarded-For: 198.51.100.7, 10.0.0.2`: each proxy adds the address it was called from. All lines are one
+    /// list.
     #[default]
     XForwardedFor,
     /// `Forwarded: for=198.51.100.7, for="[2001:db8::2]:4711"` (RFC 7239). All lines are one list.
@@ -103,7 +104,7 @@ impl From<HeaderName> for ForwardedHeader {
     }
 }
 
-/// The end of a line that is at most `left` bytes long, with nothing in the place of the entry that would be cut in two.
+/// The end of a line, at most `left` bytes long, with nothing in the place of the entry that would be cut in two.
 fn take_from_the_right<'a>(line: &'a [u8], left: &mut usize) -> &'a [u8] {
     let (cut, kept) = line.split_at(line.len().saturating_sub(*left));
     *left -= kept.len();
@@ -172,7 +173,7 @@ fn unescaped(quoted: &str) -> Cow<'_, str> {
     }
     let mut chars = quoted.chars();
     let next = || match chars.next() {
-        Some('\\') => chars.next().or(Some('\\')),
+        Some('\\') => chars.next(),
         char => char,
     };
     iter::from_fn(next).collect()
@@ -424,7 +425,8 @@ mod tests {
         assert_eq!(entries(&header, &[&padded("15.6.7.8", 4096)]), expected("15.6.7.8 1.2.3.4"));
         assert_eq!(entries(&header, &[&padded("15.6.7.8", 4097)]), expected("- 1.2.3.4"), "not 5.6.7.8");
         assert_eq!(entries(&header, &["9.9.9.9", &padded("5.6.7.8", 4096)]), expected("- 5.6.7.8 1.2.3.4"));
-        assert_eq!(entries(&header, &[" ".repeat(5000)]), [Entry::Unknown]);
+        assert_eq!(entries(&header, &[format!("{:<4096}", "15.6.7.8")]), expected("15.6.7.8"));
+        assert_eq!(entries(&header, &[format!("{:<4097}", "15.6.7.8")]), expected("-"), "not 5.6.7.8");
     }
 
     #[test]

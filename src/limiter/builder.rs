@@ -11,6 +11,7 @@ use crate::{
 };
 
 const DEFAULT_MAX_KEYS: usize = 1_000_000;
+const MOST_RULES: usize = 65_536;
 
 /// Collects the rules of a [`RateLimiter`].
 #[derive(Debug)]
@@ -74,6 +75,13 @@ impl RateLimiterBuilder {
     pub fn build(self) -> Result<RateLimiter, ConfigError> {
         if self.rules.is_empty() {
             return Err(ConfigError::new("rules", "[]", "a limiter has at least one rule"));
+        }
+        if self.rules.len() > MOST_RULES {
+            return Err(ConfigError::new(
+                "rules",
+                self.rules.len(),
+                format!("a limiter has at most {MOST_RULES} rules"),
+            ));
         }
         if self.max_keys == 0 {
             return Err(ConfigError::new("max_keys", 0, "a limiter keeps at least one history"));

@@ -12,11 +12,14 @@ use crate::{
     store::Charge,
 };
 
+/// The numbers of rules. A limiter has at most 65,536.
+pub(crate) type RuleNumbers = SmallVec<[u16; 4]>;
+
 /// What governs a request: charges to decide together, and the rule of each.
 #[derive(Debug, Default)]
 pub(crate) struct Governed {
     pub(crate) charges: SmallVec<[Charge; 2]>,
-    pub(crate) rules: SmallVec<[usize; 2]>,
+    pub(crate) rules: RuleNumbers,
 }
 
 /// A request that a rule turns away because it does not carry the key.
@@ -119,7 +122,7 @@ impl Governed {
     pub(super) fn add(&mut self, rule: usize, charge: Charge) {
         if !self.charges.contains(&charge) {
             self.charges.push(charge);
-            self.rules.push(rule);
+            self.rules.push(rule as u16);
         }
     }
 }

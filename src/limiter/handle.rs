@@ -10,8 +10,8 @@ use crate::{
     http::RequestView,
     key::{Key, KeyBuilder, KeyHasher, KeyParts},
     layer::RateLimitLayer,
-    limiter::{Governed, GovernedBy, Governing, RateLimiterBuilder, Refused, Rulebook},
-    store::{Charge, MemoryStore, Scopes},
+    limiter::{Governed, GovernedBy, Governing, RateLimiterBuilder, Refused, RuleNumbers, Rulebook},
+    store::{Charge, MemoryStore, Scopes, Verdict},
 };
 
 /// Rules and their histories. Clones share one state.
@@ -75,7 +75,8 @@ impl RateLimiter {
     ///
     /// If no rule has this name (names are compared ignoring case).
     pub fn check(&self, rule: &str, key: impl KeyParts) -> Result<Decision, UnknownRule> {
-        self.check_all([(rule, key)])
+        let (charge, number) = self.charge(rule, key)?;
+        Ok(self.decide(&[charge], RuleNumbers::from_slice(&[number])))
     }
 
     /// Decides about a request under several rules: all of them admit it and are charged, or none is.
@@ -87,7 +88,12 @@ impl RateLimiter {
         &self,
         charges: impl IntoIterator<Item = (&'r str, P)>,
     ) -> Result<Decision, UnknownRule> {
-        Ok(self.decide(self.charges(charges)?))
+        let mut governed = Governed::default();
+        for (rule, key) in charges {
+            let (charge, number) = self.charge(rule, key)?;
+            governed.add(usize::from(number), charge);
+        }
+        Ok(self.decide(&governed.charges, governed.rules))
     }
 
     /// What [`check`](Self::check) would answer now; charges nothing.
@@ -96,9 +102,9 @@ impl RateLimiter {
     ///
     /// If no rule has this name.
     pub fn peek(&self, rule: &str, key: impl KeyParts) -> Result<Decision, UnknownRule> {
-        let governed = self.charges([(rule, key)])?;
-        let verdict = self.state.store.peek(&governed.charges, &*self.state.clock);
-        Ok(Decision::new(Arc::clone(&self.rulebook), governed.rules, verdict))
+        let (charge, number) = self.charge(rule, key)?;
+        let peek = |verdict: &mut Verdict| self.state.store.peek(&[charge], &*self.state.clock, verdict);
+        Ok(Decision::by(&self.rulebook, RuleNumbers::from_slice(&[number]), peek))
     }
 
     /// Forgets what a rule remembers of `key`, on all its routes; says whether that was anything.
@@ -142,28 +148,21 @@ impl RateLimiter {
     /// The decision about a request; none if no rule governs it.
     pub(crate) fn decide_request(&self, request: &RequestView<'_>) -> Result<Option<Decision>, Refused> {
         let governed = self.rulebook.govern(request, &self.state.hasher)?;
-        Ok((!governed.charges.is_empty()).then(|| self.decide(governed)))
+        Ok((!governed.charges.is_empty()).then(|| self.decide(&governed.charges, governed.rules)))
     }
 
     pub(crate) const fn rulebook(&self) -> &Arc<Rulebook> {
         &self.rulebook
     }
 
-    fn decide(&self, governed: Governed) -> Decision {
-        let verdict = self.state.store.decide(&governed.charges, &*self.state.clock);
-        Decision::new(Arc::clone(&self.rulebook), governed.rules, verdict)
+    fn decide(&self, charges: &[Charge], rules: RuleNumbers) -> Decision {
+        Decision::by(&self.rulebook, rules, |verdict| self.state.store.decide(charges, &*self.state.clock, verdict))
     }
 
-    fn charges<'r, P: KeyParts>(
-        &self,
-        charges: impl IntoIterator<Item = (&'r str, P)>,
-    ) -> Result<Governed, UnknownRule> {
-        let mut governed = Governed::default();
-        for (name, parts) in charges {
-            let number = self.rulebook.number_of(name).ok_or_else(|| UnknownRule::new(name))?;
-            let scope = self.rulebook.rule(number).map_or(0, |rule| rule.scopes().start);
-            governed.add(number, Charge { scope, key: self.key(parts) });
-        }
-        Ok(governed)
+    /// The charge of `key` under a rule, and the rule's number.
+    fn charge(&self, rule: &str, key: impl KeyParts) -> Result<(Charge, u16), UnknownRule> {
+        let number = self.rulebook.number_of(rule).ok_or_else(|| UnknownRule::new(rule))?;
+        let scope = self.rulebook.rule(number).map_or(0, |rule| rule.scopes().start);
+        Ok((Charge { scope, key: self.key(key) }, number as u16))
     }
 }

@@ -14,5 +14,5 @@ pub use builder::RateLimiterBuilder;
 pub use governing::Governing;
 pub use handle::RateLimiter;
 
-pub(crate) use governing::{Governed, Refused};
+pub(crate) use governing::{Governed, Refused, RuleNumbers};
 pub(crate) use rulebook::{GovernedBy, Rulebook};

@@ -1,15 +1,17 @@
 //! The rules as a limiter looks them up.
 
-use std::{collections::HashMap, fmt, sync::Arc};
+use std::{fmt, sync::Arc, time::Duration};
 
+use bytes::Bytes;
+use hashbrown::HashMap;
 use http::HeaderValue;
 
 use crate::{
     error::ConfigError,
     history::Plan,
-    http::policy_field,
+    http::{policy_field, quota_exceeded},
     key::KeyExtractor,
-    message::Template,
+    message::{Occasion, Template},
     policy::Policy,
     rule::{AppliesTo, OnMissing, Route, RouteTable, Rule, Target},
 };
@@ -37,6 +39,8 @@ pub(crate) struct GovernedBy {
     scopes: std::ops::Range<u32>,
     policy_names: Box<[String]>,
     policy_field: HeaderValue,
+    /// For each quota the body of a denial by it alone, unless that differs from time to time.
+    bodies: Box<[Bytes]>,
 }
 
 /// Numbers scopes, and remembers the plan of each.
@@ -49,7 +53,7 @@ impl Rulebook {
     /// Checks the rules against each other and makes them ready. Returns the plans of their scopes as well.
     pub(crate) fn build(rules: &[Rule], template: Option<Template>) -> Result<(Self, Vec<Arc<Plan>>), ConfigError> {
         rules.iter().try_for_each(Rule::validate)?;
-        let by_name = index_names(rules)?;
+        check_names(rules)?;
         let mut scopes = ScopeList::default();
         let mut governed = Vec::with_capacity(rules.len());
         let mut routes = Vec::new();
@@ -57,12 +61,14 @@ impl Rulebook {
             let in_rule = |error: ConfigError| error.in_rule(rule.name());
             let first = scopes.next();
             routes.extend(targets_of(rule, number, &mut scopes).map_err(in_rule)?);
-            governed.push(GovernedBy::new(rule, first..scopes.next(), rules.len() > 1).map_err(in_rule)?);
+            governed.push(
+                GovernedBy::new(rule, first..scopes.next(), rules.len() > 1, template.as_ref()).map_err(in_rule)?,
+            );
         }
         let name_of = |rule: usize| rules.get(rule).map_or_else(String::new, |rule| rule.name().to_owned());
         let rulebook = Self {
             rules: governed.into(),
-            by_name,
+            by_name: rules.iter().enumerate().map(|(number, rule)| (rule.name().to_owned(), number)).collect(),
             table: RouteTable::build(&routes, name_of)?,
             every_request: numbers_of(rules, AppliesTo::EveryRequest).collect(),
             unmatched: one_for_unmatched(rules)?,
@@ -76,8 +82,10 @@ impl Rulebook {
         self.rules.get(number)
     }
 
+    /// The rule of this name, as it is written or ignoring case.
     pub(crate) fn number_of(&self, name: &str) -> Option<usize> {
-        self.by_name.get(&name.to_ascii_lowercase()).copied()
+        let exactly = self.by_name.get(name).copied();
+        exactly.or_else(|| self.rules.iter().position(|rule| rule.name.eq_ignore_ascii_case(name)))
     }
 
     pub(crate) const fn table(&self) -> &RouteTable {
@@ -114,7 +122,12 @@ impl Rulebook {
 }
 
 impl GovernedBy {
-    fn new(rule: &Rule, scopes: std::ops::Range<u32>, among_several: bool) -> Result<Self, ConfigError> {
+    fn new(
+        rule: &Rule,
+        scopes: std::ops::Range<u32>,
+        among_several: bool,
+        template: Option<&Template>,
+    ) -> Result<Self, ConfigError> {
         let policy =
             rule.policy_or_none().ok_or_else(|| ConfigError::new("policy", "", "a rule has a policy"))?.clone();
         let prefix = if among_several { format!("{}/", rule.name()) } else { String::new() };
@@ -129,6 +142,7 @@ impl GovernedBy {
             extractors: extractors.collect(),
             scopes,
             policy_field: policy_field(policy.quotas().zip(&policy_names))?,
+            bodies: prepare_bodies(rule, &policy, &policy_names, template),
             policy_names,
             policy,
         })
@@ -163,6 +177,12 @@ impl GovernedBy {
         self.policy_names.iter().map(String::as_str)
     }
 
+    /// The body of a denial by this quota alone, if it was made beforehand.
+    pub(crate) fn body_of(&self, policy_name: &str) -> Option<Bytes> {
+        let at = self.policy_names.iter().position(|name| name == policy_name)?;
+        self.bodies.get(at).cloned()
+    }
+
     /// The `RateLimit-Policy` field for this rule alone.
     pub(crate) const fn policy_field(&self) -> &HeaderValue {
         &self.policy_field
@@ -190,6 +210,17 @@ impl ScopeList {
     }
 }
 
+fn prepare_bodies(rule: &Rule, policy: &Policy, names: &[String], template: Option<&Template>) -> Box<[Bytes]> {
+    if template.is_some_and(|template| !template.is_fixed()) {
+        return Box::default();
+    }
+    let bodies = policy.quotas().zip(names).map(|(quota, name)| {
+        let occasion = Occasion { rule: rule.name(), level: rule.level_name(), quota, retry_after: Duration::ZERO };
+        quota_exceeded(&occasion.message(template), &[name])
+    });
+    bodies.collect()
+}
+
 /// The routes of a rule, and a scope for all of them or for each.
 fn targets_of(rule: &Rule, number: usize, scopes: &mut ScopeList) -> Result<Vec<(Route, Target)>, ConfigError> {
     let Some(policy) = rule.policy_or_none() else { return Ok(Vec::new()) };
@@ -204,16 +235,15 @@ fn targets_of(rule: &Rule, number: usize, scopes: &mut ScopeList) -> Result<Vec<
     Ok(targets.collect())
 }
 
-fn index_names(rules: &[Rule]) -> Result<HashMap<String, usize>, ConfigError> {
-    let mut by_name = HashMap::new();
-    for (number, rule) in rules.iter().enumerate() {
-        if let Some(twin) = by_name.insert(rule.name().to_ascii_lowercase(), number) {
-            let other = rules.get(twin).map_or("", Rule::name);
+fn check_names(rules: &[Rule]) -> Result<(), ConfigError> {
+    let mut seen = HashMap::new();
+    for rule in rules {
+        if let Some(other) = seen.insert(rule.name().to_ascii_lowercase(), rule.name()) {
             let reason = format!("rule \"{other}\" has this name already (names are compared ignoring case)");
             return Err(ConfigError::new("name", format_args!("\"{}\"", rule.name()), reason).in_rule(rule.name()));
         }
     }
-    Ok(by_name)
+    Ok(())
 }
 
 fn numbers_of(rules: &[Rule], applies_to: AppliesTo) -> impl Iterator<Item = usize> {

@@ -15,7 +15,7 @@ use crate::{
         overflow::Overflow,
         sweep::{STEP, Table},
         transaction::Transaction,
-        verdict::{Charge, QuotaStates, Verdict},
+        verdict::{Charge, Verdict},
     },
 };
 
@@ -77,21 +77,20 @@ impl MemoryStore {
         self.keys.load(Ordering::Relaxed)
     }
 
-    /// Admits all charges or none of them.
-    pub(crate) fn decide(&self, charges: &[Charge], clock: &dyn Clock) -> Verdict {
-        let now = Moment::read(clock);
-        if let [charge] = charges {
-            let mut verdict = Verdict { admitted: false, now, states: QuotaStates::new() };
-            if self.decide_known(charge, clock, &mut verdict).is_some() {
-                return verdict;
-            }
+    /// Admits all charges or none of them. The answer is written in place.
+    pub(crate) fn decide(&self, charges: &[Charge], clock: &dyn Clock, verdict: &mut Verdict) {
+        verdict.now = Moment::read(clock);
+        if let [charge] = charges
+            && self.decide_known(charge, clock, verdict).is_some()
+        {
+            return;
         }
-        self.decide_together(charges, now, clock)
+        self.decide_together(charges, clock, verdict);
     }
 
     /// What [`decide`](Self::decide) would answer now; charges nothing.
-    pub(crate) fn peek(&self, charges: &[Charge], clock: &dyn Clock) -> Verdict {
-        Transaction::begin(self, charges, Moment::read(clock), clock).peek()
+    pub(crate) fn peek(&self, charges: &[Charge], clock: &dyn Clock, verdict: &mut Verdict) {
+        *verdict = Transaction::begin(self, charges, Moment::read(clock), clock).peek();
     }
 
     /// Forgets one history; says whether there was one.
@@ -170,8 +169,8 @@ impl MemoryStore {
 
     /// Any number of charges, of known keys or not. Apart from the common case so as not to burden it.
     #[inline(never)]
-    fn decide_together(&self, charges: &[Charge], now: Moment, clock: &dyn Clock) -> Verdict {
-        Transaction::begin(self, charges, now, clock).decide()
+    fn decide_together(&self, charges: &[Charge], clock: &dyn Clock, verdict: &mut Verdict) {
+        *verdict = Transaction::begin(self, charges, verdict.now, clock).decide();
     }
 
     /// Takes a step of the sweep in the shard whose turn it is, unless that is busy.

@@ -13,7 +13,7 @@ pub(crate) struct Charge {
 }
 
 /// The answer to all charges of a request.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub(crate) struct Verdict {
     pub(crate) admitted: bool,
     /// When it was decided.

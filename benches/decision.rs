@@ -1,0 +1,100 @@
+//! One decision, side by side with `governor`, in one run: `cargo bench --bench decision`.
+//!
+//! Ours is always 60 per minute and 1800 per hour, exactly; governor is one keyed limiter (60 per minute, GCRA), and two
+//! of them for the pair. What is printed are medians of interleaved rounds and, to be believed more than nanoseconds, the
+//! ratio to one governor check of the same workload.
+
+#[path = "support/rounds.rs"]
+mod rounds;
+
+use std::{hint::black_box, num::NonZeroU32, time::Duration};
+
+use governor::{DefaultKeyedRateLimiter, Quota as GovernorQuota};
+use rounds::{Case, Workload, measure};
+use tower_quota::{
+    Policy, RateLimiter, Rule,
+    clock::{Clock, SystemClock},
+};
+
+/// The system's clock, faster: so that windows of minutes and hours turn over within a benchmark.
+#[derive(Debug)]
+struct FastClock {
+    clock: SystemClock,
+    factor: u32,
+}
+
+impl Clock for FastClock {
+    fn now(&self) -> Duration {
+        Duration::from_nanos((self.clock.now().as_nanos() as u64).wrapping_mul(u64::from(self.factor)))
+    }
+}
+
+/// How much faster the time of a workload passes for us.
+const REAL_TIME: u32 = 1;
+/// A few hundred live units per key.
+const ADMITTING: u32 = 4_000_000;
+/// About 70 per cent of the requests admitted.
+const TURNING: u32 = 20_000;
+
+fn ours(policy: Policy, factor: u32) -> RateLimiter {
+    RateLimiter::builder()
+        .rule(Rule::new("calls").every_request().level("key", "").policy(policy))
+        .clock(FastClock { clock: SystemClock::new(), factor })
+        .max_keys(10_000_000)
+        .build()
+        .expect("the policy is sound")
+}
+
+fn governor(per_minute: u32) -> DefaultKeyedRateLimiter<String> {
+    let limit = NonZeroU32::new(per_minute).expect("not zero");
+    governor::RateLimiter::keyed(GovernorQuota::per_minute(limit))
+}
+
+fn governor_hour() -> DefaultKeyedRateLimiter<String> {
+    governor::RateLimiter::keyed(GovernorQuota::per_hour(NonZeroU32::new(1800).expect("not zero")))
+}
+
+fn one_of_ours(name: &'static str, policy: Policy, factor: u32) -> Case {
+    Case::new(name, move |keys| {
+        let limiter = ours(policy.clone(), factor);
+        keys.iter().for_each(|key| drop(limiter.check("calls", key)));
+        Box::new(move |key: &String| drop(black_box(limiter.check("calls", key))))
+    })
+}
+
+fn one_governor(name: &'static str, per_minute: u32) -> Case {
+    Case::new(name, move |keys| {
+        let limiter = governor(per_minute);
+        keys.iter().for_each(|key| drop(limiter.check_key(key)));
+        Box::new(move |key: &String| drop(black_box(limiter.check_key(key))))
+    })
+}
+
+fn two_governors(name: &'static str, per_minute: u32) -> Case {
+    Case::new(name, move |keys| {
+        let (minute, hour) = (governor(per_minute), governor_hour());
+        keys.iter().for_each(|key| drop((minute.check_key(key), hour.check_key(key))));
+        Box::new(move |key: &String| {
+            black_box(minute.check_key(key).is_ok() && hour.check_key(key).is_ok());
+        })
+    })
+}
+
+fn cases(factor: u32, governor_limit: u32) -> Vec<Case> {
+    vec![
+        one_governor("governor, one quota (inexact)", governor_limit),
+        two_governors("governor, two quotas (inexact)", governor_limit),
+        one_of_ours("tower-quota, one quota", Policy::per_minute(60), factor),
+        one_of_ours("tower-quota, minute + hour", Policy::per_minute(60).and_per_hour(1800), factor),
+    ]
+}
+
+fn main() {
+    let plenty = 4_000_000_000;
+    for threads in [1, 2] {
+        measure(&Workload::hot("one hot key, admitted"), threads, &cases(ADMITTING, plenty));
+        measure(&Workload::hot("one hot key, denied"), threads, &cases(REAL_TIME, 60));
+        measure(&Workload::zipf("100,000 keys, Zipf", 100_000), threads, &cases(TURNING, 60));
+        measure(&Workload::uniform("1,000,000 keys, uniform", 1_000_000), threads, &cases(TURNING, 60));
+    }
+}

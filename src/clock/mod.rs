@@ -1,0 +1,24 @@
+//! Where the limiter learns the time.
+
+use std::{fmt, time::Duration};
+
+mod manual;
+mod moment;
+mod system;
+
+pub use manual::ManualClock;
+pub use system::SystemClock;
+
+pub(crate) use moment::Moment;
+
+/// A source of time for a limiter.
+///
+/// The value is the time since an origin of the clock's own choice; only differences count. It should never go back,
+/// and the limiter survives it if it does: a clock that stands still, steps back or jumps ahead gives no unit away
+/// early.
+///
+/// [`SystemClock`] is the default. [`ManualClock`] is for tests, yours included: hours pass in them without sleeping.
+pub trait Clock: fmt::Debug + Send + Sync + 'static {
+    /// Time since the clock's origin.
+    fn now(&self) -> Duration;
+}
