@@ -1,4 +1,109 @@
-//! tower-quota
+//! Exact rolling-window rate limits for tower services.
+//!
+//! A [`RateLimitLayer`] admits at most N requests in *any* interval as long as the window, for each key and for several
+//! windows, rules and keys at once: all or nothing. Not twice N around the edge of a window, as fixed windows and token
+//! buckets do.
+//!
+//! ```
+//! # use http::{Request, Response, StatusCode};
+//! # use tower::{Layer, ServiceExt, service_fn};
+//! use tower_quota::{Policy, RateLimitLayer, key};
+//!
+//! # #[tokio::main(flavor = "current_thread")]
+//! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! // 60 per minute and 1800 per hour, for each account.
+//! let layer = RateLimitLayer::new(key::header("x-account-id"), Policy::per_minute(60).and_per_hour(1800));
+//!
+//! // Any service of http requests will do: an axum Router, a route of it, a hyper service, a ServiceBuilder's.
+//! let service = layer.layer(service_fn(|_: Request<()>| async {
+//!     Ok::<_, std::convert::Infallible>(Response::new(String::from("hello")))
+//! }));
+//!
+//! let request = || Request::get("/").header("x-account-id", "acme").body(());
+//! for _ in 0..60 {
+//!     assert_eq!(service.clone().oneshot(request()?).await?.status(), StatusCode::OK);
+//! }
+//! let refused = service.oneshot(request()?).await?;
+//! assert_eq!(refused.status(), StatusCode::TOO_MANY_REQUESTS);
+//! assert_eq!(refused.headers()["ratelimit-policy"], r#""minute";q=60;w=60, "hour";q=1800;w=3600"#);
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! # A matrix of limits
+//!
+//! A [`Rule`] says which requests it governs, whom it counts and by what [`Policy`]. A [`RateLimiter`] holds the rules and
+//! what it remembers of every key; it gives out layers, and answers questions without any HTTP.
+//!
+//! ```
+//! use tower_quota::{OnMissing, Policy, RateLimiter, Rule, key};
+//! # #[derive(Clone)] struct Claims { account: String }
+//!
+//! let limiter = RateLimiter::builder()
+//!     .rule(
+//!         Rule::new("bots")
+//!             .routes(["POST /bots/{botId}/export", "POST /bots/{botId}/publish"])
+//!             .level("bot", key::path("botId"))
+//!             .policy(Policy::per_minute(60).and_per_hour(1800)),
+//!     )
+//!     .rule(
+//!         Rule::new("tables")
+//!             .routes(["GET|PUT /tables/{table}"])
+//!             .level("account+table", (key::claim(|claims: &Claims| &claims.account), key::path("table")))
+//!             .policy(Policy::per_minute(600).and_per_hour(18_000))
+//!             .on_missing(OnMissing::Reject(http::StatusCode::UNAUTHORIZED)),
+//!     )
+//!     .build()?; // every mistake is found here, with the rule, the field and the value
+//!
+//! let layer = limiter.layer(); // as often as you like: all layers share one state
+//! assert!(limiter.check("bots", "st-1")?.is_admitted());
+//! # let _ = layer;
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+//!
+//! With feature `config` the same rules come from a TOML file, see the module `config`.
+//!
+//! # What is promised
+//!
+//! 1. **Never more than N** units in any interval of the window's length, whatever the schedule, the number of threads
+//!    and the clock do. Rounding never frees a unit early.
+//! 2. **Never denied with room.** Exact to a millisecond for quotas of up to 4096; for larger ones a unit may come back
+//!    late by at most 1/4096 of the window ([`Policy::resolution`]), never early.
+//! 3. **All or nothing.** A request that several quotas, rules and keys govern is admitted by all of them or charged to
+//!    none, in one atomic step, whatever their order.
+//! 4. **The wait is true.** [`Decision::retry_after`] is when the request would be admitted if nobody else came.
+//! 5. **A denial costs nothing**, unless the policy says [`Policy::count_denied`].
+//! 6. **Memory is bounded and nothing live is forgotten.** Only histories equal to a fresh one are dropped; when the table
+//!    is full of live keys, newcomers share one history per rule.
+//!
+//! Identity is never guessed: no forwarding header is believed unless a trusted proxy sent it ([`key::client_ip`]), and a
+//! request without the key shares one history with all others like it unless the rule says otherwise ([`OnMissing`]).
+//!
+//! # Where to put the layer
+//!
+//! Outside of what it protects and inside of what it relies on: behind the layer that verifies who is calling, in front
+//! of the handlers. In axum, `Router::layer` covers the routes added *before* it and the fallback, so it counts requests
+//! that match no route; `route_layer` does not. A service that dispatches the items of a batch itself should ask
+//! [`RateLimiter::check`] for each of them.
+//!
+//! A layer mounted twice charges once: it finds its own [`Decision`] among the request's extensions. Handlers find it
+//! there too, and outer layers among the response's extensions.
+//!
+//! # Memory
+//!
+//! A key that has used up to five units takes 64 bytes and its share of the table's free places. More units take 4 bytes
+//! each, up to the largest of the exact limits: 7.2 kB for a key that has used all of 60 per minute and 1800 per hour. A
+//! limit over 4096, or a window over 12 days, takes 8 bytes per unit or, for units that have become older than every
+//! exact window, 8 bytes per 1/4096 of the window.
+//!
+//! # Features
+//!
+//! | feature | what it adds | default |
+//! |---|---|---|
+//! | `axum` | reads axum's `ConnectInfo`, `MatchedPath` and `OriginalUri` | no |
+//! | `config` | rules from a TOML file: `RateLimiter::from_toml` | no |
+//! | `tracing` | warns once of a deployment mistake seen at run time | no |
+
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
 pub mod clock;
@@ -30,3 +135,8 @@ pub use policy::Policy;
 pub use quota::Quota;
 pub use rule::{OnMissing, Rule};
 pub use service::RateLimit;
+
+/// The README's examples compile, too.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

@@ -145,7 +145,7 @@ impl Policy {
             let twin = self.quotas[..at].iter().find(|other| other.name().eq_ignore_ascii_case(&quota.name()));
             if let Some(twin) = twin {
                 let reason =
-                    format!("{twin} has this name already (names are compared ignoring case): use Quota::named");
+                    format!("{twin} has this name already, ignoring case: name one of them, as in \"slow=10/minute\"");
                 return Err(ConfigError::new("quota name", format_args!("\"{}\"", quota.name()), reason));
             }
         }

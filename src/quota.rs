@@ -20,8 +20,8 @@ pub(crate) const LONGEST_WINDOW: Duration = Duration::from_secs(36_525 * 24 * 60
 /// The window rolls: there is no calendar minute that begins afresh. A unit admitted at t counts while now < t + window,
 /// and is free again at t + window.
 ///
-/// In text a quota is `"60/minute"`, `"1800/hour"`, `"500/5m"` or `"10000 per 1d"`; a year is 365.25 days and a month a
-/// twelfth of it.
+/// In text a quota is `"60/minute"`, `"1800/hour"`, `"500/5m"` or `"10000 per 1d"`, with a name in front if it needs one:
+/// `"burst=10/second"`. A year is 365.25 days and a month a twelfth of it.
 ///
 /// ```
 /// use std::time::Duration;
@@ -29,6 +29,7 @@ pub(crate) const LONGEST_WINDOW: Duration = Duration::from_secs(36_525 * 24 * 60
 ///
 /// assert_eq!("60/minute".parse::<Quota>()?, Quota::per_minute(60));
 /// assert_eq!("500/5m".parse::<Quota>()?, Quota::new(500, Duration::from_secs(300)));
+/// assert_eq!("burst=10/second".parse::<Quota>()?, Quota::per_second(10).named("burst"));
 /// assert_eq!(Quota::per_hour(1800).name(), "hour");
 /// assert_eq!(Quota::per_hour(1800).named("slow").name(), "slow");
 /// # Ok::<(), tower_quota::ConfigError>(())
@@ -159,15 +160,17 @@ impl FromStr for Quota {
 
     fn from_str(text: &str) -> Result<Self, ConfigError> {
         let refuse = |reason: &str| ConfigError::new("quota", format_args!("\"{text}\""), reason);
-        let (limit, window) = text
+        let (name, amount) = text.split_once('=').map_or((None, text), |(name, amount)| (Some(name.trim()), amount));
+        let (limit, window) = amount
             .split_once('/')
-            .or_else(|| text.split_once(" per "))
+            .or_else(|| amount.split_once(" per "))
             .ok_or_else(|| refuse("expected a limit and a window, such as \"60/minute\" or \"500/5m\""))?;
         let limit = Some(limit.trim())
             .filter(|digits| digits.bytes().all(|byte| byte.is_ascii_digit()))
             .and_then(|digits| digits.parse().ok())
             .ok_or_else(|| refuse("the limit is a whole number from 1 to 4294967295"))?;
         let quota = Self::new(limit, parse_window(window.trim()).map_err(|why| refuse(&why))?);
+        let quota = Self { name: name.map(|name| name.to_owned().into()), ..quota };
         quota.validate().map_err(|error| refuse(error.reason()))?;
         Ok(quota)
     }

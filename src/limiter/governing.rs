@@ -96,9 +96,8 @@ impl Rulebook {
     ) {
         let mut is_matched = false;
         if !self.table().is_empty() {
-            let path = request.full_path();
-            self.table().visit(request.method(), &Spellings::of(path), |target: &Target, params: Params<'_>| {
-                is_matched = true;
+            let path = Spellings::of(request.full_path());
+            is_matched = self.table().visit(request.method(), &path, |target: &Target, params: Params<'_>| {
                 let key = self.key_of(target.rule, target.group, &request.with_params(params), hasher);
                 visit(target.rule, target.scope, key);
             });

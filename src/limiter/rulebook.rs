@@ -256,7 +256,7 @@ fn one_for_unmatched(rules: &[Rule]) -> Result<Option<usize>, ConfigError> {
     match numbers.next().and_then(|second| rules.get(second)) {
         Some(second) => {
             let reason = "another rule is for the unmatched requests already: that is said once";
-            Err(ConfigError::new("applies to", "unmatched requests", reason).in_rule(second.name()))
+            Err(ConfigError::new("applies_to", "\"unmatched\"", reason).in_rule(second.name()))
         }
         None => Ok(first),
     }

@@ -12,31 +12,36 @@ use smallvec::SmallVec;
 /// What stays encoded in a canonical segment. All else is written plainly, and non-ASCII bytes are always encoded.
 const ENCODED: &AsciiSet = &CONTROLS.add(b'/').add(b'%');
 
-/// The readings of one path: at least one and at most four, none twice.
+/// The readings of one path: at least one and at most four.
 #[derive(Debug)]
 pub(crate) struct Spellings<'a> {
     canonical: Cow<'a, str>,
-    others: SmallVec<[String; 3]>,
+    /// With encoded slashes taken for slashes, if there are any.
+    decoded: Option<String>,
+    /// Both of these without dot segments, if there are any.
+    resolved: SmallVec<[String; 2]>,
 }
 
 impl<'a> Spellings<'a> {
     pub(crate) fn of(path: &'a str) -> Self {
         if is_canonical(path) {
-            return Self { canonical: Cow::Borrowed(path), others: SmallVec::new() };
+            return Self { canonical: Cow::Borrowed(path), decoded: None, resolved: SmallVec::new() };
         }
         let canonical = canonical(path);
-        let slashed = canonical.contains("%2F").then(|| self::canonical(&canonical.replace("%2F", "/")));
-        let mut others: SmallVec<[String; 3]> = SmallVec::new();
-        for reading in [resolve_dots(&canonical), slashed.as_deref().and_then(resolve_dots), slashed] {
-            if let Some(reading) = reading.filter(|reading| *reading != canonical && !others.contains(reading)) {
-                others.push(reading);
-            }
-        }
-        Self { canonical: Cow::Owned(canonical), others }
+        let decoded = canonical.contains("%2F").then(|| self::canonical(&canonical.replace("%2F", "/")));
+        let readings = std::iter::once(&canonical).chain(&decoded);
+        let resolved = readings.filter_map(|reading| resolve_dots(reading)).collect();
+        Self { canonical: Cow::Owned(canonical), decoded, resolved }
     }
 
-    pub(crate) fn iter(&self) -> impl Iterator<Item = &str> {
-        std::iter::once(&*self.canonical).chain(self.others.iter().map(String::as_str))
+    /// The readings, and whether each counts by itself.
+    ///
+    /// A path with dot segments has to be covered in every reading: nobody means them. Not so one with encoded slashes,
+    /// which often are part of a name.
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (&str, bool)> {
+        let canonical = std::iter::once((&*self.canonical, true));
+        let decoded = self.decoded.iter().map(|reading| (&**reading, false));
+        canonical.chain(decoded).chain(self.resolved.iter().map(|reading| (&**reading, true)))
     }
 }
 
@@ -87,7 +92,7 @@ mod tests {
     use super::*;
 
     fn readings(path: &str) -> Vec<String> {
-        Spellings::of(path).iter().map(ToOwned::to_owned).collect()
+        Spellings::of(path).iter().map(|(reading, _)| reading.to_owned()).collect()
     }
 
     #[test]

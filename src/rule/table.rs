@@ -1,7 +1,8 @@
 //! From a method and a path to the rules that govern it.
 
-use std::{borrow::Cow, collections::HashMap};
+use std::borrow::Cow;
 
+use hashbrown::HashMap;
 use http::Method;
 
 use crate::{
@@ -48,24 +49,45 @@ impl RouteTable {
     }
 
     /// Calls `visit` with every rule that governs this method and one of the readings of its path.
-    pub(crate) fn visit(&self, method: &Method, path: &Spellings<'_>, mut visit: impl FnMut(&Target, Params<'_>)) {
+    ///
+    /// Says whether routes matched in every reading that counts by itself.
+    pub(crate) fn visit(
+        &self,
+        method: &Method,
+        path: &Spellings<'_>,
+        mut visit: impl FnMut(&Target, Params<'_>),
+    ) -> bool {
         let matcher = self.matcher(method);
-        for reading in path.iter() {
-            if let Ok(found) = matcher.at(reading) {
-                for target in found.value {
-                    visit(target, Params::new(&target.params, found.params.clone()));
+        let mut is_matched = true;
+        for (reading, counts) in path.iter() {
+            match matcher.at(reading) {
+                Ok(found) => {
+                    for target in found.value {
+                        visit(target, Params::new(&target.params, found.params.clone()));
+                    }
                 }
+                Err(_) => is_matched &= !counts,
             }
         }
+        is_matched
     }
 
     /// HEAD counts as GET, and `post` as POST: a server that takes it at all takes it for that.
     fn matcher(&self, method: &Method) -> &matchit::Router<Vec<Target>> {
+        let upper = upper_case(method);
+        let method = upper.as_ref().unwrap_or(method);
         let method = if method == Method::HEAD { &Method::GET } else { method };
-        let upper = || Method::from_bytes(method.as_str().to_ascii_uppercase().as_bytes()).ok();
-        let named = self.methods.get(method).or_else(|| upper().and_then(|method| self.methods.get(&method)));
-        named.unwrap_or(&self.any)
+        self.methods.get(method).unwrap_or(&self.any)
     }
+}
+
+/// The method in capital letters, if it is not written so.
+fn upper_case(method: &Method) -> Option<Method> {
+    let text = method.as_str();
+    if !text.bytes().any(|byte| byte.is_ascii_lowercase()) {
+        return None;
+    }
+    Method::from_bytes(text.to_ascii_uppercase().as_bytes()).ok()
 }
 
 fn matcher(

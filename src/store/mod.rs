@@ -1,17 +1,23 @@
 //! Where histories live, and where a request is decided: all its charges in one atomic step.
 //!
-//! * [`memory`]: the table of histories in this process.
-//! * [`slot`]: one key's place in it.
+//! * [`memory`]: the store in this process.
 //! * [`transaction`]: one decision about several charges.
-//! * [`overflow`]: the shared history of the keys that found the table full.
-//! * [`sweep`]: lets go of histories that are equal to fresh ones, a few at a time.
+//! * [`shards`]: the table of histories, in parts that are locked one by one.
+//! * [`table`]: one of these parts; lets go of histories that are equal to fresh ones, a few at a time.
+//! * [`overflow`]: the histories that keys without a place share.
+//! * [`slot`]: one key's place.
+//! * [`scopes`]: the plans that histories are kept by.
+//! * [`verdict`]: what is asked and what is answered.
 
-pub(crate) mod memory;
+mod memory;
 mod overflow;
+mod scopes;
+mod shards;
 mod slot;
-mod sweep;
+mod table;
 mod transaction;
 mod verdict;
 
-pub(crate) use memory::{MemoryStore, Scopes};
+pub(crate) use memory::MemoryStore;
+pub(crate) use scopes::Scopes;
 pub(crate) use verdict::{Charge, QuotaState, Verdict};

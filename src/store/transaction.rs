@@ -7,10 +7,10 @@ use crate::{
     clock::{Clock, Moment},
     history::{History, Plan},
     store::{
-        memory::MemoryStore,
         overflow::Overflow,
+        shards::Shards,
         slot::Slot,
-        sweep::{STEP, Table},
+        table::{STEP, Table},
         verdict::{Charge, QuotaStates, Verdict},
     },
 };
@@ -22,7 +22,7 @@ const STEP_OF_NEWCOMER: usize = 4;
 ///
 /// Locks are taken in one order, shards by number and the overflow last, so decisions cannot block each other for ever.
 pub(super) struct Transaction<'a> {
-    store: &'a MemoryStore,
+    store: &'a Shards,
     clock: &'a dyn Clock,
     now: Moment,
     shards: SmallVec<[(usize, MutexGuard<'a, Table>); 4]>,
@@ -53,28 +53,35 @@ enum Place {
 }
 
 impl<'a> Transaction<'a> {
-    pub(super) fn begin(store: &'a MemoryStore, charges: &[Charge], now: Moment, clock: &'a dyn Clock) -> Self {
+    pub(super) fn begin(store: &'a Shards, charges: &[Charge], now: Moment, clock: &'a dyn Clock) -> Self {
         let items: SmallVec<[Item<'a>; 2]> = charges
             .iter()
             .filter_map(|charge| Some(Item::new(*charge, store.scopes().plan(charge.scope)?, store.hash(charge))))
             .collect();
-        let mut numbers: SmallVec<[usize; 4]> = items.iter().map(|item| MemoryStore::shard_of(item.hash)).collect();
+        let mut numbers: SmallVec<[usize; 4]> = items.iter().map(|item| Shards::number_of(item.hash)).collect();
         numbers.sort_unstable();
         numbers.dedup();
-        let shards = numbers.into_iter().filter_map(|number| Some((number, store.lock_shard(number)?))).collect();
+        let shards = numbers.into_iter().filter_map(|number| Some((number, store.lock(number)?))).collect();
         let mut transaction = Self { store, clock, now, shards, overflow: None, items };
         transaction.agree_on_now();
         transaction
     }
 
-    /// Admits all charges or none.
-    pub(super) fn decide(mut self) -> Verdict {
+    /// Admits all charges or none. Says as well whether it is this decision's turn to sweep.
+    pub(super) fn decide(mut self) -> (Verdict, bool) {
         let admitted = self.measure(true);
         self.for_each_item(|transaction, item| match admitted {
             true => transaction.admit(item),
             false => transaction.refuse(item),
         });
-        self.into_verdict(admitted)
+        let is_turn = self.is_turn();
+        (self.into_verdict(admitted), is_turn)
+    }
+
+    /// Whoever brings a new key looks for idle ones.
+    fn is_turn(&mut self) -> bool {
+        let is_turn = self.shards.first_mut().is_some_and(|(_, table)| table.count_decision());
+        is_turn || self.items.iter().any(|item| item.place != Place::Own)
     }
 
     /// Says what [`decide`](Self::decide) would, and charges nothing.
@@ -98,16 +105,31 @@ impl<'a> Transaction<'a> {
 
     /// Reads the clock again if a history is ahead of it, and takes back those that still are.
     fn agree_on_now(&mut self) {
-        let clock = self.clock;
+        if !self.is_any_ahead() {
+            return;
+        }
+        self.now = Moment::read(self.clock);
+        let now = self.now;
         self.for_each_item(|transaction, item| {
-            let now = transaction.now;
-            let agreed = transaction.slot(item).map(|slot| slot.history.agree(item.plan, now, clock));
-            transaction.now = agreed.map_or(now, |agreed| now.max(agreed));
+            if let Some(slot) = transaction.slot(item).filter(|slot| slot.history.is_ahead_of(now)) {
+                slot.history.rebase(item.plan, now);
+            }
         });
+    }
+
+    fn is_any_ahead(&mut self) -> bool {
+        let (now, mut is_any) = (self.now, false);
+        self.for_each_item(|transaction, item| {
+            is_any |= transaction.slot(item).is_some_and(|slot| slot.history.is_ahead_of(now));
+        });
+        is_any
     }
 
     /// Finds every item its place and says whether all have room. Only who is `moving_in` takes a place.
     fn measure(&mut self, moving_in: bool) -> bool {
+        if moving_in {
+            self.for_each_item(Self::sweep_for_newcomer);
+        }
         let mut admitted = true;
         self.for_each_item(|transaction, item| {
             let owes = transaction.find_place(item, moving_in);
@@ -124,20 +146,22 @@ impl<'a> Transaction<'a> {
             item.place = Place::Own;
             return slot.owes;
         }
-        let is_free = if moving_in { self.make_place(item) } else { !self.store.is_full() };
+        let is_free = if moving_in { self.store.take_place() } else { !self.store.is_full() };
         item.place = if is_free { Place::New } else { Place::Overflow };
         is_free && self.store.may_owe(now)
     }
 
-    fn make_place(&mut self, item: &Item<'a>) -> bool {
-        let (store, now) = (self.store, self.now);
-        let Some(table) = self.table(item.hash) else { return false };
-        store.give_back(table.sweep(STEP_OF_NEWCOMER, store.scopes(), now));
-        if store.take_place() {
-            return true;
+    /// Lets go of idle histories for a key that is about to come. This is before anything is measured: an idle history
+    /// of this very decision may be among them.
+    fn sweep_for_newcomer(&mut self, item: &mut Item<'a>) {
+        if self.slot(item).is_some() {
+            return;
         }
-        store.give_back(table.sweep(STEP, store.scopes(), now));
-        store.take_place()
+        let (store, now) = (self.store, self.now);
+        let places = if store.is_full() { STEP } else { STEP_OF_NEWCOMER };
+        if let Some(table) = self.table(item.hash) {
+            store.give_back(table.sweep(places, store.scopes(), now));
+        }
     }
 
     fn measure_place(&mut self, item: &mut Item<'a>) -> bool {
@@ -147,7 +171,7 @@ impl<'a> Transaction<'a> {
             Place::New => History::fresh(item.plan).measure(item.plan, now, &mut states),
             Place::Overflow => {
                 let history = self.overflow().of(item.charge.scope, item.plan);
-                history.agree(item.plan, now, clock);
+                let now = history.agree(item.plan, now, clock);
                 history.measure(item.plan, now, &mut states)
             }
         };
@@ -164,7 +188,7 @@ impl<'a> Transaction<'a> {
             }
             return true;
         };
-        history.agree(item.plan, now, clock);
+        let now = history.agree(item.plan, now, clock);
         history.measure(item.plan, now, &mut item.debts);
         for (debt, window) in item.debts.iter_mut().zip(item.plan.windows()).filter(|(debt, _)| debt.used > 0) {
             debt.changes_at = history.leaves_at(item.plan, window, debt.used, debt.used);
@@ -226,17 +250,17 @@ impl<'a> Transaction<'a> {
         let store = self.store;
         if let Some(table) = self.table(item.hash) {
             let hash_of = |slot: &Slot| store.hash(&Charge { scope: slot.scope, key: slot.key });
-            table.slots.insert_unique(item.hash, slot, hash_of);
+            table.insert(item.hash, slot, hash_of);
         }
     }
 
     fn table(&mut self, hash: u64) -> Option<&mut Table> {
-        let number = MemoryStore::shard_of(hash);
+        let number = Shards::number_of(hash);
         self.shards.iter_mut().find(|(held, _)| *held == number).map(|(_, table)| &mut **table)
     }
 
     fn slot(&mut self, item: &Item<'a>) -> Option<&mut Slot> {
-        self.table(item.hash)?.slots.find_mut(item.hash, |slot| slot.holds(&item.charge))
+        self.table(item.hash)?.find(item.hash, &item.charge)
     }
 
     fn overflow(&mut self) -> &mut Overflow {

@@ -1,10 +1,10 @@
-//! Letting go of histories that are equal to fresh ones.
+//! A shard's histories, and how those that are equal to fresh ones are let go.
 
-use hashbrown::HashTable;
+use hashbrown::{HashTable, hash_table::OccupiedEntry};
 
 use crate::{
     clock::Moment,
-    store::{memory::Scopes, slot::Slot},
+    store::{scopes::Scopes, slot::Slot, verdict::Charge},
 };
 
 /// Places looked at in one step.
@@ -15,16 +15,29 @@ const PAUSE: u32 = 64;
 /// A shard's histories and how far the sweep has come in them.
 #[derive(Debug, Default)]
 pub(super) struct Table {
-    pub(super) slots: HashTable<Slot>,
+    slots: HashTable<Slot>,
     swept: usize,
     decisions: u32,
 }
 
 impl Table {
+    pub(super) fn find(&mut self, hash: u64, charge: &Charge) -> Option<&mut Slot> {
+        self.slots.find_mut(hash, |slot| slot.holds(charge))
+    }
+
+    pub(super) fn insert(&mut self, hash: u64, slot: Slot, hash_of: impl Fn(&Slot) -> u64) {
+        self.slots.insert_unique(hash, slot, hash_of);
+    }
+
+    /// Says whether there was one.
+    pub(super) fn remove(&mut self, hash: u64, charge: &Charge) -> bool {
+        self.slots.find_entry(hash, |slot| slot.holds(charge)).map(OccupiedEntry::remove).is_ok()
+    }
+
     /// Counts a decision; says whether it is this one's turn to sweep a little.
     ///
-    /// There is no thread: one decision in 64 takes one step, in the shard whose turn it is. So everything is looked at
-    /// once in about four decisions per key, wherever these fall.
+    /// There is no thread: one decision in 64, and every one that brings a new key, takes one step in the shard whose
+    /// turn it is. So everything is looked at once in about four decisions per key, wherever these fall.
     pub(super) const fn count_decision(&mut self) -> bool {
         self.decisions = self.decisions.wrapping_add(1);
         self.decisions.is_multiple_of(PAUSE)

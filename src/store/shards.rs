@@ -1,0 +1,117 @@
+//! The table of histories, in parts that are locked one by one.
+
+use std::{
+    hash::BuildHasher,
+    sync::atomic::{AtomicU64, AtomicUsize, Ordering},
+};
+
+use hashbrown::DefaultHashBuilder;
+use parking_lot::{Mutex, MutexGuard};
+
+use crate::{
+    clock::Moment,
+    store::{
+        overflow::Overflow,
+        scopes::Scopes,
+        table::{STEP, Table},
+        verdict::Charge,
+    },
+};
+
+/// Many, so that two threads rarely meet, and so that the pause when one of them grows is short.
+const SHARDS: usize = 256;
+
+/// All histories, how many there are, and how many there may be.
+#[derive(Debug)]
+pub(super) struct Shards {
+    shards: Box<[Shard]>,
+    scopes: Scopes,
+    hasher: DefaultHashBuilder,
+    keys: AtomicUsize,
+    max_keys: usize,
+    overflow: Mutex<Overflow>,
+    /// From which millisecond on no shared history counts any more.
+    overflow_drained_at: AtomicU64,
+    /// The number of steps of the sweep; the next is in the shard of this number.
+    swept: AtomicUsize,
+}
+
+/// Two cache lines apart from its neighbours.
+#[derive(Debug, Default)]
+#[repr(align(128))]
+struct Shard(Mutex<Table>);
+
+impl Shards {
+    pub(super) fn new(scopes: Scopes, max_keys: usize) -> Self {
+        Self {
+            shards: std::iter::repeat_with(Shard::default).take(SHARDS).collect(),
+            scopes,
+            hasher: DefaultHashBuilder::default(),
+            keys: AtomicUsize::new(0),
+            max_keys,
+            overflow: Mutex::default(),
+            overflow_drained_at: AtomicU64::new(0),
+            swept: AtomicUsize::new(0),
+        }
+    }
+
+    /// Histories kept.
+    pub(super) fn len(&self) -> usize {
+        self.keys.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn is_full(&self) -> bool {
+        self.len() >= self.max_keys
+    }
+
+    pub(super) const fn scopes(&self) -> &Scopes {
+        &self.scopes
+    }
+
+    pub(super) fn hash(&self, charge: &Charge) -> u64 {
+        self.hasher.hash_one((charge.scope, charge.key))
+    }
+
+    /// The table uses the lowest and the highest bits of a hash; the shard is chosen by others.
+    pub(super) const fn number_of(hash: u64) -> usize {
+        (hash >> 40) as usize % SHARDS
+    }
+
+    pub(super) fn lock(&self, number: usize) -> Option<MutexGuard<'_, Table>> {
+        self.shards.get(number).map(|shard| shard.0.lock())
+    }
+
+    /// To be locked after all shards.
+    pub(super) fn lock_overflow(&self) -> MutexGuard<'_, Overflow> {
+        self.overflow.lock()
+    }
+
+    /// Whether any shared history may still count.
+    pub(super) fn may_owe(&self, now: Moment) -> bool {
+        now.millis() < self.overflow_drained_at.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn note_overflow(&self, drained_at: u64) {
+        self.overflow_drained_at.fetch_max(drained_at, Ordering::Relaxed);
+    }
+
+    /// Whether one more key may have a place. If so it is taken.
+    pub(super) fn take_place(&self) -> bool {
+        let one_more = |keys: usize| (keys < self.max_keys).then_some(keys + 1);
+        self.keys.fetch_update(Ordering::Relaxed, Ordering::Relaxed, one_more).is_ok()
+    }
+
+    pub(super) fn give_back(&self, places: usize) {
+        if places > 0 {
+            self.keys.fetch_sub(places, Ordering::Relaxed);
+        }
+    }
+
+    /// Takes a step of the sweep in the shard whose turn it is, unless that is busy.
+    pub(super) fn sweep(&self, now: Moment) {
+        let turn = self.swept.fetch_add(1, Ordering::Relaxed);
+        if let Some(mut table) = self.shards.get(turn % SHARDS).and_then(|shard| shard.0.try_lock()) {
+            self.give_back(table.sweep(STEP, &self.scopes, now));
+        }
+    }
+}
