@@ -40,6 +40,8 @@ pub struct Decision {
     rulebook: Arc<Rulebook>,
     rules: RuleNumbers,
     verdict: Verdict,
+    /// Whether a layer entered this into the request that it is about: others may put decisions into requests, too.
+    is_entered: bool,
 }
 
 /// How one quota stands.
@@ -55,7 +57,8 @@ pub struct QuotaStatus<'a> {
 impl Decision {
     /// A decision about a request that these rules govern; `decide` writes the verdict, in place.
     pub(crate) fn by(rulebook: &Arc<Rulebook>, rules: RuleNumbers, decide: impl FnOnce(&mut Verdict)) -> Self {
-        let mut decision = Self { rulebook: Arc::clone(rulebook), rules, verdict: Verdict::default() };
+        let mut decision =
+            Self { rulebook: Arc::clone(rulebook), rules, verdict: Verdict::default(), is_entered: false };
         decide(&mut decision.verdict);
         decision
     }
@@ -119,12 +122,34 @@ impl Decision {
         only.rule.body_of(only.header_name)
     }
 
+    /// The rules that govern the request, each once.
     pub(crate) fn governed_by(&self) -> impl Iterator<Item = &GovernedBy> {
-        self.rules.iter().filter_map(|rule| self.rulebook.rule(usize::from(*rule)))
+        let is_first = |at: usize, rule: &u16| !self.rules.iter().take(at).any(|earlier| earlier == rule);
+        let rules = self.rules.iter().enumerate().filter(move |(at, rule)| is_first(*at, rule));
+        rules.filter_map(|(_, rule)| self.rulebook.rule(usize::from(*rule)))
     }
 
-    pub(crate) fn is_of(&self, rulebook: &Arc<Rulebook>) -> bool {
-        Arc::ptr_eq(&self.rulebook, rulebook)
+    /// The quotas, each name once: of a rule that counts the request under several keys, the tightest.
+    pub(crate) fn tightest(&self) -> impl Iterator<Item = QuotaStatus<'_>> {
+        let repeats = |at: usize, rule: &u16| self.rules.iter().skip(at + 1).any(|later| later == rule);
+        let is_repeated = self.rules.iter().enumerate().any(|(at, rule)| repeats(at, rule));
+        let is_tightest = move |at: usize, quota: &QuotaStatus<'_>| {
+            let others = self.quotas().enumerate().filter(|(other, _)| *other != at);
+            let mut twins = others.filter(|(_, twin)| twin.header_name == quota.header_name);
+            !twins.any(|(other, twin)| (twin.tightness(), at) > (quota.tightness(), other))
+        };
+        let quotas = self.quotas().enumerate().filter(move |(at, quota)| !is_repeated || is_tightest(*at, quota));
+        quotas.map(|(_, quota)| quota)
+    }
+
+    /// This decision as it is entered into the request.
+    pub(crate) fn entered(&self) -> Self {
+        Self { is_entered: true, ..self.clone() }
+    }
+
+    /// The rules of this limiter that have been applied to the request already, if a layer entered this decision.
+    pub(crate) fn applied(&self, rulebook: &Arc<Rulebook>) -> &[u16] {
+        if self.is_entered && Arc::ptr_eq(&self.rulebook, rulebook) { &self.rules } else { &[] }
     }
 }
 
@@ -182,6 +207,11 @@ impl<'a> QuotaStatus<'a> {
     #[must_use]
     pub const fn reset_after(&self) -> Duration {
         self.decision.verdict.now.until(self.state.changes_at)
+    }
+
+    /// The less is left, and the longer that lasts, the tighter.
+    fn tightness(&self) -> (std::cmp::Reverse<u32>, Duration) {
+        (std::cmp::Reverse(self.remaining()), self.reset_after())
     }
 
     /// The name in header fields and bodies, unique among all quotas of the limiter.

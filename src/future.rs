@@ -63,9 +63,9 @@ where
             KindProj::Ungoverned { inner } => Poll::Ready(Ok(ready!(inner.poll(cx))?.map(ResponseBody::inner))),
             KindProj::Admitted { inner, decision, style } => {
                 let mut response = ready!(inner.poll(cx))?;
-                if let Some(decision) = decision.take() {
+                if let Some(decision) = decision.take().filter(|_| !is_denied_further_in(&response)) {
                     add_fields(&mut response, &decision, style);
-                    tell_outer_layers(&mut response, decision);
+                    response.extensions_mut().insert(decision);
                 }
                 Poll::Ready(Ok(response.map(ResponseBody::inner)))
             }
@@ -78,10 +78,7 @@ where
     }
 }
 
-/// Unless a limiter further in has denied the request: that is the decision that counts.
-fn tell_outer_layers<B>(response: &mut Response<B>, decision: Decision) {
-    let inner = response.extensions().get::<Decision>();
-    if inner.is_none_or(Decision::is_admitted) {
-        response.extensions_mut().insert(decision);
-    }
+/// Whether a limiter further in has denied the request: then its answer is the one that counts.
+fn is_denied_further_in<B>(response: &Response<B>) -> bool {
+    response.extensions().get::<Decision>().is_some_and(|decision| !decision.is_admitted())
 }

@@ -15,7 +15,7 @@ use crate::{
     error::ConfigError,
     future::ResponseFuture,
     http::{Refusal, RequestView, ResponseBody, Style, add_fields, misconfigured, missing_key},
-    limiter::{RateLimiter, Refused},
+    limiter::{RateLimiter, Refused, RuleNumbers},
 };
 
 /// A service behind a [`RateLimitLayer`](crate::RateLimitLayer).
@@ -67,11 +67,8 @@ impl<S> RateLimit<S> {
             Ok(limiter) => limiter,
             Err(error) => return Outcome::Refused(misconfigured(error)),
         };
-        if has_passed(limiter, request.extensions()) {
-            return Outcome::Ungoverned;
-        }
         let view = RequestView::of(request);
-        match limiter.decide_request(&view) {
+        match limiter.decide_request(&view, &applied(limiter, request.extensions())) {
             Ok(None) => Outcome::Ungoverned,
             Ok(Some(decision)) if decision.is_admitted() => Outcome::Admitted(decision),
             Ok(Some(decision)) => Outcome::Refused(self.refuse(&decision, &view)),
@@ -108,7 +105,7 @@ where
         match self.decide(&request) {
             Outcome::Ungoverned => ResponseFuture::ungoverned(self.inner.call(request)),
             Outcome::Admitted(decision) => {
-                enter(request.extensions_mut(), decision.clone());
+                enter(request.extensions_mut(), decision.entered());
                 ResponseFuture::admitted(self.inner.call(request), decision, Arc::clone(&self.style))
             }
             Outcome::Refused(mut answer) => {
@@ -126,11 +123,12 @@ fn turn_away(limiter: &RateLimiter, refused: Refused) -> Response<Bytes> {
     missing_key(level, refused.status)
 }
 
-/// Whether this limiter has admitted the request already: it is mounted twice, and charges once.
-fn has_passed(limiter: &RateLimiter, extensions: &Extensions) -> bool {
-    let Some(last) = extensions.get::<Decision>() else { return false };
-    let is_ours = |decision: &Decision| decision.is_of(limiter.rulebook());
-    is_ours(last) || extensions.get::<Passed>().is_some_and(|passed| passed.0.iter().any(is_ours))
+/// The rules of this limiter that the request has passed already: it is mounted twice, and charges once.
+fn applied(limiter: &RateLimiter, extensions: &Extensions) -> RuleNumbers {
+    let Some(last) = extensions.get::<Decision>() else { return RuleNumbers::new() };
+    let earlier = extensions.get::<Passed>().map_or(&[][..], |passed| &passed.0);
+    let passed = earlier.iter().chain(std::iter::once(last));
+    passed.flat_map(|decision| decision.applied(limiter.rulebook())).copied().collect()
 }
 
 fn enter(extensions: &mut Extensions, decision: Decision) {

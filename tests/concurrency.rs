@@ -12,7 +12,7 @@ use std::{
 };
 
 use tower_quota::{
-    Policy, Quota, RateLimiter, Rule,
+    Policy, Quota, RateLimiter, RateLimiterBuilder, Rule,
     clock::{Clock, ManualClock},
 };
 
@@ -26,7 +26,7 @@ fn rule(name: &str, policy: impl Into<Policy>) -> Rule {
 fn limiter(max_keys: usize, rules: impl IntoIterator<Item = Rule>) -> (RateLimiter, ManualClock) {
     let clock = ManualClock::new();
     let builder = RateLimiter::builder().clock(clock.clone()).max_keys(max_keys);
-    (rules.into_iter().fold(builder, |builder, rule| builder.rule(rule)).build().unwrap(), clock)
+    (rules.into_iter().fold(builder, RateLimiterBuilder::rule).build().unwrap(), clock)
 }
 
 /// Runs `work` on `count` threads that start together; returns what each of them made.
@@ -49,11 +49,11 @@ fn on_threads<T: Send>(count: usize, work: impl Fn(usize) -> T + Sync) -> Vec<T>
 struct Dice(u64);
 
 impl Dice {
-    fn of_thread(number: usize) -> Self {
+    const fn of_thread(number: usize) -> Self {
         Self((number as u64 + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15))
     }
 
-    fn below(&mut self, bound: u64) -> u64 {
+    const fn below(&mut self, bound: u64) -> u64 {
         self.0 ^= self.0 >> 12;
         self.0 ^= self.0 << 25;
         self.0 ^= self.0 >> 27;
@@ -261,7 +261,7 @@ fn never_more_than_n_in_any_window_although_threads_disagree_on_the_time() {
     let clock = ManualClock::new();
     let builder = RateLimiter::builder().clock(LaggingClock(clock.clone()));
     let limiter = builder.rule(rule("calls", Policy::new(Quota::new(limit, window)))).build().unwrap();
-    let admitted = while_advancing(&clock, Duration::from_micros(1), Duration::from_millis(200), |is_over| {
+    let admitted = while_advancing(&clock, Duration::from_micros(3), Duration::from_millis(200), |is_over| {
         on_threads(8, |number| {
             LAG.set(MOST_LAG * number as u32 / 8);
             let mut admitted = Vec::new();

@@ -729,7 +729,7 @@ fn an_extractor_of_one_s_own_may_check_itself() {
             Err(Missing)
         }
 
-        fn validate(&self, params: Option<&[Cow<'_, str>]>) -> Result<(), ConfigError> {
+        fn validate_on(&self, params: Option<&[Cow<'_, str>]>) -> Result<(), ConfigError> {
             let found = format!("{params:?}");
             Err(ConfigError::new("key", found, "never good enough"))
         }

@@ -7,7 +7,7 @@ use std::{
 };
 
 use proptest::prelude::*;
-use tower_quota::{Decision, Policy, Quota, RateLimiter, Rule, clock::ManualClock};
+use tower_quota::{Decision, Policy, Quota, RateLimiter, RateLimiterBuilder, Rule, clock::ManualClock};
 
 const NANO: Duration = Duration::from_nanos(1);
 const MINUTE: Duration = Duration::from_secs(60);
@@ -20,7 +20,7 @@ fn rule(name: &str, policy: impl Into<Policy>) -> Rule {
 fn limiter(max_keys: usize, rules: impl IntoIterator<Item = Rule>) -> (RateLimiter, ManualClock) {
     let clock = ManualClock::new();
     let builder = RateLimiter::builder().clock(clock.clone()).max_keys(max_keys);
-    (rules.into_iter().fold(builder, |builder, rule| builder.rule(rule)).build().unwrap(), clock)
+    (rules.into_iter().fold(builder, RateLimiterBuilder::rule).build().unwrap(), clock)
 }
 
 fn is_admitted(limiter: &RateLimiter, rule: &str, key: &str) -> bool {
@@ -306,6 +306,23 @@ fn a_newcomer_to_a_table_of_idle_keys_gets_a_place() {
         let newcomers = (0..places).filter(|number| is_admitted(&limiter, "calls", &format!("newcomer {number}")));
         assert_eq!(newcomers.count(), places);
     }
+}
+
+/// P2, row T4: a clock that leapt ahead for a moment must not leave keys behind that are live for a century.
+#[test]
+fn keys_of_a_leap_of_the_clock_do_not_hold_their_places_for_ever() {
+    let (limiter, clock) = limiter(10, [rule("calls", Policy::per_minute(1))]);
+    clock.set(Duration::from_secs(100 * 365 * 86_400));
+    fill(&limiter, "calls", 10);
+    clock.set(MINUTE);
+    for _ in 0..3 {
+        for number in 0..2000 {
+            limiter.check("calls", format!("newcomer {number}")).unwrap();
+        }
+        clock.advance(2 * MINUTE);
+    }
+    let admitted = (0..10).filter(|number| is_admitted(&limiter, "calls", &format!("late {number}")));
+    assert!(admitted.count() >= 5);
 }
 
 /// A look says what a check would do, also at the cap.

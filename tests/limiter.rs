@@ -14,7 +14,7 @@ use parking_lot::Mutex;
 use proptest::{prelude::*, sample::subsequence};
 use tower::{Layer, ServiceExt, service_fn};
 use tower_quota::{
-    Decision, OnMissing, Policy, Quota, RateLimiter, Rule,
+    Decision, OnMissing, Policy, Quota, RateLimiter, RateLimiterBuilder, Rule,
     clock::{Clock, ManualClock},
     http::RequestView,
     key,
@@ -32,7 +32,7 @@ fn rule(name: &str, policy: impl Into<Policy>) -> Rule {
 
 fn limiter_on(clock: impl Clock, rules: impl IntoIterator<Item = Rule>) -> RateLimiter {
     let builder = RateLimiter::builder().clock(clock);
-    rules.into_iter().fold(builder, tower_quota::RateLimiterBuilder::rule).build().unwrap()
+    rules.into_iter().fold(builder, RateLimiterBuilder::rule).build().unwrap()
 }
 
 /// A limiter and the clock that it stands on.
@@ -298,7 +298,7 @@ fn every_exhausted_quota_is_named_and_the_longest_wait_is_told() {
             rule("c", Policy::per_minute(50)),
         ];
         let clock = ManualClock::new();
-        let builder = rules.into_iter().fold(RateLimiter::builder().clock(clock.clone()), |all, rule| all.rule(rule));
+        let builder = rules.into_iter().fold(RateLimiter::builder().clock(clock.clone()), RateLimiterBuilder::rule);
         let limiter = builder.message("{rule}: {limit} per {window}, wait {retry_after}").build().unwrap();
         assert!(limiter.check("a", "ann").unwrap().is_admitted());
         clock.advance(HOUR - 10 * SECOND);
@@ -386,8 +386,8 @@ fn denials_are_charged_to_the_rules_that_count_them_and_to_no_other() {
     assert!(all().is_admitted());
     let denied = all();
     assert_eq!(exhausted(&denied), ["narrow/minute"]);
-    // What a denial tells is what it found, before it was counted itself.
-    assert_eq!(remaining(&denied), [4, 4, 0]);
+    // What a denial tells is what it leaves, after it was counted itself.
+    assert_eq!(remaining(&denied), [4, 3, 0]);
     let left = |name| remaining(&limiter.peek(name, "ann").unwrap())[0];
     assert_eq!((left("lenient"), left("counting"), left("narrow")), (4, 3, 0));
     for _ in 0..3 {
@@ -828,6 +828,37 @@ proptest! {
             let early = ask();
             prop_assert!(!early.is_admitted());
             prop_assert_eq!(early.retry_after(), Some(NANO));
+            clock.advance(NANO);
+            prop_assert!(ask().is_admitted());
+        }
+    }
+
+    /// P4 where some rules count denials: true for the last of any number of them.
+    #[test]
+    fn the_stated_wait_is_exact_where_some_rules_count_denials(
+        policies in policies(),
+        counting in prop::array::uniform4(prop::bool::ANY),
+        schedule in schedules(),
+        patience in 1usize..5,
+    ) {
+        let policies = policies.into_iter().zip(counting);
+        let policies = policies.map(|(policy, counting)| if counting { policy.count_denied() } else { policy });
+        let (limiter, clock) = limiter(NAMES.iter().zip(policies).map(|(name, policy)| rule(name, policy)));
+        for (pause, rules, keys) in schedule {
+            clock.advance(Duration::from_millis(pause) + NANO);
+            let charges = charges(&rules, &keys);
+            let ask = || limiter.check_all(charges.iter().copied()).unwrap();
+            let peek = || charges.iter().all(|(name, key)| limiter.peek(name, *key).unwrap().is_admitted());
+            let mut decision = ask();
+            for _ in 1..patience {
+                if !decision.is_admitted() {
+                    decision = ask();
+                }
+            }
+            let Some(wait) = decision.retry_after() else { continue };
+            prop_assert!(wait > Duration::ZERO);
+            clock.advance(wait - NANO);
+            prop_assert!(!peek());
             clock.advance(NANO);
             prop_assert!(ask().is_admitted());
         }

@@ -540,7 +540,7 @@ async fn several_layers_of_one_limiter_share_one_state_whatever_their_style() {
         limiter.layer(),
         limiter.clone().layer().legacy_fields(LegacyReset::Delta),
         RateLimitLayer::from(limiter.clone()).rate_limit_fields(false),
-        limiter.layer().on_denied(|refusal| refusal.response()),
+        limiter.layer().on_conflict(OnConflict::Replace),
     ];
     for expected in [200, 429] {
         for layer in &layers {
@@ -697,6 +697,40 @@ async fn a_mount_that_did_not_govern_a_request_leaves_it_to_the_next() {
         let request = Request::builder().uri(path).body(()).unwrap();
         assert_eq!(service.clone().oneshot(request).await.unwrap().status(), expected, "{path}");
     }
+}
+
+/// P8: a middleware may have asked the limiter, and put into the request what it was told.
+#[tokio::test]
+async fn a_decision_that_others_put_into_a_request_is_no_free_pass() {
+    let limiter = limiter(2);
+    let service = limiter.layer().layer(answering());
+    let peeked = limiter.peek("calls", "everybody").unwrap();
+    for expected in [200, 200, 429] {
+        let mut request = request();
+        request.extensions_mut().insert(peeked.clone());
+        assert_eq!(service.clone().oneshot(request).await.unwrap().status(), expected);
+    }
+    let mut request = request();
+    request.extensions_mut().insert(limiter.check("calls", "everybody").unwrap());
+    assert_eq!(service.oneshot(request).await.unwrap().status(), 429, "told by a decision that denied");
+}
+
+/// P8: what was skipped outside of the layer that knows the caller is counted inside of it.
+#[tokio::test]
+async fn a_second_mount_enforces_the_rules_that_could_not_be_applied_at_the_first() {
+    let account = Rule::new("account").every_request().level("account", key::claim(|claims: &String| claims));
+    let account = account.policy(Policy::per_minute(2)).on_missing(OnMissing::Skip);
+    let limiter = RateLimiter::builder().rule(rule("calls", 9)).rule(account).build().unwrap();
+    let inside = limiter.layer().layer(answering());
+    let authenticating = service_fn(move |mut request: Request<()>| {
+        request.extensions_mut().insert("acme".to_owned());
+        inside.clone().oneshot(request)
+    });
+    let service = limiter.layer().layer(authenticating);
+    for expected in [200, 200, 429] {
+        assert_eq!(status(&service).await, expected);
+    }
+    assert_eq!(remaining(&limiter), 6, "and no rule charges twice");
 }
 
 /// F11: the parts of a batch are requests of their own.

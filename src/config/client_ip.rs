@@ -24,7 +24,7 @@ pub(super) fn client_ip(table: &ClientIpTable, lines: Lines<'_>) -> Result<Clien
 }
 
 fn checked(client_ip: ClientIp) -> Result<ClientIp, ConfigError> {
-    client_ip.validate(None).map(|()| client_ip)
+    client_ip.validate().map(|()| client_ip)
 }
 
 fn forwarded_header(name: &str) -> Result<ForwardedHeader, ConfigError> {

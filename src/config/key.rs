@@ -37,8 +37,12 @@ impl KeyExtractor for ListedKey {
         self.parts.iter().try_for_each(|part| part.extract(request, key))
     }
 
-    fn validate(&self, params: Option<&[Cow<'_, str>]>) -> Result<(), ConfigError> {
-        self.parts.iter().try_for_each(|part| part.validate(params))
+    fn validate(&self) -> Result<(), ConfigError> {
+        self.parts.iter().try_for_each(|part| part.validate())
+    }
+
+    fn validate_on(&self, params: Option<&[Cow<'_, str>]>) -> Result<(), ConfigError> {
+        self.parts.iter().try_for_each(|part| part.validate_on(params))
     }
 }
 

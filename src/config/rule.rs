@@ -53,7 +53,7 @@ impl<'a> RuleReader<'a> {
         let key = self.own_key(table, applies_to)?;
         let extractor = ListedKey::read(key, self.sources, self.lines)?;
         if applies_to != AppliesTo::Routes {
-            self.lines.blame(key, extractor.validate(None))?;
+            self.lines.blame(key, extractor.validate_on(None))?;
         }
         self.check_routes(&extractor, &table.routes)?;
         let level = table.level.as_ref().map_or_else(|| level_of(key), |level| level.get_ref().clone());
@@ -115,7 +115,7 @@ impl<'a> RuleReader<'a> {
     fn check_routes(self, extractor: &dyn KeyExtractor, routes: &[Spanned<String>]) -> Result<(), ConfigError> {
         let check = |text: &str| {
             let route = Route::parse(text)?;
-            extractor.validate(Some(route.params())).map_err(|error| error.on_route(text))
+            extractor.validate_on(Some(route.params())).map_err(|error| error.on_route(text))
         };
         routes.iter().try_for_each(|text| self.lines.blame(text, check(text.get_ref())))
     }

@@ -1,6 +1,6 @@
 //! What the text of a key means.
 
-use std::{borrow::Cow, collections::BTreeMap, fmt, sync::Arc};
+use std::{collections::BTreeMap, fmt, sync::Arc};
 
 use crate::{
     config::constant::Constant,
@@ -81,7 +81,7 @@ fn parametric(kind: &str, name: &str) -> Option<Result<Arc<dyn KeyExtractor>, Co
         return Some(Err(refuse(&format!("{kind}:"), "nothing stands behind the colon")));
     }
     // As if on a route with this parameter: whether the rule's routes have it is for the routes to say.
-    Some(extractor.validate(Some(&[Cow::Borrowed(name)])).map(|()| extractor))
+    Some(extractor.validate().map(|()| extractor))
 }
 
 #[cfg(test)]
@@ -105,14 +105,14 @@ mod tests {
         let mut key = KeyBuilder::new(&hasher);
         let request = request.body(()).unwrap();
         sources().part(text).unwrap().extract(&RequestView::of(&request), &mut key).ok()?;
-        Some(key.finish())
+        Some(key.key())
     }
 
     fn of(text: &str) -> Option<Key> {
         let hasher = KeyHasher::default();
         let mut key = KeyBuilder::new(&hasher);
         key.part(text);
-        Some(key.finish())
+        Some(key.key())
     }
 
     fn refusal(text: &str) -> String {

@@ -74,12 +74,12 @@ impl Stamps {
         }
     }
 
-    /// Moves every entry `millis` back in time.
-    pub(crate) fn shift_back(&mut self, millis: u64) {
-        let back = |stamp: &mut u32| *stamp = stamp.wrapping_sub(millis as u32);
+    /// Brings entries that are later than `latest` down to it; `newest` is the last of them.
+    pub(crate) fn clamp(&mut self, latest: u64, newest: u64) {
+        let clamp = |stamp: &mut u32| *stamp = widen(*stamp, newest).min(latest) as u32;
         match self {
-            Self::Inline { stamps, .. } => stamps.iter_mut().for_each(back),
-            Self::Heap(stamps) => stamps.iter_mut().for_each(back),
+            Self::Inline { len, stamps } => stamps.iter_mut().take(usize::from(*len)).for_each(clamp),
+            Self::Heap(stamps) => stamps.iter_mut().for_each(clamp),
         }
     }
 }
@@ -174,12 +174,12 @@ mod tests {
     }
 
     #[test]
-    fn a_shift_keeps_the_distances() {
-        for at in [vec![1100, 1200], (1000..1200).collect()] {
+    fn entries_from_the_future_are_brought_down_to_now() {
+        for at in [vec![1100, 1150, 1200], (1000..1200).collect()] {
             let mut stamps = filled(&at);
-            stamps.shift_back(150);
-            let shifted: Vec<u64> = at.iter().map(|stamp| stamp - 150).collect();
-            assert_eq!(contents(&stamps, shifted[at.len() - 1]), shifted);
+            stamps.clamp(1120, at[at.len() - 1]);
+            let clamped: Vec<u64> = at.iter().map(|stamp| *stamp.min(&1120)).collect();
+            assert_eq!(contents(&stamps, 1120), clamped);
         }
     }
 }

@@ -75,11 +75,11 @@ impl Large {
         push_within(&mut self.stamps, stamp, exact.capacity);
     }
 
-    /// Moves everything back in time by `millis`, a multiple of the coarsest grain.
-    pub(crate) fn shift_back(&mut self, plan: &Plan, millis: u64) {
-        self.stamps.iter_mut().for_each(|stamp| *stamp = stamp.saturating_sub(millis));
+    /// Brings units that were recorded later than `latest` down to it.
+    pub(crate) fn clamp(&mut self, plan: &Plan, latest: u64, newest: u64) {
+        self.stamps.iter_mut().for_each(|stamp| *stamp = latest.min(*stamp));
         for (layer, grain) in self.layers.iter_mut().zip(plan.grains()) {
-            layer.shift_back(millis / grain.millis);
+            layer.clamp(latest / grain.millis, newest / grain.millis);
         }
     }
 

@@ -66,9 +66,11 @@ impl Layer {
         self.cells.get(at).map(|cell| widen(cell.index, newest))
     }
 
-    /// Moves every cell back by `cells`.
-    pub(crate) fn shift_back(&mut self, cells: u64) {
-        self.cells.iter_mut().for_each(|cell| cell.index = cell.index.wrapping_sub(cells as u32));
+    /// Brings cells that are later than `latest` down to it; `newest` is not before any of them.
+    pub(crate) fn clamp(&mut self, latest: u64, newest: u64) {
+        for cell in &mut self.cells {
+            cell.index = widen(cell.index, newest).min(latest) as u32;
+        }
     }
 
     fn total(&self) -> u32 {

@@ -9,6 +9,9 @@ use crate::{
     },
 };
 
+/// By how many milliseconds a history may be ahead of the clock without being brought back.
+const SMALL_LEAD: u64 = 10;
+
 /// The admissions remembered for one key under one plan.
 ///
 /// A caller first [`settle`](Self::settle)s the history at a moment and then asks it about that moment.
@@ -98,18 +101,21 @@ impl History {
         }
     }
 
-    /// Moves everything back in time so that the newest unit is not after `now`.
+    /// Brings units from the future down to `now`, if they are so far ahead that the clock must have stepped back.
     ///
-    /// For a clock that stepped back: the time since the newest unit is then counted as none, which is never too much.
-    /// Layers move by whole cells, so there the newest unit may stay ahead by less than one grain.
-    pub(crate) fn rebase(&mut self, plan: &Plan, now: Moment) {
-        let ahead = self.newest.saturating_sub(now.stamp());
-        let shift = ahead - ahead % plan.coarsest_grain();
-        self.newest -= shift;
-        match &mut self.log {
-            Log::Compact(stamps) => stamps.shift_back(shift),
-            Log::Large(large) => large.shift_back(plan, shift),
+    /// They then count for a whole window from now, and older ones as before: time that the clock takes back is never
+    /// counted twice. A lead of a few milliseconds, as between threads that read different clocks, is left alone: such
+    /// units simply wait until the clock has caught up.
+    pub(crate) fn come_back_to(&mut self, plan: &Plan, now: Moment) {
+        let latest = now.stamp();
+        if self.newest <= latest.saturating_add(SMALL_LEAD) {
+            return;
         }
+        match &mut self.log {
+            Log::Compact(stamps) => stamps.clamp(latest, self.newest),
+            Log::Large(large) => large.clamp(plan, latest, self.newest),
+        }
+        self.newest = latest;
     }
 
     #[cfg(test)]

@@ -89,11 +89,6 @@ impl Plan {
     pub(crate) fn is_compact(&self) -> bool {
         self.grains.is_empty() && self.horizon <= LONGEST_COMPACT_WINDOW
     }
-
-    /// The largest grain, of which all others are divisors; 1 if everything is exact.
-    pub(crate) fn coarsest_grain(&self) -> u64 {
-        self.grains.last().map_or(1, |grain| grain.millis)
-    }
 }
 
 fn longest_exact(windows: &[Window], resolution: u32) -> Option<Exact> {

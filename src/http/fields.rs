@@ -74,21 +74,28 @@ fn add(
     }
 }
 
-/// Whether a name of ours is in use already. Names are compared ignoring case, as the draft's editors want it.
+/// Whether a name of ours is in use already. Names are compared ignoring case, and may be Strings or Tokens, as the
+/// draft's editors want it.
 fn has_a_name_of(headers: &HeaderMap, field: &HeaderName, decision: &Decision) -> bool {
-    let lines = headers.get_all(field);
-    let lines: Vec<String> =
-        lines.into_iter().map(|line| String::from_utf8_lossy(line.as_bytes()).to_ascii_lowercase()).collect();
-    decision.quotas().any(|quota| {
-        let name = quota.policy_name().to_ascii_lowercase();
-        lines.iter().any(|line| line.contains(&format!("\"{name}\"")))
-    })
+    let lines = headers.get_all(field).into_iter().filter_map(|line| line.to_str().ok());
+    let mut names = lines.flat_map(names_in);
+    names.any(|name| decision.quotas().any(|quota| quota.policy_name().eq_ignore_ascii_case(name)))
+}
+
+/// The names of the items of a list: what stands before their parameters.
+fn names_in(list: &str) -> impl Iterator<Item = &str> {
+    let mut is_quoted = false;
+    let items = list.split(move |char| {
+        is_quoted ^= char == '"';
+        char == ',' && !is_quoted
+    });
+    items.map(|item| item.split(';').next().unwrap_or(item).trim().trim_matches('"'))
 }
 
 fn rate_limit(decision: &Decision) -> Option<HeaderValue> {
     let mut field = Vec::with_capacity(128);
     let mut number = itoa::Buffer::new();
-    for quota in decision.quotas() {
+    for quota in decision.tightest() {
         field.extend_from_slice(if field.is_empty() { b"\"" } else { b", \"" });
         field.extend_from_slice(quota.policy_name().as_bytes());
         field.extend_from_slice(b"\";r=");

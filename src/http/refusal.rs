@@ -3,7 +3,11 @@
 use bytes::Bytes;
 use http::{HeaderValue, Response, StatusCode, header::CONTENT_TYPE};
 
-use crate::{decision::Decision, error::ConfigError, http::RequestView};
+use crate::{
+    decision::{Decision, QuotaStatus},
+    error::ConfigError,
+    http::RequestView,
+};
 
 const PROBLEM_JSON: HeaderValue = HeaderValue::from_static("application/problem+json");
 const QUOTA_EXCEEDED: &str = "https://iana.org/assignments/http-problem-types#quota-exceeded";
@@ -39,7 +43,8 @@ impl<'a> Refusal<'a> {
     #[must_use]
     pub fn response(&self) -> Response<Bytes> {
         let body = self.decision.prepared_body().unwrap_or_else(|| {
-            let exhausted: Vec<&str> = self.decision.exhausted().map(|quota| quota.policy_name()).collect();
+            let exhausted: Vec<&str> =
+                self.decision.tightest().filter(QuotaStatus::is_exhausted).map(|quota| quota.policy_name()).collect();
             quota_exceeded(&self.decision.message().unwrap_or_default(), &exhausted)
         });
         problem(StatusCode::TOO_MANY_REQUESTS, body)

@@ -2,24 +2,20 @@
 
 use std::{
     fmt,
-    hash::{BuildHasher, Hasher, RandomState},
+    hash::{BuildHasher, RandomState},
 };
 
-use siphasher::sip128::{Hash128, Hasher128, SipHasher13};
+use siphasher::sip128::{Hash128, SipHasher13};
 
-/// Bytes of a key that are kept as they are: room for an address or a number.
+/// Bytes of a part that are kept as they are: room for an address or a number.
 const VERBATIM: usize = 15;
-/// Bytes that are gathered before they are hashed: room for two identifiers.
-const GATHERED: usize = 96;
 /// In the place of the length of a key that is a hash.
 const HASHED: u8 = 0xff;
-/// A part this long or longer has its length in full behind this byte.
-const LONG_PART: u8 = 0xff;
 
 /// Who is counted: one or several parts, joined unambiguously, in 16 bytes.
 ///
-/// Up to 15 bytes, the lengths of the parts included, are kept as they are. A longer key is its keyed 120-bit hash: so
-/// every key takes the same small place, and a limiter does not hold on to its clients' identities.
+/// A part of up to 15 bytes is kept as it is; a longer one, and several together, are a keyed hash of 120 bits. So every
+/// key takes the same small place, and a limiter does not hold on to its clients' identities.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Key {
     words: [u64; 2],
@@ -27,14 +23,12 @@ pub struct Key {
 
 /// Joins the parts of a key.
 ///
-/// Each part is written behind its length, so `("a", "bc")` and `("ab", "c")` differ, and so do one empty part and none.
+/// Several parts are hashed one by one and then together, so `("a", "bc")` and `("ab", "c")` differ, and so do one empty
+/// part and none.
 #[derive(Debug)]
 pub struct KeyBuilder<'a> {
-    bytes: [u8; GATHERED],
-    length: usize,
+    key: Key,
     hasher: &'a KeyHasher,
-    /// The hash of what did not fit.
-    long: Option<SipHasher13>,
 }
 
 /// What a key can be made from without a request: text, bytes, or several of them.
@@ -54,26 +48,38 @@ pub trait KeyParts {
     fn write(&self, key: &mut KeyBuilder<'_>);
 }
 
-/// The secret of one limiter's key hashes, drawn at random when it is built.
+/// The secrets of one limiter's key hashes, drawn at random when it is built: one for parts, one for joining them.
 ///
-/// The hash is SipHash-1-3 with 128 bits of result: without the secret nobody can make two keys collide.
-#[derive(Debug)]
+/// The hash is SipHash-1-3 with 128 bits of result: without the secrets nobody can make two keys collide.
 pub(crate) struct KeyHasher {
-    secret: SipHasher13,
+    parts: SipHasher13,
+    joined: SipHasher13,
 }
 
 impl Key {
     /// The key of all requests that carry none: it has no part, which no extracted key has.
     pub(crate) const SHARED: Self = Self { words: [0; 2] };
 
-    fn verbatim(bytes: &[u8; GATHERED], length: usize) -> Self {
-        let mut padded = [0; 16];
-        padded[..VERBATIM].copy_from_slice(&bytes[..VERBATIM]);
-        padded[VERBATIM] = length as u8;
-        Self { words: [0, 8].map(|at| u64::from_le_bytes(std::array::from_fn(|byte| padded[at + byte]))) }
+    fn of_part(part: &[u8], hasher: &KeyHasher) -> Self {
+        let mut bytes = [0; 16];
+        match bytes.get_mut(..part.len()) {
+            Some(free) if part.len() <= VERBATIM => free.copy_from_slice(part),
+            _ => return Self::hashed(hasher.parts.hash(part)),
+        }
+        bytes[VERBATIM] = part.len() as u8 + 1;
+        let word = |at: usize| u64::from_le_bytes(std::array::from_fn(|byte| bytes[at + byte]));
+        Self { words: [word(0), word(8)] }
     }
 
-    /// The top byte tells a hash from bytes kept as they are, so of the hash 120 bits remain.
+    fn joined(self, part: Self, hasher: &KeyHasher) -> Self {
+        let mut bytes = [0; 32];
+        for (place, word) in bytes.chunks_exact_mut(8).zip(self.words.iter().chain(&part.words)) {
+            place.copy_from_slice(&word.to_le_bytes());
+        }
+        Self::hashed(hasher.joined.hash(&bytes))
+    }
+
+    /// The top byte tells a hash from a part kept as it is, so of the hash 120 bits remain.
     const fn hashed(hash: Hash128) -> Self {
         Self { words: [hash.h1, hash.h2 | (HASHED as u64) << 56] }
     }
@@ -89,70 +95,37 @@ impl fmt::Debug for Key {
         match self.length() {
             0 => f.write_str("Key(shared)"),
             HASHED => f.write_str("Key(hashed)"),
-            length => write!(f, "Key({length} bytes)"),
+            length => write!(f, "Key({} bytes)", length - 1),
         }
     }
 }
 
 impl<'a> KeyBuilder<'a> {
     pub(crate) const fn new(hasher: &'a KeyHasher) -> Self {
-        Self { bytes: [0; GATHERED], length: 0, hasher, long: None }
+        Self { key: Key::SHARED, hasher }
     }
 
     /// Adds a part.
     pub fn part(&mut self, part: impl AsRef<[u8]>) {
-        let part = part.as_ref();
-        match u8::try_from(part.len()) {
-            Ok(length) if length < LONG_PART => self.write(&[length]),
-            _ => {
-                self.write(&[LONG_PART]);
-                self.write(&part.len().to_le_bytes());
-            }
-        }
-        self.write(part);
+        let part = Key::of_part(part.as_ref(), self.hasher);
+        self.key = if self.key == Key::SHARED { part } else { self.key.joined(part, self.hasher) };
     }
 
-    pub(crate) fn finish(&self) -> Key {
-        match &self.long {
-            None if self.length <= VERBATIM => Key::verbatim(&self.bytes, self.length),
-            None => Key::hashed(self.hasher.secret.hash(self.gathered())),
-            Some(hash) => Key::hashed(hash.finish128()),
-        }
+    /// The key of the parts so far.
+    pub(crate) const fn key(&self) -> Key {
+        self.key
     }
 
-    /// Where the key stands now, to [`return_to`](Self::return_to).
-    pub(crate) fn mark(&self) -> (usize, Option<SipHasher13>) {
-        (self.length, self.long)
+    /// Throws away the parts that were added since the key was `earlier`.
+    pub(crate) const fn return_to(&mut self, earlier: Key) {
+        self.key = earlier;
     }
+}
 
-    /// Throws away what was added since.
-    pub(crate) fn return_to(&mut self, mark: &(usize, Option<SipHasher13>)) {
-        let (length, long) = mark;
-        self.length = *length;
-        self.bytes.iter_mut().skip(*length).for_each(|byte| *byte = 0);
-        self.long = *long;
-    }
-
-    fn write(&mut self, bytes: &[u8]) {
-        if let Some(hash) = &mut self.long {
-            return hash.write(bytes);
-        }
-        match self.bytes.get_mut(self.length..self.length + bytes.len()) {
-            Some(free) => {
-                free.copy_from_slice(bytes);
-                self.length += bytes.len();
-            }
-            None => {
-                let mut hash = self.hasher.secret;
-                hash.write(self.gathered());
-                hash.write(bytes);
-                self.long = Some(hash);
-            }
-        }
-    }
-
-    fn gathered(&self) -> &[u8] {
-        self.bytes.get(..self.length).unwrap_or_default()
+impl fmt::Debug for KeyHasher {
+    /// A secret is not shown.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("KeyHasher")
     }
 }
 
@@ -160,7 +133,9 @@ impl Default for KeyHasher {
     /// The standard library is where the randomness comes from.
     fn default() -> Self {
         let random = RandomState::new();
-        Self { secret: SipHasher13::new_with_keys(random.hash_one(0), random.hash_one(1)) }
+        let secret =
+            |number: u8| SipHasher13::new_with_keys(random.hash_one((number, 0)), random.hash_one((number, 1)));
+        Self { parts: secret(0), joined: secret(1) }
     }
 }
 
@@ -217,7 +192,7 @@ mod tests {
     fn key(hasher: &KeyHasher, parts: &[Vec<u8>]) -> Key {
         let mut builder = KeyBuilder::new(hasher);
         parts.iter().for_each(|part| builder.part(part));
-        builder.finish()
+        builder.key()
     }
 
     fn parts(texts: &[&str]) -> Vec<Vec<u8>> {
@@ -240,9 +215,9 @@ mod tests {
     #[test]
     fn an_address_is_kept_as_it_is_and_longer_keys_are_hashed() {
         let hasher = KeyHasher::default();
-        assert_eq!(format!("{:?}", key(&hasher, &[vec![203, 0, 113, 9]])), "Key(5 bytes)");
-        assert_eq!(format!("{:?}", key(&hasher, &[vec![b'x'; 14]])), "Key(15 bytes)");
-        assert_eq!(format!("{:?}", key(&hasher, &[vec![b'x'; 15]])), "Key(hashed)");
+        assert_eq!(format!("{:?}", key(&hasher, &[vec![203, 0, 113, 9]])), "Key(4 bytes)");
+        assert_eq!(format!("{:?}", key(&hasher, &[vec![b'x'; 15]])), "Key(15 bytes)");
+        assert_eq!(format!("{:?}", key(&hasher, &[vec![b'x'; 16]])), "Key(hashed)");
         assert_eq!(format!("{:?}", key(&hasher, &[vec![b'x'; 16 * 1024]])), "Key(hashed)");
         assert_eq!(size_of::<Key>(), 16);
     }
@@ -258,7 +233,7 @@ mod tests {
         let hasher = KeyHasher::default();
         let hashed = key(&hasher, &[vec![7; 100]]);
         let bytes: Vec<u8> = hashed.words.iter().flat_map(|word| word.to_le_bytes()).collect();
-        assert_ne!(key(&hasher, &[bytes[1..15].to_vec()]), hashed);
+        assert_ne!(key(&hasher, &[bytes[..15].to_vec()]), hashed);
         assert_ne!(key(&hasher, &[bytes]), hashed);
     }
 

@@ -42,13 +42,20 @@ pub trait KeyExtractor: Send + Sync + 'static {
 
     /// Checks the extractor itself, once, when the limiter is built.
     ///
-    /// `params` are the parameters of the template of a route that is to be read from, or none if the rule is not bound
-    /// to routes.
+    /// # Errors
+    ///
+    /// If the extractor was given something it cannot use.
+    fn validate(&self) -> Result<(), ConfigError> {
+        Ok(())
+    }
+
+    /// Checks, once, that the extractor can find something on a route whose template has these parameters; without any
+    /// list, on requests that are not bound to a route.
     ///
     /// # Errors
     ///
-    /// If the extractor was given something it cannot use, or cannot find anything on this route.
-    fn validate(&self, params: Option<&[Cow<'_, str>]>) -> Result<(), ConfigError> {
+    /// If it never finds anything there.
+    fn validate_on(&self, params: Option<&[Cow<'_, str>]>) -> Result<(), ConfigError> {
         let _ = params;
         Ok(())
     }
@@ -78,8 +85,12 @@ impl KeyExtractor for Box<dyn KeyExtractor> {
         (**self).extract(request, key)
     }
 
-    fn validate(&self, params: Option<&[Cow<'_, str>]>) -> Result<(), ConfigError> {
-        (**self).validate(params)
+    fn validate(&self) -> Result<(), ConfigError> {
+        (**self).validate()
+    }
+
+    fn validate_on(&self, params: Option<&[Cow<'_, str>]>) -> Result<(), ConfigError> {
+        (**self).validate_on(params)
     }
 }
 
@@ -88,8 +99,12 @@ impl KeyExtractor for std::sync::Arc<dyn KeyExtractor> {
         (**self).extract(request, key)
     }
 
-    fn validate(&self, params: Option<&[Cow<'_, str>]>) -> Result<(), ConfigError> {
-        (**self).validate(params)
+    fn validate(&self) -> Result<(), ConfigError> {
+        (**self).validate()
+    }
+
+    fn validate_on(&self, params: Option<&[Cow<'_, str>]>) -> Result<(), ConfigError> {
+        (**self).validate_on(params)
     }
 }
 
@@ -104,9 +119,16 @@ macro_rules! extractors_of_tuples {
             }
 
             #[allow(non_snake_case, reason = "the parts are named after their types")]
-            fn validate(&self, params: Option<&[Cow<'_, str>]>) -> Result<(), ConfigError> {
+            fn validate(&self) -> Result<(), ConfigError> {
                 let ($($part,)+) = self;
-                $($part.validate(params)?;)+
+                $($part.validate()?;)+
+                Ok(())
+            }
+
+            #[allow(non_snake_case, reason = "the parts are named after their types")]
+            fn validate_on(&self, params: Option<&[Cow<'_, str>]>) -> Result<(), ConfigError> {
+                let ($($part,)+) = self;
+                $($part.validate_on(params)?;)+
                 Ok(())
             }
         }

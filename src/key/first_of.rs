@@ -31,18 +31,27 @@ pub const fn first_of<A: Alternatives>(alternatives: A) -> FirstOf<A> {
 
 impl<A: Alternatives> KeyExtractor for FirstOf<A> {
     fn extract(&self, request: &RequestView<'_>, key: &mut KeyBuilder<'_>) -> Result<(), Missing> {
-        let before = key.mark();
+        let before = key.key();
         let found = self.alternatives.any(&mut |extractor| {
-            key.return_to(&before);
+            key.return_to(before);
             extractor.extract(request, key).is_ok()
         });
         if found { Ok(()) } else { Err(Missing) }
     }
 
-    /// One usable alternative is enough.
-    fn validate(&self, params: Option<&[Cow<'_, str>]>) -> Result<(), ConfigError> {
+    fn validate(&self) -> Result<(), ConfigError> {
         let mut first = Ok(());
-        let usable = self.alternatives.any(&mut |extractor| match extractor.validate(params) {
+        self.alternatives.any(&mut |extractor| {
+            first = extractor.validate();
+            first.is_err()
+        });
+        first
+    }
+
+    /// One alternative that finds something is enough.
+    fn validate_on(&self, params: Option<&[Cow<'_, str>]>) -> Result<(), ConfigError> {
+        let mut first = Ok(());
+        let usable = self.alternatives.any(&mut |extractor| match extractor.validate_on(params) {
             Ok(()) => true,
             Err(error) => {
                 if first.is_ok() {

@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 
-use http::{HeaderName, HeaderValue};
+use http::HeaderName;
 
 use crate::{
     error::ConfigError,
@@ -17,7 +17,7 @@ pub struct Header {
     several: Several,
 }
 
-/// Which value counts if a header field stands in a request several times.
+/// Which value counts if a header field or a query parameter stands in a request several times.
 ///
 /// It should be the one that the service behind reads, or a client can choose its key.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -56,22 +56,32 @@ impl Header {
     }
 }
 
+impl Several {
+    /// Adds those of the values that count to the key.
+    pub(super) fn add(
+        self,
+        mut values: impl Iterator<Item = impl AsRef<[u8]>>,
+        key: &mut KeyBuilder<'_>,
+    ) -> Result<(), Missing> {
+        key.part(values.next().ok_or(Missing)?);
+        match self {
+            Self::First => Ok(()),
+            Self::Joined => {
+                values.for_each(|value| key.part(value));
+                Ok(())
+            }
+            Self::Missing => values.next().map_or(Ok(()), |_| Err(Missing)),
+        }
+    }
+}
+
 impl KeyExtractor for Header {
     fn extract(&self, request: &RequestView<'_>, key: &mut KeyBuilder<'_>) -> Result<(), Missing> {
         let Ok(name) = &self.name else { return Err(Missing) };
-        let mut values = request.headers().get_all(name).iter();
-        key.part(values.next().ok_or(Missing)?);
-        match self.several {
-            Several::First => Ok(()),
-            Several::Joined => {
-                values.for_each(|value: &HeaderValue| key.part(value));
-                Ok(())
-            }
-            Several::Missing => values.next().map_or(Ok(()), |_| Err(Missing)),
-        }
+        self.several.add(request.headers().get_all(name).iter(), key)
     }
 
-    fn validate(&self, _: Option<&[Cow<'_, str>]>) -> Result<(), ConfigError> {
+    fn validate(&self) -> Result<(), ConfigError> {
         match &self.name {
             Ok(_) => Ok(()),
             Err(name) => {

@@ -15,9 +15,9 @@
 //! # let _ = tower_quota::Rule::new("a").level("bot", bot).level("b", account_and_table).level("c", wherever_it_is).level("d", anything);
 //! ```
 //!
-//! A key may have several parts, which are joined so that different parts never make the same key. Up to 15 bytes are
-//! kept as they are; more are replaced by a keyed hash of 120 bits, so a key costs the same whatever a client sends. Any
-//! bytes are a valid key, not only UTF-8.
+//! A key may have several parts, which are joined so that different parts never make the same key. A part of up to 15
+//! bytes is kept as it is; a longer one, and several together, are replaced by a keyed hash of 120 bits. So a key costs the
+//! same whatever a client sends, and any bytes are a valid key, not only UTF-8.
 //!
 //! When a request does not carry the key, [`OnMissing`](crate::OnMissing) says what happens. An empty value is not a
 //! missing one: it is a key like any other.

@@ -29,7 +29,7 @@ impl KeyExtractor for Path {
         Ok(())
     }
 
-    fn validate(&self, params: Option<&[Cow<'_, str>]>) -> Result<(), ConfigError> {
+    fn validate_on(&self, params: Option<&[Cow<'_, str>]>) -> Result<(), ConfigError> {
         let has_it = match params {
             Some(params) => params.contains(&self.name),
             None => cfg!(feature = "axum"),

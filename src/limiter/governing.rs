@@ -63,12 +63,17 @@ impl<'a> Governing<'a> {
 }
 
 impl Rulebook {
-    /// The charges of a request, or the rule that turns it away.
-    pub(crate) fn govern(&self, request: &RequestView<'_>, hasher: &KeyHasher) -> Result<Governed, Refused> {
+    /// The charges of a request under the rules that are not `applied` yet, or the rule that turns it away.
+    pub(crate) fn govern(
+        &self,
+        request: &RequestView<'_>,
+        applied: &[u16],
+        hasher: &KeyHasher,
+    ) -> Result<Governed, Refused> {
         let mut governed = Governed::default();
         let mut refused = None;
         self.for_each_rule(request, hasher, |number, scope, key| {
-            let Some(rule) = self.rule(number) else { return };
+            let Some(rule) = self.rule(number).filter(|_| !applied.contains(&(number as u16))) else { return };
             match (key, rule.on_missing()) {
                 (Some(key), _) => governed.add(number, Charge { scope, key }),
                 (None, OnMissing::Share) => governed.add(number, Charge { scope, key: Key::SHARED }),
@@ -112,7 +117,7 @@ impl Rulebook {
     fn key_of(&self, rule: usize, group: usize, request: &RequestView<'_>, hasher: &KeyHasher) -> Option<Key> {
         let mut key = KeyBuilder::new(hasher);
         self.rule(rule)?.extractor(group)?.extract(request, &mut key).ok()?;
-        Some(key.finish())
+        Some(key.key())
     }
 }
 

@@ -1,6 +1,6 @@
 //! The handle that everything shares.
 
-use std::sync::Arc;
+use std::{fmt, sync::Arc};
 
 use crate::{
     clock::Clock,
@@ -38,14 +38,13 @@ use crate::{
 /// assert!(limiter.is_empty());
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct RateLimiter {
     rulebook: Arc<Rulebook>,
     state: Arc<State>,
 }
 
 /// What all clones share.
-#[derive(Debug)]
 struct State {
     store: MemoryStore,
     hasher: KeyHasher,
@@ -136,7 +135,7 @@ impl RateLimiter {
     pub fn key(&self, parts: impl KeyParts) -> Key {
         let mut key = KeyBuilder::new(&self.state.hasher);
         parts.write(&mut key);
-        key.finish()
+        key.key()
     }
 
     /// The rules that govern a request, and whom each of them counts. Nothing is decided or charged.
@@ -145,9 +144,13 @@ impl RateLimiter {
         self.rulebook.governing(request, &self.state.hasher)
     }
 
-    /// The decision about a request; none if no rule governs it.
-    pub(crate) fn decide_request(&self, request: &RequestView<'_>) -> Result<Option<Decision>, Refused> {
-        let governed = self.rulebook.govern(request, &self.state.hasher)?;
+    /// The decision about a request; none if no rule governs it but those that are `applied` already.
+    pub(crate) fn decide_request(
+        &self,
+        request: &RequestView<'_>,
+        applied: &[u16],
+    ) -> Result<Option<Decision>, Refused> {
+        let governed = self.rulebook.govern(request, applied, &self.state.hasher)?;
         Ok((!governed.charges.is_empty()).then(|| self.decide(&governed.charges, governed.rules)))
     }
 
@@ -164,5 +167,15 @@ impl RateLimiter {
         let number = self.rulebook.number_of(rule).ok_or_else(|| UnknownRule::new(rule))?;
         let scope = self.rulebook.rule(number).map_or(0, |rule| rule.scopes().start);
         Ok((Charge { scope, key: self.key(key) }, number as u16))
+    }
+}
+
+impl fmt::Debug for RateLimiter {
+    /// Its rules and how many keys it holds: neither the keys nor the secrets of their hashes.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("RateLimiter")
+            .field("rules", &self.rulebook.names())
+            .field("keys", &self.len())
+            .finish_non_exhaustive()
     }
 }

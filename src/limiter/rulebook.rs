@@ -88,6 +88,10 @@ impl Rulebook {
         exactly.or_else(|| self.rules.iter().position(|rule| rule.name.eq_ignore_ascii_case(name)))
     }
 
+    pub(crate) fn names(&self) -> Vec<&str> {
+        self.rules.iter().map(|rule| &*rule.name).collect()
+    }
+
     pub(crate) const fn table(&self) -> &RouteTable {
         &self.table
     }

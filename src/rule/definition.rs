@@ -205,6 +205,12 @@ impl Rule {
             }
             _ => {}
         }
+        if self.per_route && self.applies_to != AppliesTo::Routes {
+            return Err(ConfigError::new("per_route", true, "a rule without routes has one history per key"));
+        }
+        if self.groups.iter().skip(1).any(|group| group.routes.is_empty()) {
+            return Err(ConfigError::new("routes", "[]", "an extractor of its own is given to at least one route"));
+        }
         for (at, (route, _)) in routes.iter().enumerate() {
             if let Some((twin, _)) = routes.iter().take(at).find(|(other, _)| other.is_same(route)) {
                 let reason = format!("this rule has the route already, as \"{}\"", twin.text());
@@ -215,10 +221,11 @@ impl Rule {
     }
 
     fn check_extractors(&self, routes: &[(Route, usize)]) -> Result<(), ConfigError> {
-        for (at, group) in self.groups.iter().enumerate() {
-            let is_used = self.applies_to != AppliesTo::Routes || routes.iter().any(|(_, group)| *group == at);
+        for (number, group) in self.groups.iter().enumerate() {
+            let on_routes = || routes.iter().filter(|(_, group)| *group == number).map(|(route, _)| route);
+            let is_bound = self.applies_to == AppliesTo::Routes;
             let Some(extractor) = &group.extractor else {
-                if is_used {
+                if !is_bound || on_routes().next().is_some() {
                     return Err(ConfigError::new(
                         "level",
                         format_args!("\"{}\"", self.level),
@@ -227,11 +234,12 @@ impl Rule {
                 }
                 continue;
             };
-            if self.applies_to != AppliesTo::Routes {
-                extractor.validate(None)?;
+            extractor.validate()?;
+            if !is_bound {
+                extractor.validate_on(None)?;
             }
-            for (route, _) in routes.iter().filter(|(_, group)| *group == at) {
-                extractor.validate(Some(route.params())).map_err(|error| error.on_route(route.text()))?;
+            for route in on_routes() {
+                extractor.validate_on(Some(route.params())).map_err(|error| error.on_route(route.text()))?;
             }
         }
         Ok(())

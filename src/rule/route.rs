@@ -4,7 +4,10 @@ use std::borrow::Cow;
 
 use http::Method;
 
-use crate::{error::ConfigError, rule::spelling::canonical};
+use crate::{
+    error::ConfigError,
+    rule::spelling::{collapse, encode},
+};
 
 /// One or several methods and a path template, in axum's syntax.
 ///
@@ -28,6 +31,9 @@ impl Route {
         };
         if !template.starts_with('/') {
             return Err(refuse("a route is a template that begins with /, behind the methods if not all are meant"));
+        }
+        if template.contains(['?', '#']) {
+            return Err(refuse("a route is a path: it has no query and no fragment"));
         }
         let methods = parse_methods(methods).map_err(|reason| refuse(&reason))?;
         let (shape, params) = number_params(template).map_err(|reason| refuse(&reason))?;
@@ -88,13 +94,22 @@ fn number_params(template: &str) -> Result<(String, Vec<Cow<'static, str>>), Str
         if params.iter().any(|known| known == bare) {
             return Err(format!("the parameter {{{bare}}} stands twice"));
         }
-        shape.push_str(before);
+        shape.push_str(&literal(before)?);
         shape.push_str(&format!("{{{star}p{}}}", params.len()));
         params.push(bare.to_owned().into());
         rest = after;
     }
-    shape.push_str(rest);
-    Ok((canonical(&shape), params))
+    shape.push_str(&literal(rest)?);
+    Ok((collapse(&shape), params))
+}
+
+/// A static part in its canonical spelling, which has no braces.
+fn literal(text: &str) -> Result<String, String> {
+    if text.replace("{{", "").replace("}}", "").contains(['{', '}']) {
+        return Err("a brace stands alone: {{ and }} are literal ones".to_owned());
+    }
+    let plain = text.replace("{{", "{").replace("}}", "}");
+    Ok(plain.split('/').map(encode).collect::<Vec<_>>().join("/"))
 }
 
 /// What stands before the next parameter, its name, and what stands behind it. Doubled braces are literal ones.
@@ -158,6 +173,9 @@ mod tests {
             ("GET /{a}/{a}", "twice"),
             ("GET /{a}-b", "one parameter"),
             ("GET /{*a}/b", "end of a route"),
+            ("GET /a?b={c}", "no query"),
+            ("GET /a#b", "no query"),
+            ("GET /a}b", "brace"),
         ] {
             let error = Route::parse(text).unwrap_err();
             assert!(error.to_string().to_lowercase().contains(reason), "{text}: {error}");
@@ -167,6 +185,7 @@ mod tests {
 
     #[test]
     fn doubled_braces_are_literal() {
-        assert_eq!(route("/a{{b}}/{c}").params(), ["c"]);
+        assert_eq!(route("/a{{b}}/{c}").shape(), "/a%7Bb%7D/{p0}");
+        assert_eq!(route("/a%7bb%7D/{c}").shape(), "/a%7Bb%7D/{p0}");
     }
 }

@@ -10,13 +10,13 @@ use percent_encoding::{AsciiSet, CONTROLS, percent_decode_str, percent_encode};
 use smallvec::SmallVec;
 
 /// What stays encoded in a canonical segment. All else is written plainly, and non-ASCII bytes are always encoded.
-const ENCODED: &AsciiSet = &CONTROLS.add(b'/').add(b'%');
+const ENCODED: &AsciiSet = &CONTROLS.add(b'/').add(b'\\').add(b'%').add(b'{').add(b'}');
 
 /// The readings of one path: at least one and at most four.
 #[derive(Debug)]
 pub(crate) struct Spellings<'a> {
     canonical: Cow<'a, str>,
-    /// With encoded slashes taken for slashes, if there are any.
+    /// With encoded slashes and backslashes taken for slashes, if there are any.
     decoded: Option<String>,
     /// Both of these without dot segments, if there are any.
     resolved: SmallVec<[String; 2]>,
@@ -28,7 +28,8 @@ impl<'a> Spellings<'a> {
             return Self { canonical: Cow::Borrowed(path), decoded: None, resolved: SmallVec::new() };
         }
         let canonical = canonical(path);
-        let decoded = canonical.contains("%2F").then(|| self::canonical(&canonical.replace("%2F", "/")));
+        let decoded = ["%2F", "%5C"].iter().any(|slash| canonical.contains(slash));
+        let decoded = decoded.then(|| self::canonical(&canonical.replace("%2F", "/").replace("%5C", "/")));
         let readings = std::iter::once(&canonical).chain(&decoded);
         let resolved = readings.filter_map(|reading| resolve_dots(reading)).collect();
         Self { canonical: Cow::Owned(canonical), decoded, resolved }
@@ -45,13 +46,23 @@ impl<'a> Spellings<'a> {
     }
 }
 
-/// The canonical spelling of a path or of the static parts of a template.
-pub(super) fn canonical(path: &str) -> String {
-    let mut out = String::with_capacity(path.len() + 1);
+/// The canonical spelling of a path.
+fn canonical(path: &str) -> String {
+    collapse(&path.split('/').map(encode).collect::<Vec<_>>().join("/"))
+}
+
+/// The canonical spelling of a segment, or of a static part of one.
+pub(super) fn encode(segment: &str) -> String {
+    let bytes: Cow<'_, [u8]> = percent_decode_str(segment).into();
+    percent_encode(&bytes, ENCODED).collect()
+}
+
+/// A path without empty segments, and so without a trailing slash.
+pub(super) fn collapse(path: &str) -> String {
+    let mut out = String::with_capacity(path.len());
     for segment in path.split('/').filter(|segment| !segment.is_empty()) {
-        let bytes: Cow<'_, [u8]> = percent_decode_str(segment).into();
         out.push('/');
-        out.extend(percent_encode(&bytes, ENCODED));
+        out.push_str(segment);
     }
     if out.is_empty() {
         out.push('/');
@@ -62,7 +73,7 @@ pub(super) fn canonical(path: &str) -> String {
 /// Whether a path is its own canonical spelling and has only one reading: nearly all of them, and told in one pass.
 fn is_canonical(path: &str) -> bool {
     let bytes = path.as_bytes();
-    let is_plain = |byte: &u8| byte.is_ascii_graphic() && *byte != b'%';
+    let is_plain = |byte: &u8| byte.is_ascii_graphic() && !matches!(byte, b'%' | b'\\' | b'{' | b'}');
     let is_inner_slash = |pair: &[u8]| pair[0] != b'/' || !matches!(pair[1], b'/' | b'.');
     bytes.first() == Some(&b'/')
         && bytes.iter().all(is_plain)

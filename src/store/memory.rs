@@ -5,6 +5,7 @@ use crate::{
     store::{
         scopes::Scopes,
         shards::Shards,
+        table::STEP,
         transaction::Transaction,
         verdict::{Charge, Verdict},
     },
@@ -65,17 +66,15 @@ impl MemoryStore {
         if admitted {
             history.admit(plan, now, &mut verdict.states);
         } else {
+            history.count_denied(plan, now, &mut verdict.states);
             history.explain(plan, &mut verdict.states);
-            if plan.counts_denied() {
-                history.charge(plan, now);
-            }
         }
         verdict.now = now;
         verdict.admitted = admitted;
         let is_turn = table.count_decision();
         drop(table);
         if is_turn {
-            self.shards.sweep(now);
+            self.shards.sweep(STEP, now, clock);
         }
         Some(())
     }
@@ -86,7 +85,7 @@ impl MemoryStore {
         let (decided, is_turn) = Transaction::begin(&self.shards, charges, verdict.now, clock).decide();
         *verdict = decided;
         if is_turn {
-            self.shards.sweep(verdict.now);
+            self.shards.sweep(STEP, verdict.now, clock);
         }
     }
 }

@@ -9,7 +9,7 @@ use hashbrown::DefaultHashBuilder;
 use parking_lot::{Mutex, MutexGuard};
 
 use crate::{
-    clock::Moment,
+    clock::{Clock, Moment},
     store::{
         overflow::Overflow,
         scopes::Scopes,
@@ -107,11 +107,19 @@ impl Shards {
         }
     }
 
-    /// Takes a step of the sweep in the shard whose turn it is, unless that is busy.
-    pub(super) fn sweep(&self, now: Moment) {
-        let turn = self.swept.fetch_add(1, Ordering::Relaxed);
-        if let Some(mut table) = self.shards.get(turn % SHARDS).and_then(|shard| shard.0.try_lock()) {
-            self.give_back(table.sweep(STEP, &self.scopes, now));
+    /// Looks at some places for idle histories, in the shards whose turn it is and that are not busy.
+    pub(super) fn sweep(&self, places: usize, now: Moment, clock: &dyn Clock) {
+        let mut seen = 0;
+        for _ in 0..SHARDS {
+            let turn = self.swept.fetch_add(1, Ordering::Relaxed);
+            if let Some(mut table) = self.shards.get(turn % SHARDS).and_then(|shard| shard.0.try_lock()) {
+                let step = table.sweep(STEP, &self.scopes, now, clock);
+                self.give_back(step.dropped);
+                seen += step.seen;
+            }
+            if seen >= places {
+                return;
+            }
         }
     }
 }

@@ -3,7 +3,7 @@
 use hashbrown::{HashTable, hash_table::OccupiedEntry};
 
 use crate::{
-    clock::Moment,
+    clock::{Clock, Moment},
     store::{scopes::Scopes, slot::Slot, verdict::Charge},
 };
 
@@ -18,6 +18,13 @@ pub(super) struct Table {
     slots: HashTable<Slot>,
     swept: usize,
     decisions: u32,
+}
+
+/// What a step of the sweep did: places looked at, and histories let go.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Step {
+    pub(super) seen: usize,
+    pub(super) dropped: usize,
 }
 
 impl Table {
@@ -43,19 +50,20 @@ impl Table {
         self.decisions.is_multiple_of(PAUSE)
     }
 
-    /// Looks at the next `places`; returns how many histories it let go.
-    pub(super) fn sweep(&mut self, places: usize, scopes: &Scopes, now: Moment) -> usize {
-        let mut dropped = 0;
-        for _ in 0..places.min(self.slots.num_buckets()) {
+    /// Looks at the next `places` and lets go of idle histories. Those that the clock has left behind are brought back.
+    pub(super) fn sweep(&mut self, places: usize, scopes: &Scopes, now: Moment, clock: &dyn Clock) -> Step {
+        let mut step = Step { seen: places.min(self.slots.num_buckets()), dropped: 0 };
+        for _ in 0..step.seen {
             self.swept = (self.swept + 1) % self.slots.num_buckets();
-            if let Ok(entry) = self.slots.get_bucket_entry(self.swept) {
-                let slot = entry.get();
-                if scopes.plan(slot.scope).is_some_and(|plan| slot.history.is_fresh(plan, now)) {
-                    entry.remove();
-                    dropped += 1;
-                }
+            let Ok(mut entry) = self.slots.get_bucket_entry(self.swept) else { continue };
+            let slot = entry.get_mut();
+            let Some(plan) = scopes.plan(slot.scope) else { continue };
+            let now = slot.history.agree(plan, now, clock);
+            if slot.history.is_fresh(plan, now) {
+                entry.remove();
+                step.dropped += 1;
             }
         }
-        dropped
+        step
     }
 }

@@ -10,13 +10,15 @@ use crate::{
         overflow::Overflow,
         shards::Shards,
         slot::Slot,
-        table::{STEP, Table},
+        table::Table,
         verdict::{Charge, QuotaStates, Verdict},
     },
 };
 
 /// Places that a newcomer looks at for one to let go, so that the table does not grow while much of it is idle.
 const STEP_OF_NEWCOMER: usize = 4;
+/// Places that a newcomer to a full table looks at, elsewhere.
+const SEARCH: usize = 128;
 
 /// A decision while it holds the shards of its charges.
 ///
@@ -28,6 +30,7 @@ pub(super) struct Transaction<'a> {
     shards: SmallVec<[(usize, MutexGuard<'a, Table>); 4]>,
     overflow: Option<MutexGuard<'a, Overflow>>,
     items: SmallVec<[Item<'a>; 2]>,
+    has_newcomer: bool,
 }
 
 /// One charge and what has been found out about it.
@@ -62,7 +65,7 @@ impl<'a> Transaction<'a> {
         numbers.sort_unstable();
         numbers.dedup();
         let shards = numbers.into_iter().filter_map(|number| Some((number, store.lock(number)?))).collect();
-        let mut transaction = Self { store, clock, now, shards, overflow: None, items };
+        let mut transaction = Self { store, clock, now, shards, overflow: None, items, has_newcomer: false };
         transaction.agree_on_now();
         transaction
     }
@@ -81,7 +84,7 @@ impl<'a> Transaction<'a> {
     /// Whoever brings a new key looks for idle ones.
     fn is_turn(&mut self) -> bool {
         let is_turn = self.shards.first_mut().is_some_and(|(_, table)| table.count_decision());
-        is_turn || self.items.iter().any(|item| item.place != Place::Own)
+        is_turn || self.has_newcomer
     }
 
     /// Says what [`decide`](Self::decide) would, and charges nothing.
@@ -111,8 +114,8 @@ impl<'a> Transaction<'a> {
         self.now = Moment::read(self.clock);
         let now = self.now;
         self.for_each_item(|transaction, item| {
-            if let Some(slot) = transaction.slot(item).filter(|slot| slot.history.is_ahead_of(now)) {
-                slot.history.rebase(item.plan, now);
+            if let Some(slot) = transaction.slot(item) {
+                slot.history.come_back_to(item.plan, now);
             }
         });
     }
@@ -146,6 +149,7 @@ impl<'a> Transaction<'a> {
             item.place = Place::Own;
             return slot.owes;
         }
+        self.has_newcomer = true;
         let is_free = if moving_in { self.store.take_place() } else { !self.store.is_full() };
         item.place = if is_free { Place::New } else { Place::Overflow };
         is_free && self.store.may_owe(now)
@@ -157,10 +161,12 @@ impl<'a> Transaction<'a> {
         if self.slot(item).is_some() {
             return;
         }
-        let (store, now) = (self.store, self.now);
-        let places = if store.is_full() { STEP } else { STEP_OF_NEWCOMER };
+        let (store, now, clock) = (self.store, self.now, self.clock);
         if let Some(table) = self.table(item.hash) {
-            store.give_back(table.sweep(places, store.scopes(), now));
+            store.give_back(table.sweep(STEP_OF_NEWCOMER, store.scopes(), now, clock).dropped);
+        }
+        if store.is_full() {
+            store.sweep(SEARCH, now, clock);
         }
     }
 
@@ -190,59 +196,68 @@ impl<'a> Transaction<'a> {
         };
         let now = history.agree(item.plan, now, clock);
         history.measure(item.plan, now, &mut item.debts);
-        for (debt, window) in item.debts.iter_mut().zip(item.plan.windows()).filter(|(debt, _)| debt.used > 0) {
-            debt.changes_at = history.leaves_at(item.plan, window, debt.used, debt.used);
-        }
         item.has_room_beside_debts()
     }
 
     fn admit(&mut self, item: &mut Item<'a>) {
-        let now = self.now;
-        match item.place {
-            Place::Own => {
-                if let Some(slot) = self.slot(item) {
-                    slot.history.admit(item.plan, now, &mut item.states);
-                }
-            }
-            Place::New => {
-                let mut history = History::fresh(item.plan);
-                history.admit(item.plan, now, &mut item.states);
-                self.move_in(item, history);
-            }
-            Place::Overflow => {
-                self.overflow().of(item.charge.scope, item.plan).admit(item.plan, now, &mut item.states);
-                self.store.note_overflow(now.stamp().saturating_add(item.plan.horizon()));
-            }
-        }
-        item.add_debts();
+        self.charge(item);
+        self.explain(item);
     }
 
     fn refuse(&mut self, item: &mut Item<'a>) {
-        self.explain(item);
         if item.plan.counts_denied() {
-            // What was measured before is what the caller is told.
-            let told = item.states.clone();
-            self.admit(item);
-            item.states = told;
+            self.charge(item);
+            self.measure_place(item);
         } else if item.place == Place::New {
             self.store.give_back(1);
         }
+        self.explain(item);
     }
 
-    fn explain(&mut self, item: &mut Item<'a>) {
-        let (scope, plan) = (item.charge.scope, item.plan);
-        let mut states = std::mem::take(&mut item.states);
+    fn charge(&mut self, item: &mut Item<'a>) {
+        let (now, plan) = (self.now, item.plan);
         match item.place {
             Place::Own => {
                 if let Some(slot) = self.slot(item) {
-                    slot.history.explain(plan, &mut states);
+                    slot.history.admit(plan, now, &mut item.states);
                 }
             }
-            Place::New => {}
-            Place::Overflow => self.overflow().of(scope, plan).explain(plan, &mut states),
+            Place::New => {
+                let mut history = History::fresh(plan);
+                history.admit(plan, now, &mut item.states);
+                self.move_in(item, history);
+                item.place = Place::Own;
+            }
+            Place::Overflow => {
+                self.overflow().of(item.charge.scope, plan).admit(plan, now, &mut item.states);
+                self.store.note_overflow(now.stamp().saturating_add(plan.horizon()));
+            }
         }
-        item.states = states;
-        item.add_debts();
+    }
+
+    /// Says of each quota when it changes, and tells of what may be owed as if it were the key's own.
+    fn explain(&mut self, item: &mut Item<'a>) {
+        let (scope, plan) = (item.charge.scope, item.plan);
+        if item.place == Place::Overflow {
+            return self.overflow().of(scope, plan).explain(plan, &mut item.states);
+        }
+        if !item.debts.is_empty() {
+            return self.explain_with_debts(item);
+        }
+        if let Some(slot) = self.slot(item) {
+            slot.history.explain(plan, &mut item.states);
+        }
+    }
+
+    fn explain_with_debts(&mut self, item: &mut Item<'a>) {
+        let (scope, plan) = (item.charge.scope, item.plan);
+        let mut overflow = self.overflow.take();
+        if let Some(overflow) = &mut overflow {
+            let (shared, newcomer) = (&*overflow.of(scope, plan), History::fresh(plan));
+            let own = self.slot(item).map_or(&newcomer, |slot| &slot.history);
+            own.explain_with(shared, plan, &mut item.states, &item.debts);
+        }
+        self.overflow = overflow;
     }
 
     fn move_in(&mut self, item: &Item<'a>, history: History) {
@@ -276,15 +291,5 @@ impl<'a> Item<'a> {
     fn has_room_beside_debts(&self) -> bool {
         let quotas = self.states.iter().zip(&self.debts).zip(self.plan.windows());
         quotas.into_iter().all(|((state, debt), window)| state.used.saturating_add(debt.used) < window.limit)
-    }
-
-    /// Tells of the debts as if they were the key's own. A quota that they exhaust has room when all of them have left.
-    fn add_debts(&mut self) {
-        for ((state, debt), window) in self.states.iter_mut().zip(&self.debts).zip(self.plan.windows()) {
-            state.used = state.used.saturating_add(debt.used);
-            if state.used >= window.limit || state.changes_at == 0 {
-                state.changes_at = state.changes_at.max(debt.changes_at);
-            }
-        }
     }
 }
