@@ -255,7 +255,7 @@ fn a_route_that_is_none_is_refused() {
         ("GET|HEAD /x", "write GET"),
         ("/{}", "has a name"),
         ("/{a", "not closed"),
-        ("/a}", "valid name"),
+        ("/a}", "stands alone"),
         ("/{a}/{a}", "stands twice"),
         ("/{a}{b}", "one parameter"),
         ("/{a}-b", "one parameter"),
