@@ -92,7 +92,9 @@ impl Decision {
         })
     }
 
-    /// The quotas that had no room; none if the request was admitted.
+    /// The quotas that have no room; none if the request was admitted.
+    ///
+    /// Where denials count, this is after the denial was counted: a quota that it has filled is among them.
     pub fn exhausted(&self) -> impl Iterator<Item = QuotaStatus<'_>> {
         self.quotas().filter(QuotaStatus::is_exhausted)
     }
@@ -190,13 +192,13 @@ impl<'a> QuotaStatus<'a> {
         self.quota.window()
     }
 
-    /// Units left, after this request.
+    /// Units left, after this request was counted if it was.
     #[must_use]
     pub const fn remaining(&self) -> u32 {
         self.quota.limit().saturating_sub(self.state.used)
     }
 
-    /// Whether the request was denied and this quota had no room for it.
+    /// Whether the request was denied and this quota has no room.
     #[must_use]
     pub const fn is_exhausted(&self) -> bool {
         !self.decision.is_admitted() && self.remaining() == 0

@@ -15,7 +15,8 @@ pub(crate) use moment::Moment;
 ///
 /// The value is the time since an origin of the clock's own choice; only differences count. It should never go back,
 /// and the limiter survives it if it does: a clock that stands still, steps back or jumps ahead gives no unit away
-/// early.
+/// early. After a step back by up to 10 ms units come back late by as much; after a larger one the units from the future
+/// count as admitted now.
 ///
 /// [`SystemClock`] is the default. [`ManualClock`] is for tests, yours included: hours pass in them without sleeping.
 pub trait Clock: fmt::Debug + Send + Sync + 'static {

@@ -16,8 +16,9 @@ const ONE_MOMENT: u64 = 2_000;
 /// The operating system's monotonic clock, since this process first read it.
 ///
 /// Asking the system costs as much as half a decision. So each thread asks it every 50 microseconds and in between adds
-/// what the processor's time-stamp counter says has passed. However wrong that counter may be, the time is never off by
-/// more than those 50 microseconds, and usually by less than one.
+/// what the processor's time-stamp counter says has passed. With a counter that keeps time, as those of current
+/// processors do, threads agree to within a microsecond or two. One that runs fast cannot be off by more than the 50
+/// microseconds; one that stands still makes time stand still, and gives nothing away.
 #[derive(Clone, Copy, Debug, Default)]
 #[non_exhaustive]
 pub struct SystemClock;

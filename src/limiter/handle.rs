@@ -108,6 +108,8 @@ impl RateLimiter {
 
     /// Forgets what a rule remembers of `key`, on all its routes; says whether that was anything.
     ///
+    /// What was charged to the history that keys share while the table is full is not forgotten.
+    ///
     /// # Errors
     ///
     /// If no rule has this name.

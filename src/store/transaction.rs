@@ -177,8 +177,10 @@ impl<'a> Transaction<'a> {
             Place::New => History::fresh(item.plan).measure(item.plan, now, &mut states),
             Place::Overflow => {
                 let history = self.overflow().of(item.charge.scope, item.plan);
-                let now = history.agree(item.plan, now, clock);
-                history.measure(item.plan, now, &mut states)
+                let agreed = history.agree(item.plan, now, clock);
+                let has_room = history.measure(item.plan, agreed, &mut states);
+                self.now = now.max(agreed);
+                has_room
             }
         };
         item.states = states;
@@ -194,8 +196,9 @@ impl<'a> Transaction<'a> {
             }
             return true;
         };
-        let now = history.agree(item.plan, now, clock);
-        history.measure(item.plan, now, &mut item.debts);
+        let agreed = history.agree(item.plan, now, clock);
+        history.measure(item.plan, agreed, &mut item.debts);
+        self.now = now.max(agreed);
         item.has_room_beside_debts()
     }
 
