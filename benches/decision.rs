@@ -4,6 +4,8 @@
 //! of them for the pair. What is printed are medians of interleaved rounds and, to be believed more than nanoseconds, the
 //! ratio to one governor check of the same workload.
 
+#![allow(clippy::expect_used, reason = "a benchmark may stop with a message")]
+
 #[path = "support/rounds.rs"]
 mod rounds;
 

@@ -4,6 +4,8 @@
 //! and hour, and this crate with 60 per minute and 1800 per hour at once, exactly. Keys are 1,000 values of a header.
 //! Printed are medians of interleaved rounds: nanoseconds over the bare service, and the ratio to the two stacked ones.
 
+#![allow(clippy::expect_used, reason = "a benchmark may stop with a message")]
+
 use std::{
     convert::Infallible,
     hint::black_box,

@@ -212,7 +212,7 @@ impl<'a> QuotaStatus<'a> {
     }
 
     /// The less is left, and the longer that lasts, the tighter.
-    fn tightness(&self) -> (std::cmp::Reverse<u32>, Duration) {
+    const fn tightness(&self) -> (std::cmp::Reverse<u32>, Duration) {
         (std::cmp::Reverse(self.remaining()), self.reset_after())
     }
 

@@ -8,10 +8,12 @@ const REQUESTS: usize = 500_000;
 /// What is called with one key after another.
 pub(crate) type Step = Box<dyn Fn(&String) + Send + Sync>;
 
+type Make = Box<dyn Fn(&[String]) -> Step>;
+
 /// A name, and what makes the thing to measure; the keys are those it will meet.
 pub(crate) struct Case {
     name: &'static str,
-    make: Box<dyn Fn(&[String]) -> Step>,
+    make: Make,
 }
 
 /// A stream of keys, laid out in the order of their use.

@@ -38,7 +38,7 @@ impl KeyExtractor for ListedKey {
     }
 
     fn validate(&self) -> Result<(), ConfigError> {
-        self.parts.iter().try_for_each(|part| part.validate())
+        self.parts.iter().try_for_each(KeyExtractor::validate)
     }
 
     fn validate_on(&self, params: Option<&[Cow<'_, str>]>) -> Result<(), ConfigError> {

@@ -84,11 +84,12 @@ impl Stamps {
     }
 }
 
-/// How many of the newest `most` of `len` entries, which never decrease, are later than `after`.
-pub(crate) fn count_after(after: u64, len: usize, most: usize, get: impl Fn(usize) -> u64) -> usize {
+/// How many of the newest `most` of `len` entries, which do not decrease up to `newest`, are later than `after`.
+#[inline]
+pub(crate) fn count_after(after: u64, newest: u64, len: usize, most: usize, get: impl Fn(usize) -> u64) -> usize {
     let first = len - most.min(len);
     // The two ends are the common answers: idle for longer than the window, and exhausted.
-    if len == first || get(len - 1) <= after {
+    if len == first || newest <= after {
         return 0;
     }
     if get(first) > after {
@@ -136,14 +137,14 @@ mod tests {
     #[test]
     fn counts_the_entries_after_a_moment() {
         let stamps = [10, 20, 20, 30, 40, 50, 60];
-        let count = |after, most| count_after(after, stamps.len(), most, |at| stamps[at]);
+        let count = |after, most| count_after(after, 60, stamps.len(), most, |at| stamps[at]);
         for (after, expected) in
             [(60, 0), (59, 1), (50, 1), (49, 2), (29, 4), (20, 4), (19, 6), (10, 6), (9, 7), (0, 7)]
         {
             assert_eq!(count(after, 4096), expected, "after {after}");
         }
         assert_eq!(count(0, 3), 3);
-        assert_eq!(count_after(0, 0, 3, |_| 1), 0);
+        assert_eq!(count_after(0, 1, 0, 3, |_| 1), 0);
     }
 
     #[test]

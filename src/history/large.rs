@@ -39,12 +39,12 @@ impl Large {
     }
 
     /// Units that `window` counts.
-    pub(crate) fn used(&self, window: &Window, now: Moment) -> u32 {
+    pub(crate) fn used(&self, window: &Window, newest: u64, now: Moment) -> u32 {
         match window.counted {
             Counted::Exactly => {
                 let expired = now.millis().saturating_sub(window.millis);
                 let get = |at| self.stamps.get(at).copied().unwrap_or(0);
-                count_after(expired, self.stamps.len(), window.limit as usize, get) as u32
+                count_after(expired, newest, self.stamps.len(), window.limit as usize, get) as u32
             }
             Counted::UpToLayer(last) => self.units_up_to(last),
         }

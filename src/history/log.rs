@@ -67,9 +67,10 @@ impl History {
         match &self.log {
             Log::Compact(stamps) => {
                 let expired = now.millis().saturating_sub(window.millis);
-                count_after(expired, stamps.len(), window.limit as usize, |at| stamps.get(at, self.newest)) as u32
+                let get = |at| stamps.get(at, self.newest);
+                count_after(expired, self.newest, stamps.len(), window.limit as usize, get) as u32
             }
-            Log::Large(large) => large.used(window, now),
+            Log::Large(large) => large.used(window, self.newest, now),
         }
     }
 

@@ -6,7 +6,7 @@ use proptest::prelude::*;
 
 use crate::{
     clock::Moment,
-    history::{History, Plan},
+    history::{History, Plan, plan::Window},
     policy::Policy,
     quota::Quota,
 };
@@ -227,6 +227,12 @@ proptest! {
                 subject.ask(now);
             }
             attempts.admitted.push(now);
+            // However many are denied, no more is remembered than the longest quota counts.
+            if let Some(longest) = subject.plan.grains().last() {
+                let counts = |window: &&Window| window.millis == longest.window;
+                let used = subject.plan.windows().iter().filter(counts).map(|window| subject.history.used(window, Moment::from_nanos(now)));
+                prop_assert!(used.max() <= Some(longest.limit));
+            }
         }
     }
 
