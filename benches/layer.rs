@@ -76,12 +76,12 @@ macro_rules! governor {
 }
 
 /// This crate, with a clock that moves on by `every` from request to request.
-fn ours(fields: bool, every: Duration) -> Serve {
+fn ours(fields: bool, in_response: bool, every: Duration) -> Serve {
     let clock = ManualClock::new();
     let policy = Policy::per_minute(60).and_per_hour(1800);
     let rule = Rule::new("calls").every_request().level("key", key::header("x-api-key")).policy(policy);
     let limiter = RateLimiter::builder().rule(rule).clock(clock.clone()).build().expect("the rule is sound");
-    let mut serve = serve(limiter.layer().rate_limit_fields(fields).layer(bare()));
+    let mut serve = serve(limiter.layer().rate_limit_fields(fields).decision_in_response(in_response).layer(bare()));
     Box::new(move |request| {
         clock.advance(every);
         serve(request)
@@ -124,9 +124,10 @@ fn main() {
         ("tower_governor, with headers", serve(governor!(plenty, use_headers).layer(bare()))),
         ("2 x tower_governor, no headers", serve(governor!(plenty).layer(governor!(plenty).layer(bare())))),
         ("tower_governor, no headers", serve(governor!(plenty).layer(bare()))),
-        ("tower-quota, minute + hour, with fields", ours(true, admitting)),
-        ("tower-quota, minute + hour, no fields", ours(false, admitting)),
-        ("tower-quota, denied, problem+json", ours(true, Duration::ZERO)),
+        ("tower-quota, minute + hour, with fields", ours(true, true, admitting)),
+        ("tower-quota, no fields", ours(false, true, admitting)),
+        ("tower-quota, no fields, none in response", ours(false, false, admitting)),
+        ("tower-quota, denied, problem+json", ours(true, true, Duration::ZERO)),
     ];
     let mut nanos = vec![Vec::new(); cases.len()];
     let mut admitted = vec![0; cases.len()];

@@ -65,7 +65,9 @@ where
                 let mut response = ready!(inner.poll(cx))?;
                 if let Some(decision) = decision.take().filter(|_| !is_denied_further_in(&response)) {
                     add_fields(&mut response, &decision, style);
-                    response.extensions_mut().insert(decision);
+                    if style.in_response {
+                        response.extensions_mut().insert(decision);
+                    }
                 }
                 Poll::Ready(Ok(response.map(ResponseBody::inner)))
             }

@@ -52,6 +52,13 @@ impl RateLimitLayer {
         self
     }
 
+    /// Whether admitted responses carry the [`Decision`](crate::Decision) among their extensions, for layers outside of
+    /// this one; those of refused requests always do. On by default, at the price of three small allocations.
+    pub fn decision_in_response(mut self, attached: bool) -> Self {
+        Arc::make_mut(&mut self.style).in_response = attached;
+        self
+    }
+
     /// Sends `X-RateLimit-Limit`, `-Remaining` and `-Reset` too. Off by default.
     pub fn legacy_fields(mut self, reset: LegacyReset) -> Self {
         Arc::make_mut(&mut self.style).legacy = Some(reset);

@@ -888,3 +888,18 @@ fn the_response_of_a_layered_service_is_a_body_of_bytes() {
     }
     has_body(&limiter(1).layer().layer(answering()));
 }
+
+/// Who has no use for it outside need not pay for it.
+#[tokio::test]
+async fn the_decision_need_not_be_attached_to_admitted_responses() {
+    let layer = RateLimitLayer::new("everybody", Policy::per_minute(1)).decision_in_response(false);
+    let service = layer.layer(tower::service_fn(|_: Request<()>| async {
+        Ok::<_, std::convert::Infallible>(http::Response::new(String::new()))
+    }));
+    let mut told = Vec::new();
+    for _ in 0..2 {
+        let response = service.clone().oneshot(Request::new(())).await.unwrap();
+        told.push(response.extensions().get::<Decision>().map(Decision::is_admitted));
+    }
+    assert_eq!(told, [None, Some(false)]);
+}

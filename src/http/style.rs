@@ -37,6 +37,7 @@ pub(crate) type OnDenied = dyn Fn(&Refusal<'_>) -> Response<Bytes> + Send + Sync
 #[derive(Clone)]
 pub(crate) struct Style {
     pub(crate) fields: bool,
+    pub(crate) in_response: bool,
     pub(crate) legacy: Option<LegacyReset>,
     pub(crate) on_conflict: OnConflict,
     pub(crate) on_denied: Option<Arc<OnDenied>>,
@@ -44,7 +45,7 @@ pub(crate) struct Style {
 
 impl Default for Style {
     fn default() -> Self {
-        Self { fields: true, legacy: None, on_conflict: OnConflict::default(), on_denied: None }
+        Self { fields: true, in_response: true, legacy: None, on_conflict: OnConflict::default(), on_denied: None }
     }
 }
 
@@ -52,6 +53,7 @@ impl fmt::Debug for Style {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Style")
             .field("fields", &self.fields)
+            .field("in_response", &self.in_response)
             .field("legacy", &self.legacy)
             .field("on_conflict", &self.on_conflict)
             .field("on_denied", &self.on_denied.as_ref().map(|_| format_args!("closure")))
