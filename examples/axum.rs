@@ -1,6 +1,6 @@
 //! The smallest app: sixty requests a minute and 1800 an hour for each account.
 //!
-//! `cargo run --example axum --features axum`, and then sixty-one times
+//! `cargo run --example axum`, and then sixty-one times
 //! `curl -i -H 'x-account-id: acme' http://127.0.0.1:3000/cases`
 
 use axum::{Router, routing::get};

@@ -1,6 +1,6 @@
 //! Serves the matrix of `examples/kore/limits.toml` until it is interrupted, for trying it by hand.
 //!
-//! `cargo run --example kore --features axum,config`
+//! `cargo run --example kore`
 
 #[path = "kore/server.rs"]
 mod server;

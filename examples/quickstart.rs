@@ -1,6 +1,6 @@
 //! A real matrix at work: the eight rows of Kore.ai's rate limits, behind axum, called over TCP.
 //!
-//! `cargo run --example quickstart --features axum,config`
+//! `cargo run --example quickstart`
 //!
 //! The rules are those of `examples/kore/limits.toml`. The limiter runs on a clock that this program moves, so an hour
 //! passes at once and nothing depends on the speed of the machine. It exits with an error if anything is not as it
@@ -9,7 +9,7 @@
 #[path = "kore/server.rs"]
 mod server;
 
-use std::{collections::BTreeSet, error::Error, fmt::Debug, io::IsTerminal, process::ExitCode, time::Duration};
+use std::{error::Error, fmt::Debug, io::IsTerminal, process::ExitCode, time::Duration};
 
 use reqwest::{Client, Method, RequestBuilder};
 use tokio::{net::TcpListener, task::JoinSet};
@@ -140,17 +140,12 @@ async fn main() -> Result<ExitCode> {
 }
 
 async fn rows(server: &Server, report: &mut Report) -> Result<()> {
-    let mut messages = BTreeSet::new();
     report.columns();
     for row in matrix() {
         let answers = server.send(&row.call, row.per_minute + row.per_minute / 10).await?;
         let other_key = server.send_one(&row.other_key).await?;
         let other_route = server.send_one(&row.other_route).await?;
         report.row(&row, &server.quotas(row.rule)?, &answers, &other_key, &other_route);
-        messages.extend(answers.into_iter().chain([other_route]).filter_map(|answer| answer.message));
-    }
-    for message in messages {
-        report.quote("The refusals say", &message);
     }
 
     server.clock.advance(Duration::from_millis(59_999));
@@ -338,6 +333,8 @@ impl Report {
             other_route.outcome(),
         );
         println!("{:<23}  {}", row.rule, self.painted(&line, colour));
+        let message = refused.first().and_then(|refusal| refusal.message.as_deref()).unwrap_or("no message");
+        println!("  {}", self.painted(message, "2"));
     }
 
     fn line(&self, label: &str, text: &str) {

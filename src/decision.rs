@@ -217,6 +217,8 @@ impl<'a> QuotaStatus<'a> {
     }
 
     /// The name in header fields and bodies, unique among all quotas of the limiter.
+    ///
+    /// It is the quota's name, and in a limiter of several rules the rule's before it: `minute`, or `bots/minute`.
     #[must_use]
     pub const fn policy_name(&self) -> &'a str {
         self.header_name
@@ -241,11 +243,5 @@ impl fmt::Debug for QuotaStatus<'_> {
             .field("remaining", &self.remaining())
             .field("reset_after", &self.reset_after())
             .finish()
-    }
-}
-
-impl GovernedBy {
-    fn quotas(&self) -> impl Iterator<Item = (&Quota, &str)> {
-        self.policy().quotas().zip(self.policy_names())
     }
 }

@@ -46,7 +46,8 @@ impl RateLimitLayer {
         Ok(Self::of(Ok(Self::limiter_of(extractor, policy.into())?)))
     }
 
-    /// Whether responses carry the `RateLimit` and `RateLimit-Policy` fields; refusals always do. On by default.
+    /// Whether responses carry the `RateLimit` and `RateLimit-Policy` fields; refusals always do. On by default, except on
+    /// redirects and on 401.
     pub fn rate_limit_fields(mut self, sent: bool) -> Self {
         Arc::make_mut(&mut self.style).fields = sent;
         self
@@ -72,6 +73,8 @@ impl RateLimitLayer {
     }
 
     /// Answers denied requests with what `answer` makes of them: status, body and header fields.
+    ///
+    /// Requests that [`OnMissing::Reject`](crate::OnMissing::Reject) turns away are not denied ones: nothing was decided.
     ///
     /// `Retry-After` and the `RateLimit` fields are added unless the answer has them. To change only the words, use
     /// [`RateLimiterBuilder::message`](crate::RateLimiterBuilder::message).

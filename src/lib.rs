@@ -86,15 +86,24 @@
 //! that match no route; `route_layer` does not. A service that dispatches the items of a batch itself should ask
 //! [`RateLimiter::check`] for each of them.
 //!
-//! A layer mounted twice charges once: it finds its own [`Decision`] among the request's extensions. Handlers find it
-//! there too, and outer layers among the response's extensions.
+//! A limiter mounted twice charges each of its rules once: it finds its own [`Decision`] among the request's extensions.
+//! Handlers find it there too (as an `Option<Extension<Decision>>` where not every route is governed), and outer layers
+//! among the response's extensions. Of two different limiters the inner one's decision is what the handler sees, and its
+//! fields are what the caller sees, see [`http::OnConflict`].
+//!
+//! A `ConcurrencyLimit` belongs outside: an inner one keeps the permit that a refused request did not use reserved for the
+//! next request of the same clone. A layer that rewrites the path belongs outside too; in axum routes are matched against
+//! the path as it came in, before any nesting.
 //!
 //! # Memory
 //!
-//! A key that has used up to five units takes 64 bytes and its share of the table's free places. More units take 4 bytes
-//! each, up to the largest of the exact limits: 7.2 kB for a key that has used all of 60 per minute and 1800 per hour. A
-//! limit over 4096, or a window over 12 days, takes 8 bytes per unit or, for units that have become older than every
-//! exact window, 8 bytes per 1/4096 of the window.
+//! A key that has used up to five units takes 64 bytes and its share of the table's free places, about 100 bytes in all.
+//! More units take 4 bytes each, up to the limit of the longest window: 7.2 kB for a key that has used all of 60 per minute
+//! and 1800 per hour, and at most 16 kB.
+//!
+//! Limits over 4096 and windows over 12 days take more: 8 bytes for each unit that some quota of at most 4096 still counts,
+//! so at most 32 kB, and for each larger quota at most 8 bytes per 1/8192 of its window, so at most 64 kB (at the default
+//! [`Policy::resolution`]).
 //!
 //! # Features
 //!

@@ -178,6 +178,9 @@ impl FromStr for Quota {
 
 impl fmt::Display for Quota {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if let Some(name) = &self.name {
+            write!(f, "{name}=")?;
+        }
         write!(f, "{}/{}", self.limit, Self::new(self.limit, self.window).name())
     }
 }
@@ -239,7 +242,7 @@ mod tests {
 
     #[test]
     fn a_quota_prints_as_the_text_it_is_read_from() {
-        for text in ["60/minute", "1800/hour", "500/5m", "10000/day", "7/10s", "1/1ms"] {
+        for text in ["60/minute", "1800/hour", "500/5m", "10000/day", "7/10s", "1/1ms", "burst=10/second"] {
             assert_eq!(text.parse::<Quota>().unwrap().to_string(), text);
         }
     }

@@ -6,7 +6,7 @@ use std::{
 };
 
 use bytes::Bytes;
-use http::{Extensions, Method, Request, Response};
+use http::{Extensions, Method, Request, Response, header::CONTENT_LENGTH};
 use http_body::Body;
 use tower_service::Service;
 
@@ -108,14 +108,19 @@ where
                 enter(request.extensions_mut(), decision.entered());
                 ResponseFuture::admitted(self.inner.call(request), decision, Arc::clone(&self.style))
             }
-            Outcome::Refused(mut answer) => {
-                if request.method() == Method::HEAD {
-                    answer.body_mut().clear();
-                }
-                ResponseFuture::refused(answer)
+            Outcome::Refused(answer) if request.method() == Method::HEAD => {
+                ResponseFuture::refused(without_body(answer))
             }
+            Outcome::Refused(answer) => ResponseFuture::refused(answer),
         }
     }
+}
+
+/// The answer to HEAD: that to GET, with the length of the body in place of the body (RFC 9110, section 9.3.2).
+fn without_body(mut answer: Response<Bytes>) -> Response<Bytes> {
+    let body = std::mem::take(answer.body_mut());
+    answer.headers_mut().entry(CONTENT_LENGTH).or_insert_with(|| body.len().into());
+    answer
 }
 
 fn turn_away(limiter: &RateLimiter, refused: Refused) -> Response<Bytes> {

@@ -170,13 +170,16 @@ async fn head_counts_as_get_and_is_refused_without_a_body() {
     let server = Server::start(Router::new().route("/", get(ok)).layer(limiter([read]).layer())).await;
     assert_eq!(server.send(Method::HEAD, "/").await.status(), 200);
     assert_eq!(server.send(Method::GET, "/").await.status(), 200);
+    let mut lengths = Vec::new();
     for (method, is_empty) in [(Method::HEAD, true), (Method::GET, false), (Method::HEAD, true)] {
         let response = server.send(method, "/").await;
         assert_eq!(response.status(), 429);
         assert_eq!(response.headers()["retry-after"], "60");
         assert_eq!(response.headers()["content-type"], "application/problem+json");
+        lengths.push(response.headers()["content-length"].clone());
         assert_eq!(response.text().await.unwrap().is_empty(), is_empty);
     }
+    assert!(lengths.iter().all(|length| *length == lengths[1] && length != "0"));
 }
 
 #[tokio::test]

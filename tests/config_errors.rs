@@ -366,14 +366,6 @@ fn of_several_places_one_that_the_template_has_is_enough() {
     }
 }
 
-#[cfg(not(feature = "axum"))]
-#[test]
-fn a_rule_without_routes_has_no_path_parameters() {
-    for rule in [every("bad"), Rule::new("bad").unmatched_requests().policy(Policy::per_minute(60))] {
-        assert_mistake(rule.level("bot", key::path("botId")), "key", "\"path:botId\"", "no parameter of this name");
-    }
-}
-
 #[test]
 fn what_is_not_the_name_of_a_header_is_refused() {
     for name in ["", "x y", "x:", "\u{e9}", "x\n"] {

@@ -1,7 +1,7 @@
 //! Who is counted, and by which rules: whatever a client writes, it gets no key and no history for free (P8).
 #![allow(clippy::expect_used, clippy::panic, clippy::unwrap_used, reason = "this is a test")]
 
-use std::{borrow::Cow, convert::Infallible, future::ready, sync::Arc};
+use std::{convert::Infallible, future::ready, sync::Arc};
 
 use http::{HeaderValue, Method, Request, Response, StatusCode, request::Builder};
 use tower::{Layer, ServiceExt, service_fn};
@@ -9,7 +9,7 @@ use tower_quota::{
     ConfigError, Decision, OnMissing, Policy, RateLimitLayer, RateLimiter, RateLimiterBuilder, Rule,
     clock::ManualClock,
     http::RequestView,
-    key::{self, Key, KeyBuilder, KeyExtractor, KeyParts, Missing, Several},
+    key::{self, Key, KeyBuilder, KeyExtractor, KeyParts, Missing, RouteParams, Several},
 };
 
 const ID: &str = "x-account";
@@ -729,8 +729,8 @@ fn an_extractor_of_one_s_own_may_check_itself() {
             Err(Missing)
         }
 
-        fn validate_on(&self, params: Option<&[Cow<'_, str>]>) -> Result<(), ConfigError> {
-            let found = format!("{params:?}");
+        fn validate_on(&self, params: Option<RouteParams<'_>>) -> Result<(), ConfigError> {
+            let found = format!("{:?}", params.map(|params| params.iter().collect::<Vec<_>>()));
             Err(ConfigError::new("key", found, "never good enough"))
         }
     }

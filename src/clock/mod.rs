@@ -21,5 +21,7 @@ pub(crate) use moment::Moment;
 /// [`SystemClock`] is the default. [`ManualClock`] is for tests, yours included: hours pass in them without sleeping.
 pub trait Clock: fmt::Debug + Send + Sync + 'static {
     /// Time since the clock's origin.
+    ///
+    /// It may be called while a limiter holds locks: it must not ask that limiter anything, and should not block.
     fn now(&self) -> Duration;
 }

@@ -17,7 +17,7 @@ const ONE_MOMENT: u64 = 2_000;
 ///
 /// Asking the system costs as much as half a decision. So each thread asks it every 50 microseconds and in between adds
 /// what the processor's time-stamp counter says has passed. With a counter that keeps time, as those of current
-/// processors do, threads agree to within a microsecond or two. One that runs fast cannot be off by more than the 50
+/// processors do, threads agree to within a microsecond or two. One that runs fast cannot be ahead by more than the 50
 /// microseconds; one that stands still makes time stand still, and gives nothing away.
 #[derive(Clone, Copy, Debug, Default)]
 #[non_exhaustive]

@@ -1,6 +1,6 @@
 //! From the texts of a key to an extractor.
 
-use std::{borrow::Cow, sync::Arc};
+use std::sync::Arc;
 
 use toml::Spanned;
 
@@ -12,7 +12,7 @@ use crate::{
     },
     error::ConfigError,
     http::RequestView,
-    key::{KeyBuilder, KeyExtractor, Missing},
+    key::{KeyBuilder, KeyExtractor, Missing, RouteParams},
 };
 
 /// What a tuple of extractors is in code: the parts of one key, missing if one of them is.
@@ -41,7 +41,7 @@ impl KeyExtractor for ListedKey {
         self.parts.iter().try_for_each(KeyExtractor::validate)
     }
 
-    fn validate_on(&self, params: Option<&[Cow<'_, str>]>) -> Result<(), ConfigError> {
+    fn validate_on(&self, params: Option<RouteParams<'_>>) -> Result<(), ConfigError> {
         self.parts.iter().try_for_each(|part| part.validate_on(params))
     }
 }

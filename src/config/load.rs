@@ -49,6 +49,7 @@ impl RateLimiterBuilder {
     /// If anything in the file cannot be used, alone or beside the rules that were added before. The error names the
     /// rule, the field, the value and the line.
     pub fn toml(self, text: &str) -> Result<Self, ConfigError> {
+        self.sources.validate()?;
         let lines = Lines::new(text);
         let file = syntax::parse(text)?;
         let builder = self.settings(&file, lines)?;
@@ -154,6 +155,14 @@ mod tests {
 
     fn rules(text: &str) -> Vec<Rule> {
         RateLimiter::builder().toml(text).unwrap().rules
+    }
+
+    #[test]
+    fn a_source_that_no_key_can_name_is_a_mistake() {
+        for name in ["", "a|b", " a", "a "] {
+            let error = RateLimiter::builder().source(name, "x").toml("").map(|_| ()).unwrap_err();
+            assert_eq!((error.field(), error.value()), ("source", &*format!("{name:?}")));
+        }
     }
 
     #[test]

@@ -12,7 +12,7 @@ use crate::{
         source::Sources,
     },
     error::ConfigError,
-    key::KeyExtractor,
+    key::{KeyExtractor, RouteParams},
     rule::{AppliesTo, OnMissing, Route, Rule},
 };
 
@@ -115,7 +115,7 @@ impl<'a> RuleReader<'a> {
     fn check_routes(self, extractor: &dyn KeyExtractor, routes: &[Spanned<String>]) -> Result<(), ConfigError> {
         let check = |text: &str| {
             let route = Route::parse(text)?;
-            extractor.validate_on(Some(route.params())).map_err(|error| error.on_route(text))
+            extractor.validate_on(Some(RouteParams::new(route.params()))).map_err(|error| error.on_route(text))
         };
         routes.iter().try_for_each(|text| self.lines.blame(text, check(text.get_ref())))
     }

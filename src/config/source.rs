@@ -24,6 +24,18 @@ impl Sources {
         self.named.insert(name, Arc::new(extractor));
     }
 
+    /// Finds names that no text of a key can spell.
+    pub(super) fn validate(&self) -> Result<(), ConfigError> {
+        let spells = |name: &str| !name.is_empty() && name.trim() == name && !name.contains('|');
+        match self.named.keys().find(|name| !spells(name)) {
+            Some(name) => {
+                let reason = "the name of a key source has no | in it and no space at its ends";
+                Err(ConfigError::new("source", format_args!("{name:?}"), reason))
+            }
+            None => Ok(()),
+        }
+    }
+
     /// One part of a key: a source, or several to be tried in order.
     pub(super) fn part(&self, text: &str) -> Result<Arc<dyn KeyExtractor>, ConfigError> {
         let sources: Vec<_> = alternatives(text).map(|source| self.source(source)).collect::<Result<_, _>>()?;

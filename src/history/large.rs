@@ -109,7 +109,7 @@ impl Large {
     /// Beyond the last layer is oblivion.
     fn add_to_layer(&mut self, at: usize, grains: &[Grain], stamp: u64, units: u32) {
         if let (Some(layer), Some(grain)) = (self.layers.get_mut(at), grains.get(at)) {
-            layer.add(stamp / grain.millis, units);
+            layer.add(stamp / grain.millis, units, grain.cells);
         }
     }
 

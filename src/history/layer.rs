@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 
-use crate::history::compact::widen;
+use crate::history::compact::{push_within, widen};
 
 /// The cells of one large quota, oldest first.
 ///
@@ -29,12 +29,12 @@ impl Layer {
         self.total().wrapping_sub(self.before)
     }
 
-    /// Records `units` in cell `index`, which is not before any other.
-    pub(crate) fn add(&mut self, index: u64, units: u32) {
+    /// Records `units` in cell `index`, which is not before any other; the memory grows to `most` cells and not beyond.
+    pub(crate) fn add(&mut self, index: u64, units: u32, most: usize) {
         let (index, total) = (index as u32, self.total().wrapping_add(units));
         match self.cells.back_mut() {
             Some(cell) if cell.index == index => cell.total = total,
-            _ => self.cells.push_back(Cell { index, total }),
+            _ => push_within(&mut self.cells, Cell { index, total }, most),
         }
     }
 
@@ -89,7 +89,7 @@ mod tests {
 
     fn layer(cells: &[(u64, u32)]) -> Layer {
         let mut layer = Layer::default();
-        cells.iter().for_each(|(index, units)| layer.add(*index, *units));
+        cells.iter().for_each(|(index, units)| layer.add(*index, *units, 4098));
         layer
     }
 
@@ -113,8 +113,8 @@ mod tests {
     fn totals_hold_across_the_wrap_of_32_bits() {
         let mut layer = layer(&[(1, u32::MAX - 1)]);
         layer.drop_oldest();
-        layer.add(2, 5);
-        layer.add(3, 5);
+        layer.add(2, 5, 4098);
+        layer.add(3, 5, 4098);
         assert_eq!(layer.units(), 10);
         assert_eq!(layer.cell_of(6, 3), Some(3));
         layer.drop_oldest();

@@ -92,7 +92,7 @@ impl History {
         match &mut self.log {
             Log::Compact(stamps) => {
                 let capacity = plan.exact().map_or(1, |Exact { capacity, .. }| capacity);
-                // Only where denials count can there be more: the newest are the ones that matter.
+                // More than that there are only where denials count, or in a shared history: the newest are what matters.
                 if stamps.len() >= capacity {
                     stamps.drop_oldest();
                 }

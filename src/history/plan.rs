@@ -45,6 +45,8 @@ pub(crate) struct Grain {
     pub(crate) window: u64,
     pub(crate) millis: u64,
     pub(crate) limit: u32,
+    /// The most cells that can count at once.
+    pub(crate) cells: usize,
 }
 
 impl Plan {
@@ -114,7 +116,8 @@ fn grains_beyond(exact_millis: u64, windows: &[Window], resolution: u32) -> Box<
         .map(|window| {
             let multiple = (window.millis / u64::from(resolution) / previous).max(1);
             previous = previous.saturating_mul(multiple);
-            Grain { window: window.millis, millis: previous, limit: window.limit }
+            let cells = (window.millis / previous).saturating_add(2) as usize;
+            Grain { window: window.millis, millis: previous, limit: window.limit, cells }
         })
         .collect()
 }

@@ -67,7 +67,7 @@ fn add(
         (true, OnConflict::Keep) => false,
         (true, OnConflict::Merge) => !has_a_name_of(headers, &name, decision),
     };
-    match value().filter(|_| goes_in) {
+    match goes_in.then(value).flatten() {
         Some(value) if on_conflict == OnConflict::Merge => drop(headers.append(name, value)),
         Some(value) => drop(headers.insert(name, value)),
         None => {}

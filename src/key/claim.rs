@@ -18,13 +18,28 @@ pub struct Claim<T, F> {
 /// The key is missing if there is no `T`: if the request did not pass that layer, or this one is outside of it.
 ///
 /// ```
-/// use tower_quota::key;
+/// use http::Request;
+/// use tower_quota::{Policy, RateLimiter, Rule, http::RequestView, key};
 ///
 /// #[derive(Clone)]
-/// struct Claims { account: String }
+/// struct Claims {
+///     account: String,
+///     team: Option<u64>,
+/// }
 ///
-/// let account = key::claim(|claims: &Claims| &claims.account);
-/// # let _: &dyn key::KeyExtractor = &account;
+/// // A claim that may be absent, or is no text, is read by a closure.
+/// let team = |request: &RequestView<'_>| request.extensions().get::<Claims>()?.team.map(u64::to_be_bytes);
+/// let rule = |name: &str| Rule::new(name).every_request().policy(Policy::per_minute(60));
+/// let limiter = RateLimiter::builder()
+///     .rule(rule("accounts").level("account", key::claim(|claims: &Claims| &claims.account)))
+///     .rule(rule("teams").level("team", team))
+///     .build()?;
+///
+/// let request = Request::get("/").extension(Claims { account: "acme".into(), team: None }).body(())?;
+/// let governing = limiter.governing(&RequestView::of(&request));
+/// assert_eq!(governing[0].key(), Some(limiter.key("acme")));
+/// assert_eq!(governing[1].key(), None);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 pub const fn claim<T, R, F>(read: F) -> Claim<T, F>
 where

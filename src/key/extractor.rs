@@ -28,6 +28,14 @@ pub struct Missing;
 ///         Ok(())
 ///     }
 /// }
+/// # use http::Request;
+/// # use tower_quota::{Policy, RateLimiter, Rule};
+///
+/// let rule = Rule::new("calls").every_request().level("tenant", Tenant).policy(Policy::per_minute(60));
+/// let limiter = RateLimiter::builder().rule(rule).build()?;
+/// let request = Request::get("http://acme.example.org/").body(())?;
+/// assert_eq!(limiter.governing(&RequestView::of(&request))[0].key(), Some(limiter.key("acme")));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 #[diagnostic::on_unimplemented(
     note = "extractors are the functions of `tower_quota::key`, tuples of them, and closures `Fn(&RequestView<'_>) -> Option<String>`"
@@ -49,15 +57,38 @@ pub trait KeyExtractor: Send + Sync + 'static {
         Ok(())
     }
 
-    /// Checks, once, that the extractor can find something on a route whose template has these parameters; without any
-    /// list, on requests that are not bound to a route.
+    /// Checks, once, that the extractor can find something on a route whose template has these parameters; without
+    /// them, on requests that are not bound to a route.
     ///
     /// # Errors
     ///
     /// If it never finds anything there.
-    fn validate_on(&self, params: Option<&[Cow<'_, str>]>) -> Result<(), ConfigError> {
+    fn validate_on(&self, params: Option<RouteParams<'_>>) -> Result<(), ConfigError> {
         let _ = params;
         Ok(())
+    }
+}
+
+/// The names of the parameters of a route's template.
+#[derive(Clone, Copy, Debug)]
+pub struct RouteParams<'a> {
+    names: &'a [Cow<'static, str>],
+}
+
+impl<'a> RouteParams<'a> {
+    pub(crate) const fn new(names: &'a [Cow<'static, str>]) -> Self {
+        Self { names }
+    }
+
+    /// Whether the template has a parameter of this name.
+    #[must_use]
+    pub fn contains(&self, name: &str) -> bool {
+        self.names.iter().any(|known| known == name)
+    }
+
+    /// The names, in the order of the template.
+    pub fn iter(&self) -> impl Iterator<Item = &'a str> + use<'a> {
+        self.names.iter().map(|name| &**name)
     }
 }
 
@@ -89,7 +120,7 @@ impl KeyExtractor for Box<dyn KeyExtractor> {
         (**self).validate()
     }
 
-    fn validate_on(&self, params: Option<&[Cow<'_, str>]>) -> Result<(), ConfigError> {
+    fn validate_on(&self, params: Option<RouteParams<'_>>) -> Result<(), ConfigError> {
         (**self).validate_on(params)
     }
 }
@@ -103,7 +134,7 @@ impl KeyExtractor for std::sync::Arc<dyn KeyExtractor> {
         (**self).validate()
     }
 
-    fn validate_on(&self, params: Option<&[Cow<'_, str>]>) -> Result<(), ConfigError> {
+    fn validate_on(&self, params: Option<RouteParams<'_>>) -> Result<(), ConfigError> {
         (**self).validate_on(params)
     }
 }
@@ -126,7 +157,7 @@ macro_rules! extractors_of_tuples {
             }
 
             #[allow(non_snake_case, reason = "the parts are named after their types")]
-            fn validate_on(&self, params: Option<&[Cow<'_, str>]>) -> Result<(), ConfigError> {
+            fn validate_on(&self, params: Option<RouteParams<'_>>) -> Result<(), ConfigError> {
                 let ($($part,)+) = self;
                 $($part.validate_on(params)?;)+
                 Ok(())

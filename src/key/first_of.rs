@@ -1,11 +1,11 @@
 //! One place after another.
 
-use std::{borrow::Cow, sync::Arc};
+use std::sync::Arc;
 
 use crate::{
     error::ConfigError,
     http::RequestView,
-    key::{KeyBuilder, KeyExtractor, Missing},
+    key::{KeyBuilder, KeyExtractor, Missing, RouteParams},
 };
 
 /// Tries one extractor after another; made by [`first_of`].
@@ -14,8 +14,9 @@ pub struct FirstOf<A> {
     alternatives: A,
 }
 
-/// Several extractors to try in order: a tuple or a list of them.
-pub trait Alternatives: Send + Sync + 'static {
+/// Several extractors to try in order: a tuple or a list of them. Nothing else implements this.
+pub trait Alternatives: sealed::Sealed + Send + Sync + 'static {
+    #[doc(hidden)]
     /// Calls `visit` with one after another until it returns true; says whether it did.
     fn any(&self, visit: &mut dyn FnMut(&dyn KeyExtractor) -> bool) -> bool;
 }
@@ -49,7 +50,7 @@ impl<A: Alternatives> KeyExtractor for FirstOf<A> {
     }
 
     /// One alternative that finds something is enough.
-    fn validate_on(&self, params: Option<&[Cow<'_, str>]>) -> Result<(), ConfigError> {
+    fn validate_on(&self, params: Option<RouteParams<'_>>) -> Result<(), ConfigError> {
         let mut first = Ok(());
         let usable = self.alternatives.any(&mut |extractor| match extractor.validate_on(params) {
             Ok(()) => true,
@@ -64,11 +65,19 @@ impl<A: Alternatives> KeyExtractor for FirstOf<A> {
     }
 }
 
+mod sealed {
+    pub trait Sealed {}
+}
+
+impl sealed::Sealed for Vec<Arc<dyn KeyExtractor>> {}
+
 impl Alternatives for Vec<Arc<dyn KeyExtractor>> {
     fn any(&self, visit: &mut dyn FnMut(&dyn KeyExtractor) -> bool) -> bool {
         self.iter().any(|extractor| visit(extractor))
     }
 }
+
+impl<K: KeyExtractor, const N: usize> sealed::Sealed for [K; N] {}
 
 impl<K: KeyExtractor, const N: usize> Alternatives for [K; N] {
     fn any(&self, visit: &mut dyn FnMut(&dyn KeyExtractor) -> bool) -> bool {
@@ -78,6 +87,8 @@ impl<K: KeyExtractor, const N: usize> Alternatives for [K; N] {
 
 macro_rules! alternatives_in_tuples {
     ($(($($part:ident),+))+) => {$(
+        impl<$($part: KeyExtractor),+> sealed::Sealed for ($($part,)+) {}
+
         impl<$($part: KeyExtractor),+> Alternatives for ($($part,)+) {
             #[allow(non_snake_case, reason = "the alternatives are named after their types")]
             fn any(&self, visit: &mut dyn FnMut(&dyn KeyExtractor) -> bool) -> bool {

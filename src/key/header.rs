@@ -37,9 +37,18 @@ pub enum Several {
 /// A client can send what it likes: use this for what an authentication layer has verified, or a proxy has set.
 ///
 /// ```
-/// use tower_quota::key::{self, Several};
+/// use http::Request;
+/// use tower_quota::{Policy, RateLimiter, Rule, http::RequestView, key::{self, Several}};
+///
 /// let tenant = key::header("x-tenant").several(Several::Missing);
-/// # let _ = tenant;
+/// let rule = Rule::new("calls").every_request().level("tenant", tenant).policy(Policy::per_minute(60));
+/// let limiter = RateLimiter::builder().rule(rule).build()?;
+///
+/// let request = Request::get("/").header("x-tenant", "acme").body(())?;
+/// assert_eq!(limiter.governing(&RequestView::of(&request))[0].key(), Some(limiter.key("acme")));
+/// let two = Request::get("/").header("x-tenant", "acme").header("x-tenant", "globex").body(())?;
+/// assert_eq!(limiter.governing(&RequestView::of(&two))[0].key(), None);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 #[must_use]
 pub fn header(name: impl Into<Cow<'static, str>>) -> Header {

@@ -12,7 +12,20 @@
 //! let anything = |request: &tower_quota::http::RequestView<'_>| {
 //!     request.headers().get("user-agent").map(|agent| agent.as_bytes().to_vec())
 //! };
-//! # let _ = tower_quota::Rule::new("a").level("bot", bot).level("b", account_and_table).level("c", wherever_it_is).level("d", anything);
+//! # use tower_quota::{Policy, RateLimiter, Rule, http::RequestView};
+//! # let rule = |name: &str| Rule::new(name).policy(Policy::per_minute(60));
+//! # let limiter = RateLimiter::builder()
+//! #     .rule(rule("a").routes(["/bots/{botId}"]).level("bot", bot))
+//! #     .rule(rule("b").routes(["/tables/{tableName}"]).level("account+table", account_and_table))
+//! #     .rule(rule("c").every_request().level("account", wherever_it_is))
+//! #     .rule(rule("d").every_request().level("agent", anything))
+//! #     .build()?;
+//!
+//! let request = http::Request::get("/tables/orders?accountId=acme").extension(Claims { account: "acme".into() }).body(())?;
+//! let governing = limiter.governing(&RequestView::of(&request));
+//! let keys: Vec<_> = governing.iter().map(|governing| governing.key()).collect();
+//! assert_eq!(keys, [Some(limiter.key(("acme", "orders"))), Some(limiter.key("acme")), None]);
+//! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 //!
 //! A key may have several parts, which are joined so that different parts never make the same key. A part of up to 15
@@ -37,7 +50,7 @@ pub use builder::{Key, KeyBuilder, KeyParts};
 pub use claim::{Claim, claim};
 pub use client_ip::{ClientIp, client_ip, peer_ip};
 pub use cookie::{Cookie, cookie};
-pub use extractor::{KeyExtractor, Missing};
+pub use extractor::{KeyExtractor, Missing, RouteParams};
 pub use first_of::{Alternatives, FirstOf, first_of};
 pub use forwarded::ForwardedHeader;
 pub use header::{Header, Several, header};

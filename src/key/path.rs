@@ -5,7 +5,7 @@ use std::borrow::Cow;
 use crate::{
     error::ConfigError,
     http::RequestView,
-    key::{KeyBuilder, KeyExtractor, Missing},
+    key::{KeyBuilder, KeyExtractor, Missing, RouteParams},
 };
 
 /// Reads a path parameter; made by [`path`].
@@ -29,7 +29,7 @@ impl KeyExtractor for Path {
         Ok(())
     }
 
-    fn validate_on(&self, params: Option<&[Cow<'_, str>]>) -> Result<(), ConfigError> {
+    fn validate_on(&self, params: Option<RouteParams<'_>>) -> Result<(), ConfigError> {
         let has_it = match params {
             Some(params) => params.contains(&self.name),
             None => cfg!(feature = "axum"),

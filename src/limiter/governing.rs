@@ -72,8 +72,8 @@ impl Rulebook {
     ) -> Result<Governed, Refused> {
         let mut governed = Governed::default();
         let mut refused = None;
-        self.for_each_rule(request, hasher, |number, scope, key| {
-            let Some(rule) = self.rule(number).filter(|_| !applied.contains(&(number as u16))) else { return };
+        self.for_each_rule(request, applied, hasher, |number, scope, key| {
+            let Some(rule) = self.rule(number) else { return };
             match (key, rule.on_missing()) {
                 (Some(key), _) => governed.add(number, Charge { scope, key }),
                 (None, OnMissing::Share) => governed.add(number, Charge { scope, key: Key::SHARED }),
@@ -86,29 +86,33 @@ impl Rulebook {
 
     pub(crate) fn governing(&self, request: &RequestView<'_>, hasher: &KeyHasher) -> Vec<Governing<'_>> {
         let mut found = Vec::new();
-        self.for_each_rule(request, hasher, |number, _, key| {
+        self.for_each_rule(request, &[], hasher, |number, _, key| {
             found.extend(self.rule(number).map(|rule| Governing { rule, key }));
         });
         found
     }
 
-    /// Calls `visit` with the number, the scope and the key of every rule that governs the request.
+    /// Calls `visit` with the number, the scope and the key of every rule that governs the request, but those `applied`.
     fn for_each_rule(
         &self,
         request: &RequestView<'_>,
+        applied: &[u16],
         hasher: &KeyHasher,
         mut visit: impl FnMut(usize, u32, Option<Key>),
     ) {
+        let is_applied = |number: usize| applied.contains(&(number as u16));
         let mut is_matched = false;
         if !self.table().is_empty() {
             let path = Spellings::of(request.full_path());
             is_matched = self.table().visit(request.method(), &path, |target: &Target, params: Params<'_>| {
-                let key = self.key_of(target.rule, target.group, &request.with_params(params), hasher);
-                visit(target.rule, target.scope, key);
+                if !is_applied(target.rule) {
+                    let key = self.key_of(target.rule, target.group, &request.with_params(params), hasher);
+                    visit(target.rule, target.scope, key);
+                }
             });
         }
         let unmatched = self.unmatched().filter(|_| !is_matched);
-        for number in self.every_request().iter().copied().chain(unmatched) {
+        for number in self.every_request().iter().copied().chain(unmatched).filter(|number| !is_applied(*number)) {
             let scope = self.rule(number).map_or(0, |rule| rule.scopes().start);
             visit(number, scope, self.key_of(number, 0, request, hasher));
         }

@@ -1,19 +1,15 @@
 //! The rules as a limiter looks them up.
 
-use std::{fmt, sync::Arc, time::Duration};
+use std::sync::Arc;
 
-use bytes::Bytes;
 use hashbrown::HashMap;
-use http::HeaderValue;
 
 use crate::{
     error::ConfigError,
     history::Plan,
-    http::{policy_field, quota_exceeded},
-    key::KeyExtractor,
-    message::{Occasion, Template},
-    policy::Policy,
-    rule::{AppliesTo, OnMissing, Route, RouteTable, Rule, Target},
+    limiter::GovernedBy,
+    message::Template,
+    rule::{AppliesTo, Route, RouteTable, Rule, Target},
 };
 
 /// All rules, their routes, and the texts made of them. It never changes.
@@ -25,22 +21,6 @@ pub(crate) struct Rulebook {
     every_request: Box<[usize]>,
     unmatched: Option<usize>,
     template: Option<Template>,
-}
-
-/// A rule, checked.
-pub(crate) struct GovernedBy {
-    name: String,
-    level: String,
-    policy: Policy,
-    on_missing: OnMissing,
-    /// One per group of routes; the level's own is the first.
-    extractors: Box<[Arc<dyn KeyExtractor>]>,
-    /// The scopes of its histories: one, or one per route.
-    scopes: std::ops::Range<u32>,
-    policy_names: Box<[String]>,
-    policy_field: HeaderValue,
-    /// For each quota the body of a denial by it alone, unless that differs from time to time.
-    bodies: Box<[Bytes]>,
 }
 
 /// Numbers scopes, and remembers the plan of each.
@@ -85,11 +65,11 @@ impl Rulebook {
     /// The rule of this name, as it is written or ignoring case.
     pub(crate) fn number_of(&self, name: &str) -> Option<usize> {
         let exactly = self.by_name.get(name).copied();
-        exactly.or_else(|| self.rules.iter().position(|rule| rule.name.eq_ignore_ascii_case(name)))
+        exactly.or_else(|| self.rules.iter().position(|rule| rule.name().eq_ignore_ascii_case(name)))
     }
 
     pub(crate) fn names(&self) -> Vec<&str> {
-        self.rules.iter().map(|rule| &*rule.name).collect()
+        self.rules.iter().map(GovernedBy::name).collect()
     }
 
     pub(crate) const fn table(&self) -> &RouteTable {
@@ -114,92 +94,14 @@ impl Rulebook {
     fn check_policy_names(&self) -> Result<(), ConfigError> {
         let mut seen = HashMap::new();
         for rule in &self.rules {
-            for name in &rule.policy_names {
-                if let Some(other) = seen.insert(name.to_ascii_lowercase(), &rule.name) {
+            for name in rule.policy_names() {
+                if let Some(other) = seen.insert(name.to_ascii_lowercase(), rule.name()) {
                     let reason = format!("rule \"{other}\" has a quota of this name in header fields already");
-                    return Err(ConfigError::new("quota name", format_args!("\"{name}\""), reason).in_rule(&rule.name));
+                    return Err(ConfigError::new("quota name", format_args!("\"{name}\""), reason).in_rule(rule.name()));
                 }
             }
         }
         Ok(())
-    }
-}
-
-impl GovernedBy {
-    fn new(
-        rule: &Rule,
-        scopes: std::ops::Range<u32>,
-        among_several: bool,
-        template: Option<&Template>,
-    ) -> Result<Self, ConfigError> {
-        let policy =
-            rule.policy_or_none().ok_or_else(|| ConfigError::new("policy", "", "a rule has a policy"))?.clone();
-        let prefix = if among_several { format!("{}/", rule.name()) } else { String::new() };
-        let policy_names: Box<[String]> = policy.quotas().map(|quota| format!("{prefix}{}", quota.name())).collect();
-        let unread: Arc<dyn KeyExtractor> = Arc::new("");
-        let extractors =
-            rule.groups().iter().map(|group| group.extractor.clone().unwrap_or_else(|| Arc::clone(&unread)));
-        Ok(Self {
-            name: rule.name().to_owned(),
-            level: rule.level_name().to_owned(),
-            on_missing: rule.missing_outcome(),
-            extractors: extractors.collect(),
-            scopes,
-            policy_field: policy_field(policy.quotas().zip(&policy_names))?,
-            bodies: prepare_bodies(rule, &policy, &policy_names, template),
-            policy_names,
-            policy,
-        })
-    }
-
-    pub(crate) fn name(&self) -> &str {
-        &self.name
-    }
-
-    pub(crate) fn level(&self) -> &str {
-        &self.level
-    }
-
-    pub(crate) const fn policy(&self) -> &Policy {
-        &self.policy
-    }
-
-    pub(crate) const fn on_missing(&self) -> OnMissing {
-        self.on_missing
-    }
-
-    pub(crate) fn extractor(&self, group: usize) -> Option<&dyn KeyExtractor> {
-        self.extractors.get(group).map(|extractor| &**extractor)
-    }
-
-    pub(crate) fn scopes(&self) -> std::ops::Range<u32> {
-        self.scopes.clone()
-    }
-
-    /// The names of the quotas in header fields and bodies, in the order of the policy.
-    pub(crate) fn policy_names(&self) -> impl ExactSizeIterator<Item = &str> {
-        self.policy_names.iter().map(String::as_str)
-    }
-
-    /// The body of a denial by this quota alone, if it was made beforehand.
-    pub(crate) fn body_of(&self, policy_name: &str) -> Option<Bytes> {
-        let at = self.policy_names.iter().position(|name| name == policy_name)?;
-        self.bodies.get(at).cloned()
-    }
-
-    /// The `RateLimit-Policy` field for this rule alone.
-    pub(crate) const fn policy_field(&self) -> &HeaderValue {
-        &self.policy_field
-    }
-}
-
-impl fmt::Debug for GovernedBy {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Rule")
-            .field("name", &self.name)
-            .field("level", &self.level)
-            .field("policy", &self.policy)
-            .finish()
     }
 }
 
@@ -212,17 +114,6 @@ impl ScopeList {
         self.plans.push(Arc::clone(plan));
         self.next() - 1
     }
-}
-
-fn prepare_bodies(rule: &Rule, policy: &Policy, names: &[String], template: Option<&Template>) -> Box<[Bytes]> {
-    if template.is_some_and(|template| !template.is_fixed()) {
-        return Box::default();
-    }
-    let bodies = policy.quotas().zip(names).map(|(quota, name)| {
-        let occasion = Occasion { rule: rule.name(), level: rule.level_name(), quota, retry_after: Duration::ZERO };
-        quota_exceeded(&occasion.message(template), &[name])
-    });
-    bodies.collect()
 }
 
 /// The routes of a rule, and a scope for all of them or for each.

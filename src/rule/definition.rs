@@ -4,7 +4,13 @@ use std::{fmt, sync::Arc};
 
 use http::StatusCode;
 
-use crate::{error::ConfigError, key::KeyExtractor, policy::Policy, quota::check_name, rule::Route};
+use crate::{
+    error::ConfigError,
+    key::{KeyExtractor, RouteParams},
+    policy::Policy,
+    quota::check_name,
+    rule::Route,
+};
 
 /// A name, the requests it governs, whom it counts, and the policy for each of them.
 ///
@@ -15,14 +21,23 @@ use crate::{error::ConfigError, key::KeyExtractor, policy::Policy, quota::check_
 /// templates match a path the most specific one decides, and all rules with that template govern the request.
 ///
 /// ```
-/// use tower_quota::{OnMissing, Policy, Rule, key};
+/// use http::Request;
+/// use tower_quota::{OnMissing, Policy, RateLimiter, Rule, http::RequestView, key};
 ///
-/// Rule::new("automation.bot-definition")
+/// let rule = Rule::new("automation.bot-definition")
 ///     .routes(["POST /api/public/bot/{botId}/export", "POST /api/public/bot/{botId}/publish"])
 ///     .routes_keyed_by(key::query("botId"), ["POST /api/public/bot/import"])
 ///     .level("bot", key::path("botId"))
 ///     .policy(Policy::per_minute(60).and_per_hour(1800))
 ///     .on_missing(OnMissing::Share);
+/// let limiter = RateLimiter::builder().rule(rule).build()?;
+///
+/// for uri in ["/api/public/bot/st-1/export", "/api/public/bot/import?botId=st-1"] {
+///     let request = Request::post(uri).body(())?;
+///     let governing = limiter.governing(&RequestView::of(&request));
+///     assert_eq!((governing[0].level(), governing[0].key()), ("bot", Some(limiter.key("st-1"))));
+/// }
+/// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 #[derive(Clone)]
 #[must_use = "a rule does nothing until it is given to a limiter"]
@@ -40,7 +55,7 @@ pub struct Rule {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum OnMissing {
-    /// All such requests share one history, under the same policy.
+    /// All such requests share one history, under the same policy. Its key has no parts: `[""; 0]`.
     #[default]
     Share,
     /// The request is answered with this status and goes no further. Nothing is charged.
@@ -133,6 +148,8 @@ impl Rule {
     }
 
     /// Keeps one history per route (and key) rather than one for all of them.
+    ///
+    /// [`RateLimiter::check`](crate::RateLimiter::check), which knows no route, then asks that of the first.
     pub const fn per_route(mut self) -> Self {
         self.per_route = true;
         self
@@ -211,13 +228,7 @@ impl Rule {
         if self.groups.iter().skip(1).any(|group| group.routes.is_empty()) {
             return Err(ConfigError::new("routes", "[]", "an extractor of its own is given to at least one route"));
         }
-        for (at, (route, _)) in routes.iter().enumerate() {
-            if let Some((twin, _)) = routes.iter().take(at).find(|(other, _)| other.is_same(route)) {
-                let reason = format!("this rule has the route already, as \"{}\"", twin.text());
-                return Err(ConfigError::new("route", format_args!("\"{}\"", route.text()), reason));
-            }
-        }
-        Ok(())
+        find_twin(routes)
     }
 
     fn check_extractors(&self, routes: &[(Route, usize)]) -> Result<(), ConfigError> {
@@ -239,11 +250,23 @@ impl Rule {
                 extractor.validate_on(None)?;
             }
             for route in on_routes() {
-                extractor.validate_on(Some(route.params())).map_err(|error| error.on_route(route.text()))?;
+                extractor
+                    .validate_on(Some(RouteParams::new(route.params())))
+                    .map_err(|error| error.on_route(route.text()))?;
             }
         }
         Ok(())
     }
+}
+
+fn find_twin(routes: &[(Route, usize)]) -> Result<(), ConfigError> {
+    for (at, (route, _)) in routes.iter().enumerate() {
+        if let Some((twin, _)) = routes.iter().take(at).find(|(other, _)| other.is_same(route)) {
+            let reason = format!("this rule has the route already, as \"{}\"", twin.text());
+            return Err(ConfigError::new("route", format_args!("\"{}\"", route.text()), reason));
+        }
+    }
+    Ok(())
 }
 
 impl fmt::Debug for Rule {

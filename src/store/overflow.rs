@@ -12,6 +12,9 @@ use crate::{
 /// A key that is charged here may get a place of its own later. Until the shared history has drained it then counts
 /// against the key as well: the key may have been behind any unit of it. So crowding the table is neither a free pass
 /// nor an amnesty, and newcomers stop feeding the shared history as soon as there is room.
+///
+/// A request that one rule counts under several new keys needs room for one unit and charges one for each: else it could
+/// never pass where the limit is 1. No key gets more than its limit by that.
 #[derive(Debug, Default)]
 pub(super) struct Overflow {
     shared: HashMap<u32, History>,

@@ -1,0 +1,126 @@
+//! A rule, checked and made ready.
+
+use std::{fmt, ops::Range, sync::Arc, time::Duration};
+
+use bytes::Bytes;
+use http::HeaderValue;
+
+use crate::{
+    error::ConfigError,
+    http::{policy_field, quota_exceeded},
+    key::KeyExtractor,
+    message::{Occasion, Template},
+    policy::Policy,
+    quota::Quota,
+    rule::{OnMissing, Rule},
+};
+
+/// A rule, checked.
+pub(crate) struct GovernedBy {
+    name: String,
+    level: String,
+    policy: Policy,
+    on_missing: OnMissing,
+    /// One per group of routes; the level's own is the first.
+    extractors: Box<[Arc<dyn KeyExtractor>]>,
+    /// The scopes of its histories: one, or one per route.
+    scopes: Range<u32>,
+    policy_names: Box<[String]>,
+    policy_field: HeaderValue,
+    /// For each quota the body of a denial by it alone, unless that differs from time to time.
+    bodies: Box<[Bytes]>,
+}
+
+impl GovernedBy {
+    pub(super) fn new(
+        rule: &Rule,
+        scopes: Range<u32>,
+        among_several: bool,
+        template: Option<&Template>,
+    ) -> Result<Self, ConfigError> {
+        let policy =
+            rule.policy_or_none().ok_or_else(|| ConfigError::new("policy", "", "a rule has a policy"))?.clone();
+        let prefix = if among_several { format!("{}/", rule.name()) } else { String::new() };
+        let policy_names: Box<[String]> = policy.quotas().map(|quota| format!("{prefix}{}", quota.name())).collect();
+        let unread: Arc<dyn KeyExtractor> = Arc::new("");
+        let extractors =
+            rule.groups().iter().map(|group| group.extractor.clone().unwrap_or_else(|| Arc::clone(&unread)));
+        Ok(Self {
+            name: rule.name().to_owned(),
+            level: rule.level_name().to_owned(),
+            on_missing: rule.missing_outcome(),
+            extractors: extractors.collect(),
+            scopes,
+            policy_field: policy_field(policy.quotas().zip(&policy_names))?,
+            bodies: prepare_bodies(rule, &policy, &policy_names, template),
+            policy_names,
+            policy,
+        })
+    }
+
+    pub(crate) fn name(&self) -> &str {
+        &self.name
+    }
+
+    pub(crate) fn level(&self) -> &str {
+        &self.level
+    }
+
+    pub(crate) const fn policy(&self) -> &Policy {
+        &self.policy
+    }
+
+    pub(crate) const fn on_missing(&self) -> OnMissing {
+        self.on_missing
+    }
+
+    pub(crate) fn extractor(&self, group: usize) -> Option<&dyn KeyExtractor> {
+        self.extractors.get(group).map(|extractor| &**extractor)
+    }
+
+    pub(crate) fn scopes(&self) -> Range<u32> {
+        self.scopes.clone()
+    }
+
+    /// The names of the quotas in header fields and bodies, in the order of the policy.
+    pub(crate) fn policy_names(&self) -> impl ExactSizeIterator<Item = &str> {
+        self.policy_names.iter().map(String::as_str)
+    }
+
+    /// The body of a denial by this quota alone, if it was made beforehand.
+    pub(crate) fn body_of(&self, policy_name: &str) -> Option<Bytes> {
+        let at = self.policy_names.iter().position(|name| name == policy_name)?;
+        self.bodies.get(at).cloned()
+    }
+
+    /// The `RateLimit-Policy` field for this rule alone.
+    pub(crate) const fn policy_field(&self) -> &HeaderValue {
+        &self.policy_field
+    }
+
+    /// The quotas and their names in header fields and bodies.
+    pub(crate) fn quotas(&self) -> impl Iterator<Item = (&Quota, &str)> {
+        self.policy().quotas().zip(self.policy_names())
+    }
+}
+
+impl fmt::Debug for GovernedBy {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Rule")
+            .field("name", &self.name)
+            .field("level", &self.level)
+            .field("policy", &self.policy)
+            .finish()
+    }
+}
+
+fn prepare_bodies(rule: &Rule, policy: &Policy, names: &[String], template: Option<&Template>) -> Box<[Bytes]> {
+    if template.is_some_and(|template| !template.is_fixed()) {
+        return Box::default();
+    }
+    let bodies = policy.quotas().zip(names).map(|(quota, name)| {
+        let occasion = Occasion { rule: rule.name(), level: rule.level_name(), quota, retry_after: Duration::ZERO };
+        quota_exceeded(&occasion.message(template), &[name])
+    });
+    bodies.collect()
+}
