@@ -1,6 +1,8 @@
 //! Any number of threads on any number of keys: never more than N, nothing lost, nobody waits for ever.
 #![allow(clippy::unwrap_used, reason = "this is a test")]
 
+mod support;
+
 use std::{
     cell::Cell,
     sync::{
@@ -12,22 +14,13 @@ use std::{
 };
 
 use tower_quota::{
-    Policy, Quota, RateLimiter, RateLimiterBuilder, Rule,
+    Policy, Quota, RateLimiter,
     clock::{Clock, ManualClock},
 };
 
+use support::{limiter, rule};
+
 const THREADS: usize = 64;
-
-fn rule(name: &str, policy: impl Into<Policy>) -> Rule {
-    Rule::new(name).every_request().level("caller", "").policy(policy)
-}
-
-/// A limiter for at most `max_keys` and the clock that it stands on.
-fn limiter(max_keys: usize, rules: impl IntoIterator<Item = Rule>) -> (RateLimiter, ManualClock) {
-    let clock = ManualClock::new();
-    let builder = RateLimiter::builder().clock(clock.clone()).max_keys(max_keys);
-    (rules.into_iter().fold(builder, RateLimiterBuilder::rule).build().unwrap(), clock)
-}
 
 /// Runs `work` on `count` threads that start together; returns what each of them made.
 fn on_threads<T: Send>(count: usize, work: impl Fn(usize) -> T + Sync) -> Vec<T> {

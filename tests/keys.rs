@@ -1,27 +1,20 @@
 //! Many keys: memory is bounded, nothing live is forgotten, and crowding the table is no way around a limit.
 #![allow(clippy::unwrap_used, reason = "this is a test")]
 
+mod support;
+
 use std::{
     collections::{BTreeMap, BTreeSet},
     time::Duration,
 };
 
 use proptest::prelude::*;
-use tower_quota::{Decision, Policy, Quota, RateLimiter, RateLimiterBuilder, Rule, clock::ManualClock};
+use tower_quota::{Decision, Policy, Quota, RateLimiter};
+
+use support::{limiter, rule};
 
 const NANO: Duration = Duration::from_nanos(1);
 const MINUTE: Duration = Duration::from_secs(60);
-
-fn rule(name: &str, policy: impl Into<Policy>) -> Rule {
-    Rule::new(name).every_request().level("caller", "").policy(policy)
-}
-
-/// A limiter for at most `max_keys` and the clock that it stands on.
-fn limiter(max_keys: usize, rules: impl IntoIterator<Item = Rule>) -> (RateLimiter, ManualClock) {
-    let clock = ManualClock::new();
-    let builder = RateLimiter::builder().clock(clock.clone()).max_keys(max_keys);
-    (rules.into_iter().fold(builder, RateLimiterBuilder::rule).build().unwrap(), clock)
-}
 
 fn is_admitted(limiter: &RateLimiter, rule: &str, key: &str) -> bool {
     limiter.check(rule, key).unwrap().is_admitted()

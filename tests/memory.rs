@@ -3,23 +3,16 @@
 //! Allocations are counted per thread, so these tests do not disturb each other.
 #![allow(clippy::unwrap_used, reason = "this is a test")]
 
+mod support;
+
 use std::time::Duration;
 
 use allocation_counter::{AllocationInfo, measure};
-use tower_quota::{Policy, RateLimiter, RateLimiterBuilder, Rule, clock::ManualClock};
+use tower_quota::Policy;
+
+use support::{limiter, rule};
 
 const MINUTE: Duration = Duration::from_secs(60);
-
-fn rule(name: &str, policy: impl Into<Policy>) -> Rule {
-    Rule::new(name).every_request().level("caller", "").policy(policy)
-}
-
-/// A limiter for at most `max_keys` and the clock that it stands on.
-fn limiter(max_keys: usize, rules: impl IntoIterator<Item = Rule>) -> (RateLimiter, ManualClock) {
-    let clock = ManualClock::new();
-    let builder = RateLimiter::builder().clock(clock.clone()).max_keys(max_keys);
-    (rules.into_iter().fold(builder, RateLimiterBuilder::rule).build().unwrap(), clock)
-}
 
 /// How often `work` allocates.
 fn allocations(work: impl FnOnce()) -> u64 {

@@ -6,7 +6,10 @@
 use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
-use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode, header::RETRY_AFTER};
+use http::{
+    HeaderMap, HeaderName, HeaderValue, Response, StatusCode,
+    header::{Entry, RETRY_AFTER},
+};
 
 use crate::{
     decision::{Decision, QuotaStatus},
@@ -62,23 +65,25 @@ fn add(
     on_conflict: OnConflict,
     decision: &Decision,
 ) {
-    let goes_in = match (headers.contains_key(&name), on_conflict) {
-        (false, _) | (true, OnConflict::Replace) => true,
-        (true, OnConflict::Keep) => false,
-        (true, OnConflict::Merge) => !has_a_name_of(headers, &name, decision),
+    let mut present = match headers.entry(name) {
+        Entry::Vacant(absent) => {
+            value().map(|value| absent.insert(value));
+            return;
+        }
+        Entry::Occupied(present) => present,
     };
-    match goes_in.then(value).flatten() {
-        Some(value) if on_conflict == OnConflict::Merge => drop(headers.append(name, value)),
-        Some(value) => drop(headers.insert(name, value)),
-        None => {}
+    match on_conflict {
+        OnConflict::Keep => {}
+        OnConflict::Replace => drop(value().map(|value| present.insert(value))),
+        OnConflict::Merge if has_a_name_of(present.iter(), decision) => {}
+        OnConflict::Merge => drop(value().map(|value| present.append(value))),
     }
 }
 
 /// Whether a name of ours is in use already. Names are compared ignoring case, and may be Strings or Tokens, as the
 /// draft's editors want it.
-fn has_a_name_of(headers: &HeaderMap, field: &HeaderName, decision: &Decision) -> bool {
-    let lines = headers.get_all(field).into_iter().filter_map(|line| line.to_str().ok());
-    let mut names = lines.flat_map(names_in);
+fn has_a_name_of<'a>(lines: impl Iterator<Item = &'a HeaderValue>, decision: &Decision) -> bool {
+    let mut names = lines.filter_map(|line| line.to_str().ok()).flat_map(names_in);
     names.any(|name| decision.quotas().any(|quota| quota.policy_name().eq_ignore_ascii_case(name)))
 }
 
