@@ -5,10 +5,10 @@ use std::{fmt, sync::Arc, time::Duration};
 use bytes::Bytes;
 
 use crate::{
-    limiter::{GovernedBy, RuleNumbers, Rulebook},
+    limiter::{GovernedBy, RuleNumbers, Stripe, Stripes},
     message::Occasion,
-    quota::Quota,
-    store::{QuotaState, Verdict},
+    status::QuotaStatus,
+    store::Verdict,
 };
 
 /// Whether a request was admitted, and how every quota that governs it stands.
@@ -37,26 +37,16 @@ use crate::{
 /// ```
 #[derive(Clone)]
 pub struct Decision {
-    rulebook: Arc<Rulebook>,
+    rulebook: Arc<Stripe>,
     rules: RuleNumbers,
     verdict: Verdict,
     /// Whether a layer entered this into the request that it is about: others may put decisions into requests, too.
     is_entered: bool,
 }
 
-/// How one quota stands.
-#[derive(Clone, Copy)]
-pub struct QuotaStatus<'a> {
-    rule: &'a GovernedBy,
-    quota: &'a Quota,
-    header_name: &'a str,
-    state: QuotaState,
-    decision: &'a Decision,
-}
-
 impl Decision {
     /// A decision about a request that these rules govern; `decide` writes the verdict, in place.
-    pub(crate) fn by(rulebook: &Arc<Rulebook>, rules: RuleNumbers, decide: impl FnOnce(&mut Verdict)) -> Self {
+    pub(crate) fn by(rulebook: &Arc<Stripe>, rules: RuleNumbers, decide: impl FnOnce(&mut Verdict)) -> Self {
         let mut decision =
             Self { rulebook: Arc::clone(rulebook), rules, verdict: Verdict::default(), is_entered: false };
         decide(&mut decision.verdict);
@@ -83,13 +73,8 @@ impl Decision {
         let rules = self.rules.iter().filter_map(|rule| self.rulebook.rule(usize::from(*rule)));
         let quotas = rules.flat_map(|rule| rule.quotas().map(move |(quota, header_name)| (rule, quota, header_name)));
         let stated = quotas.zip(&self.verdict.states);
-        stated.map(|((rule, quota, header_name), state)| QuotaStatus {
-            rule,
-            quota,
-            header_name,
-            state: *state,
-            decision: self,
-        })
+        let verdict = &self.verdict;
+        stated.map(move |((rule, quota, name), state)| QuotaStatus::new(rule, quota, name, *state, verdict))
     }
 
     /// The quotas that have no room; none if the request was admitted.
@@ -104,7 +89,7 @@ impl Decision {
     pub fn message(&self) -> Option<String> {
         let worst = self.worst()?;
         let retry_after = worst.reset_after();
-        let occasion = Occasion { rule: worst.rule(), level: worst.level(), quota: worst.quota, retry_after };
+        let occasion = Occasion { rule: worst.rule(), level: worst.level(), quota: worst.quota(), retry_after };
         Some(occasion.message(self.rulebook.template()))
     }
 
@@ -121,7 +106,7 @@ impl Decision {
     pub(crate) fn prepared_body(&self) -> Option<Bytes> {
         let mut exhausted = self.exhausted();
         let (only, None) = (exhausted.next()?, exhausted.next()) else { return None };
-        only.rule.body_of(only.header_name)
+        only.prepared_body()
     }
 
     /// The rules that govern the request, each once.
@@ -137,7 +122,7 @@ impl Decision {
         let is_repeated = self.rules.iter().enumerate().any(|(at, rule)| repeats(at, rule));
         let is_tightest = move |at: usize, quota: &QuotaStatus<'_>| {
             let others = self.quotas().enumerate().filter(|(other, _)| *other != at);
-            let mut twins = others.filter(|(_, twin)| twin.header_name == quota.header_name);
+            let mut twins = others.filter(|(_, twin)| twin.policy_name() == quota.policy_name());
             !twins.any(|(other, twin)| (twin.tightness(), at) > (quota.tightness(), other))
         };
         let quotas = self.quotas().enumerate().filter(move |(at, quota)| !is_repeated || is_tightest(*at, quota));
@@ -150,78 +135,8 @@ impl Decision {
     }
 
     /// The rules of this limiter that have been applied to the request already, if a layer entered this decision.
-    pub(crate) fn applied(&self, rulebook: &Arc<Rulebook>) -> &[u16] {
-        if self.is_entered && Arc::ptr_eq(&self.rulebook, rulebook) { &self.rules } else { &[] }
-    }
-}
-
-impl<'a> QuotaStatus<'a> {
-    /// The rule that holds the quota.
-    #[must_use]
-    pub fn rule(&self) -> &'a str {
-        self.rule.name()
-    }
-
-    /// The rule's enforcement level.
-    #[must_use]
-    pub fn level(&self) -> &'a str {
-        self.rule.level()
-    }
-
-    /// The quota's name: `minute`, `hour`, or one given.
-    #[must_use]
-    pub fn name(&self) -> std::borrow::Cow<'static, str> {
-        self.quota.name()
-    }
-
-    /// The quota itself.
-    #[must_use]
-    pub const fn quota(&self) -> &'a Quota {
-        self.quota
-    }
-
-    /// Units per window.
-    #[must_use]
-    pub const fn limit(&self) -> u32 {
-        self.quota.limit()
-    }
-
-    /// The length of the rolling window.
-    #[must_use]
-    pub const fn window(&self) -> Duration {
-        self.quota.window()
-    }
-
-    /// Units left, after this request was counted if it was.
-    #[must_use]
-    pub const fn remaining(&self) -> u32 {
-        self.quota.limit().saturating_sub(self.state.used)
-    }
-
-    /// Whether the request was denied and this quota has no room.
-    #[must_use]
-    pub const fn is_exhausted(&self) -> bool {
-        !self.decision.is_admitted() && self.remaining() == 0
-    }
-
-    /// Time until the quota has room again if it is exhausted, else until the oldest unit it counts leaves; zero if it
-    /// counts none.
-    #[must_use]
-    pub const fn reset_after(&self) -> Duration {
-        self.decision.verdict.now.until(self.state.changes_at)
-    }
-
-    /// The less is left, and the longer that lasts, the tighter.
-    const fn tightness(&self) -> (std::cmp::Reverse<u32>, Duration) {
-        (std::cmp::Reverse(self.remaining()), self.reset_after())
-    }
-
-    /// The name in header fields and bodies, unique among all quotas of the limiter.
-    ///
-    /// It is the quota's name, and in a limiter of several rules the rule's before it: `minute`, or `bots/minute`.
-    #[must_use]
-    pub const fn policy_name(&self) -> &'a str {
-        self.header_name
+    pub(crate) fn applied(&self, rulebook: &Stripes) -> &[u16] {
+        if self.is_entered && self.rulebook.is_of(rulebook) { &self.rules } else { &[] }
     }
 }
 
@@ -231,17 +146,6 @@ impl fmt::Debug for Decision {
             .field("is_admitted", &self.is_admitted())
             .field("retry_after", &self.retry_after())
             .field("quotas", &self.quotas().collect::<Vec<_>>())
-            .finish()
-    }
-}
-
-impl fmt::Debug for QuotaStatus<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("QuotaStatus")
-            .field("rule", &self.rule())
-            .field("quota", &self.quota)
-            .field("remaining", &self.remaining())
-            .field("reset_after", &self.reset_after())
             .finish()
     }
 }

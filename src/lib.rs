@@ -133,9 +133,10 @@ mod policy;
 mod quota;
 mod rule;
 mod service;
+mod status;
 mod store;
 
-pub use decision::{Decision, QuotaStatus};
+pub use decision::Decision;
 pub use error::{ConfigError, UnknownRule};
 pub use future::ResponseFuture;
 pub use layer::RateLimitLayer;
@@ -144,6 +145,7 @@ pub use policy::Policy;
 pub use quota::Quota;
 pub use rule::{OnMissing, Rule};
 pub use service::RateLimit;
+pub use status::QuotaStatus;
 
 /// The README's examples compile, too.
 #[cfg(doctest)]

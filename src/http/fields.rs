@@ -12,11 +12,12 @@ use http::{
 };
 
 use crate::{
-    decision::{Decision, QuotaStatus},
+    decision::Decision,
     error::ConfigError,
     http::{LegacyReset, OnConflict, Style},
     message::whole_seconds,
     quota::Quota,
+    status::QuotaStatus,
 };
 
 const RATE_LIMIT: HeaderName = HeaderName::from_static("ratelimit");

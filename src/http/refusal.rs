@@ -3,11 +3,7 @@
 use bytes::Bytes;
 use http::{HeaderValue, Response, StatusCode, header::CONTENT_TYPE};
 
-use crate::{
-    decision::{Decision, QuotaStatus},
-    error::ConfigError,
-    http::RequestView,
-};
+use crate::{decision::Decision, error::ConfigError, http::RequestView, status::QuotaStatus};
 
 const PROBLEM_JSON: HeaderValue = HeaderValue::from_static("application/problem+json");
 const QUOTA_EXCEEDED: &str = "https://iana.org/assignments/http-problem-types#quota-exceeded";

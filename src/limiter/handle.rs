@@ -10,7 +10,7 @@ use crate::{
     http::RequestView,
     key::{Key, KeyBuilder, KeyHasher, KeyParts},
     layer::RateLimitLayer,
-    limiter::{Governed, GovernedBy, Governing, RateLimiterBuilder, Refused, RuleNumbers, Rulebook},
+    limiter::{Governed, GovernedBy, Governing, RateLimiterBuilder, Refused, RuleNumbers, Rulebook, Stripes},
     store::{Charge, MemoryStore, Scopes, Verdict},
 };
 
@@ -40,12 +40,12 @@ use crate::{
 /// ```
 #[derive(Clone)]
 pub struct RateLimiter {
-    rulebook: Arc<Rulebook>,
     state: Arc<State>,
 }
 
 /// What all clones share.
 struct State {
+    rulebook: Stripes,
     store: MemoryStore,
     hasher: KeyHasher,
     clock: Arc<dyn Clock>,
@@ -59,8 +59,8 @@ impl RateLimiter {
 
     pub(super) fn new(rulebook: Rulebook, plans: Vec<Arc<Plan>>, max_keys: usize, clock: Arc<dyn Clock>) -> Self {
         let store = MemoryStore::new(Scopes::new(plans), max_keys);
-        let state = State { store, hasher: KeyHasher::default(), clock };
-        Self { rulebook: Arc::new(rulebook), state: Arc::new(state) }
+        let state = State { rulebook: Stripes::of(rulebook), store, hasher: KeyHasher::default(), clock };
+        Self { state: Arc::new(state) }
     }
 
     /// A layer that enforces the rules. It may be made many times: all share one state.
@@ -79,6 +79,8 @@ impl RateLimiter {
     }
 
     /// Decides about a request under several rules: all of them admit it and are charged, or none is.
+    ///
+    /// It is one request: the same rule and key given twice are charged once.
     ///
     /// # Errors
     ///
@@ -103,7 +105,7 @@ impl RateLimiter {
     pub fn peek(&self, rule: &str, key: impl KeyParts) -> Result<Decision, UnknownRule> {
         let (charge, number) = self.charge(rule, key)?;
         let peek = |verdict: &mut Verdict| self.state.store.peek(&[charge], &*self.state.clock, verdict);
-        Ok(Decision::by(&self.rulebook, RuleNumbers::from_slice(&[number]), peek))
+        Ok(Decision::by(self.rulebook().mine(), RuleNumbers::from_slice(&[number]), peek))
     }
 
     /// Forgets what a rule remembers of `key`, on all its routes; says whether that was anything.
@@ -114,9 +116,9 @@ impl RateLimiter {
     ///
     /// If no rule has this name.
     pub fn reset(&self, rule: &str, key: impl KeyParts) -> Result<bool, UnknownRule> {
-        let number = self.rulebook.number_of(rule).ok_or_else(|| UnknownRule::new(rule))?;
+        let number = self.rulebook().number_of(rule).ok_or_else(|| UnknownRule::new(rule))?;
         let key = self.key(key);
-        let scopes = self.rulebook.rule(number).map_or(0..0, GovernedBy::scopes);
+        let scopes = self.rulebook().rule(number).map_or(0..0, GovernedBy::scopes);
         Ok(scopes.fold(false, |found, scope| self.state.store.reset(&Charge { scope, key }) | found))
     }
 
@@ -143,7 +145,7 @@ impl RateLimiter {
     /// The rules that govern a request, and whom each of them counts. Nothing is decided or charged.
     #[must_use]
     pub fn governing(&self, request: &RequestView<'_>) -> Vec<Governing<'_>> {
-        self.rulebook.governing(request, &self.state.hasher)
+        self.rulebook().governing(request, &self.state.hasher)
     }
 
     /// The decision about a request; none if no rule governs it but those that are `applied` already.
@@ -152,22 +154,24 @@ impl RateLimiter {
         request: &RequestView<'_>,
         applied: &[u16],
     ) -> Result<Option<Decision>, Refused> {
-        let governed = self.rulebook.govern(request, applied, &self.state.hasher)?;
+        let governed = self.rulebook().govern(request, applied, &self.state.hasher)?;
         Ok((!governed.charges.is_empty()).then(|| self.decide(&governed.charges, governed.rules)))
     }
 
-    pub(crate) const fn rulebook(&self) -> &Arc<Rulebook> {
-        &self.rulebook
+    pub(crate) fn rulebook(&self) -> &Stripes {
+        &self.state.rulebook
     }
 
     fn decide(&self, charges: &[Charge], rules: RuleNumbers) -> Decision {
-        Decision::by(&self.rulebook, rules, |verdict| self.state.store.decide(charges, &*self.state.clock, verdict))
+        Decision::by(self.rulebook().mine(), rules, |verdict| {
+            self.state.store.decide(charges, &*self.state.clock, verdict);
+        })
     }
 
     /// The charge of `key` under a rule, and the rule's number.
     fn charge(&self, rule: &str, key: impl KeyParts) -> Result<(Charge, u16), UnknownRule> {
-        let number = self.rulebook.number_of(rule).ok_or_else(|| UnknownRule::new(rule))?;
-        let scope = self.rulebook.rule(number).map_or(0, |rule| rule.scopes().start);
+        let number = self.rulebook().number_of(rule).ok_or_else(|| UnknownRule::new(rule))?;
+        let scope = self.rulebook().rule(number).map_or(0, |rule| rule.scopes().start);
         Ok((Charge { scope, key: self.key(key) }, number as u16))
     }
 }
@@ -176,7 +180,7 @@ impl fmt::Debug for RateLimiter {
     /// Its rules and how many keys it holds: neither the keys nor the secrets of their hashes.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("RateLimiter")
-            .field("rules", &self.rulebook.names())
+            .field("rules", &self.rulebook().names())
             .field("keys", &self.len())
             .finish_non_exhaustive()
     }

@@ -4,6 +4,7 @@
 //! * [`RateLimiterBuilder`]: where every mistake is found.
 //! * [`rulebook`]: the rules as the limiter looks them up.
 //! * [`governed_by`]: one of them.
+//! * [`stripes`]: the rulebook for many threads.
 //! * [`governing`]: which rules govern a request, and by which keys.
 
 mod builder;
@@ -11,6 +12,7 @@ mod governed_by;
 mod governing;
 mod handle;
 mod rulebook;
+mod stripes;
 
 pub use builder::RateLimiterBuilder;
 pub use governing::Governing;
@@ -19,3 +21,4 @@ pub use handle::RateLimiter;
 pub(crate) use governed_by::GovernedBy;
 pub(crate) use governing::{Governed, Refused, RuleNumbers};
 pub(crate) use rulebook::Rulebook;
+pub(crate) use stripes::{Stripe, Stripes};

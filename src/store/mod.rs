@@ -6,9 +6,11 @@
 //! * [`table`]: one of these parts; lets go of histories that are equal to fresh ones, a few at a time.
 //! * [`overflow`]: the histories that keys without a place share.
 //! * [`slot`]: one key's place.
+//! * [`measure`]: how a history is read and changed in the course of one decision.
 //! * [`scopes`]: the plans that histories are kept by.
 //! * [`verdict`]: what is asked and what is answered.
 
+mod measure;
 mod memory;
 mod overflow;
 mod scopes;

@@ -73,10 +73,7 @@ impl<'a> Transaction<'a> {
     /// Admits all charges or none. Says as well whether it is this decision's turn to sweep.
     pub(super) fn decide(mut self) -> (Verdict, bool) {
         let admitted = self.measure(true);
-        self.for_each_item(|transaction, item| match admitted {
-            true => transaction.admit(item),
-            false => transaction.refuse(item),
-        });
+        self.for_each_item(if admitted { Self::admit } else { Self::refuse });
         let is_turn = self.is_turn();
         (self.into_verdict(admitted), is_turn)
     }

@@ -1,0 +1,92 @@
+//! One rulebook, whose references are counted in several places.
+
+use std::{
+    ops::Deref,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+};
+
+use crate::limiter::Rulebook;
+
+/// Places to count in.
+const STRIPES: usize = 16;
+
+/// A rulebook for many threads.
+///
+/// Every decision holds a reference to the rulebook. Counted in one place, all threads would write to the same cache line
+/// at every request; so there are several counts, and each thread keeps to one of them.
+#[derive(Debug)]
+pub(crate) struct Stripes([Arc<Stripe>; STRIPES]);
+
+/// The rulebook, as it is referred to from one place. Its count has a cache line of its own.
+#[derive(Debug)]
+#[repr(align(128))]
+pub(crate) struct Stripe(Arc<Rulebook>);
+
+static THREADS: AtomicUsize = AtomicUsize::new(0);
+
+thread_local! {
+    static NUMBER: usize = THREADS.fetch_add(1, Ordering::Relaxed) % STRIPES;
+}
+
+impl Stripes {
+    pub(super) fn of(rulebook: Rulebook) -> Self {
+        let rulebook = Arc::new(rulebook);
+        Self(std::array::from_fn(|_| Arc::new(Stripe(Arc::clone(&rulebook)))))
+    }
+
+    /// This thread's.
+    pub(super) fn mine(&self) -> &Arc<Stripe> {
+        let [first, ..] = &self.0;
+        self.0.get(NUMBER.with(|number| *number)).unwrap_or(first)
+    }
+}
+
+impl Deref for Stripes {
+    type Target = Rulebook;
+
+    fn deref(&self) -> &Rulebook {
+        let [first, ..] = &self.0;
+        first
+    }
+}
+
+impl Stripe {
+    /// Whether both are of one limiter.
+    pub(crate) fn is_of(&self, stripes: &Stripes) -> bool {
+        std::ptr::eq::<Rulebook>(&**self, &**stripes)
+    }
+}
+
+impl Deref for Stripe {
+    type Target = Rulebook;
+
+    fn deref(&self) -> &Rulebook {
+        &self.0
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{policy::Policy, rule::Rule};
+
+    fn stripes() -> Stripes {
+        let rule = Rule::new("calls").every_request().level("key", "").policy(Policy::per_minute(1));
+        Stripes::of(Rulebook::build(&[rule], None).unwrap().0)
+    }
+
+    #[test]
+    fn every_thread_refers_to_the_same_rulebook() {
+        let (ours, others) = (stripes(), stripes());
+        std::thread::scope(|scope| {
+            for _ in 0..2 * STRIPES {
+                let mine = scope.spawn(|| Arc::clone(ours.mine())).join().unwrap();
+                assert!(mine.is_of(&ours));
+                assert!(!mine.is_of(&others));
+            }
+        });
+    }
+}

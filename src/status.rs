@@ -1,0 +1,117 @@
+//! How one quota stands in a decision.
+
+use std::{borrow::Cow, cmp::Reverse, fmt, time::Duration};
+
+use bytes::Bytes;
+
+use crate::{
+    limiter::GovernedBy,
+    quota::Quota,
+    store::{QuotaState, Verdict},
+};
+
+/// How one quota stands.
+#[derive(Clone, Copy)]
+pub struct QuotaStatus<'a> {
+    rule: &'a GovernedBy,
+    quota: &'a Quota,
+    policy_name: &'a str,
+    state: QuotaState,
+    verdict: &'a Verdict,
+}
+
+impl<'a> QuotaStatus<'a> {
+    pub(crate) const fn new(
+        rule: &'a GovernedBy,
+        quota: &'a Quota,
+        policy_name: &'a str,
+        state: QuotaState,
+        verdict: &'a Verdict,
+    ) -> Self {
+        Self { rule, quota, policy_name, state, verdict }
+    }
+
+    /// The rule that holds the quota.
+    #[must_use]
+    pub fn rule(&self) -> &'a str {
+        self.rule.name()
+    }
+
+    /// The rule's enforcement level.
+    #[must_use]
+    pub fn level(&self) -> &'a str {
+        self.rule.level()
+    }
+
+    /// The quota's name: `minute`, `hour`, or one given.
+    #[must_use]
+    pub fn name(&self) -> Cow<'static, str> {
+        self.quota.name()
+    }
+
+    /// The quota itself.
+    #[must_use]
+    pub const fn quota(&self) -> &'a Quota {
+        self.quota
+    }
+
+    /// Units per window.
+    #[must_use]
+    pub const fn limit(&self) -> u32 {
+        self.quota.limit()
+    }
+
+    /// The length of the rolling window.
+    #[must_use]
+    pub const fn window(&self) -> Duration {
+        self.quota.window()
+    }
+
+    /// Units left, after this request was counted if it was.
+    #[must_use]
+    pub const fn remaining(&self) -> u32 {
+        self.quota.limit().saturating_sub(self.state.used)
+    }
+
+    /// Whether the request was denied and this quota has no room.
+    #[must_use]
+    pub const fn is_exhausted(&self) -> bool {
+        !self.verdict.admitted && self.remaining() == 0
+    }
+
+    /// Time until the quota has room again if it is exhausted, else until the oldest unit it counts leaves; zero if it
+    /// counts none.
+    #[must_use]
+    pub const fn reset_after(&self) -> Duration {
+        self.verdict.now.until(self.state.changes_at)
+    }
+
+    /// The less is left, and the longer that lasts, the tighter.
+    pub(crate) const fn tightness(&self) -> (Reverse<u32>, Duration) {
+        (Reverse(self.remaining()), self.reset_after())
+    }
+
+    /// The name in header fields and bodies, unique among all quotas of the limiter.
+    ///
+    /// It is the quota's name, and in a limiter of several rules the rule's before it: `minute`, or `bots/minute`.
+    #[must_use]
+    pub const fn policy_name(&self) -> &'a str {
+        self.policy_name
+    }
+
+    /// The body that was made beforehand for denials by this quota alone.
+    pub(crate) fn prepared_body(&self) -> Option<Bytes> {
+        self.rule.body_of(self.policy_name)
+    }
+}
+
+impl fmt::Debug for QuotaStatus<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("QuotaStatus")
+            .field("rule", &self.rule())
+            .field("quota", &self.quota)
+            .field("remaining", &self.remaining())
+            .field("reset_after", &self.reset_after())
+            .finish()
+    }
+}

@@ -1,0 +1,124 @@
+//! How a history is read and changed in the course of one decision.
+
+use std::ops::RangeInclusive;
+
+use crate::{
+    clock::{Clock, Moment},
+    history::{History, Plan},
+    store::verdict::{QuotaState, QuotaStates},
+};
+
+impl History {
+    /// The moment to decide at: `now`, unless the history is ahead of it.
+    ///
+    /// Another thread may have read the clock later and come first; reading it again settles that. If the history is
+    /// still ahead then the clock itself stepped back, and the history comes back to it.
+    pub(super) fn agree(&mut self, plan: &Plan, now: Moment, clock: &dyn Clock) -> Moment {
+        if !self.is_ahead_of(now) {
+            return now;
+        }
+        let now = Moment::read(clock);
+        self.come_back_to(plan, now);
+        now
+    }
+
+    /// Appends what each quota has used; says whether all of them have room for one more unit.
+    pub(super) fn measure(&mut self, plan: &Plan, now: Moment, states: &mut QuotaStates) -> bool {
+        self.settle(plan, now);
+        let mut has_room = true;
+        for window in plan.windows() {
+            let used = self.used(window, now);
+            has_room &= used < window.limit;
+            states.push(QuotaState { used, changes_at: 0 });
+        }
+        has_room
+    }
+
+    /// Records an admitted unit, in the history and in what was measured of it.
+    pub(super) fn admit(&mut self, plan: &Plan, now: Moment, states: &mut [QuotaState]) {
+        self.charge(plan, now);
+        for (state, window) in states.iter_mut().zip(plan.windows()) {
+            state.used = state.used.saturating_add(1);
+            state.changes_at = self.leaves_at(plan, window, state.used, 1);
+        }
+    }
+
+    /// Records a denied unit where the plan counts those; the caller is told what is so after that.
+    pub(super) fn count_denied(&mut self, plan: &Plan, now: Moment, states: &mut QuotaStates) {
+        if plan.counts_denied() {
+            self.charge(plan, now);
+            states.clear();
+            self.measure(plan, now, states);
+        }
+    }
+
+    /// Says of each quota that was measured when it changes: in a denied request, or in one that only looked.
+    pub(super) fn explain(&self, plan: &Plan, states: &mut [QuotaState]) {
+        for (state, window) in states.iter_mut().zip(plan.windows()) {
+            if state.used > 0 {
+                let in_the_way = (state.used.saturating_add(1)).saturating_sub(window.limit).max(1);
+                state.changes_at = self.leaves_at(plan, window, state.used, in_the_way);
+            }
+        }
+    }
+
+    /// The same where units of a `shared` history may be the key's own: they are counted with its own.
+    pub(super) fn explain_with(&self, shared: &Self, plan: &Plan, states: &mut [QuotaState], debts: &[QuotaState]) {
+        for ((state, debt), window) in states.iter_mut().zip(debts).zip(plan.windows()) {
+            let (own, owed) = (state.used, debt.used);
+            state.used = own.saturating_add(owed);
+            let in_the_way = (state.used.saturating_add(1)).saturating_sub(window.limit).max(1).min(state.used);
+            let own_leaves = |nth| if nth == 0 { 0 } else { self.leaves_at(plan, window, own, nth) };
+            let owed_leaves = |nth| if nth == 0 { 0 } else { shared.leaves_at(plan, window, owed, nth) };
+            let of_own = in_the_way.saturating_sub(owed)..=in_the_way.min(own);
+            state.changes_at = leave_together(in_the_way, of_own, own_leaves, owed_leaves);
+        }
+    }
+}
+
+/// When `count` units of two logs have left, oldest first: at most so many `of_own` from the one, the rest from the other.
+fn leave_together(
+    count: u32,
+    of_own: RangeInclusive<u32>,
+    own_leaves: impl Fn(u32) -> u64,
+    owed_leaves: impl Fn(u32) -> u64,
+) -> u64 {
+    let both = |own: u32| own_leaves(own).max(owed_leaves(count - own));
+    // The more are taken from the one log the later they leave, and the earlier those of the other.
+    let (mut low, mut high) = of_own.into_inner();
+    while low < high {
+        let middle = low + (high - low) / 2;
+        if own_leaves(middle + 1) <= owed_leaves(count - middle) {
+            low = middle + 1;
+        } else {
+            high = middle;
+        }
+    }
+    both(low)
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        #[test]
+        fn units_of_two_logs_leave_as_those_of_one(
+            mut own in prop::collection::vec(1u64..50, 0..12),
+            mut owed in prop::collection::vec(1u64..50, 0..12),
+            count in 1u32..24,
+        ) {
+            own.sort_unstable();
+            owed.sort_unstable();
+            let mut all = [own.clone(), owed.clone()].concat();
+            all.sort_unstable();
+            let count = count.min(all.len() as u32);
+            let nth = |log: &[u64], nth: u32| if nth == 0 { 0 } else { log[nth as usize - 1] };
+            let of_own = count.saturating_sub(owed.len() as u32)..=count.min(own.len() as u32);
+            let at = leave_together(count, of_own, |own_nth| nth(&own, own_nth), |owed_nth| nth(&owed, owed_nth));
+            prop_assert_eq!(at, nth(&all, count));
+        }
+    }
+}
