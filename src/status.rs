@@ -21,6 +21,7 @@ pub struct QuotaStatus<'a> {
 }
 
 impl<'a> QuotaStatus<'a> {
+    #[inline]
     pub(crate) const fn new(
         rule: &'a GovernedBy,
         quota: &'a Quota,

@@ -47,6 +47,7 @@ impl Stripes {
 impl Deref for Stripes {
     type Target = Rulebook;
 
+    #[inline]
     fn deref(&self) -> &Rulebook {
         let [first, ..] = &self.0;
         first
@@ -63,6 +64,7 @@ impl Stripe {
 impl Deref for Stripe {
     type Target = Rulebook;
 
+    #[inline]
     fn deref(&self) -> &Rulebook {
         &self.0
     }
