@@ -41,6 +41,11 @@ fn default_message(quota: &Quota) -> String {
     format!("You've exceeded the {} rate limit. Please wait for sometime before retrying.", quota.adjective())
 }
 
+/// The text for a request that does not carry the key of a rule which insists on it.
+pub(crate) fn missing_key(level: &str) -> String {
+    format!("The request does not carry the {level} by which it is limited.")
+}
+
 /// A wait in whole seconds: rounded up, and never 0, which would invite an immediate retry.
 pub(crate) fn whole_seconds(wait: Duration) -> u64 {
     let seconds = wait.as_secs();

@@ -124,8 +124,7 @@ fn without_body(mut answer: Response<Bytes>) -> Response<Bytes> {
 }
 
 fn turn_away(limiter: &RateLimiter, refused: Refused) -> Response<Bytes> {
-    let level = limiter.rulebook().rule(refused.rule).map_or("key", |rule| rule.level());
-    missing_key(level, refused.status)
+    missing_key(limiter.level_of(refused), refused.status)
 }
 
 /// The rules of this limiter that the request has passed already: it is mounted twice, and charges once.

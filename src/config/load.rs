@@ -13,7 +13,7 @@ use crate::{
     },
     error::ConfigError,
     key::KeyExtractor,
-    limiter::{RateLimiter, RateLimiterBuilder, Rulebook},
+    limiter::{Assembly, RateLimiter, RateLimiterBuilder},
     message::Template,
     rule::Rule,
 };
@@ -58,7 +58,7 @@ impl RateLimiterBuilder {
         let rules: Vec<Rule> = file.rules.iter().map(|table| reader.read(table)).collect::<Result<_, _>>()?;
         check_names(&builder.rules, &file.rules, lines)?;
         let builder = rules.into_iter().fold(builder, Self::rule);
-        let together = Rulebook::build(&builder.rules, None);
+        let together = Assembly::of(&builder.rules, None);
         together.map_err(|error| locate(error, &file.rules, reader))?;
         Ok(builder)
     }

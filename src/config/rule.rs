@@ -13,7 +13,7 @@ use crate::{
     },
     error::ConfigError,
     key::{KeyExtractor, RouteParams},
-    rule::{AppliesTo, OnMissing, Route, Rule},
+    rule::{OnMissing, Route, Rule},
 };
 
 /// Makes rules of the tables of one file.
@@ -49,41 +49,37 @@ impl<'a> RuleReader<'a> {
 
     /// The level, and the requests that are in no group.
     fn own_requests(self, table: &RuleTable, rule: Rule) -> Result<Rule, ConfigError> {
-        let applies_to = self.applies_to(table)?;
-        let key = self.own_key(table, applies_to)?;
+        let rule = self.applied(table, rule)?;
+        let key = self.own_key(table, rule.is_bound())?;
         let extractor = ListedKey::read(key, self.sources, self.lines)?;
-        if applies_to != AppliesTo::Routes {
+        if !rule.is_bound() {
             self.lines.blame(key, extractor.validate_on(None))?;
         }
         self.check_routes(&extractor, &table.routes)?;
         let level = table.level.as_ref().map_or_else(|| level_of(key), |level| level.get_ref().clone());
-        let rule = rule.level(level, extractor);
-        Ok(match applies_to {
-            AppliesTo::Routes => rule.routes(table.routes.iter().map(Spanned::get_ref)),
-            AppliesTo::EveryRequest => rule.every_request(),
-            AppliesTo::Unmatched => rule.unmatched_requests(),
-        })
+        Ok(rule.level(level, extractor).routes(table.routes.iter().map(Spanned::get_ref)))
     }
 
-    fn applies_to(self, table: &RuleTable) -> Result<AppliesTo, ConfigError> {
-        let Some(text) = &table.applies_to else { return Ok(AppliesTo::Routes) };
+    /// The rule, applied to what the table says.
+    fn applied(self, table: &RuleTable, rule: Rule) -> Result<Rule, ConfigError> {
+        let Some(text) = &table.applies_to else { return Ok(rule) };
         let has_routes = !table.routes.is_empty() || !table.groups.is_empty();
         let refuse = |reason: &str| {
             let mistake = ConfigError::new("applies_to", format_args!("\"{}\"", text.get_ref()), reason);
             self.lines.blame(text, Err(mistake))
         };
         match &**text.get_ref() {
-            "routes" => Ok(AppliesTo::Routes),
+            "routes" => Ok(rule),
             "every-request" | "unmatched" if has_routes => refuse("a rule with routes or groups applies to these"),
-            "every-request" => Ok(AppliesTo::EveryRequest),
-            "unmatched" => Ok(AppliesTo::Unmatched),
+            "every-request" => Ok(rule.every_request()),
+            "unmatched" => Ok(rule.unmatched_requests()),
             _ => refuse("known are \"routes\", \"every-request\" and \"unmatched\""),
         }
     }
 
     /// The key outside of the groups. If all routes are in groups then it is the first group's, for the level's name.
-    fn own_key(self, table: &RuleTable, applies_to: AppliesTo) -> Result<&Spanned<KeyTexts>, ConfigError> {
-        let only_groups = applies_to == AppliesTo::Routes && table.routes.is_empty();
+    fn own_key(self, table: &RuleTable, is_bound: bool) -> Result<&Spanned<KeyTexts>, ConfigError> {
+        let only_groups = is_bound && table.routes.is_empty();
         match (&table.key, &*table.groups) {
             (Some(key), [_, ..]) if only_groups => {
                 let reason = "all routes of the rule are in groups, which have keys of their own";

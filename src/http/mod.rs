@@ -54,11 +54,13 @@
 
 mod body;
 mod fields;
+mod kind;
 mod refusal;
 mod style;
 mod view;
 
 pub use body::ResponseBody;
+pub use kind::Http;
 pub use refusal::Refusal;
 pub use style::{LegacyReset, OnConflict};
 pub use view::{PeerAddr, RequestView};

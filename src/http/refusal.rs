@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use http::{HeaderValue, Response, StatusCode, header::CONTENT_TYPE};
 
-use crate::{decision::Decision, error::ConfigError, http::RequestView, status::QuotaStatus};
+use crate::{decision::Decision, error::ConfigError, http::RequestView, message, status::QuotaStatus};
 
 const PROBLEM_JSON: HeaderValue = HeaderValue::from_static("application/problem+json");
 const QUOTA_EXCEEDED: &str = "https://iana.org/assignments/http-problem-types#quota-exceeded";
@@ -56,7 +56,7 @@ pub(crate) fn quota_exceeded(message: &str, violated: &[&str]) -> Bytes {
 
 /// The answer to a request that does not carry the key of a rule which insists on it.
 pub(crate) fn missing_key(level: &str, status: StatusCode) -> Response<Bytes> {
-    plain_problem(status, &format!("The request does not carry the {level} by which it is limited."))
+    plain_problem(status, &message::missing_key(level))
 }
 
 /// The answer of a layer that was not built right.

@@ -1,8 +1,14 @@
 //! Reading a key from a request.
 
-use std::borrow::Cow;
+use std::{borrow::Cow, sync::Arc};
 
-use crate::{error::ConfigError, http::RequestView, key::KeyBuilder};
+use crate::{
+    error::ConfigError,
+    http::{Http, RequestView},
+    key::KeyBuilder,
+    kind::RequestKind,
+    plain::Plain,
+};
 
 /// The request does not carry what the extractor looks for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -40,13 +46,13 @@ pub struct Missing;
 #[diagnostic::on_unimplemented(
     note = "extractors are the functions of `tower_quota::key`, tuples of them, and closures `Fn(&RequestView<'_>) -> Option<String>`"
 )]
-pub trait KeyExtractor: Send + Sync + 'static {
+pub trait KeyExtractor<K: RequestKind = Http>: Send + Sync + 'static {
     /// Writes the parts of the key. On an error what was written is thrown away.
     ///
     /// # Errors
     ///
     /// If the request does not carry the key.
-    fn extract(&self, request: &RequestView<'_>, key: &mut KeyBuilder<'_>) -> Result<(), Missing>;
+    fn extract(&self, request: K::View<'_>, key: &mut KeyBuilder<'_>) -> Result<(), Missing>;
 
     /// Checks the extractor itself, once, when the limiter is built.
     ///
@@ -103,16 +109,28 @@ where
     }
 }
 
+impl<F, R, T> KeyExtractor<Plain<R>> for F
+where
+    F: Fn(&R) -> Option<T> + Send + Sync + 'static,
+    R: 'static,
+    T: AsRef<[u8]>,
+{
+    fn extract(&self, request: &R, key: &mut KeyBuilder<'_>) -> Result<(), Missing> {
+        key.part(self(request).ok_or(Missing)?);
+        Ok(())
+    }
+}
+
 /// A key that is the same for every request: one history for all callers.
-impl KeyExtractor for &'static str {
-    fn extract(&self, _: &RequestView<'_>, key: &mut KeyBuilder<'_>) -> Result<(), Missing> {
+impl<K: RequestKind> KeyExtractor<K> for &'static str {
+    fn extract(&self, _: K::View<'_>, key: &mut KeyBuilder<'_>) -> Result<(), Missing> {
         key.part(self);
         Ok(())
     }
 }
 
-impl KeyExtractor for Box<dyn KeyExtractor> {
-    fn extract(&self, request: &RequestView<'_>, key: &mut KeyBuilder<'_>) -> Result<(), Missing> {
+impl<K: RequestKind> KeyExtractor<K> for Box<dyn KeyExtractor<K>> {
+    fn extract(&self, request: K::View<'_>, key: &mut KeyBuilder<'_>) -> Result<(), Missing> {
         (**self).extract(request, key)
     }
 
@@ -125,8 +143,8 @@ impl KeyExtractor for Box<dyn KeyExtractor> {
     }
 }
 
-impl KeyExtractor for std::sync::Arc<dyn KeyExtractor> {
-    fn extract(&self, request: &RequestView<'_>, key: &mut KeyBuilder<'_>) -> Result<(), Missing> {
+impl<K: RequestKind> KeyExtractor<K> for Arc<dyn KeyExtractor<K>> {
+    fn extract(&self, request: K::View<'_>, key: &mut KeyBuilder<'_>) -> Result<(), Missing> {
         (**self).extract(request, key)
     }
 
@@ -141,9 +159,9 @@ impl KeyExtractor for std::sync::Arc<dyn KeyExtractor> {
 
 macro_rules! extractors_of_tuples {
     ($(($($part:ident),+))+) => {$(
-        impl<$($part: KeyExtractor),+> KeyExtractor for ($($part,)+) {
+        impl<K: RequestKind, $($part: KeyExtractor<K>),+> KeyExtractor<K> for ($($part,)+) {
             #[allow(non_snake_case, reason = "the parts are named after their types")]
-            fn extract(&self, request: &RequestView<'_>, key: &mut KeyBuilder<'_>) -> Result<(), Missing> {
+            fn extract(&self, request: K::View<'_>, key: &mut KeyBuilder<'_>) -> Result<(), Missing> {
                 let ($($part,)+) = self;
                 $($part.extract(request, key)?;)+
                 Ok(())

@@ -4,8 +4,9 @@ use std::sync::Arc;
 
 use crate::{
     error::ConfigError,
-    http::RequestView,
+    http::Http,
     key::{KeyBuilder, KeyExtractor, Missing, RouteParams},
+    kind::RequestKind,
 };
 
 /// Tries one extractor after another; made by [`first_of`].
@@ -15,10 +16,10 @@ pub struct FirstOf<A> {
 }
 
 /// Several extractors to try in order: a tuple or a list of them. Nothing else implements this.
-pub trait Alternatives: sealed::Sealed + Send + Sync + 'static {
+pub trait Alternatives<K: RequestKind = Http>: sealed::Sealed<K> + Send + Sync + 'static {
     #[doc(hidden)]
     /// Calls `visit` with one after another until it returns true; says whether it did.
-    fn any(&self, visit: &mut dyn FnMut(&dyn KeyExtractor) -> bool) -> bool;
+    fn any(&self, visit: &mut dyn FnMut(&dyn KeyExtractor<K>) -> bool) -> bool;
 }
 
 /// The key that the first of `alternatives` finds.
@@ -26,12 +27,12 @@ pub trait Alternatives: sealed::Sealed + Send + Sync + 'static {
 /// Where the key was found does not become part of it: the same account is one key whether it came in a header or in the
 /// query. A client can choose among the places it controls, so put those it does not control first.
 #[must_use]
-pub const fn first_of<A: Alternatives>(alternatives: A) -> FirstOf<A> {
+pub const fn first_of<A>(alternatives: A) -> FirstOf<A> {
     FirstOf { alternatives }
 }
 
-impl<A: Alternatives> KeyExtractor for FirstOf<A> {
-    fn extract(&self, request: &RequestView<'_>, key: &mut KeyBuilder<'_>) -> Result<(), Missing> {
+impl<K: RequestKind, A: Alternatives<K>> KeyExtractor<K> for FirstOf<A> {
+    fn extract(&self, request: K::View<'_>, key: &mut KeyBuilder<'_>) -> Result<(), Missing> {
         let before = key.key();
         let found = self.alternatives.any(&mut |extractor| {
             key.return_to(before);
@@ -66,32 +67,32 @@ impl<A: Alternatives> KeyExtractor for FirstOf<A> {
 }
 
 mod sealed {
-    pub trait Sealed {}
+    pub trait Sealed<K> {}
 }
 
-impl sealed::Sealed for Vec<Arc<dyn KeyExtractor>> {}
+impl<K: RequestKind> sealed::Sealed<K> for Vec<Arc<dyn KeyExtractor<K>>> {}
 
-impl Alternatives for Vec<Arc<dyn KeyExtractor>> {
-    fn any(&self, visit: &mut dyn FnMut(&dyn KeyExtractor) -> bool) -> bool {
+impl<K: RequestKind> Alternatives<K> for Vec<Arc<dyn KeyExtractor<K>>> {
+    fn any(&self, visit: &mut dyn FnMut(&dyn KeyExtractor<K>) -> bool) -> bool {
         self.iter().any(|extractor| visit(extractor))
     }
 }
 
-impl<K: KeyExtractor, const N: usize> sealed::Sealed for [K; N] {}
+impl<K: RequestKind, E: KeyExtractor<K>, const N: usize> sealed::Sealed<K> for [E; N] {}
 
-impl<K: KeyExtractor, const N: usize> Alternatives for [K; N] {
-    fn any(&self, visit: &mut dyn FnMut(&dyn KeyExtractor) -> bool) -> bool {
+impl<K: RequestKind, E: KeyExtractor<K>, const N: usize> Alternatives<K> for [E; N] {
+    fn any(&self, visit: &mut dyn FnMut(&dyn KeyExtractor<K>) -> bool) -> bool {
         self.iter().any(|extractor| visit(extractor))
     }
 }
 
 macro_rules! alternatives_in_tuples {
     ($(($($part:ident),+))+) => {$(
-        impl<$($part: KeyExtractor),+> sealed::Sealed for ($($part,)+) {}
+        impl<K: RequestKind, $($part: KeyExtractor<K>),+> sealed::Sealed<K> for ($($part,)+) {}
 
-        impl<$($part: KeyExtractor),+> Alternatives for ($($part,)+) {
+        impl<K: RequestKind, $($part: KeyExtractor<K>),+> Alternatives<K> for ($($part,)+) {
             #[allow(non_snake_case, reason = "the alternatives are named after their types")]
-            fn any(&self, visit: &mut dyn FnMut(&dyn KeyExtractor) -> bool) -> bool {
+            fn any(&self, visit: &mut dyn FnMut(&dyn KeyExtractor<K>) -> bool) -> bool {
                 let ($($part,)+) = self;
                 $(visit($part))||+
             }

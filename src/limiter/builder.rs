@@ -5,7 +5,9 @@ use std::sync::Arc;
 use crate::{
     clock::{Clock, SystemClock},
     error::ConfigError,
-    limiter::{RateLimiter, Rulebook},
+    http::Http,
+    kind::RequestKind,
+    limiter::{Assembly, RateLimiter},
     message::Template,
     rule::Rule,
 };
@@ -16,8 +18,8 @@ const MOST_RULES: usize = 65_536;
 /// Collects the rules of a [`RateLimiter`].
 #[derive(Debug)]
 #[must_use = "a builder does nothing until it is built"]
-pub struct RateLimiterBuilder {
-    pub(crate) rules: Vec<Rule>,
+pub struct RateLimiterBuilder<K: RequestKind = Http> {
+    pub(crate) rules: Vec<Rule<K>>,
     pub(crate) max_keys: usize,
     pub(crate) message: Option<String>,
     clock: Arc<dyn Clock>,
@@ -25,7 +27,7 @@ pub struct RateLimiterBuilder {
     pub(crate) sources: crate::config::Sources,
 }
 
-impl Default for RateLimiterBuilder {
+impl<K: RequestKind> Default for RateLimiterBuilder<K> {
     fn default() -> Self {
         Self {
             rules: Vec::new(),
@@ -38,9 +40,9 @@ impl Default for RateLimiterBuilder {
     }
 }
 
-impl RateLimiterBuilder {
+impl<K: RequestKind> RateLimiterBuilder<K> {
     /// Adds a rule.
-    pub fn rule(mut self, rule: Rule) -> Self {
+    pub fn rule(mut self, rule: Rule<K>) -> Self {
         self.rules.push(rule);
         self
     }
@@ -75,7 +77,7 @@ impl RateLimiterBuilder {
     /// # Errors
     ///
     /// If anything in a rule cannot be used, or two rules do not go together.
-    pub fn build(self) -> Result<RateLimiter, ConfigError> {
+    pub fn build(self) -> Result<RateLimiter<K>, ConfigError> {
         if self.rules.is_empty() {
             return Err(ConfigError::new("rules", "[]", "a limiter has at least one rule"));
         }
@@ -92,7 +94,6 @@ impl RateLimiterBuilder {
         // Not on the first request: a clock may take its time to begin.
         let _ = self.clock.now();
         let template = self.message.as_deref().map(Template::parse).transpose()?;
-        let (rulebook, plans) = Rulebook::build(&self.rules, template)?;
-        Ok(RateLimiter::new(rulebook, plans, self.max_keys, self.clock))
+        Ok(RateLimiter::new(Assembly::of(&self.rules, template)?, self.max_keys, self.clock))
     }
 }

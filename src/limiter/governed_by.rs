@@ -1,6 +1,6 @@
 //! A rule, checked and made ready.
 
-use std::{fmt, ops::Range, sync::Arc, time::Duration};
+use std::{fmt, ops::Range, time::Duration};
 
 use bytes::Bytes;
 use http::HeaderValue;
@@ -8,11 +8,11 @@ use http::HeaderValue;
 use crate::{
     error::ConfigError,
     http::{policy_field, quota_exceeded},
-    key::KeyExtractor,
+    kind::RequestKind,
     message::{Occasion, Template},
     policy::Policy,
     quota::Quota,
-    rule::{OnMissing, Rule},
+    rule::Rule,
 };
 
 /// A rule, checked.
@@ -20,9 +20,6 @@ pub(crate) struct GovernedBy {
     name: String,
     level: String,
     policy: Policy,
-    on_missing: OnMissing,
-    /// One per group of routes; the level's own is the first.
-    extractors: Box<[Arc<dyn KeyExtractor>]>,
     /// The scopes of its histories: one, or one per route.
     scopes: Range<u32>,
     policy_names: Box<[String]>,
@@ -32,8 +29,8 @@ pub(crate) struct GovernedBy {
 }
 
 impl GovernedBy {
-    pub(super) fn new(
-        rule: &Rule,
+    pub(super) fn new<K: RequestKind>(
+        rule: &Rule<K>,
         scopes: Range<u32>,
         among_several: bool,
         template: Option<&Template>,
@@ -42,14 +39,9 @@ impl GovernedBy {
             rule.policy_or_none().ok_or_else(|| ConfigError::new("policy", "", "a rule has a policy"))?.clone();
         let prefix = if among_several { format!("{}/", rule.name()) } else { String::new() };
         let policy_names: Box<[String]> = policy.quotas().map(|quota| format!("{prefix}{}", quota.name())).collect();
-        let unread: Arc<dyn KeyExtractor> = Arc::new("");
-        let extractors =
-            rule.groups().iter().map(|group| group.extractor.clone().unwrap_or_else(|| Arc::clone(&unread)));
         Ok(Self {
             name: rule.name().to_owned(),
             level: rule.level_name().to_owned(),
-            on_missing: rule.missing_outcome(),
-            extractors: extractors.collect(),
             scopes,
             policy_field: policy_field(policy.quotas().zip(&policy_names))?,
             bodies: prepare_bodies(rule, &policy, &policy_names, template),
@@ -68,14 +60,6 @@ impl GovernedBy {
 
     pub(crate) const fn policy(&self) -> &Policy {
         &self.policy
-    }
-
-    pub(crate) const fn on_missing(&self) -> OnMissing {
-        self.on_missing
-    }
-
-    pub(crate) fn extractor(&self, group: usize) -> Option<&dyn KeyExtractor> {
-        self.extractors.get(group).map(|extractor| &**extractor)
     }
 
     pub(crate) fn scopes(&self) -> Range<u32> {
@@ -114,7 +98,12 @@ impl fmt::Debug for GovernedBy {
     }
 }
 
-fn prepare_bodies(rule: &Rule, policy: &Policy, names: &[String], template: Option<&Template>) -> Box<[Bytes]> {
+fn prepare_bodies<K: RequestKind>(
+    rule: &Rule<K>,
+    policy: &Policy,
+    names: &[String],
+    template: Option<&Template>,
+) -> Box<[Bytes]> {
     if template.is_some_and(|template| !template.is_fixed()) {
         return Box::default();
     }

@@ -6,11 +6,12 @@ use crate::{
     clock::Clock,
     decision::Decision,
     error::UnknownRule,
-    history::Plan,
-    http::RequestView,
+    http::Http,
     key::{Key, KeyBuilder, KeyHasher, KeyParts},
+    kind::RequestKind,
     layer::RateLimitLayer,
-    limiter::{Governed, GovernedBy, Governing, RateLimiterBuilder, Refused, RuleNumbers, Rulebook, Stripes},
+    limiter::{Assembly, Governed, GovernedBy, Governing, RateLimiterBuilder, Refused, Routing, RuleNumbers, Stripes},
+    plain::Plain,
     store::{Charge, MemoryStore, Scopes, Verdict},
 };
 
@@ -39,13 +40,14 @@ use crate::{
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 #[derive(Clone)]
-pub struct RateLimiter {
-    state: Arc<State>,
+pub struct RateLimiter<K: RequestKind = Http> {
+    state: Arc<State<K>>,
 }
 
 /// What all clones share.
-struct State {
+struct State<K: RequestKind> {
     rulebook: Stripes,
+    routing: Routing<K>,
     store: MemoryStore,
     hasher: KeyHasher,
     clock: Arc<dyn Clock>,
@@ -57,15 +59,23 @@ impl RateLimiter {
         RateLimiterBuilder::default()
     }
 
-    pub(super) fn new(rulebook: Rulebook, plans: Vec<Arc<Plan>>, max_keys: usize, clock: Arc<dyn Clock>) -> Self {
-        let store = MemoryStore::new(Scopes::new(plans), max_keys);
-        let state = State { rulebook: Stripes::of(rulebook), store, hasher: KeyHasher::default(), clock };
-        Self { state: Arc::new(state) }
+    /// As [`builder`](Self::builder), for the requests `R` of a service that is not about HTTP: see [`plain`](crate::plain).
+    pub fn builder_for<R: 'static>() -> RateLimiterBuilder<Plain<R>> {
+        RateLimiterBuilder::default()
     }
 
     /// A layer that enforces the rules. It may be made many times: all share one state.
     pub fn layer(&self) -> RateLimitLayer {
         RateLimitLayer::from(self.clone())
+    }
+}
+
+impl<K: RequestKind> RateLimiter<K> {
+    pub(super) fn new(assembly: Assembly<K>, max_keys: usize, clock: Arc<dyn Clock>) -> Self {
+        let Assembly { rulebook, routing, plans } = assembly;
+        let store = MemoryStore::new(Scopes::new(plans), max_keys);
+        let rulebook = Stripes::of(rulebook);
+        Self { state: Arc::new(State { rulebook, routing, store, hasher: KeyHasher::default(), clock }) }
     }
 
     /// Decides about one request of `key` under a rule, and charges it if it is admitted.
@@ -144,18 +154,23 @@ impl RateLimiter {
 
     /// The rules that govern a request, and whom each of them counts. Nothing is decided or charged.
     #[must_use]
-    pub fn governing(&self, request: &RequestView<'_>) -> Vec<Governing<'_>> {
-        self.rulebook().governing(request, &self.state.hasher)
+    pub fn governing(&self, request: K::View<'_>) -> Vec<Governing<'_>> {
+        let mut found = Vec::new();
+        self.state.routing.for_each_rule(request, &[], &self.state.hasher, |number, _, key| {
+            found.extend(self.rulebook().rule(number).map(|rule| Governing::new(rule, key)));
+        });
+        found
     }
 
     /// The decision about a request; none if no rule governs it but those that are `applied` already.
-    pub(crate) fn decide_request(
-        &self,
-        request: &RequestView<'_>,
-        applied: &[u16],
-    ) -> Result<Option<Decision>, Refused> {
-        let governed = self.rulebook().govern(request, applied, &self.state.hasher)?;
+    pub(crate) fn decide_request(&self, request: K::View<'_>, applied: &[u16]) -> Result<Option<Decision>, Refused> {
+        let governed = self.state.routing.govern(request, applied, &self.state.hasher)?;
         Ok((!governed.charges.is_empty()).then(|| self.decide(&governed.charges, governed.rules)))
+    }
+
+    /// The enforcement level of the rule that turned a request away.
+    pub(crate) fn level_of(&self, refused: Refused) -> &str {
+        self.rulebook().rule(refused.rule).map_or("key", GovernedBy::level)
     }
 
     pub(crate) fn rulebook(&self) -> &Stripes {
@@ -176,7 +191,7 @@ impl RateLimiter {
     }
 }
 
-impl fmt::Debug for RateLimiter {
+impl<K: RequestKind> fmt::Debug for RateLimiter<K> {
     /// Its rules and how many keys it holds: neither the keys nor the secrets of their hashes.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("RateLimiter")

@@ -2,15 +2,19 @@
 //!
 //! * [`RateLimiter`]: the handle that everything shares.
 //! * [`RateLimiterBuilder`]: where every mistake is found.
-//! * [`rulebook`]: the rules as the limiter looks them up.
+//! * [`assembly`]: rules, checked against each other and made ready.
+//! * [`routing`]: from a request to its rules and keys. Only this depends on the kind of request.
+//! * [`governing`]: what it finds.
+//! * [`rulebook`]: the rules as decisions speak of them.
 //! * [`governed_by`]: one of them.
 //! * [`stripes`]: the rulebook for many threads.
-//! * [`governing`]: which rules govern a request, and by which keys.
 
+mod assembly;
 mod builder;
 mod governed_by;
 mod governing;
 mod handle;
+mod routing;
 mod rulebook;
 mod stripes;
 
@@ -18,7 +22,9 @@ pub use builder::RateLimiterBuilder;
 pub use governing::Governing;
 pub use handle::RateLimiter;
 
+pub(crate) use assembly::Assembly;
 pub(crate) use governed_by::GovernedBy;
 pub(crate) use governing::{Governed, Refused, RuleNumbers};
+pub(crate) use routing::Routing;
 pub(crate) use rulebook::Rulebook;
 pub(crate) use stripes::{Stripe, Stripes};

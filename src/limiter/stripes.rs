@@ -73,11 +73,11 @@ impl Deref for Stripe {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{policy::Policy, rule::Rule};
+    use crate::{http::Http, limiter::Assembly, policy::Policy, rule::Rule};
 
     fn stripes() -> Stripes {
-        let rule = Rule::new("calls").every_request().level("key", "").policy(Policy::per_minute(1));
-        Stripes::of(Rulebook::build(&[rule], None).unwrap().0)
+        let rule = Rule::<Http>::new("calls").every_request().level("key", "").policy(Policy::per_minute(1));
+        Stripes::of(Assembly::of(&[rule], None).unwrap().rulebook)
     }
 
     #[test]

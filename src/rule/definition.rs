@@ -6,7 +6,10 @@ use http::StatusCode;
 
 use crate::{
     error::ConfigError,
+    http::Http,
     key::{KeyExtractor, RouteParams},
+    kind::{Condition, RequestKind},
+    plain::Plain,
     policy::Policy,
     quota::check_name,
     rule::Route,
@@ -41,11 +44,11 @@ use crate::{
 /// ```
 #[derive(Clone)]
 #[must_use = "a rule does nothing until it is given to a limiter"]
-pub struct Rule {
+pub struct Rule<K: RequestKind = Http> {
     name: String,
-    applies_to: AppliesTo,
+    applies_to: AppliesTo<K>,
     level: String,
-    groups: Vec<Group>,
+    groups: Vec<Group<K>>,
     policy: Option<Policy>,
     on_missing: OnMissing,
     per_route: bool,
@@ -65,34 +68,23 @@ pub enum OnMissing {
 }
 
 /// Which requests a rule governs.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum AppliesTo {
+#[derive(Clone)]
+pub(crate) enum AppliesTo<K: RequestKind> {
     Routes,
     EveryRequest,
     Unmatched,
+    /// Those for which it holds.
+    Those(Condition<K>),
 }
 
 /// Routes whose key is in one place. The first group has the level's own extractor.
 #[derive(Clone)]
-pub(crate) struct Group {
-    pub(crate) extractor: Option<Arc<dyn KeyExtractor>>,
+pub(crate) struct Group<K> {
+    pub(crate) extractor: Option<Arc<dyn KeyExtractor<K>>>,
     pub(crate) routes: Vec<String>,
 }
 
 impl Rule {
-    /// A rule called `name`, in visible ASCII.
-    pub fn new(name: impl Into<String>) -> Self {
-        Self {
-            name: name.into(),
-            applies_to: AppliesTo::Routes,
-            level: String::new(),
-            groups: vec![Group { extractor: None, routes: Vec::new() }],
-            policy: None,
-            on_missing: OnMissing::default(),
-            per_route: false,
-        }
-    }
-
     /// Governs these routes: `"POST /bots/{botId}/export"`, `"GET|PUT /tables/{table}"`, or `"/status"` for any method.
     ///
     /// HEAD counts as GET.
@@ -114,20 +106,57 @@ impl Rule {
         self
     }
 
-    /// Governs every request, whatever else does.
-    pub const fn every_request(mut self) -> Self {
-        self.applies_to = AppliesTo::EveryRequest;
-        self
-    }
-
     /// Governs the requests that match no route of any rule. Without such a rule they pass.
-    pub const fn unmatched_requests(mut self) -> Self {
+    pub fn unmatched_requests(mut self) -> Self {
         self.applies_to = AppliesTo::Unmatched;
         self
     }
 
+    /// Keeps one history per route (and key) rather than one for all of them.
+    ///
+    /// [`RateLimiter::check`](crate::RateLimiter::check), which knows no route, then asks that of the first.
+    pub const fn per_route(mut self) -> Self {
+        self.per_route = true;
+        self
+    }
+}
+
+impl<R: 'static> Rule<Plain<R>> {
+    /// Governs the requests for which `condition` is true.
+    pub fn when(mut self, condition: impl Fn(&R) -> bool + Send + Sync + 'static) -> Self {
+        self.applies_to = AppliesTo::Those(Arc::new(condition));
+        self
+    }
+
+    /// Turns away the requests that do not carry the key, as [`plain::Refusal::KeyMissing`](crate::plain::Refusal). Nothing
+    /// is charged then.
+    pub fn key_required(self) -> Self {
+        self.on_missing(OnMissing::Reject(StatusCode::BAD_REQUEST))
+    }
+}
+
+impl<K: RequestKind> Rule<K> {
+    /// A rule called `name`, in visible ASCII.
+    pub fn new(name: impl Into<String>) -> Self {
+        Self {
+            name: name.into(),
+            applies_to: AppliesTo::Routes,
+            level: String::new(),
+            groups: vec![Group { extractor: None, routes: Vec::new() }],
+            policy: None,
+            on_missing: OnMissing::default(),
+            per_route: false,
+        }
+    }
+
+    /// Governs every request, whatever else does.
+    pub fn every_request(mut self) -> Self {
+        self.applies_to = AppliesTo::EveryRequest;
+        self
+    }
+
     /// Whom to count: the name of the enforcement level, and what reads the key from a request.
-    pub fn level(mut self, name: impl Into<String>, extractor: impl KeyExtractor) -> Self {
+    pub fn level(mut self, name: impl Into<String>, extractor: impl KeyExtractor<K>) -> Self {
         self.level = name.into();
         if let Some(group) = self.groups.first_mut() {
             group.extractor = Some(Arc::new(extractor));
@@ -147,14 +176,6 @@ impl Rule {
         self
     }
 
-    /// Keeps one history per route (and key) rather than one for all of them.
-    ///
-    /// [`RateLimiter::check`](crate::RateLimiter::check), which knows no route, then asks that of the first.
-    pub const fn per_route(mut self) -> Self {
-        self.per_route = true;
-        self
-    }
-
     pub(crate) fn name(&self) -> &str {
         &self.name
     }
@@ -163,11 +184,11 @@ impl Rule {
         &self.level
     }
 
-    pub(crate) const fn applies_to(&self) -> AppliesTo {
-        self.applies_to
+    pub(crate) const fn applies_to(&self) -> &AppliesTo<K> {
+        &self.applies_to
     }
 
-    pub(crate) fn groups(&self) -> &[Group] {
+    pub(crate) fn groups(&self) -> &[Group<K>] {
         &self.groups
     }
 
@@ -181,6 +202,12 @@ impl Rule {
 
     pub(crate) const fn is_per_route(&self) -> bool {
         self.per_route
+    }
+
+    /// How many sets of histories it has: one, or one per route.
+    pub(crate) fn scope_count(&self) -> u32 {
+        let routes = self.groups.iter().map(|group| group.routes.len()).sum::<usize>();
+        if self.per_route { routes.max(1) as u32 } else { 1 }
     }
 
     /// The routes and the number of the group that reads their key.
@@ -210,19 +237,24 @@ impl Rule {
         self.check_extractors(&routes)
     }
 
+    /// Whether it governs routes, and not whatever comes.
+    pub(crate) const fn is_bound(&self) -> bool {
+        matches!(self.applies_to, AppliesTo::Routes)
+    }
+
     fn check_routes(&self, routes: &[(Route, usize)]) -> Result<(), ConfigError> {
-        match (self.applies_to, routes) {
+        match (&self.applies_to, routes) {
             (AppliesTo::Routes, []) => {
-                let reason = "a rule governs at least one route, or every request, or the unmatched ones";
+                let reason = "a rule governs at least one route, every request, those of a condition, or the unmatched ones";
                 return Err(ConfigError::new("routes", "[]", reason));
             }
-            (AppliesTo::EveryRequest | AppliesTo::Unmatched, [(route, _), ..]) => {
+            (AppliesTo::EveryRequest | AppliesTo::Unmatched | AppliesTo::Those(_), [(route, _), ..]) => {
                 let reason = "a rule for every request or for unmatched ones has no routes of its own";
                 return Err(ConfigError::new("route", format_args!("\"{}\"", route.text()), reason));
             }
             _ => {}
         }
-        if self.per_route && self.applies_to != AppliesTo::Routes {
+        if self.per_route && !self.is_bound() {
             return Err(ConfigError::new("per_route", true, "a rule without routes has one history per key"));
         }
         if self.groups.iter().skip(1).any(|group| group.routes.is_empty()) {
@@ -234,7 +266,7 @@ impl Rule {
     fn check_extractors(&self, routes: &[(Route, usize)]) -> Result<(), ConfigError> {
         for (number, group) in self.groups.iter().enumerate() {
             let on_routes = || routes.iter().filter(|(_, group)| *group == number).map(|(route, _)| route);
-            let is_bound = self.applies_to == AppliesTo::Routes;
+            let is_bound = self.is_bound();
             let Some(extractor) = &group.extractor else {
                 if !is_bound || on_routes().next().is_some() {
                     return Err(ConfigError::new(
@@ -269,7 +301,18 @@ fn find_twin(routes: &[(Route, usize)]) -> Result<(), ConfigError> {
     Ok(())
 }
 
-impl fmt::Debug for Rule {
+impl<K: RequestKind> fmt::Debug for AppliesTo<K> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Routes => "Routes",
+            Self::EveryRequest => "EveryRequest",
+            Self::Unmatched => "Unmatched",
+            Self::Those(_) => "Those",
+        })
+    }
+}
+
+impl<K: RequestKind> fmt::Debug for Rule<K> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Rule")
             .field("name", &self.name)

@@ -1,0 +1,73 @@
+//! A field of a request that is not HTTP.
+
+use std::{fmt, marker::PhantomData};
+
+use crate::{
+    key::{KeyBuilder, KeyExtractor, Missing},
+    plain::Plain,
+};
+
+/// Reads a field of a request; made by [`field`].
+pub struct Field<R, F> {
+    read: F,
+    of: PhantomData<fn(&R)>,
+}
+
+/// What `read` finds in a request `R` of a service that is not about HTTP, without a copy.
+///
+/// See the [module `plain`](crate::plain). A field that may be absent, or is neither text nor bytes, is read by a closure:
+///
+/// ```
+/// use tower_quota::{Policy, RateLimiter, Rule, key};
+///
+/// struct Job {
+///     tenant: String,
+///     printer: Option<u32>,
+/// }
+///
+/// let printer = |job: &Job| job.printer.map(u32::to_be_bytes);
+/// let limiter = RateLimiter::builder_for::<Job>()
+///     .rule(
+///         Rule::new("pages")
+///             .every_request()
+///             .level("tenant+printer", (key::field(|job: &Job| &job.tenant), printer))
+///             .policy(Policy::per_minute(60)),
+///     )
+///     .build()?;
+///
+/// let governing = limiter.governing(&Job { tenant: "acme".into(), printer: None });
+/// assert_eq!((governing[0].rule(), governing[0].key()), ("pages", None));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+pub const fn field<R, T, F>(read: F) -> Field<R, F>
+where
+    R: 'static,
+    T: AsRef<[u8]> + ?Sized,
+    F: Fn(&R) -> &T + Send + Sync + 'static,
+{
+    Field { read, of: PhantomData }
+}
+
+impl<R, T, F> KeyExtractor<Plain<R>> for Field<R, F>
+where
+    R: 'static,
+    T: AsRef<[u8]> + ?Sized + 'static,
+    F: Fn(&R) -> &T + Send + Sync + 'static,
+{
+    fn extract(&self, request: &R, key: &mut KeyBuilder<'_>) -> Result<(), Missing> {
+        key.part((self.read)(request));
+        Ok(())
+    }
+}
+
+impl<R, F: Clone> Clone for Field<R, F> {
+    fn clone(&self) -> Self {
+        Self { read: self.read.clone(), of: PhantomData }
+    }
+}
+
+impl<R, F> fmt::Debug for Field<R, F> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Field of {}", std::any::type_name::<R>())
+    }
+}

@@ -1,0 +1,163 @@
+//! From a request to the rules that govern it and the keys it is counted by.
+
+use std::{fmt, ops::Range, sync::Arc};
+
+use crate::{
+    error::ConfigError,
+    key::{Key, KeyBuilder, KeyExtractor, KeyHasher},
+    kind::{Condition, RequestKind},
+    limiter::{Governed, Refused},
+    rule::{AppliesTo, OnMissing, Route, RouteTable, Rule, Spellings, Target},
+    store::Charge,
+};
+
+/// What of the rules depends on the kind of request. It never changes.
+pub(crate) struct Routing<K: RequestKind> {
+    table: RouteTable,
+    /// The rules without routes, and the condition of those that have one.
+    unbound: Box<[(usize, Option<Condition<K>>)]>,
+    /// The rule for requests that match no route.
+    unmatched: Option<usize>,
+    readers: Box<[Reader<K>]>,
+}
+
+/// How the key of one rule is read.
+struct Reader<K> {
+    /// One per group of routes; the level's own is the first.
+    extractors: Box<[Arc<dyn KeyExtractor<K>>]>,
+    on_missing: OnMissing,
+    /// The scope of the rule's history, or of its first route's.
+    scope: u32,
+}
+
+impl<K: RequestKind> Routing<K> {
+    /// The way to these rules, each of which has its histories in some scopes.
+    pub(super) fn build(rules: &[Rule<K>], scopes: &[Range<u32>]) -> Result<Self, ConfigError> {
+        let mut routes = Vec::new();
+        let mut readers = Vec::with_capacity(rules.len());
+        for (number, (rule, scopes)) in rules.iter().zip(scopes).enumerate() {
+            readers.push(Reader::of(rule, scopes.start));
+            routes.extend(targets_of(rule, number, scopes).map_err(|error| error.in_rule(rule.name()))?);
+        }
+        let name_of = |rule: usize| rules.get(rule).map_or_else(String::new, |rule| rule.name().to_owned());
+        Ok(Self {
+            table: RouteTable::build(&routes, name_of)?,
+            unbound: unbound(rules).collect(),
+            unmatched: one_for_unmatched(rules)?,
+            readers: readers.into(),
+        })
+    }
+
+    /// The charges of a request under the rules that are not `applied` yet, or the rule that turns it away.
+    pub(super) fn govern(
+        &self,
+        request: K::View<'_>,
+        applied: &[u16],
+        hasher: &KeyHasher,
+    ) -> Result<Governed, Refused> {
+        let mut governed = Governed::default();
+        let mut refused = None;
+        self.for_each_rule(request, applied, hasher, |number, scope, key| {
+            let Some(reader) = self.readers.get(number) else { return };
+            match (key, reader.on_missing) {
+                (Some(key), _) => governed.add(number, Charge { scope, key }),
+                (None, OnMissing::Share) => governed.add(number, Charge { scope, key: Key::SHARED }),
+                (None, OnMissing::Skip) => {}
+                (None, OnMissing::Reject(status)) => drop(refused.get_or_insert(Refused { rule: number, status })),
+            }
+        });
+        refused.map_or(Ok(governed), Err)
+    }
+
+    /// Calls `visit` with the number, the scope and the key of every rule that governs the request, but those `applied`.
+    pub(super) fn for_each_rule(
+        &self,
+        request: K::View<'_>,
+        applied: &[u16],
+        hasher: &KeyHasher,
+        mut visit: impl FnMut(usize, u32, Option<Key>),
+    ) {
+        let is_applied = |number: usize| applied.contains(&(number as u16));
+        let is_matched = self.visit_routes(request, |target, request| {
+            if !is_applied(target.rule) {
+                visit(target.rule, target.scope, self.key_of(target.rule, target.group, request, hasher));
+            }
+        });
+        let holds = |condition: &Option<Condition<K>>| condition.as_ref().is_none_or(|holds| holds(request));
+        let unbound = self.unbound.iter().filter(|(_, condition)| holds(condition)).map(|(number, _)| *number);
+        let unmatched = self.unmatched.filter(|_| !is_matched);
+        for number in unbound.chain(unmatched).filter(|number| !is_applied(*number)) {
+            let scope = self.readers.get(number).map_or(0, |reader| reader.scope);
+            visit(number, scope, self.key_of(number, 0, request, hasher));
+        }
+    }
+
+    /// Calls `visit` with every route that leads to a rule, and the request as it is seen from there. Says whether there
+    /// was one in every reading of the path.
+    fn visit_routes(&self, request: K::View<'_>, mut visit: impl FnMut(&Target, K::View<'_>)) -> bool {
+        let Some(request) = K::as_http(request).filter(|_| !self.table.is_empty()) else { return false };
+        let path = Spellings::of(request.full_path());
+        self.table.visit(request.method(), &path, |target, params| {
+            let from_there = request.with_params(params);
+            if let Some(request) = K::from_http(&from_there) {
+                visit(target, request);
+            }
+        })
+    }
+
+    fn key_of(&self, rule: usize, group: usize, request: K::View<'_>, hasher: &KeyHasher) -> Option<Key> {
+        let mut key = KeyBuilder::new(hasher);
+        self.readers.get(rule)?.extractors.get(group)?.extract(request, &mut key).ok()?;
+        Some(key.key())
+    }
+}
+
+impl<K: RequestKind> fmt::Debug for Routing<K> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Routing").field("rules", &self.readers.len()).finish_non_exhaustive()
+    }
+}
+
+impl<K: RequestKind> Reader<K> {
+    fn of(rule: &Rule<K>, scope: u32) -> Self {
+        let unread: Arc<dyn KeyExtractor<K>> = Arc::new("");
+        let extractors =
+            rule.groups().iter().map(|group| group.extractor.clone().unwrap_or_else(|| Arc::clone(&unread)));
+        Self { extractors: extractors.collect(), on_missing: rule.missing_outcome(), scope }
+    }
+}
+
+/// The routes of a rule, with the scope of all of them or of each.
+fn targets_of<K: RequestKind>(
+    rule: &Rule<K>,
+    number: usize,
+    scopes: &Range<u32>,
+) -> Result<Vec<(Route, Target)>, ConfigError> {
+    let routes = rule.parsed_routes()?.into_iter().enumerate();
+    let targets = routes.map(|(at, (route, group))| {
+        let scope = if rule.is_per_route() { scopes.start + at as u32 } else { scopes.start };
+        let params = route.params().into();
+        (route, Target { rule: number, group, scope, params })
+    });
+    Ok(targets.collect())
+}
+
+fn unbound<K: RequestKind>(rules: &[Rule<K>]) -> impl Iterator<Item = (usize, Option<Condition<K>>)> {
+    rules.iter().enumerate().filter_map(|(number, rule)| match rule.applies_to() {
+        AppliesTo::EveryRequest => Some((number, None)),
+        AppliesTo::Those(condition) => Some((number, Some(Arc::clone(condition)))),
+        AppliesTo::Routes | AppliesTo::Unmatched => None,
+    })
+}
+
+fn one_for_unmatched<K: RequestKind>(rules: &[Rule<K>]) -> Result<Option<usize>, ConfigError> {
+    let mut found = rules.iter().enumerate().filter(|(_, rule)| matches!(rule.applies_to(), AppliesTo::Unmatched));
+    let first = found.next().map(|(number, _)| number);
+    match found.next() {
+        Some((_, second)) => {
+            let reason = "another rule is for the unmatched requests already: that is said once";
+            Err(ConfigError::new("applies_to", "\"unmatched\"", reason).in_rule(second.name()))
+        }
+        None => Ok(first),
+    }
+}

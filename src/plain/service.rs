@@ -1,0 +1,63 @@
+//! The service: decides, and calls the inner service only after admission.
+
+use std::task::{Context, Poll};
+
+use tower_service::Service;
+
+use crate::plain::{RateLimitLayer, Refusal, ResponseFuture};
+
+/// A service behind a [`RateLimitLayer`], which is its `L`.
+///
+/// The decision falls in `call`, before the inner service is called: a request that is not admitted never reaches it. What
+/// `poll_ready` reserved in the inner service is given back then, by going on with a clone; so the inner service is `Clone`.
+/// Put a `tower::buffer::Buffer` around one that is not.
+#[derive(Clone, Debug)]
+pub struct RateLimit<S, L> {
+    inner: S,
+    layer: L,
+}
+
+impl<S, L> RateLimit<S, L> {
+    pub(super) const fn new(inner: S, layer: L) -> Self {
+        Self { inner, layer }
+    }
+
+    /// The inner service.
+    pub const fn get_ref(&self) -> &S {
+        &self.inner
+    }
+
+    /// The inner service.
+    pub const fn get_mut(&mut self) -> &mut S {
+        &mut self.inner
+    }
+
+    /// The inner service.
+    pub fn into_inner(self) -> S {
+        self.inner
+    }
+}
+
+impl<S, R, F> Service<R> for RateLimit<S, RateLimitLayer<R, F>>
+where
+    S: Service<R> + Clone,
+    F: Fn(R, Refusal) -> Result<S::Response, S::Error>,
+{
+    type Response = S::Response;
+    type Error = S::Error;
+    type Future = ResponseFuture<S::Future, Result<S::Response, S::Error>>;
+
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
+        self.inner.poll_ready(cx)
+    }
+
+    fn call(&mut self, mut request: R) -> Self::Future {
+        match self.layer.decide(&mut request) {
+            Ok(()) => ResponseFuture::admitted(self.inner.call(request)),
+            Err(refusal) => {
+                self.inner = self.inner.clone();
+                ResponseFuture::refused(self.layer.refuse(request, refusal))
+            }
+        }
+    }
+}
