@@ -1,5 +1,5 @@
 //! Services that are not about HTTP are limited by the same rules, with requests, responses and errors of their own.
-#![allow(clippy::expect_used, clippy::panic, clippy::unwrap_used, reason = "this is a test")]
+#![allow(clippy::needless_pass_by_value, clippy::unwrap_used, reason = "this is a test")]
 
 use std::{
     future::poll_fn,
@@ -18,7 +18,7 @@ use tower::{
     util::BoxCloneService,
 };
 use tower_quota::{
-    OnMissing, Policy, Quota, RateLimiter, Rule,
+    OnMissing, Policy, Quota, RateLimiter, RateLimiterBuilder, Rule,
     clock::ManualClock,
     key,
     plain::{Plain, RateLimit, RateLimitLayer, Refusal},
@@ -50,7 +50,7 @@ fn job(tenant: &str) -> Job {
     Job { tenant: tenant.to_owned(), pages: 1, ..Job::default() }
 }
 
-fn tenant(job: &Job) -> &String {
+const fn tenant(job: &Job) -> &String {
     &job.tenant
 }
 
@@ -61,7 +61,7 @@ fn rule(name: &str, policy: Policy) -> Rule<Plain<Job>> {
 fn limiter(rules: impl IntoIterator<Item = Rule<Plain<Job>>>) -> (RateLimiter<Plain<Job>>, ManualClock) {
     let clock = ManualClock::new();
     let builder = RateLimiter::builder_for::<Job>().clock(clock.clone());
-    (rules.into_iter().fold(builder, |builder, rule| builder.rule(rule)).build().unwrap(), clock)
+    (rules.into_iter().fold(builder, RateLimiterBuilder::rule).build().unwrap(), clock)
 }
 
 async fn print(job: Job) -> Result<Answer, JobError> {

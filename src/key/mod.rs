@@ -44,6 +44,7 @@ mod field;
 mod first_of;
 mod forwarded;
 mod header;
+mod metadata;
 mod path;
 mod query;
 
@@ -56,6 +57,7 @@ pub use field::{Field, field};
 pub use first_of::{Alternatives, FirstOf, first_of};
 pub use forwarded::ForwardedHeader;
 pub use header::{Header, Several, header};
+pub use metadata::{Metadata, metadata};
 pub use path::{Path, path};
 pub use query::{Query, query};
 

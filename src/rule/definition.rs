@@ -62,6 +62,10 @@ pub enum OnMissing {
     #[default]
     Share,
     /// The request is answered with this status and goes no further. Nothing is charged.
+    ///
+    /// A gRPC caller gets the code that `google.rpc.Code` gives for it: 16 (`UNAUTHENTICATED`) for 401, 3 for 400, 7 for
+    /// 403, 5 for 404, 10 for 409, 8 for 429, 1 for 499, 13 for 500, 12 for 501, 14 for 503, 4 for 504; 9
+    /// (`FAILED_PRECONDITION`) for any other 4xx and 2 (`UNKNOWN`) for any other 5xx.
     Reject(StatusCode),
     /// The rule does not govern the request.
     Skip,
@@ -130,7 +134,7 @@ impl<R: 'static> Rule<Plain<R>> {
 
     /// Turns away the requests that do not carry the key, as [`plain::Refusal::KeyMissing`](crate::plain::Refusal). Nothing
     /// is charged then.
-    pub fn key_required(self) -> Self {
+    pub const fn key_required(self) -> Self {
         self.on_missing(OnMissing::Reject(StatusCode::BAD_REQUEST))
     }
 }
@@ -245,7 +249,8 @@ impl<K: RequestKind> Rule<K> {
     fn check_routes(&self, routes: &[(Route, usize)]) -> Result<(), ConfigError> {
         match (&self.applies_to, routes) {
             (AppliesTo::Routes, []) => {
-                let reason = "a rule governs at least one route, every request, those of a condition, or the unmatched ones";
+                let reason =
+                    "a rule governs at least one route, every request, those of a condition, or the unmatched ones";
                 return Err(ConfigError::new("routes", "[]", reason));
             }
             (AppliesTo::EveryRequest | AppliesTo::Unmatched | AppliesTo::Those(_), [(route, _), ..]) => {
