@@ -46,8 +46,8 @@ impl RateLimitLayer {
         Ok(Self::of(Ok(Self::limiter_of(extractor, policy.into())?)))
     }
 
-    /// Whether responses carry the `RateLimit` and `RateLimit-Policy` fields; refusals always do. On by default, except on
-    /// redirects and on 401.
+    /// Whether responses carry the `RateLimit` and `RateLimit-Policy` fields; refusals on HTTP always do. On by default,
+    /// except on redirects, on 401 and where [`fields_in_trailers_only`](Self::fields_in_trailers_only) is asked.
     pub fn rate_limit_fields(mut self, sent: bool) -> Self {
         Arc::make_mut(&mut self.style).fields = sent;
         self
@@ -72,7 +72,8 @@ impl RateLimitLayer {
         self
     }
 
-    /// Answers denied requests with what `answer` makes of them: status, body and header fields.
+    /// Answers denied HTTP requests with what `answer` makes of them: status, body and header fields. gRPC callers are
+    /// answered [as ever](crate#grpc), since they would not understand it.
     ///
     /// Requests that [`OnMissing::Reject`](crate::OnMissing::Reject) turns away are not denied ones: nothing was decided.
     ///
@@ -80,6 +81,31 @@ impl RateLimitLayer {
     /// [`RateLimiterBuilder::message`](crate::RateLimiterBuilder::message).
     pub fn on_denied(mut self, answer: impl Fn(&Refusal<'_>) -> Response<Bytes> + Send + Sync + 'static) -> Self {
         Arc::make_mut(&mut self.style).on_denied = Some(Arc::new(answer));
+        self
+    }
+
+    /// Whether `RateLimit`, `RateLimit-Policy` and `X-RateLimit-*` also stand in gRPC responses whose header fields are
+    /// their trailers: in refusals, and in calls that fail at once in the inner service. Off by default: the draft forbids
+    /// its fields in trailers.
+    ///
+    /// A client may refuse more than 8 KiB of header fields. A refusal keeps below 7.5 without these.
+    pub fn fields_in_trailers_only(mut self, sent: bool) -> Self {
+        Arc::make_mut(&mut self.style).fields_in_trailers_only = sent;
+        self
+    }
+
+    /// How much longer than the wait a gRPC caller is told to stay away in `grpc-retry-pushback-ms`, at most, in percent
+    /// of the wait; 10 by default. Clients come back after exactly that time, so each is told another one. With 0 all that
+    /// are refused together come back together.
+    pub fn pushback_jitter(mut self, percent: u8) -> Self {
+        Arc::make_mut(&mut self.style).pushback_jitter = percent;
+        self
+    }
+
+    /// The `domain` of the `google.rpc.ErrorInfo` in refusals of gRPC calls, usually a domain name of the service;
+    /// `"tower-quota"` by default.
+    pub fn error_domain(mut self, domain: impl Into<String>) -> Self {
+        Arc::make_mut(&mut self.style).error_domain = domain.into().into();
         self
     }
 

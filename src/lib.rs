@@ -95,6 +95,41 @@
 //! next request of the same clone. A layer that rewrites the path belongs outside too; in axum routes are matched against
 //! the path as it came in, before any nesting.
 //!
+//! # gRPC
+//!
+//! The layer answers in the protocol of the caller, which the request's `content-type` tells: `application/grpc` and
+//! gRPC-Web get the status `RESOURCE_EXHAUSTED`, never a 429, which clients would take for `UNAVAILABLE` and try again
+//! at once. Nothing has to be switched on.
+//!
+//! The answer is *Trailers-Only*: HTTP 200, no body, and in the header fields `grpc-status`, the same sentence as on HTTP
+//! in `grpc-message`, and `grpc-status-details-bin` with the exact wait (`RetryInfo`), the exhausted quotas
+//! (`QuotaFailure`, never with a key) and `ErrorInfo`. `grpc-retry-pushback-ms` tells clients with a retry policy when to
+//! come back, not all of them at the same time ([`RateLimitLayer::pushback_jitter`]).
+//!
+//! ```
+//! # use http::{Request, Response};
+//! # use tower::{Layer, ServiceExt, service_fn};
+//! use tower_quota::{Policy, RateLimitLayer, key};
+//!
+//! # #[tokio::main(flavor = "current_thread")]
+//! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! let account = key::metadata("x-account-id");
+//! let layer = RateLimitLayer::new(account, Policy::per_minute(1)).error_domain("bots.example.com");
+//! # let service = layer.layer(service_fn(|_: Request<()>| async {
+//! #     Ok::<_, std::convert::Infallible>(Response::new(String::new()))
+//! # }));
+//!
+//! let call = || Request::post("/bots.Bots/Export").header("content-type", "application/grpc").body(());
+//! service.clone().oneshot(call()?).await?;
+//! let refused = service.oneshot(call()?).await?;
+//! assert_eq!((refused.status().as_u16(), &refused.headers()["grpc-status"]), (200, &8.into()));
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! Put the layer inside of one that translates gRPC-Web or outside, as you like. Browsers see the fields only if
+//! `Access-Control-Expose-Headers` names them.
+//!
 //! # Memory
 //!
 //! A key that has used up to five units takes 64 bytes and its share of the table's free places, about 100 bytes in all.
@@ -123,8 +158,10 @@ pub mod http;
 pub mod key;
 
 mod decision;
+mod ending;
 mod error;
 mod future;
+mod grpc;
 mod history;
 mod layer;
 mod limiter;

@@ -6,15 +6,16 @@ use std::{
 };
 
 use bytes::Bytes;
-use http::{Extensions, Method, Request, Response, header::CONTENT_LENGTH};
+use http::{Extensions, Request, Response};
 use http_body::Body;
 use tower_service::Service;
 
 use crate::{
     decision::Decision,
+    ending::Ending,
     error::ConfigError,
     future::ResponseFuture,
-    http::{Refusal, RequestView, ResponseBody, Style, add_fields, misconfigured, missing_key},
+    http::{RequestView, ResponseBody, Style},
     limiter::{RateLimiter, Refused, RuleNumbers},
 };
 
@@ -63,28 +64,18 @@ impl<S> RateLimit<S> {
     }
 
     fn decide<B>(&self, request: &Request<B>) -> Outcome {
+        let view = RequestView::of(request);
+        let refused = |ending: Ending<'_>| Outcome::Refused(ending.answer(&view, &self.style));
         let limiter = match &self.limiter {
             Ok(limiter) => limiter,
-            Err(error) => return Outcome::Refused(misconfigured(error)),
+            Err(error) => return refused(Ending::misconfigured(error)),
         };
-        let view = RequestView::of(request);
         match limiter.decide_request(&view, &applied(limiter, request.extensions())) {
             Ok(None) => Outcome::Ungoverned,
             Ok(Some(decision)) if decision.is_admitted() => Outcome::Admitted(decision),
-            Ok(Some(decision)) => Outcome::Refused(self.refuse(&decision, &view)),
-            Err(refused) => Outcome::Refused(turn_away(limiter, refused)),
+            Ok(Some(decision)) => refused(Ending::Denied(&decision)),
+            Err(missing) => refused(Ending::missing_key(level_of(limiter, missing), missing.status)),
         }
-    }
-
-    fn refuse(&self, decision: &Decision, request: &RequestView<'_>) -> Response<Bytes> {
-        let refusal = Refusal::new(decision, request);
-        let mut response = match &self.style.on_denied {
-            Some(answer) => answer(&refusal),
-            None => refusal.response(),
-        };
-        add_fields(&mut response, decision, &self.style);
-        response.extensions_mut().insert(decision.clone());
-        response
     }
 }
 
@@ -108,24 +99,13 @@ where
                 enter(request.extensions_mut(), decision.entered());
                 ResponseFuture::admitted(self.inner.call(request), decision, Arc::clone(&self.style))
             }
-            Outcome::Refused(answer) if request.method() == Method::HEAD => {
-                ResponseFuture::refused(without_body(answer))
-            }
             Outcome::Refused(answer) => ResponseFuture::refused(answer),
         }
     }
 }
 
-/// The answer to HEAD: that to GET, with the length of the body in place of the body (RFC 9110, section 9.3.2).
-fn without_body(mut answer: Response<Bytes>) -> Response<Bytes> {
-    let body = std::mem::take(answer.body_mut());
-    answer.headers_mut().entry(CONTENT_LENGTH).or_insert_with(|| body.len().into());
-    answer
-}
-
-fn turn_away(limiter: &RateLimiter, refused: Refused) -> Response<Bytes> {
-    let level = limiter.rulebook().rule(refused.rule).map_or("key", |rule| rule.level());
-    missing_key(level, refused.status)
+fn level_of(limiter: &RateLimiter, refused: Refused) -> &str {
+    limiter.rulebook().rule(refused.rule).map_or("key", |rule| rule.level())
 }
 
 /// The rules of this limiter that the request has passed already: it is mounted twice, and charges once.

@@ -14,6 +14,7 @@ use http::{
 use crate::{
     decision::Decision,
     error::ConfigError,
+    grpc::is_trailers_only,
     http::{LegacyReset, OnConflict, Style},
     message::whole_seconds,
     quota::Quota,
@@ -47,15 +48,19 @@ pub(crate) fn add_fields<B>(response: &mut Response<B>, decision: &Decision, sty
         return;
     }
     let headers = response.headers_mut();
+    if let Some(wait) = decision.retry_after() {
+        headers.entry(RETRY_AFTER).or_insert_with(|| whole_seconds(wait).into());
+    }
+    // Draft 11 forbids its fields in trailers.
+    if is_trailers_only(headers) && !style.fields_in_trailers_only {
+        return;
+    }
     if style.fields || !decision.is_admitted() {
         add(headers, RATE_LIMIT, || rate_limit(decision), style.on_conflict, decision);
         add(headers, RATE_LIMIT_POLICY, || rate_limit_policy(decision), style.on_conflict, decision);
     }
     if let Some(reset) = style.legacy {
         add_legacy(headers, decision, reset);
-    }
-    if let Some(wait) = decision.retry_after() {
-        headers.entry(RETRY_AFTER).or_insert_with(|| whole_seconds(wait).into());
     }
 }
 

@@ -21,6 +21,8 @@
 //! tell strangers about somebody's traffic). Fields that the inner service has set itself are left alone, see
 //! [`OnConflict`]. `r` is what is left, `t` the seconds until more is: with `r=0` until there is room.
 //!
+//! A gRPC call is HTTP as well, but a refusal is written as gRPC has it: see [the crate's page](crate#grpc).
+//!
 //! A different answer is a closure away:
 //!
 //! ```
@@ -64,5 +66,5 @@ pub use style::{LegacyReset, OnConflict};
 pub use view::{PeerAddr, RequestView};
 
 pub(crate) use fields::{add_fields, policy_field};
-pub(crate) use refusal::{misconfigured, missing_key, quota_exceeded};
+pub(crate) use refusal::{quota_exceeded, turned_away};
 pub(crate) use style::Style;

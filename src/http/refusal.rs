@@ -1,15 +1,15 @@
-//! The answers to requests that go no further.
+//! The answers to HTTP requests that go no further.
 
 use bytes::Bytes;
 use http::{HeaderValue, Response, StatusCode, header::CONTENT_TYPE};
 
-use crate::{decision::Decision, error::ConfigError, http::RequestView, status::QuotaStatus};
+use crate::{decision::Decision, http::RequestView, status::QuotaStatus};
 
 const PROBLEM_JSON: HeaderValue = HeaderValue::from_static("application/problem+json");
 const QUOTA_EXCEEDED: &str = "https://iana.org/assignments/http-problem-types#quota-exceeded";
 const QUOTA_EXCEEDED_TITLE: &str = "Request cannot be satisfied as assigned quota has been exceeded";
 
-/// A request that was denied: what a closure makes an answer of.
+/// An HTTP request that was denied: what a closure makes an answer of.
 #[derive(Clone, Copy, Debug)]
 pub struct Refusal<'a> {
     decision: &'a Decision,
@@ -54,17 +54,8 @@ pub(crate) fn quota_exceeded(message: &str, violated: &[&str]) -> Bytes {
     document(StatusCode::TOO_MANY_REQUESTS, QUOTA_EXCEEDED, QUOTA_EXCEEDED_TITLE, message, &extra)
 }
 
-/// The answer to a request that does not carry the key of a rule which insists on it.
-pub(crate) fn missing_key(level: &str, status: StatusCode) -> Response<Bytes> {
-    plain_problem(status, &format!("The request does not carry the {level} by which it is limited."))
-}
-
-/// The answer of a layer that was not built right.
-pub(crate) fn misconfigured(error: &ConfigError) -> Response<Bytes> {
-    plain_problem(StatusCode::INTERNAL_SERVER_ERROR, &format!("The rate limiter is misconfigured: {error}"))
-}
-
-fn plain_problem(status: StatusCode, detail: &str) -> Response<Bytes> {
+/// The answer to a request for which waiting would not help.
+pub(crate) fn turned_away(status: StatusCode, detail: &str) -> Response<Bytes> {
     problem(status, document(status, "about:blank", status.canonical_reason().unwrap_or("Refused"), detail, ""))
 }
 

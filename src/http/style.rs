@@ -1,6 +1,6 @@
 //! How decisions are shown to callers.
 
-use std::{fmt, sync::Arc};
+use std::{borrow::Cow, fmt, sync::Arc};
 
 use bytes::Bytes;
 use http::Response;
@@ -30,7 +30,7 @@ pub enum OnConflict {
     Merge,
 }
 
-/// A closure that makes the answer to a refused request.
+/// A closure that makes the answer to a refused HTTP request.
 pub(crate) type OnDenied = dyn Fn(&Refusal<'_>) -> Response<Bytes> + Send + Sync;
 
 /// The choices of one layer.
@@ -41,11 +41,24 @@ pub(crate) struct Style {
     pub(crate) legacy: Option<LegacyReset>,
     pub(crate) on_conflict: OnConflict,
     pub(crate) on_denied: Option<Arc<OnDenied>>,
+    pub(crate) fields_in_trailers_only: bool,
+    /// In percent of the wait.
+    pub(crate) pushback_jitter: u8,
+    pub(crate) error_domain: Cow<'static, str>,
 }
 
 impl Default for Style {
     fn default() -> Self {
-        Self { fields: true, in_response: true, legacy: None, on_conflict: OnConflict::default(), on_denied: None }
+        Self {
+            fields: true,
+            in_response: true,
+            legacy: None,
+            on_conflict: OnConflict::default(),
+            on_denied: None,
+            fields_in_trailers_only: false,
+            pushback_jitter: 10,
+            error_domain: Cow::Borrowed("tower-quota"),
+        }
     }
 }
 
@@ -57,6 +70,9 @@ impl fmt::Debug for Style {
             .field("legacy", &self.legacy)
             .field("on_conflict", &self.on_conflict)
             .field("on_denied", &self.on_denied.as_ref().map(|_| format_args!("closure")))
+            .field("fields_in_trailers_only", &self.fields_in_trailers_only)
+            .field("pushback_jitter", &self.pushback_jitter)
+            .field("error_domain", &self.error_domain)
             .finish()
     }
 }

@@ -43,6 +43,7 @@ mod extractor;
 mod first_of;
 mod forwarded;
 mod header;
+mod metadata;
 mod path;
 mod query;
 
@@ -54,6 +55,7 @@ pub use extractor::{KeyExtractor, Missing, RouteParams};
 pub use first_of::{Alternatives, FirstOf, first_of};
 pub use forwarded::ForwardedHeader;
 pub use header::{Header, Several, header};
+pub use metadata::{Metadata, metadata};
 pub use path::{Path, path};
 pub use query::{Query, query};
 

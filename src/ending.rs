@@ -1,0 +1,77 @@
+//! How a request ends that goes no further.
+
+use bytes::Bytes;
+use http::{Method, Response, StatusCode, header::CONTENT_LENGTH};
+
+use crate::{
+    decision::Decision,
+    error::ConfigError,
+    grpc::{Code, Denial, Protocol, Status},
+    http::{Refusal, RequestView, Style, add_fields, turned_away},
+};
+
+/// Why a request ends here. What the caller is told of it depends on the protocol: this is the one place where that is
+/// chosen.
+#[derive(Debug)]
+pub(crate) enum Ending<'a> {
+    Denied(&'a Decision),
+    /// Waiting would not help.
+    TurnedAway {
+        status: StatusCode,
+        reason: String,
+    },
+}
+
+impl<'a> Ending<'a> {
+    /// The request does not carry the key of a rule which insists on it.
+    pub(crate) fn missing_key(level: &str, status: StatusCode) -> Self {
+        Self::TurnedAway { status, reason: format!("The request does not carry the {level} by which it is limited.") }
+    }
+
+    /// The layer was not built right.
+    pub(crate) fn misconfigured(error: &ConfigError) -> Self {
+        let reason = format!("The rate limiter is misconfigured: {error}");
+        Self::TurnedAway { status: StatusCode::INTERNAL_SERVER_ERROR, reason }
+    }
+
+    /// The answer, in the protocol of the caller.
+    pub(crate) fn answer(&self, request: &RequestView<'a>, style: &Style) -> Response<Bytes> {
+        let mut answer = match Protocol::of(request.headers()) {
+            Protocol::Http => self.on_http(request, style),
+            protocol => self.on_grpc(style).trailers_only(protocol),
+        };
+        if let Self::Denied(decision) = *self {
+            add_fields(&mut answer, decision, style);
+            answer.extensions_mut().insert(decision.clone());
+        }
+        answer
+    }
+
+    fn on_http(&self, request: &RequestView<'a>, style: &Style) -> Response<Bytes> {
+        let answer = match self {
+            Self::Denied(decision) => {
+                let refusal = Refusal::new(decision, request);
+                style.on_denied.as_ref().map_or_else(|| refusal.response(), |answer| answer(&refusal))
+            }
+            Self::TurnedAway { status, reason } => turned_away(*status, reason),
+        };
+        if request.method() == Method::HEAD { without_body(answer) } else { answer }
+    }
+
+    fn on_grpc(&self, style: &Style) -> Status {
+        match self {
+            Self::Denied(decision) => {
+                let (domain, pushback_jitter) = (&*style.error_domain, style.pushback_jitter);
+                Denial { decision, domain, pushback_jitter }.status()
+            }
+            Self::TurnedAway { status, reason } => Status::new(Code::of_http(*status), reason),
+        }
+    }
+}
+
+/// The answer to HEAD: that to GET, with the length of the body in place of the body (RFC 9110, section 9.3.2).
+fn without_body(mut answer: Response<Bytes>) -> Response<Bytes> {
+    let body = std::mem::take(answer.body_mut());
+    answer.headers_mut().entry(CONTENT_LENGTH).or_insert_with(|| body.len().into());
+    answer
+}

@@ -1,0 +1,30 @@
+//! Refusals for gRPC callers.
+//!
+//! A gRPC client takes a bare 429 for `UNAVAILABLE`, which is what default retry policies repeat at once. So a refused
+//! call ends as gRPC has it: *Trailers-Only*, an HTTP 200 whose header block is the whole answer.
+//!
+//! ```text
+//! HEADERS (END_STREAM)
+//! :status: 200
+//! content-type: application/grpc
+//! grpc-status: 8
+//! grpc-message: You've exceeded the per-minute rate limit. Please wait for sometime before retrying.
+//! grpc-status-details-bin: google.rpc.Status with RetryInfo, QuotaFailure and ErrorInfo
+//! grpc-retry-pushback-ms: 38215
+//! retry-after: 38
+//! ```
+//!
+//! This is always on and needs neither tonic nor prost: the few messages are written by hand. So those who serve plain
+//! HTTP pull nothing in, and yet no gRPC caller ever gets a 429 because a feature was forgotten.
+
+mod code;
+mod denial;
+mod details;
+mod protobuf;
+mod protocol;
+mod status;
+
+pub(crate) use code::Code;
+pub(crate) use denial::Denial;
+pub(crate) use protocol::Protocol;
+pub(crate) use status::{Status, is_trailers_only};

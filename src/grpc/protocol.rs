@@ -1,0 +1,99 @@
+//! The protocol a caller speaks.
+
+use http::{HeaderMap, HeaderValue, header::CONTENT_TYPE};
+
+/// What the content type of a message says of its protocol.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Protocol<'a> {
+    Http,
+    Grpc,
+    /// With the media type, which the answer repeats: it says how the browser's library frames messages.
+    GrpcWeb(&'a str),
+}
+
+impl<'a> Protocol<'a> {
+    pub(crate) fn of(headers: &'a HeaderMap) -> Self {
+        headers.get(CONTENT_TYPE).map_or(Self::Http, Self::named)
+    }
+
+    pub(super) fn named(content_type: &'a HeaderValue) -> Self {
+        let media_type = content_type.as_bytes().split(|byte| *byte == b';').next().unwrap_or_default();
+        str::from_utf8(media_type).map_or(Self::Http, |media_type| Self::of_media_type(media_type.trim_ascii()))
+    }
+
+    /// A bare prefix would not do: `application/grpc-web` is not gRPC, and `application/grpcfoo` is nothing.
+    fn of_media_type(media_type: &'a str) -> Self {
+        let base = match media_type.split_once('+') {
+            Some((_, "")) => return Self::Http,
+            Some((base, _)) => base,
+            None => media_type,
+        };
+        let is = |name: &str| media_type.is_ascii() && base.eq_ignore_ascii_case(name);
+        if is("application/grpc") {
+            Self::Grpc
+        } else if is("application/grpc-web") || is("application/grpc-web-text") {
+            Self::GrpcWeb(media_type)
+        } else {
+            Self::Http
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn protocol(content_type: &HeaderValue) -> Protocol<'_> {
+        Protocol::named(content_type)
+    }
+
+    #[test]
+    fn the_media_type_tells_the_protocol() {
+        let web = |essence: &'static str| Protocol::GrpcWeb(essence);
+        let rows = [
+            ("application/grpc", Protocol::Grpc),
+            ("application/grpc+proto", Protocol::Grpc),
+            ("application/grpc+json", Protocol::Grpc),
+            ("application/grpc+x", Protocol::Grpc),
+            ("Application/gRPC+Proto", Protocol::Grpc),
+            ("application/grpc;charset=utf-8", Protocol::Grpc),
+            (" application/grpc ; a=\"b;c\"", Protocol::Grpc),
+            ("application/grpc-web", web("application/grpc-web")),
+            ("application/grpc-web+proto", web("application/grpc-web+proto")),
+            ("application/grpc-web-text", web("application/grpc-web-text")),
+            ("application/grpc-web-text+proto; q=1", web("application/grpc-web-text+proto")),
+            ("APPLICATION/GRPC-WEB+PROTO", web("APPLICATION/GRPC-WEB+PROTO")),
+            ("application/grpc+", Protocol::Http),
+            ("application/grpc+ ;a=b", Protocol::Http),
+            ("application/grpc-web+", Protocol::Http),
+            ("application/grpcfoo", Protocol::Http),
+            ("application/grpc-webfoo", Protocol::Http),
+            ("application/grpc-web-textfoo", Protocol::Http),
+            ("application/grpc-foo", Protocol::Http),
+            ("application/grpc/proto", Protocol::Http),
+            ("application/grpc, application/grpc", Protocol::Http),
+            ("application/json", Protocol::Http),
+            ("application/proto", Protocol::Http),
+            ("text/html; a=application/grpc", Protocol::Http),
+            ("grpc", Protocol::Http),
+            ("+", Protocol::Http),
+            ("", Protocol::Http),
+            (";", Protocol::Http),
+        ];
+        for (content_type, expected) in rows {
+            assert_eq!(protocol(&HeaderValue::from_static(content_type)), expected, "{content_type:?}");
+        }
+    }
+
+    #[test]
+    fn what_is_not_ascii_is_not_grpc() {
+        for bytes in ["application/grpc+\u{e9}".as_bytes(), b"application/grpc+\xff", b"application/grpc\xff"] {
+            assert_eq!(protocol(&HeaderValue::from_bytes(bytes).unwrap()), Protocol::Http, "{bytes:?}");
+        }
+    }
+
+    #[test]
+    fn a_request_without_a_content_type_is_http() {
+        assert_eq!(Protocol::of(&HeaderMap::new()), Protocol::Http);
+    }
+}

@@ -1,0 +1,194 @@
+//! Metadata of a gRPC call.
+
+use std::borrow::Cow;
+
+use base64::{
+    Engine, alphabet,
+    engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig},
+};
+use http::{HeaderName, HeaderValue};
+
+use crate::{
+    error::ConfigError,
+    http::RequestView,
+    key::{Header, KeyBuilder, KeyExtractor, Missing, Several, header},
+};
+
+/// Reads whatever some service may read, or a spelling could be an identity there and none here: another history for the
+/// same caller. gRPC wants values accepted with padding and without; bits behind the last byte are ignored by some
+/// decoders and refused by others.
+const LENIENT: GeneralPurpose = GeneralPurpose::new(
+    &alphabet::STANDARD,
+    GeneralPurposeConfig::new()
+        .with_decode_padding_mode(DecodePaddingMode::Indifferent)
+        .with_decode_allow_trailing_bits(true),
+);
+
+/// Reads metadata of a gRPC call; made by [`metadata`].
+#[derive(Clone, Debug)]
+pub struct Metadata {
+    field: Header,
+    /// The name, if it is that of binary metadata.
+    binary: Option<HeaderName>,
+    several: Several,
+}
+
+/// The metadata `name` of a gRPC call.
+///
+/// A value is taken byte for byte, as [`header`](crate::key::header) does. But if the name ends in `-bin` then values
+/// are base64 and the key is what they decode to: however a client spells the same bytes, with padding or without, they
+/// are one key. A field of several values joined by commas is several values. What is no base64 counts as missing.
+///
+/// ```
+/// use http::Request;
+/// use tower_quota::{Policy, RateLimiter, Rule, http::RequestView, key};
+///
+/// let tenant = key::metadata("tenant-bin");
+/// let rule = Rule::new("calls").every_request().level("tenant", tenant).policy(Policy::per_minute(60));
+/// let limiter = RateLimiter::builder().rule(rule).build()?;
+///
+/// for spelling in ["YWNtZQ", "YWNtZQ=="] {
+///     let request = Request::post("/bots.Bots/Export").header("tenant-bin", spelling).body(())?;
+///     assert_eq!(limiter.governing(&RequestView::of(&request))[0].key(), Some(limiter.key("acme")));
+/// }
+/// let request = Request::post("/bots.Bots/Export").header("tenant-bin", "not base64").body(())?;
+/// assert_eq!(limiter.governing(&RequestView::of(&request))[0].key(), None);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[must_use]
+pub fn metadata(name: impl Into<Cow<'static, str>>) -> Metadata {
+    let name = name.into();
+    let field_name = HeaderName::from_bytes(name.as_bytes()).ok();
+    let binary = field_name.filter(|name| name.as_str().ends_with("-bin"));
+    Metadata { field: header(name), binary, several: Several::default() }
+}
+
+impl Metadata {
+    /// What to do if there are several values; [`Several::First`] by default.
+    #[must_use]
+    pub fn several(mut self, several: Several) -> Self {
+        self.field = self.field.several(several);
+        self.several = several;
+        self
+    }
+}
+
+impl KeyExtractor for Metadata {
+    fn extract(&self, request: &RequestView<'_>, key: &mut KeyBuilder<'_>) -> Result<(), Missing> {
+        let Some(name) = &self.binary else { return self.field.extract(request, key) };
+        let mut is_valid = true;
+        let values = request.headers().get_all(name).iter().flat_map(values_in).map_while(|value| {
+            let decoded = LENIENT.decode(value).ok();
+            is_valid &= decoded.is_some();
+            decoded
+        });
+        self.several.add(values, key)?;
+        if is_valid { Ok(()) } else { Err(Missing) }
+    }
+
+    fn validate(&self) -> Result<(), ConfigError> {
+        self.field.validate()
+    }
+}
+
+/// The values that a field of binary metadata joins: a comma is in no base64.
+fn values_in(field: &HeaderValue) -> impl Iterator<Item = &[u8]> {
+    field.as_bytes().split(|byte| *byte == b',').map(<[u8]>::trim_ascii)
+}
+
+#[cfg(test)]
+mod tests {
+    use base64::engine::general_purpose::{STANDARD, STANDARD_NO_PAD};
+    use http::Request;
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::key::{Key, KeyHasher, KeyParts};
+
+    /// The key of a request with these fields, and that of these parts.
+    fn keys<P: KeyParts>(metadata: &Metadata, fields: &[(&str, &str)], parts: P) -> (Option<Key>, Option<Key>) {
+        let hasher = KeyHasher::default();
+        let request = fields.iter().fold(Request::post("/"), |request, (name, value)| request.header(*name, *value));
+        let request = request.body(()).unwrap();
+        let mut found = KeyBuilder::new(&hasher);
+        let result = metadata.extract(&RequestView::of(&request), &mut found);
+        let mut expected = KeyBuilder::new(&hasher);
+        parts.write(&mut expected);
+        (result.ok().map(|()| found.key()), Some(expected.key()))
+    }
+
+    fn assert_key<P: KeyParts>(metadata: &Metadata, fields: &[(&str, &str)], parts: P) {
+        let (found, expected) = keys(metadata, fields, parts);
+        assert_eq!(found, expected, "{fields:?}");
+    }
+
+    fn assert_missing(metadata: &Metadata, fields: &[(&str, &str)]) {
+        assert_eq!(keys(metadata, fields, "").0, None, "{fields:?}");
+    }
+
+    #[test]
+    fn text_is_taken_byte_for_byte() {
+        let fields = [("tenant", "YWNtZQ=="), ("tenant", "a, b")];
+        assert_key(&metadata("Tenant"), &fields, "YWNtZQ==");
+        assert_key(&metadata("tenant").several(Several::Joined), &fields, ["YWNtZQ==", "a, b"]);
+        assert_missing(&metadata("tenant").several(Several::Missing), &fields);
+        assert_missing(&metadata("tenant"), &[]);
+    }
+
+    #[test]
+    fn all_spellings_of_the_same_bytes_are_one_key() {
+        for spelling in ["YWNtZQ==", "YWNtZQ=", "YWNtZQ", "YWNtZR", "YWNtZR==", " YWNtZQ\t"] {
+            assert_key(&metadata("tenant-bin"), &[("tenant-bin", spelling)], "acme");
+            assert_key(&metadata("Tenant-Bin"), &[("tenant-bin", spelling)], "acme");
+        }
+        assert_key(&metadata("tenant-bin"), &[("tenant-bin", "+/8")], [0xfb_u8, 0xff].as_slice());
+        assert_key(&metadata("tenant-bin"), &[("tenant-bin", "")], "");
+    }
+
+    #[test]
+    fn what_is_no_base64_is_missing() {
+        for value in ["YWNtZ", "=", "YWNt!", "-_8", "YW NtZQ", "YWNtZQ===", "YQ==YQ==", "\u{e9}"] {
+            assert_missing(&metadata("tenant-bin"), &[("tenant-bin", value)]);
+        }
+        assert_missing(&metadata("tenant-bin"), &[("tenant", "YWNtZQ")]);
+    }
+
+    #[test]
+    fn values_joined_by_commas_are_several() {
+        for fields in [&[("t-bin", "YQ==, Yg")][..], &[("t-bin", "YQ"), ("t-bin", "Yg==")]] {
+            assert_key(&metadata("t-bin"), fields, "a");
+            assert_key(&metadata("t-bin").several(Several::Joined), fields, ["a", "b"]);
+            assert_missing(&metadata("t-bin").several(Several::Missing), fields);
+        }
+    }
+
+    #[test]
+    fn a_value_that_does_not_count_need_not_be_valid() {
+        assert_key(&metadata("t-bin"), &[("t-bin", "YQ,!")], "a");
+        assert_missing(&metadata("t-bin"), &[("t-bin", "!,YQ")]);
+        assert_missing(&metadata("t-bin").several(Several::Joined), &[("t-bin", "YQ,!")]);
+        assert_missing(&metadata("t-bin").several(Several::Missing), &[("t-bin", "YQ,!")]);
+    }
+
+    #[test]
+    fn a_value_of_16_kib_is_a_key() {
+        let bytes = vec![0xa5; 16 * 1024];
+        assert_key(&metadata("t-bin"), &[("t-bin", &STANDARD.encode(&bytes))], bytes.as_slice());
+    }
+
+    #[test]
+    fn what_is_no_field_name_is_refused() {
+        let error = metadata("a b-bin").validate().unwrap_err();
+        assert_eq!(error.reason(), "not the name of a header field");
+        assert!(metadata("tenant-bin").validate().is_ok());
+    }
+
+    proptest! {
+        #[test]
+        fn any_bytes_are_a_key_padded_or_not(bytes in prop::collection::vec(any::<u8>(), 0..100)) {
+            for spelling in [STANDARD.encode(&bytes), STANDARD_NO_PAD.encode(&bytes)] {
+                assert_key(&metadata("t-bin"), &[("t-bin", &spelling)], bytes.as_slice());
+            }
+        }
+    }
+}
