@@ -146,6 +146,7 @@
 //! |---|---|---|
 //! | `axum` | reads axum's `ConnectInfo`, `MatchedPath` and `OriginalUri` | no |
 //! | `config` | rules from a TOML file: `RateLimiter::from_toml` | no |
+//! | `tonic` | reads the peer's address from tonic's connect info; tonic's `add_service` takes a service behind the layer | no |
 //! | `tracing` | warns once of a deployment mistake seen at run time | no |
 
 #![cfg_attr(docsrs, feature(doc_cfg))]
@@ -174,6 +175,8 @@ mod rule;
 mod service;
 mod status;
 mod store;
+#[cfg(feature = "tonic")]
+mod tonic;
 
 pub use decision::Decision;
 pub use error::{ConfigError, UnknownRule};

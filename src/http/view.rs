@@ -68,7 +68,8 @@ impl<'a> RequestView<'a> {
     /// The address of the peer: of the other end of the connection, whatever a header says.
     #[must_use]
     pub fn peer(&self) -> Option<SocketAddr> {
-        self.extensions.get::<PeerAddr>().map(|peer| peer.0).or_else(|| self.axum_peer())
+        let peer = self.extensions.get::<PeerAddr>().map(|peer| peer.0);
+        peer.or_else(|| self.axum_peer()).or_else(|| self.tonic_peer())
     }
 
     pub(crate) fn with_params<'b>(&self, params: Params<'b>) -> RequestView<'b>
@@ -116,8 +117,23 @@ impl RequestView<'_> {
     }
 }
 
+#[cfg(feature = "tonic")]
+impl RequestView<'_> {
+    fn tonic_peer(&self) -> Option<SocketAddr> {
+        crate::tonic::peer(self.extensions)
+    }
+}
+
+#[cfg(not(feature = "tonic"))]
+impl RequestView<'_> {
+    const fn tonic_peer(&self) -> Option<SocketAddr> {
+        None
+    }
+}
+
 /// The peer's address, attached to requests by whoever accepted the connection.
 ///
-/// With feature `axum` its `ConnectInfo<SocketAddr>` is read as well.
+/// With feature `axum` its `ConnectInfo<SocketAddr>` is read as well, and with feature `tonic` its `TcpConnectInfo`, within
+/// `TlsConnectInfo` too.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct PeerAddr(pub SocketAddr);

@@ -31,10 +31,10 @@ static UNTRUSTED_PROXY: Warning = Warning::new(
 /// Reads the address of the client; made by [`client_ip`] or [`peer_ip`].
 ///
 /// The address of the connection is taken from [`PeerAddr`](crate::http::PeerAddr), or with feature `axum` from its
-/// `ConnectInfo<SocketAddr>`; without either the key is missing. (Behind a Unix socket attach an address of your own
-/// choice, and trust it.) If it belongs to a trusted proxy then the [header](ForwardedHeader) is read from the right,
-/// from one trusted proxy to the next, and the first address that is no trusted proxy is the client. What the client
-/// itself wrote stands further left and is never reached.
+/// `ConnectInfo<SocketAddr>`, or with feature `tonic` from its server's connect info; without any of them the key is
+/// missing. (Behind a Unix socket attach an address of your own choice, and trust it.) If it belongs to a trusted proxy
+/// then the [header](ForwardedHeader) is read from the right, from one trusted proxy to the next, and the first address
+/// that is no trusted proxy is the client. What the client itself wrote stands further left and is never reached.
 ///
 /// When that address cannot be found, because the header is not there, ends, or holds something else than an address,
 /// the key is the last trusted proxy on the way: all such requests share its history, and none goes free.

@@ -1,0 +1,25 @@
+//! What tonic's server has to know of the service, and what it knows of the peer.
+
+use std::net::SocketAddr;
+
+use http::Extensions;
+use tonic::{Request, metadata::MetadataMap, server::NamedService, transport::server::TcpConnectInfo};
+
+use crate::service::RateLimit;
+
+/// Lets `add_service` take a gRPC service behind the layer: it is found under the same name.
+impl<S: NamedService> NamedService for RateLimit<S> {
+    const NAME: &'static str = S::NAME;
+}
+
+/// The address of the peer, if tonic's server accepted the connection.
+///
+/// Its connect info for TLS exists only with TLS features of tonic's. Whether somebody has turned one on, only tonic
+/// knows, and it is asked by means of a request.
+pub(crate) fn peer(extensions: &Extensions) -> Option<SocketAddr> {
+    match extensions.get::<TcpConnectInfo>() {
+        Some(info) => info.remote_addr(),
+        None if extensions.is_empty() => None,
+        None => Request::from_parts(MetadataMap::new(), extensions.clone(), ()).remote_addr(),
+    }
+}
