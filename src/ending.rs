@@ -37,10 +37,30 @@ impl<'a> Ending<'a> {
 
     /// The answer, in the protocol of the caller.
     pub(crate) fn answer(&self, request: &RequestView<'a>, style: &Style) -> Response<Bytes> {
-        let mut answer = match Protocol::of(request.headers()) {
-            Protocol::Http => self.on_http(request, style),
-            protocol => self.on_grpc(style).trailers_only(protocol),
-        };
+        match Protocol::of(request.headers()) {
+            Protocol::Http => self.told(self.on_http(request, style), style),
+            protocol => self.told(self.status(style).trailers_only(protocol), style),
+        }
+    }
+
+    /// The answer to a gRPC call.
+    pub(crate) fn answer_on_grpc(&self, style: &Style) -> Response<Bytes> {
+        self.told(self.status(style).trailers_only(Protocol::Grpc), style)
+    }
+
+    /// How a gRPC call ends with it.
+    pub(crate) fn status(&self, style: &Style) -> Status {
+        match self {
+            Self::Denied(decision) => {
+                let (domain, pushback_jitter) = (&*style.error_domain, style.pushback_jitter);
+                Denial { decision, domain, pushback_jitter }.status()
+            }
+            Self::TurnedAway { status, reason } => Status::new(Code::of_http(*status), reason),
+        }
+    }
+
+    /// With what callers and outer layers are told of a decision in any protocol.
+    fn told(&self, mut answer: Response<Bytes>, style: &Style) -> Response<Bytes> {
         if let Self::Denied(decision) = *self {
             add_fields(&mut answer, decision, style);
             answer.extensions_mut().insert(decision.clone());
@@ -57,16 +77,6 @@ impl<'a> Ending<'a> {
             Self::TurnedAway { status, reason } => turned_away(*status, reason),
         };
         if request.method() == Method::HEAD { without_body(answer) } else { answer }
-    }
-
-    fn on_grpc(&self, style: &Style) -> Status {
-        match self {
-            Self::Denied(decision) => {
-                let (domain, pushback_jitter) = (&*style.error_domain, style.pushback_jitter);
-                Denial { decision, domain, pushback_jitter }.status()
-            }
-            Self::TurnedAway { status, reason } => Status::new(Code::of_http(*status), reason),
-        }
     }
 }
 

@@ -115,6 +115,10 @@ impl RateLimitLayer {
         self.limiter.as_ref().ok()
     }
 
+    pub(crate) const fn style(&self) -> &Arc<Style> {
+        &self.style
+    }
+
     fn of(limiter: Result<RateLimiter, ConfigError>) -> Self {
         Self { limiter: limiter.map_err(Arc::new), style: Arc::default() }
     }

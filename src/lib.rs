@@ -154,6 +154,7 @@
 pub mod clock;
 #[cfg(feature = "config")]
 pub mod config;
+pub mod grpc;
 pub mod http;
 pub mod key;
 pub mod plain;
@@ -162,7 +163,6 @@ mod decision;
 mod ending;
 mod error;
 mod future;
-mod grpc;
 mod history;
 mod kind;
 mod layer;

@@ -22,7 +22,8 @@ use crate::{
 /// A service behind a [`RateLimitLayer`](crate::RateLimitLayer).
 ///
 /// The decision falls in `call`, before the inner service is called: a request that is not admitted never reaches it.
-/// What `poll_ready` reserved in the inner service then stays reserved for the next request.
+/// What `poll_ready` reserved in the inner service, such as a permit, is given back then, by going on with a clone; so the
+/// inner service is `Clone`, as those of servers are. Put a `tower::buffer::Buffer` around one that is not.
 #[derive(Clone, Debug)]
 pub struct RateLimit<S> {
     inner: S,
@@ -81,7 +82,7 @@ impl<S> RateLimit<S> {
 
 impl<S, ReqBody, ResBody> Service<Request<ReqBody>> for RateLimit<S>
 where
-    S: Service<Request<ReqBody>, Response = Response<ResBody>>,
+    S: Service<Request<ReqBody>, Response = Response<ResBody>> + Clone,
     ResBody: Body,
 {
     type Response = Response<ResponseBody<ResBody>>;
@@ -99,7 +100,10 @@ where
                 enter(request.extensions_mut(), decision.entered());
                 ResponseFuture::admitted(self.inner.call(request), decision, Arc::clone(&self.style))
             }
-            Outcome::Refused(answer) => ResponseFuture::refused(answer),
+            Outcome::Refused(answer) => {
+                self.inner = self.inner.clone();
+                ResponseFuture::refused(answer)
+            }
         }
     }
 }

@@ -1,15 +1,24 @@
 //! What tonic's server has to know of the service, and what it knows of the peer.
 
-use std::net::SocketAddr;
+use std::{error::Error, net::SocketAddr};
 
 use http::Extensions;
-use tonic::{Request, metadata::MetadataMap, server::NamedService, transport::server::TcpConnectInfo};
+use tonic::{Request, Status, metadata::MetadataMap, server::NamedService, transport::server::TcpConnectInfo};
 
-use crate::service::RateLimit;
+use crate::{grpc::MessageLimit, service::RateLimit};
 
 /// Lets `add_service` take a gRPC service behind the layer: it is found under the same name.
 impl<S: NamedService> NamedService for RateLimit<S> {
     const NAME: &'static str = S::NAME;
+}
+
+impl<S: NamedService> NamedService for MessageLimit<S> {
+    const NAME: &'static str = S::NAME;
+}
+
+/// What a handler is told when its stream of requests ends for want of room.
+pub(crate) fn resource_exhausted(message: String) -> Option<Box<dyn Error + Send + Sync>> {
+    Some(Status::resource_exhausted(message).into())
 }
 
 /// The address of the peer, if tonic's server accepted the connection.

@@ -2,6 +2,7 @@
 #![allow(clippy::expect_used, clippy::panic, clippy::unwrap_used, reason = "this is a test")]
 
 use std::{
+    cell::Cell,
     collections::{BTreeMap, HashSet, VecDeque},
     convert::Infallible,
     future::ready,
@@ -55,8 +56,8 @@ fn answering() -> impl Service<Request<()>, Response = Response<String>, Error =
 
 /// Sends a GET through the layer to a service that answers with `response`.
 async fn send_to<B: Body>(layer: &RateLimitLayer, response: Response<B>) -> Answer<B> {
-    let mut response = Some(response);
-    let inner = service_fn(move |_: Request<()>| ready(Ok::<_, Infallible>(response.take().unwrap())));
+    let response = Cell::new(Some(response));
+    let inner = service_fn(|_: Request<()>| ready(Ok::<_, Infallible>(response.take().unwrap())));
     layer.layer(inner).oneshot(Request::new(())).await.unwrap()
 }
 

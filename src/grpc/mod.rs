@@ -20,9 +20,12 @@
 mod code;
 mod denial;
 mod details;
+mod messages;
 mod protobuf;
 mod protocol;
 mod status;
+
+pub use messages::{MessageDenied, MessageFuture, MessageLimit, MessageLimitLayer, RequestBody, ResponseBody};
 
 pub(crate) use code::Code;
 pub(crate) use denial::Denial;

@@ -69,6 +69,13 @@ impl Status {
         response
     }
 
+    /// What ends a stream of messages.
+    pub(crate) fn trailers(&self) -> HeaderMap {
+        let mut trailers = HeaderMap::new();
+        self.write(&mut trailers);
+        trailers
+    }
+
     fn write(&self, headers: &mut HeaderMap) {
         headers.insert(GRPC_STATUS, u16::from(self.code.number()).into());
         put(headers, GRPC_MESSAGE, percent_encoded(&self.message));

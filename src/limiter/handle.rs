@@ -126,9 +126,9 @@ impl<K: RequestKind> RateLimiter<K> {
     ///
     /// If no rule has this name.
     pub fn reset(&self, rule: &str, key: impl KeyParts) -> Result<bool, UnknownRule> {
-        let number = self.rulebook().number_of(rule).ok_or_else(|| UnknownRule::new(rule))?;
+        let number = self.number_of(rule)?;
         let key = self.key(key);
-        let scopes = self.rulebook().rule(number).map_or(0..0, GovernedBy::scopes);
+        let scopes = self.rulebook().rule(number.into()).map_or(0..0, GovernedBy::scopes);
         Ok(scopes.fold(false, |found, scope| self.state.store.reset(&Charge { scope, key }) | found))
     }
 
@@ -156,16 +156,31 @@ impl<K: RequestKind> RateLimiter<K> {
     #[must_use]
     pub fn governing(&self, request: K::View<'_>) -> Vec<Governing<'_>> {
         let mut found = Vec::new();
-        self.state.routing.for_each_rule(request, &[], &self.state.hasher, |number, _, key| {
-            found.extend(self.rulebook().rule(number).map(|rule| Governing::new(rule, key)));
-        });
+        self.state.routing.for_each_rule(
+            request,
+            |_| true,
+            &self.state.hasher,
+            |number, _, key| {
+                found.extend(self.rulebook().rule(number).map(|rule| Governing::new(rule, key)));
+            },
+        );
         found
     }
 
     /// The decision about a request; none if no rule governs it but those that are `applied` already.
     pub(crate) fn decide_request(&self, request: K::View<'_>, applied: &[u16]) -> Result<Option<Decision>, Refused> {
-        let governed = self.state.routing.govern(request, applied, &self.state.hasher)?;
+        let governed = self.govern(request, |rule| !applied.contains(&rule))?;
         Ok((!governed.charges.is_empty()).then(|| self.decide(&governed.charges, governed.rules)))
+    }
+
+    /// What those rules that are `wanted` charge a request to.
+    pub(crate) fn govern(&self, request: K::View<'_>, wanted: impl Fn(u16) -> bool) -> Result<Governed, Refused> {
+        self.state.routing.govern(request, wanted, &self.state.hasher)
+    }
+
+    /// The number of the rule of this name.
+    pub(crate) fn number_of(&self, rule: &str) -> Result<u16, UnknownRule> {
+        self.rulebook().number_of(rule).map(|number| number as u16).ok_or_else(|| UnknownRule::new(rule))
     }
 
     /// The enforcement level of the rule that turned a request away.
@@ -177,7 +192,7 @@ impl<K: RequestKind> RateLimiter<K> {
         &self.state.rulebook
     }
 
-    fn decide(&self, charges: &[Charge], rules: RuleNumbers) -> Decision {
+    pub(crate) fn decide(&self, charges: &[Charge], rules: RuleNumbers) -> Decision {
         Decision::by(self.rulebook().mine(), rules, |verdict| {
             self.state.store.decide(charges, &*self.state.clock, verdict);
         })
@@ -185,9 +200,9 @@ impl<K: RequestKind> RateLimiter<K> {
 
     /// The charge of `key` under a rule, and the rule's number.
     fn charge(&self, rule: &str, key: impl KeyParts) -> Result<(Charge, u16), UnknownRule> {
-        let number = self.rulebook().number_of(rule).ok_or_else(|| UnknownRule::new(rule))?;
-        let scope = self.rulebook().rule(number).map_or(0, |rule| rule.scopes().start);
-        Ok((Charge { scope, key: self.key(key) }, number as u16))
+        let number = self.number_of(rule)?;
+        let scope = self.rulebook().rule(number.into()).map_or(0, |rule| rule.scopes().start);
+        Ok((Charge { scope, key: self.key(key) }, number))
     }
 }
 

@@ -48,16 +48,16 @@ impl<K: RequestKind> Routing<K> {
         })
     }
 
-    /// The charges of a request under the rules that are not `applied` yet, or the rule that turns it away.
+    /// The charges of a request under the rules that are `wanted`, or the rule that turns it away.
     pub(super) fn govern(
         &self,
         request: K::View<'_>,
-        applied: &[u16],
+        wanted: impl Fn(u16) -> bool,
         hasher: &KeyHasher,
     ) -> Result<Governed, Refused> {
         let mut governed = Governed::default();
         let mut refused = None;
-        self.for_each_rule(request, applied, hasher, |number, scope, key| {
+        self.for_each_rule(request, wanted, hasher, |number, scope, key| {
             let Some(reader) = self.readers.get(number) else { return };
             match (key, reader.on_missing) {
                 (Some(key), _) => governed.add(number, Charge { scope, key }),
@@ -69,24 +69,24 @@ impl<K: RequestKind> Routing<K> {
         refused.map_or(Ok(governed), Err)
     }
 
-    /// Calls `visit` with the number, the scope and the key of every rule that governs the request, but those `applied`.
+    /// Calls `visit` with the number, the scope and the key of every `wanted` rule that governs the request.
     pub(super) fn for_each_rule(
         &self,
         request: K::View<'_>,
-        applied: &[u16],
+        wanted: impl Fn(u16) -> bool,
         hasher: &KeyHasher,
         mut visit: impl FnMut(usize, u32, Option<Key>),
     ) {
-        let is_applied = |number: usize| applied.contains(&(number as u16));
+        let is_wanted = |number: usize| wanted(number as u16);
         let is_matched = self.visit_routes(request, |target, request| {
-            if !is_applied(target.rule) {
+            if is_wanted(target.rule) {
                 visit(target.rule, target.scope, self.key_of(target.rule, target.group, request, hasher));
             }
         });
         let holds = |condition: &Option<Condition<K>>| condition.as_ref().is_none_or(|holds| holds(request));
         let unbound = self.unbound.iter().filter(|(_, condition)| holds(condition)).map(|(number, _)| *number);
         let unmatched = self.unmatched.filter(|_| !is_matched);
-        for number in unbound.chain(unmatched).filter(|number| !is_applied(*number)) {
+        for number in unbound.chain(unmatched).filter(|number| is_wanted(*number)) {
             let scope = self.readers.get(number).map_or(0, |reader| reader.scope);
             visit(number, scope, self.key_of(number, 0, request, hasher));
         }
