@@ -26,7 +26,7 @@ use tokio::{
 use tonic::{Code, Status, transport::Server};
 use tonic_types::StatusExt;
 use tonic_web::GrpcWebLayer;
-use tower_quota::{OnMissing, Policy, RateLimiter, Rule, clock::ManualClock, key};
+use tower_quota::{OnMissing, Policy, RateLimiter, RateLimiterBuilder, Rule, clock::ManualClock, key};
 
 use echo::{Echo, listen};
 
@@ -84,12 +84,12 @@ impl Frame {
 }
 
 /// A connection that remembers what came in.
-struct Recorder {
-    stream: TcpStream,
+struct Recorder<T> {
+    stream: T,
     seen: Arc<Mutex<Vec<u8>>>,
 }
 
-impl AsyncRead for Recorder {
+impl<T: AsyncRead + Unpin> AsyncRead for Recorder<T> {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, into: &mut ReadBuf<'_>) -> Poll<std::io::Result<()>> {
         let before = into.filled().len();
         let polled = Pin::new(&mut self.stream).poll_read(cx, into);
@@ -98,7 +98,7 @@ impl AsyncRead for Recorder {
     }
 }
 
-impl AsyncWrite for Recorder {
+impl<T: AsyncWrite + Unpin> AsyncWrite for Recorder<T> {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<std::io::Result<usize>> {
         Pin::new(&mut self.stream).poll_write(cx, bytes)
     }
@@ -114,24 +114,27 @@ impl AsyncWrite for Recorder {
 
 /// A client that speaks HTTP/2 and knows nothing of gRPC.
 struct H2 {
-    server: SocketAddr,
     requests: SendRequest<Bytes>,
     seen: Arc<Mutex<Vec<u8>>>,
 }
 
 impl H2 {
     async fn connect(server: SocketAddr) -> Self {
+        Self::over(TcpStream::connect(server).await.unwrap()).await
+    }
+
+    async fn over(stream: impl AsyncRead + AsyncWrite + Send + Unpin + 'static) -> Self {
         let seen = Arc::default();
-        let recorder = Recorder { stream: TcpStream::connect(server).await.unwrap(), seen: Arc::clone(&seen) };
+        let recorder = Recorder { stream, seen: Arc::clone(&seen) };
         let (requests, connection) = h2::client::handshake(recorder).await.unwrap();
         tokio::spawn(connection);
-        Self { server, requests, seen }
+        Self { requests, seen }
     }
 
     /// Begins a call, and returns the response and the rest of the request.
     async fn send(&self, content_type: Option<&str>, is_complete: bool) -> (Response<RecvStream>, SendStream<Bytes>) {
-        let uri = format!("http://{}/echo.Echo/Say", self.server);
-        let mut request = Request::post(uri).header("te", "trailers").body(()).unwrap();
+        let request = Request::post("http://localhost/echo.Echo/Say").header("te", "trailers");
+        let mut request = request.body(()).unwrap();
         if let Some(content_type) = content_type {
             request.headers_mut().insert(CONTENT_TYPE, content_type.parse().unwrap());
         }
@@ -257,7 +260,7 @@ async fn a_refusal_by_a_hundred_rules_is_no_larger_than_clients_take() {
     let rules = (0..100).map(|number| {
         rule(number).every_request().level("everybody", "everybody").policy(Policy::per_minute(1).and_per_hour(1))
     });
-    let limiter = rules.fold(RateLimiter::builder(), |builder, rule| builder.rule(rule));
+    let limiter = rules.fold(RateLimiter::builder(), RateLimiterBuilder::rule);
     let client = H2::connect(serve(&limiter.clock(ManualClock::new()).build().unwrap())).await;
     assert_eq!(client.call(Some("application/grpc")).await.status(), 200);
     let refused = client.call(Some("application/grpc")).await;
@@ -307,6 +310,33 @@ async fn the_content_type_decides_how_a_refusal_is_written() {
         assert_eq!(refused.headers()["content-type"], "application/problem+json", "{content_type:?}");
         assert!(!refused.headers().contains_key("grpc-status"), "{content_type:?}");
         assert!(!read(refused.into_body()).await.0.is_empty(), "{content_type:?}");
+    }
+}
+
+// ---- who connects ----
+
+/// F12: tonic's connect info for a Unix socket has no address, and neither has ours.
+#[cfg(unix)]
+#[tokio::test]
+async fn callers_on_a_unix_socket_have_no_address() {
+    for (outcome, expected) in [
+        (OnMissing::Share, ["0", "8"]),
+        (OnMissing::Reject(StatusCode::FORBIDDEN), ["7", "7"]),
+        (OnMissing::Skip, ["0", "0"]),
+    ] {
+        let rule = Rule::new("calls").every_request().level("peer", key::peer_ip()).on_missing(outcome);
+        let limiter = RateLimiter::builder().rule(rule.policy(Policy::per_minute(1))).build().unwrap();
+        let (near, far) = tokio::net::UnixStream::pair().unwrap();
+        let server = Server::builder().layer(limiter.layer()).add_service(Echo::default());
+        tokio::spawn(server.serve_with_incoming(tokio_stream::iter([Ok::<_, std::io::Error>(far)])));
+        let client = H2::over(near).await;
+        for status in expected {
+            let response = client.call(Some("application/grpc")).await;
+            let at_once = response.headers().get("grpc-status").cloned();
+            let trailers = read(response.into_body()).await.1;
+            let found = at_once.or_else(|| trailers?.get("grpc-status").cloned());
+            assert_eq!(found.unwrap(), status, "{outcome:?}");
+        }
     }
 }
 
