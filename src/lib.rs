@@ -91,9 +91,9 @@
 //! among the response's extensions. Of two different limiters the inner one's decision is what the handler sees, and its
 //! fields are what the caller sees, see [`http::OnConflict`].
 //!
-//! A `ConcurrencyLimit` belongs outside: an inner one keeps the permit that a refused request did not use reserved for the
-//! next request of the same clone. A layer that rewrites the path belongs outside too; in axum routes are matched against
-//! the path as it came in, before any nesting.
+//! A `ConcurrencyLimit` or a `Buffer` may be outside or inside: what a refused request had reserved in it is given back at
+//! once. A layer that rewrites the path belongs outside; in axum routes are matched against the path as it came in, before
+//! any nesting.
 //!
 //! # gRPC
 //!
@@ -127,8 +127,47 @@
 //! # }
 //! ```
 //!
-//! Put the layer inside of one that translates gRPC-Web or outside, as you like. Browsers see the fields only if
-//! `Access-Control-Expose-Headers` names them.
+//! Rules name methods by their paths, `/package.Service/Method` or `/package.Service/{*method}`. Put the layer around the
+//! whole server (`Server::builder().layer(..)`) or around one service (`ServiceBuilder`, with feature `tonic`); outside of
+//! one that translates gRPC-Web or inside, as you like. Browsers see the fields only if `Access-Control-Expose-Headers`
+//! names them. One port may serve both gRPC and HTTP.
+//!
+//! A stream is charged once, when it opens. [`RateLimitLayer::per_message`] also charges its further messages, and ends
+//! the call when there is no room for one.
+//!
+//! # hyper
+//!
+//! A service behind the layer goes into hyper-util's `TowerToHyperService`, on HTTP/1 and HTTP/2. Whoever accepts the
+//! connection knows the peer, and tells the layer by an extension of the request:
+//!
+//! ```
+//! use http::{Request, Response};
+//! # use tower::{Service, ServiceExt};
+//! use tower::ServiceBuilder;
+//! use tower_quota::{Policy, RateLimitLayer, http::PeerAddr, key};
+//!
+//! # #[tokio::main(flavor = "current_thread")]
+//! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! let layer = RateLimitLayer::try_new(key::peer_ip(), Policy::per_minute(1))?;
+//!
+//! // For each connection, with the peer that its listener's `accept` has returned:
+//! # let peer: std::net::SocketAddr = "192.0.2.1:4711".parse()?;
+//! let service = ServiceBuilder::new()
+//!     .map_request(move |mut request: Request<String>| {
+//!         request.extensions_mut().insert(PeerAddr(peer));
+//!         request
+//!     })
+//!     .layer(layer.clone())
+//!     .service_fn(async |_: Request<String>| Ok::<_, std::convert::Infallible>(Response::new(String::from("hello"))));
+//! # assert_eq!(service.clone().oneshot(Request::new(String::new())).await?.status(), 200);
+//! # assert_eq!(service.oneshot(Request::new(String::new())).await?.status(), 429);
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! # Any other service
+//!
+//! Requests need not be HTTP's: see the [module `plain`](plain), for job runners and the like.
 //!
 //! # Memory
 //!

@@ -8,11 +8,11 @@ use crate::{
     error::ConfigError,
     http::Http,
     key::{KeyExtractor, RouteParams},
-    kind::{Condition, RequestKind},
+    kind::RequestKind,
     plain::Plain,
     policy::Policy,
     quota::check_name,
-    rule::Route,
+    rule::{AppliesTo, OnMissing, Route},
 };
 
 /// A name, the requests it governs, whom it counts, and the policy for each of them.
@@ -52,33 +52,6 @@ pub struct Rule<K: RequestKind = Http> {
     policy: Option<Policy>,
     on_missing: OnMissing,
     per_route: bool,
-}
-
-/// What happens to a request that does not carry the key of a rule.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum OnMissing {
-    /// All such requests share one history, under the same policy. Its key has no parts: `[""; 0]`.
-    #[default]
-    Share,
-    /// The request is answered with this status and goes no further. Nothing is charged.
-    ///
-    /// A gRPC caller gets the code that `google.rpc.Code` gives for it: 16 (`UNAUTHENTICATED`) for 401, 3 for 400, 7 for
-    /// 403, 5 for 404, 10 for 409, 8 for 429, 1 for 499, 13 for 500, 12 for 501, 14 for 503, 4 for 504; 9
-    /// (`FAILED_PRECONDITION`) for any other 4xx and 2 (`UNKNOWN`) for any other 5xx.
-    Reject(StatusCode),
-    /// The rule does not govern the request.
-    Skip,
-}
-
-/// Which requests a rule governs.
-#[derive(Clone)]
-pub(crate) enum AppliesTo<K: RequestKind> {
-    Routes,
-    EveryRequest,
-    Unmatched,
-    /// Those for which it holds.
-    Those(Condition<K>),
 }
 
 /// Routes whose key is in one place. The first group has the level's own extractor.
@@ -304,17 +277,6 @@ fn find_twin(routes: &[(Route, usize)]) -> Result<(), ConfigError> {
         }
     }
     Ok(())
-}
-
-impl<K: RequestKind> fmt::Debug for AppliesTo<K> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Routes => "Routes",
-            Self::EveryRequest => "EveryRequest",
-            Self::Unmatched => "Unmatched",
-            Self::Those(_) => "Those",
-        })
-    }
 }
 
 impl<K: RequestKind> fmt::Debug for Rule<K> {

@@ -1,20 +1,25 @@
 //! Which requests a policy governs.
 //!
 //! * [`Rule`]: one row of a rate-limit matrix.
+//! * [`OnMissing`]: what happens to a request without the key.
+//! * [`applies_to`]: which requests a rule governs.
 //! * [`route`]: a method and a path template.
 //! * [`spelling`]: the ways in which one path may be written.
 //! * [`table`]: from a method and a path to the rules that govern it.
 //! * [`params`]: the values that a path gives to a template.
 
+mod applies_to;
 mod definition;
+mod on_missing;
 mod params;
 mod route;
 mod spelling;
 mod table;
 
-pub use definition::{OnMissing, Rule};
+pub use definition::Rule;
+pub use on_missing::OnMissing;
 
-pub(crate) use definition::AppliesTo;
+pub(crate) use applies_to::AppliesTo;
 pub(crate) use params::Params;
 pub(crate) use route::Route;
 pub(crate) use spelling::Spellings;

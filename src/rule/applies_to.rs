@@ -1,0 +1,26 @@
+//! Which requests a rule governs.
+
+use std::fmt;
+
+use crate::kind::{Condition, RequestKind};
+
+/// Which requests a rule governs.
+#[derive(Clone)]
+pub(crate) enum AppliesTo<K: RequestKind> {
+    Routes,
+    EveryRequest,
+    Unmatched,
+    /// Those for which it holds.
+    Those(Condition<K>),
+}
+
+impl<K: RequestKind> fmt::Debug for AppliesTo<K> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Routes => "Routes",
+            Self::EveryRequest => "EveryRequest",
+            Self::Unmatched => "Unmatched",
+            Self::Those(_) => "Those",
+        })
+    }
+}
