@@ -18,7 +18,7 @@ use tower::{
     util::BoxCloneService,
 };
 use tower_quota::{
-    OnMissing, Policy, Quota, RateLimiter, RateLimiterBuilder, Rule,
+    Governing, OnMissing, Policy, Quota, RateLimiter, RateLimiterBuilder, Rule,
     clock::ManualClock,
     key,
     plain::{Plain, RateLimit, RateLimitLayer, Refusal},
@@ -149,7 +149,7 @@ fn closures_tuples_alternatives_and_boxes_of_extractors_read_requests_of_any_typ
         every("shared").level("queue", shared),
         every("same").level("everybody", "everybody"),
     ]);
-    let keys = |job: &Job| limiter.governing(job).iter().map(|governing| governing.key()).collect::<Vec<_>>();
+    let keys = |job: &Job| limiter.governing(job).iter().map(Governing::key).collect::<Vec<_>>();
 
     let (acme, a4) = (Some(limiter.key("acme")), Some(limiter.key("a4")));
     let everybody = Some(limiter.key("everybody"));
