@@ -45,12 +45,15 @@ pub struct Decision {
 }
 
 impl Decision {
-    /// A decision about a request that these rules govern; `decide` writes the verdict, in place.
-    pub(crate) fn by(rulebook: &Arc<Stripe>, rules: RuleNumbers, decide: impl FnOnce(&mut Verdict)) -> Self {
-        let mut decision =
-            Self { rulebook: Arc::clone(rulebook), rules, verdict: Verdict::default(), is_entered: false };
-        decide(&mut decision.verdict);
-        decision
+    /// A decision about a request that these rules govern, whose verdict is to be written.
+    #[inline]
+    pub(crate) fn pending(rulebook: &Arc<Stripe>, rules: RuleNumbers) -> Self {
+        Self { rulebook: Arc::clone(rulebook), rules, verdict: Verdict::default(), is_entered: false }
+    }
+
+    #[inline]
+    pub(crate) const fn verdict_mut(&mut self) -> &mut Verdict {
+        &mut self.verdict
     }
 
     /// Whether the request was admitted.

@@ -7,15 +7,20 @@ use crate::{
     decision::Decision,
     error::ConfigError,
     grpc::{Code, Denial, Protocol, Status},
-    http::{Refusal, RequestView, Style, add_fields, turned_away},
+    http::{Refusal, RequestView, Style, add_fields, reduced_capacity, turned_away},
     message,
 };
+
+/// What callers are told when the store cannot decide: no more than that.
+const UNAVAILABLE: &str = "The rate limit cannot be checked at the moment. Please try again later.";
 
 /// Why a request ends here. What the caller is told of it depends on the protocol: this is the one place where that is
 /// chosen.
 #[derive(Debug)]
 pub(crate) enum Ending<'a> {
     Denied(&'a Decision),
+    /// It is not known whether there is room.
+    Unavailable,
     /// Waiting would not help.
     TurnedAway {
         status: StatusCode,
@@ -29,6 +34,12 @@ impl<'a> Ending<'a> {
         Self::TurnedAway { status, reason: message::missing_key(level) }
     }
 
+    /// Its messages are counted, and it does not say that they are gRPC's.
+    pub(crate) fn not_grpc() -> Self {
+        let reason = "The messages of this method are limited: its content type has to be application/grpc.";
+        Self::TurnedAway { status: StatusCode::UNSUPPORTED_MEDIA_TYPE, reason: reason.to_owned() }
+    }
+
     /// The layer was not built right.
     pub(crate) fn misconfigured(error: &ConfigError) -> Self {
         let reason = format!("The rate limiter is misconfigured: {error}");
@@ -37,7 +48,7 @@ impl<'a> Ending<'a> {
 
     /// The answer, in the protocol of the caller.
     pub(crate) fn answer(&self, request: &RequestView<'a>, style: &Style) -> Response<Bytes> {
-        match Protocol::of(request.headers()) {
+        match Protocol::of(request) {
             Protocol::Http => self.told(self.on_http(request, style), style),
             protocol => self.told(self.status(style).trailers_only(protocol), style),
         }
@@ -55,6 +66,7 @@ impl<'a> Ending<'a> {
                 let (domain, pushback_jitter) = (&*style.error_domain, style.pushback_jitter);
                 Denial { decision, domain, pushback_jitter }.status()
             }
+            Self::Unavailable => Status::new(Code::Unavailable, UNAVAILABLE),
             Self::TurnedAway { status, reason } => Status::new(Code::of_http(*status), reason),
         }
     }
@@ -74,6 +86,7 @@ impl<'a> Ending<'a> {
                 let refusal = Refusal::new(decision, request);
                 style.on_denied.as_ref().map_or_else(|| refusal.response(), |answer| answer(&refusal))
             }
+            Self::Unavailable => reduced_capacity(UNAVAILABLE),
             Self::TurnedAway { status, reason } => turned_away(*status, reason),
         };
         if request.method() == Method::HEAD { without_body(answer) } else { answer }

@@ -1,48 +1,71 @@
 //! The response on its way.
 
 use std::{
+    fmt,
     pin::Pin,
     sync::Arc,
     task::{Context, Poll, ready},
 };
 
 use bytes::Bytes;
-use http::Response;
+use http::{Request, Response};
 use http_body::Body;
 use pin_project_lite::pin_project;
+use tower_service::Service;
 
 use crate::{
     decision::Decision,
-    http::{ResponseBody, Style, add_fields},
+    ending::Ending,
+    http::{RequestView, ResponseBody, Style, add_fields},
+    limiter::Deciding,
+    passed::enter,
+    store::{Unavailable, Verdict},
 };
 
 pin_project! {
-    /// The response of a [`RateLimit`](crate::RateLimit) service.
+    /// The response of a [`RateLimit`](crate::RateLimit) service around `S`, to a request with body `B`, where `D` is the
+    /// [decision](crate::store::Store::Deciding) of its store.
     ///
     /// Dropping it drops the inner response; what was charged stays charged, since the request has begun.
-    #[derive(Debug)]
-    pub struct ResponseFuture<F> {
+    pub struct ResponseFuture<S, B, D>
+    where
+        S: Service<Request<B>>,
+    {
         #[pin]
-        kind: Kind<F>,
+        kind: Kind<S, B, D>,
     }
 }
 
 pin_project! {
     #[project = KindProj]
-    #[derive(Debug)]
-    enum Kind<F> {
-        Ungoverned { #[pin] inner: F },
-        Admitted { #[pin] inner: F, decision: Option<Decision>, style: Arc<Style> },
+    enum Kind<S, B, D>
+    where
+        S: Service<Request<B>>,
+    {
+        Deciding { #[pin] deciding: Deciding<D>, begun: Option<Begun<S, B>>, style: Arc<Style> },
+        Ungoverned { #[pin] inner: S::Future },
+        Admitted { #[pin] inner: S::Future, decision: Option<Decision>, style: Arc<Style> },
         Refused { answer: Option<Response<Bytes>> },
     }
 }
 
-impl<F> ResponseFuture<F> {
-    pub(crate) const fn ungoverned(inner: F) -> Self {
+/// A request that waits for its decision, and the service that was polled ready for it.
+struct Begun<S, B>(Box<(S, Request<B>)>);
+
+impl<S, B, D> ResponseFuture<S, B, D>
+where
+    S: Service<Request<B>>,
+{
+    /// The request goes to `ready` if it is admitted.
+    pub(crate) fn deciding(deciding: Deciding<D>, ready: S, request: Request<B>, style: Arc<Style>) -> Self {
+        Self { kind: Kind::Deciding { deciding, begun: Some(Begun(Box::new((ready, request)))), style } }
+    }
+
+    pub(crate) const fn ungoverned(inner: S::Future) -> Self {
         Self { kind: Kind::Ungoverned { inner } }
     }
 
-    pub(crate) const fn admitted(inner: F, decision: Decision, style: Arc<Style>) -> Self {
+    pub(crate) const fn admitted(inner: S::Future, decision: Decision, style: Arc<Style>) -> Self {
         Self { kind: Kind::Admitted { inner, decision: Some(decision), style } }
     }
 
@@ -51,33 +74,89 @@ impl<F> ResponseFuture<F> {
     }
 }
 
-impl<F, B, E> Future for ResponseFuture<F>
+impl<S, B> Begun<S, B>
 where
-    F: Future<Output = Result<Response<B>, E>>,
-    B: Body,
+    S: Service<Request<B>>,
 {
-    type Output = Result<Response<ResponseBody<B>>, E>;
+    /// Goes on as the store has decided.
+    fn go_on<D>(self, decided: Result<Decision, Unavailable>, style: &Arc<Style>) -> Kind<S, B, D> {
+        let (mut ready, mut request) = *self.0;
+        let refused = |ending: Ending<'_>, request| Some(ending.answer(&RequestView::of(request), style));
+        match decided {
+            Ok(decision) if decision.is_admitted() => {
+                enter(request.extensions_mut(), decision.entered());
+                Kind::Admitted { inner: ready.call(request), decision: Some(decision), style: Arc::clone(style) }
+            }
+            Ok(decision) => Kind::Refused { answer: refused(Ending::Denied(&decision), &request) },
+            Err(_) => Kind::Refused { answer: refused(Ending::Unavailable, &request) },
+        }
+    }
+}
+
+impl<S, B, ResBody, D> Future for ResponseFuture<S, B, D>
+where
+    S: Service<Request<B>, Response = Response<ResBody>>,
+    ResBody: Body,
+    D: Future<Output = Result<Verdict, Unavailable>>,
+{
+    type Output = Result<Response<ResponseBody<ResBody>>, S::Error>;
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        match self.project().kind.project() {
+        let mut kind = self.project().kind;
+        if let KindProj::Deciding { deciding, begun, style } = kind.as_mut().project() {
+            let decided = ready!(deciding.poll(cx));
+            // None if polled after completion, against the contract of futures: there is nothing to say.
+            let Some(begun) = begun.take() else { return Poll::Pending };
+            let next = begun.go_on(decided, style);
+            kind.set(next);
+        }
+        match kind.project() {
             KindProj::Ungoverned { inner } => Poll::Ready(Ok(ready!(inner.poll(cx))?.map(ResponseBody::inner))),
             KindProj::Admitted { inner, decision, style } => {
-                let mut response = ready!(inner.poll(cx))?;
-                if let Some(decision) = decision.take().filter(|_| !is_denied_further_in(&response)) {
-                    add_fields(&mut response, &decision, style);
-                    if style.in_response {
-                        response.extensions_mut().insert(decision);
-                    }
-                }
-                Poll::Ready(Ok(response.map(ResponseBody::inner)))
+                let response = ready!(inner.poll(cx))?;
+                Poll::Ready(Ok(told(response, decision.take(), style).map(ResponseBody::inner)))
             }
             KindProj::Refused { answer } => match answer.take() {
                 Some(answer) => Poll::Ready(Ok(answer.map(ResponseBody::text))),
-                // Polled after completion, against the contract of futures: there is nothing to say.
                 None => Poll::Pending,
             },
+            KindProj::Deciding { .. } => Poll::Pending,
         }
     }
+}
+
+impl<S, B, D> fmt::Debug for ResponseFuture<S, B, D>
+where
+    S: Service<Request<B>>,
+{
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("ResponseFuture").field(&self.kind.name()).finish()
+    }
+}
+
+impl<S, B, D> Kind<S, B, D>
+where
+    S: Service<Request<B>>,
+{
+    const fn name(&self) -> &'static str {
+        match self {
+            Self::Deciding { .. } => "deciding",
+            Self::Ungoverned { .. } => "ungoverned",
+            Self::Admitted { .. } => "admitted",
+            Self::Refused { .. } => "refused",
+        }
+    }
+}
+
+/// The inner service's response, with what callers and outer layers are told of the decision.
+fn told<B>(mut response: Response<B>, decision: Option<Decision>, style: &Style) -> Response<B> {
+    if let Some(decision) = decision.filter(|_| !is_denied_further_in(&response)) {
+        add_fields(&mut response, &decision, style);
+        if style.in_response {
+            response.extensions_mut().insert(decision);
+        }
+    }
+    response
 }
 
 /// Whether a limiter further in has denied the request: then its answer is the one that counts.

@@ -8,22 +8,24 @@ use tower_layer::Layer;
 
 use crate::{
     error::ConfigError,
-    http::{LegacyReset, OnConflict, Refusal, Style},
+    http::{Http, LegacyReset, OnConflict, Refusal, Style},
     key::KeyExtractor,
     limiter::RateLimiter,
     policy::Policy,
     rule::Rule,
     service::RateLimit,
+    store::MemoryStore,
 };
 
 /// Admits the requests that the rules of a [`RateLimiter`] have room for, and answers the others itself.
 ///
-/// See the [crate docs](crate) for its use. It has no type parameters: store it in a struct, return it from a function.
+/// See the [crate docs](crate) for its use. It needs no type parameter, unless the histories are in another store `T`: keep it
+/// in a struct, return it from a function.
 /// All services it makes share one state, and so do its clones.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 #[must_use = "a layer does nothing until it is applied to a service"]
-pub struct RateLimitLayer {
-    limiter: Result<RateLimiter, Arc<ConfigError>>,
+pub struct RateLimitLayer<T = MemoryStore> {
+    limiter: Result<RateLimiter<Http, T>, Arc<ConfigError>>,
     style: Arc<Style>,
 }
 
@@ -46,6 +48,13 @@ impl RateLimitLayer {
         Ok(Self::of(Ok(Self::limiter_of(extractor, policy.into())?)))
     }
 
+    fn limiter_of(extractor: impl KeyExtractor, policy: Policy) -> Result<RateLimiter, ConfigError> {
+        let rule = Rule::new("default").every_request().level("key", extractor).policy(policy);
+        RateLimiter::builder().rule(rule).build()
+    }
+}
+
+impl<T> RateLimitLayer<T> {
     /// Whether responses carry the `RateLimit` and `RateLimit-Policy` fields; refusals on HTTP always do. On by default,
     /// except on redirects, on 401 and where [`fields_in_trailers_only`](Self::fields_in_trailers_only) is asked.
     pub fn rate_limit_fields(mut self, sent: bool) -> Self {
@@ -111,34 +120,39 @@ impl RateLimitLayer {
 
     /// The limiter behind this layer; none if it was not built right.
     #[must_use]
-    pub fn limiter(&self) -> Option<&RateLimiter> {
+    pub fn limiter(&self) -> Option<&RateLimiter<Http, T>> {
         self.limiter.as_ref().ok()
+    }
+
+    pub(crate) fn try_limiter(&self) -> Result<&RateLimiter<Http, T>, ConfigError> {
+        self.limiter.as_ref().map_err(|error| ConfigError::clone(error))
     }
 
     pub(crate) const fn style(&self) -> &Arc<Style> {
         &self.style
     }
 
-    fn of(limiter: Result<RateLimiter, ConfigError>) -> Self {
+    fn of(limiter: Result<RateLimiter<Http, T>, ConfigError>) -> Self {
         Self { limiter: limiter.map_err(Arc::new), style: Arc::default() }
-    }
-
-    fn limiter_of(extractor: impl KeyExtractor, policy: Policy) -> Result<RateLimiter, ConfigError> {
-        let rule = Rule::new("default").every_request().level("key", extractor).policy(policy);
-        RateLimiter::builder().rule(rule).build()
     }
 }
 
-impl From<RateLimiter> for RateLimitLayer {
-    fn from(limiter: RateLimiter) -> Self {
+impl<T> Clone for RateLimitLayer<T> {
+    fn clone(&self) -> Self {
+        Self { limiter: self.limiter.clone(), style: Arc::clone(&self.style) }
+    }
+}
+
+impl<T> From<RateLimiter<Http, T>> for RateLimitLayer<T> {
+    fn from(limiter: RateLimiter<Http, T>) -> Self {
         Self::of(Ok(limiter))
     }
 }
 
-impl<S> Layer<S> for RateLimitLayer {
-    type Service = RateLimit<S>;
+impl<S, T> Layer<S> for RateLimitLayer<T> {
+    type Service = RateLimit<S, T>;
 
-    fn layer(&self, inner: S) -> RateLimit<S> {
+    fn layer(&self, inner: S) -> RateLimit<S, T> {
         RateLimit::new(inner, self.limiter.clone(), Arc::clone(&self.style))
     }
 }

@@ -133,7 +133,7 @@
 //! names them. One port may serve both gRPC and HTTP.
 //!
 //! A stream is charged once, when it opens. [`RateLimitLayer::per_message`] also charges its further messages, and ends
-//! the call when there is no room for one.
+//! the call when there is no room for one; that belongs inside of a layer that translates gRPC-Web.
 //!
 //! # hyper
 //!
@@ -197,6 +197,7 @@ pub mod grpc;
 pub mod http;
 pub mod key;
 pub mod plain;
+pub mod store;
 
 mod decision;
 mod ending;
@@ -208,12 +209,12 @@ mod layer;
 mod limiter;
 mod message;
 mod observe;
+mod passed;
 mod policy;
 mod quota;
 mod rule;
 mod service;
 mod status;
-mod store;
 #[cfg(feature = "tonic")]
 mod tonic;
 
@@ -222,7 +223,7 @@ pub use error::{ConfigError, UnknownRule};
 pub use future::ResponseFuture;
 pub use kind::RequestKind;
 pub use layer::RateLimitLayer;
-pub use limiter::{Governing, RateLimiter, RateLimiterBuilder};
+pub use limiter::{CheckError, Governing, RateLimiter, RateLimiterBuilder};
 pub use policy::Policy;
 pub use quota::Quota;
 pub use rule::{OnMissing, Rule};

@@ -6,7 +6,7 @@ use std::{
 };
 
 use bytes::Bytes;
-use http::{Extensions, Request, Response};
+use http::{Request, Response};
 use http_body::Body;
 use tower_service::Service;
 
@@ -15,8 +15,10 @@ use crate::{
     ending::Ending,
     error::ConfigError,
     future::ResponseFuture,
-    http::{RequestView, ResponseBody, Style},
-    limiter::{RateLimiter, RuleNumbers},
+    http::{Http, RequestView, ResponseBody, Style},
+    limiter::{Deciding, RateLimiter, Ruling},
+    passed::{applied, enter},
+    store::{MemoryStore, Store},
 };
 
 /// A service behind a [`RateLimitLayer`](crate::RateLimitLayer).
@@ -24,28 +26,33 @@ use crate::{
 /// The decision falls in `call`, before the inner service is called: a request that is not admitted never reaches it.
 /// What `poll_ready` reserved in the inner service, such as a permit, is given back then, by going on with a clone; so the
 /// inner service is `Clone`, as those of servers are. Put a `tower::buffer::Buffer` around one that is not.
-#[derive(Clone, Debug)]
-pub struct RateLimit<S> {
+///
+/// If the [store](crate::store::Store) `T` takes its time then the service that was polled ready waits with the request, and
+/// a clone stays behind.
+#[derive(Debug)]
+pub struct RateLimit<S, T = MemoryStore> {
     inner: S,
-    limiter: Result<RateLimiter, Arc<ConfigError>>,
+    limiter: Result<RateLimiter<Http, T>, Arc<ConfigError>>,
     style: Arc<Style>,
 }
 
 /// What becomes of a request.
-enum Outcome {
+enum Outcome<D> {
     /// No rule governs it.
     Ungoverned,
     Admitted(Decision),
+    /// That takes its time.
+    Deciding(Deciding<D>),
     /// It ends here, with this answer.
     Refused(Response<Bytes>),
 }
 
-/// The decisions of other limiters that a request has passed, outermost first: the extension holds only the last one.
-#[derive(Clone, Debug, Default)]
-struct Passed(Vec<Decision>);
-
-impl<S> RateLimit<S> {
-    pub(crate) const fn new(inner: S, limiter: Result<RateLimiter, Arc<ConfigError>>, style: Arc<Style>) -> Self {
+impl<S, T> RateLimit<S, T> {
+    pub(crate) const fn new(
+        inner: S,
+        limiter: Result<RateLimiter<Http, T>, Arc<ConfigError>>,
+        style: Arc<Style>,
+    ) -> Self {
         Self { inner, limiter, style }
     }
 
@@ -63,31 +70,41 @@ impl<S> RateLimit<S> {
     pub fn into_inner(self) -> S {
         self.inner
     }
+}
 
-    fn decide<B>(&self, request: &Request<B>) -> Outcome {
+impl<S, T: Store> RateLimit<S, T> {
+    fn decide<B>(&self, request: &Request<B>) -> Outcome<T::Deciding> {
         let view = RequestView::of(request);
         let refused = |ending: Ending<'_>| Outcome::Refused(ending.answer(&view, &self.style));
         let limiter = match &self.limiter {
             Ok(limiter) => limiter,
             Err(error) => return refused(Ending::misconfigured(error)),
         };
-        match limiter.decide_request(&view, &applied(limiter, request.extensions())) {
+        match limiter.decide_request(&view, &applied(limiter.rulebook(), request.extensions())) {
             Ok(None) => Outcome::Ungoverned,
-            Ok(Some(decision)) if decision.is_admitted() => Outcome::Admitted(decision),
-            Ok(Some(decision)) => refused(Ending::Denied(&decision)),
+            Ok(Some(Ruling::Now(decision))) if decision.is_admitted() => Outcome::Admitted(decision),
+            Ok(Some(Ruling::Now(decision))) => refused(Ending::Denied(&decision)),
+            Ok(Some(Ruling::Later(deciding))) => Outcome::Deciding(deciding),
             Err(missing) => refused(Ending::missing_key(limiter.level_of(missing), missing.status)),
         }
     }
 }
 
-impl<S, ReqBody, ResBody> Service<Request<ReqBody>> for RateLimit<S>
+impl<S: Clone, T> Clone for RateLimit<S, T> {
+    fn clone(&self) -> Self {
+        Self { inner: self.inner.clone(), limiter: self.limiter.clone(), style: Arc::clone(&self.style) }
+    }
+}
+
+impl<S, T, ReqBody, ResBody> Service<Request<ReqBody>> for RateLimit<S, T>
 where
     S: Service<Request<ReqBody>, Response = Response<ResBody>> + Clone,
     ResBody: Body,
+    T: Store,
 {
     type Response = Response<ResponseBody<ResBody>>;
     type Error = S::Error;
-    type Future = ResponseFuture<S::Future>;
+    type Future = ResponseFuture<S, ReqBody, T::Deciding>;
 
     fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
         self.inner.poll_ready(cx)
@@ -100,24 +117,15 @@ where
                 enter(request.extensions_mut(), decision.entered());
                 ResponseFuture::admitted(self.inner.call(request), decision, Arc::clone(&self.style))
             }
+            Outcome::Deciding(deciding) => {
+                let clone = self.inner.clone();
+                let ready = std::mem::replace(&mut self.inner, clone);
+                ResponseFuture::deciding(deciding, ready, request, Arc::clone(&self.style))
+            }
             Outcome::Refused(answer) => {
                 self.inner = self.inner.clone();
                 ResponseFuture::refused(answer)
             }
         }
-    }
-}
-
-/// The rules of this limiter that the request has passed already: it is mounted twice, and charges once.
-fn applied(limiter: &RateLimiter, extensions: &Extensions) -> RuleNumbers {
-    let Some(last) = extensions.get::<Decision>() else { return RuleNumbers::new() };
-    let earlier = extensions.get::<Passed>().map_or(&[][..], |passed| &passed.0);
-    let passed = earlier.iter().chain(std::iter::once(last));
-    passed.flat_map(|decision| decision.applied(limiter.rulebook())).copied().collect()
-}
-
-fn enter(extensions: &mut Extensions, decision: Decision) {
-    if let Some(outer) = extensions.insert(decision) {
-        extensions.get_or_insert_default::<Passed>().0.push(outer);
     }
 }

@@ -8,11 +8,11 @@ use tonic::{Request, Status, metadata::MetadataMap, server::NamedService, transp
 use crate::{grpc::MessageLimit, service::RateLimit};
 
 /// Lets `add_service` take a gRPC service behind the layer: it is found under the same name.
-impl<S: NamedService> NamedService for RateLimit<S> {
+impl<S: NamedService, T> NamedService for RateLimit<S, T> {
     const NAME: &'static str = S::NAME;
 }
 
-impl<S: NamedService> NamedService for MessageLimit<S> {
+impl<S: NamedService, T> NamedService for MessageLimit<S, T> {
     const NAME: &'static str = S::NAME;
 }
 

@@ -238,16 +238,18 @@ async fn a_closure_is_not_asked_for_grpc() {
     }
 }
 
-/// Nobody calls by HEAD; a length of the body that there is not would contradict the end of the stream.
+/// An answer of 200 to a GET is one that a cache may keep.
 #[tokio::test]
-async fn a_head_request_is_nothing_special_on_grpc() {
+async fn what_is_no_post_is_no_call_whatever_its_content_type() {
     let layer = layer(Policy::per_minute(1));
     refused(&layer, GRPC).await;
-    let mut head = request(GRPC);
-    *head.method_mut() = Method::HEAD;
-    let answer = send(&layer, head).await;
-    assert!(!answer.headers().contains_key("content-length"));
-    assert_eq!(answer.headers()["grpc-status"], "8");
+    for method in [Method::GET, Method::HEAD, Method::PUT] {
+        let mut request = request(GRPC);
+        *request.method_mut() = method;
+        let answer = send(&layer, request).await;
+        assert_eq!(answer.status(), StatusCode::TOO_MANY_REQUESTS);
+        assert!(!answer.headers().contains_key("grpc-status"));
+    }
 }
 
 #[tokio::test]

@@ -5,19 +5,30 @@
 #[path = "support/echo.rs"]
 mod echo;
 
-use std::{convert::Infallible, net::SocketAddr, sync::Arc, time::Duration};
+use std::{
+    convert::Infallible,
+    fmt::Debug,
+    net::SocketAddr,
+    pin::Pin,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    task::{Context, Wake, Waker},
+    time::Duration,
+};
 
 use bytes::Bytes;
-use http::{HeaderMap, Request, Response};
+use http::{HeaderMap, Request, Response, StatusCode};
 use http_body::{Body, Frame};
 use http_body_util::{BodyExt, Empty, StreamBody};
-use tokio::sync::mpsc;
+use tokio::sync::{Semaphore, mpsc};
 use tokio_stream::{StreamExt, wrappers::UnboundedReceiverStream};
 use tonic::{Code, Status, transport::Server};
 use tonic_types::StatusExt;
-use tower::{Layer, ServiceExt, service_fn};
+use tower::{Layer, Service, ServiceBuilder, ServiceExt, limit::ConcurrencyLimit, service_fn};
 use tower_quota::{
-    Policy, Quota, RateLimiter, RateLimiterBuilder, Rule,
+    OnMissing, Policy, Quota, RateLimitLayer, RateLimiter, RateLimiterBuilder, Rule,
     clock::ManualClock,
     grpc::{MessageDenied, RequestBody},
     key,
@@ -126,10 +137,13 @@ async fn tenants_talk_undisturbed_by_each_other() {
 }
 
 #[test]
-fn a_rule_that_does_not_exist_is_an_error() {
+fn a_rule_that_does_not_exist_and_no_rule_at_all_are_errors() {
     let (limiter, _clock) = limiter([rule("messages", 3)]);
     let error = limiter.layer().per_message(["Messages", "massages"]).unwrap_err();
-    assert_eq!(error.name(), "massages");
+    assert_eq!(error.to_string(), "per_message \"massages\": no rule is named so");
+    assert_eq!(limiter.layer().per_message([]).unwrap_err().field(), "per_message");
+    let mistaken = RateLimitLayer::new("everybody", Policy::per_minute(0)).per_message(["default"]).unwrap_err();
+    assert_eq!(mistaken.field(), "quota \"minute\": limit", "the layer's own mistake is what is told");
 }
 
 // ---- around plain bodies ----
@@ -213,30 +227,128 @@ async fn an_answer_that_waits_for_something_else_ends_too() {
     assert_eq!(Arc::strong_count(&held), 1, "what the handler was doing is dropped");
 }
 
-#[tokio::test]
-async fn an_answer_that_has_begun_ends_with_the_trailers_of_a_refusal() {
-    let (limiter, _clock) = limiter([rule("messages", 1)]);
-    let (send, texts) = mpsc::unbounded_channel();
+/// A body that reads nothing of the request, which somebody else does.
+type Silent = StreamBody<tokio_stream::Pending<Result<Frame<Bytes>, Infallible>>>;
+
+/// An answer that is begun at once, to a request that is sent through the channel.
+async fn begun(
+    limiter: &RateLimiter,
+) -> (mpsc::UnboundedSender<Vec<u8>>, impl Body<Data = Bytes, Error: Debug> + Unpin) {
+    let (send, pieces) = mpsc::unbounded_channel();
     let handler = service_fn(|request: Request<RequestBody<_>>| {
-        let rest = StreamBody::new(tokio_stream::pending::<Result<Frame<Bytes>, Infallible>>());
         tokio::spawn(read(Box::pin(request.into_body())));
-        async { Ok::<_, Infallible>(Response::new(rest)) }
+        async { Ok::<_, Infallible>(Response::new(Silent::new(tokio_stream::pending()))) }
     });
-    let request = StreamBody::new(
-        UnboundedReceiverStream::new(texts).map(|bytes: Vec<u8>| Ok::<_, Infallible>(Frame::data(Bytes::from(bytes)))),
-    );
+    let framed = |bytes: Vec<u8>| Ok::<_, Infallible>(Frame::data(Bytes::from(bytes)));
+    let request = StreamBody::new(UnboundedReceiverStream::new(pieces).map(framed));
     let layer = limiter.layer().per_message(["messages"]).unwrap();
-    let mut answer = layer.layer(handler).oneshot(call(request)).await.unwrap();
+    let answer = layer.layer(handler).oneshot(call(request)).await.unwrap();
     assert!(!answer.headers().contains_key("grpc-status"));
-    let waiting = tokio::spawn(async move { answer.frame().await.unwrap().unwrap().into_trailers().unwrap() });
-    send.send(framed(&["a", "b"])).unwrap();
-    let trailers: HeaderMap = waiting.await.unwrap();
-    assert_eq!(trailers["grpc-status"], "8");
-    assert!(!trailers.contains_key("ratelimit"), "the draft forbids it in trailers");
+    (send, answer.into_body())
+}
+
+fn is_ready<B: Body + Unpin>(body: &mut B, waker: &Waker) -> bool {
+    Pin::new(body).poll_frame(&mut Context::from_waker(waker)).is_ready()
 }
 
 #[tokio::test]
-async fn other_protocols_and_calls_that_no_such_rule_governs_pass_as_they_are() {
+async fn an_answer_that_has_begun_ends_with_the_trailers_of_a_refusal() {
+    let (limiter, _clock) = limiter([rule("messages", 1)]);
+    let (send, mut answer) = begun(&limiter).await;
+    send.send(framed(&["a", "b"])).unwrap();
+    let trailers: HeaderMap = answer.frame().await.unwrap().unwrap().into_trailers().unwrap();
+    assert_eq!(trailers["grpc-status"], "8");
+    assert!(!trailers.contains_key("ratelimit"), "the draft forbids it in trailers");
+    assert!(answer.is_end_stream());
+    assert!(answer.frame().await.is_none());
+}
+
+#[tokio::test]
+async fn whoever_waits_last_is_woken_when_the_policy_runs_out() {
+    let (limiter, _clock) = limiter([rule("messages", 1)]);
+    let (send, mut answer) = begun(&limiter).await;
+    let (first, last) = (Arc::new(Flag::default()), Arc::new(Flag::default()));
+    assert!(!is_ready(&mut answer, &Waker::from(Arc::clone(&first))));
+    assert!(!is_ready(&mut answer, &Waker::from(Arc::clone(&last))));
+    send.send(framed(&["a", "b"])).unwrap();
+    tokio::task::yield_now().await;
+    assert_eq!((first.is_woken(), last.is_woken()), (false, true));
+    assert!(is_ready(&mut answer, Waker::noop()));
+}
+
+/// Whether it was woken.
+#[derive(Default)]
+struct Flag(AtomicBool);
+
+impl Flag {
+    fn is_woken(&self) -> bool {
+        self.0.load(Ordering::SeqCst)
+    }
+}
+
+impl Wake for Flag {
+    fn wake(self: Arc<Self>) {
+        self.0.store(true, Ordering::SeqCst);
+    }
+}
+
+#[tokio::test]
+async fn a_handler_that_always_has_something_to_say_is_cut_off() {
+    let (limiter, _clock) = limiter([rule("messages", 1)]);
+    let handler = service_fn(|request: Request<RequestBody<_>>| {
+        tokio::spawn(read(Box::pin(request.into_body())));
+        let endless = std::iter::repeat_with(|| Ok::<_, Infallible>(Frame::data(Bytes::from_static(b"more"))));
+        async move { Ok::<_, Infallible>(Response::new(StreamBody::new(tokio_stream::iter(endless)))) }
+    });
+    let layer = limiter.layer().per_message(["messages"]).unwrap();
+    let mut answer = layer.layer(handler).oneshot(call(in_pieces(&framed(&["a", "b"]), 99))).await.unwrap();
+    assert!(answer.frame().await.unwrap().unwrap().is_data());
+    tokio::task::yield_now().await; // for whoever reads the request
+    let last = answer.frame().await.unwrap().unwrap();
+    assert_eq!(last.into_trailers().unwrap()["grpc-status"], "8");
+    assert!(answer.frame().await.is_none());
+}
+
+#[tokio::test]
+async fn an_answer_that_has_ended_is_not_ended_again() {
+    let (limiter, _clock) = limiter([rule("messages", 1)]);
+    let (send, pieces) = mpsc::unbounded_channel();
+    let handler = service_fn(|request: Request<RequestBody<_>>| {
+        tokio::spawn(read(Box::pin(request.into_body())));
+        let trailers = HeaderMap::from_iter([(http::HeaderName::from_static("grpc-status"), 0.into())]);
+        let last = tokio_stream::once(Ok::<_, Infallible>(Frame::<Bytes>::trailers(trailers)));
+        async move { Ok::<_, Infallible>(Response::new(StreamBody::new(last))) }
+    });
+    let framed_piece = |bytes: Vec<u8>| Ok::<_, Infallible>(Frame::data(Bytes::from(bytes)));
+    let request = StreamBody::new(UnboundedReceiverStream::new(pieces).map(framed_piece));
+    let layer = limiter.layer().per_message(["messages"]).unwrap();
+    let mut answer = layer.layer(handler).oneshot(call(request)).await.unwrap().into_body();
+    assert_eq!(answer.frame().await.unwrap().unwrap().into_trailers().unwrap()["grpc-status"], "0");
+    send.send(framed(&["a", "b"])).unwrap();
+    tokio::task::yield_now().await;
+    assert_eq!(used(&limiter, "messages"), 1);
+    assert!(answer.is_end_stream());
+    assert!(answer.frame().await.is_none());
+}
+
+#[tokio::test]
+async fn a_handler_that_drains_its_stream_whatever_comes_gets_to_the_end() {
+    let (limiter, _clock) = limiter([rule("messages", 1)]);
+    let handler = service_fn(async |request: Request<RequestBody<_>>| {
+        let (mut body, mut errors) = (Box::pin(request.into_body()), 0);
+        while let Some(frame) = body.frame().await {
+            errors += usize::from(frame.is_err());
+        }
+        assert_eq!((errors, body.is_end_stream()), (1, true));
+        Ok::<_, Infallible>(Response::new(Empty::<Bytes>::new()))
+    });
+    let layer = limiter.layer().per_message(["messages"]).unwrap();
+    let answer = layer.layer(handler).oneshot(call(in_pieces(&framed(&["a", "b"]), 99))).await.unwrap();
+    assert_eq!(answer.headers()["grpc-status"], "8");
+}
+
+#[tokio::test]
+async fn calls_that_no_such_rule_governs_pass_as_they_are() {
     let (limiter, _clock) = limiter([rule("messages", 1)]);
     let handler = service_fn(async |request: Request<RequestBody<_>>| {
         let (bytes, error) = read(Box::pin(request.into_body())).await;
@@ -245,15 +357,92 @@ async fn other_protocols_and_calls_that_no_such_rule_governs_pass_as_they_are() 
     });
     let service = limiter.layer().per_message(["messages"]).unwrap().layer(handler);
     let bytes = framed(&["a", "b", "c"]);
-    let mut http = call(in_pieces(&bytes, 4));
-    http.headers_mut().insert("content-type", "application/octet-stream".parse().unwrap());
-    let mut elsewhere = call(in_pieces(&bytes, 4));
-    *elsewhere.uri_mut() = "/other.Service/Talk".parse().unwrap();
-    for request in [http, elsewhere] {
-        let answer = service.clone().oneshot(request).await.unwrap();
+    for content_type in ["application/grpc", "application/octet-stream"] {
+        let mut elsewhere = call(in_pieces(&bytes, 4));
+        *elsewhere.uri_mut() = "/other.Service/Talk".parse().unwrap();
+        elsewhere.headers_mut().insert("content-type", content_type.parse().unwrap());
+        let answer = service.clone().oneshot(elsewhere).await.unwrap();
         assert_eq!(answer.body().size_hint().exact(), Some(bytes.len() as u64));
         assert_eq!(answer.into_body().collect().await.unwrap().to_bytes(), bytes);
     }
+}
+
+/// Servers serve it without looking at its content type, so that must not be a way around the limit.
+#[tokio::test]
+async fn what_does_not_say_that_it_is_grpc_is_refused_where_messages_count() {
+    let (limiter, _clock) = limiter([rule("messages", 9)]);
+    let handler = service_fn(async |_: Request<RequestBody<_>>| -> Result<Response<Empty<Bytes>>, Infallible> {
+        panic!("not to be reached")
+    });
+    let service = limiter.layer().per_message(["messages"]).unwrap().layer(handler);
+    let bytes = framed(&["a", "b", "c"]);
+    for content_type in
+        ["application/grpcfoo", "text/plain", "application/grpc-web+proto", "application/grpc-web-text", ""]
+    {
+        let mut request = call(in_pieces(&bytes, 4));
+        request.headers_mut().insert("content-type", content_type.parse().unwrap());
+        let answer = service.clone().oneshot(request).await.unwrap();
+        let grpc_status = answer.headers().get("grpc-status").map(|status| status.to_str().unwrap().to_owned());
+        match content_type.contains("grpc-web") {
+            true => assert_eq!(grpc_status.as_deref(), Some("9"), "{content_type}"),
+            false => assert_eq!(answer.status(), 415, "{content_type}"),
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_key_that_is_gone_when_messages_are_counted_is_no_free_pass() {
+    let (limiter, _clock) = limiter([rule("messages", 3).on_missing(OnMissing::Reject(StatusCode::UNAUTHORIZED))]);
+    let handler = service_fn(async |request: Request<RequestBody<_>>| {
+        read(Box::pin(request.into_body())).await;
+        Ok::<_, Infallible>(Response::new(Empty::<Bytes>::new()))
+    });
+    let stripped = ServiceBuilder::new()
+        .layer(limiter.layer())
+        .map_request(|mut request: Request<_>| {
+            request.headers_mut().remove("x-tenant");
+            request
+        })
+        .layer(limiter.layer().per_message(["messages"]).unwrap())
+        .service(handler);
+    let answer = stripped.oneshot(call(in_pieces(&framed(&["a", "b", "c", "d"]), 99))).await.unwrap();
+    assert_eq!(answer.headers()["grpc-status"], "16");
+}
+
+#[tokio::test]
+async fn a_limiter_that_is_mounted_twice_counts_messages_once() {
+    let (limiter, _clock) = limiter([rule("messages", 9)]);
+    let handler = service_fn(async |request: Request<RequestBody<RequestBody<_>>>| {
+        read(Box::pin(request.into_body())).await;
+        Ok::<_, Infallible>(Response::new(Empty::<Bytes>::new()))
+    });
+    let layer = || limiter.layer().per_message(["messages"]).unwrap();
+    layer().layer(layer().layer(handler)).oneshot(call(in_pieces(&framed(&["a", "b", "c"]), 99))).await.unwrap();
+    assert_eq!(used(&limiter, "messages"), 3);
+}
+
+#[tokio::test]
+async fn a_call_that_is_dropped_gives_its_permit_back_and_its_charges_stay() {
+    let (limiter, _clock) = limiter([rule("messages", 9)]);
+    let permits = Arc::new(Semaphore::new(1));
+    let handler = service_fn(|request: Request<RequestBody<_>>| async {
+        read(Box::pin(request.into_body())).await;
+        std::future::pending::<Result<Response<Empty<Bytes>>, Infallible>>().await
+    });
+    let limited = ConcurrencyLimit::with_semaphore(handler, Arc::clone(&permits));
+    let service = limiter.layer().per_message(["messages"]).unwrap().layer(limited);
+    for units in [3, 6, 9] {
+        let mut answer = Box::pin(service.clone().oneshot(call(in_pieces(&framed(&["a", "b", "c"]), 99))));
+        assert!(answer.as_mut().poll(&mut Context::from_waker(Waker::noop())).is_pending());
+        assert_eq!((permits.available_permits(), used(&limiter, "messages")), (0, units));
+        drop(answer);
+        assert_eq!((permits.available_permits(), used(&limiter, "messages")), (1, units));
+    }
+    // With nothing left, and through a service that lives on.
+    let mut service = service;
+    assert!(service.ready().await.is_ok());
+    let refused = service.call(call(in_pieces(&[], 1))).await.unwrap();
+    assert_eq!((refused.headers()["grpc-status"].as_bytes(), permits.available_permits()), (&b"8"[..], 1));
 }
 
 #[tokio::test]

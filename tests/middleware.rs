@@ -29,8 +29,10 @@ use tower_quota::{
     ConfigError, Decision, OnMissing, Policy, Quota, QuotaStatus, RateLimit, RateLimitLayer, RateLimiter,
     RateLimiterBuilder, ResponseFuture, Rule, UnknownRule,
     clock::{Clock, ManualClock, SystemClock},
+    grpc,
     http::{LegacyReset, OnConflict, PeerAddr, Refusal, RequestView, ResponseBody},
     key::{self, KeyExtractor},
+    store::Never,
 };
 use tower_test::mock::{self, Handle, Spawn};
 
@@ -307,9 +309,10 @@ fn what_was_reserved_for_a_refused_request_is_given_back_at_once() {
     for minute in 0..3 {
         for expected in [200, 429, 429] {
             assert!(poll_ready(&mut service).is_ready(), "minute {minute}");
-            let mut response = pin!(service.call(request()));
-            let Poll::Ready(Ok(response)) = poll_once(&mut response) else { panic!("not answered at once") };
-            assert_eq!(response.status(), expected);
+            let mut response = Box::pin(service.call(request()));
+            let Poll::Ready(Ok(answer)) = poll_once(&mut response) else { panic!("not answered at once") };
+            assert_eq!(answer.status(), expected);
+            drop(response);
             assert_eq!(permits.available_permits(), 1, "a clone that sends no more keeps nothing from the others");
         }
         clock.advance(Duration::from_secs(60));
@@ -617,7 +620,12 @@ fn everything_public_is_as_send_sync_and_clone_as_it_can_be() {
     is_clone::<OnConflict>();
     is_clone::<LegacyReset>();
     is_sync::<RateLimiterBuilder>();
-    is_sync::<ResponseFuture<Ready<Result<Response<String>, Infallible>>>>();
+    is_sync::<ResponseFuture<Fussy, (), Never>>();
+    is_clone::<grpc::MessageLimitLayer>();
+    is_clone::<grpc::MessageLimit<Fussy>>();
+    is_sync::<grpc::RequestBody<Full<Bytes>>>();
+    is_sync::<grpc::ResponseBody<Full<Bytes>>>();
+    is_sync::<grpc::MessageFuture<Ready<()>>>();
     is_sync::<ResponseBody<Full<Bytes>>>();
     is_sync::<Box<dyn KeyExtractor>>();
     is_sync::<Box<dyn Clock>>();

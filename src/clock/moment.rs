@@ -39,6 +39,11 @@ impl Moment {
         EPOCH + self.nanos.div_ceil(NANOS_PER_MILLI)
     }
 
+    /// The millisecond that begins `wait` from here, or next after that.
+    pub(crate) fn after(self, wait: Duration) -> u64 {
+        Self { nanos: self.nanos.saturating_add(saturating_nanos(wait)) }.stamp()
+    }
+
     /// Time from here to the beginning of `millis`; zero if that has passed.
     pub(crate) const fn until(self, millis: u64) -> Duration {
         let nanos = millis.saturating_sub(EPOCH).saturating_mul(NANOS_PER_MILLI);

@@ -109,6 +109,7 @@
 //! |---|---|
 //! | `path:NAME` | a parameter of the route: [`key::path`] |
 //! | `header:NAME` | a header field: [`key::header`] |
+//! | `metadata:NAME` | gRPC metadata: [`key::metadata`], which decodes `-bin` values |
 //! | `query:NAME` | a parameter of the query: [`key::query`] |
 //! | `cookie:NAME` | a cookie: [`key::cookie`] |
 //! | `peer-ip` | the address of the connection: [`key::peer_ip`] |

@@ -84,6 +84,7 @@ fn parametric(kind: &str, name: &str) -> Option<Result<Arc<dyn KeyExtractor>, Co
     let extractor: Arc<dyn KeyExtractor> = match kind {
         "path" => Arc::new(key::path(owned)),
         "header" => Arc::new(key::header(owned)),
+        "metadata" => Arc::new(key::metadata(owned)),
         "query" => Arc::new(key::query(owned)),
         "cookie" => Arc::new(key::cookie(owned)),
         "constant" => Arc::new(Constant(owned)),

@@ -1,6 +1,8 @@
 //! The protocol a caller speaks.
 
-use http::{HeaderMap, HeaderValue, header::CONTENT_TYPE};
+use http::{HeaderValue, Method, header::CONTENT_TYPE};
+
+use crate::http::RequestView;
 
 /// What the content type of a message says of its protocol.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -12,8 +14,10 @@ pub(crate) enum Protocol<'a> {
 }
 
 impl<'a> Protocol<'a> {
-    pub(crate) fn of(headers: &'a HeaderMap) -> Self {
-        headers.get(CONTENT_TYPE).map_or(Self::Http, Self::named)
+    /// Calls are POST requests; anything else is not a call, whatever content type it claims.
+    pub(crate) fn of(request: &RequestView<'a>) -> Self {
+        let content_type = request.headers().get(CONTENT_TYPE).filter(|_| request.method() == Method::POST);
+        content_type.map_or(Self::Http, Self::named)
     }
 
     pub(super) fn named(content_type: &'a HeaderValue) -> Self {
@@ -41,6 +45,8 @@ impl<'a> Protocol<'a> {
 
 #[cfg(test)]
 mod tests {
+    use http::Request;
+
     use super::*;
 
     fn protocol(content_type: &HeaderValue) -> Protocol<'_> {
@@ -94,6 +100,14 @@ mod tests {
 
     #[test]
     fn a_request_without_a_content_type_is_http() {
-        assert_eq!(Protocol::of(&HeaderMap::new()), Protocol::Http);
+        assert_eq!(Protocol::of(&RequestView::of(&Request::post("/").body(()).unwrap())), Protocol::Http);
+    }
+
+    #[test]
+    fn a_call_is_a_post() {
+        for (method, expected) in [("POST", Protocol::Grpc), ("GET", Protocol::Http), ("HEAD", Protocol::Http)] {
+            let request = Request::builder().method(method).header(CONTENT_TYPE, "application/grpc").body(()).unwrap();
+            assert_eq!(Protocol::of(&RequestView::of(&request)), expected, "{method}");
+        }
     }
 }

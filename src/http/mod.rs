@@ -68,5 +68,5 @@ pub use style::{LegacyReset, OnConflict};
 pub use view::{PeerAddr, RequestView};
 
 pub(crate) use fields::{add_fields, policy_field};
-pub(crate) use refusal::{quota_exceeded, turned_away};
+pub(crate) use refusal::{quota_exceeded, reduced_capacity, turned_away};
 pub(crate) use style::Style;

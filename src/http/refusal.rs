@@ -1,12 +1,17 @@
 //! The answers to HTTP requests that go no further.
 
 use bytes::Bytes;
-use http::{HeaderValue, Response, StatusCode, header::CONTENT_TYPE};
+use http::{
+    HeaderValue, Response, StatusCode,
+    header::{CONTENT_TYPE, RETRY_AFTER},
+};
 
 use crate::{decision::Decision, http::RequestView, status::QuotaStatus};
 
 const PROBLEM_JSON: HeaderValue = HeaderValue::from_static("application/problem+json");
 const QUOTA_EXCEEDED: &str = "https://iana.org/assignments/http-problem-types#quota-exceeded";
+const REDUCED_CAPACITY: &str = "https://iana.org/assignments/http-problem-types#temporary-reduced-capacity";
+const REDUCED_CAPACITY_TITLE: &str = "Request cannot be satisfied due to temporary server capacity constraints";
 const QUOTA_EXCEEDED_TITLE: &str = "Request cannot be satisfied as assigned quota has been exceeded";
 
 /// An HTTP request that was denied: what a closure makes an answer of.
@@ -52,6 +57,14 @@ pub(crate) fn quota_exceeded(message: &str, violated: &[&str]) -> Bytes {
     let violated: Vec<String> = violated.iter().map(|name| json(name)).collect();
     let extra = format!(r#","violated-policies":[{}]"#, violated.join(","));
     document(StatusCode::TOO_MANY_REQUESTS, QUOTA_EXCEEDED, QUOTA_EXCEEDED_TITLE, message, &extra)
+}
+
+/// The answer to a request that cannot be decided about. That may be over in a second.
+pub(crate) fn reduced_capacity(detail: &str) -> Response<Bytes> {
+    let status = StatusCode::SERVICE_UNAVAILABLE;
+    let mut response = problem(status, document(status, REDUCED_CAPACITY, REDUCED_CAPACITY_TITLE, detail, ""));
+    response.headers_mut().insert(RETRY_AFTER, 1.into());
+    response
 }
 
 /// The answer to a request for which waiting would not help.

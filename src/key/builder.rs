@@ -129,6 +129,15 @@ impl fmt::Debug for KeyHasher {
     }
 }
 
+impl KeyHasher {
+    /// The same hashes wherever the secret is the same.
+    pub(crate) fn with_secret(secret: [u8; 32]) -> Self {
+        let word = |at: usize| u64::from_le_bytes(std::array::from_fn(|byte| secret[8 * at + byte]));
+        let half = |at: usize| SipHasher13::new_with_keys(word(at), word(at + 1));
+        Self { parts: half(0), joined: half(2) }
+    }
+}
+
 impl Default for KeyHasher {
     /// The standard library is where the randomness comes from.
     fn default() -> Self {

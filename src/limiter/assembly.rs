@@ -1,14 +1,14 @@
 //! Rules, checked against each other and made ready.
 
-use std::{ops::Range, sync::Arc};
+use std::ops::Range;
 
 use crate::{
     error::ConfigError,
-    history::Plan,
     kind::RequestKind,
     limiter::{Routing, Rulebook},
     message::Template,
     rule::Rule,
+    store::{Scope, Scopes},
 };
 
 /// What a limiter is made of.
@@ -16,23 +16,22 @@ use crate::{
 pub(crate) struct Assembly<K: RequestKind> {
     pub(super) rulebook: Rulebook,
     pub(super) routing: Routing<K>,
-    /// The plan of each scope.
-    pub(super) plans: Vec<Arc<Plan>>,
+    pub(super) scopes: Scopes,
 }
 
 impl<K: RequestKind> Assembly<K> {
     /// Finds every mistake in the rules, alone and together.
     pub(crate) fn of(rules: &[Rule<K>], template: Option<Template>) -> Result<Self, ConfigError> {
         rules.iter().try_for_each(Rule::validate)?;
-        let scopes = scopes_of(rules);
-        let rulebook = Rulebook::build(rules, &scopes, template)?;
-        let routing = Routing::build(rules, &scopes)?;
-        Ok(Self { rulebook, routing, plans: plans_of(rules, &scopes) })
+        let numbers = numbers_of_scopes(rules);
+        let rulebook = Rulebook::build(rules, &numbers, template)?;
+        let routing = Routing::build(rules, &numbers)?;
+        Ok(Self { rulebook, routing, scopes: Scopes::new(rules.iter().flat_map(scopes_of_rule)) })
     }
 }
 
 /// The scopes of each rule, numbered through: one, or one per route.
-fn scopes_of<K: RequestKind>(rules: &[Rule<K>]) -> Vec<Range<u32>> {
+fn numbers_of_scopes<K: RequestKind>(rules: &[Rule<K>]) -> Vec<Range<u32>> {
     let mut next = 0;
     let scopes = rules.iter().map(|rule| {
         let first = next;
@@ -42,11 +41,12 @@ fn scopes_of<K: RequestKind>(rules: &[Rule<K>]) -> Vec<Range<u32>> {
     scopes.collect()
 }
 
-fn plans_of<K: RequestKind>(rules: &[Rule<K>], scopes: &[Range<u32>]) -> Vec<Arc<Plan>> {
-    let policies = rules.iter().filter_map(Rule::policy_or_none);
-    let plans = policies.zip(scopes).flat_map(|(policy, scopes)| {
-        let plan = Arc::new(Plan::of(policy));
-        scopes.clone().map(move |_| Arc::clone(&plan))
-    });
-    plans.collect()
+/// Each is named after its rule and, if there is one per route, after the route.
+fn scopes_of_rule<K: RequestKind>(rule: &Rule<K>) -> Vec<Scope> {
+    let Some(policy) = rule.policy_or_none() else { return Vec::new() };
+    if !rule.is_per_route() {
+        return vec![Scope::new(rule.name().to_owned(), policy)];
+    }
+    let routes = rule.groups().iter().flat_map(|group| &group.routes);
+    routes.map(|route| Scope::new(format!("{} {route}", rule.name()), policy)).collect()
 }

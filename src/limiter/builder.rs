@@ -10,6 +10,7 @@ use crate::{
     limiter::{Assembly, RateLimiter},
     message::Template,
     rule::Rule,
+    store::{MemoryStore, Setup, Store},
 };
 
 const DEFAULT_MAX_KEYS: usize = 1_000_000;
@@ -18,11 +19,12 @@ const MOST_RULES: usize = 65_536;
 /// Collects the rules of a [`RateLimiter`].
 #[derive(Debug)]
 #[must_use = "a builder does nothing until it is built"]
-pub struct RateLimiterBuilder<K: RequestKind = Http> {
+pub struct RateLimiterBuilder<K: RequestKind = Http, S = MemoryStore> {
     pub(crate) rules: Vec<Rule<K>>,
     pub(crate) max_keys: usize,
     pub(crate) message: Option<String>,
     clock: Arc<dyn Clock>,
+    store: S,
     #[cfg(feature = "config")]
     pub(crate) sources: crate::config::Sources,
 }
@@ -34,13 +36,14 @@ impl<K: RequestKind> Default for RateLimiterBuilder<K> {
             max_keys: DEFAULT_MAX_KEYS,
             message: None,
             clock: Arc::new(SystemClock::new()),
+            store: MemoryStore::default(),
             #[cfg(feature = "config")]
             sources: crate::config::Sources::default(),
         }
     }
 }
 
-impl<K: RequestKind> RateLimiterBuilder<K> {
+impl<K: RequestKind, S: Store> RateLimiterBuilder<K, S> {
     /// Adds a rule.
     pub fn rule(mut self, rule: Rule<K>) -> Self {
         self.rules.push(rule);
@@ -65,6 +68,19 @@ impl<K: RequestKind> RateLimiterBuilder<K> {
         self
     }
 
+    /// Keeps the histories in `store`, and not in this process.
+    pub fn store<T: Store>(self, store: T) -> RateLimiterBuilder<K, T> {
+        RateLimiterBuilder {
+            rules: self.rules,
+            max_keys: self.max_keys,
+            message: self.message,
+            clock: self.clock,
+            store,
+            #[cfg(feature = "config")]
+            sources: self.sources,
+        }
+    }
+
     /// Refuses in these words, with `{rule}`, `{level}`, `{quota}`, `{limit}`, `{window}` and `{retry_after}` (in
     /// seconds) filled in for the exhausted quota with the longest wait.
     pub fn message(mut self, template: impl Into<String>) -> Self {
@@ -76,8 +92,8 @@ impl<K: RequestKind> RateLimiterBuilder<K> {
     ///
     /// # Errors
     ///
-    /// If anything in a rule cannot be used, or two rules do not go together.
-    pub fn build(self) -> Result<RateLimiter<K>, ConfigError> {
+    /// If anything in a rule cannot be used, two rules do not go together, or the store cannot keep their histories.
+    pub fn build(self) -> Result<RateLimiter<K, S>, ConfigError> {
         if self.rules.is_empty() {
             return Err(ConfigError::new("rules", "[]", "a limiter has at least one rule"));
         }
@@ -94,6 +110,9 @@ impl<K: RequestKind> RateLimiterBuilder<K> {
         // Not on the first request: a clock may take its time to begin.
         let _ = self.clock.now();
         let template = self.message.as_deref().map(Template::parse).transpose()?;
-        Ok(RateLimiter::new(Assembly::of(&self.rules, template)?, self.max_keys, self.clock))
+        let assembly = Assembly::of(&self.rules, template)?;
+        let mut store = self.store;
+        store.open(Setup { scopes: assembly.scopes.clone(), max_keys: self.max_keys, clock: self.clock })?;
+        Ok(RateLimiter::new(assembly, store))
     }
 }

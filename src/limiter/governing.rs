@@ -9,7 +9,7 @@ use crate::{key::Key, limiter::GovernedBy, policy::Policy, store::Charge};
 pub(crate) type RuleNumbers = SmallVec<[u16; 4]>;
 
 /// What governs a request: charges to decide together, and the rule of each.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(crate) struct Governed {
     pub(crate) charges: SmallVec<[Charge; 2]>,
     pub(crate) rules: RuleNumbers,

@@ -3,16 +3,18 @@
 use std::{fmt, sync::Arc};
 
 use crate::{
-    clock::Clock,
     decision::Decision,
     error::UnknownRule,
     http::Http,
     key::{Key, KeyBuilder, KeyHasher, KeyParts},
     kind::RequestKind,
     layer::RateLimitLayer,
-    limiter::{Assembly, Governed, GovernedBy, Governing, RateLimiterBuilder, Refused, Routing, RuleNumbers, Stripes},
+    limiter::{
+        Assembly, CheckError, Governed, GovernedBy, Governing, RateLimiterBuilder, Refused, Routing, RuleNumbers,
+        Ruling, Stripes,
+    },
     plain::Plain,
-    store::{Charge, MemoryStore, Scopes, Verdict},
+    store::{Charge, MemoryStore, Store},
 };
 
 /// Rules and their histories. Clones share one state.
@@ -39,18 +41,16 @@ use crate::{
 /// assert!(limiter.is_empty());
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
-#[derive(Clone)]
-pub struct RateLimiter<K: RequestKind = Http> {
-    state: Arc<State<K>>,
+pub struct RateLimiter<K: RequestKind = Http, S = MemoryStore> {
+    state: Arc<State<K, S>>,
 }
 
 /// What all clones share.
-struct State<K: RequestKind> {
+struct State<K: RequestKind, S> {
     rulebook: Stripes,
     routing: Routing<K>,
-    store: MemoryStore,
+    store: S,
     hasher: KeyHasher,
-    clock: Arc<dyn Clock>,
 }
 
 impl RateLimiter {
@@ -63,21 +63,17 @@ impl RateLimiter {
     pub fn builder_for<R: 'static>() -> RateLimiterBuilder<Plain<R>> {
         RateLimiterBuilder::default()
     }
+}
 
+impl<S: Store> RateLimiter<Http, S> {
     /// A layer that enforces the rules. It may be made many times: all share one state.
-    pub fn layer(&self) -> RateLimitLayer {
+    pub fn layer(&self) -> RateLimitLayer<S> {
         RateLimitLayer::from(self.clone())
     }
 }
 
+/// What is asked without a request, and answered at once because the histories are in this process.
 impl<K: RequestKind> RateLimiter<K> {
-    pub(super) fn new(assembly: Assembly<K>, max_keys: usize, clock: Arc<dyn Clock>) -> Self {
-        let Assembly { rulebook, routing, plans } = assembly;
-        let store = MemoryStore::new(Scopes::new(plans), max_keys);
-        let rulebook = Stripes::of(rulebook);
-        Self { state: Arc::new(State { rulebook, routing, store, hasher: KeyHasher::default(), clock }) }
-    }
-
     /// Decides about one request of `key` under a rule, and charges it if it is admitted.
     ///
     /// # Errors
@@ -99,11 +95,7 @@ impl<K: RequestKind> RateLimiter<K> {
         &self,
         charges: impl IntoIterator<Item = (&'r str, P)>,
     ) -> Result<Decision, UnknownRule> {
-        let mut governed = Governed::default();
-        for (rule, key) in charges {
-            let (charge, number) = self.charge(rule, key)?;
-            governed.add(usize::from(number), charge);
-        }
+        let governed = self.charges(charges)?;
         Ok(self.decide(&governed.charges, governed.rules))
     }
 
@@ -114,8 +106,9 @@ impl<K: RequestKind> RateLimiter<K> {
     /// If no rule has this name.
     pub fn peek(&self, rule: &str, key: impl KeyParts) -> Result<Decision, UnknownRule> {
         let (charge, number) = self.charge(rule, key)?;
-        let peek = |verdict: &mut Verdict| self.state.store.peek(&[charge], &*self.state.clock, verdict);
-        Ok(Decision::by(self.rulebook().mine(), RuleNumbers::from_slice(&[number]), peek))
+        let mut decision = Decision::pending(self.rulebook().mine(), RuleNumbers::from_slice(&[number]));
+        self.state.store.peek(&[charge], decision.verdict_mut());
+        Ok(decision)
     }
 
     /// Forgets what a rule remembers of `key`, on all its routes; says whether that was anything.
@@ -126,10 +119,7 @@ impl<K: RequestKind> RateLimiter<K> {
     ///
     /// If no rule has this name.
     pub fn reset(&self, rule: &str, key: impl KeyParts) -> Result<bool, UnknownRule> {
-        let number = self.number_of(rule)?;
-        let key = self.key(key);
-        let scopes = self.rulebook().rule(number.into()).map_or(0..0, GovernedBy::scopes);
-        Ok(scopes.fold(false, |found, scope| self.state.store.reset(&Charge { scope, key }) | found))
+        Ok(self.all_charges(rule, key)?.iter().fold(false, |found, charge| self.state.store.reset(charge) | found))
     }
 
     /// How many histories are kept, one per rule and key.
@@ -142,6 +132,66 @@ impl<K: RequestKind> RateLimiter<K> {
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.len() == 0
+    }
+
+    fn decide(&self, charges: &[Charge], rules: RuleNumbers) -> Decision {
+        let mut decision = Decision::pending(self.rulebook().mine(), rules);
+        self.state.store.decide(charges, decision.verdict_mut());
+        decision
+    }
+}
+
+/// What is asked without a request, of histories wherever they are.
+impl<K: RequestKind, S: Store> RateLimiter<K, S> {
+    /// As [`check`](RateLimiter::check), for any store. Dropping the future may leave the request charged.
+    ///
+    /// # Errors
+    ///
+    /// If no rule has this name, or the store cannot decide.
+    pub async fn check_async(&self, rule: &str, key: impl KeyParts) -> Result<Decision, CheckError> {
+        let (charge, number) = self.charge(rule, key)?;
+        let charges = Governed { charges: [charge].into_iter().collect(), rules: RuleNumbers::from_slice(&[number]) };
+        Ok(self.rule_on(charges).made().await?)
+    }
+
+    /// As [`check_all`](RateLimiter::check_all), for any store. Dropping the future may leave the request charged.
+    ///
+    /// # Errors
+    ///
+    /// If no rule has one of the names, or the store cannot decide.
+    pub async fn check_all_async<'r, P: KeyParts>(
+        &self,
+        charges: impl IntoIterator<Item = (&'r str, P)>,
+    ) -> Result<Decision, CheckError> {
+        Ok(self.rule_on(self.charges(charges)?).made().await?)
+    }
+
+    /// As [`peek`](RateLimiter::peek), for any store.
+    ///
+    /// # Errors
+    ///
+    /// If no rule has this name, or the store cannot say.
+    pub async fn peek_async(&self, rule: &str, key: impl KeyParts) -> Result<Decision, CheckError> {
+        let (charge, number) = self.charge(rule, key)?;
+        let decision = Decision::pending(self.rulebook().mine(), RuleNumbers::from_slice(&[number]));
+        Ok(Ruling::of(decision, |verdict| self.state.store.peek(&[charge], verdict)).made().await?)
+    }
+
+    /// As [`reset`](RateLimiter::reset), for any store.
+    ///
+    /// # Errors
+    ///
+    /// If no rule has this name, or the store cannot do it.
+    pub async fn reset_async(&self, rule: &str, key: impl KeyParts) -> Result<bool, CheckError> {
+        let charges = self.all_charges(rule, key)?;
+        let decision = Decision::pending(self.rulebook().mine(), RuleNumbers::new());
+        Ok(Ruling::of(decision, |verdict| self.state.store.reset(&charges, verdict)).made().await?.is_admitted())
+    }
+
+    pub(super) fn new(assembly: Assembly<K>, store: S) -> Self {
+        let Assembly { rulebook, routing, .. } = assembly;
+        let hasher = store.key_secret().map_or_else(KeyHasher::default, KeyHasher::with_secret);
+        Self { state: Arc::new(State { rulebook: Stripes::of(rulebook), routing, store, hasher }) }
     }
 
     /// The key made of these parts, to compare with what a request carries.
@@ -168,9 +218,20 @@ impl<K: RequestKind> RateLimiter<K> {
     }
 
     /// The decision about a request; none if no rule governs it but those that are `applied` already.
-    pub(crate) fn decide_request(&self, request: K::View<'_>, applied: &[u16]) -> Result<Option<Decision>, Refused> {
+    #[inline]
+    pub(crate) fn decide_request(
+        &self,
+        request: K::View<'_>,
+        applied: &[u16],
+    ) -> Result<Option<Ruling<S::Deciding>>, Refused> {
         let governed = self.govern(request, |rule| !applied.contains(&rule))?;
-        Ok((!governed.charges.is_empty()).then(|| self.decide(&governed.charges, governed.rules)))
+        Ok((!governed.charges.is_empty()).then(|| self.rule_on(governed)))
+    }
+
+    #[inline]
+    pub(crate) fn rule_on(&self, governed: Governed) -> Ruling<S::Deciding> {
+        let decision = Decision::pending(self.rulebook().mine(), governed.rules);
+        Ruling::of(decision, |verdict| self.state.store.decide(&governed.charges, verdict))
     }
 
     /// What those rules that are `wanted` charge a request to.
@@ -188,14 +249,25 @@ impl<K: RequestKind> RateLimiter<K> {
         self.rulebook().rule(refused.rule).map_or("key", GovernedBy::level)
     }
 
-    pub(crate) fn rulebook(&self) -> &Stripes {
-        &self.state.rulebook
+    /// The charges of a request under several rules.
+    fn charges<'r, P: KeyParts>(
+        &self,
+        charges: impl IntoIterator<Item = (&'r str, P)>,
+    ) -> Result<Governed, UnknownRule> {
+        let mut governed = Governed::default();
+        for (rule, key) in charges {
+            let (charge, number) = self.charge(rule, key)?;
+            governed.add(usize::from(number), charge);
+        }
+        Ok(governed)
     }
 
-    pub(crate) fn decide(&self, charges: &[Charge], rules: RuleNumbers) -> Decision {
-        Decision::by(self.rulebook().mine(), rules, |verdict| {
-            self.state.store.decide(charges, &*self.state.clock, verdict);
-        })
+    /// The charges of `key` under a rule on all its routes.
+    fn all_charges(&self, rule: &str, key: impl KeyParts) -> Result<Vec<Charge>, UnknownRule> {
+        let number = self.number_of(rule)?;
+        let key = self.key(key);
+        let scopes = self.rulebook().rule(number.into()).map_or(0..0, GovernedBy::scopes);
+        Ok(scopes.map(|scope| Charge { scope, key }).collect())
     }
 
     /// The charge of `key` under a rule, and the rule's number.
@@ -206,12 +278,24 @@ impl<K: RequestKind> RateLimiter<K> {
     }
 }
 
-impl<K: RequestKind> fmt::Debug for RateLimiter<K> {
-    /// Its rules and how many keys it holds: neither the keys nor the secrets of their hashes.
+impl<K: RequestKind, S> RateLimiter<K, S> {
+    pub(crate) fn rulebook(&self) -> &Stripes {
+        &self.state.rulebook
+    }
+}
+
+impl<K: RequestKind, S> Clone for RateLimiter<K, S> {
+    fn clone(&self) -> Self {
+        Self { state: Arc::clone(&self.state) }
+    }
+}
+
+impl<K: RequestKind, S: fmt::Debug> fmt::Debug for RateLimiter<K, S> {
+    /// Its rules and its store: neither the keys nor the secrets of their hashes.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("RateLimiter")
             .field("rules", &self.rulebook().names())
-            .field("keys", &self.len())
+            .field("store", &self.state.store)
             .finish_non_exhaustive()
     }
 }

@@ -7,18 +7,22 @@
 //! * [`governing`]: what it finds.
 //! * [`rulebook`]: the rules as decisions speak of them.
 //! * [`governed_by`]: one of them.
+//! * [`ruling`]: a decision, made or on its way.
 //! * [`stripes`]: the rulebook for many threads.
 
 mod assembly;
 mod builder;
+mod check_error;
 mod governed_by;
 mod governing;
 mod handle;
 mod routing;
 mod rulebook;
+mod ruling;
 mod stripes;
 
 pub use builder::RateLimiterBuilder;
+pub use check_error::CheckError;
 pub use governing::Governing;
 pub use handle::RateLimiter;
 
@@ -27,4 +31,5 @@ pub(crate) use governed_by::GovernedBy;
 pub(crate) use governing::{Governed, Refused, RuleNumbers};
 pub(crate) use routing::Routing;
 pub(crate) use rulebook::Rulebook;
+pub(crate) use ruling::{Deciding, Ruling};
 pub(crate) use stripes::{Stripe, Stripes};

@@ -38,7 +38,7 @@ impl Stripes {
     }
 
     /// This thread's.
-    pub(super) fn mine(&self) -> &Arc<Stripe> {
+    pub(crate) fn mine(&self) -> &Arc<Stripe> {
         let [first, ..] = &self.0;
         self.0.get(NUMBER.with(|number| *number)).unwrap_or(first)
     }

@@ -1,53 +1,127 @@
 //! The response on its way.
 
 use std::{
+    fmt,
     pin::Pin,
-    task::{Context, Poll},
+    task::{Context, Poll, ready},
 };
 
 use pin_project_lite::pin_project;
+use tower_service::Service;
+
+use crate::{
+    decision::Decision,
+    limiter::Deciding,
+    plain::{RateLimitLayer, Refusal},
+    store::{MemoryStore, Store, Unavailable},
+};
 
 pin_project! {
-    /// The response of a [`RateLimit`](super::RateLimit) service: the inner future `F`, or the outcome `O` of a refusal.
+    /// The response of a [`RateLimit`](super::RateLimit) service around `S` to a request `R`, which is refused by `F` and
+    /// decided about in the store `T`.
     ///
     /// Dropping it drops the inner response; what was charged stays charged, since the request has begun.
-    #[derive(Debug)]
-    pub struct ResponseFuture<F, O> {
+    pub struct ResponseFuture<S, R, F, T = MemoryStore>
+    where
+        S: Service<R>,
+        R: 'static,
+        T: Store,
+    {
         #[pin]
-        kind: Kind<F, O>,
+        kind: Kind<S, R, F, T>,
     }
 }
 
 pin_project! {
     #[project = KindProj]
-    #[derive(Debug)]
-    enum Kind<F, O> {
-        Admitted { #[pin] inner: F },
-        Refused { outcome: Option<O> },
+    enum Kind<S, R, F, T>
+    where
+        S: Service<R>,
+        R: 'static,
+        T: Store,
+    {
+        Deciding { #[pin] deciding: Deciding<T::Deciding>, begun: Option<Box<Begun<S, R, F, T>>> },
+        Admitted { #[pin] inner: S::Future },
+        Refused { outcome: Option<Result<S::Response, S::Error>> },
     }
 }
 
-impl<F, O> ResponseFuture<F, O> {
-    pub(super) const fn admitted(inner: F) -> Self {
+/// A request that waits for its decision, and the service that was polled ready for it.
+struct Begun<S, R: 'static, F, T> {
+    ready: S,
+    request: R,
+    layer: RateLimitLayer<R, F, T>,
+}
+
+impl<S, R, F, T> ResponseFuture<S, R, F, T>
+where
+    S: Service<R>,
+    T: Store,
+{
+    /// The request goes to `ready` if it is admitted.
+    pub(super) fn deciding(
+        deciding: Deciding<T::Deciding>,
+        ready: S,
+        request: R,
+        layer: RateLimitLayer<R, F, T>,
+    ) -> Self {
+        Self { kind: Kind::Deciding { deciding, begun: Some(Box::new(Begun { ready, request, layer })) } }
+    }
+
+    pub(super) const fn admitted(inner: S::Future) -> Self {
         Self { kind: Kind::Admitted { inner } }
     }
 
-    pub(super) const fn refused(outcome: O) -> Self {
+    pub(super) const fn refused(outcome: Result<S::Response, S::Error>) -> Self {
         Self { kind: Kind::Refused { outcome: Some(outcome) } }
     }
 }
 
-impl<F, O> Future for ResponseFuture<F, O>
+impl<S, R, F, T> Begun<S, R, F, T>
 where
-    F: Future<Output = O>,
+    S: Service<R>,
+    F: Fn(R, Refusal) -> Result<S::Response, S::Error>,
+    T: Store,
 {
-    type Output = O;
-
-    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<O> {
-        match self.project().kind.project() {
-            KindProj::Admitted { inner } => inner.poll(cx),
-            // None if polled after completion, against the contract of futures: there is nothing to say.
-            KindProj::Refused { outcome } => outcome.take().map_or(Poll::Pending, Poll::Ready),
+    /// Goes on as the store has decided.
+    fn go_on(mut self, decided: Result<Decision, Unavailable>) -> Kind<S, R, F, T> {
+        match self.layer.conclude(&mut self.request, decided) {
+            Ok(()) => Kind::Admitted { inner: self.ready.call(self.request) },
+            Err(refusal) => Kind::Refused { outcome: Some(self.layer.refuse(self.request, refusal)) },
         }
+    }
+}
+
+impl<S, R, F, T> Future for ResponseFuture<S, R, F, T>
+where
+    S: Service<R>,
+    F: Fn(R, Refusal) -> Result<S::Response, S::Error>,
+    T: Store,
+{
+    type Output = Result<S::Response, S::Error>;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let mut kind = self.project().kind;
+        if let KindProj::Deciding { deciding, begun } = kind.as_mut().project() {
+            let decided = ready!(deciding.poll(cx));
+            // None if polled after completion, against the contract of futures: there is nothing to say.
+            let Some(begun) = begun.take() else { return Poll::Pending };
+            kind.set(begun.go_on(decided));
+        }
+        match kind.project() {
+            KindProj::Admitted { inner } => inner.poll(cx),
+            KindProj::Refused { outcome } => outcome.take().map_or(Poll::Pending, Poll::Ready),
+            KindProj::Deciding { .. } => Poll::Pending,
+        }
+    }
+}
+
+impl<S, R, F, T> fmt::Debug for ResponseFuture<S, R, F, T>
+where
+    S: Service<R>,
+    T: Store,
+{
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ResponseFuture").finish_non_exhaustive()
     }
 }

@@ -6,8 +6,9 @@ use tower_layer::Layer;
 
 use crate::{
     decision::Decision,
-    limiter::RateLimiter,
+    limiter::{RateLimiter, Ruling},
     plain::{Plain, RateLimit, Refusal},
+    store::{MemoryStore, Store, Unavailable},
 };
 
 /// Admits the requests that the rules of a [`RateLimiter`] have room for, and answers the others by a closure; made by
@@ -15,26 +16,26 @@ use crate::{
 ///
 /// All services it makes share one state, and so do its clones. See the [module docs](crate::plain) for its use.
 #[must_use = "a layer does nothing until it is applied to a service"]
-pub struct RateLimitLayer<R: 'static, F> {
-    limiter: RateLimiter<Plain<R>>,
+pub struct RateLimitLayer<R: 'static, F, T = MemoryStore> {
+    limiter: RateLimiter<Plain<R>, T>,
     refuse: F,
     on_admitted: Option<Arc<OnAdmitted<R>>>,
 }
 
 type OnAdmitted<R> = dyn Fn(&mut R, &Decision) + Send + Sync;
 
-impl<R: 'static> RateLimiter<Plain<R>> {
+impl<R: 'static, T: Store> RateLimiter<Plain<R>, T> {
     /// A layer that enforces the rules, and makes what `refuse` says of the requests that go no further: a response, or
     /// an error of the service. It may be made many times: all share one state.
-    pub fn layer<F, T, E>(&self, refuse: F) -> RateLimitLayer<R, F>
+    pub fn layer<F, A, E>(&self, refuse: F) -> RateLimitLayer<R, F, T>
     where
-        F: Fn(R, Refusal) -> Result<T, E>,
+        F: Fn(R, Refusal) -> Result<A, E>,
     {
         RateLimitLayer { limiter: self.clone(), refuse, on_admitted: None }
     }
 }
 
-impl<R: 'static, F> RateLimitLayer<R, F> {
+impl<R: 'static, F, T> RateLimitLayer<R, F, T> {
     /// Shows the decision to every request that rules govern and admit, before the inner service gets it: to keep what is
     /// left of its quotas.
     pub fn on_admitted(mut self, show: impl Fn(&mut R, &Decision) + Send + Sync + 'static) -> Self {
@@ -44,7 +45,7 @@ impl<R: 'static, F> RateLimitLayer<R, F> {
 
     /// The limiter behind this layer.
     #[must_use]
-    pub const fn limiter(&self) -> &RateLimiter<Plain<R>> {
+    pub const fn limiter(&self) -> &RateLimiter<Plain<R>, T> {
         &self.limiter
     }
 
@@ -56,35 +57,40 @@ impl<R: 'static, F> RateLimitLayer<R, F> {
         (self.refuse)(request, refusal)
     }
 
-    /// Decides about a request, and charges it if it is admitted.
-    pub(super) fn decide(&self, request: &mut R) -> Result<(), Refusal> {
-        match self.limiter.decide_request(request, &[]) {
-            Ok(None) => Ok(()),
-            Ok(Some(decision)) if decision.is_admitted() => {
-                if let Some(show) = &self.on_admitted {
-                    show(request, &decision);
-                }
+    /// Shows an admitted request the decision about it; or says why it is not admitted.
+    pub(super) fn conclude(&self, request: &mut R, decided: Result<Decision, Unavailable>) -> Result<(), Refusal> {
+        match decided {
+            Ok(decision) if decision.is_admitted() => {
+                self.on_admitted.iter().for_each(|show| show(request, &decision));
                 Ok(())
             }
-            Ok(Some(decision)) => Err(Refusal::Denied(Box::new(decision))),
-            Err(refused) => Err(Refusal::KeyMissing { level: self.limiter.level_of(refused).to_owned() }),
+            Ok(decision) => Err(Refusal::Denied(Box::new(decision))),
+            Err(unavailable) => Err(Refusal::Unavailable(unavailable)),
         }
     }
 }
 
-impl<R, F: Clone> Clone for RateLimitLayer<R, F> {
+impl<R: 'static, F, T: Store> RateLimitLayer<R, F, T> {
+    /// Decides about a request, and charges it if it is admitted; none if no rule governs it.
+    pub(super) fn decide(&self, request: &R) -> Result<Option<Ruling<T::Deciding>>, Refusal> {
+        let missing = |refused| Refusal::KeyMissing { level: self.limiter.level_of(refused).to_owned() };
+        self.limiter.decide_request(request, &[]).map_err(missing)
+    }
+}
+
+impl<R, F: Clone, T> Clone for RateLimitLayer<R, F, T> {
     fn clone(&self) -> Self {
         Self { limiter: self.limiter.clone(), refuse: self.refuse.clone(), on_admitted: self.on_admitted.clone() }
     }
 }
 
-impl<R, F> fmt::Debug for RateLimitLayer<R, F> {
+impl<R, F, T: fmt::Debug> fmt::Debug for RateLimitLayer<R, F, T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("RateLimitLayer").field("limiter", &self.limiter).finish_non_exhaustive()
     }
 }
 
-impl<S, R, F: Clone> Layer<S> for RateLimitLayer<R, F> {
+impl<S, R, F: Clone, T> Layer<S> for RateLimitLayer<R, F, T> {
     type Service = RateLimit<S, Self>;
 
     fn layer(&self, inner: S) -> RateLimit<S, Self> {

@@ -48,6 +48,8 @@
 //! # }
 //! ```
 //!
+//! A limiter that is mounted twice charges twice: there is no place in a request of any type where a layer could leave word.
+//!
 //! Refusals are errors as well: with `|_, refusal| Err(refusal.into())` they become the service's, if that is a boxed
 //! error or made from [`Refusal`].
 

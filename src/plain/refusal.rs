@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::{decision::Decision, message};
+use crate::{decision::Decision, message, store::Unavailable};
 
 /// Why a request goes no further.
 ///
@@ -13,6 +13,9 @@ pub enum Refusal {
     /// Some quota has no room. Nothing was charged, unless the policy [counts denials](crate::Policy::count_denied).
     #[error("{}", .0.message().unwrap_or_default())]
     Denied(Box<Decision>),
+    /// The store could not decide, and the request is not to go on without a decision.
+    #[error(transparent)]
+    Unavailable(Unavailable),
     /// The request does not carry the key of a rule that [requires](crate::Rule::key_required) it. Nothing was decided.
     #[error("{}", message::missing_key(.level))]
     KeyMissing {
@@ -27,11 +30,12 @@ impl Refusal {
     pub fn decision(&self) -> Option<&Decision> {
         match self {
             Self::Denied(decision) => Some(decision),
-            Self::KeyMissing { .. } => None,
+            Self::Unavailable(_) | Self::KeyMissing { .. } => None,
         }
     }
 
-    /// How long until the request would be admitted if nobody else came; none if it never will be as it is.
+    /// How long until the request would be admitted if nobody else came; none if that is not known, or
+    /// never will be as it is.
     #[must_use]
     pub fn retry_after(&self) -> Option<Duration> {
         self.decision().and_then(Decision::retry_after)

@@ -4,7 +4,11 @@ use std::task::{Context, Poll};
 
 use tower_service::Service;
 
-use crate::plain::{RateLimitLayer, Refusal, ResponseFuture};
+use crate::{
+    limiter::Ruling,
+    plain::{RateLimitLayer, Refusal, ResponseFuture},
+    store::Store,
+};
 
 /// A service behind a [`RateLimitLayer`], which is its `L`.
 ///
@@ -38,21 +42,32 @@ impl<S, L> RateLimit<S, L> {
     }
 }
 
-impl<S, R, F> Service<R> for RateLimit<S, RateLimitLayer<R, F>>
+impl<S, R, F, T> Service<R> for RateLimit<S, RateLimitLayer<R, F, T>>
 where
     S: Service<R> + Clone,
-    F: Fn(R, Refusal) -> Result<S::Response, S::Error>,
+    F: Fn(R, Refusal) -> Result<S::Response, S::Error> + Clone,
+    T: Store,
 {
     type Response = S::Response;
     type Error = S::Error;
-    type Future = ResponseFuture<S::Future, Result<S::Response, S::Error>>;
+    type Future = ResponseFuture<S, R, F, T>;
 
     fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
         self.inner.poll_ready(cx)
     }
 
     fn call(&mut self, mut request: R) -> Self::Future {
-        match self.layer.decide(&mut request) {
+        let decided = match self.layer.decide(&request) {
+            Ok(None) => Ok(()),
+            Ok(Some(Ruling::Now(decision))) => self.layer.conclude(&mut request, Ok(decision)),
+            Ok(Some(Ruling::Later(deciding))) => {
+                let clone = self.inner.clone();
+                let ready = std::mem::replace(&mut self.inner, clone);
+                return ResponseFuture::deciding(deciding, ready, request, self.layer.clone());
+            }
+            Err(refusal) => Err(refusal),
+        };
+        match decided {
             Ok(()) => ResponseFuture::admitted(self.inner.call(request)),
             Err(refusal) => {
                 self.inner = self.inner.clone();

@@ -99,7 +99,7 @@ impl Rule {
 }
 
 impl<R: 'static> Rule<Plain<R>> {
-    /// Governs the requests for which `condition` is true.
+    /// Governs the requests for which `condition` is true. Of several conditions the last one counts.
     pub fn when(mut self, condition: impl Fn(&R) -> bool + Send + Sync + 'static) -> Self {
         self.applies_to = AppliesTo::Those(Arc::new(condition));
         self

@@ -1,47 +1,43 @@
 //! The store in this process.
 
+use std::{fmt, sync::Arc};
+
 use crate::{
-    clock::{Clock, Moment},
-    store::{
-        scopes::Scopes,
-        shards::Shards,
-        table::STEP,
-        transaction::Transaction,
-        verdict::{Charge, Verdict},
-    },
+    clock::{Clock, Moment, SystemClock},
+    error::ConfigError,
+    store::{Charge, Never, Scopes, Setup, Store, Verdict, shards::Shards, table::STEP, transaction::Transaction},
 };
 
 /// Histories in memory, in shards that are locked in order.
 ///
-/// A decision locks the shards of its charges, looks at all histories, and then charges all of them or none.
-#[derive(Debug)]
-pub(crate) struct MemoryStore {
+/// A decision locks the shards of its charges, looks at all histories, and then charges all of them or none. This is what
+/// a limiter has unless [another store](crate::RateLimiterBuilder::store) is chosen.
+pub struct MemoryStore {
     shards: Shards,
+    clock: Arc<dyn Clock>,
 }
 
 impl MemoryStore {
-    pub(crate) fn new(scopes: Scopes, max_keys: usize) -> Self {
-        Self { shards: Shards::new(scopes, max_keys) }
-    }
-
     /// Histories kept.
     pub(crate) fn len(&self) -> usize {
         self.shards.len()
     }
 
     /// Admits all charges or none of them. The answer is written in place.
-    pub(crate) fn decide(&self, charges: &[Charge], clock: &dyn Clock, verdict: &mut Verdict) {
-        verdict.now = Moment::read(clock);
+    #[inline]
+    pub(crate) fn decide(&self, charges: &[Charge], verdict: &mut Verdict) {
+        verdict.now = Moment::read(&*self.clock);
         if let [charge] = charges
-            && self.decide_known(charge, clock, verdict).is_some()
+            && self.decide_known(charge, verdict).is_some()
         {
             return;
         }
-        self.decide_together(charges, clock, verdict);
+        self.decide_together(charges, verdict);
     }
 
     /// What [`decide`](Self::decide) would answer now; charges nothing.
-    pub(crate) fn peek(&self, charges: &[Charge], clock: &dyn Clock, verdict: &mut Verdict) {
+    pub(crate) fn peek(&self, charges: &[Charge], verdict: &mut Verdict) {
+        let clock = &*self.clock;
         *verdict = Transaction::begin(&self.shards, charges, Moment::read(clock), clock).peek();
     }
 
@@ -55,7 +51,8 @@ impl MemoryStore {
 
     /// The common case, in one look-up under one lock: a single charge of a key that has a history of its own.
     #[inline]
-    fn decide_known(&self, charge: &Charge, clock: &dyn Clock, verdict: &mut Verdict) -> Option<()> {
+    fn decide_known(&self, charge: &Charge, verdict: &mut Verdict) -> Option<()> {
+        let clock = &*self.clock;
         let plan = self.shards.scopes().plan(charge.scope)?;
         let hash = self.shards.hash(charge);
         let mut table = self.shards.lock(Shards::number_of(hash))?;
@@ -81,11 +78,49 @@ impl MemoryStore {
 
     /// Any number of charges, of known keys or not. Apart from the common case so as not to burden it.
     #[inline(never)]
-    fn decide_together(&self, charges: &[Charge], clock: &dyn Clock, verdict: &mut Verdict) {
+    fn decide_together(&self, charges: &[Charge], verdict: &mut Verdict) {
+        let clock = &*self.clock;
         let (decided, is_turn) = Transaction::begin(&self.shards, charges, verdict.now, clock).decide();
         *verdict = decided;
         if is_turn {
             self.shards.sweep(STEP, verdict.now, clock);
         }
+    }
+}
+
+impl Default for MemoryStore {
+    fn default() -> Self {
+        Self { shards: Shards::new(Scopes::default(), 0), clock: Arc::new(SystemClock::new()) }
+    }
+}
+
+impl Store for MemoryStore {
+    type Deciding = Never;
+
+    fn open(&mut self, setup: Setup) -> Result<(), ConfigError> {
+        *self = Self { shards: Shards::new(setup.scopes, setup.max_keys), clock: setup.clock };
+        Ok(())
+    }
+
+    #[inline]
+    fn decide(&self, charges: &[Charge], verdict: &mut Verdict) -> Option<Never> {
+        self.decide(charges, verdict);
+        None
+    }
+
+    fn peek(&self, charges: &[Charge], verdict: &mut Verdict) -> Option<Never> {
+        self.peek(charges, verdict);
+        None
+    }
+
+    fn reset(&self, charges: &[Charge], verdict: &mut Verdict) -> Option<Never> {
+        verdict.admitted = charges.iter().fold(false, |found, charge| self.reset(charge) | found);
+        None
+    }
+}
+
+impl fmt::Debug for MemoryStore {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("MemoryStore").field("keys", &self.len()).finish_non_exhaustive()
     }
 }

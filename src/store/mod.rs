@@ -1,25 +1,28 @@
 //! Where histories live, and where a request is decided: all its charges in one atomic step.
 //!
-//! * [`memory`]: the store in this process.
-//! * [`transaction`]: one decision about several charges.
-//! * [`shards`]: the table of histories, in parts that are locked one by one.
-//! * [`table`]: one of these parts; lets go of histories that are equal to fresh ones, a few at a time.
-//! * [`overflow`]: the histories that keys without a place share.
-//! * [`slot`]: one key's place.
-//! * [`measure`]: how a history is read and changed in the course of one decision.
-//! * [`scopes`]: the plans that histories are kept by.
-//! * [`verdict`]: what is asked and what is answered.
+//! A limiter keeps its histories in a [`MemoryStore`] unless [another store](crate::RateLimiterBuilder::store) is chosen. A
+//! store of your own implements [`Store`].
 
+mod definition;
 mod measure;
 mod memory;
+mod never;
 mod overflow;
 mod scopes;
+mod setup;
 mod shards;
 mod slot;
 mod table;
 mod transaction;
+mod unavailable;
 mod verdict;
 
-pub(crate) use memory::MemoryStore;
-pub(crate) use scopes::Scopes;
-pub(crate) use verdict::{Charge, QuotaState, Verdict};
+pub use definition::Store;
+pub use memory::MemoryStore;
+pub use never::Never;
+pub use scopes::{Scope, Scopes};
+pub use setup::Setup;
+pub use unavailable::Unavailable;
+pub use verdict::{Charge, Verdict};
+
+pub(crate) use verdict::QuotaState;

@@ -1,20 +1,21 @@
 //! What is asked of a store, and what it answers.
 
+use std::time::Duration;
+
 use smallvec::SmallVec;
 
 use crate::{clock::Moment, key::Key};
 
-/// One history to charge: whose it is, and under which plan it is kept.
+/// One history to charge with one unit: of which scope, and whose.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Charge {
-    /// The number of the plan among those the store was built with.
+pub struct Charge {
     pub(crate) scope: u32,
     pub(crate) key: Key,
 }
 
 /// The answer to all charges of a request.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Verdict {
+pub struct Verdict {
     pub(crate) admitted: bool,
     /// When it was decided.
     pub(crate) now: Moment,
@@ -33,3 +34,39 @@ pub(crate) struct QuotaState {
 }
 
 pub(crate) type QuotaStates = SmallVec<[QuotaState; 4]>;
+
+impl Charge {
+    /// The number of the scope among those of the [`Setup`](super::Setup).
+    #[must_use]
+    pub const fn scope(&self) -> u32 {
+        self.scope
+    }
+
+    /// Who is charged.
+    #[must_use]
+    pub const fn key(&self) -> Key {
+        self.key
+    }
+}
+
+impl Verdict {
+    /// A verdict that says nothing of any quota yet.
+    #[must_use]
+    pub fn new(admitted: bool) -> Self {
+        Self { admitted, ..Self::default() }
+    }
+
+    /// Says how the next quota stands, in the order of the charges and of the quotas in their policies: the units that it
+    /// counts, this request's included if it was admitted; and the time until it has room if it has none, else until the
+    /// oldest of these units leaves, which is rounded up to a millisecond.
+    pub fn tell(&mut self, used: u32, changes_after: Duration) {
+        let changes_at = if used == 0 { 0 } else { self.now.after(changes_after) };
+        self.states.push(QuotaState { used, changes_at });
+    }
+
+    /// Whether the request is admitted.
+    #[must_use]
+    pub const fn is_admitted(&self) -> bool {
+        self.admitted
+    }
+}

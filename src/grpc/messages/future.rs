@@ -6,11 +6,12 @@ use std::{
     task::{Context, Poll},
 };
 
+use bytes::Bytes;
 use http::Response;
 use http_body::Body;
 use pin_project_lite::pin_project;
 
-use crate::grpc::messages::{Meter, ResponseBody};
+use crate::grpc::messages::{ResponseBody, fate::Fate};
 
 pin_project! {
     /// The response of a [`MessageLimit`](super::MessageLimit) service.
@@ -20,14 +21,31 @@ pin_project! {
     #[derive(Debug)]
     pub struct MessageFuture<F> {
         #[pin]
-        inner: F,
-        meter: Option<Arc<Meter>>,
+        kind: Kind<F>,
+    }
+}
+
+pin_project! {
+    #[project = KindProj]
+    #[derive(Debug)]
+    enum Kind<F> {
+        Uncounted { #[pin] inner: F },
+        Counted { #[pin] inner: F, fate: Arc<Fate> },
+        Refused { answer: Option<Response<Bytes>> },
     }
 }
 
 impl<F> MessageFuture<F> {
-    pub(super) const fn new(inner: F, meter: Option<Arc<Meter>>) -> Self {
-        Self { inner, meter }
+    pub(super) const fn uncounted(inner: F) -> Self {
+        Self { kind: Kind::Uncounted { inner } }
+    }
+
+    pub(super) const fn counted(inner: F, fate: Arc<Fate>) -> Self {
+        Self { kind: Kind::Counted { inner, fate } }
+    }
+
+    pub(super) const fn refused(answer: Response<Bytes>) -> Self {
+        Self { kind: Kind::Refused { answer: Some(answer) } }
     }
 }
 
@@ -39,12 +57,23 @@ where
     type Output = Result<Response<ResponseBody<B>>, E>;
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        let this = self.project();
-        let answer = this.inner.poll(cx);
-        // Only after the inner service has been polled: that may be what reads the request.
-        match this.meter.as_ref().and_then(|meter| Some((meter, meter.poll_denied(cx)?))) {
-            Some((meter, decision)) => Poll::Ready(Ok(meter.refusal(&decision).map(|_| ResponseBody::ended()))),
-            None => answer.map_ok(|response| response.map(|body| ResponseBody::of(body, this.meter.take()))),
+        match self.project().kind.project() {
+            KindProj::Uncounted { inner } => inner.poll(cx).map_ok(|response| response.map(ResponseBody::uncounted)),
+            KindProj::Counted { inner, fate } => {
+                let answer = inner.poll(cx);
+                // Only after the inner service has been polled: that may be what reads the request.
+                match fate.poll_end(cx) {
+                    Some(end) => Poll::Ready(Ok(fate.refusal(&end).map(ResponseBody::told))),
+                    None => {
+                        answer.map_ok(|response| response.map(|body| ResponseBody::counted(body, Arc::clone(fate))))
+                    }
+                }
+            }
+            // None if polled after completion, against the contract of futures: there is nothing to say.
+            KindProj::Refused { answer } => match answer.take() {
+                Some(answer) => Poll::Ready(Ok(answer.map(ResponseBody::told))),
+                None => Poll::Pending,
+            },
         }
     }
 }

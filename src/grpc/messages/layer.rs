@@ -2,14 +2,21 @@
 
 use std::sync::Arc;
 
+use bytes::Bytes;
+use http::Response;
 use tower_layer::Layer;
 
 use crate::{
-    error::UnknownRule,
-    grpc::messages::{MessageLimit, Meter},
+    ending::Ending,
+    error::{ConfigError, UnknownRule},
+    grpc::{
+        Protocol,
+        messages::{MessageLimit, count::Count, counted::Counted, fate::Fate},
+    },
     http::RequestView,
     layer::RateLimitLayer,
     service::RateLimit,
+    store::{MemoryStore, Store},
 };
 
 /// Charges gRPC calls when they open, and some rules for every message of a call as well; made by
@@ -19,16 +26,29 @@ use crate::{
 /// policy runs out in the middle of a stream, the call ends with `RESOURCE_EXHAUSTED` and the same details as a call that
 /// is refused: what the handler was doing is dropped, and nothing of the denied message reaches it.
 ///
-/// gRPC-Web requests have one message; put this inside of the layer that translates them.
-#[derive(Clone, Debug)]
+/// Requests that such a rule governs have to be gRPC: others are refused with 415, because servers serve them without
+/// looking at their content type. So name rules that are for gRPC methods only, and put this inside of a layer that
+/// translates gRPC-Web. The key is read here once more: what is between this and the service's users must leave it there.
+///
+/// A client that uploads more messages than the limit admits will never succeed, however often it tries.
+#[derive(Debug)]
 #[must_use = "a layer does nothing until it is applied to a service"]
-pub struct MessageLimitLayer {
-    opening: RateLimitLayer,
+pub struct MessageLimitLayer<T = MemoryStore> {
+    opening: RateLimitLayer<T>,
     /// The numbers of the rules that are for every message.
     rules: Arc<[u16]>,
 }
 
-impl RateLimitLayer {
+/// What becomes of the messages of a request.
+pub(super) enum Counting<T: Store> {
+    /// No rule is for them.
+    Uncounted,
+    Counted(Count<T>),
+    /// The request ends here, with this answer: they would escape a rule.
+    Refused(Response<Bytes>),
+}
+
+impl<T: Store> RateLimitLayer<T> {
     /// Also charges each further message of a gRPC call to these rules, as far as they govern it.
     ///
     /// ```
@@ -50,25 +70,54 @@ impl RateLimitLayer {
     ///
     /// # Errors
     ///
-    /// If no rule has one of the names.
-    pub fn per_message<'r>(self, rules: impl IntoIterator<Item = &'r str>) -> Result<MessageLimitLayer, UnknownRule> {
-        let number = |name| self.limiter().ok_or_else(|| UnknownRule::new(name))?.number_of(name);
-        let rules = rules.into_iter().map(number).collect::<Result<_, _>>()?;
+    /// If no rule has one of the names, none is named, or the layer itself was not built right.
+    pub fn per_message<'r>(
+        self,
+        rules: impl IntoIterator<Item = &'r str>,
+    ) -> Result<MessageLimitLayer<T>, ConfigError> {
+        let limiter = self.try_limiter()?;
+        let unknown = |error: UnknownRule| {
+            ConfigError::new("per_message", format_args!("{:?}", error.name()), "no rule is named so")
+        };
+        let rules: Arc<[u16]> =
+            rules.into_iter().map(|name| limiter.number_of(name).map_err(unknown)).collect::<Result<_, _>>()?;
+        if rules.is_empty() {
+            return Err(ConfigError::new("per_message", "[]", "at least one rule is named"));
+        }
         Ok(MessageLimitLayer { opening: self, rules })
     }
 }
 
-impl MessageLimitLayer {
-    /// What charges the messages of this request; none if no rule does.
-    pub(super) fn meter(&self, request: &RequestView<'_>) -> Option<Meter> {
-        let limiter = self.opening.limiter()?;
-        let governed = limiter.govern(request, |rule| self.rules.contains(&rule)).ok()?;
-        (!governed.charges.is_empty()).then(|| Meter::new(limiter.clone(), governed, Arc::clone(self.opening.style())))
+impl<T: Store> MessageLimitLayer<T> {
+    /// Whether and how the messages of this request are counted.
+    pub(super) fn count(&self, request: &RequestView<'_>) -> Counting<T> {
+        let Some(limiter) = self.opening.limiter() else { return Counting::Uncounted };
+        let counted = Counted::of(request.extensions(), limiter.rulebook());
+        let style = self.opening.style();
+        match limiter.govern(request, |rule| self.rules.contains(&rule) && !counted.contains(&rule)) {
+            Ok(governed) if governed.charges.is_empty() => Counting::Uncounted,
+            Ok(_) if Protocol::of(request) != Protocol::Grpc => {
+                Counting::Refused(Ending::not_grpc().answer(request, style))
+            }
+            Ok(governed) => {
+                Counting::Counted(Count::new(limiter.clone(), governed, Arc::new(Fate::new(Arc::clone(style)))))
+            }
+            Err(missing) => {
+                let ending = Ending::missing_key(limiter.level_of(missing), missing.status);
+                Counting::Refused(ending.answer(request, style))
+            }
+        }
     }
 }
 
-impl<S> Layer<S> for MessageLimitLayer {
-    type Service = RateLimit<MessageLimit<S>>;
+impl<T> Clone for MessageLimitLayer<T> {
+    fn clone(&self) -> Self {
+        Self { opening: self.opening.clone(), rules: Arc::clone(&self.rules) }
+    }
+}
+
+impl<S, T> Layer<S> for MessageLimitLayer<T> {
+    type Service = RateLimit<MessageLimit<S, T>, T>;
 
     fn layer(&self, inner: S) -> Self::Service {
         self.opening.layer(MessageLimit::new(inner, self.clone()))

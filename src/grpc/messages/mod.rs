@@ -4,14 +4,18 @@
 //! * [`RequestBody`]: counts the messages as they arrive.
 //! * [`ResponseBody`]: ends the call when the policy has run out.
 //! * [`MessageDenied`]: how the handler learns of it.
-//! * [`meter`]: what both of them share.
+//! * [`count`]: the messages of one request.
+//! * [`counted`]: what is counted further out.
+//! * [`fate`]: what both directions share.
 //! * [`framing`]: where messages begin in the bytes of a stream.
 
+mod count;
+mod counted;
 mod denied;
+mod fate;
 mod framing;
 mod future;
 mod layer;
-mod meter;
 mod request_body;
 mod response_body;
 mod service;
@@ -24,4 +28,3 @@ pub use response_body::ResponseBody;
 pub use service::MessageLimit;
 
 use framing::Framing;
-use meter::Meter;

@@ -3,7 +3,6 @@
 use std::{
     error::Error,
     pin::Pin,
-    sync::Arc,
     task::{Context, Poll, ready},
 };
 
@@ -12,94 +11,83 @@ use http_body::{Body, Frame, SizeHint};
 use pin_project_lite::pin_project;
 
 use crate::{
-    decision::Decision,
-    grpc::messages::{Framing, MessageDenied, Meter},
+    grpc::messages::{MessageDenied, count::Count, fate::End},
+    store::{MemoryStore, Store},
 };
 
+type BoxError = Box<dyn Error + Send + Sync>;
+
 pin_project! {
-    /// The body of a request whose messages are charged as they arrive.
+    /// The body of a request whose messages are charged as they arrive, in the store `T`.
     ///
-    /// When one is denied, neither it nor anything behind it is passed on: the stream ends with a
-    /// [`MessageDenied`].
+    /// When one is denied, neither it nor anything behind it is passed on: the stream ends with a [`MessageDenied`],
+    /// once.
     #[derive(Debug)]
-    pub struct RequestBody<B> {
+    pub struct RequestBody<B, T: Store = MemoryStore> {
         #[pin]
         inner: B,
-        count: Option<Count>,
+        count: Option<Count<T>>,
+        has_failed: bool,
     }
 }
 
-/// Counts messages as they come.
-#[derive(Debug)]
-struct Count {
-    meter: Arc<Meter>,
-    framing: Framing,
-    /// The first message is covered by the charge for the call.
-    is_first: bool,
-    /// The decision that denied a message.
-    denied: Option<Decision>,
-}
-
-impl<B> RequestBody<B> {
-    pub(super) fn counted(inner: B, meter: Arc<Meter>) -> Self {
-        let count = Count { meter, framing: Framing::default(), is_first: true, denied: None };
-        Self { inner, count: Some(count) }
-    }
-
-    pub(super) const fn uncounted(inner: B) -> Self {
-        Self { inner, count: None }
+impl<B, T: Store> RequestBody<B, T> {
+    pub(super) const fn new(inner: B, count: Option<Count<T>>) -> Self {
+        Self { inner, count, has_failed: false }
     }
 }
 
-impl Count {
-    /// What of `data` may pass: all of it, or what comes before the first message that is denied.
-    fn admitted(&mut self, mut data: Bytes) -> Bytes {
-        let mut rest = &*data;
-        while self.framing.reads_a_beginning(&mut rest) {
-            if std::mem::take(&mut self.is_first) {
-                continue;
-            }
-            self.denied = self.meter.charge_message();
-            if self.denied.is_some() {
-                let before = data.len() - rest.len() - 1;
-                data.truncate(before);
-                break;
-            }
-        }
-        data
-    }
-
-    fn error(&self) -> Option<Box<dyn Error + Send + Sync>> {
-        self.denied.clone().map(|denied| MessageDenied::new(denied).into())
-    }
-}
-
-impl<B> Body for RequestBody<B>
+impl<B, T> Body for RequestBody<B, T>
 where
     B: Body,
-    B::Error: Into<Box<dyn Error + Send + Sync>>,
+    B::Error: Into<BoxError>,
+    T: Store,
 {
     type Data = Bytes;
-    type Error = Box<dyn Error + Send + Sync>;
+    type Error = BoxError;
 
-    fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Self::Error>>> {
+    fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
         let this = self.project();
-        if let Some(error) = this.count.as_ref().and_then(Count::error) {
-            return Poll::Ready(Some(Err(error)));
+        let Some(count) = this.count else { return poll_inner(this.inner, cx) };
+        if let Some(end) = count.end() {
+            let error = (!std::mem::replace(this.has_failed, true)).then(|| Err(error(end)));
+            return Poll::Ready(error);
         }
-        let Some(frame) = ready!(this.inner.poll_frame(cx)) else { return Poll::Ready(None) };
-        let frame = frame.map_err(Into::into)?.map_data(|mut data| data.copy_to_bytes(data.remaining()));
-        let (Some(count), true) = (this.count, frame.is_data()) else { return Poll::Ready(Some(Ok(frame))) };
-        let data = count.admitted(frame.into_data().unwrap_or_default());
-        let error = count.error().filter(|_| data.is_empty());
+        if count.is_empty() {
+            match ready!(poll_inner(this.inner, cx)?) {
+                Some(frame) if frame.is_data() => count.take(frame.into_data().unwrap_or_default()),
+                other => return Poll::Ready(other.map(Ok)),
+            }
+        }
+        let data = ready!(count.poll_admitted(cx));
+        let error = count.end().filter(|_| data.is_empty()).map(error);
+        *this.has_failed = error.is_some();
         Poll::Ready(Some(error.map_or_else(|| Ok(Frame::data(data)), Err)))
     }
 
     fn is_end_stream(&self) -> bool {
-        self.count.as_ref().is_none_or(|count| count.denied.is_none()) && self.inner.is_end_stream()
+        let has_passed = |count: &Count<T>| count.is_empty() && count.end().is_none();
+        self.has_failed || self.inner.is_end_stream() && self.count.as_ref().is_none_or(has_passed)
     }
 
     fn size_hint(&self) -> SizeHint {
-        self.inner.size_hint()
+        if self.count.is_some() { SizeHint::default() } else { self.inner.size_hint() }
+    }
+}
+
+/// The inner body's next frame, with its data as bytes.
+fn poll_inner<B>(inner: Pin<&mut B>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BoxError>>>
+where
+    B: Body,
+    B::Error: Into<BoxError>,
+{
+    let into_bytes = |mut data: B::Data| data.copy_to_bytes(data.remaining());
+    inner.poll_frame(cx).map_ok(|frame| frame.map_data(into_bytes)).map_err(Into::into)
+}
+
+fn error(end: &End) -> BoxError {
+    match end {
+        End::Denied(decision) => MessageDenied::new(decision.clone()).into(),
+        End::Unavailable(unavailable) => unavailable.clone().into(),
     }
 }

@@ -11,22 +11,20 @@ use http_body::Body;
 use tower_service::Service;
 
 use crate::{
-    grpc::{
-        Protocol,
-        messages::{MessageFuture, MessageLimitLayer, Meter, RequestBody, ResponseBody},
-    },
+    grpc::messages::{MessageFuture, MessageLimitLayer, RequestBody, ResponseBody, layer::Counting},
     http::RequestView,
+    store::{MemoryStore, Store},
 };
 
 /// A service behind a [`MessageLimitLayer`], inside of the [`RateLimit`](crate::RateLimit) that charges its calls.
-#[derive(Clone, Debug)]
-pub struct MessageLimit<S> {
+#[derive(Debug)]
+pub struct MessageLimit<S, T = MemoryStore> {
     inner: S,
-    layer: MessageLimitLayer,
+    layer: MessageLimitLayer<T>,
 }
 
-impl<S> MessageLimit<S> {
-    pub(super) const fn new(inner: S, layer: MessageLimitLayer) -> Self {
+impl<S, T> MessageLimit<S, T> {
+    pub(super) const fn new(inner: S, layer: MessageLimitLayer<T>) -> Self {
         Self { inner, layer }
     }
 
@@ -44,20 +42,21 @@ impl<S> MessageLimit<S> {
     pub fn into_inner(self) -> S {
         self.inner
     }
+}
 
-    /// What charges the messages of this request; none if no rule does.
-    fn meter<B>(&self, request: &Request<B>) -> Option<Arc<Meter>> {
-        let is_grpc = matches!(Protocol::of(request.headers()), Protocol::Grpc);
-        is_grpc.then(|| self.layer.meter(&RequestView::of(request)))?.map(Arc::new)
+impl<S: Clone, T> Clone for MessageLimit<S, T> {
+    fn clone(&self) -> Self {
+        Self { inner: self.inner.clone(), layer: self.layer.clone() }
     }
 }
 
-impl<S, ReqBody, ResBody> Service<Request<ReqBody>> for MessageLimit<S>
+impl<S, T, ReqBody, ResBody> Service<Request<ReqBody>> for MessageLimit<S, T>
 where
-    S: Service<Request<RequestBody<ReqBody>>, Response = Response<ResBody>>,
+    S: Service<Request<RequestBody<ReqBody, T>>, Response = Response<ResBody>> + Clone,
     ReqBody: Body,
     ReqBody::Error: Into<Box<dyn Error + Send + Sync>>,
     ResBody: Body,
+    T: Store,
 {
     type Response = Response<ResponseBody<ResBody>>;
     type Error = S::Error;
@@ -67,12 +66,21 @@ where
         self.inner.poll_ready(cx)
     }
 
-    fn call(&mut self, request: Request<ReqBody>) -> Self::Future {
-        let meter = self.meter(&request);
-        let request = request.map(|body| match &meter {
-            Some(meter) => RequestBody::counted(body, Arc::clone(meter)),
-            None => RequestBody::uncounted(body),
-        });
-        MessageFuture::new(self.inner.call(request), meter)
+    fn call(&mut self, mut request: Request<ReqBody>) -> Self::Future {
+        match self.layer.count(&RequestView::of(&request)) {
+            Counting::Uncounted => {
+                MessageFuture::uncounted(self.inner.call(request.map(|body| RequestBody::new(body, None))))
+            }
+            Counting::Counted(count) => {
+                let fate = Arc::clone(count.fate());
+                count.note_in(request.extensions_mut());
+                let request = request.map(|body| RequestBody::new(body, Some(count)));
+                MessageFuture::counted(self.inner.call(request), fate)
+            }
+            Counting::Refused(answer) => {
+                self.inner = self.inner.clone();
+                MessageFuture::refused(answer)
+            }
+        }
     }
 }
