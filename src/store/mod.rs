@@ -3,6 +3,9 @@
 //! A limiter keeps its histories in a [`MemoryStore`] unless [another store](crate::RateLimiterBuilder::store) is chosen. A
 //! store of your own implements [`Store`].
 
+#[cfg(feature = "test-util")]
+pub mod conformance;
+
 mod definition;
 mod measure;
 mod memory;
