@@ -69,11 +69,15 @@ impl<S: Store> Subject<S> {
                 self.model.charge(*rule, key, now);
             }
         }
-        self.compare(charges, &decision, now, Promise::NeverDeniedWithRoom)?;
+        let blamed = match charges {
+            _ if admitted => Promise::NeverDeniedWithRoom,
+            [_] => Promise::FreeDenial,
+            _ => Promise::AllOrNothing,
+        };
+        self.compare(charges, &decision, now, blamed)?;
         if admitted {
             return Ok(None);
         }
-        let blamed = if charges.len() > 1 { Promise::AllOrNothing } else { Promise::FreeDenial };
         for charge in charges {
             self.look_and_blame(*charge, blamed).await?;
         }
@@ -95,8 +99,11 @@ impl<S: Store> Subject<S> {
         let now = self.clock.now();
         let decision = answered(self.limiter.peek_async(&self.names[charge.0], charge.1).await)?;
         let logs = self.logs(&[charge]);
-        self.judge(&[charge], &logs, decision.is_admitted(), now)
-            .map_err(|breach| if breach.promise() == Promise::NeverDeniedWithRoom { Breach::of(blamed, breach.story()) } else { breach })?;
+        let judged = self.judge(&[charge], &logs, decision.is_admitted(), now);
+        judged.map_err(|breach| match breach.promise() {
+            Promise::NeverDeniedWithRoom => Breach::of(blamed, breach.story()),
+            _ => breach,
+        })?;
         self.compare(&[charge], &decision, now, blamed)
     }
 

@@ -26,6 +26,8 @@ const TASKS: usize = 64;
 
 /// Runs all of them.
 pub(super) async fn run<S: Store, F: FnMut(ManualClock) -> S>(suite: &mut Suite<F>) -> Result<(), Breach> {
+    let subject = suite.subject([Policy::per_minute(2).and_per_hour(5)])?;
+    knock(subject).await.map_err(|breach| breach.during("knocking where denials are free"))?;
     for limit in [1, 2, 60] {
         let subject = suite.subject([Policy::per_minute(limit)])?;
         n_then_none(subject, limit).await.map_err(|breach| breach.during(format_args!("{limit} at once")))?;
@@ -39,7 +41,7 @@ pub(super) async fn run<S: Store, F: FnMut(ManualClock) -> S>(suite: &mut Suite<
         wide_and_narrow(subject, order).await.map_err(|breach| breach.during("a wide rule beside a narrow one"))?;
     }
     let subject = suite.subject([Policy::per_minute(3).count_denied()])?;
-    keep_knocking(subject).await.map_err(|breach| breach.during("knocking where denials count"))?;
+    knock(subject).await.map_err(|breach| breach.during("knocking where denials count"))?;
     let subject = suite.subject([Policy::per_minute(1), Policy::per_minute(1)])?;
     keys_apart(subject).await.map_err(|breach| breach.during("keys that look alike"))?;
     let subject = suite.small_subject([Policy::per_hour(2)], 50)?;
@@ -98,7 +100,7 @@ async fn wide_and_narrow<S: Store>(mut subject: Subject<S>, order: [usize; 2]) -
     subject.look((1, "ann")).await
 }
 
-async fn keep_knocking<S: Store>(mut subject: Subject<S>) -> Result<(), Breach> {
+async fn knock<S: Store>(mut subject: Subject<S>) -> Result<(), Breach> {
     for _ in 0..30 {
         subject.ask(&[(0, "ann")]).await?;
         subject.advance(10 * SECOND);

@@ -7,12 +7,14 @@
 
 mod cluster;
 mod fake;
+mod limiting;
 mod proxy;
 mod sentinel;
 mod server;
 
 pub(crate) use cluster::Cluster;
 pub(crate) use fake::{Fake, Reply};
+pub(crate) use limiting::{Limiter, admitted, limiter, remaining, rule, store};
 pub(crate) use proxy::{Proxy, Through};
 pub(crate) use sentinel::{Sentinel, replica_of};
 pub(crate) use server::{Server, eventually};
