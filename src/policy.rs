@@ -121,6 +121,13 @@ impl Policy {
         self.quotas.iter()
     }
 
+    /// The same with other limits.
+    #[cfg(feature = "redis")]
+    pub(crate) fn with_limits(&self, change: impl Fn(u32) -> u32) -> Self {
+        let quotas = self.quotas.iter().map(|quota| quota.clone().with_limit(change(quota.limit())));
+        Self { quotas: quotas.collect(), ..self.clone() }
+    }
+
     pub(crate) const fn counts_denied(&self) -> bool {
         self.count_denied
     }

@@ -84,6 +84,13 @@ impl Quota {
         self
     }
 
+    /// The same with another limit.
+    #[cfg(feature = "redis")]
+    pub(crate) const fn with_limit(mut self, limit: u32) -> Self {
+        self.limit = limit;
+        self
+    }
+
     /// Units per window.
     #[must_use]
     pub const fn limit(&self) -> u32 {

@@ -24,6 +24,12 @@ impl Moment {
         Self { nanos: saturating_nanos(clock.now()) }
     }
 
+    /// What a server says that counts microseconds.
+    #[cfg(feature = "redis")]
+    pub(crate) const fn from_micros(micros: u64) -> Self {
+        Self { nanos: micros.saturating_mul(1000) }
+    }
+
     #[cfg(test)]
     pub(crate) const fn from_nanos(nanos: u64) -> Self {
         Self { nanos }
@@ -37,6 +43,12 @@ impl Moment {
     /// The millisecond to record an admission under: rounded up.
     pub(crate) const fn stamp(self) -> u64 {
         EPOCH + self.nanos.div_ceil(NANOS_PER_MILLI)
+    }
+
+    /// The moment so much later.
+    #[cfg(feature = "redis")]
+    pub(crate) fn later(self, by: Duration) -> Self {
+        Self { nanos: self.nanos.saturating_add(saturating_nanos(by)) }
     }
 
     /// The millisecond that begins `wait` from here, or next after that.

@@ -30,4 +30,6 @@ mod plan;
 mod tests;
 
 pub(crate) use log::History;
+#[cfg(feature = "redis")]
+pub(crate) use plan::Counted;
 pub(crate) use plan::Plan;

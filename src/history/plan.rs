@@ -2,9 +2,6 @@
 
 use crate::policy::Policy;
 
-/// Stamps are kept in 32 bits up to this window (12 days), so that two windows are told apart modulo 2^32 ms.
-const LONGEST_COMPACT_WINDOW: u64 = 1 << 30;
-
 /// What a history needs to know of its policy.
 #[derive(Debug)]
 pub(crate) struct Plan {
@@ -50,6 +47,9 @@ pub(crate) struct Grain {
 }
 
 impl Plan {
+    /// Stamps are kept in 32 bits up to this window (12 days), so that two windows are told apart modulo 2^32 ms.
+    pub(crate) const LONGEST_COMPACT_WINDOW: u64 = 1 << 30;
+
     pub(crate) fn of(policy: &Policy) -> Self {
         let resolution = policy.entries_per_window();
         let mut windows: Box<[Window]> = policy
@@ -89,7 +89,7 @@ impl Plan {
 
     /// Whether exact 32-bit stamps are all that is needed.
     pub(crate) fn is_compact(&self) -> bool {
-        self.grains.is_empty() && self.horizon <= LONGEST_COMPACT_WINDOW
+        self.grains.is_empty() && self.horizon <= Self::LONGEST_COMPACT_WINDOW
     }
 }
 

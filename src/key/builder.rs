@@ -6,6 +6,8 @@ use std::{
 };
 
 use siphasher::sip128::{Hash128, SipHasher13};
+#[cfg(feature = "redis")]
+use smallvec::SmallVec;
 
 /// Bytes of a part that are kept as they are: room for an address or a number.
 const VERBATIM: usize = 15;
@@ -28,6 +30,8 @@ pub struct Key {
 #[derive(Debug)]
 pub struct KeyBuilder<'a> {
     key: Key,
+    /// The key of the first part alone.
+    first: Key,
     hasher: &'a KeyHasher,
 }
 
@@ -84,9 +88,33 @@ impl Key {
         Self { words: [hash.h1, hash.h2 | (HASHED as u64) << 56] }
     }
 
+    /// What it is made of, as far as that can still be told.
+    #[cfg(feature = "redis")]
+    pub(crate) fn text(self) -> Text {
+        let bytes: SmallVec<[u8; 16]> = self.words.iter().flat_map(|word| word.to_le_bytes()).collect();
+        let part = |length: u8| bytes.iter().copied().take(length.into()).collect();
+        match self.length() {
+            0 => Text::Shared,
+            HASHED => Text::Hash(part(VERBATIM as u8)),
+            length => Text::Part(part(length - 1)),
+        }
+    }
+
     const fn length(self) -> u8 {
         (self.words[1] >> 56) as u8
     }
+}
+
+/// What a key is made of.
+#[cfg(feature = "redis")]
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Text {
+    /// Nothing: all requests without a key share it.
+    Shared,
+    /// One short part.
+    Part(SmallVec<[u8; 16]>),
+    /// A long part, or several.
+    Hash(SmallVec<[u8; 16]>),
 }
 
 impl fmt::Debug for Key {
@@ -102,13 +130,23 @@ impl fmt::Debug for Key {
 
 impl<'a> KeyBuilder<'a> {
     pub(crate) const fn new(hasher: &'a KeyHasher) -> Self {
-        Self { key: Key::SHARED, hasher }
+        Self { key: Key::SHARED, first: Key::SHARED, hasher }
     }
 
     /// Adds a part.
     pub fn part(&mut self, part: impl AsRef<[u8]>) {
         let part = Key::of_part(part.as_ref(), self.hasher);
-        self.key = if self.key == Key::SHARED { part } else { self.key.joined(part, self.hasher) };
+        if self.key == Key::SHARED {
+            (self.key, self.first) = (part, part);
+        } else {
+            self.key = self.key.joined(part, self.hasher);
+        }
+    }
+
+    /// A number that is the same for all keys with the same first part.
+    pub(crate) const fn tenant(&self) -> u32 {
+        let word = self.first.words[0] ^ self.first.words[1];
+        (word ^ (word >> 32)) as u32
     }
 
     /// The key of the parts so far.
@@ -118,6 +156,7 @@ impl<'a> KeyBuilder<'a> {
 
     /// Throws away the parts that were added since the key was `earlier`.
     pub(crate) const fn return_to(&mut self, earlier: Key) {
+        // Without parts there is no first one either; the next one becomes it.
         self.key = earlier;
     }
 }

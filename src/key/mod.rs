@@ -62,3 +62,5 @@ pub use path::{Path, path};
 pub use query::{Query, query};
 
 pub(crate) use builder::KeyHasher;
+#[cfg(feature = "redis")]
+pub(crate) use builder::Text;

@@ -188,6 +188,12 @@ impl<K: RequestKind, S: Store> RateLimiter<K, S> {
         Ok(Ruling::of(decision, |verdict| self.state.store.reset(&charges, verdict)).made().await?.is_admitted())
     }
 
+    /// The store.
+    #[must_use]
+    pub fn store(&self) -> &S {
+        &self.state.store
+    }
+
     pub(super) fn new(assembly: Assembly<K>, store: S) -> Self {
         let Assembly { rulebook, routing, .. } = assembly;
         let hasher = store.key_secret().map_or_else(KeyHasher::default, KeyHasher::with_secret);
@@ -197,9 +203,7 @@ impl<K: RequestKind, S: Store> RateLimiter<K, S> {
     /// The key made of these parts, to compare with what a request carries.
     #[must_use]
     pub fn key(&self, parts: impl KeyParts) -> Key {
-        let mut key = KeyBuilder::new(&self.state.hasher);
-        parts.write(&mut key);
-        key.key()
+        self.built(parts).key()
     }
 
     /// The rules that govern a request, and whom each of them counts. Nothing is decided or charged.
@@ -211,7 +215,7 @@ impl<K: RequestKind, S: Store> RateLimiter<K, S> {
             |_| true,
             &self.state.hasher,
             |number, _, key| {
-                found.extend(self.rulebook().rule(number).map(|rule| Governing::new(rule, key)));
+                found.extend(self.rulebook().rule(number).map(|rule| Governing::new(rule, key.map(|key| key.key()))));
             },
         );
         found
@@ -265,16 +269,22 @@ impl<K: RequestKind, S: Store> RateLimiter<K, S> {
     /// The charges of `key` under a rule on all its routes.
     fn all_charges(&self, rule: &str, key: impl KeyParts) -> Result<Vec<Charge>, UnknownRule> {
         let number = self.number_of(rule)?;
-        let key = self.key(key);
+        let key = self.built(key);
         let scopes = self.rulebook().rule(number.into()).map_or(0..0, GovernedBy::scopes);
-        Ok(scopes.map(|scope| Charge { scope, key }).collect())
+        Ok(scopes.map(|scope| Charge::of(scope, &key)).collect())
+    }
+
+    fn built(&self, parts: impl KeyParts) -> KeyBuilder<'_> {
+        let mut key = KeyBuilder::new(&self.state.hasher);
+        parts.write(&mut key);
+        key
     }
 
     /// The charge of `key` under a rule, and the rule's number.
     fn charge(&self, rule: &str, key: impl KeyParts) -> Result<(Charge, u16), UnknownRule> {
         let number = self.number_of(rule)?;
         let scope = self.rulebook().rule(number.into()).map_or(0, |rule| rule.scopes().start);
-        Ok((Charge { scope, key: self.key(key) }, number))
+        Ok((Charge::of(scope, &self.built(key)), number))
     }
 }
 

@@ -4,7 +4,7 @@ use std::{fmt, ops::Range, sync::Arc};
 
 use crate::{
     error::ConfigError,
-    key::{Key, KeyBuilder, KeyExtractor, KeyHasher},
+    key::{KeyBuilder, KeyExtractor, KeyHasher},
     kind::{Condition, RequestKind},
     limiter::{Governed, Refused},
     rule::{AppliesTo, OnMissing, Route, RouteTable, Rule, Spellings, Target},
@@ -60,8 +60,8 @@ impl<K: RequestKind> Routing<K> {
         self.for_each_rule(request, wanted, hasher, |number, scope, key| {
             let Some(reader) = self.readers.get(number) else { return };
             match (key, reader.on_missing) {
-                (Some(key), _) => governed.add(number, Charge { scope, key }),
-                (None, OnMissing::Share) => governed.add(number, Charge { scope, key: Key::SHARED }),
+                (Some(key), _) => governed.add(number, Charge::of(scope, &key)),
+                (None, OnMissing::Share) => governed.add(number, Charge::of(scope, &KeyBuilder::new(hasher))),
                 (None, OnMissing::Skip) => {}
                 (None, OnMissing::Reject(status)) => drop(refused.get_or_insert(Refused { rule: number, status })),
             }
@@ -75,7 +75,7 @@ impl<K: RequestKind> Routing<K> {
         request: K::View<'_>,
         wanted: impl Fn(u16) -> bool,
         hasher: &KeyHasher,
-        mut visit: impl FnMut(usize, u32, Option<Key>),
+        mut visit: impl FnMut(usize, u32, Option<KeyBuilder<'_>>),
     ) {
         let is_wanted = |number: usize| wanted(number as u16);
         let is_matched = self.visit_routes(request, |target, request| {
@@ -105,10 +105,16 @@ impl<K: RequestKind> Routing<K> {
         })
     }
 
-    fn key_of(&self, rule: usize, group: usize, request: K::View<'_>, hasher: &KeyHasher) -> Option<Key> {
+    fn key_of<'h>(
+        &self,
+        rule: usize,
+        group: usize,
+        request: K::View<'_>,
+        hasher: &'h KeyHasher,
+    ) -> Option<KeyBuilder<'h>> {
         let mut key = KeyBuilder::new(hasher);
         self.readers.get(rule)?.extractors.get(group)?.extract(request, &mut key).ok()?;
-        Some(key.key())
+        Some(key)
     }
 }
 

@@ -41,6 +41,13 @@ impl MemoryStore {
         *verdict = Transaction::begin(&self.shards, charges, Moment::read(clock), clock).peek();
     }
 
+    /// Charges what was admitted elsewhere, whether there is room for it here or not.
+    #[cfg(feature = "redis")]
+    pub(crate) fn record(&self, charges: &[Charge]) {
+        let clock = &*self.clock;
+        Transaction::begin(&self.shards, charges, Moment::read(clock), clock).record();
+    }
+
     /// Forgets one history; says whether there was one.
     pub(crate) fn reset(&self, charge: &Charge) -> bool {
         let hash = self.shards.hash(charge);

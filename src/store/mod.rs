@@ -11,6 +11,8 @@ mod measure;
 mod memory;
 mod never;
 mod overflow;
+#[cfg(feature = "redis")]
+mod redis;
 mod scopes;
 mod setup;
 mod shards;
@@ -20,6 +22,8 @@ mod transaction;
 mod unavailable;
 mod verdict;
 
+#[cfg(feature = "redis")]
+pub use self::redis::{OnOutage, RedisStore};
 pub use definition::Store;
 pub use memory::MemoryStore;
 pub use never::Never;

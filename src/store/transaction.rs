@@ -78,6 +78,13 @@ impl<'a> Transaction<'a> {
         (self.into_verdict(admitted), is_turn)
     }
 
+    /// Charges all of them, whether there is room or not.
+    #[cfg(feature = "redis")]
+    pub(super) fn record(mut self) {
+        self.measure(true);
+        self.for_each_item(Self::admit);
+    }
+
     /// Whoever brings a new key looks for idle ones.
     fn is_turn(&mut self) -> bool {
         let is_turn = self.shards.first_mut().is_some_and(|(_, table)| table.count_decision());
@@ -264,7 +271,7 @@ impl<'a> Transaction<'a> {
         let slot = Slot { scope: item.charge.scope, key: item.charge.key, owes: !item.debts.is_empty(), history };
         let store = self.store;
         if let Some(table) = self.table(item.hash) {
-            let hash_of = |slot: &Slot| store.hash(&Charge { scope: slot.scope, key: slot.key });
+            let hash_of = |slot: &Slot| store.hash(&Charge { scope: slot.scope, tenant: 0, key: slot.key });
             table.insert(item.hash, slot, hash_of);
         }
     }

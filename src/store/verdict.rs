@@ -4,12 +4,17 @@ use std::time::Duration;
 
 use smallvec::SmallVec;
 
-use crate::{clock::Moment, key::Key};
+use crate::{
+    clock::Moment,
+    key::{Key, KeyBuilder},
+};
 
 /// One history to charge with one unit: of which scope, and whose.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Charge {
     pub(crate) scope: u32,
+    /// The same for all keys with the same first part.
+    pub(crate) tenant: u32,
     pub(crate) key: Key,
 }
 
@@ -36,6 +41,16 @@ pub(crate) struct QuotaState {
 pub(crate) type QuotaStates = SmallVec<[QuotaState; 4]>;
 
 impl Charge {
+    pub(crate) const fn of(scope: u32, key: &KeyBuilder<'_>) -> Self {
+        Self { scope, tenant: key.tenant(), key: key.key() }
+    }
+
+    /// A number that is the same for all keys with the same first part, to keep their histories in one place.
+    #[must_use]
+    pub const fn tenant(&self) -> u32 {
+        self.tenant
+    }
+
     /// The number of the scope among those of the [`Setup`](super::Setup).
     #[must_use]
     pub const fn scope(&self) -> u32 {

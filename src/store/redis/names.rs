@@ -1,0 +1,73 @@
+//! What keys are called on the server.
+
+use std::fmt::Write;
+
+use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
+use percent_encoding::{AsciiSet, CONTROLS, percent_encode};
+
+use crate::{
+    key::Text,
+    store::{Charge, Scope},
+};
+
+/// What does not stand in a name as it is: what would end a part of it, and what looks bad in a terminal.
+const ENCODED: &AsciiSet = &CONTROLS.add(b' ').add(b'"').add(b'%').add(b'*').add(b':').add(b'{').add(b'}').add(b'~');
+
+/// The name of a history: `prefix:{tag}:rule:key`.
+///
+/// A key of one short part can be read in it, and all others are their hashes, behind a `~`. The tag decides where in a
+/// cluster the history is, and is the same for all keys with the same first part. No brace of a client gets into it.
+pub(super) fn name(prefix: &str, scope: &Scope, charge: &Charge) -> String {
+    let mut name = format!("{prefix}:{{{:08x}}}:{}:", charge.tenant, percent_encode(scope.name().as_bytes(), ENCODED));
+    let _ = match charge.key.text() {
+        Text::Shared => name.write_char('*'),
+        Text::Part(part) => write!(name, "{}", percent_encode(&part, ENCODED)),
+        Text::Hash(hash) => write!(name, "~{}", URL_SAFE_NO_PAD.encode(hash)),
+    };
+    name
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        key::{KeyBuilder, KeyHasher},
+        policy::Policy,
+    };
+
+    fn named(parts: &[&[u8]]) -> String {
+        let hasher = KeyHasher::with_secret([7; 32]);
+        let mut key = KeyBuilder::new(&hasher);
+        parts.iter().for_each(|part| key.part(part));
+        name("quota", &Scope::new("bots GET /x/{id}".to_owned(), &Policy::per_minute(1)), &Charge::of(0, &key))
+    }
+
+    #[test]
+    fn a_short_key_can_be_read() {
+        let name = named(&[b"acme"]);
+        assert!(name.starts_with("quota:{"), "{name}");
+        assert!(name.ends_with("}:bots%20GET%20/x/%7Bid%7D:acme"), "{name}");
+    }
+
+    #[test]
+    fn no_text_of_a_client_makes_a_tag_or_another_name() {
+        let texts: [&[u8]; 9] = [b"}{", b"{}", b"{a", b"a}", b"*", b"~a", b"a:b", b"\0|", b""];
+        let mut names: Vec<String> = texts.iter().map(|text| named(&[text])).collect();
+        names.push(named(&[]));
+        for name in &names {
+            assert_eq!((name.matches('{').count(), name.matches('}').count()), (1, 1), "{name}");
+            assert_eq!(name.matches(':').count(), 3, "{name}");
+        }
+        names.sort();
+        names.dedup();
+        assert_eq!(names.len(), texts.len() + 1);
+    }
+
+    #[test]
+    fn a_long_key_is_its_hash_and_the_same_wherever_the_secret_is() {
+        let long = named(&[b"a key that is longer than fifteen bytes"]);
+        assert!(long.contains(":~"), "{long}");
+        assert_eq!(long, named(&[b"a key that is longer than fifteen bytes"]));
+        assert_ne!(named(&[b"a", b"b"]), named(&[b"ab"]));
+    }
+}

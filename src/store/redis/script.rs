@@ -1,0 +1,200 @@
+//! One call of the script that decides, and its reply.
+
+use std::sync::LazyLock;
+
+use redis::{Cmd, ErrorKind, RedisError, RedisResult, Value};
+
+use crate::{
+    clock::Moment,
+    store::{
+        redis::log::{Log, Logs, low_bytes},
+        verdict::{QuotaState, Verdict},
+    },
+};
+
+const TEXT: &str = include_str!("decide.lua");
+
+static DECIDE: LazyLock<redis::Script> = LazyLock::new(|| redis::Script::new(TEXT));
+
+/// How the code begins of an error about a value under our key that is not ours.
+const CORRUPT: &str = "TOWERQUOTA";
+
+/// Where the quotas begin in a reply, and how long each of them is.
+const QUOTAS: usize = 34;
+const QUOTA: usize = 10;
+
+/// One history to charge: its logs, and the key that their names begin with.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Charged<'a> {
+    pub(crate) logs: &'a Logs,
+    pub(crate) key: &'a [u8],
+}
+
+/// What is asked of the script.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Mode {
+    /// Admit all charges or none.
+    Decide,
+    /// Say what would be decided; write nothing.
+    Peek,
+    /// Give back one unit of each charge that was admitted at this moment.
+    Refund(Moment),
+}
+
+/// Decides all charges of one request in one atomic step, in whatever way the caller sends it.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Script {
+    /// In microseconds; zero is the server's own time.
+    time: u64,
+}
+
+impl Script {
+    /// By the clock of the server.
+    pub(crate) const fn new() -> Self {
+        Self { time: 0 }
+    }
+
+    /// At this many microseconds.
+    #[cfg(any(test, feature = "test-util"))]
+    pub(super) const fn at(micros: u64) -> Self {
+        Self { time: micros }
+    }
+
+    /// The call, to be sent to a server that may know the script already. The histories are charged together.
+    pub(crate) fn call(self, charges: &[Charged<'_>], mode: Mode) -> Cmd {
+        self.command("EVALSHA", DECIDE.get_hash(), charges, mode)
+    }
+
+    /// The call to be sent if it does not: then nothing was executed.
+    pub(crate) fn call_in_full(self, charges: &[Charged<'_>], mode: Mode) -> Cmd {
+        self.command("EVAL", TEXT, charges, mode)
+    }
+
+    fn command(self, name: &str, script: &str, charges: &[Charged<'_>], mode: Mode) -> Cmd {
+        let logs = || charges.iter().flat_map(|charge| charge.logs.iter().map(move |log| (charge.key, log)));
+        let mut command = redis::cmd(name);
+        command.arg(script).arg(logs().count());
+        for (key, log) in logs() {
+            command.arg([key, log.suffix().as_bytes()].concat());
+        }
+        for (_, log) in logs() {
+            command.arg(log.argument());
+        }
+        if let Some(options) = self.options(mode) {
+            command.arg(options);
+        }
+        command
+    }
+
+    /// What the server answered to [`Mode::Decide`] or [`Mode::Peek`].
+    ///
+    /// # Errors
+    ///
+    /// The answer is not one of the script.
+    pub(crate) fn verdict(charges: &[Charged<'_>], answer: Value) -> RedisResult<Verdict> {
+        let mut headers = headers(answer)?.into_iter();
+        let mut verdict = Verdict::default();
+        for charge in charges {
+            let first = verdict.states.len();
+            verdict.states.resize(first + charge.logs.quotas(), QuotaState { used: 0, changes_at: 0 });
+            for log in charge.logs.iter() {
+                let header = headers.next().ok_or_else(|| unexpected("too few logs"))?;
+                read(&header, log, &mut verdict, first).ok_or_else(|| unexpected("a log that is too short"))?;
+            }
+        }
+        Ok(verdict)
+    }
+
+    /// Whether the script found something under a key that it did not write.
+    pub(crate) fn is_corrupt(error: &RedisError) -> bool {
+        error.code() == Some(CORRUPT)
+    }
+
+    /// None for the common case: a decision by the server's clock.
+    fn options(self, mode: Mode) -> Option<Vec<u8>> {
+        let (letter, stamp) = match mode {
+            Mode::Decide if self.time == 0 => return None,
+            Mode::Decide => (b'd', 0),
+            Mode::Peek => (b'p', 0),
+            Mode::Refund(moment) => (b'r', moment.stamp()),
+        };
+        Some([&[letter], low_bytes::<7>(self.time).as_slice(), &low_bytes::<6>(stamp)].concat())
+    }
+}
+
+/// One header per log: alone if there is but one.
+fn headers(answer: Value) -> RedisResult<Vec<Vec<u8>>> {
+    match answer {
+        Value::BulkString(header) => Ok(vec![header]),
+        Value::Array(answers) => answers.into_iter().map(header).collect(),
+        _ => Err(unexpected("neither a log nor several")),
+    }
+}
+
+fn header(answer: Value) -> RedisResult<Vec<u8>> {
+    match answer {
+        Value::BulkString(header) => Ok(header),
+        _ => Err(unexpected("something else among the logs")),
+    }
+}
+
+/// Reads what a log says of its quotas; those of its history begin at `first`. None if it is too short.
+fn read(header: &[u8], log: &Log, verdict: &mut Verdict, first: usize) -> Option<()> {
+    verdict.admitted = number(header, 6, 1)? == 1;
+    verdict.now = Moment::from_micros(number(header, 7, 7)?);
+    for (at, quota) in log.quotas().iter().enumerate() {
+        let used = number(header, QUOTAS + at * QUOTA, 4)? as u32;
+        let recorded_at = number(header, QUOTAS + at * QUOTA + 4, 6)?;
+        let changes_at = if used == 0 { 0 } else { recorded_at + quota.millis };
+        *verdict.states.get_mut(first + quota.at)? = QuotaState { used, changes_at };
+    }
+    Some(())
+}
+
+/// A number of `len` bytes, the lowest first.
+fn number(bytes: &[u8], from: usize, len: usize) -> Option<u64> {
+    let bytes = bytes.get(from..from + len)?;
+    Some(bytes.iter().rev().fold(0, |number, byte| number << 8 | u64::from(*byte)))
+}
+
+fn unexpected(what: &str) -> RedisError {
+    (ErrorKind::UnexpectedReturnType, "not a reply of the script", what.to_owned()).into()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{history::Plan, policy::Policy};
+
+    fn minute() -> Logs {
+        Logs::of(&Plan::of(&Policy::per_minute(60)))
+    }
+
+    #[test]
+    fn a_plain_decision_has_no_options() {
+        assert_eq!(Script::new().options(Mode::Decide), None);
+        assert_eq!(Script::at(258).options(Mode::Peek), Some(vec![b'p', 2, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0]));
+    }
+
+    #[test]
+    fn answers_that_are_no_replies_are_errors() {
+        let logs = minute();
+        let charges = [Charged { logs: &logs, key: b"k" }];
+        for answer in [Value::Nil, Value::Int(1), Value::BulkString(vec![0; 43]), Value::Array(vec![]), Value::Okay] {
+            assert!(Script::verdict(&charges, answer).is_err());
+        }
+        assert!(Script::verdict(&charges, Value::BulkString(vec![0; 44])).is_ok());
+    }
+
+    #[test]
+    fn the_script_touches_no_key_but_those_it_is_given() {
+        let text = include_str!("decide.lua");
+        let calls = text.lines().filter(|line| line.contains("call('"));
+        for call in calls.filter(|line| !line.contains("call('TIME')")) {
+            let of_a_key = ["', key", "', log.key"].iter().any(|key| call.contains(key));
+            assert!(of_a_key, "{call}");
+        }
+        let keys = text.lines().filter(|line| line.contains("key = ") && !line.contains("log.key"));
+        assert!(keys.clone().all(|line| line.contains("KEYS[i]") || line.contains("key = key")), "{keys:?}");
+    }
+}

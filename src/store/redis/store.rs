@@ -1,0 +1,214 @@
+//! The store.
+
+use std::{fmt, pin::Pin, sync::Arc, time::Duration};
+
+use crate::{
+    error::ConfigError,
+    store::{
+        Charge, Setup, Store, Unavailable, Verdict,
+        redis::{OnOutage, ask::Asker, denials::Denials, link::Link, log::Logs, topology::Topology},
+    },
+};
+
+const DEADLINE: Duration = Duration::from_millis(50);
+const REMEMBERED: Duration = Duration::from_secs(1);
+
+/// Histories on a Redis or Valkey server, shared by any number of processes.
+///
+/// ```no_run
+/// use tower_quota::{Policy, RateLimiter, Rule, key, store::{OnOutage, RedisStore}};
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let store = RedisStore::new("redis://127.0.0.1:6379", OnOutage::Local { share: 0.25 }).prefix("shop");
+/// let limiter = RateLimiter::builder()
+///     .store(store)
+///     .rule(Rule::new("calls").every_request().level("account", key::header("x-account")).policy(Policy::per_minute(60)))
+///     .build()?;
+/// limiter.store().ping().await?; // if the service is not to start without it
+/// let layer = limiter.layer();
+/// # let _ = layer;
+/// # Ok(())
+/// # }
+/// ```
+///
+/// See the [module docs](crate::store#redis) for what an operator has to know.
+#[derive(Clone)]
+pub struct RedisStore {
+    topology: Topology,
+    on_outage: OnOutage,
+    prefix: String,
+    deadline: Duration,
+    remembered: Duration,
+    key_secret: Vec<u8>,
+    #[cfg(feature = "test-util")]
+    virtual_time: Option<crate::clock::ManualClock>,
+    asker: Option<Arc<Asker>>,
+}
+
+impl RedisStore {
+    /// A store on the server at `url`, such as `redis://user:password@host:6379/0`, `rediss://host` (with TLS, if a TLS
+    /// feature of the `redis` crate is on) or `redis+unix:///run/redis.sock`. With `?protocol=resp3` it speaks RESP3.
+    ///
+    /// Nothing is connected before the first request. A mistake in the URL is found when the limiter is built.
+    pub fn new(url: impl Into<String>, on_outage: OnOutage) -> Self {
+        Self::at(Topology::Single(url.into()), on_outage)
+    }
+
+    /// A store on the master of the service that the sentinels at `urls` know.
+    ///
+    /// `service` is its name, or a URL with that in the place of the host if there is more to say:
+    /// `rediss://user:password@mymaster/0`. After a failover the new master is found within a second or two.
+    pub fn sentinel(
+        urls: impl IntoIterator<Item = impl Into<String>>,
+        service: impl Into<String>,
+        on_outage: OnOutage,
+    ) -> Self {
+        Self::at(Topology::Sentinel(urls.into_iter().map(Into::into).collect(), service.into()), on_outage)
+    }
+
+    /// A store on the cluster that the nodes at `urls` are of; the others are found by them.
+    ///
+    /// Histories whose keys have the same first part are on the same node, and decided in one atomic step. For a request
+    /// with others see the [module docs](crate::store#cluster).
+    pub fn cluster(urls: impl IntoIterator<Item = impl Into<String>>, on_outage: OnOutage) -> Self {
+        Self::at(Topology::Cluster(urls.into_iter().map(Into::into).collect()), on_outage)
+    }
+
+    fn at(topology: Topology, on_outage: OnOutage) -> Self {
+        Self {
+            topology,
+            on_outage,
+            prefix: "quota".to_owned(),
+            deadline: DEADLINE,
+            remembered: REMEMBERED,
+            key_secret: Vec::new(),
+            #[cfg(feature = "test-util")]
+            virtual_time: None,
+            asker: None,
+        }
+    }
+
+    /// Begins the names of keys on the server with this, and a `:`; `quota` by default. Limiters that share histories have
+    /// the same prefix and rules of the same names.
+    #[must_use]
+    pub fn prefix(self, prefix: impl Into<String>) -> Self {
+        Self { prefix: prefix.into(), ..self }
+    }
+
+    /// The longest that a decision may take; 50 ms by default. After that the request meets [`OnOutage`].
+    #[must_use]
+    pub const fn deadline(mut self, deadline: Duration) -> Self {
+        self.deadline = deadline;
+        self
+    }
+
+    /// Answers for at most this long from memory that a key is exhausted, without asking the server; one second by default,
+    /// zero never.
+    ///
+    /// Nothing is lost by it: a key that is exhausted stays so for a known time, unless another process resets it; that is
+    /// noticed this much later. Policies that [count denials](crate::Policy::count_denied) always ask.
+    #[must_use]
+    pub const fn remember_denials(mut self, at_most: Duration) -> Self {
+        self.remembered = at_most;
+        self
+    }
+
+    /// What long keys are hashed with, which has to be the same in all processes. Without a secret of your own somebody
+    /// could look for two keys with the same hash.
+    #[must_use]
+    pub fn key_secret(self, secret: impl AsRef<[u8]>) -> Self {
+        Self { key_secret: secret.as_ref().to_vec(), ..self }
+    }
+
+    /// Takes the time from this clock and not from the server: for tests.
+    #[cfg(feature = "test-util")]
+    #[must_use]
+    pub fn virtual_time(self, clock: crate::clock::ManualClock) -> Self {
+        Self { virtual_time: Some(clock), ..self }
+    }
+
+    /// Whether the server can be reached and will decide.
+    ///
+    /// # Errors
+    ///
+    /// If not, with what is wrong: nobody listens, the password is wrong, and so on.
+    pub async fn ping(&self) -> Result<(), Unavailable> {
+        self.asker().ok_or_else(not_opened)?.ping().await
+    }
+
+    const fn asker(&self) -> Option<&Arc<Asker>> {
+        self.asker.as_ref()
+    }
+}
+
+fn not_opened() -> Unavailable {
+    Unavailable::new("the store has not been given to a limiter")
+}
+
+impl Store for RedisStore {
+    type Deciding = Pin<Box<dyn Future<Output = Result<Verdict, Unavailable>> + Send>>;
+
+    fn open(&mut self, setup: Setup) -> Result<(), ConfigError> {
+        if self.deadline.is_zero() {
+            return Err(ConfigError::new("deadline", "0s", "a decision takes some time"));
+        }
+        let link = Link::through(self.topology.connector()?);
+        let outcome = self.on_outage.prepare(&setup)?;
+        let scopes = setup.scopes;
+        let plans = (0..).map_while(|number| scopes.plan(number));
+        self.asker = Some(Arc::new(Asker {
+            link,
+            outcome,
+            logs: plans.map(Logs::of).collect(),
+            scopes,
+            prefix: self.prefix.clone(),
+            deadline: self.deadline,
+            denials: Denials::new(self.remembered),
+            breaker: Arc::default(),
+            is_cluster: self.topology.is_cluster(),
+            #[cfg(feature = "test-util")]
+            virtual_time: self.virtual_time.clone(),
+        }));
+        Ok(())
+    }
+
+    fn decide(&self, charges: &[Charge], verdict: &mut Verdict) -> Option<Self::Deciding> {
+        match self.asker() {
+            Some(asker) => asker.decide(charges, verdict),
+            None => Some(Box::pin(std::future::ready(Err(not_opened())))),
+        }
+    }
+
+    fn peek(&self, charges: &[Charge], _: &mut Verdict) -> Option<Self::Deciding> {
+        let (asker, charges) = (self.asker().cloned(), charges.to_vec());
+        Some(Box::pin(async move { asker.ok_or_else(not_opened)?.peek(&charges).await }))
+    }
+
+    fn reset(&self, charges: &[Charge], _: &mut Verdict) -> Option<Self::Deciding> {
+        let (asker, charges) = (self.asker().cloned(), charges.to_vec());
+        Some(Box::pin(async move { asker.ok_or_else(not_opened)?.reset(&charges).await }))
+    }
+
+    fn key_secret(&self) -> Option<[u8; 32]> {
+        use siphasher::sip128::{Hasher128, SipHasher13};
+        let half = |number: u64| {
+            let mut hasher = SipHasher13::new_with_keys(number, 0x746f_7765_722d_7175);
+            std::hash::Hasher::write(&mut hasher, &self.key_secret);
+            hasher.finish128().as_bytes()
+        };
+        let (first, second) = (half(0), half(1));
+        Some(std::array::from_fn(|at| if at < 16 { first[at] } else { second[at - 16] }))
+    }
+}
+
+impl fmt::Debug for RedisStore {
+    /// Neither the URL, which may hold a password, nor the secret.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("RedisStore")
+            .field("prefix", &self.prefix)
+            .field("on_outage", &self.on_outage)
+            .field("deadline", &self.deadline)
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,87 @@
+//! One decision where histories are on several nodes of a cluster.
+
+use futures_util::future::join_all;
+
+use crate::store::{
+    Charge, Verdict,
+    redis::{ask::Asker, link::Failure, script::Mode},
+};
+
+/// Charges whose histories are in one slot, and where they stand among all of the request.
+struct Group {
+    charges: Vec<Charge>,
+    places: Vec<usize>,
+}
+
+impl Asker {
+    /// Charges that share a slot are decided in one atomic step. Those of several slots are reserved at the same time, and
+    /// if one of these steps denies then the others are given back before this returns.
+    ///
+    /// So never is more admitted than a quota has room for, and a denial costs nothing. Only while a reservation is about
+    /// to be given back somebody else may be denied by it.
+    pub(super) async fn decide_together(&self, charges: &[Charge], mode: Mode) -> Result<Verdict, Failure> {
+        let groups = grouped(charges);
+        if groups.len() == 1 {
+            return self.evaluate(charges, mode).await;
+        }
+        let decided = join_all(groups.iter().map(|group| self.evaluate(&group.charges, mode))).await;
+        let admitted = decided.iter().all(|decided| decided.as_ref().is_ok_and(|verdict| verdict.admitted));
+        if !admitted && mode == Mode::Decide {
+            self.give_back(&groups, &decided).await;
+        }
+        let verdicts = decided.into_iter().collect::<Result<Vec<_>, _>>()?;
+        Ok(self.combined(charges, &groups, verdicts, admitted, mode))
+    }
+
+    async fn give_back(&self, groups: &[Group], decided: &[Result<Verdict, Failure>]) {
+        let reserved = groups.iter().zip(decided).filter_map(|(group, decided)| {
+            let verdict = decided.as_ref().ok().filter(|verdict| verdict.admitted)?;
+            Some(self.evaluate(&group.charges, Mode::Refund(verdict.now)))
+        });
+        // Who cannot be reached keeps the unit: too much is counted then, never too little.
+        drop(join_all(reserved).await);
+    }
+
+    /// One verdict of several, in the order of the charges and by the clock of the first.
+    fn combined(
+        &self,
+        charges: &[Charge],
+        groups: &[Group],
+        verdicts: Vec<Verdict>,
+        admitted: bool,
+        mode: Mode,
+    ) -> Verdict {
+        let now = verdicts.first().map(|verdict| verdict.now).unwrap_or_default();
+        let mut combined = Verdict { now, ..Verdict::new(admitted) };
+        let mut states = vec![Vec::new(); charges.len()];
+        for (group, verdict) in groups.iter().zip(verdicts) {
+            let given_back = u32::from(verdict.admitted && !admitted && mode == Mode::Decide);
+            let mut told = verdict.states.iter();
+            for (charge, place) in group.charges.iter().zip(&group.places) {
+                let quotas = self.scopes.plan(charge.scope).map_or(0, |plan| plan.windows().len());
+                let told = told.by_ref().take(quotas);
+                let told =
+                    told.map(|state| (state.used.saturating_sub(given_back), verdict.now.until(state.changes_at)));
+                if let Some(states) = states.get_mut(*place) {
+                    states.extend(told);
+                }
+            }
+        }
+        states.into_iter().flatten().for_each(|(used, wait)| combined.tell(used, wait));
+        combined
+    }
+}
+
+fn grouped(charges: &[Charge]) -> Vec<Group> {
+    let mut groups: Vec<Group> = Vec::new();
+    for (place, charge) in charges.iter().enumerate() {
+        match groups.iter_mut().find(|group| group.charges.iter().any(|other| other.tenant == charge.tenant)) {
+            Some(group) => {
+                group.charges.push(*charge);
+                group.places.push(place);
+            }
+            None => groups.push(Group { charges: vec![*charge], places: vec![place] }),
+        }
+    }
+    groups
+}
