@@ -38,20 +38,28 @@ fn quota(dice: &mut Dice) -> Quota {
 }
 
 /// Bursts, trickles, just before and at the edges, and long pauses.
-fn step(dice: &mut Dice) -> Duration {
-    Duration::from_nanos(match dice.below(11) {
+fn step(dice: &mut Dice, tick: u64) -> Duration {
+    let nanos = match dice.below(11) {
         0..4 => 0,
         4..7 => dice.below(3_000_000),
         7..9 => dice.below(300) * 1_000_000 + dice.below(1_000_000),
         9 => (1 + dice.below(5000)) * 1_000_000,
-        _ => (1 + dice.below(2000)) * 1_000_000 - 1,
-    })
+        _ => (1 + dice.below(2000)) * 1_000_000 - tick,
+    };
+    Duration::from_nanos(nanos / tick * tick)
 }
 
 /// Runs one schedule of so many requests.
-pub(super) async fn run<S: Store>(subject: &mut Subject<S>, rules: usize, dice: &mut Dice, requests: usize) -> Result<(), Breach> {
+pub(super) async fn run<S: Store>(
+    subject: &mut Subject<S>,
+    rules: usize,
+    dice: &mut Dice,
+    tick: Duration,
+    requests: usize,
+) -> Result<(), Breach> {
+    let tick = tick.as_nanos().clamp(1, 1_000_000) as u64;
     for number in 0..requests {
-        subject.advance(step(dice));
+        subject.advance(step(dice, tick));
         request(subject, rules, dice).await.map_err(|breach| breach.during(format_args!("request {number}")))?;
     }
     Ok(())

@@ -92,7 +92,7 @@ impl<S: Store> Subject<S> {
 
     /// What a look says, which has to be as the model has it.
     pub(super) async fn look(&self, charge: Charge<'_>) -> Result<(), Breach> {
-        self.look_and_blame(charge, Promise::NeverDeniedWithRoom).await
+        self.look_and_blame(charge, Promise::DoesAsTold).await
     }
 
     async fn look_and_blame(&self, charge: Charge<'_>, blamed: Promise) -> Result<(), Breach> {
@@ -145,29 +145,31 @@ impl<S: Store> Subject<S> {
         now: Duration,
         blamed: Promise,
     ) -> Result<(), Breach> {
-        let mut told = decision.quotas();
-        for charge in charges {
+        let told: Vec<_> = decision.quotas().collect();
+        let quotas = charges.iter().flat_map(|charge| {
             let (policy, log) = (&self.policies[charge.0], self.model.log(charge.0, charge.1));
-            for quota in policy.quotas() {
-                let Some(status) = told.next() else {
-                    return Err(Breach::of(Promise::DoesAsTold, format!("nothing is told of {quota}")));
-                };
-                if !is_told(policy, quota) {
-                    continue;
-                }
-                let place = || format!("of {quota} at {now:?}, of {}", self.told(&[*charge]));
-                let (used, is_used) = (log.used(policy, quota, now), quota.limit() - status.remaining());
-                let counts = || format!("{is_used} used where {used:?} is right, {}", place());
-                expect(is_used >= used.least, Promise::NeverMoreThanN, counts)?;
-                expect(is_used <= used.most, blamed, counts)?;
-                let right = log.changes_after(policy, quota, status.is_exhausted(), now);
-                let wait = status.reset_after();
-                expect(right.contains(&wait) || (is_used == 0 && wait.is_zero()), Promise::TrueWait, || {
-                    format!("{wait:?} told where {right:?} is right, {}", place())
-                })?;
-            }
+            policy.quotas().map(move |quota| (charge, policy, log.clone(), quota))
+        });
+        let quotas: Vec<_> = quotas.collect();
+        expect(told.len() == quotas.len(), Promise::DoesAsTold, || {
+            format!("{} quotas were asked for, and {} are told of", quotas.len(), told.len())
+        })?;
+        let both = || told.iter().zip(&quotas).filter(|(_, (_, policy, _, quota))| is_told(policy, quota));
+        let place = |charge: &Charge<'_>, quota| format!("of {quota} at {now:?}, of {}", self.told(&[*charge]));
+        for (status, (charge, policy, log, quota)) in both() {
+            let (used, is_used) = (log.used(policy, quota, now), quota.limit() - status.remaining());
+            let counts = || format!("{is_used} used where {used:?} is right, {}", place(charge, quota));
+            expect(is_used >= used.least, Promise::NeverMoreThanN, counts)?;
+            expect(is_used <= used.most, blamed, counts)?;
         }
-        expect(told.next().is_none(), Promise::DoesAsTold, || "more is told than was asked".to_owned())
+        for (status, (charge, policy, log, quota)) in both() {
+            let right = log.changes_after(policy, quota, status.is_exhausted(), now);
+            let (wait, is_fresh) = (status.reset_after(), status.remaining() == quota.limit());
+            expect(right.contains(&wait) || (is_fresh && wait.is_zero()), Promise::TrueWait, || {
+                format!("{wait:?} told where {right:?} is right, {}", place(charge, quota))
+            })?;
+        }
+        Ok(())
     }
 
     fn told(&self, charges: &[Charge<'_>]) -> String {

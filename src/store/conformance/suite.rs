@@ -1,6 +1,6 @@
 //! The suite as a value: what is to be run, and on what.
 
-use std::fmt;
+use std::{fmt, time::Duration};
 
 use crate::{
     clock::ManualClock,
@@ -21,13 +21,14 @@ pub struct Suite<F> {
     fresh: F,
     seed: u64,
     schedules: u64,
+    tick: Duration,
 }
 
 impl<S: Store, F: FnMut(ManualClock) -> S> Suite<F> {
     /// For the stores that `fresh` makes. Each begins with nothing in it, whatever there was in others, and stands on the
     /// clock that it is given, which begins at zero and moves when the suite moves it.
     pub const fn new(fresh: F) -> Self {
-        Self { fresh, seed: 0, schedules: SCHEDULES }
+        Self { fresh, seed: 0, schedules: SCHEDULES, tick: Duration::from_nanos(1) }
     }
 
     /// The seed of the first random schedule; zero unless said otherwise. Those of the others follow.
@@ -39,6 +40,13 @@ impl<S: Store, F: FnMut(ManualClock) -> S> Suite<F> {
     /// How many random schedules to run, of 150 requests each; 100 unless said otherwise.
     pub const fn schedules(mut self, schedules: u64) -> Self {
         self.schedules = schedules;
+        self
+    }
+
+    /// What the clock moves by at least, for a store whose time is not so fine; a nanosecond unless said otherwise, and at
+    /// most a millisecond.
+    pub const fn tick(mut self, tick: Duration) -> Self {
+        self.tick = tick;
         self
     }
 
@@ -60,7 +68,11 @@ impl<S: Store, F: FnMut(ManualClock) -> S> Suite<F> {
         let policies = schedule::policies(&mut dice);
         let rules = policies.len();
         let mut subject = self.subject(policies)?;
-        schedule::run(&mut subject, rules, &mut dice, REQUESTS).await
+        schedule::run(&mut subject, rules, &mut dice, self.tick, REQUESTS).await
+    }
+
+    pub(super) const fn finest(&self) -> Duration {
+        self.tick
     }
 
     /// A fresh store under rules with these policies.
