@@ -25,7 +25,7 @@ const TASKS: usize = 64;
 
 /// Runs all of them.
 pub(super) async fn run<S: Store, F: FnMut(ManualClock) -> S>(suite: &mut Suite<F>) -> Result<(), Breach> {
-    let subject = suite.subject([Policy::per_minute(2)])?;
+    let subject = suite.subject([Policy::per_minute(1)])?;
     look(subject).await.map_err(|breach| breach.during("looking"))?;
     let subject = suite.subject([Policy::per_minute(2).and_per_hour(5)])?;
     knock(subject).await.map_err(|breach| breach.during("knocking where denials are free"))?;

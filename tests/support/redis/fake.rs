@@ -1,6 +1,6 @@
 //! A server that says what it is told to say.
 
-use std::{net::SocketAddr, sync::Arc, time::Instant};
+use std::{net::SocketAddr, sync::Arc, time::{Duration, Instant}};
 
 use parking_lot::Mutex;
 use tokio::{
@@ -15,7 +15,7 @@ pub(crate) enum Reply {
     Bytes(Vec<u8>),
     /// These bytes, and then the connection ends.
     Last(Vec<u8>),
-    /// The beginning of a string that never ends: as much as the client takes.
+    /// The beginning of a string that never ends: at most 64 MiB a second.
     Endless,
     /// Not a word, on a connection that stays.
     Nothing,
@@ -131,6 +131,7 @@ async fn answer(stream: &mut TcpStream, shared: &Shared, words: Vec<Vec<u8>>) ->
             stream.write_all(b"$536870912\r\n").await.ok()?;
             loop {
                 stream.write_all(&[b'x'; 64 * 1024]).await.ok()?;
+                tokio::time::sleep(Duration::from_millis(1)).await;
             }
         }
     }
