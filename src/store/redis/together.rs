@@ -2,9 +2,12 @@
 
 use futures_util::future::join_all;
 
-use crate::store::{
-    Charge, Verdict,
-    redis::{ask::Asker, link::Failure, script::Mode},
+use crate::{
+    history::Plan,
+    store::{
+        Charge, Verdict,
+        redis::{ask::Asker, link::Failure, script::Mode},
+    },
 };
 
 /// Charges whose histories are in one slot, and where they stand among all of the request.
@@ -36,10 +39,18 @@ impl Asker {
     async fn give_back(&self, groups: &[Group], decided: &[Result<Verdict, Failure>]) {
         let reserved = groups.iter().zip(decided).filter_map(|(group, decided)| {
             let verdict = decided.as_ref().ok().filter(|verdict| verdict.admitted)?;
-            Some(self.evaluate(&group.charges, Mode::Refund(verdict.now)))
+            let charges: Vec<Charge> =
+                group.charges.iter().copied().filter(|charge| !self.counts_denied(charge)).collect();
+            (!charges.is_empty()).then_some((charges, Mode::Refund(verdict.now)))
         });
         // Who cannot be reached keeps the unit: too much is counted then, never too little.
-        drop(join_all(reserved).await);
+        let given_back = reserved.map(async |(charges, mode)| self.evaluate(&charges, mode).await);
+        drop(join_all(given_back).await);
+    }
+
+    /// Whether a denial is charged there too.
+    fn counts_denied(&self, charge: &Charge) -> bool {
+        self.scopes.plan(charge.scope).is_some_and(Plan::counts_denied)
     }
 
     /// One verdict of several, in the order of the charges and by the clock of the first.
@@ -55,10 +66,11 @@ impl Asker {
         let mut combined = Verdict { now, ..Verdict::new(admitted) };
         let mut states = vec![Vec::new(); charges.len()];
         for (group, verdict) in groups.iter().zip(verdicts) {
-            let given_back = u32::from(verdict.admitted && !admitted && mode == Mode::Decide);
+            let is_given_back = verdict.admitted && !admitted && mode == Mode::Decide;
             let mut told = verdict.states.iter();
             for (charge, place) in group.charges.iter().zip(&group.places) {
                 let quotas = self.scopes.plan(charge.scope).map_or(0, |plan| plan.windows().len());
+                let given_back = u32::from(is_given_back && !self.counts_denied(charge));
                 let told = told.by_ref().take(quotas);
                 let told =
                     told.map(|state| (state.used.saturating_sub(given_back), verdict.now.until(state.changes_at)));
