@@ -114,7 +114,8 @@ fn rate_limit(decision: &Decision) -> Option<HeaderValue> {
         field.extend_from_slice(b";t=");
         field.extend_from_slice(number.format(effective_window(&quota)).as_bytes());
     }
-    HeaderValue::from_maybe_shared(Bytes::from(field)).ok()
+    // An empty List is told by leaving the field out (RFC 9651, section 3.1).
+    if field.is_empty() { None } else { HeaderValue::from_maybe_shared(Bytes::from(field)).ok() }
 }
 
 /// Seconds within which no more than what remains can be used.

@@ -45,6 +45,9 @@
 //! **Watch** the server's memory, `evicted_keys` (0), the length of its slow log, and how many answers have status 503 or no
 //! `RateLimit` fields.
 
+#[cfg(feature = "test-util")]
+pub mod conformance;
+
 mod definition;
 mod measure;
 mod memory;

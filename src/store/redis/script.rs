@@ -19,6 +19,8 @@ static DECIDE: LazyLock<redis::Script> = LazyLock::new(|| redis::Script::new(TEX
 /// How the code begins of an error about a value under our key that is not ours.
 const CORRUPT: &str = "TOWERQUOTA";
 
+/// What a reply begins with, as the argument does: the bytes that tell of which quotas it is.
+const TAG: usize = 6;
 /// Where the quotas begin in a reply, and how long each of them is.
 const QUOTAS: usize = 34;
 const QUOTA: usize = 10;
@@ -99,7 +101,7 @@ impl Script {
             verdict.states.resize(first + charge.logs.quotas(), QuotaState { used: 0, changes_at: 0 });
             for log in charge.logs.iter() {
                 let header = headers.next().ok_or_else(|| unexpected("too few logs"))?;
-                read(&header, log, &mut verdict, first).ok_or_else(|| unexpected("a log that is too short"))?;
+                read(&header, log, &mut verdict, first).ok_or_else(|| unexpected("not a log of these quotas"))?;
             }
         }
         Ok(verdict)
@@ -138,8 +140,11 @@ fn header(answer: Value) -> RedisResult<Vec<u8>> {
     }
 }
 
-/// Reads what a log says of its quotas; those of its history begin at `first`. None if it is too short.
+/// Reads what a log says of its quotas; those of its history begin at `first`. None if it is too short, or of other quotas.
 fn read(header: &[u8], log: &Log, verdict: &mut Verdict, first: usize) -> Option<()> {
+    if header.get(..TAG)? != log.argument().get(..TAG)? {
+        return None;
+    }
     verdict.admitted = number(header, 6, 1)? == 1;
     verdict.now = Moment::from_micros(number(header, 7, 7)?);
     for (at, quota) in log.quotas().iter().enumerate() {

@@ -86,7 +86,10 @@ impl Connector {
 impl Connection {
     pub(super) fn send<'a>(&'a mut self, command: &'a Cmd) -> RedisFuture<'a, Value> {
         match self {
-            Self::Single(connection) => connection.req_packed_command(command),
+            // An error that the server replies is a value at this level.
+            Self::Single(connection) => {
+                Box::pin(async move { connection.req_packed_command(command).await?.extract_error() })
+            }
             Self::Cluster(connection) => Box::pin(through_redirections(connection, command)),
         }
     }
@@ -94,11 +97,13 @@ impl Connection {
 
 /// Sends once more where the answer was that this is not the node: then nothing was executed.
 async fn through_redirections(connection: &mut ClusterConnection, command: &Cmd) -> RedisResult<Value> {
-    let mut reply = connection.req_packed_command(command).await;
+    let mut reply = connection.req_packed_command(command).await.and_then(Value::extract_error);
     for _ in 0..2 {
         let moved = |kind| matches!(kind, ErrorKind::Server(ServerErrorKind::Moved | ServerErrorKind::ReadOnly));
         match &reply {
-            Err(error) if moved(error.kind()) => reply = connection.req_packed_command(command).await,
+            Err(error) if moved(error.kind()) => {
+                reply = connection.req_packed_command(command).await.and_then(Value::extract_error);
+            }
             _ => break,
         }
     }

@@ -1,0 +1,123 @@
+//! A cluster of real servers.
+
+use redis::Value;
+
+use super::{Server, eventually, server::free_port};
+
+const SLOTS: u32 = 16_384;
+
+/// Three primaries, and a replica of each if so wanted.
+#[derive(Debug)]
+pub(crate) struct Cluster {
+    nodes: Vec<Server>,
+    primaries: usize,
+}
+
+impl Cluster {
+    /// Three nodes that share the slots.
+    pub(crate) fn start() -> Self {
+        Self::of(3, 0)
+    }
+
+    /// Three nodes that share the slots, and another for each that takes over if it dies.
+    pub(crate) fn with_replicas() -> Self {
+        Self::of(3, 3)
+    }
+
+    fn of(primaries: usize, replicas: usize) -> Self {
+        let nodes: Vec<Server> = (0..primaries + replicas).map(|_| node()).collect();
+        let cluster = Self { nodes, primaries };
+        cluster.introduce();
+        cluster.share_slots();
+        for (at, replica) in cluster.nodes.iter().enumerate().skip(primaries) {
+            let primary: String = cluster.nodes[at - primaries].query("CLUSTER MYID");
+            eventually("the replica knows its primary", || {
+                replica.try_query::<()>(["CLUSTER", "REPLICATE", &primary]).ok()
+            });
+        }
+        cluster.await_ok();
+        for replica in &cluster.nodes[primaries..] {
+            let is_up = || replica.says("INFO replication", "master_link_status:up").then_some(());
+            eventually("the replica has its copy", is_up);
+        }
+        cluster
+    }
+
+    fn introduce(&self) {
+        for (epoch, node) in self.nodes.iter().enumerate() {
+            node.run(&format!("CLUSTER SET-CONFIG-EPOCH {}", epoch + 1));
+            let bus = node.option("--cluster-port").unwrap();
+            self.nodes[0].run(&format!("CLUSTER MEET 127.0.0.1 {} {bus}", node.port()));
+        }
+        let known = format!("cluster_known_nodes:{}", self.nodes.len());
+        let all_know = || self.nodes.iter().all(|node| node.says("CLUSTER INFO", &known)).then_some(());
+        eventually("all nodes know each other", all_know);
+    }
+
+    fn share_slots(&self) {
+        let count = self.primaries as u32;
+        for (at, node) in (0..).zip(&self.nodes[..self.primaries]) {
+            let (first, last) = (SLOTS * at / count, SLOTS * (at + 1) / count - 1);
+            node.run(&format!("CLUSTER ADDSLOTSRANGE {first} {last}"));
+        }
+    }
+
+    /// Waits until all nodes that run say that all slots are served.
+    pub(crate) fn await_ok(&self) {
+        let is_ok = |node: &Server| !node.is_running() || node.says("CLUSTER INFO", "cluster_state:ok");
+        eventually("the cluster is ok", || self.nodes.iter().all(is_ok).then_some(()));
+    }
+
+    /// Where to find it: all nodes.
+    pub(crate) fn urls(&self) -> Vec<String> {
+        self.nodes.iter().map(Server::url).collect()
+    }
+
+    pub(crate) fn nodes(&self) -> &[Server] {
+        &self.nodes
+    }
+
+    pub(crate) fn primaries(&self) -> &[Server] {
+        &self.nodes[..self.primaries]
+    }
+
+    /// The primary that has the slot of a key.
+    pub(crate) fn node_of(&self, key: &[u8]) -> usize {
+        let slot: u32 = self.nodes[0].query_words([b"CLUSTER".as_slice(), b"KEYSLOT", key]);
+        (slot * self.primaries as u32 / SLOTS) as usize
+    }
+
+    /// All keys of all primaries.
+    pub(crate) fn keys(&self) -> Vec<Vec<u8>> {
+        self.primaries().iter().filter(|node| node.is_running()).flat_map(Server::keys).collect()
+    }
+
+    /// Gives a slot of one primary to another, with the keys in it.
+    pub(crate) fn move_slot(&self, slot: u16, from: usize, to: usize) {
+        let (source, target) = (&self.nodes[from], &self.nodes[to]);
+        let (from, to): (String, String) = (source.query("CLUSTER MYID"), target.query("CLUSTER MYID"));
+        target.run(&format!("CLUSTER SETSLOT {slot} IMPORTING {from}"));
+        source.run(&format!("CLUSTER SETSLOT {slot} MIGRATING {to}"));
+        loop {
+            let keys: Vec<Vec<u8>> = source.query(&format!("CLUSTER GETKEYSINSLOT {slot} 100"));
+            if keys.is_empty() {
+                break;
+            }
+            for key in keys {
+                let port = target.port().to_string();
+                let words: [&[u8]; 6] = [b"MIGRATE", b"127.0.0.1", port.as_bytes(), &key, b"0", b"5000"];
+                let _: Value = source.query_words(words);
+            }
+        }
+        for node in [target, source] {
+            node.run(&format!("CLUSTER SETSLOT {slot} NODE {to}"));
+        }
+    }
+}
+
+fn node() -> Server {
+    let bus = free_port().to_string();
+    let timeout = ["--cluster-node-timeout", "1000", "--cluster-replica-validity-factor", "0"];
+    let options = ["--cluster-enabled", "yes", "--cluster-config-file", "nodes.conf", "--cluster-port", &bus];
+    Server::with(&[options.as_slice(), &timeout, &["--repl-ping-replica-period", "1"]].concat())
+}
