@@ -149,6 +149,7 @@
 //! [`ConfigError`]: crate::ConfigError
 //! [`key::path`]: crate::key::path
 //! [`key::header`]: crate::key::header
+//! [`key::metadata`]: crate::key::metadata
 //! [`key::query`]: crate::key::query
 //! [`key::cookie`]: crate::key::cookie
 //! [`key::peer_ip`]: crate::key::peer_ip

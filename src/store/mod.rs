@@ -1,7 +1,49 @@
 //! Where histories live, and where a request is decided: all its charges in one atomic step.
 //!
-//! A limiter keeps its histories in a [`MemoryStore`] unless [another store](crate::RateLimiterBuilder::store) is chosen. A
-//! store of your own implements [`Store`].
+//! # Which store
+//!
+//! * [`MemoryStore`], which is what a limiter has unless [another one](crate::RateLimiterBuilder::store) is chosen: for one
+//!   process, or for several that may admit so much each. A decision takes less than a microsecond, and cannot fail.
+//! * `RedisStore`, with feature `redis`: for several processes that share their limits. A decision takes a round trip, and
+//!   what happens when the server is gone has to be chosen.
+//! * A store of your own implements [`Store`].
+//!
+//! # Redis
+//!
+//! `RedisStore` keeps the same promises across any number of processes. All charges of a request are decided by one script
+//! in one atomic step, with the server's own clock. It needs Redis 6.0 or later, or Valkey: a server, the master of some
+//! sentinels, or a cluster.
+//!
+//! ## When the server is gone
+//!
+//! A decision has a deadline, 50 ms by default, and is not sent twice, because it may have been executed: at worst one
+//! request is counted that was not served. After three failures in a row the server is left alone, but for one request a
+//! second. What happens to all others is said by `OnOutage`: they pass, they are refused, or they are counted in this process
+//! against a share of each limit. `RedisStore::ping` is for those who do not want to start without the server.
+//!
+//! ## Cluster
+//!
+//! All histories whose keys have the same first part are in one slot, so that a request of one account, with rules for the
+//! account and for the account and a table, is decided in one atomic step. Where a request has charges in several slots,
+//! these are reserved at the same time, and given back before the decision is made known if one of the slots denies. So
+//! never is more admitted than a quota has room for, and a denial costs nothing; but in the meantime somebody else may be
+//! denied by a unit that is about to be given back. If a node is lost at that moment then a reservation may stay.
+//!
+//! ## For the operator
+//!
+//! **Names.** `prefix:{tag}:rule:key`, for example `quota:{61636d65}:bots:acme`. A key of one part of up to 15 bytes can be read;
+//! longer ones, and those of several parts, are hashes behind a `~`. A rule with limits over 4096 has several strings for
+//! each key, which end in `:1`, `:2`.
+//!
+//! **Eviction.** Everything expires by itself, at the latest after two of the longest window. A key that is evicted before is
+//! as if it had never been used: let `maxmemory-policy` be `noeviction`, or a `volatile-` one on a server that holds more than
+//! it must remember. With `noeviction` a full server is an outage.
+//!
+//! **Failover.** Replication is asynchronous: what was not yet replicated when the master was lost may be admitted once more,
+//! so at most the limit of each key. A restart without persistence is the same for all keys.
+//!
+//! **Watch** the server's memory, `evicted_keys` (0), the length of its slow log, and how many answers have status 503 or no
+//! `RateLimit` fields.
 
 #[cfg(feature = "test-util")]
 pub mod conformance;

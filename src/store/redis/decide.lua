@@ -99,7 +99,7 @@ local function rare()
       if #entries == 16 and k > 1 then blocks[#blocks + 1], entries = concat(entries), {} end
     end
     local header = pack('<I6BI7I4I4I6I6', tag, 0, 0, #blocks, live, log.newest, log.lives)
-    local text = header .. rep(pack('<I4I6', live, stamps[live] or 0), n) .. concat(entries)
+    local text = header .. rep(pack('<I4I6', log.is_empty and 0 or live, stamps[live]), n) .. concat(entries)
     if #blocks == 0 then return text end
     return text .. rep('\0', (16 - held) * width) .. rep(blocks[1], n) .. concat(blocks)
   end
@@ -114,15 +114,17 @@ local function rare()
     end
     local live = #indices
     for k = 1, live - 1 do ring[k] = pack('<I4I4', indices[k], totals[k]) end
-    local oldest = ((indices[1] or 0) + 1) * grain - 1
+    local oldest, counted = (indices[1] + 1) * grain - 1, log.is_empty and 0 or 1
     return pack('<I6BI7I4I4I6I6', tag, 0, 0, live - 1, live, log.newest, log.lives)
-      .. rep(pack('<I4I6', total, oldest), n)
-      .. pack('<I4I6I4I4I6', live, oldest, totals[1] or 0, total, grain) .. concat(ring)
+      .. rep(pack('<I4I6', total * counted, oldest), n)
+      .. pack('<I4I6I4I4I6', live * counted, oldest, totals[1], total, grain) .. concat(ring)
   end
 
-  -- The string of a log whose cursors are all at its oldest entry.
+  -- The string of a log whose cursors are all at its oldest entry. If nothing is alive any more, when the newest unit was
+  -- recorded still matters while the clock is a little behind that: it stays as an entry that is not counted.
   local function roll(log, tag, n, width, grain)
-    if #log.times == 0 then return '' end
+    log.is_empty = #log.times == 0
+    if log.is_empty then log.times[1], log.units[1] = log.newest, 1 end
     for k = 1, #log.times do log.times[k] = min(log.times[k], log.newest) end
     if width < 8 then return roll_exact(log, tag, n, width) end
     return roll_cells(log, tag, n, grain)
@@ -354,12 +356,10 @@ for i = 1, logs do
     if not sound and s ~= '' then
       whole = rare()(key, recorded, asked + ttl, tag, n, width, grain)
       if not whole then return corrupt('not a log') end
+      if mode == 'd' then call('SET', key, whole, 'PX', ttl) end
       s = sub(whole, 1, full)
-      if s ~= '' then
-        if mode == 'd' then call('SET', key, whole, 'PX', ttl) end
-        h = { read(format, s) }
-        held = (h[5] - 1) % 16 + 1
-      end
+      h = { read(format, s) }
+      held = (h[5] - 1) % 16 + 1
     end
     if s == '' then
       h, held = { read(format, string.rep('\0', header)) }, 0
@@ -386,13 +386,9 @@ for i = 1, logs do
       if counts_denied == 1 and mode == 'd' then extra = 1 end
       for j = 1, n do
         local window, limit = read('<I6I4', spec, 6 + 10 * j)
-        local count, oldest, expired, most = h[6 + 2 * j], h[7 + 2 * j], asked - window, limit - extra
-        if most > most_kept then
-          most = most_kept
-        elseif j == 1 and count > limit then
-          -- The limit has been lowered. What is too much is kept, in case it is raised again.
-          most, over, has_room = count - extra, limit, false
-        end
+        local at = 6 + 2 * j
+        local count, oldest, expired, most = h[at], h[at + 1], asked - window, limit - extra
+        if most > most_kept then most = most_kept end
         if count > 0 and (oldest <= expired or count > most) then
           if count > room * 16 + held then return corrupt('more units than entries') end
           if newest <= expired then
@@ -401,7 +397,14 @@ for i = 1, logs do
             local number, block, offset = next - count, s, header + 1
             if count > held then offset = offset + block_size * j end
             repeat
-              if oldest > expired then has_room = false end
+              if oldest > expired then
+                has_room = false
+                if j == 1 then
+                  -- More than its limit there are after that has been lowered. They are kept in case it is raised again.
+                  most, over = count - extra, count > limit and limit
+                  if extra == 0 then break end
+                end
+              end
               count, number = count - 1, number + 1
               if count == 0 then break end
               if count == held then
@@ -417,8 +420,8 @@ for i = 1, logs do
               oldest = newest - (newest - read(entry, block, offset + number % 16 * width)) % modulus
             until oldest > expired and count <= most
           end
-          h[6 + 2 * j], h[7 + 2 * j] = count, oldest
-          if j == 1 then moved = true end
+          if j == 1 then moved = count ~= h[8] end
+          h[at], h[at + 1] = count, oldest
         end
         if count >= limit then has_room = false end
         if j == 1 then most_kept, keep = count, window end
@@ -476,9 +479,9 @@ for i = 1, logs do
     if mode == 'd' and (has_room or counts_denied == 1) then
       local stamp, room, renew = h[6] > recorded and h[6] or recorded, h[4], false
       for j = 1, n do
-        local count = h[6 + 2 * j]
-        if count == 0 then h[7 + 2 * j] = stamp end
-        h[6 + 2 * j] = count + 1
+        local at = 6 + 2 * j
+        if h[at] == 0 then h[at + 1] = stamp end
+        h[at] = h[at] + 1
       end
       h[6] = stamp
       if h[7] < stamp + keep then

@@ -18,7 +18,11 @@ mod log;
 mod names;
 mod outage;
 mod script;
+#[cfg(test)]
+mod server;
 mod store;
+#[cfg(test)]
+mod tests;
 mod together;
 mod topology;
 
