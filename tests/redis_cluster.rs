@@ -136,7 +136,9 @@ async fn rules_that_share_a_tenant_are_decided_in_one_step() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_was_reserved_for_a_request_that_is_denied_is_given_back() {
     let cluster = Cluster::start();
-    let rules = || [rule("wide", Policy::per_hour(1000)), rule("big", Policy::per_hour(9000)), rule("narrow", Policy::per_hour(5))];
+    let rules = || {
+        [rule("wide", Policy::per_hour(1000)), rule("big", Policy::per_hour(9000)), rule("narrow", Policy::per_hour(5))]
+    };
     let mut tasks = JoinSet::new();
     for number in 0..8 {
         let limiter = limiter(patient(&cluster), rules());
@@ -184,7 +186,8 @@ async fn scripts_may_be_flushed_on_any_node() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_slot_that_moves_takes_its_histories_along() {
     let cluster = Cluster::start();
-    let limiter = limiter(patient(&cluster), [rule("calls", Policy::per_hour(500)), rule("big", Policy::per_hour(9000))]);
+    let limiter =
+        limiter(patient(&cluster), [rule("calls", Policy::per_hour(500)), rule("big", Policy::per_hour(9000))]);
     let both = [("calls", "ann"), ("big", "ann")];
     assert!(limiter.check_all_async(both).await.unwrap().is_admitted());
     let key = cluster.keys().remove(0);
@@ -300,7 +303,8 @@ async fn a_node_that_dies_is_an_outage_and_is_used_again_when_it_is_back() {
 #[tokio::test]
 async fn a_cluster_of_which_only_one_node_is_named_is_found_and_none_is_an_outage() {
     let cluster = Cluster::start();
-    let one = RedisStore::cluster([&cluster.urls()[1]], OnOutage::Closed).deadline(GUARD).remember_denials(Duration::ZERO);
+    let one =
+        RedisStore::cluster([&cluster.urls()[1]], OnOutage::Closed).deadline(GUARD).remember_denials(Duration::ZERO);
     let limiter_of = |store| limiter(store, [rule("calls", Policy::per_hour(1000))]);
     let limiter = limiter_of(one);
     for number in 0..30 {
@@ -325,7 +329,8 @@ async fn behind_a_sentinel_the_replica_goes_on_counting() {
         let primary = Server::start();
         let replica = replica_of(&primary);
         let sentinel = Sentinel::of(&primary);
-        let store = RedisStore::sentinel([sentinel.url()], "mymaster", OnOutage::Closed).remember_denials(Duration::ZERO);
+        let store =
+            RedisStore::sentinel([sentinel.url()], "mymaster", OnOutage::Closed).remember_denials(Duration::ZERO);
         let limiter = limiter(store, [rule("calls", Policy::per_hour(10))]);
         decided(&limiter, "calls", "ann").await;
         assert_eq!(primary.query::<usize>("DBSIZE"), 1);

@@ -64,20 +64,10 @@ type Answer = Result<Decision, CheckError>;
 
 fn outcome(answer: &Answer) -> Outcome {
     match answer {
-        Ok(decision) if decision.quotas().len_is_zero() => Outcome::Passed,
+        Ok(decision) if decision.quotas().next().is_none() => Outcome::Passed,
         Ok(_) => Outcome::Decided,
         Err(CheckError::Unavailable(_)) => Outcome::Unavailable,
         Err(error) => panic!("{error}"),
-    }
-}
-
-trait LenIsZero {
-    fn len_is_zero(self) -> bool;
-}
-
-impl<I: Iterator> LenIsZero for I {
-    fn len_is_zero(mut self) -> bool {
-        self.next().is_none()
     }
 }
 
@@ -110,7 +100,9 @@ async fn assert_outage(limiter: &Limiter, on_outage: OnOutage, key: &str) {
     }
     match on_outage {
         OnOutage::Open => assert!(answers.iter().all(|answer| outcome(answer) == Outcome::Passed), "{answers:?}"),
-        OnOutage::Closed => assert!(answers.iter().all(|answer| outcome(answer) == Outcome::Unavailable), "{answers:?}"),
+        OnOutage::Closed => {
+            assert!(answers.iter().all(|answer| outcome(answer) == Outcome::Unavailable), "{answers:?}");
+        }
         _ => {
             let admitted = answers.iter().filter(|answer| answer.as_ref().unwrap().is_admitted()).count();
             assert_eq!(admitted, 5, "half of ten: {answers:?}");
@@ -200,7 +192,8 @@ async fn a_server_that_is_frozen_under_load_is_left_alone_and_used_again() {
         eventually_decided(&limiter, &server).await;
         is_over.store(true, Ordering::Relaxed);
         let load = load.join_all().await;
-        let (asked, slowest) = (load.iter().map(|(asked, _)| asked).sum::<u64>(), load.iter().map(|(_, slow)| *slow).max());
+        let (asked, slowest) =
+            (load.iter().map(|(asked, _)| asked).sum::<u64>(), load.iter().map(|(_, slow)| *slow).max());
         assert!(slowest.unwrap() < SECOND, "{slowest:?} for one decision of {asked}");
     }
 }
@@ -222,7 +215,7 @@ async fn what_was_asked_of_a_frozen_server_is_charged_once_at_most() {
     assert!((2..=8).contains(&used), "{used} used");
 }
 
-/// Envoy's row: a machine that does not even answer to a connection, or accepts one and is silent.
+/// Row F32: a machine that does not even answer to a connection, or accepts one and is silent.
 #[tokio::test]
 async fn a_black_hole_is_an_outage_too() {
     let silent = TcpListener::bind("127.0.0.1:0").unwrap();
@@ -424,7 +417,11 @@ async fn foreign_values_under_our_keys_fail_these_keys_only() {
                 let answer = ask(&limiter, "nobody").await;
                 assert!(answer.is_ok(), "others are decided: {answer:?}");
                 let told = limiter.check_async(rule, "ann").await;
-                assert!(matches!(told, Err(CheckError::Unavailable(_))), "{told:?} of {:?}", String::from_utf8_lossy(value[2]));
+                assert!(
+                    matches!(told, Err(CheckError::Unavailable(_))),
+                    "{told:?} of {:?}",
+                    String::from_utf8_lossy(value[2])
+                );
             }
         }
         // A reset puts it in order.
@@ -438,7 +435,8 @@ async fn foreign_values_under_our_keys_fail_these_keys_only() {
 async fn damaged_histories_are_an_error_or_counted_and_never_a_crash() {
     let server = Server::start();
     let patient = store(server.unix_url(), OnOutage::Closed).deadline(GUARD);
-    let rules = [rule("calls", Policy::per_minute(30).and_per_hour(40)), rule("large", Policy::per_hour(50).resolution(16))];
+    let rules =
+        [rule("calls", Policy::per_minute(30).and_per_hour(40)), rule("large", Policy::per_hour(50).resolution(16))];
     let limiter = limiter(patient, rules);
     for rule in ["calls", "large"] {
         server.run("FLUSHALL");
@@ -579,7 +577,7 @@ async fn a_reply_without_end_does_not_fill_the_memory() {
         most = most.max(resident().saturating_sub(before));
         tokio::time::sleep(5 * MILLI).await;
     }
-    assert!(most < 300 << 20, "{} MiB", most >> 20);
+    assert!(most < 150 << 20, "{} MiB", most >> 20);
 }
 
 /// Row F6: replies that end in the middle, everywhere, and the store is in order again.
@@ -619,7 +617,7 @@ async fn junk_in_place_of_a_reply_is_an_outage_that_ends() {
     }
 }
 
-/// Whether requests that are refused by the server's script are left to the breaker: one sick server, many keys.
+/// Row F6: the breaker is for servers that are not well, and not for one key that is not.
 #[tokio::test]
 async fn an_error_about_one_key_does_not_stop_the_decisions_about_others() {
     let server = Server::start();
@@ -723,12 +721,8 @@ async fn tonic_serves_or_refuses_as_unavailable_during_an_outage_as_chosen() {
         }
         assert_eq!(echo.calls(), 1 + codes.iter().filter(|code| **code == ok).count());
         server.restart();
-        eventually_decided(&limiter_of(&limiter), &server).await;
+        eventually_decided(&limiter, &server).await;
         assert_eq!(client.code().await, Code::Ok);
         serving.abort();
     }
-}
-
-fn limiter_of(limiter: &Limiter) -> Limiter {
-    limiter.clone()
 }
