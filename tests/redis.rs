@@ -170,7 +170,8 @@ async fn a_server_clock_that_is_set_back_denies_for_a_while_and_not_for_ever() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn many_clients_under_two_rules_lose_no_unit_of_either() {
     let server = Server::start();
-    let rules = || [rule("a", Policy::per_hour(10)), rule("b", Policy::per_hour(1)), rule("big", Policy::per_hour(9000))];
+    let rules =
+        || [rule("a", Policy::per_hour(10)), rule("b", Policy::per_hour(1)), rule("big", Policy::per_hour(9000))];
     let mut tasks = JoinSet::new();
     for number in 0..16 {
         let client = limiter(store(server.url()), rules());
@@ -420,8 +421,13 @@ async fn prefixes_keep_limits_apart_and_rules_of_one_name_share() {
 async fn a_server_is_reached_by_its_socket_with_either_protocol_and_in_a_database() {
     let server = Server::start();
     let (tcp, unix) = (server.url(), server.unix_url());
-    let urls =
-        [tcp.clone(), format!("{tcp}/?protocol=resp3"), format!("{tcp}/?protocol=resp2"), unix.clone(), format!("{unix}?protocol=resp3")];
+    let urls = [
+        tcp.clone(),
+        format!("{tcp}/?protocol=resp3"),
+        format!("{tcp}/?protocol=resp2"),
+        unix.clone(),
+        format!("{unix}?protocol=resp3"),
+    ];
     for url in &urls {
         let limiter = limiter(store(url), [rule("calls", Policy::per_hour(10))]);
         limiter.store().ping().await.unwrap();
@@ -442,7 +448,8 @@ async fn a_password_and_a_user_with_few_rights_are_enough() {
     let address = server.address();
     for who in [":se%2Fcr%40et", "limiter:word"] {
         for end in ["", "/?protocol=resp3"] {
-            let limiter = limiter(store(format!("redis://{who}@{address}{end}")), [rule(who_rule(who), Policy::per_hour(5))]);
+            let limiter =
+                limiter(store(format!("redis://{who}@{address}{end}")), [rule(who_rule(who), Policy::per_hour(5))]);
             limiter.store().ping().await.unwrap();
             assert_eq!(admitted(&limiter, who_rule(who), "ann", 2).await, 2, "{who}{end}");
             assert!(limiter.reset_async(who_rule(who), "ann").await.unwrap());
@@ -515,7 +522,8 @@ async fn tasks_share_one_connection_which_ends_with_the_limiter() {
 #[tokio::test]
 async fn a_decision_that_is_dropped_at_any_point_disturbs_no_other() {
     let server = Server::start();
-    let limiter = limiter(store(server.url()), [rule("calls", Policy::per_hour(1000)), rule("none", Policy::per_hour(1))]);
+    let limiter =
+        limiter(store(server.url()), [rule("calls", Policy::per_hour(1000)), rule("none", Policy::per_hour(1))]);
     assert_eq!(admitted(&limiter, "none", "ann", 1).await, 1);
     let mut dropped = 0;
     for polls in 0..60 {
@@ -613,7 +621,8 @@ async fn a_reset_by_another_process_is_noticed_after_the_stated_time() {
 #[tokio::test]
 async fn a_remembered_denial_ends_when_there_is_room() {
     let server = Server::start();
-    let of = |longest| limiter(store(server.url()).remember_denials(longest), [rule("calls", Quota::new(1, 120 * MILLI))]);
+    let of =
+        |longest| limiter(store(server.url()).remember_denials(longest), [rule("calls", Quota::new(1, 120 * MILLI))]);
     let (remembering, asking) = (of(MINUTE), of(Duration::ZERO));
     for _ in 0..3 {
         assert_eq!(admitted(&remembering, "calls", "ann", 1).await, 1);

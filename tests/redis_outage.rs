@@ -110,7 +110,9 @@ async fn assert_outage(limiter: &Limiter, on_outage: OnOutage, key: &str) {
     }
     match on_outage {
         OnOutage::Open => assert!(answers.iter().all(|answer| outcome(answer) == Outcome::Passed), "{answers:?}"),
-        OnOutage::Closed => assert!(answers.iter().all(|answer| outcome(answer) == Outcome::Unavailable), "{answers:?}"),
+        OnOutage::Closed => {
+            assert!(answers.iter().all(|answer| outcome(answer) == Outcome::Unavailable), "{answers:?}");
+        }
         _ => {
             let admitted = answers.iter().filter(|answer| answer.as_ref().unwrap().is_admitted()).count();
             assert_eq!(admitted, 5, "half of ten: {answers:?}");
@@ -200,7 +202,8 @@ async fn a_server_that_is_frozen_under_load_is_left_alone_and_used_again() {
         eventually_decided(&limiter, &server).await;
         is_over.store(true, Ordering::Relaxed);
         let load = load.join_all().await;
-        let (asked, slowest) = (load.iter().map(|(asked, _)| asked).sum::<u64>(), load.iter().map(|(_, slow)| *slow).max());
+        let (asked, slowest) =
+            (load.iter().map(|(asked, _)| asked).sum::<u64>(), load.iter().map(|(_, slow)| *slow).max());
         assert!(slowest.unwrap() < SECOND, "{slowest:?} for one decision of {asked}");
     }
 }
@@ -424,7 +427,11 @@ async fn foreign_values_under_our_keys_fail_these_keys_only() {
                 let answer = ask(&limiter, "nobody").await;
                 assert!(answer.is_ok(), "others are decided: {answer:?}");
                 let told = limiter.check_async(rule, "ann").await;
-                assert!(matches!(told, Err(CheckError::Unavailable(_))), "{told:?} of {:?}", String::from_utf8_lossy(value[2]));
+                assert!(
+                    matches!(told, Err(CheckError::Unavailable(_))),
+                    "{told:?} of {:?}",
+                    String::from_utf8_lossy(value[2])
+                );
             }
         }
         // A reset puts it in order.
@@ -438,7 +445,8 @@ async fn foreign_values_under_our_keys_fail_these_keys_only() {
 async fn damaged_histories_are_an_error_or_counted_and_never_a_crash() {
     let server = Server::start();
     let patient = store(server.unix_url(), OnOutage::Closed).deadline(GUARD);
-    let rules = [rule("calls", Policy::per_minute(30).and_per_hour(40)), rule("large", Policy::per_hour(50).resolution(16))];
+    let rules =
+        [rule("calls", Policy::per_minute(30).and_per_hour(40)), rule("large", Policy::per_hour(50).resolution(16))];
     let limiter = limiter(patient, rules);
     for rule in ["calls", "large"] {
         server.run("FLUSHALL");

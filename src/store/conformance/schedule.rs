@@ -26,7 +26,7 @@ fn policy(dice: &mut Dice) -> Policy {
     if dice.once_in(4) { policy.count_denied() } else { policy }
 }
 
-fn quota(dice: &mut Dice) -> Quota {
+const fn quota(dice: &mut Dice) -> Quota {
     let window = match dice.below(4) {
         0 => 1 + dice.below(40),
         1 => 40 + dice.below(4000),
@@ -38,7 +38,7 @@ fn quota(dice: &mut Dice) -> Quota {
 }
 
 /// Bursts, trickles, just before and at the edges, and long pauses.
-fn step(dice: &mut Dice, tick: u64) -> Duration {
+const fn step(dice: &mut Dice, tick: u64) -> Duration {
     let nanos = match dice.below(11) {
         0..4 => 0,
         4..7 => dice.below(3_000_000),

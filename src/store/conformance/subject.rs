@@ -36,9 +36,10 @@ impl<S: Store> Subject<S> {
     pub(super) fn new(store: S, clock: ManualClock, policies: Vec<Policy>, max_keys: usize) -> Result<Self, Breach> {
         let names: Vec<String> = (0..policies.len()).map(|number| format!("rule-{number}")).collect();
         let builder = RateLimiter::builder().clock(clock.clone()).max_keys(max_keys).store(store);
-        let rules = names.iter().zip(&policies).map(|(name, policy)| {
-            Rule::new(name.as_str()).every_request().level("key", "").policy(policy.clone())
-        });
+        let rules = names
+            .iter()
+            .zip(&policies)
+            .map(|(name, policy)| Rule::new(name.as_str()).every_request().level("key", "").policy(policy.clone()));
         let limiter = rules.fold(builder, RateLimiterBuilder::rule).build();
         let limiter = limiter.map_err(|error| Breach::of(Promise::DoesAsTold, format!("not opened: {error}")))?;
         Ok(Self { limiter, clock, policies, names, model: Model::default() })
@@ -81,7 +82,9 @@ impl<S: Store> Subject<S> {
         for charge in charges {
             self.look_and_blame(*charge, blamed).await?;
         }
-        expect(decision.retry_after() > Some(Duration::ZERO), Promise::TrueWait, || "a denial without a wait".to_owned())?;
+        expect(decision.retry_after() > Some(Duration::ZERO), Promise::TrueWait, || {
+            "a denial without a wait".to_owned()
+        })?;
         Ok(decision.retry_after())
     }
 
@@ -112,7 +115,9 @@ impl<S: Store> Subject<S> {
         let (log, now) = (self.model.log(rule, key), self.clock.now());
         let is_live = self.policies[rule].quotas().any(|quota| log.counted(quota.window(), now) > 0);
         expect(found || !is_live, Promise::DoesAsTold, || format!("a reset of rule {rule}, {key:?} found nothing"))?;
-        expect(!found || !log.is_empty(), Promise::DoesAsTold, || format!("a reset of rule {rule}, {key:?} found what was never charged"))?;
+        expect(!found || !log.is_empty(), Promise::DoesAsTold, || {
+            format!("a reset of rule {rule}, {key:?} found what was never charged")
+        })?;
         self.model.forget(rule, key);
         Ok(())
     }
@@ -134,7 +139,9 @@ impl<S: Store> Subject<S> {
         }
         let told = || format!("at {now:?}, of {}", self.told(charges));
         expect(!admitted || !is_full, Promise::NeverMoreThanN, || format!("admitted although full, {}", told()))?;
-        expect(admitted || may_be_full, Promise::NeverDeniedWithRoom, || format!("denied although there is room, {}", told()))
+        expect(admitted || may_be_full, Promise::NeverDeniedWithRoom, || {
+            format!("denied although there is room, {}", told())
+        })
     }
 
     /// Whether what a decision tells of each quota is right. `blamed` is broken if too little is left.

@@ -52,7 +52,8 @@ pub(super) async fn run<S: Store, F: FnMut(ManualClock) -> S>(suite: &mut Suite<
         let subject = suite.subject([policy])?;
         step_back(subject).await.map_err(|breach| breach.during("a clock that steps back"))?;
     }
-    for policy in [Policy::per_minute(300), Policy::per_minute(300).count_denied(), Policy::per_minute(300).resolution(16)]
+    for policy in
+        [Policy::per_minute(300), Policy::per_minute(300).count_denied(), Policy::per_minute(300).resolution(16)]
     {
         let subject = suite.subject([policy])?;
         tasks_on_one_key(&subject, 300).await.map_err(|breach| breach.during("many tasks on one key"))?;
@@ -129,7 +130,9 @@ async fn keys_apart<S: Store>(mut subject: Subject<S>) -> Result<(), Breach> {
         for rule in [0, 1] {
             let first = subject.admits((rule, key)).await?;
             expect(first, Promise::NeverDeniedWithRoom, || format!("{key:?} was taken for another"))?;
-            expect(!subject.admits((rule, key)).await?, Promise::NothingForgotten, || format!("{key:?} was forgotten"))?;
+            expect(!subject.admits((rule, key)).await?, Promise::NothingForgotten, || {
+                format!("{key:?} was forgotten")
+            })?;
         }
     }
     for key in keys {
@@ -149,7 +152,9 @@ async fn crowd<S: Store>(mut subject: Subject<S>) -> Result<(), Breach> {
         answered(subject.limiter().check_async("rule-0", format!("key {number}").as_str()).await)?;
     }
     let forgotten = answered(subject.limiter().check_async("rule-0", "ann").await)?;
-    expect(!forgotten.is_admitted(), Promise::NothingForgotten, || "who was exhausted is admitted after the crowd".to_owned())
+    expect(!forgotten.is_admitted(), Promise::NothingForgotten, || {
+        "who was exhausted is admitted after the crowd".to_owned()
+    })
 }
 
 /// No unit is given away early, and nobody is locked out for longer than the step and the window.

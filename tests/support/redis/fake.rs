@@ -1,6 +1,10 @@
 //! A server that says what it is told to say.
 
-use std::{net::SocketAddr, sync::Arc, time::{Duration, Instant}};
+use std::{
+    net::SocketAddr,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use parking_lot::Mutex;
 use tokio::{
@@ -53,7 +57,8 @@ impl Fake {
     pub(crate) async fn saying(reply: Reply) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
-        let shared = Arc::new(Shared { reply: Mutex::new(reply), asked: Mutex::default(), connections: Mutex::default() });
+        let shared =
+            Arc::new(Shared { reply: Mutex::new(reply), asked: Mutex::default(), connections: Mutex::default() });
         let served = Arc::clone(&shared);
         let task = tokio::spawn(async move {
             loop {

@@ -96,7 +96,8 @@ async fn connect(client: TcpStream, target: String, through: watch::Receiver<Thr
 async fn replies(mut from: OwnedReadHalf, mut to: OwnedWriteHalf, mut through: watch::Receiver<Through>) {
     let mut buffer = vec![0; 64 * 1024];
     while let Ok(length @ 1..) = from.read(&mut buffer).await {
-        let Ok(through) = through.wait_for(|through| *through != Through::Held).await.map(|through| through.clone()) else {
+        let Ok(through) = through.wait_for(|through| *through != Through::Held).await.map(|through| through.clone())
+        else {
             return;
         };
         let reply = &buffer[..length];
