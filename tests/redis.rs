@@ -2,8 +2,7 @@
 //!
 //! Rows are those of the table of failures that the store is to survive; outages are in `redis_outage.rs`.
 #![cfg(feature = "redis")]
-#![allow(clippy::unwrap_used, clippy::panic, reason = "this is a test")]
-#![allow(clippy::disallowed_methods, reason = "here the time is that of real servers")]
+#![allow(clippy::disallowed_methods, clippy::unwrap_used, clippy::panic, reason = "this is a test, against real time")]
 
 #[path = "support/redis/mod.rs"]
 mod harness;

@@ -185,10 +185,17 @@ mod tests {
     fn answers_that_are_no_replies_are_errors() {
         let logs = minute();
         let charges = [Charged { logs: &logs, key: b"k" }];
-        for answer in [Value::Nil, Value::Int(1), Value::BulkString(vec![0; 43]), Value::Array(vec![]), Value::Okay] {
+        let reply = |length: usize| {
+            let mut header = vec![0; length];
+            header[..TAG].copy_from_slice(&logs.iter().next().unwrap().argument()[..TAG]);
+            Value::BulkString(header)
+        };
+        for answer in
+            [Value::Nil, Value::Int(1), reply(43), Value::BulkString(vec![0; 44]), Value::Array(vec![]), Value::Okay]
+        {
             assert!(Script::verdict(&charges, answer).is_err());
         }
-        assert!(Script::verdict(&charges, Value::BulkString(vec![0; 44])).is_ok());
+        assert!(Script::verdict(&charges, reply(44)).is_ok());
     }
 
     #[test]
