@@ -128,11 +128,15 @@ impl Policy {
         Self { quotas: quotas.collect(), ..self.clone() }
     }
 
-    pub(crate) const fn counts_denied(&self) -> bool {
+    /// Whether denied requests are [charged](Self::count_denied) too.
+    #[must_use]
+    pub const fn counts_denied(&self) -> bool {
         self.count_denied
     }
 
-    pub(crate) const fn entries_per_window(&self) -> u32 {
+    /// The [resolution](Self::resolution): quotas of at most this many units are exact to the millisecond.
+    #[must_use]
+    pub const fn entries_per_window(&self) -> u32 {
         self.resolution
     }
 

@@ -187,7 +187,7 @@ impl Asker {
         };
         match &failure {
             Failure::Refused(error) if is_about_the_key(error) => attempt.succeed(),
-            // The connection may be what is broken.
+            // The connection may be what is broken, or busy with a reply that never ends.
             _ if attempt.fail() => self.link.discard(),
             _ => {}
         }

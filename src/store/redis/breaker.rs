@@ -53,18 +53,22 @@ impl Attempt {
         self.is_probe = false;
     }
 
-    /// The store has not answered, or not as it should. Says whether this was the probe.
+    /// The store has not answered, or not as it should. Says whether it is left alone from now on, for a while.
     pub(super) fn fail(mut self) -> bool {
         let mut state = self.breaker.state.lock();
-        let open = State::Open { probe_at: Instant::now() + BETWEEN_PROBES };
-        *state = match *state {
-            State::Probing if self.is_probe => open,
-            State::Closed { failures } if failures + 1 >= MOST_FAILURES => open,
-            State::Closed { failures } => State::Closed { failures: failures + 1 },
-            left_alone => left_alone,
+        let opens = match *state {
+            State::Probing => self.is_probe,
+            State::Closed { failures } => failures + 1 >= MOST_FAILURES,
+            State::Open { .. } => false,
         };
+        if opens {
+            *state = State::Open { probe_at: Instant::now() + BETWEEN_PROBES };
+        } else if let State::Closed { failures } = &mut *state {
+            *failures += 1;
+        }
         drop(state);
-        std::mem::take(&mut self.is_probe)
+        self.is_probe = false;
+        opens
     }
 }
 
