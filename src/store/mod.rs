@@ -11,8 +11,8 @@
 //! # Redis
 //!
 //! `RedisStore` keeps the same promises across any number of processes. All charges of a request are decided by one script
-//! in one atomic step, with the server's own clock. It needs Redis 6.0 or later, or Valkey: a server, the master of some
-//! sentinels, or a cluster.
+//! in one atomic step, with the server's own clock. It uses nothing newer than Redis 6.0, and is tested with 7.0: a server, the
+//! master of some sentinels, or a cluster.
 //!
 //! ## When the server is gone
 //!
