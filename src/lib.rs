@@ -75,6 +75,8 @@
 //! 5. **A denial costs nothing**, unless the policy says [`Policy::count_denied`].
 //! 6. **Memory is bounded and nothing live is forgotten.** Only histories equal to a fresh one are dropped; when the table
 //!    is full of live keys, newcomers share one history per rule.
+//! 7. **An outage is a choice.** Where histories are on a server ([`store`]), a decision has a deadline, and what happens
+//!    when the server does not answer is what was chosen: open, closed, or a share of each limit in this process.
 //!
 //! Identity is never guessed: no forwarding header is believed unless a trusted proxy sent it ([`key::client_ip`]), and a
 //! request without the key shares one history with all others like it unless the rule says otherwise ([`OnMissing`]).

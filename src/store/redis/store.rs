@@ -90,7 +90,7 @@ impl RedisStore {
     }
 
     /// Begins the names of keys on the server with this, and a `:`; `quota` by default. Limiters that share histories have
-    /// the same prefix and rules of the same names.
+    /// the same prefix and rules of the same names. It has no braces.
     #[must_use]
     pub fn prefix(self, prefix: impl Into<String>) -> Self {
         Self { prefix: prefix.into(), ..self }
@@ -153,6 +153,10 @@ impl Store for RedisStore {
         if self.deadline.is_zero() {
             return Err(ConfigError::new("deadline", "0s", "a decision takes some time"));
         }
+        if self.prefix.contains(['{', '}']) {
+            let reason = "a prefix has no braces: they would decide where in a cluster a key is";
+            return Err(ConfigError::new("prefix", format_args!("{:?}", self.prefix), reason));
+        }
         let link = Link::through(self.topology.connector()?);
         let outcome = self.on_outage.prepare(&setup)?;
         let scopes = setup.scopes;
@@ -210,5 +214,28 @@ impl fmt::Debug for RedisStore {
             .field("on_outage", &self.on_outage)
             .field("deadline", &self.deadline)
             .finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{limiter::RateLimiter, policy::Policy, rule::Rule};
+
+    fn mistake(store: RedisStore) -> ConfigError {
+        let rule = Rule::new("calls").every_request().level("all", "all").policy(Policy::per_minute(1));
+        RateLimiter::builder().store(store).rule(rule).build().map(drop).unwrap_err()
+    }
+
+    #[test]
+    fn a_prefix_that_would_gather_all_keys_on_one_node_is_refused() {
+        let error = mistake(RedisStore::new("redis://localhost", OnOutage::Open).prefix("{shop}"));
+        assert_eq!((error.field(), error.value()), ("prefix", "\"{shop}\""));
+    }
+
+    #[test]
+    fn a_deadline_of_no_time_is_refused() {
+        let error = mistake(RedisStore::new("redis://localhost", OnOutage::Open).deadline(Duration::ZERO));
+        assert_eq!((error.field(), error.value()), ("deadline", "0s"));
     }
 }
