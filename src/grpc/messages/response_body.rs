@@ -6,11 +6,11 @@ use std::{
     task::{Context, Poll},
 };
 
-use bytes::{Buf, Bytes};
+use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
 use pin_project_lite::pin_project;
 
-use crate::grpc::messages::fate::Fate;
+use crate::{grpc::messages::fate::Fate, http};
 
 pin_project! {
     /// The inner service's body, until a message of the request is denied: then the call ends with the trailers of a
@@ -26,25 +26,24 @@ pin_project! {
     #[project = KindProj]
     #[derive(Debug)]
     enum Kind<B> {
-        Uncounted { #[pin] body: B },
-        Counted { #[pin] body: B, fate: Arc<Fate> },
-        Text { text: Bytes },
+        Uncounted { #[pin] body: http::ResponseBody<B> },
+        Counted { #[pin] body: http::ResponseBody<B>, fate: Arc<Fate> },
         Ended,
     }
 }
 
 impl<B> ResponseBody<B> {
     pub(super) const fn uncounted(body: B) -> Self {
-        Self { kind: Kind::Uncounted { body } }
+        Self { kind: Kind::Uncounted { body: http::ResponseBody::inner(body) } }
     }
 
     pub(super) const fn counted(body: B, fate: Arc<Fate>) -> Self {
-        Self { kind: Kind::Counted { body, fate } }
+        Self { kind: Kind::Counted { body: http::ResponseBody::inner(body), fate } }
     }
 
     /// That of a refusal, on gRPC nothing: the header fields say it all.
-    pub(super) fn told(text: Bytes) -> Self {
-        Self { kind: if text.is_empty() { Kind::Ended } else { Kind::Text { text } } }
+    pub(super) const fn told(text: Bytes) -> Self {
+        Self { kind: Kind::Uncounted { body: http::ResponseBody::text(text) } }
     }
 }
 
@@ -56,14 +55,11 @@ where
     type Error = B::Error;
 
     fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, B::Error>>> {
-        let into_bytes = |mut data: B::Data| data.copy_to_bytes(data.remaining());
         let mut kind = self.project().kind;
         let last = match kind.as_mut().project() {
-            KindProj::Uncounted { body } => return body.poll_frame(cx).map_ok(|frame| frame.map_data(into_bytes)),
+            KindProj::Uncounted { body } => return body.poll_frame(cx),
             KindProj::Counted { body, fate } => {
-                let has_ended = fate.has_ended();
-                let frame = if has_ended { Poll::Pending } else { body.poll_frame(cx) };
-                let frame = frame.map_ok(|frame| frame.map_data(into_bytes));
+                let frame = if fate.has_ended() { Poll::Pending } else { body.poll_frame(cx) };
                 // Only after the body has been polled: that may be what reads the request.
                 match fate.poll_end(cx) {
                     // What was produced before the end is passed on.
@@ -73,7 +69,6 @@ where
                     None => frame,
                 }
             }
-            KindProj::Text { text } => Poll::Ready(Some(Ok(Frame::data(std::mem::take(text))))),
             KindProj::Ended => return Poll::Ready(None),
         };
         kind.set(Kind::Ended);
@@ -83,7 +78,6 @@ where
     fn is_end_stream(&self) -> bool {
         match &self.kind {
             Kind::Uncounted { body } | Kind::Counted { body, .. } => body.is_end_stream(),
-            Kind::Text { .. } => false,
             Kind::Ended => true,
         }
     }
@@ -92,7 +86,6 @@ where
         match &self.kind {
             Kind::Uncounted { body } => body.size_hint(),
             Kind::Counted { .. } => SizeHint::default(),
-            Kind::Text { text } => SizeHint::with_exact(text.len() as u64),
             Kind::Ended => SizeHint::with_exact(0),
         }
     }
