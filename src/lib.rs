@@ -186,6 +186,7 @@
 //! | feature | what it adds | default |
 //! |---|---|---|
 //! | `axum` | reads axum's `ConnectInfo`, `MatchedPath` and `OriginalUri` | no |
+//! | `client` | the side of those who call: pacing, learning from answers, retrying | no |
 //! | `config` | rules from a TOML file: `RateLimiter::from_toml` | no |
 //! | `redis` | histories on a Redis or Valkey server: [`store`] | no |
 //! | `test-util` | virtual time for that, and a suite to test a store of your own with | no |
@@ -194,6 +195,8 @@
 
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
+#[cfg(feature = "client")]
+pub mod client;
 pub mod clock;
 #[cfg(feature = "config")]
 pub mod config;

@@ -1,0 +1,78 @@
+//! What a server has said about when to call it again.
+
+use std::time::Duration;
+
+use smallvec::SmallVec;
+
+/// What one answer says about when to call again, whatever the protocol and the dialect it was said in.
+///
+/// It is advice: it can hold calls back, and never lets one pass that the caller's own policy has no room for.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[must_use]
+pub struct Advice {
+    is_refusal: bool,
+    wait: Option<Duration>,
+    allowances: SmallVec<[Allowance; 2]>,
+}
+
+/// At most so many calls within the time that follows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Allowance {
+    remaining: u64,
+    within: Duration,
+}
+
+impl Advice {
+    /// An answer that says nothing about it.
+    pub fn none() -> Self {
+        Self::default()
+    }
+
+    /// The call was refused because of a limit, and not executed.
+    pub fn refused(self) -> Self {
+        Self { is_refusal: true, ..self }
+    }
+
+    /// No call is to be made for this long.
+    pub fn wait(self, wait: Duration) -> Self {
+        Self { wait: Some(self.wait.map_or(wait, |other| other.max(wait))), ..self }
+    }
+
+    /// At most `remaining` calls are to be made within the time that follows.
+    pub fn allow(mut self, remaining: u64, within: Duration) -> Self {
+        self.allowances.push(Allowance { remaining, within });
+        self
+    }
+
+    /// Whether the call was refused because of a limit, and not executed.
+    #[must_use]
+    pub const fn is_refusal(&self) -> bool {
+        self.is_refusal
+    }
+
+    /// How long no call is to be made, if the server has said so.
+    #[must_use]
+    pub const fn wait_time(&self) -> Option<Duration> {
+        self.wait
+    }
+
+    /// What the server has said about how many calls it will take.
+    #[must_use]
+    pub fn allowances(&self) -> &[Allowance] {
+        &self.allowances
+    }
+}
+
+impl Allowance {
+    /// Calls that are left.
+    #[must_use]
+    pub const fn remaining(&self) -> u64 {
+        self.remaining
+    }
+
+    /// The time in which there are no more than these.
+    #[must_use]
+    pub const fn within(&self) -> Duration {
+        self.within
+    }
+}
