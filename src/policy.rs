@@ -128,6 +128,13 @@ impl Policy {
         Self { quotas: quotas.collect(), ..self.clone() }
     }
 
+    /// The same with other windows.
+    #[cfg(feature = "redis")]
+    pub(crate) fn with_windows(&self, change: impl Fn(Duration) -> Duration) -> Self {
+        let quotas = self.quotas.iter().map(|quota| quota.clone().with_window(change(quota.window())));
+        Self { quotas: quotas.collect(), ..self.clone() }
+    }
+
     /// Whether denied requests are [charged](Self::count_denied) too.
     #[must_use]
     pub const fn counts_denied(&self) -> bool {

@@ -84,6 +84,13 @@ impl Quota {
         self
     }
 
+    /// The same with another window.
+    #[cfg(feature = "redis")]
+    pub(crate) const fn with_window(mut self, window: Duration) -> Self {
+        self.window = window;
+        self
+    }
+
     /// The same with another limit.
     #[cfg(feature = "redis")]
     pub(crate) const fn with_limit(mut self, limit: u32) -> Self {

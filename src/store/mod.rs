@@ -65,7 +65,7 @@ mod unavailable;
 mod verdict;
 
 #[cfg(feature = "redis")]
-pub use self::redis::{OnOutage, RedisStore};
+pub use self::redis::{Lease, OnOutage, RedisStore};
 pub use definition::Store;
 pub use memory::MemoryStore;
 pub use never::Never;

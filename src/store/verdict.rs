@@ -10,7 +10,7 @@ use crate::{
 };
 
 /// One history to charge with one unit: of which scope, and whose.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Charge {
     pub(crate) scope: u32,
     /// The same for all keys with the same first part.

@@ -2,8 +2,8 @@
 
 use std::{pin::Pin, sync::Arc, time::Duration};
 
-use redis::{ErrorKind, RedisError, ServerErrorKind, Value, cmd};
-use tokio::{runtime::Handle, time::Instant};
+use redis::{RedisError, Value, cmd};
+use tokio::time::Instant;
 
 use crate::{
     history::Plan,
@@ -12,11 +12,12 @@ use crate::{
         redis::{
             breaker::{Attempt, Breaker},
             denials::Denials,
+            leases::{Leases, Next},
             link::{Failure, Link},
             log::Logs,
-            names::name,
             outage::Outcome,
-            script::{Charged, Mode, Script},
+            script::{Mode, Script},
+            turn::Turn,
         },
     },
 };
@@ -33,6 +34,8 @@ pub(super) struct Asker {
     pub(super) deadline: Duration,
     pub(super) denials: Denials,
     pub(super) breaker: Arc<Breaker>,
+    pub(super) turn: Turn,
+    pub(super) leases: Leases,
     /// Whether histories may be on different servers.
     pub(super) is_cluster: bool,
     #[cfg(feature = "test-util")]
@@ -49,6 +52,18 @@ impl Asker {
             *verdict = known;
             return None;
         }
+        match self.leases.next(charges, Instant::now()) {
+            Next::Lent(lent) => {
+                self.outcome.note_admitted(charges);
+                *verdict = lent;
+                return None;
+            }
+            Next::Ask => {}
+            next => {
+                let (this, charges) = (Arc::clone(self), charges.to_vec());
+                return Some(Box::pin(async move { this.borrow_unit(&charges, next).await }));
+            }
+        }
         let Some(attempt) = self.breaker.attempt() else {
             return self.do_without(charges, verdict);
         };
@@ -57,7 +72,7 @@ impl Asker {
     }
 
     /// What would be decided now.
-    pub(super) async fn peek(&self, charges: &[Charge]) -> Result<Verdict, Unavailable> {
+    pub(super) async fn peek(self: &Arc<Self>, charges: &[Charge]) -> Result<Verdict, Unavailable> {
         let attempt = self.breaker.attempt().ok_or_else(left_alone)?;
         let reply = self.decided(charges, Mode::Peek).await;
         self.conclude(reply, attempt)
@@ -69,7 +84,7 @@ impl Asker {
         for charge in charges {
             let attempt = self.breaker.attempt().ok_or_else(left_alone)?;
             let mut forget = cmd("DEL");
-            for (logs, key) in self.named(std::slice::from_ref(charge)) {
+            for (logs, key) in &self.named(std::slice::from_ref(charge)) {
                 for log in logs.iter() {
                     forget.arg([key.as_bytes(), log.suffix().as_bytes()].concat());
                 }
@@ -78,6 +93,7 @@ impl Asker {
             found |= self.conclude(forgotten, attempt)? != Value::Int(0);
         }
         self.denials.clear();
+        self.leases.clear();
         Ok(Verdict::new(found))
     }
 
@@ -86,18 +102,7 @@ impl Asker {
         self.in_time(self.link.send(&cmd("PING"))).await.map(drop).map_err(Failure::into_unavailable)
     }
 
-    /// The verdict of the script about charges that are on one server.
-    pub(super) async fn evaluate(&self, charges: &[Charge], mode: Mode) -> Result<Verdict, Failure> {
-        let named = self.named(charges);
-        let charged: Vec<_> = named.iter().map(|(logs, key)| Charged { logs, key: key.as_bytes() }).collect();
-        let reply = self.in_time(self.call(&charged, mode)).await?;
-        if let Mode::Refund(_) = mode {
-            return Ok(Verdict::new(true));
-        }
-        Script::verdict(&charged, reply).map_err(Failure::Refused)
-    }
-
-    async fn decided(&self, charges: &[Charge], mode: Mode) -> Result<Verdict, Failure> {
+    async fn decided(self: &Arc<Self>, charges: &[Charge], mode: Mode) -> Result<Verdict, Failure> {
         if self.is_cluster { self.decide_together(charges, mode).await } else { self.evaluate(charges, mode).await }
     }
 
@@ -111,7 +116,12 @@ impl Asker {
         }
     }
 
-    async fn decide_there(&self, charges: &[Charge], attempt: Attempt) -> Result<Verdict, Unavailable> {
+    /// The answer of the server, or what is to happen without it.
+    pub(super) async fn decide_there(
+        self: &Arc<Self>,
+        charges: &[Charge],
+        attempt: Attempt,
+    ) -> Result<Verdict, Unavailable> {
         let asked = Instant::now();
         let reply = self.decided(charges, Mode::Decide).await;
         match self.conclude(reply, attempt) {
@@ -123,7 +133,8 @@ impl Asker {
         }
     }
 
-    fn take_note(&self, charges: &[Charge], verdict: &Verdict, asked: Instant) {
+    /// Remembers what the server said, for the next question and for an outage.
+    pub(super) fn take_note(&self, charges: &[Charge], verdict: &Verdict, asked: Instant) {
         if verdict.admitted {
             return self.outcome.note_admitted(charges);
         }
@@ -137,47 +148,8 @@ impl Asker {
         }
     }
 
-    fn named(&self, charges: &[Charge]) -> Vec<(&Logs, String)> {
-        let named = charges.iter().filter_map(|charge| {
-            let (scope, logs) = (self.scopes.get(charge.scope)?, self.logs.get(charge.scope as usize)?);
-            Some((logs, name(&self.prefix, scope, charge)))
-        });
-        named.collect()
-    }
-
-    /// A script that the server does not know has not run, so it may be sent again in full.
-    async fn call(&self, charged: &[Charged<'_>], mode: Mode) -> Result<Value, Failure> {
-        let script = self.script();
-        match self.link.send(&script.call(charged, mode)).await {
-            Err(Failure::Refused(error)) if error.kind() == ErrorKind::Server(ServerErrorKind::NoScript) => {
-                self.link.send(&script.call_in_full(charged, mode)).await
-            }
-            reply => reply,
-        }
-    }
-
-    #[cfg(feature = "test-util")]
-    fn script(&self) -> Script {
-        use crate::clock::Clock;
-        let micros = |clock: &crate::clock::ManualClock| u64::try_from(clock.now().as_micros()).unwrap_or(u64::MAX);
-        self.virtual_time.as_ref().map_or_else(Script::new, |clock| Script::at(VIRTUAL_START + micros(clock)))
-    }
-
-    #[cfg(not(feature = "test-util"))]
-    const fn script(&self) -> Script {
-        Script::new()
-    }
-
-    async fn in_time<T>(&self, reply: impl Future<Output = Result<T, Failure>>) -> Result<T, Failure> {
-        if Handle::try_current().is_err() {
-            return Err(Failure::Lost("there is no tokio runtime here".to_owned()));
-        }
-        let late = |_| Failure::Lost(format!("no answer within {}", humantime::format_duration(self.deadline)));
-        tokio::time::timeout(self.deadline, reply).await.map_err(late)?
-    }
-
     /// What an answer, or its absence, says about the server.
-    fn conclude<T>(&self, reply: Result<T, Failure>, attempt: Attempt) -> Result<T, Unavailable> {
+    pub(super) fn conclude<T>(&self, reply: Result<T, Failure>, attempt: Attempt) -> Result<T, Unavailable> {
         let failure = match reply {
             Ok(value) => {
                 attempt.succeed();
@@ -195,11 +167,7 @@ impl Asker {
     }
 }
 
-/// Zero would be the server's own time.
-#[cfg(feature = "test-util")]
-const VIRTUAL_START: u64 = 1_000_000_000;
-
-const LEFT_ALONE: &str = "the server has not answered several times, and is tried once a second";
+pub(super) const LEFT_ALONE: &str = "the server has not answered several times, and is tried once a second";
 
 fn left_alone() -> Unavailable {
     Unavailable::new(LEFT_ALONE)

@@ -1,4 +1,5 @@
--- Decides all charges of one request in one atomic step: all are admitted, or none is charged.
+-- Decides all charges of one request in one atomic step: all are admitted, or none is charged. Several requests may be
+-- asked about in one call; they are decided one after the other.
 --
 -- A history is kept in one or several *logs*, each of them one string. The *exact log* has one entry per unit and is
 -- shared by all quotas that count to the millisecond. A *cell log* belongs to the large quotas of one window: units
@@ -7,16 +8,18 @@
 -- KEYS  the logs; those of one history are next to each other, the exact log first, then the cell logs by window.
 -- ARGV  for each log: tag I6, bytes per entry B (4, 6; 8 for cells), counts denied B, quotas n B, time to live I6,
 --       n times (window I6, limit I4), the longest window first; of a cell log also: grain I6, most cells I4, last B.
---       After those, unless this is a plain decision: mode c1, time in microseconds I7, stamp I6.
--- Modes d decide; p peek: say what would be decided and write nothing; r refund one unit recorded at `stamp`.
---       A time of 0 is the server's own, and always is outside of tests.
--- Reply the header of the only log, or of every log (what follows a header means nothing); a number for a refund.
+--       After those, unless this is a plain decision: mode c1, time in microseconds I7, stamp I6, most units B, and if
+--       several requests are asked about, for each of them: logs B.
+-- Modes d decide, about one unit or as many as there is room for; p peek: say what would be decided and write nothing;
+--       r refund units recorded at `stamp`. A time of 0 is the server's own, and always is outside of tests.
+-- Reply the header of the only log, or of every log (what follows a header means nothing); a number for a refund. For
+--       several requests one such reply for each, or the text of an error after which nothing was decided any more.
 --
 -- A header is little-endian and begins in the same way in all logs. It is stored and is the reply as well, since making
 -- a Lua string is dear here, for Redis hashes each byte of it:
 --
 --    0  I6  tag: a magic byte, shape and number of quotas, and a hash of the quotas its cursors are for
---    6  B   whether the last decision admitted
+--    6  B   units that the last decision admitted
 --    7  I7  when that was, in microseconds
 --   14  I4  room in the ring: blocks of 16 entries, or cells
 --   18  I4  number of the entry that comes next; it may be reduced by a multiple of the ring's size
@@ -36,8 +39,10 @@
 
 -- Functions are made anew in every run of a script, so there are few of them here and those share nothing: with what
 -- they share each of them would cost a tenth of a microsecond.
-local function corrupt(why)
-  return redis.error_reply('TOWERQUOTA corrupt: ' .. why)
+local function stopped(why, replies, group)
+  if not replies then return redis.error_reply(why) end
+  replies[group] = { ok = why }
+  return replies
 end
 
 -- What is rarely needed: makes the functions that rebuild a log and that take a unit back.
@@ -140,27 +145,30 @@ local function rare()
     return roll(log, tag, n, width, grain)
   end
 
-  -- Takes back one unit that was recorded at `stamp`, or a little later if the log was ahead of the clock.
-  local function refund(key, stamp, tag, n, width, grain)
+  -- Takes back units that were recorded at `stamp`, or a little later if the log was ahead of the clock.
+  local function refund(key, stamp, most, tag, n, width, grain)
     local text = redis.pcall('GET', key)
     if not text then return 0 end
     local log = not text.err and unroll(text)
     if not log then return end
-    local times, units, found = log.times, log.units, 1
+    local times, units, found, left = log.times, log.units, 1, most
     while times[found] and times[found] < stamp do found = found + 1 end
-    if not times[found] or times[found] - log.grain + 1 > stamp + SMALL_LEAD then return 0 end
-    units[found] = units[found] - 1
-    if units[found] == 0 then
-      table.remove(times, found)
-      table.remove(units, found)
+    while left > 0 and times[found] and times[found] - log.grain + 1 <= stamp + SMALL_LEAD do
+      local taken = min(left, units[found])
+      left, units[found] = left - taken, units[found] - taken
+      if units[found] == 0 then
+        table.remove(times, found)
+        table.remove(units, found)
+      end
     end
+    if left == most then return 0 end
     if #times == 0 then
       call('DEL', key)
     else
       log.newest = min(log.newest, times[#times])
       call('SET', key, roll(log, tag, n, width, grain), 'KEEPTTL')
     end
-    return 1
+    return most - left
   end
 
   return rebuild, refund
@@ -214,11 +222,11 @@ local function cells()
     set_used(log, (h[b + 3] - before) % 2 ^ 32)
   end
 
-  local function has_room(log)
-    for j = 1, log.n do
-      if log.h[6 + 2 * j] >= log.limits[j] then return false end
-    end
-    return true
+  -- How many units all quotas have room for.
+  local function room_of(log)
+    local room = log.limits[1] - log.h[8]
+    for j = 2, log.n do room = min(room, log.limits[j] - log.h[6 + 2 * j]) end
+    return max(room, 0)
   end
 
   -- Forgets the oldest unit.
@@ -241,17 +249,17 @@ local function cells()
     return sub(ring, first + 1) .. sub(ring, 1, first) .. closed .. string.rep('\0', (h[4] - room - 1) * 8)
   end
 
-  -- Records one unit and returns the header.
-  local function record(log, recorded, asked)
+  -- Records units and returns the header.
+  local function record(log, units, recorded, asked)
     local h, b, key = log.h, log.b, log.key
     local stamp = max(h[6], recorded)
     local renew = h[7] < stamp + log.window + log.grain
     if renew then h[7] = asked + log.ttl end
     local live, old, index = h[b], floor(h[6] / log.grain), floor(stamp / log.grain)
     local closed = pack('<I4I4', old, h[b + 3])
-    local total, used, ends, ring = (h[b + 3] + 1) % 2 ^ 32, h[8] + 1, (index + 1) * log.grain - 1
+    local total, used, ends, ring = (h[b + 3] + units) % 2 ^ 32, h[8] + units, (index + 1) * log.grain - 1
     if live == 0 then
-      h[4], h[5], total, ring = 0, 1, 1, ''
+      h[4], h[5], total, ring = 0, 1, units, ''
     elseif index > old and live > h[4] then
       ring = grow(log, closed)
     elseif index > old then
@@ -295,15 +303,31 @@ local function cells()
     return pack(log.format, spread(h))
   end
 
-  return settle, has_room, drop_unit, record, explain
+  return settle, room_of, drop_unit, record, explain
 end
 
 local EPOCH, SMALL_LEAD = 2 ^ 43, 10
 local call, pack, read, sub, spread = redis.call, struct.pack, struct.unpack, string.sub, unpack
 
 local logs = #KEYS
-local mode, now, given = 'd', 0, 0
-if ARGV[logs + 1] then mode, now, given = read('<c1I7I6', ARGV[logs + 1]) end
+local mode, now, given, most_units, options, groups = 'd', 0, 0, 1, ARGV[logs + 1], 1
+if options then
+  mode, now, given, most_units = read('<c1I7I6B', options)
+  groups = math.max(1, #options - 15)
+end
+if mode == 'r' then
+  local _, refund = rare()
+  local refunded = 0
+  for i = 1, logs do
+    local tag, width, _, n = read('<I6BBB', ARGV[i])
+    local grain = width == 8 and read('<I6', ARGV[i], 16 + 10 * n) or 1
+    local units = refund(KEYS[i], given, most_units, tag, n, width, grain)
+    if not units then return stopped('TOWERQUOTA corrupt: not a log') end
+    refunded = refunded + units
+  end
+  return refunded
+end
+
 if now == 0 then
   local time = call('TIME')
   now = time[1] * 1000000 + time[2]
@@ -311,40 +335,47 @@ end
 local asked = EPOCH + (now - now % 1000) / 1000
 local recorded = now % 1000 > 0 and asked + 1 or asked
 
+local replies = groups > 1 and {}
+-- What the argument of a log says, which the next log may share; and how logs of cells are handled, if there are any.
+local known, tag, width, counts_denied, n, ttl, format, header, full, grain, most_cells, is_last
+local settle_cells, room_of_cells, drop_unit, record_cells, explain_cells
 -- The log in hand.
-local key, s, h, n, width, format, whole, counts_denied, ttl, keep, header, held, moved, copies, over
--- The others, if there are any.
-local parts = logs > 1 and {}
-local has_room, refunded, settle_cells, cells_have_room, drop_unit, record_cells, explain_cells = true, 0
+local key, s, h, whole, keep, held, moved, copies, over
 
--- First look at all logs.
-for i = 1, logs do
-  local spec, grain, most, last, tag = ARGV[i], 0
-  key = KEYS[i]
-  tag, width, counts_denied, n, ttl = read('<I6BBBI6', spec)
-  if n == 1 then
-    format = '<I6BI7I4I4I6I6I4I6'
-  elseif n == 2 then
-    format = '<I6BI7I4I4I6I6I4I6I4I6'
-  else
-    format = '<I6BI7I4I4I6I6' .. string.rep('I4I6', n)
-  end
-  header = 34 + 10 * n
-  local full = header + 16 * width * (n + 1)
-  if width == 8 then
-    grain, most, last = read('<I6I4B', spec, 16 + 10 * n)
-    format, header = format .. 'I4I6I4I4I6', header + 24
-    full = header
-  end
+local to = 0
+for group = 1, groups do
+  -- The logs of this request; the others in hand, if there are any; and how many units there is room for.
+  local first, last = to + 1, groups > 1 and to + string.byte(options, 15 + group) or logs
+  local parts, room_left = last > first and {}, most_units
+  to = last
 
-  if mode == 'r' then
-    local _, refund = rare()
-    local units = refund(key, given, tag, n, width, grain)
-    if not units then return corrupt('not a log') end
-    refunded = refunded + units
-  else
+  -- First look at all logs.
+  for i = first, last do
+    local spec = ARGV[i]
+    key = KEYS[i]
+    if spec ~= known then
+      known, grain = spec, 0
+      tag, width, counts_denied, n, ttl = read('<I6BBBI6', spec)
+      if n == 1 then
+        format = '<I6BI7I4I4I6I6I4I6'
+      elseif n == 2 then
+        format = '<I6BI7I4I4I6I6I4I6I4I6'
+      else
+        format = '<I6BI7I4I4I6I6' .. string.rep('I4I6', n)
+      end
+      header = 34 + 10 * n
+      full = header + 16 * width * (n + 1)
+      if width == 8 then
+        grain, most_cells, is_last = read('<I6I4B', spec, 16 + 10 * n)
+        format, header = format .. 'I4I6I4I4I6', header + 24
+        full = header
+      end
+    end
+
     s, whole, moved, copies, over = redis.pcall('GETRANGE', key, 0, full - 1), nil, false
-    if s.err then return string.find(s.err, 'WRONGTYPE', 1, true) and corrupt('not a string') or s end
+    if s.err then
+      return stopped(string.find(s.err, 'WRONGTYPE', 1, true) and 'TOWERQUOTA corrupt: not a string' or s.err, replies, group)
+    end
     local sound = #s >= header
     if sound then
       h = { read(format, s) }
@@ -355,7 +386,7 @@ for i = 1, logs do
     end
     if not sound and s ~= '' then
       whole = rare()(key, recorded, asked + ttl, tag, n, width, grain)
-      if not whole then return corrupt('not a log') end
+      if not whole then return stopped('TOWERQUOTA corrupt: not a log', replies, group) end
       if mode == 'd' then call('SET', key, whole, 'PX', ttl) end
       s = sub(whole, 1, full)
       h = { read(format, s) }
@@ -368,14 +399,16 @@ for i = 1, logs do
 
     if width == 8 then
       if not settle_cells then
-        settle_cells, cells_have_room, drop_unit, record_cells, explain_cells = cells()
+        settle_cells, room_of_cells, drop_unit, record_cells, explain_cells = cells()
       end
       parts = parts or {}
       local log = { key = key, h = h, n = n, b = 8 + 2 * n, header = header, format = format, whole = whole, grain = grain,
-        most = most, is_last = last == 1, counts_denied = counts_denied == 1, ttl = ttl, limits = {}, is_cells = true }
+        most = most_cells, is_last = is_last == 1, counts_denied = counts_denied == 1, ttl = ttl, limits = {},
+        is_cells = true }
       for j = 1, n do log.window, log.limits[j] = read('<I6I4', spec, 6 + 10 * j) end
       settle_cells(log, asked)
-      has_room = cells_have_room(log) and has_room
+      local room = room_of_cells(log)
+      if room < room_left then room_left = room end
       parts[i] = log
     else
       -- Each cursor is moved past the units that have left its window; nearly always by one of them or by none. A unit
@@ -390,7 +423,7 @@ for i = 1, logs do
         local count, oldest, expired, most = h[at], h[at + 1], asked - window, limit - extra
         if most > most_kept then most = most_kept end
         if count > 0 and (oldest <= expired or count > most) then
-          if count > room * 16 + held then return corrupt('more units than entries') end
+          if count > room * 16 + held then return stopped('TOWERQUOTA corrupt: more units than entries', replies, group) end
           if newest <= expired then
             count = 0
           else
@@ -398,7 +431,7 @@ for i = 1, logs do
             if count > held then offset = offset + block_size * j end
             repeat
               if oldest > expired then
-                has_room = false
+                room_left = 0
                 if j == 1 then
                   -- More than its limit there are after that has been lowered. They are kept in case it is raised again.
                   most, over = count - extra, count > limit and limit
@@ -413,7 +446,7 @@ for i = 1, logs do
                 local from = full + number / 16 % room * block_size
                 block, offset = whole and sub(whole, from + 1, from + block_size)
                   or call('GETRANGE', key, from, from + block_size - 1), 1
-                if #block < block_size then return corrupt('a ring that is too short') end
+                if #block < block_size then return stopped('TOWERQUOTA corrupt: a ring that is too short', replies, group) end
                 copies = copies or {}
                 copies[j] = block
               end
@@ -423,8 +456,14 @@ for i = 1, logs do
           if j == 1 then moved = count ~= h[8] end
           h[at], h[at + 1] = count, oldest
         end
-        if count >= limit then has_room = false end
+        if limit - count < room_left then room_left = limit - count end
         if j == 1 then most_kept, keep = count, window end
+      end
+      if room_left > 1 then
+        -- No more than the newest block has a place for, or the one after it.
+        local live = h[8]
+        local places = (live == 0 or live < 16 and (room == 0 or held == 16)) and live or held % 16
+        if 16 - places < room_left then room_left = 16 - places end
       end
       if parts then
         parts[i] = { h = h, s = s, n = n, key = key, width = width, format = format, header = header, held = held,
@@ -432,136 +471,140 @@ for i = 1, logs do
       end
     end
   end
-end
-if mode == 'r' then return refunded end
+  local has_room = room_left > 0
 
--- Where denials count, of more units than the longest window allows the oldest one is forgotten: in its log, and in those
--- of shorter windows that still have it.
-if not has_room and mode == 'd' and parts then
-  local dropped
-  for i = logs, 1, -1 do
-    local log = parts[i]
-    if log.is_cells and log.counts_denied then
-      local used, is_full = log.h[8], false
-      for j = 1, log.n do is_full = is_full or used >= log.limits[j] end
-      if log.is_last and is_full or not log.is_last and dropped == used then
-        dropped = used
-        drop_unit(log)
-      else
-        dropped = nil
-      end
-    end
-  end
-end
-
--- Then charge all of them or none.
-local reply = logs > 1 and {}
-local admitted = has_room and 1 or 0
-for i = 1, logs do
-  local log, text = parts and parts[i]
-  if log and log.is_cells then
-    log.h[2], log.h[3] = admitted, now
-    if mode == 'd' and (has_room or log.counts_denied) then
-      text = record_cells(log, recorded, asked)
-      if not has_room then text = explain_cells(log) end
-    else
-      text = explain_cells(log)
-      if mode == 'd' and log.moved then call('SETRANGE', log.key, 0, text) end
-    end
-  else
-    if log then
-      h, s, n, key, width, format, header = log.h, log.s, log.n, log.key, log.width, log.format, log.header
-      held, copies, moved, over, whole = log.held, log.copies, log.moved, log.over, log.whole
-      ttl, keep, counts_denied = log.ttl, log.keep, log.counts_denied
-    end
-    h[2], h[3] = admitted, now
-    local size, next, live = 16 * width, h[5], h[8]
-    if mode == 'd' and (has_room or counts_denied == 1) then
-      local stamp, room, renew = h[6] > recorded and h[6] or recorded, h[4], false
-      for j = 1, n do
-        local at = 6 + 2 * j
-        if h[at] == 0 then h[at + 1] = stamp end
-        h[at] = h[at] + 1
-      end
-      h[6] = stamp
-      if h[7] < stamp + keep then
-        renew, h[7] = true, asked + ttl
-      end
-      local entries, ring = '', nil
-      if live == 0 or live < 16 and (room == 0 or held == 16) then
-        -- What counts fits into one block: the string is just that. It is set as a whole, which takes just the memory
-        -- it needs, while one that grows by SETRANGE is given twice as much.
-        h[4], h[5], ring = 0, live + 1, ''
-        if live > 0 then entries = sub(s, header + 1 + (held - live) * width, header + held * width) end
-      elseif held < 16 then
-        h[5] = next + 1
-        entries = sub(s, header + 1, header + held * width)
-      else
-        -- The newest block is full and goes into the ring.
-        local block = sub(s, header + 1, header + size)
-        copies = copies or {}
-        for j = 1, n do
-          if h[6 + 2 * j] <= 17 then copies[j] = block end
-        end
-        local full, oldest = header + size * (n + 1), next - live
-        if next - 16 - (oldest - oldest % 16) < 16 * room then
-          call('SETRANGE', key, full + (next / 16 - 1) % room * size, block)
-          h[5] = next % (16 * room) + 1
+  -- Where denials count, of more units than the longest window allows the oldest one is forgotten: in its log, and in those
+  -- of shorter windows that still have it.
+  if not has_room and mode == 'd' and parts then
+    local dropped
+    for i = last, first, -1 do
+      local log = parts[i]
+      if log.is_cells and log.counts_denied then
+        local used, is_full = log.h[8], false
+        for j = 1, log.n do is_full = is_full or used >= log.limits[j] end
+        if log.is_last and is_full or not log.is_last and dropped == used then
+          dropped = used
+          drop_unit(log)
         else
-          -- Every block of the ring is alive: twice the room, and not more than the longest quota needs. The blocks are
-          -- put in order, from the first place on.
-          local old = room > 0 and call('GETRANGE', key, full, -1) or ''
-          local first = room > 0 and (oldest - oldest % 16) / 16 % room * size or 0
-          local limit = read('<I4', ARGV[i], 22)
-          h[4] = math.max(room + 1, math.min(math.max(2 * room, 2), math.ceil(limit / 16)))
-          h[5] = 16 * room + 17
-          ring = string.rep('\0', size - width)
-          for j = 1, n do ring = ring .. (copies[j] or sub(s, header + 1 + j * size, header + (j + 1) * size)) end
-          ring = ring .. sub(old, first + 1) .. sub(old, 1, first) .. block .. string.rep('\0', (h[4] - room - 1) * size)
-          copies = nil
+          dropped = nil
         end
       end
-      if width == 4 and n == 2 then
-        -- Making one string and not four is a twentieth of the whole decision. The formats of one or two quotas are
-        -- spelt out for the same reason.
-        h[12], h[13] = entries, stamp
-        text = pack('<I6BI7I4I4I6I6I4I6I4I6c0I4', spread(h))
-      elseif width == 4 and n == 1 then
-        h[10], h[11] = entries, stamp
-        text = pack('<I6BI7I4I4I6I6I4I6c0I4', spread(h))
-      else
-        text = pack(format, spread(h)) .. entries .. pack(width == 4 and '<I4' or '<I6', stamp)
-      end
-      if not ring then
-        if renew then call('PEXPIRE', key, ttl) end
-        call('SETRANGE', key, 0, text)
-      elseif renew then
-        call('SET', key, text .. ring, 'PX', ttl)
-      else
-        call('SET', key, text .. ring, 'KEEPTTL')
-      end
-    else
-      text = pack(format, spread(h))
-      if mode ~= 'd' then
-        copies = nil
-      elseif moved or copies then
-        call('SETRANGE', key, 0, text)
-      end
-    end
-    if copies and h[4] > 0 then
-      for j, block in pairs(copies) do call('SETRANGE', key, header + j * size, block) end
-    end
-    if over then
-      -- Of the longest quota the newest `over` units are told.
-      local number, from = h[5] - over, header
-      if over > (h[5] - 1) % 16 + 1 then from = from + size * (n + 1) + (number - number % 16) / 16 % h[4] * size end
-      from = from + number % 16 * width
-      local low = mode == 'p' and whole and sub(whole, from + 1, from + width) or call('GETRANGE', key, from, from + width - 1)
-      h[8], h[9] = over, h[6] - (h[6] - read(width == 4 and '<I4' or '<I6', low)) % 256 ^ width
-      text = pack(format, spread(h))
     end
   end
-  if not reply then return text end
-  reply[i] = text
+
+  -- Then charge all of them or none.
+  local reply = last > first and {}
+  local units = has_room and room_left or 1
+  local admitted = has_room and units or 0
+  for i = first, last do
+    local log, text = parts and parts[i]
+    if log and log.is_cells then
+      log.h[2], log.h[3] = admitted, now
+      if mode == 'd' and (has_room or log.counts_denied) then
+        text = record_cells(log, units, recorded, asked)
+        if not has_room then text = explain_cells(log) end
+      else
+        text = explain_cells(log)
+        if mode == 'd' and log.moved then call('SETRANGE', log.key, 0, text) end
+      end
+    else
+      if log then
+        h, s, n, key, width, format, header = log.h, log.s, log.n, log.key, log.width, log.format, log.header
+        held, copies, moved, over, whole = log.held, log.copies, log.moved, log.over, log.whole
+        ttl, keep, counts_denied = log.ttl, log.keep, log.counts_denied
+      end
+      h[2], h[3] = admitted, now
+      local size, next, live = 16 * width, h[5], h[8]
+      if mode == 'd' and (has_room or counts_denied == 1) then
+        local stamp, room, renew = h[6] > recorded and h[6] or recorded, h[4], false
+        for j = 1, n do
+          local at = 6 + 2 * j
+          if h[at] == 0 then h[at + 1] = stamp end
+          h[at] = h[at] + units
+        end
+        h[6] = stamp
+        if h[7] < stamp + keep then
+          renew, h[7] = true, asked + ttl
+        end
+        local entries, ring = '', nil
+        if live == 0 or live < 16 and (room == 0 or held == 16) then
+          -- What counts fits into one block: the string is just that. It is set as a whole, which takes just the memory
+          -- it needs, while one that grows by SETRANGE is given twice as much.
+          h[4], h[5], ring = 0, live + units, ''
+          if live > 0 then entries = sub(s, header + 1 + (held - live) * width, header + held * width) end
+        elseif held < 16 then
+          h[5] = next + units
+          entries = sub(s, header + 1, header + held * width)
+        else
+          -- The newest block is full and goes into the ring.
+          local block = sub(s, header + 1, header + size)
+          copies = copies or {}
+          for j = 1, n do
+            if h[6 + 2 * j] <= 16 + units then copies[j] = block end
+          end
+          local full, oldest = header + size * (n + 1), next - live
+          if next - 16 - (oldest - oldest % 16) < 16 * room then
+            call('SETRANGE', key, full + (next / 16 - 1) % room * size, block)
+            h[5] = next % (16 * room) + units
+          else
+            -- Every block of the ring is alive: twice the room, and not more than the longest quota needs. The blocks are
+            -- put in order, from the first place on.
+            local old = room > 0 and call('GETRANGE', key, full, -1) or ''
+            local from = room > 0 and (oldest - oldest % 16) / 16 % room * size or 0
+            local limit = read('<I4', ARGV[i], 22)
+            h[4] = math.max(room + 1, math.min(math.max(2 * room, 2), math.ceil(limit / 16)))
+            h[5] = 16 * room + 16 + units
+            ring = string.rep('\0', size - units * width)
+            for j = 1, n do ring = ring .. (copies[j] or sub(s, header + 1 + j * size, header + (j + 1) * size)) end
+            ring = ring .. sub(old, from + 1) .. sub(old, 1, from) .. block .. string.rep('\0', (h[4] - room - 1) * size)
+            copies = nil
+          end
+        end
+        if units > 1 then entries = entries .. string.rep(pack(width == 4 and '<I4' or '<I6', stamp), units - 1) end
+        if width == 4 and n == 2 then
+          -- Making one string and not four is a twentieth of the whole decision. The formats of one or two quotas are
+          -- spelt out for the same reason.
+          h[12], h[13] = entries, stamp
+          text = pack('<I6BI7I4I4I6I6I4I6I4I6c0I4', spread(h))
+        elseif width == 4 and n == 1 then
+          h[10], h[11] = entries, stamp
+          text = pack('<I6BI7I4I4I6I6I4I6c0I4', spread(h))
+        else
+          text = pack(format, spread(h)) .. entries .. pack(width == 4 and '<I4' or '<I6', stamp)
+        end
+        if not ring then
+          if renew then call('PEXPIRE', key, ttl) end
+          call('SETRANGE', key, 0, text)
+        elseif renew then
+          call('SET', key, text .. ring, 'PX', ttl)
+        else
+          call('SET', key, text .. ring, 'KEEPTTL')
+        end
+      else
+        text = pack(format, spread(h))
+        if mode ~= 'd' then
+          copies = nil
+        elseif moved or copies then
+          call('SETRANGE', key, 0, text)
+        end
+      end
+      if copies and h[4] > 0 then
+        for j, block in pairs(copies) do call('SETRANGE', key, header + j * size, block) end
+      end
+      if over then
+        -- Of the longest quota the newest `over` units are told.
+        local number, from = h[5] - over, header
+        if over > (h[5] - 1) % 16 + 1 then from = from + size * (n + 1) + (number - number % 16) / 16 % h[4] * size end
+        from = from + number % 16 * width
+        local low = mode == 'p' and whole and sub(whole, from + 1, from + width) or call('GETRANGE', key, from, from + width - 1)
+        h[8], h[9] = over, h[6] - (h[6] - read(width == 4 and '<I4' or '<I6', low)) % 256 ^ width
+        text = pack(format, spread(h))
+      end
+    end
+    if reply then reply[i - first + 1] = text else reply = text end
+  end
+  if parts then known = nil end
+  if not replies then return reply end
+  replies[group] = reply
 end
-return reply
+return replies

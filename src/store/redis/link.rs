@@ -30,7 +30,7 @@ struct State {
 type Progress = Option<Result<Connection, Arc<str>>>;
 
 /// Why a command has no reply.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) enum Failure {
     /// The server said so; the connection is in order.
     Refused(RedisError),

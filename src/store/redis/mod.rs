@@ -2,7 +2,10 @@
 //!
 //! * [`RedisStore`]: what users see of it.
 //! * [`OnOutage`]: what happens while it is unavailable.
-//! * [`ask`]: one decision, within a deadline.
+//! * [`Lease`]: what a process may take at once.
+//! * [`ask`]: one decision, in the order of things; [`evaluate`]: a call of the script, within a deadline.
+//! * [`turn`]: many decisions in one call.
+//! * [`leases`]: what this process has been lent; [`lend`]: how it gets and returns it.
 //! * [`together`]: one decision where histories are on several nodes of a cluster.
 //! * [`breaker`]: leaving a server alone that does not answer.
 //! * [`denials`]: what need not be asked.
@@ -13,6 +16,10 @@
 mod ask;
 mod breaker;
 mod denials;
+mod evaluate;
+mod lease;
+mod leases;
+mod lend;
 mod link;
 mod log;
 mod names;
@@ -25,6 +32,8 @@ mod store;
 mod tests;
 mod together;
 mod topology;
+mod turn;
 
+pub use lease::Lease;
 pub use outage::OnOutage;
 pub use store::RedisStore;

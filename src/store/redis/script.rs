@@ -1,8 +1,8 @@
-//! One call of the script that decides, and its reply.
+//! A call of the script that decides, and its reply.
 
 use std::sync::LazyLock;
 
-use redis::{Cmd, ErrorKind, RedisError, RedisResult, Value};
+use redis::{Cmd, ErrorKind, RedisError, RedisResult, Value, make_extension_error};
 
 use crate::{
     clock::Moment,
@@ -37,10 +37,20 @@ pub(crate) struct Charged<'a> {
 pub(crate) enum Mode {
     /// Admit all charges or none.
     Decide,
+    /// The same for up to so many units of each charge; as many as there is room for.
+    Lease(u8),
     /// Say what would be decided; write nothing.
     Peek,
-    /// Give back one unit of each charge that was admitted at this moment.
-    Refund(Moment),
+    /// Give back so many units of each charge that were admitted at this moment.
+    Refund(Moment, u8),
+}
+
+/// What the script says of one request.
+#[derive(Clone, Debug)]
+pub(crate) struct Reply {
+    pub(crate) verdict: Verdict,
+    /// Units of each charge that were admitted.
+    pub(crate) units: u32,
 }
 
 /// Decides all charges of one request in one atomic step, in whatever way the caller sends it.
@@ -62,18 +72,20 @@ impl Script {
         Self { time: micros }
     }
 
-    /// The call, to be sent to a server that may know the script already. The histories are charged together.
-    pub(crate) fn call(self, charges: &[Charged<'_>], mode: Mode) -> Cmd {
-        self.command("EVALSHA", DECIDE.get_hash(), charges, mode)
+    /// The call, to be sent to a server that may know the script already. It decides about one request after the other; the
+    /// histories of each of them are charged together.
+    pub(crate) fn call(self, requests: &[&[Charged<'_>]], mode: Mode) -> Cmd {
+        self.command("EVALSHA", DECIDE.get_hash(), requests, mode)
     }
 
     /// The call to be sent if it does not: then nothing was executed.
-    pub(crate) fn call_in_full(self, charges: &[Charged<'_>], mode: Mode) -> Cmd {
-        self.command("EVAL", TEXT, charges, mode)
+    pub(crate) fn call_in_full(self, requests: &[&[Charged<'_>]], mode: Mode) -> Cmd {
+        self.command("EVAL", TEXT, requests, mode)
     }
 
-    fn command(self, name: &str, script: &str, charges: &[Charged<'_>], mode: Mode) -> Cmd {
-        let logs = || charges.iter().flat_map(|charge| charge.logs.iter().map(move |log| (charge.key, log)));
+    fn command(self, name: &str, script: &str, requests: &[&[Charged<'_>]], mode: Mode) -> Cmd {
+        let charges = || requests.iter().copied().flatten();
+        let logs = || charges().flat_map(|charge| charge.logs.iter().map(move |log| (charge.key, log)));
         let mut command = redis::cmd(name);
         command.arg(script).arg(logs().count());
         for (key, log) in logs() {
@@ -82,29 +94,46 @@ impl Script {
         for (_, log) in logs() {
             command.arg(log.argument());
         }
-        if let Some(options) = self.options(mode) {
+        if let Some(options) = self.options(requests, mode) {
             command.arg(options);
         }
         command
     }
 
-    /// What the server answered to [`Mode::Decide`] or [`Mode::Peek`].
+    /// What the server answered about one request, if that was not to take anything back.
     ///
     /// # Errors
     ///
     /// The answer is not one of the script.
-    pub(crate) fn verdict(charges: &[Charged<'_>], answer: Value) -> RedisResult<Verdict> {
+    pub(crate) fn reply(charges: &[Charged<'_>], answer: Value) -> RedisResult<Reply> {
         let mut headers = headers(answer)?.into_iter();
         let mut verdict = Verdict::default();
+        let mut units = 0;
         for charge in charges {
             let first = verdict.states.len();
             verdict.states.resize(first + charge.logs.quotas(), QuotaState { used: 0, changes_at: 0 });
             for log in charge.logs.iter() {
                 let header = headers.next().ok_or_else(|| unexpected("too few logs"))?;
-                read(&header, log, &mut verdict, first).ok_or_else(|| unexpected("not a log of these quotas"))?;
+                units =
+                    read(&header, log, &mut verdict, first).ok_or_else(|| unexpected("not a log of these quotas"))?;
             }
         }
-        Ok(verdict)
+        Ok(Reply { verdict, units })
+    }
+
+    /// What the server answered about several requests. After one whose history could not be read none was decided: there
+    /// may be fewer replies than requests.
+    ///
+    /// # Errors
+    ///
+    /// The answer is not one of the script.
+    pub(crate) fn replies(requests: &[&[Charged<'_>]], answer: Value) -> RedisResult<Vec<RedisResult<Reply>>> {
+        if let [charges] = requests {
+            return Ok(vec![Ok(Self::reply(charges, answer)?)]);
+        }
+        let Value::Array(answers) = answer else { return Err(unexpected("not several replies")) };
+        let replies = requests.iter().zip(answers);
+        Ok(replies.map(|(charges, answer)| Self::reply(charges, without_error(answer)?)).collect())
     }
 
     /// Whether the script found something under a key that it did not write.
@@ -112,16 +141,33 @@ impl Script {
         error.code() == Some(CORRUPT)
     }
 
-    /// None for the common case: a decision by the server's clock.
-    fn options(self, mode: Mode) -> Option<Vec<u8>> {
-        let (letter, stamp) = match mode {
-            Mode::Decide if self.time == 0 => return None,
-            Mode::Decide => (b'd', 0),
-            Mode::Peek => (b'p', 0),
-            Mode::Refund(moment) => (b'r', moment.stamp()),
+    /// None for the common case: a decision about one request by the server's clock.
+    fn options(self, requests: &[&[Charged<'_>]], mode: Mode) -> Option<Vec<u8>> {
+        let (letter, stamp, units) = match mode {
+            Mode::Decide if self.time == 0 && requests.len() == 1 => return None,
+            Mode::Decide => (b'd', 0, 1),
+            Mode::Lease(units) => (b'd', 0, units),
+            Mode::Peek => (b'p', 0, 1),
+            Mode::Refund(moment, units) => (b'r', moment.stamp(), units),
         };
-        Some([&[letter], low_bytes::<7>(self.time).as_slice(), &low_bytes::<6>(stamp)].concat())
+        let mut options = [&[letter], low_bytes::<7>(self.time).as_slice(), &low_bytes::<6>(stamp), &[units]].concat();
+        if requests.len() > 1 {
+            options.extend(requests.iter().map(|charges| logs_of(charges) as u8));
+        }
+        Some(options)
     }
+}
+
+/// How many logs the histories of one request have.
+pub(crate) fn logs_of(charges: &[Charged<'_>]) -> usize {
+    charges.iter().map(|charge| charge.logs.iter().len()).sum()
+}
+
+/// Among several replies an error is a status that says so.
+fn without_error(answer: Value) -> RedisResult<Value> {
+    let Value::SimpleString(text) = answer else { return Ok(answer) };
+    let (code, detail) = text.split_once(' ').unwrap_or((&text, ""));
+    Err(make_extension_error(code.to_owned(), Some(detail.to_owned())))
 }
 
 /// One header per log: alone if there is but one.
@@ -140,12 +186,14 @@ fn header(answer: Value) -> RedisResult<Vec<u8>> {
     }
 }
 
-/// Reads what a log says of its quotas; those of its history begin at `first`. None if it is too short, or of other quotas.
-fn read(header: &[u8], log: &Log, verdict: &mut Verdict, first: usize) -> Option<()> {
+/// Reads what a log says of its quotas; those of its history begin at `first`. Says how many units were admitted; none if it
+/// is too short, or of other quotas.
+fn read(header: &[u8], log: &Log, verdict: &mut Verdict, first: usize) -> Option<u32> {
     if header.get(..TAG)? != log.argument().get(..TAG)? {
         return None;
     }
-    verdict.admitted = number(header, 6, 1)? == 1;
+    let units = number(header, 6, 1)? as u32;
+    verdict.admitted = units > 0;
     verdict.now = Moment::from_micros(number(header, 7, 7)?);
     for (at, quota) in log.quotas().iter().enumerate() {
         let used = number(header, QUOTAS + at * QUOTA, 4)? as u32;
@@ -153,7 +201,7 @@ fn read(header: &[u8], log: &Log, verdict: &mut Verdict, first: usize) -> Option
         let changes_at = if used == 0 { 0 } else { recorded_at + quota.millis };
         *verdict.states.get_mut(first + quota.at)? = QuotaState { used, changes_at };
     }
-    Some(())
+    Some(units)
 }
 
 /// A number of `len` bytes, the lowest first.
@@ -177,8 +225,13 @@ mod tests {
 
     #[test]
     fn a_plain_decision_has_no_options() {
-        assert_eq!(Script::new().options(Mode::Decide), None);
-        assert_eq!(Script::at(258).options(Mode::Peek), Some(vec![b'p', 2, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0]));
+        let logs = minute();
+        let charges: &[_] = &[Charged { logs: &logs, key: b"k" }];
+        assert_eq!(Script::new().options(&[charges], Mode::Decide), None);
+        let peek = Script::at(258).options(&[charges], Mode::Peek);
+        assert_eq!(peek, Some(vec![b'p', 2, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1]));
+        let two = Script::new().options(&[charges, charges], Mode::Decide);
+        assert_eq!(two, Some(vec![b'd', 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1, 1, 1]));
     }
 
     #[test]
@@ -193,9 +246,9 @@ mod tests {
         for answer in
             [Value::Nil, Value::Int(1), reply(43), Value::BulkString(vec![0; 44]), Value::Array(vec![]), Value::Okay]
         {
-            assert!(Script::verdict(&charges, answer).is_err());
+            assert!(Script::reply(&charges, answer).is_err());
         }
-        assert!(Script::verdict(&charges, reply(44)).is_ok());
+        assert!(Script::reply(&charges, reply(44)).is_ok());
     }
 
     #[test]

@@ -4,14 +4,19 @@ use std::{fmt, pin::Pin, sync::Arc, time::Duration};
 
 use crate::{
     error::ConfigError,
+    history::Plan,
     store::{
-        Charge, Setup, Store, Unavailable, Verdict,
-        redis::{OnOutage, ask::Asker, denials::Denials, link::Link, log::Logs, topology::Topology},
+        Charge, Scope, Setup, Store, Unavailable, Verdict,
+        redis::{
+            Lease, OnOutage, ask::Asker, denials::Denials, leases::Leases, link::Link, log::Logs, topology::Topology,
+            turn::Turn,
+        },
     },
 };
 
 const DEADLINE: Duration = Duration::from_millis(50);
 const REMEMBERED: Duration = Duration::from_secs(1);
+const REQUESTS_IN_A_CALL: u8 = 32;
 
 /// Histories on a Redis or Valkey server, shared by any number of processes.
 ///
@@ -40,6 +45,8 @@ pub struct RedisStore {
     prefix: String,
     deadline: Duration,
     remembered: Duration,
+    requests_in_a_call: u8,
+    lease: Option<Lease>,
     key_secret: Vec<u8>,
     #[cfg(feature = "test-util")]
     virtual_time: Option<crate::clock::ManualClock>,
@@ -82,6 +89,8 @@ impl RedisStore {
             prefix: "quota".to_owned(),
             deadline: DEADLINE,
             remembered: REMEMBERED,
+            requests_in_a_call: REQUESTS_IN_A_CALL,
+            lease: None,
             key_secret: Vec::new(),
             #[cfg(feature = "test-util")]
             virtual_time: None,
@@ -114,6 +123,24 @@ impl RedisStore {
         self
     }
 
+    /// Asks about at most so many requests in one call, 32 by default; with 1 every request has a call of its own.
+    ///
+    /// Requests that come in the same turn of the scheduler share one, and none of them waits for another turn. That costs
+    /// the server less, and each request is decided as if it had been asked about alone. On a cluster those share a call
+    /// that share a slot.
+    #[must_use]
+    pub const fn requests_in_a_call(mut self, most: u8) -> Self {
+        self.requests_in_a_call = most;
+        self
+    }
+
+    /// Takes several units at once for keys that are asked about very often, and spends them without the server. Off by
+    /// default: see [`Lease`] for the price.
+    #[must_use]
+    pub fn lease(self, lease: Lease) -> Self {
+        Self { lease: Some(lease), ..self }
+    }
+
     /// What long keys are hashed with, which has to be the same in all processes. Without a secret of your own somebody
     /// could look for two keys with the same hash.
     #[must_use]
@@ -137,8 +164,27 @@ impl RedisStore {
         self.asker().ok_or_else(not_opened)?.ping().await
     }
 
+    /// Gives back what is left of all [leases](Self::lease), at once: for a process that is about to end. What cannot be given
+    /// back counts until it expires.
+    pub async fn return_leases(&self) {
+        if let Some(asker) = self.asker() {
+            asker.give_all_back().await;
+        }
+    }
+
     const fn asker(&self) -> Option<&Arc<Asker>> {
         self.asker.as_ref()
+    }
+}
+
+impl RedisStore {
+    /// The logs of a scope on the server. What is lent counts for longer.
+    fn logs_of(&self, scope: &Scope) -> Logs {
+        let plan = match self.lease.as_ref().filter(|lease| lease.covers(scope)) {
+            Some(lease) => Plan::of(&lease.lengthened(scope.policy())),
+            None => Plan::of(scope.policy()),
+        };
+        Logs::of(&plan)
     }
 }
 
@@ -157,14 +203,19 @@ impl Store for RedisStore {
             let reason = "a prefix has no braces: they would decide where in a cluster a key is";
             return Err(ConfigError::new("prefix", format_args!("{:?}", self.prefix), reason));
         }
+        if self.requests_in_a_call == 0 {
+            return Err(ConfigError::new("requests_in_a_call", 0, "a call is about at least one request"));
+        }
+        self.lease.as_ref().map_or(Ok(()), |lease| lease.validate(&setup.scopes))?;
         let link = Link::through(self.topology.connector()?);
         let outcome = self.on_outage.prepare(&setup)?;
         let scopes = setup.scopes;
-        let plans = (0..).map_while(|number| scopes.plan(number));
         self.asker = Some(Arc::new(Asker {
             link,
             outcome,
-            logs: plans.map(Logs::of).collect(),
+            logs: scopes.iter().map(|scope| self.logs_of(scope)).collect(),
+            turn: Turn::of(self.requests_in_a_call),
+            leases: Leases::of(self.lease.as_ref(), &scopes),
             scopes,
             prefix: self.prefix.clone(),
             deadline: self.deadline,

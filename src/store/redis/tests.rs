@@ -86,7 +86,8 @@ fn expected(subjects: &mut [Subject], micros: u64) -> Verdict {
 
 fn ask(connection: &mut Connection, subjects: &[Subject], micros: u64, mode: Mode) -> RedisResult<Verdict> {
     let charges: Vec<_> = subjects.iter().map(Subject::charged).collect();
-    Script::verdict(&charges, Script::at(micros).call_in_full(&charges, mode).query(connection)?)
+    let answer = Script::at(micros).call_in_full(&[&charges], mode).query(connection)?;
+    Ok(Script::reply(&charges, answer)?.verdict)
 }
 
 fn decide(connection: &mut Connection, subject: &Subject, micros: u64) -> Verdict {
@@ -94,8 +95,12 @@ fn decide(connection: &mut Connection, subject: &Subject, micros: u64) -> Verdic
 }
 
 fn refund(connection: &mut Connection, subject: &Subject, admitted_at: u64, now: u64) -> u32 {
-    let mode = Mode::Refund(Moment::from_micros(admitted_at));
-    Script::at(now).call_in_full(&[subject.charged()], mode).query(connection).unwrap()
+    refund_units(connection, subject, admitted_at, now, 1)
+}
+
+fn refund_units(connection: &mut Connection, subject: &Subject, admitted_at: u64, now: u64, units: u8) -> u32 {
+    let mode = Mode::Refund(Moment::from_micros(admitted_at), units);
+    Script::at(now).call_in_full(&[&[subject.charged()]], mode).query(connection).unwrap()
 }
 
 fn told(verdict: &Verdict) -> (bool, Moment, Vec<(u32, u64)>) {
@@ -451,8 +456,8 @@ fn every_write_has_an_end_and_after_it_nothing_is_left() {
     let logs = Logs::of(&plan);
     let charges = [Charged { logs: &logs, key: b"k" }];
     for _ in 0..300 {
-        let answer = Script::new().call_in_full(&charges, Mode::Decide).query(connection).unwrap();
-        assert!(Script::verdict(&charges, answer).is_ok());
+        let answer = Script::new().call_in_full(&[&charges], Mode::Decide).query(connection).unwrap();
+        assert!(Script::reply(&charges, answer).is_ok());
         for name in ["k", "k:1"] {
             let left: i64 = redis::cmd("PTTL").arg(name).query(connection).unwrap();
             assert!((300..=1610).contains(&left), "{left} ms for {name}");
@@ -480,8 +485,8 @@ fn by_the_clock_of_the_server_a_hundred_years_are_remembered_and_a_millisecond_i
     let logs = Logs::of(&century);
     let charges = [Charged { logs: &logs, key: b"k" }];
     for expected in [true, true, false] {
-        let answer = Script::new().call_in_full(&charges, Mode::Decide).query(connection).unwrap();
-        assert_eq!(Script::verdict(&charges, answer).unwrap().admitted, expected);
+        let answer = Script::new().call_in_full(&[&charges], Mode::Decide).query(connection).unwrap();
+        assert_eq!(Script::reply(&charges, answer).unwrap().verdict.admitted, expected);
     }
     let left: i64 = redis::cmd("PTTL").arg("k").query(connection).unwrap();
     assert!(left > 36_525 * 86_400_000, "{left}");
@@ -539,7 +544,7 @@ fn a_value_of_another_type_is_an_error_and_charges_nobody() {
     let connection = &mut server.connect();
     let subjects = [Subject::new(&Policy::per_minute(60)), Subject::new(&Policy::per_minute(60))];
     redis::cmd("RPUSH").arg(&subjects[1].key).arg("x").exec(connection).unwrap();
-    for mode in [Mode::Peek, Mode::Decide, Mode::Refund(Moment::from_micros(START))] {
+    for mode in [Mode::Peek, Mode::Decide, Mode::Refund(Moment::from_micros(START), 1)] {
         let error = ask(connection, &subjects, START, mode).unwrap_err();
         assert!(Script::is_corrupt(&error), "{error}");
     }
@@ -597,4 +602,89 @@ fn cells_are_bounded_whatever_the_limit() {
     let bytes: usize = redis::cmd("STRLEN").arg(&subject.key).query(connection).unwrap();
     assert!((256 * 8..=270 * 8 + 68).contains(&bytes), "{bytes} bytes");
     assert!(next_entry(connection, &subject) <= 258);
+}
+
+#[test]
+fn several_requests_in_one_call_are_decided_as_one_after_the_other() {
+    let input = (prop::collection::vec(policies(), 3), starts(), prop::collection::vec((jump(), 1usize..9), 1..120));
+    check(80, input, |connection, (policies, start, steps)| {
+        let mut subjects: Vec<_> = policies.iter().map(Subject::new).collect();
+        let mut now = start;
+        for (turn, (step, requests)) in steps.into_iter().enumerate() {
+            now = now.saturating_add_signed(step).max(1);
+            // Of one or several charges, of one or several keys, and often of the same.
+            let of: Vec<_> = (0..requests).map(|at| (turn + at / 2) % 3..(turn + at / 2) % 3 + 1 + at % 2).collect();
+            let of: Vec<_> = of.into_iter().map(|range| range.start..range.end.min(subjects.len())).collect();
+            let charged: Vec<Vec<_>> =
+                of.iter().map(|range| subjects[range.clone()].iter().map(Subject::charged).collect()).collect();
+            let asked: Vec<_> = charged.iter().map(Vec::as_slice).collect();
+            let answer = Script::at(now).call_in_full(&asked, Mode::Decide).query(connection).unwrap();
+            let replies = Script::replies(&asked, answer).unwrap();
+            let by_script: Vec<_> = replies.into_iter().map(|reply| told(&reply.unwrap().verdict)).collect();
+            let in_memory: Vec<_> = of.into_iter().map(|range| told(&expected(&mut subjects[range], now))).collect();
+            prop_assert_eq!(by_script, in_memory, "at {}", now);
+        }
+        Ok(())
+    });
+}
+
+#[test]
+fn several_units_are_taken_as_one_after_the_other_and_no_more_than_there_is_room_for() {
+    let lenient = policies()
+        .prop_map(|policy| policy.quotas().cloned().collect::<Policy>().resolution(policy.entries_per_window()));
+    let input = (prop::collection::vec(lenient, 1..3), starts(), prop::collection::vec((jump(), 1u8..40), 1..200));
+    check(80, input, |connection, (policies, start, steps)| {
+        let mut subjects: Vec<_> = policies.iter().map(Subject::new).collect();
+        let mut now = start;
+        for (step, most) in steps {
+            now = now.saturating_add_signed(step).max(1);
+            let charged: Vec<_> = subjects.iter().map(Subject::charged).collect();
+            let answer = Script::at(now).call_in_full(&[&charged], Mode::Lease(most)).query(connection).unwrap();
+            let reply = Script::reply(&charged, answer).unwrap();
+            let mut one_by_one = expected(&mut subjects, now);
+            prop_assert!(reply.units <= u32::from(most));
+            prop_assert_eq!(reply.units == 0, !one_by_one.admitted);
+            for _ in 1..reply.units {
+                one_by_one = expected(&mut subjects, now);
+                prop_assert!(one_by_one.admitted);
+            }
+            prop_assert_eq!(told(&reply.verdict), told(&one_by_one), "at {}", now);
+        }
+        Ok(())
+    });
+}
+
+#[test]
+fn units_taken_together_are_given_back_together() {
+    let server = Server::start();
+    let connection = &mut server.connect();
+    for policy in [Policy::per_hour(40), Policy::per_minute(30).and_per_hour(40).resolution(16)] {
+        let subject = Subject::new(&policy);
+        assert_eq!(admitted_at(connection, &subject, START, 11), 11);
+        let charged = [subject.charged()];
+        let mut answer =
+            || Script::at(START + 5 * MILLI).call_in_full(&[&charged], Mode::Lease(4)).query(connection).unwrap();
+        assert_eq!(Script::reply(&charged, answer()).unwrap().units, 4);
+        assert_eq!(admitted_at(connection, &subject, START + 20 * MILLI, 3), 3);
+        let in_each_log = refund_units(connection, &subject, START + 5 * MILLI, START + 30 * MILLI, 3);
+        assert_eq!(in_each_log as usize, 3 * subject.logs.iter().len());
+        let left = used(&ask(connection, std::slice::from_ref(&subject), START + 30 * MILLI, Mode::Peek).unwrap());
+        assert!(left.iter().all(|used| *used == 15), "{left:?}");
+    }
+}
+
+#[test]
+fn what_is_wrong_with_one_request_is_told_and_the_later_ones_are_not_charged() {
+    let server = Server::start();
+    let connection = &mut server.connect();
+    let subjects: Vec<_> = (0..3).map(|_| Subject::new(&Policy::per_minute(60))).collect();
+    redis::cmd("RPUSH").arg(&subjects[1].key).arg("x").exec(connection).unwrap();
+    let charged: Vec<_> = subjects.iter().map(|subject| [subject.charged()]).collect();
+    let asked: Vec<_> = charged.iter().map(<[_; 1]>::as_slice).collect();
+    let answer = Script::at(START).call_in_full(&asked, Mode::Decide).query(connection).unwrap();
+    let replies = Script::replies(&asked, answer).unwrap();
+    assert_eq!(replies.len(), 2);
+    assert!(replies[0].as_ref().is_ok_and(|reply| reply.verdict.admitted));
+    assert!(replies[1].as_ref().is_err_and(Script::is_corrupt));
+    assert_eq!(redis::cmd("EXISTS").arg(&subjects[2].key).query(connection), Ok(0));
 }

@@ -1,5 +1,7 @@
 //! One decision where histories are on several nodes of a cluster.
 
+use std::sync::Arc;
+
 use futures_util::future::join_all;
 
 use crate::{
@@ -22,7 +24,7 @@ impl Asker {
     ///
     /// So never is more admitted than a quota has room for, and a denial costs nothing. Only while a reservation is about
     /// to be given back somebody else may be denied by it.
-    pub(super) async fn decide_together(&self, charges: &[Charge], mode: Mode) -> Result<Verdict, Failure> {
+    pub(super) async fn decide_together(self: &Arc<Self>, charges: &[Charge], mode: Mode) -> Result<Verdict, Failure> {
         let groups = grouped(charges);
         if groups.len() == 1 {
             return self.evaluate(charges, mode).await;
@@ -41,10 +43,10 @@ impl Asker {
             let verdict = decided.as_ref().ok().filter(|verdict| verdict.admitted)?;
             let charges: Vec<Charge> =
                 group.charges.iter().copied().filter(|charge| !self.counts_denied(charge)).collect();
-            (!charges.is_empty()).then_some((charges, Mode::Refund(verdict.now)))
+            (!charges.is_empty()).then_some((charges, verdict.now))
         });
         // Who cannot be reached keeps the unit: too much is counted then, never too little.
-        let given_back = reserved.map(async |(charges, mode)| self.evaluate(&charges, mode).await);
+        let given_back = reserved.map(async |(charges, admitted_at)| self.refund(&charges, admitted_at, 1).await);
         drop(join_all(given_back).await);
     }
 

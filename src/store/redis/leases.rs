@@ -1,0 +1,312 @@
+//! What this process has been lent.
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicU32, Ordering},
+    },
+    time::Duration,
+};
+
+use hashbrown::HashMap;
+use parking_lot::Mutex;
+use tokio::{sync::watch, time::Instant};
+
+use crate::{
+    clock::Moment,
+    store::{Charge, Scopes, Verdict, redis::Lease},
+};
+
+/// Keys that may be lent units at a time. The others are decided by the server.
+const PLACES: usize = 1024;
+
+/// The leases of this process, by what they are for.
+#[derive(Debug)]
+pub(super) struct Leases {
+    life: Duration,
+    most: u32,
+    /// Of each scope.
+    is_lent: Box<[bool]>,
+    table: Mutex<HashMap<Charges, Hot>>,
+}
+
+type Charges = Vec<Charge>;
+
+/// A key that has been asked about lately, or several that are charged together.
+#[derive(Debug)]
+struct Hot {
+    loan: Option<Arc<Loan>>,
+    demand: Demand,
+    /// Somebody is asking the server for more.
+    taking: Option<watch::Receiver<Taken>>,
+}
+
+/// How often a key is asked about within the life of a lease.
+#[derive(Debug)]
+struct Demand {
+    since: Instant,
+    asked: u32,
+    before: u32,
+}
+
+/// Units that were lent in one call.
+#[derive(Debug)]
+pub(super) struct Loan {
+    left: AtomicU32,
+    /// Until when they may be spent.
+    ends: Instant,
+    /// What the server said when it lent them, and when that was heard.
+    verdict: Verdict,
+    received: Instant,
+}
+
+/// How somebody who asked the server for more has fared.
+#[derive(Clone, Debug)]
+pub(super) enum Taken {
+    NotYet,
+    Lent,
+    Denied(Verdict),
+    Failed(Arc<str>),
+}
+
+/// What is to be done about a request.
+#[derive(Debug)]
+pub(super) enum Next {
+    /// It has been lent a unit.
+    Lent(Verdict),
+    /// The server is to be asked about this one.
+    Ask,
+    /// The server is to be asked for so many units, and those who wait to be told.
+    Take(u32, watch::Sender<Taken>),
+    /// Somebody is asking for more.
+    Wait(watch::Receiver<Taken>),
+}
+
+impl Leases {
+    pub(super) fn of(lease: Option<&Lease>, scopes: &Scopes) -> Self {
+        let is_lent = |lease: &Lease| scopes.iter().map(|scope| lease.covers(scope)).collect();
+        Self {
+            life: lease.map(Lease::life).unwrap_or_default(),
+            most: lease.map_or(0, Lease::most),
+            is_lent: lease.map_or_else(Box::default, is_lent),
+            table: Mutex::default(),
+        }
+    }
+
+    /// What is to be done about a request.
+    pub(super) fn next(&self, charges: &[Charge], now: Instant) -> Next {
+        if !self.covers(charges) {
+            return Next::Ask;
+        }
+        let mut table = self.table.lock();
+        if table.len() >= PLACES && !table.contains_key(charges) {
+            table.retain(|_, hot| hot.is_in_use(now, self.life));
+            if table.len() >= PLACES {
+                return Next::Ask;
+            }
+        }
+        let hot = table.entry_ref(charges).or_insert_with(|| Hot::new(now));
+        let wanted = hot.demand.count(now, self.life).min(self.most);
+        hot.next(wanted, now)
+    }
+
+    /// Notes that so many units have been lent. The question was sent when `asked` says.
+    pub(super) fn lend(&self, charges: &[Charge], units: u32, verdict: Verdict, asked: Instant) -> Arc<Loan> {
+        // The server counts from a moment after the question was sent.
+        let ends = asked + self.life;
+        let loan = Arc::new(Loan { left: AtomicU32::new(units), ends, verdict, received: Instant::now() });
+        if let Some(hot) = self.table.lock().get_mut(charges) {
+            hot.loan = Some(Arc::clone(&loan));
+        }
+        loan
+    }
+
+    /// Notes that nobody is asking for more.
+    pub(super) fn taken(&self, charges: &[Charge]) {
+        if let Some(hot) = self.table.lock().get_mut(charges) {
+            hot.taking = None;
+        }
+    }
+
+    /// Forgets all that is left, because some key was reset.
+    pub(super) fn clear(&self) {
+        self.table.lock().retain(|_, hot| {
+            if let Some(loan) = hot.loan.take() {
+                loan.take_back();
+            }
+            hot.taking.is_some()
+        });
+    }
+
+    /// All that is left, to be given back.
+    pub(super) fn take_back(&self) -> Vec<(Charges, Arc<Loan>)> {
+        let mut table = self.table.lock();
+        table.iter_mut().filter_map(|(charges, hot)| Some((charges.clone(), hot.loan.take()?))).collect()
+    }
+
+    fn covers(&self, charges: &[Charge]) -> bool {
+        self.most > 0 && charges.iter().all(|charge| self.is_lent.get(charge.scope as usize) == Some(&true))
+    }
+}
+
+impl Hot {
+    const fn new(now: Instant) -> Self {
+        Self { loan: None, demand: Demand { since: now, asked: 0, before: 0 }, taking: None }
+    }
+
+    fn next(&mut self, wanted: u32, now: Instant) -> Next {
+        if let Some(verdict) = self.loan.as_ref().and_then(|loan| loan.spend(now)) {
+            return Next::Lent(verdict);
+        }
+        // Who was asking may be gone with its runtime.
+        if let Some(taking) = self.taking.as_ref().filter(|taking| taking.has_changed().is_ok()) {
+            return Next::Wait(taking.clone());
+        }
+        if wanted < 2 {
+            return Next::Ask;
+        }
+        let (tell, told) = watch::channel(Taken::NotYet);
+        self.taking = Some(told);
+        Next::Take(wanted, tell)
+    }
+
+    fn is_in_use(&self, now: Instant, life: Duration) -> bool {
+        self.taking.is_some() || now < self.demand.since + life * 2
+    }
+}
+
+impl Demand {
+    /// Counts one more, and says how many are likely to be asked for within the life of a lease.
+    fn count(&mut self, now: Instant, life: Duration) -> u32 {
+        let elapsed = now.saturating_duration_since(self.since);
+        if elapsed >= life {
+            let before = if elapsed < life * 2 { self.asked } else { 0 };
+            *self = Self { since: now, asked: 0, before };
+        }
+        self.asked = self.asked.saturating_add(1);
+        self.asked.max(self.before)
+    }
+}
+
+impl Loan {
+    pub(super) const fn ends(&self) -> Instant {
+        self.ends
+    }
+
+    /// When it was lent, by the clock of the server.
+    pub(super) const fn lent_at(&self) -> Moment {
+        self.verdict.now
+    }
+
+    /// What is left of it, which is not to be spent any more.
+    pub(super) fn take_back(&self) -> u32 {
+        self.left.swap(0, Ordering::Relaxed)
+    }
+
+    /// The verdict on one more request, if there is a unit for it.
+    fn spend(&self, now: Instant) -> Option<Verdict> {
+        if now >= self.ends {
+            return None;
+        }
+        let one_less = |left: u32| left.checked_sub(1);
+        let left = self.left.fetch_update(Ordering::Relaxed, Ordering::Relaxed, one_less).ok()? - 1;
+        let elapsed = now.saturating_duration_since(self.received);
+        let mut verdict = Verdict { now: self.verdict.now.later(elapsed), ..self.verdict.clone() };
+        // What is lent and not spent is not used yet.
+        verdict.states.iter_mut().for_each(|state| state.used = state.used.saturating_sub(left));
+        Some(verdict)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        key::{KeyBuilder, KeyHasher},
+        policy::Policy,
+        store::Scope,
+    };
+
+    const LIFE: Duration = Duration::from_millis(500);
+
+    fn leases(most: u32) -> Leases {
+        let scopes = Scopes::new([Scope::new("calls".to_owned(), &Policy::per_minute(60))]);
+        Leases::of(Some(&Lease::of(most, LIFE)), &scopes)
+    }
+
+    fn charge(key: &str) -> [Charge; 1] {
+        let hasher = KeyHasher::with_secret([0; 32]);
+        let mut builder = KeyBuilder::new(&hasher);
+        builder.part(key);
+        [Charge::of(0, &builder)]
+    }
+
+    fn lent() -> Verdict {
+        let mut verdict = Verdict::new(true);
+        verdict.tell(10, Duration::from_secs(60));
+        verdict
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_key_that_is_asked_about_once_in_a_while_is_not_lent_anything() {
+        let leases = leases(8);
+        for _ in 0..10 {
+            assert!(matches!(leases.next(&charge("ann"), Instant::now()), Next::Ask));
+            tokio::time::advance(LIFE * 2).await;
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn one_asks_for_what_is_wanted_and_the_others_wait() {
+        let leases = leases(8);
+        let now = Instant::now();
+        assert!(matches!(leases.next(&charge("ann"), now), Next::Ask));
+        let Next::Take(2, tell) = leases.next(&charge("ann"), now) else { panic!("not asked for two") };
+        assert!(matches!(leases.next(&charge("ann"), now), Next::Wait(_)));
+        assert!(matches!(leases.next(&charge("bob"), now), Next::Ask), "somebody else");
+        drop(tell);
+        assert!(matches!(leases.next(&charge("ann"), now), Next::Take(4, _)), "who asked is gone");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_is_lent_is_spent_one_by_one_and_only_while_it_lives() {
+        let leases = leases(8);
+        let asked = Instant::now();
+        drop(leases.next(&charge("ann"), asked));
+        leases.lend(&charge("ann"), 3, lent(), asked);
+        tokio::time::advance(LIFE - Duration::from_millis(1)).await;
+        for used in [8, 9] {
+            let Next::Lent(verdict) = leases.next(&charge("ann"), Instant::now()) else { panic!("not lent") };
+            assert_eq!(verdict.states[0].used, used);
+        }
+        tokio::time::advance(Duration::from_millis(1)).await;
+        assert!(!matches!(leases.next(&charge("ann"), Instant::now()), Next::Lent(_)));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_was_taken_back_or_forgotten_is_not_spent() {
+        let leases = leases(8);
+        let now = Instant::now();
+        drop(leases.next(&charge("ann"), now));
+        let loan = leases.lend(&charge("ann"), 3, lent(), now);
+        assert_eq!(loan.take_back(), 3);
+        assert!(!matches!(leases.next(&charge("ann"), now), Next::Lent(_)));
+        let loan = leases.lend(&charge("ann"), 3, lent(), now);
+        leases.clear();
+        assert_eq!(loan.take_back(), 0);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn there_are_places_for_so_many_keys_and_those_out_of_use_make_room() {
+        let leases = leases(8);
+        for number in 0..PLACES {
+            leases.next(&charge(&number.to_string()), Instant::now());
+        }
+        assert!(matches!(leases.next(&charge("new"), Instant::now()), Next::Ask));
+        assert!(matches!(leases.next(&charge("new"), Instant::now()), Next::Ask), "there is no place to count it");
+        tokio::time::advance(LIFE * 2).await;
+        leases.next(&charge("new"), Instant::now());
+        assert!(matches!(leases.next(&charge("new"), Instant::now()), Next::Take(2, _)));
+        assert_eq!(leases.table.lock().len(), 1);
+    }
+}

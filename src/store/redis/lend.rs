@@ -1,0 +1,132 @@
+//! Taking units from the server to spend them here.
+
+use std::sync::Arc;
+
+use tokio::{
+    sync::watch,
+    time::{Instant, sleep_until},
+};
+
+use crate::store::{
+    Charge, Unavailable, Verdict,
+    redis::{
+        ask::{Asker, LEFT_ALONE},
+        leases::{Loan, Next, Taken},
+        link::Failure,
+        script::{Mode, Reply},
+    },
+};
+
+/// Units that one request in a call can be lent: no more than a block of a log has places.
+const UNITS_OF_A_REQUEST: u32 = 16;
+
+impl Asker {
+    /// Waits until there are units for a request, or none on the server either.
+    pub(super) async fn borrow_unit(self: &Arc<Self>, charges: &[Charge], next: Next) -> Result<Verdict, Unavailable> {
+        // Whoever asks the server has the same deadline, so this one ends first only where others were quicker.
+        let borrowed = self.in_time(async { Ok(self.borrow_in_turns(charges, next).await) });
+        match borrowed.await {
+            Ok(decided) => decided,
+            Err(failure) => self.outcome.decide(charges, failure.into_unavailable().reason()),
+        }
+    }
+
+    async fn borrow_in_turns(self: &Arc<Self>, charges: &[Charge], mut next: Next) -> Result<Verdict, Unavailable> {
+        loop {
+            let taken = match next {
+                Next::Lent(verdict) => {
+                    self.outcome.note_admitted(charges);
+                    return Ok(verdict);
+                }
+                Next::Ask => return self.ask_for_one(charges).await,
+                Next::Take(units, tell) => {
+                    let told = tell.subscribe();
+                    tokio::spawn(Arc::clone(self).take_units(charges.to_vec(), units, tell));
+                    told
+                }
+                Next::Wait(told) => told,
+            };
+            match end_of(taken).await {
+                Taken::Denied(verdict) => return Ok(verdict),
+                Taken::Failed(reason) => return self.outcome.decide(charges, &reason),
+                Taken::Lent | Taken::NotYet => next = self.leases.next(charges, Instant::now()),
+            }
+        }
+    }
+
+    async fn ask_for_one(self: &Arc<Self>, charges: &[Charge]) -> Result<Verdict, Unavailable> {
+        match self.breaker.attempt() {
+            Some(attempt) => self.decide_there(charges, attempt).await,
+            None => self.outcome.decide(charges, LEFT_ALONE),
+        }
+    }
+
+    /// Asks the server for units, tells those who wait, and gives back what is left of them when they may not be spent
+    /// any more.
+    async fn take_units(self: Arc<Self>, charges: Vec<Charge>, units: u32, tell: watch::Sender<Taken>) {
+        let (taken, loan) = match self.lent(&charges, units).await {
+            Ok((verdict, None)) => (Taken::Denied(verdict), None),
+            Ok((_, loan)) => (Taken::Lent, loan),
+            Err(unavailable) => (Taken::Failed(unavailable.reason().into()), None),
+        };
+        self.leases.taken(&charges);
+        tell.send_replace(taken);
+        drop(tell);
+        if let Some(loan) = loan {
+            sleep_until(loan.ends()).await;
+            self.return_loan(&charges, &loan).await;
+        }
+    }
+
+    /// The verdict, and what was lent if it is an admission.
+    async fn lent(&self, charges: &[Charge], units: u32) -> Result<(Verdict, Option<Arc<Loan>>), Unavailable> {
+        let attempt = self.breaker.attempt().ok_or_else(|| Unavailable::new(LEFT_ALONE))?;
+        let asked = Instant::now();
+        let requests = units.div_ceil(UNITS_OF_A_REQUEST);
+        let mode = Mode::Lease(units.div_ceil(requests) as u8);
+        let replies = self.evaluate_all(&vec![charges; requests as usize], mode).await;
+        let reply = self.conclude(replies.and_then(together), attempt)?;
+        let loan = (reply.units > 0).then(|| self.leases.lend(charges, reply.units, reply.verdict.clone(), asked));
+        if loan.is_none() {
+            self.take_note(charges, &reply.verdict, asked);
+        }
+        Ok((reply.verdict, loan))
+    }
+
+    async fn return_loan(&self, charges: &[Charge], loan: &Loan) {
+        let left = loan.take_back();
+        if left > 0 {
+            // If the server cannot be reached it keeps them: too much is counted then, never too little.
+            drop(self.refund(charges, loan.lent_at(), left.min(255) as u8).await);
+        }
+    }
+
+    /// Gives back all that is lent.
+    pub(super) async fn give_all_back(&self) {
+        for (charges, loan) in self.leases.take_back() {
+            self.return_loan(&charges, &loan).await;
+        }
+    }
+}
+
+/// What those who wait are told in the end.
+async fn end_of(mut taken: watch::Receiver<Taken>) -> Taken {
+    match taken.wait_for(|taken| !matches!(taken, Taken::NotYet)).await {
+        Ok(taken) => taken.clone(),
+        Err(_) => Taken::Failed("the runtime of the task that asks has ended".into()),
+    }
+}
+
+/// The last of the replies that admitted anything, with the units of all.
+fn together(replies: Vec<redis::RedisResult<Reply>>) -> Result<Reply, Failure> {
+    let mut all: Option<Reply> = None;
+    for reply in replies {
+        let reply = reply.map_err(Failure::Refused)?;
+        all = Some(match all {
+            Some(before) if reply.units == 0 => before,
+            Some(before) => Reply { units: before.units + reply.units, ..reply },
+            None => reply,
+        });
+    }
+    all.ok_or_else(|| Failure::Lost("no reply".to_owned()))
+}
