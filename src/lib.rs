@@ -189,6 +189,7 @@
 //! | `client` | the side of those who call: pacing, learning from answers, retrying | no |
 //! | `config` | rules from a TOML file: `RateLimiter::from_toml` | no |
 //! | `redis` | histories on a Redis or Valkey server: [`store`] | no |
+//! | `redis-tls` | reaches that with TLS: `rediss://` | no |
 //! | `test-util` | virtual time for that, and a suite to test a store of your own with | no |
 //! | `tonic` | reads the peer's address from tonic's connect info; tonic's `add_service` takes a service behind the layer | no |
 //! | `tracing` | warns once of a deployment mistake seen at run time | no |

@@ -9,7 +9,7 @@
 //! * [`together`]: one decision where histories are on several nodes of a cluster.
 //! * [`breaker`]: leaving a server alone that does not answer.
 //! * [`denials`]: what need not be asked.
-//! * [`link`]: the connection; [`topology`]: to what.
+//! * [`link`]: the connection; [`topology`]: to what; [`tls`]: in secret.
 //! * [`names`]: what keys are called.
 //! * `decide.lua`: the decision, on the server; [`script`]: its call and its reply; [`log`]: what it is told.
 
@@ -30,6 +30,7 @@ mod server;
 mod store;
 #[cfg(test)]
 mod tests;
+mod tls;
 mod together;
 mod topology;
 mod turn;

@@ -8,8 +8,8 @@ use crate::{
     store::{
         Charge, Scope, Setup, Store, Unavailable, Verdict,
         redis::{
-            Lease, OnOutage, ask::Asker, denials::Denials, leases::Leases, link::Link, log::Logs, topology::Topology,
-            turn::Turn,
+            Lease, OnOutage, ask::Asker, denials::Denials, leases::Leases, link::Link, log::Logs, tls::Tls,
+            topology::Topology, turn::Turn,
         },
     },
 };
@@ -41,6 +41,7 @@ const REQUESTS_IN_A_CALL: u8 = 32;
 #[derive(Clone)]
 pub struct RedisStore {
     topology: Topology,
+    tls: Tls,
     on_outage: OnOutage,
     prefix: String,
     deadline: Duration,
@@ -54,8 +55,8 @@ pub struct RedisStore {
 }
 
 impl RedisStore {
-    /// A store on the server at `url`, such as `redis://user:password@host:6379/0`, `rediss://host` (with TLS, if a TLS
-    /// feature of the `redis` crate is on) or `redis+unix:///run/redis.sock`. With `?protocol=resp3` it speaks RESP3.
+    /// A store on the server at `url`, such as `redis://user:password@host:6379/0`, `rediss://host` (with TLS, which the
+    /// feature `redis-tls` brings) or `redis+unix:///run/redis.sock`. With `?protocol=resp3` it speaks RESP3.
     ///
     /// Nothing is connected before the first request. A mistake in the URL is found when the limiter is built.
     pub fn new(url: impl Into<String>, on_outage: OnOutage) -> Self {
@@ -85,6 +86,7 @@ impl RedisStore {
     fn at(topology: Topology, on_outage: OnOutage) -> Self {
         Self {
             topology,
+            tls: Tls::default(),
             on_outage,
             prefix: "quota".to_owned(),
             deadline: DEADLINE,
@@ -148,6 +150,23 @@ impl RedisStore {
         Self { key_secret: secret.as_ref().to_vec(), ..self }
     }
 
+    /// Believes a server that shows a certificate by this authority, in PEM, and not those that the system trusts. For
+    /// `rediss://` and clusters; a mistake in it is found when the limiter is built.
+    #[cfg(feature = "redis-tls")]
+    #[must_use]
+    pub fn root_certificate(mut self, pem: impl Into<Vec<u8>>) -> Self {
+        self.tls.root = Some(pem.into());
+        self
+    }
+
+    /// Shows this certificate to the server, with its key, both in PEM.
+    #[cfg(feature = "redis-tls")]
+    #[must_use]
+    pub fn client_certificate(mut self, certificate: impl Into<Vec<u8>>, key: impl Into<Vec<u8>>) -> Self {
+        self.tls.identity = Some([certificate.into(), key.into()]);
+        self
+    }
+
     /// Takes the time from this clock and not from the server: for tests.
     #[cfg(feature = "test-util")]
     #[must_use]
@@ -207,7 +226,7 @@ impl Store for RedisStore {
             return Err(ConfigError::new("requests_in_a_call", 0, "a call is about at least one request"));
         }
         self.lease.as_ref().map_or(Ok(()), |lease| lease.validate(&setup.scopes))?;
-        let link = Link::through(self.topology.connector()?);
+        let link = Link::through(self.topology.connector(&self.tls)?);
         let outcome = self.on_outage.prepare(&setup)?;
         let scopes = setup.scopes;
         self.asker = Some(Arc::new(Asker {

@@ -12,7 +12,7 @@ use redis::{
 };
 use tokio::sync::Mutex;
 
-use crate::error::ConfigError;
+use crate::{error::ConfigError, store::redis::tls::Tls};
 
 /// Time in which a connection has to be established. A decision waits for one no longer than its own deadline.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
@@ -49,13 +49,17 @@ impl Topology {
     }
 
     /// Checks the URLs. Nothing is connected yet.
-    pub(super) fn connector(&self) -> Result<Connector, ConfigError> {
+    pub(super) fn connector(&self, tls: &Tls) -> Result<Connector, ConfigError> {
         match self {
-            Self::Single(url) => Ok(Connector::Single(checked(url, Client::open(&**url))?)),
+            Self::Single(url) => Ok(Connector::Single(checked(url, tls.client(url))?)),
             Self::Cluster(urls) => {
                 // What it repeats, it repeats without knowing whether the first attempt was executed.
                 let builder = ClusterClient::builder(all_checked(urls)?).retries(0).connection_timeout(CONNECT_TIMEOUT);
-                Ok(Connector::Cluster(Box::new(checked(&urls.join(", "), builder.build())?)))
+                Ok(Connector::Cluster(Box::new(checked(&urls.join(", "), tls.of_cluster(builder).build())?)))
+            }
+            Self::Sentinel(urls, _) if tls.is_custom() => {
+                let reason = "behind sentinels only the certificates of the system are used";
+                Err(ConfigError::new("redis certificates", without_secrets(&urls.join(", ")), reason))
             }
             Self::Sentinel(urls, service) => {
                 let (name, node) = master(service)?;

@@ -17,4 +17,4 @@ pub(crate) use fake::{Fake, Reply};
 pub(crate) use limiting::{Limiter, admitted, limiter, remaining, rule, store};
 pub(crate) use proxy::{Proxy, Through};
 pub(crate) use sentinel::{Sentinel, replica_of};
-pub(crate) use server::{Server, eventually};
+pub(crate) use server::{Server, eventually, free_port};

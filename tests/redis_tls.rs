@@ -1,0 +1,125 @@
+//! The Redis store over TLS, against a real server with a certificate of its own.
+#![cfg(feature = "redis-tls")]
+#![allow(clippy::disallowed_methods, clippy::unwrap_used, clippy::panic, reason = "this is a test, against real time")]
+
+#[path = "support/redis/mod.rs"]
+mod harness;
+
+use std::{fs, path::PathBuf};
+
+use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, Issuer, KeyPair};
+use tower_quota::{
+    Policy, RateLimiter,
+    store::{OnOutage, RedisStore},
+};
+
+use harness::{Server, admitted, free_port, limiter, rule, store};
+
+/// A certificate and its key, in PEM.
+struct Identity {
+    certificate: String,
+    key: String,
+}
+
+fn authority() -> CertifiedIssuer<'static, KeyPair> {
+    let mut params = CertificateParams::new(Vec::new()).unwrap();
+    params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    // By default all certificates have one name, and then this looks as if it had signed itself.
+    params.distinguished_name.push(DnType::CommonName, "an authority for tests");
+    CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap()
+}
+
+fn signed_by(authority: &Issuer<'_, KeyPair>, name: &str) -> Identity {
+    let key = KeyPair::generate().unwrap();
+    let certificate = CertificateParams::new([name.to_owned()]).unwrap().signed_by(&key, authority).unwrap();
+    Identity { certificate: certificate.pem(), key: key.serialize_pem() }
+}
+
+/// A server that speaks TLS on another port, and asks clients for a certificate by the same authority.
+struct Secured {
+    server: Server,
+    port: u16,
+    root: String,
+    client: Identity,
+}
+
+impl Secured {
+    fn start() -> Self {
+        let authority = authority();
+        let (server, client) = (signed_by(&authority, "localhost"), signed_by(&authority, "client"));
+        let root = authority.pem();
+        let folder = std::env::temp_dir().join(format!("tower-quota-tls-{}-{}", std::process::id(), fastrand::u64(..)));
+        fs::create_dir_all(&folder).unwrap();
+        let file = |name: &str, text: &str| {
+            let path = folder.join(name);
+            fs::write(&path, text).unwrap();
+            path
+        };
+        let files = [file("server.crt", &server.certificate), file("server.key", &server.key), file("root.crt", &root)];
+        let port = free_port();
+        let server = Self::server(port, &files);
+        fs::remove_dir_all(folder).unwrap();
+        Self { server, port, root, client }
+    }
+
+    fn server(port: u16, [certificate, key, root]: &[PathBuf; 3]) -> Server {
+        let path = |path: &PathBuf| path.to_str().unwrap().to_owned();
+        let (port, certificate, key, root) = (port.to_string(), path(certificate), path(key), path(root));
+        let options = ["--tls-port", &port, "--tls-cert-file", &certificate, "--tls-key-file", &key];
+        Server::with(&[&options[..], &["--tls-ca-cert-file", &root]].concat())
+    }
+
+    fn url(&self) -> String {
+        format!("rediss://localhost:{}", self.port)
+    }
+}
+
+#[tokio::test]
+async fn a_server_with_a_certificate_that_is_trusted_decides() {
+    let secured = Secured::start();
+    let Identity { certificate, key } = &secured.client;
+    let trusting = store(secured.url()).root_certificate(secured.root.as_str());
+    let limiter =
+        limiter(trusting.client_certificate(certificate.as_str(), key.as_str()), [rule("calls", Policy::per_hour(5))]);
+    limiter.store().ping().await.unwrap();
+    assert_eq!(admitted(&limiter, "calls", "ann", 8).await, 5);
+    assert_eq!(secured.server.calls_of("evalsha"), 8);
+}
+
+#[tokio::test]
+async fn a_server_that_nobody_vouches_for_is_told_nothing() {
+    let secured = Secured::start();
+    let stranger = authority().pem();
+    for trusting in [store(secured.url()), store(secured.url()).root_certificate(stranger)] {
+        let limiter = limiter(trusting, [rule("calls", Policy::per_hour(5))]);
+        let error = limiter.store().ping().await.unwrap_err();
+        assert!(error.reason().to_lowercase().contains("certificate"), "{error}");
+        assert!(limiter.check_async("calls", "ann").await.is_err());
+    }
+    assert_eq!(secured.server.calls_of("evalsha") + secured.server.calls_of("eval"), 0);
+}
+
+#[tokio::test]
+async fn a_client_without_a_certificate_is_turned_away_where_one_is_asked_for() {
+    let secured = Secured::start();
+    let limiter =
+        limiter(store(secured.url()).root_certificate(secured.root.as_str()), [rule("calls", Policy::per_hour(5))]);
+    assert!(limiter.store().ping().await.is_err());
+}
+
+#[test]
+fn mistakes_in_certificates_are_found_when_the_limiter_is_built() {
+    let refusal = |store: RedisStore| {
+        RateLimiter::builder().store(store).rule(rule("calls", Policy::per_hour(5))).build().map(drop).unwrap_err()
+    };
+    let at = |url: &str| RedisStore::new(url, OnOutage::Closed);
+    let certificate = authority().pem();
+    for store in [
+        at("rediss://localhost").client_certificate("no certificate", "no key"),
+        at("redis://localhost").root_certificate(certificate.as_str()),
+        RedisStore::sentinel(["rediss://localhost"], "main", OnOutage::Open).root_certificate(certificate.as_str()),
+    ] {
+        let error = refusal(store);
+        assert!(error.field().starts_with("redis "), "{error}");
+    }
+}
