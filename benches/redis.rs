@@ -3,7 +3,8 @@
 //!
 //! It starts a `redis-server` of its own on a Unix socket. Ours is asked through the public API, with two quotas: 60 per
 //! minute and 1800 per hour. The references are scripts written here, for the same quotas, sent by redis-rs in the same
-//! way. What is printed are medians of interleaved rounds, and ratios that were taken within a round: to `PING`, and of
+//! way; decisions of ours that are asked for in one turn of the scheduler share a call, unless it is said that each has its
+//! own. What is printed are medians of interleaved rounds, and ratios that were taken within a round: to `PING`, and of
 //! the server's processor time also to a fixed window pair and to two sorted sets.
 //!
 //! * A *new key* has 1 to 10 units, and many *keys* have some dozens each.
@@ -20,6 +21,8 @@
 mod capture;
 #[path = "support/redis/denials.rs"]
 mod denials;
+#[path = "support/redis/leases.rs"]
+mod leases;
 #[path = "support/redis/memory.rs"]
 mod memory;
 #[path = "support/redis/report.rs"]
@@ -50,8 +53,15 @@ const QUICK: Effort = Effort { rounds: 3, decisions: [400, 4_000], keys: 1_000, 
 
 const LIVE: u64 = 1800;
 
-const ALL: [Subject; 6] =
-    [Subject::FixedPair, Subject::TwoSets, Subject::OneSet, Subject::Ours, Subject::OursTwoRules, Subject::OursScript];
+const ALL: [Subject; 7] = [
+    Subject::FixedPair,
+    Subject::TwoSets,
+    Subject::OneSet,
+    Subject::Ours,
+    Subject::OursOneByOne,
+    Subject::OursTwoRules,
+    Subject::OursScript,
+];
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> ExitCode {
@@ -85,6 +95,11 @@ async fn compare(effort: Effort) -> Result<(), String> {
     report::print_memory(&bytes);
     let (nanos, commands) = denials::known(&server, effort).await;
     println!("\nA key known to be denied: {nanos:.0} ns per answer, {commands} commands to the server");
+    let lent = leases::lent(&server, effort).await;
+    println!(
+        "A hot key that is lent 64 units at once: {:.0} ns and {:.2} us of server CPU per decision",
+        lent[0], lent[1]
+    );
     let written = report::write(&json!({
         "redis_version": version,
         "is_pinned": server.is_pinned(),
@@ -94,6 +109,7 @@ async fn compare(effort: Effort) -> Result<(), String> {
         "bytes_per_key": report::memory_json(&bytes),
         "cpu_seconds": { "schedstat": used[0].as_secs_f64(), "utime_and_stime": used[1].as_secs_f64() },
         "known_denial": { "nanos": nanos, "commands": commands },
+        "lent": { "nanos": lent[0], "cpu_micros": lent[1] },
     }))?;
     println!("\nWritten to {}", written.display());
     Ok(())

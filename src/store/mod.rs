@@ -11,8 +11,16 @@
 //! # Redis
 //!
 //! `RedisStore` keeps the same promises across any number of processes. All charges of a request are decided by one script
-//! in one atomic step, with the server's own clock. It uses nothing newer than Redis 6.0, and is tested with 7.0: a server, the
-//! master of some sentinels, or a cluster.
+//! in one atomic step, with the server's own clock. It uses nothing newer than Redis 6.0, and is tested with Redis 7.0 and
+//! Valkey 9.1: a server, the master of some sentinels, or a cluster.
+//!
+//! ## Fewer calls
+//!
+//! Decisions that are asked for in the same turn of the scheduler share one call, of up to 32
+//! (`RedisStore::requests_in_a_call`), on one connection: the busier a process, the less a decision costs the server. Denials
+//! that are known are answered without it (`RedisStore::remember_denials`): nothing is lost by that, but another process'
+//! `reset` is noticed up to a second later. For keys that are asked about thousands of times a second a process can be lent
+//! units in advance: `Lease`, which has a price.
 //!
 //! ## When the server is gone
 //!
@@ -23,8 +31,9 @@
 //!
 //! ## Cluster
 //!
-//! All histories whose keys have the same first part are in one slot, so that a request of one account, with rules for the
-//! account and for the account and a table, is decided in one atomic step. Where a request has charges in several slots,
+//! The first part of a key is the tenant: all histories with the same one are in one slot. So rules say that they belong
+//! together by the order of their parts: with `header("x-account")` and `(header("x-account"), path("table"))` a request is
+//! decided in one atomic step. Where a request has charges in several slots,
 //! these are reserved at the same time, and given back before the decision is made known if one of the slots denies. So
 //! never is more admitted than a quota has room for, and a denial costs nothing; but in the meantime somebody else may be
 //! denied by a unit that is about to be given back. If a node is lost at that moment then a reservation may stay.
@@ -35,12 +44,25 @@
 //! longer ones, and those of several parts, are hashes behind a `~`. A rule with limits over 4096 has several strings for
 //! each key, which end in `:1`, `:2`.
 //!
+//! **Memory**, by `MEMORY USAGE`, for each rule and key: 136 bytes with one unit, and 58 + the length of its name + 4 for each
+//! unit up to 16, as the server's allocator rounds that. With more units a key takes 54 + 64 × 3 bytes for two quotas (10 +
+//! 64 for each more) and 4 for each unit that its longest quota may count, in steps of twice as many: 584 bytes with 60 units,
+//! 8,264 with 1,800 (two sorted sets: 215,720). Windows over 12 days take 6 bytes per unit. A limit over 4096 takes at most 8
+//! bytes for each 1/8192 of its window, 64 kB. A million keys that have just been seen: 136 MB and the server's own table of
+//! keys, about 100 bytes each.
+//!
+//! **Sizing.** A core of the server decides 65,000 to 95,000 requests a second that share calls, 45,000 to 65,000 that do not
+//! (Redis 7.0, two quotas, `cargo bench --bench redis --features redis`); denials that are known and units that are lent come
+//! on top. Beyond that take a cluster, whose slots are spread by tenant, or leases.
+//!
 //! **Eviction.** Everything expires by itself, at the latest after two of the longest window. A key that is evicted before is
 //! as if it had never been used: let `maxmemory-policy` be `noeviction`, or a `volatile-` one on a server that holds more than
 //! it must remember. With `noeviction` a full server is an outage.
 //!
 //! **Failover.** Replication is asynchronous: what was not yet replicated when the master was lost may be admitted once more,
 //! so at most the limit of each key. A restart without persistence is the same for all keys.
+//!
+//! **TLS** comes with the feature `redis-tls`: `rediss://` URLs, `RedisStore::root_certificate` and `client_certificate`.
 //!
 //! **Watch** the server's memory, `evicted_keys` (0), the length of its slow log, and how many answers have status 503 or no
 //! `RateLimit` fields.

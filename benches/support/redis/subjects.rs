@@ -38,6 +38,8 @@ pub(crate) enum Subject {
     TwoSets,
     OneSet,
     Ours,
+    /// With a call for each decision.
+    OursOneByOne,
     OursTwoRules,
     /// The call that ours sends, without the crate.
     OursScript,
@@ -79,6 +81,7 @@ impl Subject {
             Self::TwoSets => "two sorted sets, the usual",
             Self::OneSet => "one sorted set, careful",
             Self::Ours => "tower-quota",
+            Self::OursOneByOne => "tower-quota, one call each",
             Self::OursTwoRules => "tower-quota, two rules",
             Self::OursScript => "tower-quota, EVALSHA alone",
         }
@@ -91,6 +94,7 @@ impl Subject {
             Self::TwoSets => "sets",
             Self::OneSet => "set",
             Self::Ours => "ours",
+            Self::OursOneByOne => "each",
             Self::OursTwoRules => "rules",
             Self::OursScript => "alone",
         }
@@ -101,7 +105,8 @@ impl Subject {
             Self::FixedPair => reference(server, situation, self.prefix(), &FIXED_PAIR, &[":m", ":h"]).await,
             Self::TwoSets => reference(server, situation, self.prefix(), &TWO_SETS, &[":m", ":h"]).await,
             Self::OneSet => reference(server, situation, self.prefix(), &ONE_SET, &[""]).await,
-            Self::Ours => ours(server, situation, self.prefix()),
+            Self::Ours => ours(server, situation, self.prefix(), |store| store),
+            Self::OursOneByOne => ours(server, situation, self.prefix(), |store| store.requests_in_a_call(1)),
             Self::OursTwoRules => ours_two_rules(server, situation, self.prefix()),
             Self::OursScript => ours_alone(server, situation, self.prefix()).await,
         }
@@ -140,17 +145,18 @@ impl SteppedTime {
     }
 }
 
-/// A limiter with two rules of the same policy, which asks the server every time unless it may remember denials.
+/// A limiter with two rules of the same policy, which asks the server every time unless it is told otherwise.
 pub(crate) fn limiter(
     server: &Server,
     situation: &Situation,
     prefix: &str,
-    remembered: Duration,
+    change: impl Fn(RedisStore) -> RedisStore,
 ) -> RateLimiter<Http, RedisStore> {
     let store = RedisStore::new(server.url(), OnOutage::Closed).prefix(prefix).deadline(Duration::from_secs(10));
-    let store = store.remember_denials(remembered);
+    let store = change(store.remember_denials(Duration::ZERO));
     let store = match &situation.time {
-        Some(time) => store.virtual_time(time.clock.clone()),
+        // The decisions of one call have one time, and here each has its own.
+        Some(time) => store.requests_in_a_call(1).virtual_time(time.clock.clone()),
         None => store,
     };
     let rule = |name: &str| Rule::new(name).every_request().level("key", "").policy(situation.policy());
@@ -158,8 +164,8 @@ pub(crate) fn limiter(
     limiter.expect("the policy is sound")
 }
 
-fn ours(server: &Server, situation: &Situation, prefix: &str) -> Ask {
-    let limiter = limiter(server, situation, prefix, Duration::ZERO);
+fn ours(server: &Server, situation: &Situation, prefix: &str, change: impl Fn(RedisStore) -> RedisStore) -> Ask {
+    let limiter = limiter(server, situation, prefix, change);
     let situation = situation.clone();
     Arc::new(move |number| {
         let (limiter, key) = (limiter.clone(), situation.keys.name(number));
@@ -169,7 +175,7 @@ fn ours(server: &Server, situation: &Situation, prefix: &str) -> Ask {
 }
 
 fn ours_two_rules(server: &Server, situation: &Situation, prefix: &str) -> Ask {
-    let limiter = limiter(server, situation, prefix, Duration::ZERO);
+    let limiter = limiter(server, situation, prefix, |store| store);
     let situation = situation.clone();
     Arc::new(move |number| {
         let (limiter, key) = (limiter.clone(), situation.keys.name(number));
@@ -182,7 +188,7 @@ fn ours_two_rules(server: &Server, situation: &Situation, prefix: &str) -> Ask {
 }
 
 async fn ours_alone(server: &Server, situation: &Situation, prefix: &'static str) -> Ask {
-    let captured = captured(server.client(), &ours(server, situation, "captured")).await;
+    let captured = captured(server.client(), &ours(server, situation, "captured", |store| store)).await;
     let (connection, keys) = (server.connection(), situation.keys);
     Arc::new(move |number| {
         let call = call_for(&captured, &format!("{prefix}:{{0011aabb}}:calls:{}", keys.name(number)));

@@ -138,11 +138,11 @@ impl Asker {
         if verdict.admitted {
             return self.outcome.note_admitted(charges);
         }
-        let plans = || charges.iter().filter_map(|charge| self.scopes.plan(charge.scope));
         // Denials that count are to be counted.
-        if !plans().any(Plan::counts_denied) {
-            let windows = plans().flat_map(Plan::windows);
-            let exhausted = windows.zip(&verdict.states).filter(|(window, state)| state.used >= window.limit);
+        if !self.counts_denied(charges) {
+            let plans = charges.iter().filter_map(|charge| self.scopes.plan(charge.scope));
+            let exhausted =
+                plans.flat_map(Plan::windows).zip(&verdict.states).filter(|(window, state)| state.used >= window.limit);
             let wait = exhausted.map(|(_, state)| verdict.now.until(state.changes_at)).max().unwrap_or_default();
             self.denials.remember(charges, verdict, asked, wait);
         }

@@ -8,10 +8,10 @@
 -- KEYS  the logs; those of one history are next to each other, the exact log first, then the cell logs by window.
 -- ARGV  for each log: tag I6, bytes per entry B (4, 6; 8 for cells), counts denied B, quotas n B, time to live I6,
 --       n times (window I6, limit I4), the longest window first; of a cell log also: grain I6, most cells I4, last B.
---       After those, unless this is a plain decision: mode c1, time in microseconds I7, stamp I6, most units B, and if
---       several requests are asked about, for each of them: logs B.
--- Modes d decide, about one unit or as many as there is room for; p peek: say what would be decided and write nothing;
---       r refund units recorded at `stamp`. A time of 0 is the server's own, and always is outside of tests.
+--       After those, unless this is about one unit of one request by the server's time: mode c1, time in microseconds
+--       I7, stamp I6, and for each request: units B, logs B.
+-- Modes d decide: charge so many units, or as many as there is room for; p peek: say what would be decided and write
+--       nothing; r refund so many units recorded at `stamp`. A time of 0 is the server's own, as always outside of tests.
 -- Reply the header of the only log, or of every log (what follows a header means nothing); a number for a refund. For
 --       several requests one such reply for each, or the text of an error after which nothing was decided any more.
 --
@@ -310,10 +310,10 @@ local EPOCH, SMALL_LEAD = 2 ^ 43, 10
 local call, pack, read, sub, spread = redis.call, struct.pack, struct.unpack, string.sub, unpack
 
 local logs = #KEYS
-local mode, now, given, most_units, options, groups = 'd', 0, 0, 1, ARGV[logs + 1], 1
+local mode, now, given, options, groups = 'd', 0, 0, ARGV[logs + 1], 1
 if options then
-  mode, now, given, most_units = read('<c1I7I6B', options)
-  groups = math.max(1, #options - 15)
+  mode, now, given = read('<c1I7I6', options)
+  groups = (#options - 14) / 2
 end
 if mode == 'r' then
   local _, refund = rare()
@@ -321,7 +321,7 @@ if mode == 'r' then
   for i = 1, logs do
     local tag, width, _, n = read('<I6BBB', ARGV[i])
     local grain = width == 8 and read('<I6', ARGV[i], 16 + 10 * n) or 1
-    local units = refund(KEYS[i], given, most_units, tag, n, width, grain)
+    local units = refund(KEYS[i], given, string.byte(options, 15), tag, n, width, grain)
     if not units then return stopped('TOWERQUOTA corrupt: not a log') end
     refunded = refunded + units
   end
@@ -342,12 +342,16 @@ local settle_cells, room_of_cells, drop_unit, record_cells, explain_cells
 -- The log in hand.
 local key, s, h, whole, keep, held, moved, copies, over
 
-local to = 0
-for group = 1, groups do
-  -- The logs of this request; the others in hand, if there are any; and how many units there is room for.
-  local first, last = to + 1, groups > 1 and to + string.byte(options, 15 + group) or logs
-  local parts, room_left = last > first and {}, most_units
-  to = last
+-- Which request it is, how many of its units have been admitted so far, and the last log before its own.
+local group, taken, before = 1, 0, 0
+while group <= groups do
+  local first, last, wanted = before + 1, logs, 1
+  if options then
+    local units, count = string.byte(options, 13 + 2 * group, 14 + 2 * group)
+    last, wanted = before + count, units - taken
+  end
+  -- The logs in hand, if there are several; and for how many units there is room.
+  local parts, room_left = last > first and {}, wanted
 
   -- First look at all logs.
   for i = first, last do
@@ -460,7 +464,7 @@ for group = 1, groups do
         if j == 1 then most_kept, keep = count, window end
       end
       if room_left > 1 then
-        -- No more than the newest block has a place for, or the one after it.
+        -- In one go no more than the newest block has a place for, or the one after it.
         local live = h[8]
         local places = (live == 0 or live < 16 and (room == 0 or held == 16)) and live or held % 16
         if 16 - places < room_left then room_left = 16 - places end
@@ -495,7 +499,7 @@ for group = 1, groups do
   -- Then charge all of them or none.
   local reply = last > first and {}
   local units = has_room and room_left or 1
-  local admitted = has_room and units or 0
+  local admitted = taken + (has_room and units or 0)
   for i = first, last do
     local log, text = parts and parts[i]
     if log and log.is_cells then
@@ -604,7 +608,12 @@ for group = 1, groups do
     if reply then reply[i - first + 1] = text else reply = text end
   end
   if parts then known = nil end
-  if not replies then return reply end
-  replies[group] = reply
+  if has_room and units < wanted then
+    taken = taken + units
+  else
+    if not replies then return reply end
+    replies[group] = reply
+    group, taken, before = group + 1, 0, last
+  end
 end
 return replies

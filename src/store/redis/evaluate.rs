@@ -14,7 +14,7 @@ use crate::{
             link::Failure,
             log::Logs,
             names::name,
-            script::{Charged, Mode, Reply, Script},
+            script::{Charged, Mode, Reply, Request, Script},
         },
     },
 };
@@ -28,21 +28,22 @@ impl Asker {
         if mode == Mode::Decide && self.turn.is_shared() {
             return self.decide_in_turn(charges).await;
         }
-        let mut replies = self.evaluate_all(&[charges], mode).await?.into_iter();
+        let mut replies = self.evaluate_all(&[(charges, 1)], mode).await?.into_iter();
         let reply = replies.next().ok_or_else(|| Failure::Lost("no reply".to_owned()))?;
         reply.map(|reply| reply.verdict).map_err(Failure::Refused)
     }
 
-    /// What the script says about several requests in one call. After one whose history could not be read none was decided:
-    /// there may be fewer replies than requests.
+    /// What the script says about so many units of several requests, in one call. After one whose history could not be read
+    /// none was decided: there may be fewer replies than requests.
     pub(super) async fn evaluate_all(
         &self,
-        requests: &[&[Charge]],
+        requests: &[(&[Charge], u8)],
         mode: Mode,
     ) -> Result<Vec<RedisResult<Reply>>, Failure> {
-        let named: Vec<_> = requests.iter().map(|charges| self.named(charges)).collect();
+        let named: Vec<_> = requests.iter().map(|(charges, _)| self.named(charges)).collect();
         let charged: Vec<_> = named.iter().map(charged).collect();
-        let asked: Vec<_> = charged.iter().map(Vec::as_slice).collect();
+        let asked = charged.iter().zip(requests).map(|(charges, (_, units))| Request { charges, units: *units });
+        let asked: Vec<_> = asked.collect();
         let answer = self.in_time(self.call(&asked, mode)).await?;
         Script::replies(&asked, answer).map_err(Failure::Refused)
     }
@@ -50,7 +51,8 @@ impl Asker {
     /// Gives back so many units of each charge that were admitted at that moment.
     pub(super) async fn refund(&self, charges: &[Charge], admitted_at: Moment, units: u8) -> Result<(), Failure> {
         let named = self.named(charges);
-        self.in_time(self.call(&[&charged(&named)], Mode::Refund(admitted_at, units))).await.map(drop)
+        let charges = &*charged(&named);
+        self.in_time(self.call(&[Request { charges, units }], Mode::Refund(admitted_at))).await.map(drop)
     }
 
     pub(super) fn named(&self, charges: &[Charge]) -> Named<'_> {
@@ -70,7 +72,7 @@ impl Asker {
     }
 
     /// A script that the server does not know has not run, so it may be sent again in full.
-    async fn call(&self, requests: &[&[Charged<'_>]], mode: Mode) -> Result<Value, Failure> {
+    async fn call(&self, requests: &[Request<'_>], mode: Mode) -> Result<Value, Failure> {
         let script = self.script();
         match self.link.send(&script.call(requests, mode)).await {
             Err(Failure::Refused(error)) if error.kind() == ErrorKind::Server(ServerErrorKind::NoScript) => {

@@ -9,9 +9,6 @@ use crate::{
     store::{Scope, Scopes},
 };
 
-/// Units in one call at most, of which one byte tells.
-const MOST_UNITS: u32 = 255;
-
 /// Units that a process takes from the server at once and then spends by itself, for keys that are asked about very often.
 ///
 /// A key that has just been asked about several times is lent as many units as were asked for within the life of a lease, at
@@ -27,14 +24,14 @@ const MOST_UNITS: u32 = 255;
 #[derive(Clone, Debug)]
 #[must_use]
 pub struct Lease {
-    most: u32,
+    most: u8,
     life: Duration,
     rules: Option<Vec<String>>,
 }
 
 impl Lease {
     /// At most so many units, from 2 to 255, to be spent within `life`, for all rules but those that count denials.
-    pub const fn of(most: u32, life: Duration) -> Self {
+    pub const fn of(most: u8, life: Duration) -> Self {
         Self { most, life, rules: None }
     }
 
@@ -43,7 +40,7 @@ impl Lease {
         Self { rules: Some(rules.into_iter().map(Into::into).collect()), ..self }
     }
 
-    pub(super) const fn most(&self) -> u32 {
+    pub(super) const fn most(&self) -> u8 {
         self.most
     }
 
@@ -63,8 +60,8 @@ impl Lease {
     }
 
     pub(super) fn validate(&self, scopes: &Scopes) -> Result<(), ConfigError> {
-        if !(2..=MOST_UNITS).contains(&self.most) {
-            return Err(ConfigError::new("lease: units", self.most, "a lease is of 2 to 255 units"));
+        if self.most < 2 {
+            return Err(ConfigError::new("lease: units", self.most, "a lease is of at least two units"));
         }
         if self.life.is_zero() {
             return Err(ConfigError::new("lease: life", "0s", "it takes some time to spend what is lent"));
@@ -143,7 +140,7 @@ mod tests {
     fn mistakes_name_the_field_and_the_value() {
         let named = |field: &str, value: &str| (format!("lease: {field}"), value.to_owned());
         assert_eq!(mistake(&Lease::of(1, SECOND)), named("units", "1"));
-        assert_eq!(mistake(&Lease::of(256, SECOND)), named("units", "256"));
+        assert_eq!(mistake(&Lease::of(0, SECOND)), named("units", "0"));
         assert_eq!(mistake(&Lease::of(9, Duration::ZERO)), named("life", "0s"));
         assert_eq!(mistake(&Lease::of(9, 61 * SECOND)), named("life", "1m 1s"));
         assert_eq!(mistake(&Lease::of(9, SECOND).for_rules(["other"])), named("rule", "\"other\""));

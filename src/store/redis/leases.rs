@@ -24,7 +24,7 @@ const PLACES: usize = 1024;
 #[derive(Debug)]
 pub(super) struct Leases {
     life: Duration,
-    most: u32,
+    most: u8,
     /// Of each scope.
     is_lent: Box<[bool]>,
     table: Mutex<HashMap<Charges, Hot>>,
@@ -77,7 +77,7 @@ pub(super) enum Next {
     /// The server is to be asked about this one.
     Ask,
     /// The server is to be asked for so many units, and those who wait to be told.
-    Take(u32, watch::Sender<Taken>),
+    Take(u8, watch::Sender<Taken>),
     /// Somebody is asking for more.
     Wait(watch::Receiver<Taken>),
 }
@@ -106,7 +106,7 @@ impl Leases {
             }
         }
         let hot = table.entry_ref(charges).or_insert_with(|| Hot::new(now));
-        let wanted = hot.demand.count(now, self.life).min(self.most);
+        let wanted = hot.demand.count(now, self.life).min(u32::from(self.most)) as u8;
         hot.next(wanted, now)
     }
 
@@ -154,7 +154,7 @@ impl Hot {
         Self { loan: None, demand: Demand { since: now, asked: 0, before: 0 }, taking: None }
     }
 
-    fn next(&mut self, wanted: u32, now: Instant) -> Next {
+    fn next(&mut self, wanted: u8, now: Instant) -> Next {
         if let Some(verdict) = self.loan.as_ref().and_then(|loan| loan.spend(now)) {
             return Next::Lent(verdict);
         }
@@ -229,7 +229,7 @@ mod tests {
 
     const LIFE: Duration = Duration::from_millis(500);
 
-    fn leases(most: u32) -> Leases {
+    fn leases(most: u8) -> Leases {
         let scopes = Scopes::new([Scope::new("calls".to_owned(), &Policy::per_minute(60))]);
         Leases::of(Some(&Lease::of(most, LIFE)), &scopes)
     }

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use redis::RedisResult;
 use tokio::{
     sync::watch,
     time::{Instant, sleep_until},
@@ -16,9 +17,6 @@ use crate::store::{
         script::{Mode, Reply},
     },
 };
-
-/// Units that one request in a call can be lent: no more than a block of a log has places.
-const UNITS_OF_A_REQUEST: u32 = 16;
 
 impl Asker {
     /// Waits until there are units for a request, or none on the server either.
@@ -63,7 +61,7 @@ impl Asker {
 
     /// Asks the server for units, tells those who wait, and gives back what is left of them when they may not be spent
     /// any more.
-    async fn take_units(self: Arc<Self>, charges: Vec<Charge>, units: u32, tell: watch::Sender<Taken>) {
+    async fn take_units(self: Arc<Self>, charges: Vec<Charge>, units: u8, tell: watch::Sender<Taken>) {
         let (taken, loan) = match self.lent(&charges, units).await {
             Ok((verdict, None)) => (Taken::Denied(verdict), None),
             Ok((_, loan)) => (Taken::Lent, loan),
@@ -79,13 +77,11 @@ impl Asker {
     }
 
     /// The verdict, and what was lent if it is an admission.
-    async fn lent(&self, charges: &[Charge], units: u32) -> Result<(Verdict, Option<Arc<Loan>>), Unavailable> {
+    async fn lent(&self, charges: &[Charge], units: u8) -> Result<(Verdict, Option<Arc<Loan>>), Unavailable> {
         let attempt = self.breaker.attempt().ok_or_else(|| Unavailable::new(LEFT_ALONE))?;
         let asked = Instant::now();
-        let requests = units.div_ceil(UNITS_OF_A_REQUEST);
-        let mode = Mode::Lease(units.div_ceil(requests) as u8);
-        let replies = self.evaluate_all(&vec![charges; requests as usize], mode).await;
-        let reply = self.conclude(replies.and_then(together), attempt)?;
+        let replies = self.evaluate_all(&[(charges, units)], Mode::Decide).await;
+        let reply = self.conclude(replies.and_then(the_only_one), attempt)?;
         let loan = (reply.units > 0).then(|| self.leases.lend(charges, reply.units, reply.verdict.clone(), asked));
         if loan.is_none() {
             self.take_note(charges, &reply.verdict, asked);
@@ -97,7 +93,7 @@ impl Asker {
         let left = loan.take_back();
         if left > 0 {
             // If the server cannot be reached it keeps them: too much is counted then, never too little.
-            drop(self.refund(charges, loan.lent_at(), left.min(255) as u8).await);
+            drop(self.refund(charges, loan.lent_at(), left as u8).await);
         }
     }
 
@@ -117,16 +113,7 @@ async fn end_of(mut taken: watch::Receiver<Taken>) -> Taken {
     }
 }
 
-/// The last of the replies that admitted anything, with the units of all.
-fn together(replies: Vec<redis::RedisResult<Reply>>) -> Result<Reply, Failure> {
-    let mut all: Option<Reply> = None;
-    for reply in replies {
-        let reply = reply.map_err(Failure::Refused)?;
-        all = Some(match all {
-            Some(before) if reply.units == 0 => before,
-            Some(before) => Reply { units: before.units + reply.units, ..reply },
-            None => reply,
-        });
-    }
-    all.ok_or_else(|| Failure::Lost("no reply".to_owned()))
+fn the_only_one(replies: Vec<RedisResult<Reply>>) -> Result<Reply, Failure> {
+    let reply = replies.into_iter().next().ok_or_else(|| Failure::Lost("no reply".to_owned()))?;
+    reply.map_err(Failure::Refused)
 }

@@ -32,17 +32,22 @@ pub(crate) struct Charged<'a> {
     pub(crate) key: &'a [u8],
 }
 
+/// One request, or several that are alike: so many units of each charge.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Request<'a> {
+    pub(crate) charges: &'a [Charged<'a>],
+    pub(crate) units: u8,
+}
+
 /// What is asked of the script.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Mode {
-    /// Admit all charges or none.
+    /// Admit as many units as there is room for, each with all charges or none.
     Decide,
-    /// The same for up to so many units of each charge; as many as there is room for.
-    Lease(u8),
     /// Say what would be decided; write nothing.
     Peek,
-    /// Give back so many units of each charge that were admitted at this moment.
-    Refund(Moment, u8),
+    /// Give back units that were admitted at this moment.
+    Refund(Moment),
 }
 
 /// What the script says of one request.
@@ -74,17 +79,17 @@ impl Script {
 
     /// The call, to be sent to a server that may know the script already. It decides about one request after the other; the
     /// histories of each of them are charged together.
-    pub(crate) fn call(self, requests: &[&[Charged<'_>]], mode: Mode) -> Cmd {
+    pub(crate) fn call(self, requests: &[Request<'_>], mode: Mode) -> Cmd {
         self.command("EVALSHA", DECIDE.get_hash(), requests, mode)
     }
 
     /// The call to be sent if it does not: then nothing was executed.
-    pub(crate) fn call_in_full(self, requests: &[&[Charged<'_>]], mode: Mode) -> Cmd {
+    pub(crate) fn call_in_full(self, requests: &[Request<'_>], mode: Mode) -> Cmd {
         self.command("EVAL", TEXT, requests, mode)
     }
 
-    fn command(self, name: &str, script: &str, requests: &[&[Charged<'_>]], mode: Mode) -> Cmd {
-        let charges = || requests.iter().copied().flatten();
+    fn command(self, name: &str, script: &str, requests: &[Request<'_>], mode: Mode) -> Cmd {
+        let charges = || requests.iter().flat_map(|request| request.charges);
         let logs = || charges().flat_map(|charge| charge.logs.iter().map(move |log| (charge.key, log)));
         let mut command = redis::cmd(name);
         command.arg(script).arg(logs().count());
@@ -127,13 +132,13 @@ impl Script {
     /// # Errors
     ///
     /// The answer is not one of the script.
-    pub(crate) fn replies(requests: &[&[Charged<'_>]], answer: Value) -> RedisResult<Vec<RedisResult<Reply>>> {
-        if let [charges] = requests {
-            return Ok(vec![Ok(Self::reply(charges, answer)?)]);
+    pub(crate) fn replies(requests: &[Request<'_>], answer: Value) -> RedisResult<Vec<RedisResult<Reply>>> {
+        if let [request] = requests {
+            return Ok(vec![Ok(Self::reply(request.charges, answer)?)]);
         }
         let Value::Array(answers) = answer else { return Err(unexpected("not several replies")) };
         let replies = requests.iter().zip(answers);
-        Ok(replies.map(|(charges, answer)| Self::reply(charges, without_error(answer)?)).collect())
+        Ok(replies.map(|(request, answer)| Self::reply(request.charges, without_error(answer)?)).collect())
     }
 
     /// Whether the script found something under a key that it did not write.
@@ -141,26 +146,36 @@ impl Script {
         error.code() == Some(CORRUPT)
     }
 
-    /// None for the common case: a decision about one request by the server's clock.
-    fn options(self, requests: &[&[Charged<'_>]], mode: Mode) -> Option<Vec<u8>> {
-        let (letter, stamp, units) = match mode {
-            Mode::Decide if self.time == 0 && requests.len() == 1 => return None,
-            Mode::Decide => (b'd', 0, 1),
-            Mode::Lease(units) => (b'd', 0, units),
-            Mode::Peek => (b'p', 0, 1),
-            Mode::Refund(moment, units) => (b'r', moment.stamp(), units),
+    /// None for the common case: one unit of one request by the server's clock.
+    fn options(self, requests: &[Request<'_>], mode: Mode) -> Option<Vec<u8>> {
+        let (letter, stamp) = match mode {
+            Mode::Decide if self.time == 0 && matches!(requests, [Request { units: 1, .. }]) => return None,
+            Mode::Decide => (b'd', 0),
+            Mode::Peek => (b'p', 0),
+            Mode::Refund(moment) => (b'r', moment.stamp()),
         };
-        let mut options = [&[letter], low_bytes::<7>(self.time).as_slice(), &low_bytes::<6>(stamp), &[units]].concat();
-        if requests.len() > 1 {
-            options.extend(requests.iter().map(|charges| logs_of(charges) as u8));
-        }
+        let mut options = [&[letter], low_bytes::<7>(self.time).as_slice(), &low_bytes::<6>(stamp)].concat();
+        options.extend(requests.iter().flat_map(|request| [request.units, request.logs()]));
         Some(options)
     }
 }
 
-/// How many logs the histories of one request have.
-pub(crate) fn logs_of(charges: &[Charged<'_>]) -> usize {
-    charges.iter().map(|charge| charge.logs.iter().len()).sum()
+impl Reply {
+    /// The verdict on one of several requests that were alike: the first of them, the second and so on.
+    pub(crate) fn verdict_on(self, place: u32) -> Verdict {
+        let mut verdict = self.verdict;
+        verdict.admitted = place <= self.units;
+        // Those after it are not used yet, seen from there.
+        let later = self.units.saturating_sub(place);
+        verdict.states.iter_mut().for_each(|state| state.used = state.used.saturating_sub(later));
+        verdict
+    }
+}
+
+impl Request<'_> {
+    fn logs(&self) -> u8 {
+        self.charges.iter().map(|charge| charge.logs.iter().len()).sum::<usize>() as u8
+    }
 }
 
 /// Among several replies an error is a status that says so.
@@ -226,12 +241,13 @@ mod tests {
     #[test]
     fn a_plain_decision_has_no_options() {
         let logs = minute();
-        let charges: &[_] = &[Charged { logs: &logs, key: b"k" }];
-        assert_eq!(Script::new().options(&[charges], Mode::Decide), None);
-        let peek = Script::at(258).options(&[charges], Mode::Peek);
-        assert_eq!(peek, Some(vec![b'p', 2, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1]));
-        let two = Script::new().options(&[charges, charges], Mode::Decide);
-        assert_eq!(two, Some(vec![b'd', 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1, 1, 1]));
+        let charges = &[Charged { logs: &logs, key: b"k" }];
+        let [one, two] = [1, 2].map(|units| Request { charges, units });
+        assert_eq!(Script::new().options(&[one], Mode::Decide), None);
+        let peek = Script::at(258).options(&[one], Mode::Peek);
+        assert_eq!(peek, Some(vec![b'p', 2, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1, 1]));
+        let both = Script::new().options(&[one, two], Mode::Decide);
+        assert_eq!(both, Some(vec![b'd', 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1, 1, 2, 1]));
     }
 
     #[test]

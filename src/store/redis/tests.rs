@@ -16,7 +16,7 @@ use crate::{
     store::{
         redis::{
             log::Logs,
-            script::{Charged, Mode, Script},
+            script::{Charged, Mode, Request, Script},
             server::Server,
         },
         verdict::{QuotaState, QuotaStates, Verdict},
@@ -84,9 +84,14 @@ fn expected(subjects: &mut [Subject], micros: u64) -> Verdict {
     Verdict { admitted, now, states: measured.into_iter().flatten().collect() }
 }
 
+/// One unit of these.
+const fn one<'a>(charges: &'a [Charged<'a>]) -> Request<'a> {
+    Request { charges, units: 1 }
+}
+
 fn ask(connection: &mut Connection, subjects: &[Subject], micros: u64, mode: Mode) -> RedisResult<Verdict> {
     let charges: Vec<_> = subjects.iter().map(Subject::charged).collect();
-    let answer = Script::at(micros).call_in_full(&[&charges], mode).query(connection)?;
+    let answer = Script::at(micros).call_in_full(&[one(&charges)], mode).query(connection)?;
     Ok(Script::reply(&charges, answer)?.verdict)
 }
 
@@ -99,8 +104,9 @@ fn refund(connection: &mut Connection, subject: &Subject, admitted_at: u64, now:
 }
 
 fn refund_units(connection: &mut Connection, subject: &Subject, admitted_at: u64, now: u64, units: u8) -> u32 {
-    let mode = Mode::Refund(Moment::from_micros(admitted_at), units);
-    Script::at(now).call_in_full(&[&[subject.charged()]], mode).query(connection).unwrap()
+    let mode = Mode::Refund(Moment::from_micros(admitted_at));
+    let request = Request { charges: &[subject.charged()], units };
+    Script::at(now).call_in_full(&[request], mode).query(connection).unwrap()
 }
 
 fn told(verdict: &Verdict) -> (bool, Moment, Vec<(u32, u64)>) {
@@ -456,7 +462,7 @@ fn every_write_has_an_end_and_after_it_nothing_is_left() {
     let logs = Logs::of(&plan);
     let charges = [Charged { logs: &logs, key: b"k" }];
     for _ in 0..300 {
-        let answer = Script::new().call_in_full(&[&charges], Mode::Decide).query(connection).unwrap();
+        let answer = Script::new().call_in_full(&[one(&charges)], Mode::Decide).query(connection).unwrap();
         assert!(Script::reply(&charges, answer).is_ok());
         for name in ["k", "k:1"] {
             let left: i64 = redis::cmd("PTTL").arg(name).query(connection).unwrap();
@@ -485,7 +491,7 @@ fn by_the_clock_of_the_server_a_hundred_years_are_remembered_and_a_millisecond_i
     let logs = Logs::of(&century);
     let charges = [Charged { logs: &logs, key: b"k" }];
     for expected in [true, true, false] {
-        let answer = Script::new().call_in_full(&[&charges], Mode::Decide).query(connection).unwrap();
+        let answer = Script::new().call_in_full(&[one(&charges)], Mode::Decide).query(connection).unwrap();
         assert_eq!(Script::reply(&charges, answer).unwrap().verdict.admitted, expected);
     }
     let left: i64 = redis::cmd("PTTL").arg("k").query(connection).unwrap();
@@ -544,7 +550,7 @@ fn a_value_of_another_type_is_an_error_and_charges_nobody() {
     let connection = &mut server.connect();
     let subjects = [Subject::new(&Policy::per_minute(60)), Subject::new(&Policy::per_minute(60))];
     redis::cmd("RPUSH").arg(&subjects[1].key).arg("x").exec(connection).unwrap();
-    for mode in [Mode::Peek, Mode::Decide, Mode::Refund(Moment::from_micros(START), 1)] {
+    for mode in [Mode::Peek, Mode::Decide, Mode::Refund(Moment::from_micros(START))] {
         let error = ask(connection, &subjects, START, mode).unwrap_err();
         assert!(Script::is_corrupt(&error), "{error}");
     }
@@ -617,7 +623,7 @@ fn several_requests_in_one_call_are_decided_as_one_after_the_other() {
             let of: Vec<_> = of.into_iter().map(|range| range.start..range.end.min(subjects.len())).collect();
             let charged: Vec<Vec<_>> =
                 of.iter().map(|range| subjects[range.clone()].iter().map(Subject::charged).collect()).collect();
-            let asked: Vec<_> = charged.iter().map(Vec::as_slice).collect();
+            let asked: Vec<_> = charged.iter().map(|charges| one(charges)).collect();
             let answer = Script::at(now).call_in_full(&asked, Mode::Decide).query(connection).unwrap();
             let replies = Script::replies(&asked, answer).unwrap();
             let by_script: Vec<_> = replies.into_iter().map(|reply| told(&reply.unwrap().verdict)).collect();
@@ -639,16 +645,20 @@ fn several_units_are_taken_as_one_after_the_other_and_no_more_than_there_is_room
         for (step, most) in steps {
             now = now.saturating_add_signed(step).max(1);
             let charged: Vec<_> = subjects.iter().map(Subject::charged).collect();
-            let answer = Script::at(now).call_in_full(&[&charged], Mode::Lease(most)).query(connection).unwrap();
+            let answer = Script::at(now)
+                .call_in_full(&[Request { charges: &charged, units: most }], Mode::Decide)
+                .query(connection)
+                .unwrap();
             let reply = Script::reply(&charged, answer).unwrap();
             let mut one_by_one = expected(&mut subjects, now);
-            prop_assert!(reply.units <= u32::from(most));
-            prop_assert_eq!(reply.units == 0, !one_by_one.admitted);
-            for _ in 1..reply.units {
+            let mut units = u32::from(one_by_one.admitted);
+            while one_by_one.admitted && units < u32::from(most) {
                 one_by_one = expected(&mut subjects, now);
-                prop_assert!(one_by_one.admitted);
+                units += u32::from(one_by_one.admitted);
             }
-            prop_assert_eq!(told(&reply.verdict), told(&one_by_one), "at {}", now);
+            prop_assert_eq!(reply.units, units, "at {}", now);
+            // It is an admission if any unit was admitted, and speaks of what is so after the last of them.
+            prop_assert_eq!(told(&reply.verdict).2, told(&one_by_one).2, "at {}", now);
         }
         Ok(())
     });
@@ -662,8 +672,12 @@ fn units_taken_together_are_given_back_together() {
         let subject = Subject::new(&policy);
         assert_eq!(admitted_at(connection, &subject, START, 11), 11);
         let charged = [subject.charged()];
-        let mut answer =
-            || Script::at(START + 5 * MILLI).call_in_full(&[&charged], Mode::Lease(4)).query(connection).unwrap();
+        let mut answer = || {
+            Script::at(START + 5 * MILLI)
+                .call_in_full(&[Request { charges: &charged, units: 4 }], Mode::Decide)
+                .query(connection)
+                .unwrap()
+        };
         assert_eq!(Script::reply(&charged, answer()).unwrap().units, 4);
         assert_eq!(admitted_at(connection, &subject, START + 20 * MILLI, 3), 3);
         let in_each_log = refund_units(connection, &subject, START + 5 * MILLI, START + 30 * MILLI, 3);
@@ -680,7 +694,7 @@ fn what_is_wrong_with_one_request_is_told_and_the_later_ones_are_not_charged() {
     let subjects: Vec<_> = (0..3).map(|_| Subject::new(&Policy::per_minute(60))).collect();
     redis::cmd("RPUSH").arg(&subjects[1].key).arg("x").exec(connection).unwrap();
     let charged: Vec<_> = subjects.iter().map(|subject| [subject.charged()]).collect();
-    let asked: Vec<_> = charged.iter().map(<[_; 1]>::as_slice).collect();
+    let asked: Vec<_> = charged.iter().map(|charges| one(charges)).collect();
     let answer = Script::at(START).call_in_full(&asked, Mode::Decide).query(connection).unwrap();
     let replies = Script::replies(&asked, answer).unwrap();
     assert_eq!(replies.len(), 2);

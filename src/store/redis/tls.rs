@@ -52,7 +52,7 @@ impl Tls {
     }
 
     #[expect(clippy::unused_self, reason = "its twin needs it")]
-    pub(super) fn of_cluster(&self, builder: ClusterClientBuilder) -> ClusterClientBuilder {
+    pub(super) const fn of_cluster(&self, builder: ClusterClientBuilder) -> ClusterClientBuilder {
         builder
     }
 }

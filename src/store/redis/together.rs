@@ -42,7 +42,7 @@ impl Asker {
         let reserved = groups.iter().zip(decided).filter_map(|(group, decided)| {
             let verdict = decided.as_ref().ok().filter(|verdict| verdict.admitted)?;
             let charges: Vec<Charge> =
-                group.charges.iter().copied().filter(|charge| !self.counts_denied(charge)).collect();
+                group.charges.iter().copied().filter(|charge| !self.counts_denied(&[*charge])).collect();
             (!charges.is_empty()).then_some((charges, verdict.now))
         });
         // Who cannot be reached keeps the unit: too much is counted then, never too little.
@@ -50,9 +50,9 @@ impl Asker {
         drop(join_all(given_back).await);
     }
 
-    /// Whether a denial is charged there too.
-    fn counts_denied(&self, charge: &Charge) -> bool {
-        self.scopes.plan(charge.scope).is_some_and(Plan::counts_denied)
+    /// Whether a denial is charged anywhere there too.
+    pub(super) fn counts_denied(&self, charges: &[Charge]) -> bool {
+        charges.iter().filter_map(|charge| self.scopes.plan(charge.scope)).any(Plan::counts_denied)
     }
 
     /// One verdict of several, in the order of the charges and by the clock of the first.
@@ -72,7 +72,7 @@ impl Asker {
             let mut told = verdict.states.iter();
             for (charge, place) in group.charges.iter().zip(&group.places) {
                 let quotas = self.scopes.plan(charge.scope).map_or(0, |plan| plan.windows().len());
-                let given_back = u32::from(is_given_back && !self.counts_denied(charge));
+                let given_back = u32::from(is_given_back && !self.counts_denied(&[*charge]));
                 let told = told.by_ref().take(quotas);
                 let told =
                     told.map(|state| (state.used.saturating_sub(given_back), verdict.now.until(state.changes_at)));

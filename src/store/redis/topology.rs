@@ -30,7 +30,7 @@ pub(super) enum Topology {
 /// What connects to it.
 #[derive(Clone)]
 pub(super) enum Connector {
-    Single(Client),
+    Single(Box<Client>),
     Sentinel(Arc<Mutex<SentinelClient>>),
     Cluster(Box<ClusterClient>),
 }
@@ -51,7 +51,7 @@ impl Topology {
     /// Checks the URLs. Nothing is connected yet.
     pub(super) fn connector(&self, tls: &Tls) -> Result<Connector, ConfigError> {
         match self {
-            Self::Single(url) => Ok(Connector::Single(checked(url, tls.client(url))?)),
+            Self::Single(url) => Ok(Connector::Single(Box::new(checked(url, tls.client(url))?))),
             Self::Cluster(urls) => {
                 // What it repeats, it repeats without knowing whether the first attempt was executed.
                 let builder = ClusterClient::builder(all_checked(urls)?).retries(0).connection_timeout(CONNECT_TIMEOUT);

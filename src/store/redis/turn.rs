@@ -8,7 +8,11 @@ use tokio::sync::oneshot;
 
 use crate::store::{
     Charge, Verdict,
-    redis::{ask::Asker, link::Failure, script::Mode},
+    redis::{
+        ask::Asker,
+        link::Failure,
+        script::{Mode, Reply},
+    },
 };
 
 /// Requests that wait for the end of the turn, to be asked about in one call.
@@ -24,6 +28,9 @@ struct Waiting {
     charges: Vec<Charge>,
     tell: oneshot::Sender<Result<Verdict, Failure>>,
 }
+
+/// Those who ask the same, in the order in which they came.
+struct Alike(Vec<Waiting>);
 
 /// The task that will ask for all who wait. If its runtime ends before, they are told.
 struct Gathering(Option<Arc<Asker>>);
@@ -70,17 +77,31 @@ impl Asker {
     /// Asks about all of these in one call, and again about those that came after one whose history could not be read.
     async fn ask_about(&self, mut waiting: Vec<Waiting>) {
         waiting.retain(|waiting| !waiting.tell.is_closed());
-        while !waiting.is_empty() {
-            let requests: Vec<_> = waiting.iter().map(|waiting| waiting.charges.as_slice()).collect();
-            let replies = match self.evaluate_all(&requests, Mode::Decide).await {
-                Ok(replies) if !replies.is_empty() => replies,
-                Ok(_) => return,
-                Err(failure) => return waiting.into_iter().for_each(|waiting| waiting.learns(Err(failure.clone()))),
-            };
-            for (waiting, reply) in waiting.drain(..replies.len()).zip(replies) {
-                waiting.learns(reply.map(|reply| reply.verdict).map_err(Failure::Refused));
+        let mut alike = self.alike(waiting);
+        while !alike.is_empty() {
+            let requests: Vec<_> = alike.iter().map(Alike::request).collect();
+            match self.evaluate_all(&requests, Mode::Decide).await {
+                Ok(replies) if replies.is_empty() => return,
+                Ok(replies) => alike.drain(..replies.len()).zip(replies).for_each(|(alike, reply)| {
+                    alike.learn(&reply.map_err(Failure::Refused));
+                }),
+                Err(failure) => return alike.into_iter().for_each(|alike| alike.learn(&Err(failure.clone()))),
             }
         }
+    }
+
+    /// Requests with the same charges are one request for several units, unless denials are to be counted one by one.
+    fn alike(&self, waiting: Vec<Waiting>) -> Vec<Alike> {
+        let mut all: Vec<Alike> = Vec::new();
+        for request in waiting {
+            let is_like =
+                |other: &&mut Alike| other.charges() == request.charges && !self.counts_denied(&request.charges);
+            match all.iter_mut().find(is_like) {
+                Some(alike) => alike.0.push(request),
+                None => all.push(Alike(vec![request])),
+            }
+        }
+        all
     }
 
     /// What may be asked about in one call: so many at most, and on a cluster those that share a slot.
@@ -121,13 +142,30 @@ impl Drop for Gathering {
     }
 }
 
+impl Alike {
+    fn charges(&self) -> &[Charge] {
+        self.0.first().map_or(&[], |first| &first.charges)
+    }
+
+    fn request(&self) -> (&[Charge], u8) {
+        (self.charges(), self.0.len() as u8)
+    }
+
+    /// The first to come are the first to be admitted, each with what was so after it.
+    fn learn(self, reply: &Result<Reply, Failure>) {
+        for (place, waiting) in (1..).zip(self.0) {
+            waiting.learn(reply.clone().map(|reply| reply.verdict_on(place)));
+        }
+    }
+}
+
 impl Waiting {
     fn tenant(&self) -> Option<u32> {
         self.charges.first().map(Charge::tenant)
     }
 
     /// Tells who asked, if that is still there.
-    fn learns(self, verdict: Result<Verdict, Failure>) {
+    fn learn(self, verdict: Result<Verdict, Failure>) {
         let _ = self.tell.send(verdict);
     }
 }
