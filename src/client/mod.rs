@@ -1,5 +1,7 @@
-//! The side of those who call a limited service: pace, back off, retry.
+
+pub mod answers;
 
 mod advice;
 
 pub use advice::{Advice, Allowance};
+pub use answers::Answers;
