@@ -15,7 +15,7 @@ use tower_quota::{
     http::LegacyReset,
 };
 
-/// Tue, 15 Oct 2026 13:54:56 GMT
+/// Thu, 15 Oct 2026 13:54:56 GMT
 const NOW: u64 = 1_792_072_496;
 const LONGEST: Duration = Duration::from_secs(24 * 60 * 60);
 

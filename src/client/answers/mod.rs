@@ -34,7 +34,7 @@
 //!
 //! let refused = Response::builder()
 //!     .status(StatusCode::FORBIDDEN)
-//!     .header("date", "Tue, 15 Oct 2026 01:14:56 GMT")
+//!     .header("date", "Thu, 15 Oct 2026 01:14:56 GMT")
 //!     .header("x-ratelimit-remaining", "0")
 //!     .header("x-ratelimit-reset", "1792026901")
 //!     .body(())?;
