@@ -111,7 +111,9 @@ where
         let behind = source.size_hint();
         let mut hint = SizeHint::new();
         hint.set_lower(behind.lower().saturating_add(unsent));
-        if let Some(upper) = behind.upper().and_then(|upper| upper.checked_add(unsent)) {
+        // HTTP/1 has no place for trailers behind a body whose length it knows.
+        let upper = behind.upper().filter(|_| source.trailers().is_none());
+        if let Some(upper) = upper.and_then(|upper| upper.checked_add(unsent)) {
             hint.set_upper(upper);
         }
         hint
