@@ -15,6 +15,7 @@ use http::{HeaderMap, Method, Request, Response, StatusCode};
 use http_body::{Body, Frame};
 use http_body_util::{BodyExt, Empty, Full, StreamBody};
 use parking_lot::Mutex;
+use proptest::prelude::*;
 use tokio::{
     sync::{Semaphore, mpsc},
     time::Instant,
@@ -501,16 +502,16 @@ async fn read(mut body: impl Body<Data = Bytes, Error = impl Sized> + Unpin, fra
 
 /// Calls a server once that reads so many frames of each attempt and refuses it, and afterwards all of the last, which
 /// it serves; what it has been sent.
-async fn sent<B>(layer: &RetryLayer, body: B, frames: &'static [usize]) -> Vec<Sent>
+async fn sent<B>(layer: &RetryLayer, body: B, frames: &[usize]) -> Vec<Sent>
 where
     B: Body + Send + 'static,
     B::Data: Send,
     B::Error: Into<Box<dyn std::error::Error + Send + Sync>> + Send,
 {
     let attempts = Arc::new(Mutex::new(Vec::new()));
-    let seen = Arc::clone(&attempts);
+    let (seen, frames) = (Arc::clone(&attempts), frames.to_vec());
     let server = service_fn(move |request: Request<ReplayBody<B>>| {
-        let seen = Arc::clone(&seen);
+        let (seen, frames) = (Arc::clone(&seen), frames.clone());
         async move {
             let at = seen.lock().len();
             let refused = at < frames.len();
@@ -585,6 +586,33 @@ async fn a_body_of_64_kib_is_sent_again_and_a_longer_one_is_not() {
 async fn a_call_whose_body_has_failed_is_not_made_again() {
     let body = stream(vec![data("one"), Err(Error::other("disk"))]);
     assert_eq!(sent(&layer(), body, &[9]).await, [Sent { failed: true, ..whole("one") }]);
+}
+
+proptest! {
+    #[test]
+    fn whatever_was_read_of_an_attempt_the_next_one_sends_all_of_the_body(
+        pieces in prop::collection::vec("[a-z]{0,9}", 0..8),
+        has_trailers: bool,
+        frames in prop::collection::vec(0usize..10, 0..4),
+        limit in 0usize..80,
+    ) {
+        let data = pieces.iter().map(|piece| Frame::data(Bytes::from(piece.clone())));
+        let body = stream(data.chain(has_trailers.then(|| Frame::trailers(trailers()))).map(Ok).collect());
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
+        let attempts = runtime.block_on(sent(&layer().copy_at_most(limit), body, &frames));
+
+        let text = pieces.concat();
+        for attempt in &attempts {
+            prop_assert!(text.starts_with(&attempt.data) && !attempt.failed, "{attempt:?}");
+        }
+        let length = text.len() + if has_trailers { "checksum7".len() } else { 0 };
+        if limit >= length {
+            prop_assert_eq!(attempts.len(), frames.len() + 1);
+        }
+        if attempts.len() == frames.len() + 1 {
+            prop_assert_eq!(attempts.last(), Some(&Sent { trailers: has_trailers.then(trailers), ..whole(&text) }));
+        }
+    }
 }
 
 /// A body that is still being sent when the answer comes, as gRPC's streams may be.

@@ -17,8 +17,8 @@ const RATE_LIMIT_POLICY: HeaderName = HeaderName::from_static("ratelimit-policy"
 const REMAINING: [&str; 2] = ["r", "a"];
 /// Within how many seconds.
 const WITHIN: [&str; 2] = ["t", "w"];
-/// More than any server has, and few enough to keep for each key.
-const MOST_LIMITS: usize = 16;
+/// More than any server has, few enough to keep for each key, and to compare with as many policies.
+const MOST_ITEMS: usize = 16;
 
 /// The limits that the fields state.
 pub(super) fn limits(headers: &HeaderMap, timeline: &Timeline) -> Vec<Limit> {
@@ -26,7 +26,7 @@ pub(super) fn limits(headers: &HeaderMap, timeline: &Timeline) -> Vec<Limit> {
         return draft_7(headers, timeline).into_iter().collect();
     };
     let policies = named_items(headers, &RATE_LIMIT_POLICY).unwrap_or_default();
-    list.iter().filter_map(|item| limit(item, &policies, timeline)).take(MOST_LIMITS).collect()
+    list.iter().filter_map(|item| limit(item, &policies, timeline)).collect()
 }
 
 /// What an item of `RateLimit` says, with what its policy says of the unit, and of the time if the item does not.
@@ -53,14 +53,14 @@ fn draft_7(headers: &HeaderMap, timeline: &Timeline) -> Option<Limit> {
     Some(Limit { remaining: member("remaining")?, within })
 }
 
-/// The items of a list that have a name; none if it is not there, or cannot be parsed.
+/// The first items of a list that have a name; none if it cannot be parsed.
 fn named_items(headers: &HeaderMap, field: &HeaderName) -> Option<Vec<Item>> {
     let list: List = parsed(headers, field)?;
     let items = list.into_iter().filter_map(|entry| match entry {
         ListEntry::Item(item) => Some(item),
         ListEntry::InnerList(_) => None,
     });
-    Some(items.filter(|item| name(item).is_some()).collect())
+    Some(items.filter(|item| name(item).is_some()).take(MOST_ITEMS).collect())
 }
 
 /// All lines of a field as one (RFC 9651, section 4.2).
@@ -214,7 +214,9 @@ mod tests {
     }
 
     #[test]
-    fn no_more_than_sixteen_limits_are_kept() {
-        assert_eq!(rate_limit(&vec!["a;r=1;t=2"; 1000].join(",")).len(), MOST_LIMITS);
+    fn no_more_than_sixteen_limits_are_looked_at() {
+        assert_eq!(rate_limit(&vec!["a;r=1;t=2"; 1000].join(",")).len(), MOST_ITEMS);
+        let late = format!("{}a;r=1;t=2", "a,".repeat(16));
+        assert_eq!(rate_limit(&late), []);
     }
 }

@@ -97,8 +97,10 @@
 //!
 //! While a body is sent it is copied, up to [`RetryLayer::copy_at_most`]: 64 KiB unless said otherwise. A longer one is
 //! passed on all the same, but such a call is not repeated. What was not sent yet when the answer came is not read ahead: it
-//! follows behind the copy. Trailers are kept. A policy may also be used without the layer, in `tower::retry::RetryLayer`,
-//! where bodies can be cloned.
+//! follows behind the copy. Trailers are kept.
+//!
+//! A policy may also be used without the layer, in `tower::retry::RetryLayer`, where bodies can be cloned. That cannot tell
+//! the layers inside of it that it retries, so let them share its budget.
 
 mod attempt;
 mod backoff;

@@ -75,9 +75,15 @@ impl<B> Source<B> {
     }
 
     fn keep(&mut self, bytes: &[u8]) {
-        if self.copy.len().saturating_add(bytes.len()) > self.limit {
+        let (copied, length) = (self.copy.len(), self.copy.len().saturating_add(bytes.len()));
+        if length > self.limit {
             self.forget();
         } else if self.state == State::Kept {
+            // A vector grows to twice its size by itself, beyond the limit.
+            let room = length.max(copied.saturating_mul(2)).min(self.limit);
+            if length > self.copy.capacity() {
+                self.copy.reserve_exact(room.saturating_sub(copied));
+            }
             self.copy.extend_from_slice(bytes);
         }
     }
@@ -127,5 +133,49 @@ impl<B> fmt::Debug for Source<B> {
             .field("state", &self.state)
             .field("reader", &self.reader)
             .finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{convert::Infallible, task::Waker};
+
+    use http_body_util::StreamBody;
+
+    use super::*;
+
+    const LIMIT: usize = 1000;
+
+    /// A body in pieces of this length.
+    fn source(pieces: usize, length: usize) -> Source<impl Body<Data = Bytes, Error = Infallible>> {
+        let piece = Bytes::from(vec![b'a'; length]);
+        let pieces = (0..pieces).map(move |_| Ok::<_, Infallible>(Frame::data(piece.clone())));
+        Source::new(StreamBody::new(tokio_stream::iter(pieces)), LIMIT)
+    }
+
+    fn read_all(source: &mut Source<impl Body<Data = Bytes>>) -> usize {
+        let mut largest = 0;
+        let mut cx = Context::from_waker(Waker::noop());
+        while let Poll::Ready(Some(_)) = source.poll_next(&mut cx) {
+            largest = largest.max(source.copy.capacity());
+        }
+        largest
+    }
+
+    #[test]
+    fn a_copy_never_takes_more_memory_than_its_limit() {
+        for length in [1, 7, 100, 333, 600, 1000, 1001] {
+            let largest = read_all(&mut source(2000 / length, length));
+            assert!(largest <= LIMIT, "{largest} bytes for pieces of {length}");
+        }
+    }
+
+    #[test]
+    fn a_copy_that_would_be_too_long_is_let_go() {
+        for (pieces, is_kept) in [(10, true), (11, false)] {
+            let mut source = source(pieces, 100);
+            read_all(&mut source);
+            assert_eq!((source.can_be_sent(), source.copy.capacity() > 0), (is_kept, is_kept));
+        }
     }
 }
