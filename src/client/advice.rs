@@ -11,6 +11,7 @@ use smallvec::SmallVec;
 #[must_use]
 pub struct Advice {
     is_refusal: bool,
+    forbids_retry: bool,
     wait: Option<Duration>,
     allowances: SmallVec<[Allowance; 2]>,
 }
@@ -33,9 +34,19 @@ impl Advice {
         Self { is_refusal: true, ..self }
     }
 
+    /// This call is not to be made again, however long the caller waits.
+    pub fn never_retry(self) -> Self {
+        Self { forbids_retry: true, ..self }
+    }
+
     /// No call is to be made for this long.
     pub fn wait(self, wait: Duration) -> Self {
         Self { wait: Some(self.wait.map_or(wait, |other| other.max(wait))), ..self }
+    }
+
+    /// The wait, cut to this length if it is longer.
+    pub(super) fn wait_at_most(self, longest: Duration) -> Self {
+        Self { wait: self.wait.map(|wait| wait.min(longest)), ..self }
     }
 
     /// At most `remaining` calls are to be made within the time that follows.
@@ -48,6 +59,12 @@ impl Advice {
     #[must_use]
     pub const fn is_refusal(&self) -> bool {
         self.is_refusal
+    }
+
+    /// Whether the server has said that this call is not to be made again.
+    #[must_use]
+    pub const fn forbids_retry(&self) -> bool {
+        self.forbids_retry
     }
 
     /// How long no call is to be made, if the server has said so.

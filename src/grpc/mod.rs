@@ -20,14 +20,22 @@
 mod code;
 mod denial;
 mod details;
+#[cfg(feature = "client")]
+mod fields;
 mod messages;
+#[cfg(feature = "client")]
+mod outcome;
 mod protobuf;
 mod protocol;
+#[cfg(feature = "client")]
+mod retry_info;
 mod status;
 
 pub use messages::{MessageDenied, MessageFuture, MessageLimit, MessageLimitLayer, RequestBody, ResponseBody};
 
 pub(crate) use code::Code;
 pub(crate) use denial::Denial;
+#[cfg(feature = "client")]
+pub(crate) use outcome::{Outcome, Pushback};
 pub(crate) use protocol::Protocol;
 pub(crate) use status::{Status, is_trailers_only};

@@ -17,7 +17,7 @@ use crate::{
 /// Reads whatever some service may read, or a spelling could be an identity there and none here: another history for the
 /// same caller. gRPC wants values accepted with padding and without; bits behind the last byte are ignored by some
 /// decoders and refused by others.
-const LENIENT: GeneralPurpose = GeneralPurpose::new(
+pub(crate) const LENIENT: GeneralPurpose = GeneralPurpose::new(
     &alphabet::STANDARD,
     GeneralPurposeConfig::new()
         .with_decode_padding_mode(DecodePaddingMode::Indifferent)

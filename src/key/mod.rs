@@ -64,3 +64,5 @@ pub use query::{Query, query};
 pub(crate) use builder::KeyHasher;
 #[cfg(feature = "redis")]
 pub(crate) use builder::Text;
+#[cfg(feature = "client")]
+pub(crate) use metadata::LENIENT as LENIENT_BASE64;

@@ -1,0 +1,60 @@
+//! Whether an answer is a refusal.
+
+use std::time::Duration;
+
+use http::{HeaderMap, StatusCode};
+
+use crate::{
+    client::{
+        Advice,
+        answers::{retry_after::stated_wait, three_fields::X_RATE_LIMIT, timeline::Timeline},
+    },
+    grpc::{Outcome, Pushback},
+};
+
+const RESOURCE_EXHAUSTED: u32 = 8;
+/// What gRPC has where HTTP has 503.
+const UNAVAILABLE: u32 = 14;
+
+/// What an answer says about the call that it answers.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Verdict {
+    pub(super) is_refusal: bool,
+    /// The wait that it states in so many words.
+    pub(super) stated: Option<Duration>,
+    forbids_retry: bool,
+}
+
+impl Verdict {
+    pub(super) fn of_http(status: StatusCode, headers: &HeaderMap, timeline: &Timeline, is_github: bool) -> Self {
+        let stated = || stated_wait(headers, timeline);
+        let has_nothing_left = || X_RATE_LIMIT.iter().any(|family| family.is_exhausted(headers));
+        let (is_refusal, stated) = match status {
+            StatusCode::TOO_MANY_REQUESTS => (true, stated()),
+            StatusCode::SERVICE_UNAVAILABLE => (stated().is_some(), stated()),
+            StatusCode::FORBIDDEN if is_github => (stated().is_some() || has_nothing_left(), stated()),
+            _ => (false, None),
+        };
+        Self { is_refusal, stated, forbids_retry: false }
+    }
+
+    /// Of the end of a gRPC call, whose own fields come before the wait that stands in others.
+    pub(super) fn of_call(outcome: &Outcome, in_others: Option<Duration>, bare_exhausted: bool) -> Self {
+        let pushback = match outcome.pushback() {
+            Some(Pushback::After(wait)) => Some(wait),
+            Some(Pushback::Never) | None => None,
+        };
+        let stated = pushback.or(outcome.retry_delay()).or(in_others);
+        let stated = stated.filter(|_| [RESOURCE_EXHAUSTED, UNAVAILABLE].contains(&outcome.code()));
+        Self {
+            is_refusal: stated.is_some() || bare_exhausted && outcome.code() == RESOURCE_EXHAUSTED,
+            stated,
+            forbids_retry: outcome.pushback() == Some(Pushback::Never) && outcome.code() != 0,
+        }
+    }
+
+    pub(super) fn advice(self) -> Advice {
+        let advice = if self.is_refusal { Advice::none().refused() } else { Advice::none() };
+        if self.forbids_retry { advice.never_retry() } else { advice }
+    }
+}

@@ -1,0 +1,121 @@
+//! The body of an attempt.
+
+use std::{
+    error::Error,
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll},
+};
+
+use bytes::Bytes;
+use http_body::{Body, Frame, SizeHint};
+use parking_lot::Mutex;
+
+use crate::client::retry::body::source::Source;
+
+type BoxError = Box<dyn Error + Send + Sync>;
+
+/// A request's body that can be sent again, as long as its copy is not too long: made by a
+/// [`RetryLayer`](crate::client::RetryLayer).
+///
+/// Its data is [`Bytes`] whatever the inner body's is. When a further attempt has begun, what an earlier one has not sent
+/// yet is not sent by that any more: its body ends with an error.
+#[derive(Debug)]
+pub struct ReplayBody<B> {
+    source: Arc<Mutex<Source<B>>>,
+    /// The number of the attempt.
+    attempt: u32,
+    /// Bytes of the copy that this attempt has sent.
+    sent: usize,
+    has_sent_trailers: bool,
+}
+
+/// A further attempt has begun.
+#[derive(Debug, thiserror::Error)]
+#[error("the request is being sent again")]
+struct SentAgain;
+
+impl<B> ReplayBody<B> {
+    pub(in crate::client::retry) fn new(inner: B, limit: usize) -> Self {
+        Self::of(Arc::new(Mutex::new(Source::new(inner, limit))), 0)
+    }
+
+    /// The body of the next attempt.
+    pub(in crate::client::retry) fn again(&self) -> Self {
+        Self::of(Arc::clone(&self.source), self.attempt.saturating_add(1))
+    }
+
+    /// Whether all that earlier attempts have sent can be sent again.
+    pub(in crate::client::retry) fn can_be_sent(&self) -> bool {
+        self.source.lock().can_be_sent()
+    }
+
+    /// Keeps earlier attempts from reading on. They may have done so until now, and too far.
+    pub(in crate::client::retry) fn take_over(&self) -> bool {
+        let mut source = self.source.lock();
+        let can_be_sent = source.can_be_sent();
+        if can_be_sent {
+            source.reader = self.attempt;
+        }
+        can_be_sent
+    }
+
+    const fn of(source: Arc<Mutex<Source<B>>>, attempt: u32) -> Self {
+        Self { source, attempt, sent: 0, has_sent_trailers: false }
+    }
+}
+
+impl<B> Body for ReplayBody<B>
+where
+    B: Body,
+    B::Error: Into<BoxError>,
+{
+    type Data = Bytes;
+    type Error = BoxError;
+
+    fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
+        let this = self.get_mut();
+        let mut source = this.source.lock();
+        if source.reader != this.attempt {
+            return Poll::Ready(Some(Err(SentAgain.into())));
+        }
+        if let Some(rest) = source.copy_from(this.sent) {
+            let data = Bytes::copy_from_slice(rest);
+            this.sent = source.copied();
+            return Poll::Ready(Some(Ok(Frame::data(data))));
+        }
+        if source.has_been_read() {
+            let trailers = source.trailers().filter(|_| !this.has_sent_trailers).cloned();
+            this.has_sent_trailers = true;
+            return Poll::Ready(trailers.map(|trailers| Ok(Frame::trailers(trailers))));
+        }
+        // Nobody is left who could send it again.
+        if Arc::strong_count(&this.source) == 1 {
+            source.forget();
+        }
+        let polled = source.poll_next(cx).map_err(Into::into);
+        this.sent = source.copied();
+        this.has_sent_trailers |= source.trailers().is_some();
+        polled
+    }
+
+    fn is_end_stream(&self) -> bool {
+        let source = self.source.lock();
+        let has_sent_copy = self.sent >= source.copied() && (self.has_sent_trailers || source.trailers().is_none());
+        source.reader == self.attempt && has_sent_copy && source.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        let source = self.source.lock();
+        let unsent = source.copied().saturating_sub(self.sent) as u64;
+        let behind = source.size_hint();
+        let mut hint = SizeHint::new();
+        hint.set_lower(behind.lower().saturating_add(unsent));
+        // HTTP/1 has no place for trailers behind a body whose length it knows.
+        let upper = behind.upper().filter(|_| source.trailers().is_none());
+        if let Some(upper) = upper.and_then(|upper| upper.checked_add(unsent)) {
+            hint.set_upper(upper);
+        }
+        hint
+    }
+}

@@ -1,0 +1,110 @@
+//! Reading protobuf.
+
+const VARINT: u64 = 0;
+const FIXED_64: u64 = 1;
+const LENGTH_DELIMITED: u64 = 2;
+const FIXED_32: u64 = 5;
+
+/// The value of a field, as far as anybody here wants to know it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Value<'a> {
+    /// Of an integer, a boolean or an enum.
+    Integer(u64),
+    /// Of a string, of bytes, or of a message.
+    Bytes(&'a [u8]),
+    /// Of a fixed width.
+    Fixed,
+}
+
+/// The number of a field, and its value.
+pub(super) type Field<'a> = (u64, Value<'a>);
+
+/// The fields of a message on the wire; none if anything in it is malformed.
+pub(super) fn fields(message: &[u8]) -> Option<Vec<Field<'_>>> {
+    let mut rest = message;
+    let mut fields = Vec::new();
+    while !rest.is_empty() {
+        fields.push(field(&mut rest)?);
+    }
+    Some(fields)
+}
+
+fn field<'a>(rest: &mut &'a [u8]) -> Option<Field<'a>> {
+    let tag = varint(rest)?;
+    let value = match tag & 7 {
+        VARINT => Value::Integer(varint(rest)?),
+        FIXED_64 => take(rest, 8).map(|_| Value::Fixed)?,
+        LENGTH_DELIMITED => {
+            let length = usize::try_from(varint(rest)?).ok()?;
+            Value::Bytes(take(rest, length)?)
+        }
+        FIXED_32 => take(rest, 4).map(|_| Value::Fixed)?,
+        // Groups, which proto3 does not have.
+        _ => return None,
+    };
+    Some((tag >> 3, value))
+}
+
+/// Seven bits to a byte, the lowest first; the eighth says that there are more. Ten bytes at most.
+fn varint(rest: &mut &[u8]) -> Option<u64> {
+    let mut value = 0;
+    for shift in (0..u64::BITS).step_by(7) {
+        let byte = *take(rest, 1)?.first()?;
+        value |= u64::from(byte & 0x7f) << shift;
+        if byte < 0x80 {
+            return Some(value);
+        }
+    }
+    None
+}
+
+fn take<'a>(rest: &mut &'a [u8], length: usize) -> Option<&'a [u8]> {
+    let (taken, left) = rest.split_at_checked(length)?;
+    *rest = left;
+    Some(taken)
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::grpc::protobuf::Message;
+
+    #[test]
+    fn the_examples_of_the_encoding_guide_are_read() {
+        assert_eq!(fields(&[0x08, 0x96, 0x01]), Some(vec![(1, Value::Integer(150))]));
+        assert_eq!(fields(b"\x12\x07testing"), Some(vec![(2, Value::Bytes(b"testing"))]));
+        assert_eq!(fields(&[]), Some(vec![]));
+    }
+
+    #[test]
+    fn fields_of_fixed_width_are_stepped_over() {
+        let message = [0x09, 1, 2, 3, 4, 5, 6, 7, 8, 0x15, 1, 2, 3, 4, 0x18, 1];
+        assert_eq!(fields(&message), Some(vec![(1, Value::Fixed), (2, Value::Fixed), (3, Value::Integer(1))]));
+    }
+
+    #[test]
+    fn a_message_that_is_cut_short_or_has_groups_is_none() {
+        for message in [&[0x08][..], &[0x08, 0x80], &[0x12, 5, 1], &[0x0b, 0x0c], &[0x15, 1, 2, 3], &[0xff; 20]] {
+            assert_eq!(fields(message), None, "{message:x?}");
+        }
+        let longest = [&[0x12, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0x01][..], b"a"].concat();
+        assert_eq!(fields(&longest), None);
+    }
+
+    proptest! {
+        #[test]
+        fn what_is_written_is_read_back(number in 1u8..16, integer in 1u64.., text in ".{1,30}") {
+            let message = Message::default().integer(number, integer).text(2, &text).into_bytes();
+            let expected = vec![(number.into(), Value::Integer(integer)), (2, Value::Bytes(text.as_bytes()))];
+            prop_assert_eq!(fields(&message), Some(expected));
+        }
+
+        #[test]
+        fn no_bytes_are_too_strange(message in prop::collection::vec(any::<u8>(), 0..100)) {
+            let read = fields(&message).unwrap_or_default();
+            prop_assert!(read.len() <= message.len());
+        }
+    }
+}
