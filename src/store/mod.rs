@@ -11,7 +11,7 @@
 //! # Redis
 //!
 //! `RedisStore` keeps the same promises across any number of processes. All charges of a request are decided by one script
-//! in one atomic step, with the server's own clock. It uses nothing newer than Redis 6.0, and is tested with Redis 7.0 and
+//! in one atomic step, with the server's own clock. It uses nothing newer than Redis 6.0, and is tested with Redis 6.2 and 7.0 and
 //! Valkey 9.1: a server, the master of some sentinels, or a cluster.
 //!
 //! ## Fewer calls
