@@ -2,7 +2,7 @@
 
 /// Which places of a block hold stamps: it is used round and round, oldest first.
 ///
-/// With its block it is a `VecDeque` in 22 bytes, so that it fits into the key's slot beside a key of 26.
+/// With its block it is a `VecDeque` in 22 bytes, so that both fit into the slot of a key.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Ring {
     /// Where the oldest stamp is.
