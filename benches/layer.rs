@@ -18,7 +18,7 @@ use tower::{Layer, Service, service_fn};
 use tower_governor::{
     GovernorError, GovernorLayer, governor::GovernorConfigBuilder, key_extractor::KeyExtractor as GovernorKey,
 };
-use tower_quota::{Policy, RateLimiter, Rule, clock::ManualClock, key};
+use tower_quota::{Policy, RateLimitLayer, RateLimiter, Rule, clock::ManualClock, key};
 
 const ROUNDS: usize = 9;
 const REQUESTS: usize = 100_000;
@@ -76,16 +76,21 @@ macro_rules! governor {
 }
 
 /// This crate, with a clock that moves on by `every` from request to request.
-fn ours(fields: bool, in_response: bool, every: Duration) -> Serve {
+fn ours(style: impl FnOnce(RateLimitLayer) -> RateLimitLayer, every: Duration) -> Serve {
     let clock = ManualClock::new();
     let policy = Policy::per_minute(60).and_per_hour(1800);
     let rule = Rule::new("calls").every_request().level("key", key::header("x-api-key")).policy(policy);
     let limiter = RateLimiter::builder().rule(rule).clock(clock.clone()).build().expect("the rule is sound");
-    let mut serve = serve(limiter.layer().rate_limit_fields(fields).decision_in_response(in_response).layer(bare()));
+    let mut serve = serve(style(limiter.layer()).layer(bare()));
     Box::new(move |request| {
         clock.advance(every);
         serve(request)
     })
+}
+
+/// As tower_governor does it: the caller is told by header fields, and nobody else.
+fn told_to_nobody(layer: RateLimitLayer) -> RateLimitLayer {
+    layer.decision_in_request(false).decision_in_response(false)
 }
 
 fn requests() -> Vec<Request<()>> {
@@ -124,10 +129,14 @@ fn main() {
         ("tower_governor, with headers", serve(governor!(plenty, use_headers).layer(bare()))),
         ("2 x tower_governor, no headers", serve(governor!(plenty).layer(governor!(plenty).layer(bare())))),
         ("tower_governor, no headers", serve(governor!(plenty).layer(bare()))),
-        ("tower-quota, minute + hour, with fields", ours(true, true, admitting)),
-        ("tower-quota, no fields", ours(false, true, admitting)),
-        ("tower-quota, no fields, none in response", ours(false, false, admitting)),
-        ("tower-quota, denied, problem+json", ours(true, true, Duration::ZERO)),
+        ("tower-quota, minute + hour, with fields", ours(|layer| layer, admitting)),
+        ("tower-quota, decision to handler only", ours(|layer| layer.decision_in_response(false), admitting)),
+        ("tower-quota, decision to nobody", ours(told_to_nobody, admitting)),
+        (
+            "tower-quota, neither fields nor decision",
+            ours(|layer| told_to_nobody(layer).rate_limit_fields(false), admitting),
+        ),
+        ("tower-quota, denied, problem+json", ours(|layer| layer, Duration::ZERO)),
     ];
     let mut nanos = vec![Vec::new(); cases.len()];
     let mut admitted = vec![0; cases.len()];

@@ -35,7 +35,6 @@ use crate::{
 /// assert!(denied.message().is_some_and(|text| text.starts_with("You've exceeded the per-minute rate limit.")));
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
-#[derive(Clone)]
 pub struct Decision {
     rulebook: Arc<Stripe>,
     rules: RuleNumbers,
@@ -140,6 +139,17 @@ impl Decision {
     /// The rules of this limiter that have been applied to the request already, if a layer entered this decision.
     pub(crate) fn applied(&self, rulebook: &Stripes) -> &[u16] {
         if self.is_entered && self.rulebook.is_of(rulebook) { &self.rules } else { &[] }
+    }
+}
+
+impl Clone for Decision {
+    fn clone(&self) -> Self {
+        Self {
+            rulebook: Arc::clone(&self.rulebook),
+            rules: RuleNumbers::from_slice(&self.rules),
+            verdict: self.verdict.clone(),
+            is_entered: self.is_entered,
+        }
     }
 }
 

@@ -84,7 +84,9 @@ where
         let refused = |ending: Ending<'_>, request| Some(ending.answer(&RequestView::of(request), style));
         match decided {
             Ok(decision) if decision.is_admitted() => {
-                enter(request.extensions_mut(), decision.entered());
+                if style.in_request {
+                    enter(request.extensions_mut(), decision.entered());
+                }
                 Kind::Admitted { inner: ready.call(request), decision: Some(decision), style: Arc::clone(style) }
             }
             Ok(decision) => Kind::Refused { answer: refused(Ending::Denied(&decision), &request) },

@@ -114,7 +114,9 @@ where
         match self.decide(&request) {
             Outcome::Ungoverned => ResponseFuture::ungoverned(self.inner.call(request)),
             Outcome::Admitted(decision) => {
-                enter(request.extensions_mut(), decision.entered());
+                if self.style.in_request {
+                    enter(request.extensions_mut(), decision.entered());
+                }
                 ResponseFuture::admitted(self.inner.call(request), decision, Arc::clone(&self.style))
             }
             Outcome::Deciding(deciding) => {

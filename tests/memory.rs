@@ -5,10 +5,13 @@
 
 mod support;
 
-use std::time::Duration;
+use std::{convert::Infallible, time::Duration};
 
 use allocation_counter::{AllocationInfo, measure};
-use tower_quota::Policy;
+use futures_util::FutureExt;
+use http::{Request, Response};
+use tower::{Layer, ServiceExt};
+use tower_quota::{Policy, RateLimitLayer, key};
 
 use support::{limiter, rule};
 
@@ -26,7 +29,7 @@ fn bytes_kept(work: impl FnOnce()) -> u64 {
 }
 
 fn keys() -> Vec<String> {
-    [1, 8, 14, 15, 60, 95].iter().map(|length| "k".repeat(*length)).collect()
+    [1, 8, 15, 16, 27, 28, 60, 95].iter().map(|length| "k".repeat(*length)).collect()
 }
 
 #[test]
@@ -77,6 +80,29 @@ fn a_full_history_turns_over_without_allocating() {
     let mut admitted = 0;
     assert_eq!(allocations(|| admitted = hours(2)), 0);
     assert_eq!(admitted, 3600);
+}
+
+/// The fields of the responses share memory, and that is used again.
+#[test]
+fn a_layer_that_tells_only_the_caller_allocates_nothing() {
+    let bare = tower::service_fn(|_: Request<()>| async {
+        Ok::<_, Infallible>(Response::builder().header("content-type", "text/plain").body(String::new()).unwrap())
+    });
+    let policy = Policy::per_minute(1000).and_per_hour(1800);
+    let layer = RateLimitLayer::new(key::header("x-account"), policy).decision_in_request(false);
+    let layered = layer.decision_in_response(false).layer(bare);
+    let serve = |service: &mut dyn FnMut(Request<()>) -> bool| {
+        let requests =
+            || Request::get("/").header("x-account", "an account of which the name is long").body(()).unwrap();
+        // So many that the memory for their units is there.
+        (0..200).for_each(|_| assert!(service(requests())));
+        let requests: Vec<_> = std::iter::repeat_with(requests).take(100).collect();
+        allocations(|| requests.into_iter().for_each(|request| assert!(service(request))))
+    };
+    let without = serve(&mut |request| bare.oneshot(request).now_or_never().unwrap().unwrap().headers().len() == 1);
+    let with =
+        serve(&mut |request| layered.clone().oneshot(request).now_or_never().unwrap().unwrap().headers().len() == 3);
+    assert_eq!(with, without);
 }
 
 /// The decision that a shared history has a say in looks it up where it is.

@@ -1,12 +1,18 @@
 //! Workloads, and cases measured in turn: so that a machine that slows down slows all of them.
 
-use std::{sync::Barrier, time::Instant};
+use std::{
+    sync::{
+        Barrier,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::Instant,
+};
 
 const ROUNDS: usize = 7;
 const REQUESTS: usize = 500_000;
 
-/// What is called with one key after another.
-pub(crate) type Step = Box<dyn Fn(&String) + Send + Sync>;
+/// What is called with one key after another, and says whether it admitted.
+pub(crate) type Step = Box<dyn Fn(&String) -> bool + Send + Sync>;
 
 type Make = Box<dyn Fn(&[String]) -> Step>;
 
@@ -61,40 +67,47 @@ impl Workload {
     }
 }
 
-/// Measures the cases in turn, `ROUNDS` times, and prints medians and ratios to the first case.
+/// Measures the cases in turn, `ROUNDS` times, and prints medians, ratios to the first case, and the share admitted.
 pub(crate) fn measure(workload: &Workload, threads: usize, cases: &[Case]) {
     println!("\n{}, {threads} thread{}", workload.name, if threads == 1 { "" } else { "s" });
     let subjects: Vec<Step> = cases.iter().map(|case| (case.make)(&workload.distinct)).collect();
     let mut nanos = vec![Vec::new(); cases.len()];
+    let mut admitted = vec![0.0; cases.len()];
     for round in 0..ROUNDS {
         for turn in 0..cases.len() {
             let at = (turn + round) % cases.len();
-            nanos[at].push(time(&subjects[at], &workload.stream, threads));
+            let (time, share) = time(&subjects[at], &workload.stream, threads);
+            nanos[at].push(time);
+            admitted[at] = share;
         }
     }
     for (at, case) in cases.iter().enumerate() {
         let ratios = (0..ROUNDS).map(|round| nanos[at][round] / nanos[0][round]).collect();
-        println!("  {:<34} {:>7.1} ns  {:>5.2}", case.name, median(nanos[at].clone()), median(ratios));
+        let (time, ratio, share) = (median(nanos[at].clone()), median(ratios), 100.0 * admitted[at]);
+        println!("  {:<34} {time:>7.1} ns  {ratio:>5.2}  {share:>5.1} % admitted", case.name);
     }
 }
 
-/// Nanoseconds per decision, over all threads.
-fn time(step: &Step, stream: &[String], threads: usize) -> f64 {
-    let barrier = Barrier::new(threads + 1);
+/// Nanoseconds per decision, over all threads, and the share that was admitted.
+fn time(step: &Step, stream: &[String], threads: usize) -> (f64, f64) {
+    let (barrier, admitted) = (Barrier::new(threads + 1), AtomicUsize::new(0));
     let mut started = None;
     std::thread::scope(|scope| {
         for thread in 0..threads {
-            let barrier = &barrier;
+            let (barrier, admitted) = (&barrier, &admitted);
             scope.spawn(move || {
                 let (first, second) = stream.split_at(thread * stream.len() / threads);
                 barrier.wait();
-                second.iter().chain(first).for_each(step);
+                let count = second.iter().chain(first).filter(|key| step(key)).count();
+                admitted.fetch_add(count, Ordering::Relaxed);
             });
         }
         barrier.wait();
         started = Some(now());
     });
-    started.map_or(0.0, |started| started.elapsed().as_nanos() as f64) / (stream.len() * threads) as f64
+    let decisions = (stream.len() * threads) as f64;
+    let nanos = started.map_or(0.0, |started| started.elapsed().as_nanos() as f64);
+    (nanos / decisions, admitted.into_inner() as f64 / decisions)
 }
 
 #[expect(clippy::disallowed_methods, reason = "a benchmark reads the time")]

@@ -2,6 +2,8 @@
 
 use std::collections::VecDeque;
 
+use crate::history::ring::Ring;
+
 /// Units that a key may have before its history needs memory of its own.
 const INLINE: usize = 5;
 
@@ -14,63 +16,76 @@ pub(crate) enum Stamps {
     /// In the key's own slot: nothing on the heap.
     Inline { len: u8, stamps: [u32; INLINE] },
     /// As many as the policy counts.
-    Heap(VecDeque<u32>),
+    Heap { block: Box<[u32]>, ring: Ring },
 }
 
 impl Stamps {
     pub(crate) const EMPTY: Self = Self::Inline { len: 0, stamps: [0; INLINE] };
 
     pub(crate) fn len(&self) -> usize {
-        match self {
-            Self::Inline { len, .. } => usize::from(*len),
-            Self::Heap(stamps) => stamps.len(),
-        }
+        self.view().1.len()
     }
 
-    /// Entry `at`, counted from the oldest.
+    /// Entry `at`, counted from the oldest; the newest if there is no such entry.
     #[inline]
     pub(crate) fn get(&self, at: usize, newest: u64) -> u64 {
-        let low = match self {
-            Self::Inline { stamps, .. } => stamps.get(at),
-            Self::Heap(stamps) => stamps.get(at),
-        };
-        low.map_or(newest, |low| widen(*low, newest))
+        let (block, ring) = self.view();
+        if at < ring.len() { widen(ring.get(block, at), newest) } else { newest }
+    }
+
+    /// How many of the newest `most` entries are later than `after`.
+    #[inline]
+    pub(crate) fn count_after(&mut self, after: u64, newest: u64, most: usize) -> usize {
+        let (block, ring) = self.view();
+        let count =
+            count_after(ring.hint.into(), after, newest, ring.len(), most, |at| widen(ring.get(block, at), newest));
+        if let Self::Heap { ring, .. } = self
+            && count < ring.len()
+        {
+            ring.hint = count as u16;
+        }
+        count
     }
 
     /// Adds an entry; the memory grows in doubling steps to `capacity` and not beyond.
+    #[inline]
     pub(crate) fn push(&mut self, stamp: u64, capacity: usize) {
         match self {
+            Self::Heap { block, ring } => ring.push(block, stamp as u32, capacity),
             Self::Inline { len, stamps } => match stamps.get_mut(usize::from(*len)) {
                 Some(free) => {
                     *free = stamp as u32;
                     *len += 1;
                 }
                 None => {
-                    let mut longer = VecDeque::from(*stamps);
-                    push_within(&mut longer, stamp as u32, capacity);
-                    *self = Self::Heap(longer);
+                    let (mut block, mut ring) = Ring::of(stamps);
+                    ring.push(&mut block, stamp as u32, capacity);
+                    *self = Self::Heap { block, ring };
                 }
             },
-            Self::Heap(stamps) => push_within(stamps, stamp as u32, capacity),
         }
     }
 
-    /// Forgets the oldest entry.
-    pub(crate) fn drop_oldest(&mut self) {
+    /// Forgets the entries up to `expired`, and keeps the memory.
+    #[inline]
+    pub(crate) fn forget_until(&mut self, expired: u64, newest: u64) {
+        if self.get(0, newest) <= expired {
+            let (block, ring) = self.view();
+            let (len, get) = (ring.len(), |at| widen(ring.get(block, at), newest));
+            let live = count_after(len.saturating_sub(1), expired, newest, len, len, get);
+            self.keep(live);
+        }
+    }
+
+    /// Forgets all but the newest `count` entries.
+    pub(crate) fn keep(&mut self, count: usize) {
         match self {
+            Self::Heap { block, ring } => ring.keep(block, count),
             Self::Inline { len, stamps } => {
-                stamps.copy_within(1.., 0);
-                *len = len.saturating_sub(1);
+                let kept = count.min((*len).into());
+                stamps.copy_within(usize::from(*len) - kept..(*len).into(), 0);
+                *len = kept as u8;
             }
-            Self::Heap(stamps) => drop(stamps.pop_front()),
-        }
-    }
-
-    /// Forgets everything and keeps the memory.
-    pub(crate) fn clear(&mut self) {
-        match self {
-            Self::Inline { len, .. } => *len = 0,
-            Self::Heap(stamps) => stamps.clear(),
         }
     }
 
@@ -78,15 +93,33 @@ impl Stamps {
     pub(crate) fn clamp(&mut self, latest: u64, newest: u64) {
         let clamp = |stamp: &mut u32| *stamp = widen(*stamp, newest).min(latest) as u32;
         match self {
+            Self::Heap { block, ring } => ring.iter_mut(block).for_each(clamp),
             Self::Inline { len, stamps } => stamps.iter_mut().take(usize::from(*len)).for_each(clamp),
-            Self::Heap(stamps) => stamps.iter_mut().for_each(clamp),
+        }
+    }
+
+    /// The memory, and which part of it is in use.
+    #[inline]
+    fn view(&self) -> (&[u32], Ring) {
+        match self {
+            Self::Heap { block, ring } => (block, *ring),
+            Self::Inline { len, stamps } => (stamps, Ring::from_start(*len)),
         }
     }
 }
 
 /// How many of the newest `most` of `len` entries, which do not decrease up to `newest`, are later than `after`.
+///
+/// It was `hint` not long ago: since then an entry has come, and perhaps one has left. A wrong hint costs a search.
 #[inline]
-pub(crate) fn count_after(after: u64, newest: u64, len: usize, most: usize, get: impl Fn(usize) -> u64) -> usize {
+pub(crate) fn count_after(
+    hint: usize,
+    after: u64,
+    newest: u64,
+    len: usize,
+    most: usize,
+    get: impl Fn(usize) -> u64,
+) -> usize {
     let first = len - most.min(len);
     // The two ends are the common answers: idle for longer than the window, and exhausted.
     if len == first || newest <= after {
@@ -95,7 +128,14 @@ pub(crate) fn count_after(after: u64, newest: u64, len: usize, most: usize, get:
     if get(first) > after {
         return len - first;
     }
-    let (mut earlier, mut later) = (first, len - 1);
+    let is_answer =
+        |count: &usize| (1..len - first).contains(count) && get(len - count) > after && get(len - count - 1) <= after;
+    let likely = [hint + 1, hint].into_iter().find(is_answer);
+    likely.unwrap_or_else(|| len - first_after(after, first, len - 1, get))
+}
+
+/// The first entry later than `after`. Entry `earlier` is not, and entry `later` is.
+fn first_after(after: u64, mut earlier: usize, mut later: usize, get: impl Fn(usize) -> u64) -> usize {
     while later - earlier > 1 {
         let middle = earlier + (later - earlier) / 2;
         if get(middle) > after {
@@ -104,7 +144,7 @@ pub(crate) fn count_after(after: u64, newest: u64, len: usize, most: usize, get:
             earlier = middle;
         }
     }
-    len - later
+    later
 }
 
 /// The number whose low 32 bits are `low` and that is at most 2^32 - 1 below `reference`.
@@ -137,14 +177,16 @@ mod tests {
     #[test]
     fn counts_the_entries_after_a_moment() {
         let stamps = [10, 20, 20, 30, 40, 50, 60];
-        let count = |after, most| count_after(after, 60, stamps.len(), most, |at| stamps[at]);
+        let count = |hint, after, most| count_after(hint, after, 60, stamps.len(), most, |at| stamps[at]);
         for (after, expected) in
             [(60, 0), (59, 1), (50, 1), (49, 2), (29, 4), (20, 4), (19, 6), (10, 6), (9, 7), (0, 7)]
         {
-            assert_eq!(count(after, 4096), expected, "after {after}");
+            for hint in 0..9 {
+                assert_eq!(count(hint, after, 4096), expected, "after {after}, with the hint {hint}");
+            }
         }
-        assert_eq!(count(0, 3), 3);
-        assert_eq!(count_after(0, 1, 0, 3, |_| 1), 0);
+        assert_eq!(count(0, 0, 3), 3);
+        assert_eq!(count_after(0, 0, 1, 0, 3, |_| 1), 0);
     }
 
     #[test]
@@ -159,8 +201,8 @@ mod tests {
         let mut stamps = filled(&[1, 2, 3, 4, 5]);
         assert!(matches!(stamps, Stamps::Inline { .. }));
         stamps.push(6, 4096);
-        assert!(matches!(stamps, Stamps::Heap(_)));
-        stamps.drop_oldest();
+        assert!(matches!(stamps, Stamps::Heap { .. }));
+        stamps.keep(5);
         assert_eq!(contents(&stamps, 6), [2, 3, 4, 5, 6]);
     }
 
@@ -170,8 +212,8 @@ mod tests {
         for stamp in 0..1800 {
             stamps.push(stamp, 1800);
         }
-        let Stamps::Heap(entries) = &stamps else { panic!("1800 entries in a slot") };
-        assert_eq!((entries.len(), entries.capacity()), (1800, 1800));
+        let Stamps::Heap { block, ring } = &stamps else { panic!("1800 entries in a slot") };
+        assert_eq!((ring.len(), block.len()), (1800, 1800));
     }
 
     #[test]

@@ -44,7 +44,7 @@ impl Large {
             Counted::Exactly => {
                 let expired = now.millis().saturating_sub(window.millis);
                 let get = |at| self.stamps.get(at).copied().unwrap_or(0);
-                count_after(expired, newest, self.stamps.len(), window.limit as usize, get) as u32
+                count_after(0, expired, newest, self.stamps.len(), window.limit as usize, get) as u32
             }
             Counted::UpToLayer(last) => self.units_up_to(last),
         }

@@ -3,7 +3,7 @@
 use crate::{
     clock::Moment,
     history::{
-        compact::{Stamps, count_after},
+        compact::Stamps,
         large::Large,
         plan::{Exact, Plan, Window},
     },
@@ -50,27 +50,28 @@ impl History {
         match &mut self.log {
             Log::Compact(stamps) => {
                 let expired = now.millis().saturating_sub(plan.horizon());
-                if self.newest <= expired {
-                    return stamps.clear();
-                }
-                while stamps.len() > 0 && stamps.get(0, self.newest) <= expired {
-                    stamps.drop_oldest();
-                }
+                stamps.forget_until(expired, self.newest);
             }
             Log::Large(large) => large.settle(plan, self.newest, now),
         }
     }
 
-    /// Units that `window` counts. Where denials count, more than its limit may be told as its limit.
+    /// Units that `window` counts, and when it has room again if it has none, else when the oldest of these units leaves.
+    ///
+    /// Where denials count, more than the limit may be told as the limit.
     #[inline]
-    pub(crate) fn used(&self, window: &Window, now: Moment) -> u32 {
-        match &self.log {
+    pub(crate) fn standing(&mut self, plan: &Plan, window: &Window, now: Moment) -> (u32, u64) {
+        let expired = now.millis().saturating_sub(window.millis);
+        match &mut self.log {
             Log::Compact(stamps) => {
-                let expired = now.millis().saturating_sub(window.millis);
-                let get = |at| stamps.get(at, self.newest);
-                count_after(expired, self.newest, stamps.len(), window.limit as usize, get) as u32
+                let used = stamps.count_after(expired, self.newest, window.limit as usize);
+                (used as u32, stamps.get(stamps.len() - used, self.newest) + window.millis)
             }
-            Log::Large(large) => large.used(window, self.newest, now),
+            Log::Large(large) => {
+                let used = large.used(window, self.newest, now);
+                let in_the_way = used.saturating_add(1).saturating_sub(window.limit).max(1);
+                (used, large.leaves_at(plan, self.newest, window, used, in_the_way))
+            }
         }
     }
 
@@ -87,6 +88,7 @@ impl History {
     }
 
     /// Records one unit at `now`.
+    #[inline]
     pub(crate) fn charge(&mut self, plan: &Plan, now: Moment) {
         self.newest = self.newest.max(now.stamp());
         match &mut self.log {
@@ -94,7 +96,7 @@ impl History {
                 let capacity = plan.exact().map_or(1, |Exact { capacity, .. }| capacity);
                 // More than that there are only where denials count, or in a shared history: the newest are what matters.
                 if stamps.len() >= capacity {
-                    stamps.drop_oldest();
+                    stamps.keep(capacity - 1);
                 }
                 stamps.push(self.newest, capacity);
             }

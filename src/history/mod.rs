@@ -18,6 +18,7 @@
 //! * [`plan`]: a policy made ready for the arithmetic.
 //! * [`log`]: a history, in one of two forms.
 //! * [`compact`]: exact stamps of 32 bits, for quotas of up to 4096 and windows of up to 12 days.
+//! * [`ring`]: where they are when there are more than a few.
 //! * [`large`]: everything else, stamps of 64 bits and layers.
 //! * [`layer`]: the coalesced log of one large quota.
 
@@ -26,6 +27,7 @@ mod large;
 mod layer;
 mod log;
 mod plan;
+mod ring;
 #[cfg(test)]
 mod tests;
 

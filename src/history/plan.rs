@@ -1,6 +1,6 @@
 //! A policy, made ready for the arithmetic.
 
-use crate::policy::Policy;
+use crate::{history::ring::Ring, policy::Policy};
 
 /// What a history needs to know of its policy.
 #[derive(Debug)]
@@ -89,7 +89,8 @@ impl Plan {
 
     /// Whether exact 32-bit stamps are all that is needed.
     pub(crate) fn is_compact(&self) -> bool {
-        self.grains.is_empty() && self.horizon <= Self::LONGEST_COMPACT_WINDOW
+        let fits = self.exact.is_none_or(|exact| exact.capacity <= Ring::LARGEST);
+        self.grains.is_empty() && fits && self.horizon <= Self::LONGEST_COMPACT_WINDOW
     }
 }
 

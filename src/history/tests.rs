@@ -74,13 +74,11 @@ impl Subject {
     /// When all quotas have room, if they have none now.
     fn room_at(&mut self, now: Moment) -> Option<u64> {
         self.history.settle(&self.plan, now);
-        let used = |window| self.history.used(window, now);
-        let full = self.plan.windows().iter().filter(|window| used(window) >= window.limit);
-        full.map(|window| {
-            let used = used(window);
-            self.history.leaves_at(&self.plan, window, used, used + 1 - window.limit)
-        })
-        .max()
+        let room_at = self.plan.windows().iter().filter_map(|window| {
+            let (used, changes_at) = self.history.standing(&self.plan, window, now);
+            (used >= window.limit).then_some(changes_at)
+        });
+        room_at.max()
     }
 }
 
@@ -230,7 +228,7 @@ proptest! {
             // However many are denied, no more is remembered than the longest quota counts.
             if let Some(longest) = subject.plan.grains().last() {
                 let counts = |window: &&Window| window.millis == longest.window;
-                let used = subject.plan.windows().iter().filter(counts).map(|window| subject.history.used(window, Moment::from_nanos(now)));
+                let used = subject.plan.windows().iter().filter(counts).map(|window| subject.history.standing(&subject.plan, window, Moment::from_nanos(now)).0);
                 prop_assert!(used.max() <= Some(longest.limit));
             }
         }

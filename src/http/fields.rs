@@ -5,7 +5,6 @@
 
 use std::time::{Duration, SystemTime};
 
-use bytes::Bytes;
 use http::{
     HeaderMap, HeaderName, HeaderValue, Response, StatusCode,
     header::{Entry, RETRY_AFTER},
@@ -15,7 +14,7 @@ use crate::{
     decision::Decision,
     error::ConfigError,
     grpc::is_trailers_only,
-    http::{LegacyReset, OnConflict, Style},
+    http::{LegacyReset, OnConflict, Style, ink::written},
     message::whole_seconds,
     quota::Quota,
     status::QuotaStatus,
@@ -104,18 +103,19 @@ fn names_in(list: &str) -> impl Iterator<Item = &str> {
 }
 
 fn rate_limit(decision: &Decision) -> Option<HeaderValue> {
-    let mut field = Vec::with_capacity(128);
-    let mut number = itoa::Buffer::new();
-    for quota in decision.tightest() {
-        field.extend_from_slice(if field.is_empty() { b"\"" } else { b", \"" });
-        field.extend_from_slice(quota.policy_name().as_bytes());
-        field.extend_from_slice(b"\";r=");
-        field.extend_from_slice(number.format(quota.remaining()).as_bytes());
-        field.extend_from_slice(b";t=");
-        field.extend_from_slice(number.format(effective_window(&quota)).as_bytes());
-    }
+    let field = written(|field| {
+        let mut number = itoa::Buffer::new();
+        for quota in decision.tightest() {
+            field.extend_from_slice(if field.is_empty() { b"\"" } else { b", \"" });
+            field.extend_from_slice(quota.policy_name().as_bytes());
+            field.extend_from_slice(b"\";r=");
+            field.extend_from_slice(number.format(quota.remaining()).as_bytes());
+            field.extend_from_slice(b";t=");
+            field.extend_from_slice(number.format(effective_window(&quota)).as_bytes());
+        }
+    });
     // An empty List is told by leaving the field out (RFC 9651, section 3.1).
-    if field.is_empty() { None } else { HeaderValue::from_maybe_shared(Bytes::from(field)).ok() }
+    if field.is_empty() { None } else { HeaderValue::from_maybe_shared(field).ok() }
 }
 
 /// Seconds within which no more than what remains can be used.
@@ -134,16 +134,18 @@ fn effective_window(quota: &QuotaStatus<'_>) -> u64 {
 
 fn rate_limit_policy(decision: &Decision) -> Option<HeaderValue> {
     let mut rules = decision.governed_by();
-    let first = rules.next()?.policy_field();
-    let mut field = Vec::new();
-    for rule in rules {
-        if field.is_empty() {
-            field.extend_from_slice(first.as_bytes());
-        }
-        field.extend_from_slice(b", ");
-        field.extend_from_slice(rule.policy_field().as_bytes());
+    let (first, second) = (rules.next()?.policy_field(), rules.next());
+    if second.is_none() {
+        return Some(first.clone());
     }
-    if field.is_empty() { Some(first.clone()) } else { HeaderValue::from_maybe_shared(Bytes::from(field)).ok() }
+    let field = written(|field| {
+        field.extend_from_slice(first.as_bytes());
+        for rule in second.into_iter().chain(rules) {
+            field.extend_from_slice(b", ");
+            field.extend_from_slice(rule.policy_field().as_bytes());
+        }
+    });
+    HeaderValue::from_maybe_shared(field).ok()
 }
 
 /// The three old fields speak of one quota: the one with the longest wait, or else the one with the least left.

@@ -56,6 +56,7 @@
 
 mod body;
 mod fields;
+mod ink;
 mod kind;
 mod refusal;
 mod style;

@@ -37,6 +37,7 @@ pub(crate) type OnDenied = dyn Fn(&Refusal<'_>) -> Response<Bytes> + Send + Sync
 #[derive(Clone)]
 pub(crate) struct Style {
     pub(crate) fields: bool,
+    pub(crate) in_request: bool,
     pub(crate) in_response: bool,
     pub(crate) legacy: Option<LegacyReset>,
     pub(crate) on_conflict: OnConflict,
@@ -51,6 +52,7 @@ impl Default for Style {
     fn default() -> Self {
         Self {
             fields: true,
+            in_request: true,
             in_response: true,
             legacy: None,
             on_conflict: OnConflict::default(),
@@ -66,6 +68,7 @@ impl fmt::Debug for Style {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Style")
             .field("fields", &self.fields)
+            .field("in_request", &self.in_request)
             .field("in_response", &self.in_response)
             .field("legacy", &self.legacy)
             .field("on_conflict", &self.on_conflict)

@@ -28,7 +28,7 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 //!
-//! A key may have several parts, which are joined so that different parts never make the same key. A part of up to 15
+//! A key may have several parts, which are joined so that different parts never make the same key. A part of up to 27
 //! bytes is kept as it is; a longer one, and several together, are replaced by a keyed hash of 120 bits. So a key costs the
 //! same whatever a client sends, and any bytes are a valid key, not only UTF-8.
 //!

@@ -22,24 +22,29 @@ impl History {
         now
     }
 
-    /// Appends what each quota has used; says whether all of them have room for one more unit.
+    /// Appends how each quota stands; says whether all of them have room for one more unit.
+    #[inline]
     pub(super) fn measure(&mut self, plan: &Plan, now: Moment, states: &mut QuotaStates) -> bool {
         self.settle(plan, now);
         let mut has_room = true;
         for window in plan.windows() {
-            let used = self.used(window, now);
+            let (used, changes_at) = self.standing(plan, window, now);
             has_room &= used < window.limit;
-            states.push(QuotaState { used, changes_at: 0 });
+            states.push(QuotaState { used, changes_at: if used == 0 { 0 } else { changes_at } });
         }
         has_room
     }
 
     /// Records an admitted unit, in the history and in what was measured of it.
+    #[inline]
     pub(super) fn admit(&mut self, plan: &Plan, now: Moment, states: &mut [QuotaState]) {
         self.charge(plan, now);
         for (state, window) in states.iter_mut().zip(plan.windows()) {
             state.used = state.used.saturating_add(1);
-            state.changes_at = self.leaves_at(plan, window, state.used, 1);
+            // What was the oldest unit still is.
+            if state.used == 1 {
+                state.changes_at = self.leaves_at(plan, window, 1, 1);
+            }
         }
     }
 
@@ -52,17 +57,8 @@ impl History {
         }
     }
 
-    /// Says of each quota that was measured when it changes: in a denied request, or in one that only looked.
-    pub(super) fn explain(&self, plan: &Plan, states: &mut [QuotaState]) {
-        for (state, window) in states.iter_mut().zip(plan.windows()) {
-            if state.used > 0 {
-                let in_the_way = (state.used.saturating_add(1)).saturating_sub(window.limit).max(1);
-                state.changes_at = self.leaves_at(plan, window, state.used, in_the_way);
-            }
-        }
-    }
-
-    /// The same where units of a `shared` history may be the key's own: they are counted with its own.
+    /// Says of each quota that was measured when it changes where units of a `shared` history may be the key's own: they
+    /// are counted with its own.
     pub(super) fn explain_with(&self, shared: &Self, plan: &Plan, states: &mut [QuotaState], debts: &[QuotaState]) {
         for ((state, debt), window) in states.iter_mut().zip(debts).zip(plan.windows()) {
             let (own, owed) = (state.used, debt.used);

@@ -63,7 +63,7 @@ impl MemoryStore {
         let plan = self.shards.scopes().plan(charge.scope)?;
         let hash = self.shards.hash(charge);
         let mut table = self.shards.lock(Shards::number_of(hash))?;
-        let slot = table.find(hash, charge).filter(|slot| !slot.owes)?;
+        let slot = table.find(hash, charge).filter(|slot| !slot.owes())?;
         let history = &mut slot.history;
         let now = history.agree(plan, verdict.now, clock);
         let admitted = history.measure(plan, now, &mut verdict.states);
@@ -71,7 +71,6 @@ impl MemoryStore {
             history.admit(plan, now, &mut verdict.states);
         } else {
             history.count_denied(plan, now, &mut verdict.states);
-            history.explain(plan, &mut verdict.states);
         }
         verdict.now = now;
         verdict.admitted = admitted;

@@ -40,7 +40,7 @@
 //!
 //! ## For the operator
 //!
-//! **Names.** `prefix:{tag}:rule:key`, for example `quota:{606d6361}:bots:acme`. A key of one part of up to 15 bytes can be read;
+//! **Names.** `prefix:{tag}:rule:key`, for example `quota:{606d6361}:bots:acme`. A key of one part of up to 27 bytes can be read;
 //! longer ones, and those of several parts, are hashes behind a `~`. A rule with limits over 4096 has several strings for
 //! each key, which end in `:1`, `:2`.
 //!

@@ -68,8 +68,9 @@ impl Shards {
         &self.scopes
     }
 
+    #[inline]
     pub(super) fn hash(&self, charge: &Charge) -> u64 {
-        self.hasher.hash_one((charge.scope, charge.key))
+        self.hasher.hash_one((charge.key, charge.scope))
     }
 
     /// The table uses the lowest and the highest bits of a hash; the shard is chosen by others.

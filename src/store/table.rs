@@ -57,7 +57,7 @@ impl Table {
             self.swept = (self.swept + 1) % self.slots.num_buckets();
             let Ok(mut entry) = self.slots.get_bucket_entry(self.swept) else { continue };
             let slot = entry.get_mut();
-            let Some(plan) = scopes.plan(slot.scope) else { continue };
+            let Some(plan) = scopes.plan(slot.scope()) else { continue };
             let now = slot.history.agree(plan, now, clock);
             if slot.history.is_fresh(plan, now) {
                 entry.remove();

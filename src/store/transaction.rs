@@ -151,7 +151,7 @@ impl<'a> Transaction<'a> {
         let now = self.now;
         if let Some(slot) = self.slot(item) {
             item.place = Place::Own;
-            return slot.owes;
+            return slot.owes();
         }
         self.has_newcomer = true;
         let is_free = if moving_in { self.store.take_place() } else { !self.store.is_full() };
@@ -196,7 +196,7 @@ impl<'a> Transaction<'a> {
         let (now, clock) = (self.now, self.clock);
         let Some(history) = self.overflow().live(item.charge.scope, item.plan, now) else {
             if let Some(slot) = self.slot(item) {
-                slot.owes = false;
+                slot.settle_debt();
             }
             return true;
         };
@@ -242,17 +242,10 @@ impl<'a> Transaction<'a> {
         }
     }
 
-    /// Says of each quota when it changes, and tells of what may be owed as if it were the key's own.
+    /// Tells of what may be owed as if it were the key's own.
     fn explain(&mut self, item: &mut Item<'a>) {
-        let (scope, plan) = (item.charge.scope, item.plan);
-        if item.place == Place::Overflow {
-            return self.overflow().of(scope, plan).explain(plan, &mut item.states);
-        }
         if !item.debts.is_empty() {
-            return self.explain_with_debts(item);
-        }
-        if let Some(slot) = self.slot(item) {
-            slot.history.explain(plan, &mut item.states);
+            self.explain_with_debts(item);
         }
     }
 
@@ -268,11 +261,10 @@ impl<'a> Transaction<'a> {
     }
 
     fn move_in(&mut self, item: &Item<'a>, history: History) {
-        let slot = Slot { scope: item.charge.scope, key: item.charge.key, owes: !item.debts.is_empty(), history };
+        let slot = Slot::new(&item.charge, !item.debts.is_empty(), history);
         let store = self.store;
         if let Some(table) = self.table(item.hash) {
-            let hash_of = |slot: &Slot| store.hash(&Charge { scope: slot.scope, tenant: 0, key: slot.key });
-            table.insert(item.hash, slot, hash_of);
+            table.insert(item.hash, slot, |slot| store.hash(&slot.charge()));
         }
     }
 

@@ -19,7 +19,7 @@ pub struct Charge {
 }
 
 /// The answer to all charges of a request.
-#[derive(Clone, Debug, Default)]
+#[derive(Debug, Default)]
 pub struct Verdict {
     pub(crate) admitted: bool,
     /// When it was decided.
@@ -39,6 +39,13 @@ pub(crate) struct QuotaState {
 }
 
 pub(crate) type QuotaStates = SmallVec<[QuotaState; 4]>;
+
+impl Clone for Verdict {
+    /// In one copy: a derived one would go from quota to quota.
+    fn clone(&self) -> Self {
+        Self { states: SmallVec::from_slice(&self.states), ..*self }
+    }
+}
 
 impl Charge {
     pub(crate) const fn of(scope: u32, key: &KeyBuilder<'_>) -> Self {

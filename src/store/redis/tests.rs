@@ -79,7 +79,6 @@ fn expected(subjects: &mut [Subject], micros: u64) -> Verdict {
         } else {
             history.count_denied(plan, now, states);
         }
-        history.explain(plan, states);
     }
     Verdict { admitted, now, states: measured.into_iter().flatten().collect() }
 }

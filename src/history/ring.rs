@@ -1,0 +1,124 @@
+//! The stamps of a busy key: a queue in a block of memory.
+
+/// Which places of a block hold stamps: it is used round and round, oldest first.
+///
+/// With its block it is a `VecDeque` in 22 bytes, so that both fit into the slot of a key.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Ring {
+    /// Where the oldest stamp is.
+    head: u16,
+    len: u16,
+    /// Where a search begins: the number of stamps that it found the last time. Any number leads to the right answer.
+    pub(super) hint: u16,
+}
+
+impl Ring {
+    /// The most stamps that a ring holds.
+    pub(super) const LARGEST: usize = u16::MAX as usize;
+
+    /// A ring whose block is full of these stamps.
+    pub(super) fn of(stamps: &[u32]) -> (Box<[u32]>, Self) {
+        (stamps.into(), Self { len: stamps.len() as u16, ..Self::default() })
+    }
+
+    /// A ring of the first `len` places.
+    #[inline]
+    pub(super) const fn from_start(len: u8) -> Self {
+        Self { head: 0, len: len as u16, hint: 0 }
+    }
+
+    #[inline]
+    pub(super) const fn len(self) -> usize {
+        self.len as usize
+    }
+
+    /// Stamp `at`, counted from the oldest. There has to be one.
+    #[inline]
+    pub(super) fn get(self, block: &[u32], at: usize) -> u32 {
+        block.get(self.place(block, at)).copied().unwrap_or_default()
+    }
+
+    /// Adds a stamp; the block grows in doubling steps to `capacity` and not beyond. If it is full nothing happens.
+    #[inline]
+    pub(super) fn push(&mut self, block: &mut Box<[u32]>, stamp: u32, capacity: usize) {
+        if self.len() == block.len() && !self.grow(block, capacity) {
+            return;
+        }
+        let free = self.place(block, self.len());
+        if let Some(free) = block.get_mut(free) {
+            *free = stamp;
+            self.len += 1;
+        }
+    }
+
+    /// Forgets all but the newest `count` stamps.
+    #[inline]
+    pub(super) fn keep(&mut self, block: &[u32], count: usize) {
+        let forgotten = self.len().saturating_sub(count);
+        self.head = self.place(block, forgotten) as u16;
+        self.len -= forgotten as u16;
+    }
+
+    pub(super) fn iter_mut(self, block: &mut [u32]) -> impl Iterator<Item = &mut u32> {
+        let (wrapped, first) = block.split_at_mut(self.head.into());
+        first.iter_mut().chain(wrapped).take(self.len())
+    }
+
+    /// Where in the block stamp `at` is.
+    #[inline]
+    fn place(self, block: &[u32], at: usize) -> usize {
+        let place = usize::from(self.head) + at;
+        if place < block.len() { place } else { place - block.len() }
+    }
+
+    /// Whether there is more room now.
+    #[cold]
+    fn grow(&mut self, block: &mut Box<[u32]>, capacity: usize) -> bool {
+        let size = (2 * self.len()).clamp(1, capacity.clamp(1, Self::LARGEST));
+        if size <= self.len() {
+            return false;
+        }
+        let mut larger = Vec::with_capacity(size);
+        larger.extend(self.iter_mut(block).map(|stamp| *stamp));
+        larger.resize(size, 0);
+        (*block, self.head) = (larger.into(), 0);
+        true
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::VecDeque;
+
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn a_full_ring_takes_no_more() {
+        let (mut block, mut ring) = Ring::of(&[1, 2]);
+        (3..10).for_each(|stamp| ring.push(&mut block, stamp, 4));
+        assert_eq!((ring.len(), &*block), (4, &[1, 2, 3, 4][..]));
+    }
+
+    proptest! {
+        #[test]
+        fn a_ring_is_a_queue(steps in prop::collection::vec((any::<u32>(), 0usize..12), 0..200)) {
+            let ((mut block, mut ring), mut queue) = (Ring::of(&[]), VecDeque::new());
+            for (stamp, kept) in steps {
+                if queue.len() == 9 {
+                    ring.keep(&block, kept);
+                    queue.drain(..9usize.saturating_sub(kept));
+                }
+                if queue.len() < 9 {
+                    ring.push(&mut block, stamp, 9);
+                    queue.push_back(stamp);
+                }
+                let contents: Vec<_> = (0..queue.len()).map(|at| ring.get(&block, at)).collect();
+                prop_assert_eq!(&contents, &queue.iter().copied().collect::<Vec<_>>());
+                prop_assert_eq!(ring.iter_mut(&mut block).map(|stamp| *stamp).collect::<Vec<_>>(), contents);
+                prop_assert!(block.len() <= 9);
+            }
+        }
+    }
+}
