@@ -108,17 +108,18 @@ impl History {
     ///
     /// They then count for a whole window from now, and older ones as before: time that the clock takes back is never
     /// counted twice. A lead of a few milliseconds, as between threads that read different clocks, is left alone: such
-    /// units simply wait until the clock has caught up.
-    pub(crate) fn come_back_to(&mut self, plan: &Plan, now: Moment) {
+    /// units simply wait until the clock has caught up. Says whether any unit was brought down.
+    pub(crate) fn come_back_to(&mut self, plan: &Plan, now: Moment) -> bool {
         let latest = now.stamp();
         if self.newest <= latest.saturating_add(SMALL_LEAD) {
-            return;
+            return false;
         }
         match &mut self.log {
             Log::Compact(stamps) => stamps.clamp(latest, self.newest),
             Log::Large(large) => large.clamp(plan, latest, self.newest),
         }
         self.newest = latest;
+        true
     }
 
     #[cfg(test)]

@@ -107,6 +107,14 @@ impl Key {
         }
     }
 
+    /// A number that differs for most keys, for no purpose where somebody could gain by making it the same.
+    #[inline]
+    pub(crate) const fn mixed(self) -> u64 {
+        let [first, second, third, rest] = self.all();
+        let word = first ^ second.rotate_left(21) ^ third.rotate_left(42) ^ rest;
+        word.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 56
+    }
+
     const fn length(self) -> u8 {
         (self.rest >> 24) as u8
     }

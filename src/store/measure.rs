@@ -3,25 +3,12 @@
 use std::ops::RangeInclusive;
 
 use crate::{
-    clock::{Clock, Moment},
+    clock::Moment,
     history::{History, Plan},
     store::verdict::{QuotaState, QuotaStates},
 };
 
 impl History {
-    /// The moment to decide at: `now`, unless the history is ahead of it.
-    ///
-    /// Another thread may have read the clock later and come first; reading it again settles that. If the history is
-    /// still ahead then the clock itself stepped back, and the history comes back to it.
-    pub(super) fn agree(&mut self, plan: &Plan, now: Moment, clock: &dyn Clock) -> Moment {
-        if !self.is_ahead_of(now) {
-            return now;
-        }
-        let now = Moment::read(clock);
-        self.come_back_to(plan, now);
-        now
-    }
-
     /// Appends how each quota stands; says whether all of them have room for one more unit.
     #[inline]
     pub(super) fn measure(&mut self, plan: &Plan, now: Moment, states: &mut QuotaStates) -> bool {

@@ -28,7 +28,7 @@ impl MemoryStore {
     pub(crate) fn decide(&self, charges: &[Charge], verdict: &mut Verdict) {
         verdict.now = Moment::read(&*self.clock);
         if let [charge] = charges
-            && self.decide_known(charge, verdict).is_some()
+            && (self.shards.denials().recall(charge, verdict) || self.decide_known(charge, verdict).is_some())
         {
             return;
         }
@@ -46,6 +46,7 @@ impl MemoryStore {
     pub(crate) fn record(&self, charges: &[Charge]) {
         let clock = &*self.clock;
         Transaction::begin(&self.shards, charges, Moment::read(clock), clock).record();
+        self.shards.denials().forget();
     }
 
     /// Forgets one history; says whether there was one.
@@ -53,6 +54,7 @@ impl MemoryStore {
         let hash = self.shards.hash(charge);
         let found = self.shards.lock(Shards::number_of(hash)).is_some_and(|mut table| table.remove(hash, charge));
         self.shards.give_back(usize::from(found));
+        self.shards.denials().forget();
         found
     }
 
@@ -65,7 +67,8 @@ impl MemoryStore {
         let mut table = self.shards.lock(Shards::number_of(hash))?;
         let slot = table.find(hash, charge).filter(|slot| !slot.owes())?;
         let history = &mut slot.history;
-        let now = history.agree(plan, verdict.now, clock);
+        let now = self.shards.agree(history, plan, verdict.now, clock);
+        let era = self.shards.denials().era();
         let admitted = history.measure(plan, now, &mut verdict.states);
         if admitted {
             history.admit(plan, now, &mut verdict.states);
@@ -76,6 +79,9 @@ impl MemoryStore {
         verdict.admitted = admitted;
         let is_turn = table.count_decision();
         drop(table);
+        if !admitted {
+            self.shards.denials().note(era, plan, charge, verdict);
+        }
         if is_turn {
             self.shards.sweep(STEP, now, clock);
         }

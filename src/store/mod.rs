@@ -71,6 +71,7 @@
 pub mod conformance;
 
 mod definition;
+mod denials;
 mod measure;
 mod memory;
 mod never;

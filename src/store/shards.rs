@@ -10,7 +10,9 @@ use parking_lot::{Mutex, MutexGuard};
 
 use crate::{
     clock::{Clock, Moment},
+    history::{History, Plan},
     store::{
+        denials::Denials,
         overflow::Overflow,
         scopes::Scopes,
         table::{STEP, Table},
@@ -26,6 +28,7 @@ const SHARDS: usize = 256;
 pub(super) struct Shards {
     shards: Box<[Shard]>,
     scopes: Scopes,
+    denials: Denials,
     hasher: DefaultHashBuilder,
     keys: AtomicUsize,
     max_keys: usize,
@@ -46,6 +49,7 @@ impl Shards {
         Self {
             shards: std::iter::repeat_with(Shard::default).take(SHARDS).collect(),
             scopes,
+            denials: Denials::default(),
             hasher: DefaultHashBuilder::default(),
             keys: AtomicUsize::new(0),
             max_keys,
@@ -66,6 +70,33 @@ impl Shards {
 
     pub(super) const fn scopes(&self) -> &Scopes {
         &self.scopes
+    }
+
+    /// What is known without looking at any history.
+    #[inline]
+    pub(super) const fn denials(&self) -> &Denials {
+        &self.denials
+    }
+
+    /// The moment to decide at: `now`, unless the history is ahead of it.
+    ///
+    /// Another thread may have read the clock later and come first; reading it again settles that. If the history is
+    /// still ahead then the clock itself stepped back, and the history comes back to it.
+    #[inline]
+    pub(super) fn agree(&self, history: &mut History, plan: &Plan, now: Moment, clock: &dyn Clock) -> Moment {
+        if !history.is_ahead_of(now) {
+            return now;
+        }
+        let now = Moment::read(clock);
+        self.bring_back(history, plan, now);
+        now
+    }
+
+    /// Brings a history back to a clock that has stepped back, if it has.
+    pub(super) fn bring_back(&self, history: &mut History, plan: &Plan, now: Moment) {
+        if history.come_back_to(plan, now) {
+            self.denials.forget();
+        }
     }
 
     #[inline]
@@ -114,7 +145,7 @@ impl Shards {
         for _ in 0..SHARDS {
             let turn = self.swept.fetch_add(1, Ordering::Relaxed);
             if let Some(mut table) = self.shards.get(turn % SHARDS).and_then(|shard| shard.0.try_lock()) {
-                let step = table.sweep(STEP, &self.scopes, now, clock);
+                let step = table.sweep(STEP, self, now, clock);
                 self.give_back(step.dropped);
                 seen += step.seen;
             }

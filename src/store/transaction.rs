@@ -118,8 +118,9 @@ impl<'a> Transaction<'a> {
         self.now = Moment::read(self.clock);
         let now = self.now;
         self.for_each_item(|transaction, item| {
+            let store = transaction.store;
             if let Some(slot) = transaction.slot(item) {
-                slot.history.come_back_to(item.plan, now);
+                store.bring_back(&mut slot.history, item.plan, now);
             }
         });
     }
@@ -167,7 +168,7 @@ impl<'a> Transaction<'a> {
         }
         let (store, now, clock) = (self.store, self.now, self.clock);
         if let Some(table) = self.table(item.hash) {
-            store.give_back(table.sweep(STEP_OF_NEWCOMER, store.scopes(), now, clock).dropped);
+            store.give_back(table.sweep(STEP_OF_NEWCOMER, store, now, clock).dropped);
         }
         if store.is_full() {
             store.sweep(SEARCH, now, clock);
@@ -175,13 +176,13 @@ impl<'a> Transaction<'a> {
     }
 
     fn measure_place(&mut self, item: &mut Item<'a>) -> bool {
-        let (now, clock, mut states) = (self.now, self.clock, QuotaStates::new());
+        let (store, now, clock, mut states) = (self.store, self.now, self.clock, QuotaStates::new());
         let has_room = match item.place {
             Place::Own => self.slot(item).is_some_and(|slot| slot.history.measure(item.plan, now, &mut states)),
             Place::New => History::fresh(item.plan).measure(item.plan, now, &mut states),
             Place::Overflow => {
                 let history = self.overflow().of(item.charge.scope, item.plan);
-                let agreed = history.agree(item.plan, now, clock);
+                let agreed = store.agree(history, item.plan, now, clock);
                 let has_room = history.measure(item.plan, agreed, &mut states);
                 self.now = now.max(agreed);
                 has_room
@@ -193,14 +194,14 @@ impl<'a> Transaction<'a> {
 
     /// Whether there is room beside what may be owed.
     fn measure_debt(&mut self, item: &mut Item<'a>) -> bool {
-        let (now, clock) = (self.now, self.clock);
+        let (store, now, clock) = (self.store, self.now, self.clock);
         let Some(history) = self.overflow().live(item.charge.scope, item.plan, now) else {
             if let Some(slot) = self.slot(item) {
                 slot.settle_debt();
             }
             return true;
         };
-        let agreed = history.agree(item.plan, now, clock);
+        let agreed = store.agree(history, item.plan, now, clock);
         history.measure(item.plan, agreed, &mut item.debts);
         self.now = now.max(agreed);
         item.has_room_beside_debts()

@@ -1,0 +1,216 @@
+//! Denials that need no look at a history.
+
+use std::{
+    cell::RefCell,
+    sync::atomic::{AtomicU64, Ordering},
+};
+
+use crate::{
+    clock::Moment,
+    history::Plan,
+    store::verdict::{Charge, QuotaStates, Verdict},
+};
+
+/// Keys that one thread remembers.
+const PLACES: usize = 64;
+
+/// The denials of a store, which each thread remembers for itself.
+///
+/// A key that is exhausted cannot be charged before the first of its units leaves a window. Until then every answer is the
+/// same but for the time, and is given without a lock: who knocks all the time costs little, on however many threads. What
+/// changes a history otherwise (a reset, a charge that nobody asks for, a clock that steps back) makes all of them void.
+#[derive(Debug)]
+pub(super) struct Denials {
+    /// Tells this store, and what it has become, from all others.
+    era: AtomicU64,
+}
+
+/// Nothing changes in this key's history from one moment to the other.
+struct Denial {
+    era: u64,
+    charge: Charge,
+    from: Moment,
+    until: u64,
+    states: QuotaStates,
+}
+
+static ERAS: AtomicU64 = AtomicU64::new(0);
+
+thread_local! {
+    static KNOWN: RefCell<[Option<Denial>; PLACES]> = const { RefCell::new([const { None }; PLACES]) };
+}
+
+impl Denials {
+    /// What is remembered of now is void after the next [`forget`](Self::forget).
+    #[inline]
+    pub(super) fn era(&self) -> u64 {
+        self.era.load(Ordering::Acquire)
+    }
+
+    /// To be called after a history was changed otherwise than by a decision.
+    pub(super) fn forget(&self) {
+        self.era.store(ERAS.fetch_add(1, Ordering::Relaxed), Ordering::Release);
+    }
+
+    /// Writes the verdict at the moment that stands there already, if it is known to be a denial.
+    #[inline]
+    pub(super) fn recall(&self, charge: &Charge, verdict: &mut Verdict) -> bool {
+        KNOWN.with_borrow(|known| {
+            let Some(Some(denial)) = known.get(place(charge)) else { return false };
+            let is_known = denial.charge == *charge && denial.era == self.era() && denial.holds_at(verdict.now);
+            if is_known {
+                verdict.admitted = false;
+                verdict.states = QuotaStates::from_slice(&denial.states);
+            }
+            is_known
+        })
+    }
+
+    /// Remembers a denial that was decided in this `era`, unless those are charged.
+    pub(super) fn note(&self, era: u64, plan: &Plan, charge: &Charge, verdict: &Verdict) {
+        if plan.counts_denied() {
+            return;
+        }
+        let changes = verdict.states.iter().filter(|state| state.used > 0).map(|state| state.changes_at);
+        let until = changes.min().unwrap_or_default();
+        let denial = Denial { era, charge: *charge, from: verdict.now, until, states: verdict.states.clone() };
+        KNOWN.with_borrow_mut(|known| {
+            if let Some(known) = known.get_mut(place(charge)) {
+                *known = Some(denial);
+            }
+        });
+    }
+}
+
+impl Denial {
+    /// A clock that is behind may have stepped back.
+    #[inline]
+    fn holds_at(&self, now: Moment) -> bool {
+        self.from <= now && now.millis() < self.until
+    }
+}
+
+impl Default for Denials {
+    fn default() -> Self {
+        Self { era: AtomicU64::new(ERAS.fetch_add(1, Ordering::Relaxed)) }
+    }
+}
+
+/// Keys that share a place push each other out, which costs them a look at their histories.
+#[inline]
+const fn place(charge: &Charge) -> usize {
+    charge.key.mixed() as usize % PLACES
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use crate::{
+        Policy, Quota, RateLimiter, Rule,
+        clock::{Clock, ManualClock},
+    };
+
+    fn limiter(clock: &ManualClock, policy: impl Into<Policy>) -> RateLimiter {
+        let rule = |name| Rule::new(name).every_request().level("key", "");
+        let builder = RateLimiter::builder().clock(clock.clone()).rule(rule("calls").policy(policy));
+        builder.rule(rule("other").policy(Policy::per_hour(1))).build().unwrap()
+    }
+
+    fn is_admitted(limiter: &RateLimiter) -> bool {
+        limiter.check("calls", "ann").unwrap().is_admitted()
+    }
+
+    const SECOND: Duration = Duration::from_secs(1);
+
+    #[test]
+    fn a_known_denial_ends_when_there_is_room_and_its_wait_gets_shorter() {
+        let clock = ManualClock::new();
+        let limiter = limiter(&clock, Policy::per_minute(1).and_per_hour(2));
+        for start in [0, 60] {
+            clock.set(SECOND * start);
+            assert!(is_admitted(&limiter));
+            for left in (1..=if start == 0 { 60 } else { 3540 }).rev().step_by(7) {
+                clock.set(SECOND * start + SECOND * (if start == 0 { 60 } else { 3540 } - left));
+                let denied = limiter.check("calls", "ann").unwrap();
+                assert_eq!((denied.is_admitted(), denied.retry_after()), (false, Some(SECOND * left)));
+            }
+        }
+        clock.set(SECOND * 3600);
+        assert!(is_admitted(&limiter));
+    }
+
+    #[test]
+    fn what_is_left_of_the_other_quotas_is_told_as_it_becomes() {
+        let clock = ManualClock::new();
+        let quotas = Policy::new(Quota::new(3, SECOND).named("second")).and_per_minute(3);
+        let limiter = limiter(&clock, quotas);
+        assert!((0..3).all(|_| is_admitted(&limiter)));
+        let left = |at: Duration| {
+            clock.set(at);
+            let denied = limiter.check("calls", "ann").unwrap();
+            denied.quotas().map(|quota| quota.remaining()).collect::<Vec<_>>()
+        };
+        assert_eq!(left(SECOND / 2), [0, 0]);
+        assert_eq!(left(SECOND - Duration::from_nanos(1)), [0, 0]);
+        assert_eq!(left(SECOND), [3, 0]);
+    }
+
+    #[test]
+    fn a_reset_is_heard_on_every_thread() {
+        let clock = ManualClock::new();
+        let limiter = limiter(&clock, Policy::per_minute(1));
+        let (denied, resume) = (std::sync::Barrier::new(2), std::sync::Barrier::new(2));
+        assert!(is_admitted(&limiter));
+        std::thread::scope(|scope| {
+            let other = scope.spawn(|| {
+                assert!(!is_admitted(&limiter) && !is_admitted(&limiter));
+                denied.wait();
+                resume.wait();
+                is_admitted(&limiter)
+            });
+            denied.wait();
+            assert!(!is_admitted(&limiter));
+            assert!(limiter.reset("calls", "ann").unwrap());
+            resume.wait();
+            assert!(other.join().unwrap());
+        });
+        assert!(!is_admitted(&limiter));
+    }
+
+    #[test]
+    fn a_clock_that_steps_back_ends_what_is_known() {
+        let clock = ManualClock::new();
+        clock.set(SECOND * 1000);
+        let limiter = limiter(&clock, Policy::per_minute(1));
+        assert!(is_admitted(&limiter) && !is_admitted(&limiter));
+        // Another thread brings the unit down to now: it leaves earlier than this one has been told.
+        clock.set(SECOND * 970);
+        std::thread::scope(|scope| assert!(!scope.spawn(|| is_admitted(&limiter)).join().unwrap()));
+        clock.set(SECOND * 1029 + SECOND / 2);
+        assert!(!is_admitted(&limiter));
+        clock.set(SECOND * 1030);
+        assert!(is_admitted(&limiter), "60 seconds after {:?}", clock.now());
+    }
+
+    #[test]
+    fn keys_rules_and_limiters_are_told_apart() {
+        let clock = ManualClock::new();
+        let (one, two) = (limiter(&clock, Policy::per_minute(1)), limiter(&clock, Policy::per_minute(1)));
+        assert!(is_admitted(&one) && !is_admitted(&one));
+        assert!(is_admitted(&two));
+        assert!(one.check("other", "ann").unwrap().is_admitted());
+        assert!((0..200).all(|key| one.check("calls", format!("key {key}")).unwrap().is_admitted()));
+    }
+
+    #[test]
+    fn denials_that_count_are_counted_every_time() {
+        let clock = ManualClock::new();
+        let limiter = limiter(&clock, Policy::per_minute(1).count_denied());
+        assert!(is_admitted(&limiter));
+        for _ in 0..3 {
+            clock.advance(SECOND * 59);
+            assert!(!is_admitted(&limiter));
+        }
+    }
+}
