@@ -13,6 +13,8 @@ use crate::{
 
 /// Keys that one thread remembers.
 const PLACES: usize = 64;
+/// Answers from one turn to sweep to the next, as with decisions.
+const PAUSE: u32 = 64;
 
 /// The denials of a store, which each thread remembers for itself.
 ///
@@ -32,6 +34,7 @@ struct Denial {
     from: Moment,
     until: u64,
     states: QuotaStates,
+    answers: u32,
 }
 
 static ERAS: AtomicU64 = AtomicU64::new(0);
@@ -52,17 +55,19 @@ impl Denials {
         self.era.store(ERAS.fetch_add(1, Ordering::Relaxed), Ordering::Release);
     }
 
-    /// Writes the verdict at the moment that stands there already, if it is known to be a denial.
+    /// Writes the verdict at the moment that stands there already, if it is known to be a denial. Then says whether it is
+    /// this answer's turn to sweep.
     #[inline]
-    pub(super) fn recall(&self, charge: &Charge, verdict: &mut Verdict) -> bool {
-        KNOWN.with_borrow(|known| {
-            let Some(Some(denial)) = known.get(place(charge)) else { return false };
-            let is_known = denial.charge == *charge && denial.era == self.era() && denial.holds_at(verdict.now);
-            if is_known {
-                verdict.admitted = false;
-                verdict.states = QuotaStates::from_slice(&denial.states);
+    pub(super) fn recall(&self, charge: &Charge, verdict: &mut Verdict) -> Option<bool> {
+        KNOWN.with_borrow_mut(|known| {
+            let denial = known.get_mut(place(charge))?.as_mut().filter(|denial| denial.charge == *charge)?;
+            if denial.era != self.era() || !denial.holds_at(verdict.now) {
+                return None;
             }
-            is_known
+            verdict.admitted = false;
+            verdict.states = QuotaStates::from_slice(&denial.states);
+            denial.answers = denial.answers.wrapping_add(1);
+            Some(denial.answers.is_multiple_of(PAUSE))
         })
     }
 
@@ -73,7 +78,8 @@ impl Denials {
         }
         let changes = verdict.states.iter().filter(|state| state.used > 0).map(|state| state.changes_at);
         let until = changes.min().unwrap_or_default();
-        let denial = Denial { era, charge: *charge, from: verdict.now, until, states: verdict.states.clone() };
+        let states = verdict.states.clone();
+        let denial = Denial { era, charge: *charge, from: verdict.now, until, states, answers: 0 };
         KNOWN.with_borrow_mut(|known| {
             if let Some(known) = known.get_mut(place(charge)) {
                 *known = Some(denial);

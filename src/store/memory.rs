@@ -28,7 +28,7 @@ impl MemoryStore {
     pub(crate) fn decide(&self, charges: &[Charge], verdict: &mut Verdict) {
         verdict.now = Moment::read(&*self.clock);
         if let [charge] = charges
-            && (self.shards.denials().recall(charge, verdict) || self.decide_known(charge, verdict).is_some())
+            && (self.recall(charge, verdict).is_some() || self.decide_known(charge, verdict).is_some())
         {
             return;
         }
@@ -56,6 +56,16 @@ impl MemoryStore {
         self.shards.give_back(usize::from(found));
         self.shards.denials().forget();
         found
+    }
+
+    /// A denial that is known without a look at the history.
+    #[inline]
+    fn recall(&self, charge: &Charge, verdict: &mut Verdict) -> Option<()> {
+        let is_turn = self.shards.denials().recall(charge, verdict)?;
+        if is_turn {
+            self.shards.sweep(STEP, verdict.now, &*self.clock);
+        }
+        Some(())
     }
 
     /// The common case, in one look-up under one lock: a single charge of a key that has a history of its own.

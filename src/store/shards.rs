@@ -139,15 +139,21 @@ impl Shards {
         }
     }
 
+    /// Looks at the next places of one table for idle histories; says how many these were.
+    pub(super) fn sweep_table(&self, table: &mut Table, places: usize, now: Moment, clock: &dyn Clock) -> usize {
+        let agree = |history: &mut History, plan: &Plan| self.agree(history, plan, now, clock);
+        let step = table.sweep(places, &self.scopes, agree);
+        self.give_back(step.dropped);
+        step.seen
+    }
+
     /// Looks at some places for idle histories, in the shards whose turn it is and that are not busy.
     pub(super) fn sweep(&self, places: usize, now: Moment, clock: &dyn Clock) {
         let mut seen = 0;
         for _ in 0..SHARDS {
             let turn = self.swept.fetch_add(1, Ordering::Relaxed);
             if let Some(mut table) = self.shards.get(turn % SHARDS).and_then(|shard| shard.0.try_lock()) {
-                let step = table.sweep(STEP, self, now, clock);
-                self.give_back(step.dropped);
-                seen += step.seen;
+                seen += self.sweep_table(&mut table, STEP, now, clock);
             }
             if seen >= places {
                 return;

@@ -3,8 +3,9 @@
 use hashbrown::{HashTable, hash_table::OccupiedEntry};
 
 use crate::{
-    clock::{Clock, Moment},
-    store::{shards::Shards, slot::Slot, verdict::Charge},
+    clock::Moment,
+    history::{History, Plan},
+    store::{scopes::Scopes, slot::Slot, verdict::Charge},
 };
 
 /// Places looked at in one step.
@@ -50,15 +51,20 @@ impl Table {
         self.decisions.is_multiple_of(PAUSE)
     }
 
-    /// Looks at the next `places` and lets go of idle histories. Those that the clock has left behind are brought back.
-    pub(super) fn sweep(&mut self, places: usize, shards: &Shards, now: Moment, clock: &dyn Clock) -> Step {
+    /// Looks at the next `places` and lets go of histories that are idle at the moment that each of them `agree`s on.
+    pub(super) fn sweep(
+        &mut self,
+        places: usize,
+        scopes: &Scopes,
+        agree: impl Fn(&mut History, &Plan) -> Moment,
+    ) -> Step {
         let mut step = Step { seen: places.min(self.slots.num_buckets()), dropped: 0 };
         for _ in 0..step.seen {
             self.swept = (self.swept + 1) % self.slots.num_buckets();
             let Ok(mut entry) = self.slots.get_bucket_entry(self.swept) else { continue };
             let slot = entry.get_mut();
-            let Some(plan) = shards.scopes().plan(slot.scope()) else { continue };
-            let now = shards.agree(&mut slot.history, plan, now, clock);
+            let Some(plan) = scopes.plan(slot.scope()) else { continue };
+            let now = agree(&mut slot.history, plan);
             if slot.history.is_fresh(plan, now) {
                 entry.remove();
                 step.dropped += 1;

@@ -168,7 +168,7 @@ impl<'a> Transaction<'a> {
         }
         let (store, now, clock) = (self.store, self.now, self.clock);
         if let Some(table) = self.table(item.hash) {
-            store.give_back(table.sweep(STEP_OF_NEWCOMER, store, now, clock).dropped);
+            store.sweep_table(table, STEP_OF_NEWCOMER, now, clock);
         }
         if store.is_full() {
             store.sweep(SEARCH, now, clock);

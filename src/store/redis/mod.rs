@@ -4,7 +4,7 @@
 //! * [`OnOutage`]: what happens while it is unavailable.
 //! * [`Lease`]: what a process may take at once.
 //! * [`ask`]: one decision, in the order of things; [`evaluate`]: a call of the script, within a deadline.
-//! * [`turn`]: many decisions in one call.
+//! * [`turn`]: those who ask at the same time; [`share`]: asking for them in one call.
 //! * [`leases`]: what this process has been lent; [`lend`]: how it gets and returns it.
 //! * [`together`]: one decision where histories are on several nodes of a cluster.
 //! * [`breaker`]: leaving a server alone that does not answer.
@@ -27,6 +27,7 @@ mod outage;
 mod script;
 #[cfg(test)]
 mod server;
+mod share;
 mod store;
 #[cfg(test)]
 mod tests;
