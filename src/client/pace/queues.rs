@@ -243,3 +243,59 @@ impl fmt::Debug for Queues {
         f.debug_struct("Queues").field("waiting", &waiting).field("longest", &longest).finish_non_exhaustive()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::convert::Infallible;
+
+    use tower::{Layer, Service, service_fn};
+
+    use super::*;
+    use crate::{
+        client::pace::{PaceLayer, Unread},
+        clock::TokioClock,
+        limiter::RateLimiter,
+        plain::Plain,
+        policy::Policy,
+        rule::Rule,
+        store::MemoryStore,
+    };
+
+    const KEYS: u32 = 20_000;
+    const HOLD: Duration = Duration::from_secs(60);
+
+    fn layer() -> PaceLayer<Plain<u32>, MemoryStore, Unread> {
+        let rule = Rule::new("calls").every_request().level("id", |id: &u32| Some(id.to_be_bytes()));
+        let limiter = RateLimiter::builder_for::<u32>().rule(rule.policy(Policy::per_minute(1)));
+        limiter.clock(TokioClock::new()).build().unwrap().pace()
+    }
+
+    fn kept(layer: &PaceLayer<Plain<u32>, MemoryStore, Unread>) -> usize {
+        layer.queues().state.lock().lines().count()
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn nothing_is_kept_of_keys_whose_calls_are_over_or_given_up() {
+        let layer = layer();
+        let mut service = layer.layer(service_fn(async |id: u32| Ok::<_, Infallible>(id)));
+        for id in 0..KEYS {
+            assert!(service.call(id).await.is_ok());
+            drop(service.call(id));
+        }
+        assert_eq!(kept(&layer), 0);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn keys_that_were_held_back_are_forgotten_by_and_by() {
+        let layer = layer();
+        let limiter = layer.limiter().unwrap();
+        for round in 0..4 {
+            for id in 0..KEYS {
+                let key = limiter.key((round * KEYS + id).to_be_bytes().as_slice());
+                layer.pacer().advise("calls", key, &Advice::none().wait(HOLD)).unwrap();
+            }
+            tokio::time::advance(HOLD).await;
+        }
+        assert!(kept(&layer) <= 2 * KEYS as usize, "{}", kept(&layer));
+    }
+}
