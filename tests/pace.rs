@@ -287,9 +287,8 @@ async fn ten_thousand_wait_without_a_stampede() {
     let layer = layer(Policy::per_second(100)).max_waiting(CALLS);
     let (journal, polls, begin) = (Journal::default(), Arc::new(AtomicUsize::new(0)), Instant::now());
     let service = layer.layer(journal.clone());
-    let tasks: Vec<_> = (0..CALLS)
-        .map(|id| tokio::spawn(counted(call(&service, Job::of("a", id)), Arc::clone(&polls))))
-        .collect();
+    let tasks: Vec<_> =
+        (0..CALLS).map(|id| tokio::spawn(counted(call(&service, Job::of("a", id)), Arc::clone(&polls)))).collect();
     assert_eq!(layer.pacer().waiting(), CALLS - 100);
     join_all(tasks).await;
     assert_eq!(begin.elapsed().as_secs(), 99);
