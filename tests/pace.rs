@@ -17,7 +17,10 @@ use std::{
 
 use futures_util::{FutureExt, future::join_all};
 use proptest::prelude::*;
-use tokio::time::{Instant, advance, sleep, timeout};
+use tokio::{
+    task::{JoinHandle, yield_now},
+    time::{Instant, advance, sleep, timeout},
+};
 use tower::{Layer, Service, ServiceExt, limit::ConcurrencyLimit};
 use tower_quota::{
     Policy, Quota, RateLimiter, Rule,
@@ -124,6 +127,16 @@ where
     let ready = service.poll_ready(&mut Context::from_waker(Waker::noop()));
     assert!(ready.is_ready());
     service.call(job)
+}
+
+/// As [`call`], and polls by itself from now on: a call takes its place when it is polled.
+async fn spawn_calls(
+    service: &Pace<Journal, Layered>,
+    jobs: impl IntoIterator<Item = Job>,
+) -> Vec<JoinHandle<Outcome>> {
+    let calls = jobs.into_iter().map(|job| tokio::spawn(call(service, job))).collect();
+    yield_now().await;
+    calls
 }
 
 /// Whether it is over after one poll.
@@ -233,8 +246,7 @@ proptest! {
 async fn other_keys_are_not_held_up() {
     let (layer, journal) = (layer(Policy::per_minute(1)), Journal::default());
     let service = layer.layer(journal.clone());
-    let mut waiting: Vec<_> = (0..10).map(|id| Box::pin(call(&service, Job::of("a", id)))).collect();
-    assert!(poll_once(waiting[1].as_mut()).is_pending());
+    spawn_calls(&service, (0..10).map(|id| Job::of("a", id))).await;
     assert_eq!(call(&service, Job::of("b", 99)).await.unwrap(), 99);
     assert_eq!(journal.ids(), [0, 99]);
 }
@@ -245,7 +257,7 @@ async fn who_waits_for_its_account_does_not_hold_up_others_on_the_same_host() {
     let layer = limiter([rule("account", Policy::per_minute(1)), host.policy(Policy::per_minute(100))]).pace();
     let journal = Journal::default();
     let service = layer.layer(journal.clone());
-    let _waiting: Vec<_> = (0..10).map(|id| call(&service, Job::of("a", id))).collect();
+    spawn_calls(&service, (0..10).map(|id| Job::of("a", id))).await;
     let _other = call(&service, Job::of("b", 99));
     assert_eq!(journal.ids(), [0, 99]);
 }
@@ -289,6 +301,7 @@ async fn ten_thousand_wait_without_a_stampede() {
     let service = layer.layer(journal.clone());
     let tasks: Vec<_> =
         (0..CALLS).map(|id| tokio::spawn(counted(call(&service, Job::of("a", id)), Arc::clone(&polls)))).collect();
+    sleep(Duration::from_millis(1)).await;
     assert_eq!(layer.pacer().waiting(), CALLS - 100);
     join_all(tasks).await;
     assert_eq!(begin.elapsed().as_secs(), 99);
@@ -301,11 +314,11 @@ async fn ten_thousand_wait_without_a_stampede() {
 async fn the_queue_is_bounded_for_each_key() {
     let layer = layer(Policy::per_minute(1)).max_waiting(2);
     let service = layer.layer(Journal::default());
-    let _kept: Vec<_> = (0..3).map(|id| call(&service, Job::of("a", id))).collect();
+    spawn_calls(&service, (0..3).map(|id| Job::of("a", id))).await;
     let full = call(&service, Job::of("a", 3)).now_or_never().unwrap();
     assert!(matches!(full, Err(PaceError::QueueFull { waiting: 2 })), "{full:?}");
-    let _other = call(&service, Job::of("b", 4));
-    assert_eq!(layer.pacer().waiting(), 2);
+    spawn_calls(&service, (4..6).map(|id| Job::of("b", id))).await;
+    assert_eq!(layer.pacer().waiting(), 3);
 }
 
 #[tokio::test(start_paused = true)]
@@ -320,7 +333,7 @@ async fn with_no_place_to_wait_a_call_fails_at_once() {
 async fn who_would_wait_too_long_is_told_so_at_once_and_for_how_long() {
     let layer = layer(Policy::per_second(2)).max_wait(SECOND * 3 / 2);
     let service = layer.layer(Journal::default());
-    let _kept: Vec<_> = (0..4).map(|id| call(&service, Job::of("a", id))).collect();
+    spawn_calls(&service, (0..4).map(|id| Job::of("a", id))).await;
     let refused = call(&service, Job::of("a", 4)).now_or_never().unwrap().unwrap_err();
     assert_eq!((refused.wait(), refused.was_called()), (Some(2 * SECOND), false));
     assert_eq!(refused.to_string(), "it would have had to wait for 2s");
@@ -331,11 +344,11 @@ async fn what_could_not_be_known_before_ends_at_the_longest_wait() {
     let layer = layer(Policy::per_second(1)).max_wait(SECOND * 5 / 2);
     let (journal, begin) = (Journal::default(), Instant::now());
     let service = layer.layer(journal.clone());
-    let calls: Vec<_> = (0..3).map(|id| call(&service, Job::of("a", id))).collect();
+    let calls = spawn_calls(&service, (0..3).map(|id| Job::of("a", id))).await;
     // The server speaks up only now.
     let advice = Advice::none().wait(SECOND * 2);
     layer.pacer().advise("calls", layer.limiter().unwrap().key("a"), &advice).unwrap();
-    let outcomes = join_all(calls).await;
+    let outcomes: Vec<_> = join_all(calls).await.into_iter().map(Result::unwrap).collect();
     assert!(outcomes[0].is_ok() && outcomes[1].is_ok());
     assert_eq!(outcomes[2].as_ref().unwrap_err().wait(), Some(3 * SECOND), "the wait when its turn came");
     assert_eq!(begin.elapsed(), 2 * SECOND);
@@ -374,6 +387,29 @@ async fn whoever_is_next_is_woken_when_the_first_gives_up() {
     let begin = Instant::now();
     assert_eq!(second.await.unwrap().unwrap(), 2);
     assert_eq!(begin.elapsed(), SECOND / 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_is_never_polled_holds_up_nobody() {
+    let service = layer(Policy::per_second(1)).layer(Journal::default());
+    let _gone = call(&service, Job::of("a", 0));
+    let unpolled = call(&service, Job::of("a", 1));
+    assert_eq!(call(&service, Job::of("a", 2)).await.unwrap(), 2);
+    assert_eq!(unpolled.await.unwrap(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_longest_wait_ends_for_who_is_next_while_the_inner_service_is_busy() {
+    let layer = layer(Policy::per_second(1)).max_wait(5 * SECOND);
+    let service = layer.layer(ConcurrencyLimit::new(Journal::slow(SECOND * 60), 1));
+    drop(service.clone().ready().await.unwrap().call(Job::of("a", 0)));
+    let begin = Instant::now();
+    let mut caller = service.clone();
+    let waiting = tokio::spawn(caller.ready().await.unwrap().call(Job::of("a", 1)));
+    drop(caller);
+    let _busy = tokio::spawn(service.oneshot(Job::of("b", 2)));
+    let error = waiting.await.unwrap().unwrap_err();
+    assert_eq!((error.wait(), begin.elapsed()), (Some(5 * SECOND), 5 * SECOND));
 }
 
 #[tokio::test(start_paused = true)]
@@ -438,7 +474,7 @@ async fn one_can_see_who_waits_and_for_how_long() {
     let (layer, journal) = (layer(Policy::per_second(2)), Journal::slow(SECOND * 60));
     let pacer = layer.pacer();
     let service = layer.layer(journal.clone());
-    let calls: Vec<_> = (0..7).map(|id| call(&service, Job::of("a", id))).collect();
+    let calls = spawn_calls(&service, (0..7).map(|id| Job::of("a", id))).await;
     sleep(SECOND / 4).await;
     let lines = pacer.lines();
     let line = &lines[0];
@@ -446,7 +482,8 @@ async fn one_can_see_who_waits_and_for_how_long() {
     assert_eq!((line.waiting(), line.in_flight(), line.pace()), (5, 2, 2.0));
     assert_eq!((line.longest_wait(), line.forecast()), (SECOND / 4, SECOND * 11 / 4));
     assert_eq!((pacer.waiting(), pacer.longest_wait()), (5, Some(SECOND / 4)));
-    drop(calls);
+    calls.iter().for_each(JoinHandle::abort);
+    yield_now().await;
     assert_eq!((pacer.waiting(), pacer.longest_wait(), pacer.lines().len()), (0, None, 0));
 }
 

@@ -13,6 +13,7 @@ use crate::{
         ticket::Ticket,
     },
     decision::Decision,
+    kind::RequestKind,
     limiter::{Governed, Ruling},
     store::{Store, Unavailable},
 };
@@ -34,10 +35,7 @@ pub(super) struct Deciding {
     pub(super) reservation: Reservation,
 }
 
-impl<K, T: Store, A> PaceLayer<K, T, A>
-where
-    K: crate::kind::RequestKind,
-{
+impl<K: RequestKind, T: Store, A> PaceLayer<K, T, A> {
     /// What the rules charge a request to.
     pub(super) fn govern<R, E>(&self, request: &R) -> Result<Governed, PaceError<E>>
     where
@@ -48,17 +46,39 @@ where
         governed.map_err(|refused| PaceError::KeyMissing { level: limiter.level_of(refused).to_owned() })
     }
 
-    /// Asks whether the call may go now: first its turn, then the store.
+    /// Whether the call may go at once; none if it has to wait, which it begins with when it is polled.
+    pub(super) fn ask_at_once<E>(&self, ticket: &Ticket) -> Result<Option<Asked>, PaceError<E>> {
+        let Some(reservation) = ticket.reserve_at_once() else { return Ok(None) };
+        Ok(match self.question(ticket)? {
+            Ruling::Now(decision) => decision.is_admitted().then(|| Asked::Admitted(reservation.begin())),
+            Ruling::Later(deciding) => Some(Asked::deciding(deciding, reservation)),
+        })
+    }
+
+    /// Asks whether the call may go now: first its turn, then the store. It waits from now on if it may not.
     pub(super) fn ask<E>(&self, ticket: &mut Ticket) -> Result<Asked, PaceError<E>> {
-        let limiter = self.try_limiter().map_err(|error| PaceError::Misconfigured(Arc::clone(error)))?;
         let reservation = match ticket.reserve()? {
             Ok(reservation) => reservation,
             Err(until) => return Ok(Asked::Later(until)),
         };
-        match limiter.rule_on(ticket.governed().clone()) {
+        match self.question(ticket)? {
             Ruling::Now(decision) => conclude(ticket, reservation, Ok(decision)),
-            Ruling::Later(deciding) => Ok(Asked::Deciding(Deciding { decision: Box::pin(deciding), reservation })),
+            Ruling::Later(deciding) => Ok(Asked::deciding(deciding, reservation)),
         }
+    }
+
+    fn question<E>(&self, ticket: &Ticket) -> Result<Ruling<T::Deciding>, PaceError<E>> {
+        let limiter = self.try_limiter().map_err(|error| PaceError::Misconfigured(Arc::clone(error)))?;
+        Ok(limiter.rule_on(ticket.governed().clone()))
+    }
+}
+
+impl Asked {
+    fn deciding(
+        decision: impl Future<Output = Result<Decision, Unavailable>> + Send + 'static,
+        reservation: Reservation,
+    ) -> Self {
+        Self::Deciding(Deciding { decision: Box::pin(decision), reservation })
     }
 }
 

@@ -1,6 +1,6 @@
 //! What is known of the calls of one key.
 
-use std::collections::BTreeSet;
+use std::{collections::BTreeSet, time::Duration};
 
 use tokio::time::Instant;
 
@@ -142,9 +142,15 @@ impl Line {
     }
 
     /// The least time until a call goes before which there are so many others.
-    pub(super) fn forecast(&self, ahead: usize, limits: &Limits, now: Instant) -> std::time::Duration {
+    pub(super) fn forecast(&self, ahead: usize, limits: &Limits, now: Instant) -> Duration {
         let begins = self.room_at.max(self.gate.paused_until()).unwrap_or(now);
         begins.saturating_duration_since(now).saturating_add(limits.least_time_for(ahead))
+    }
+
+    /// How long those who wait will take at the pace that it is held to.
+    pub(super) fn time_at_lowered_pace(&self, now: Instant) -> Duration {
+        let seconds = self.lowered_pace(now).map_or(0.0, |pace| self.waiting.len() as f64 / pace);
+        Duration::try_from_secs_f64(seconds).unwrap_or(Duration::MAX)
     }
 
     /// The calls per second that it is held to, if fewer than the policy's.

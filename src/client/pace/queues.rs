@@ -71,9 +71,21 @@ impl Queues {
         self.with(|state, now| {
             let turn = self.find_turn(state, ticket, now)?;
             if matches!(turn, Turn::Mine) {
-                ticket.places().iter().for_each(|place| self.line(state, *place, now).reserve());
+                self.take_reservation(state, ticket, now);
             }
             Ok(turn)
+        })
+    }
+
+    /// Makes a reservation if there is no obstacle. If there is then the ticket does not wait yet.
+    pub(super) fn reserve_at_once(&self, ticket: &Ticket) -> bool {
+        self.with(|state, now| {
+            let obstacle = state.obstacle(ticket.number(), ticket.places(), now, &self.settings);
+            let is_free = obstacle == Obstacle::None;
+            if is_free {
+                self.take_reservation(state, ticket, now);
+            }
+            is_free
         })
     }
 
@@ -207,6 +219,10 @@ impl Queues {
             self.line(state, *place, now).join(ticket.number());
         }
         state.wait(ticket, full, obstacle, now);
+    }
+
+    fn take_reservation(&self, state: &mut State, ticket: &Ticket, now: Instant) {
+        ticket.places().iter().for_each(|place| self.line(state, *place, now).reserve());
     }
 
     fn give_back(&self, state: &mut State, places: &[Place], now: Instant) {

@@ -65,22 +65,22 @@ where
                 return ResponseFuture::ungoverned(self.inner.call(request));
             }
             Ok(governed) => {
-                let mut ticket = Ticket::draw(self.layer.queues(), governed);
-                self.layer.ask(&mut ticket).map(|asked| (asked, ticket))
+                let ticket = Ticket::draw(self.layer.queues(), governed);
+                self.layer.ask_at_once(&ticket).map(|asked| (asked, ticket))
             }
             Err(error) => Err(error),
         };
         let layer = self.layer.clone();
         match asked {
-            Ok((Asked::Admitted(call), _)) => ResponseFuture::begun(self.inner.call(request), call, layer),
-            Ok((Asked::Deciding(deciding), ticket)) => {
+            Ok((Some(Asked::Admitted(call)), _)) => ResponseFuture::begun(self.inner.call(request), call, layer),
+            Ok((Some(Asked::Deciding(deciding)), ticket)) => {
                 let clone = self.inner.clone();
                 let ready = std::mem::replace(&mut self.inner, clone);
                 ResponseFuture::waiting(Waiting::deciding(ready, request, layer, ticket, deciding))
             }
-            Ok((Asked::Later(until), ticket)) => {
+            Ok((Some(Asked::Later(_)) | None, ticket)) => {
                 self.give_back();
-                ResponseFuture::waiting(Waiting::queued(self.inner.clone(), request, layer, ticket, until))
+                ResponseFuture::waiting(Waiting::new(self.inner.clone(), request, layer, ticket))
             }
             Err(error) => {
                 self.give_back();

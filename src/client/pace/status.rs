@@ -30,7 +30,7 @@ impl LineStatus {
             waiting: line.waiting(),
             in_flight: line.in_flight(),
             longest_wait: since.map_or(Duration::ZERO, |since| now.saturating_duration_since(since)),
-            forecast: line.forecast(line.waiting(), limits, now),
+            forecast: line.forecast(line.waiting(), limits, now).max(line.time_at_lowered_pace(now)),
             pace: line.lowered_pace(now).unwrap_or_else(|| limits.per_second()),
         }
     }
@@ -65,7 +65,8 @@ impl LineStatus {
         self.longest_wait
     }
 
-    /// How long a call that comes now will wait, at least, if none of those before it gives up.
+    /// How long a call that comes now will wait: at least that long if none of those before it gives up; and where the
+    /// pace [adapts](super::PaceLayer::adaptive), about that long if it stays as it is.
     #[must_use]
     pub const fn forecast(&self) -> Duration {
         self.forecast

@@ -58,6 +58,11 @@ impl Ticket {
         self.queues.turn(self)
     }
 
+    /// A reservation if nobody is before it and nothing holds it back. Otherwise it does not wait yet.
+    pub(super) fn reserve_at_once(&self) -> Option<Reservation> {
+        self.queues.reserve_at_once(self).then(|| Reservation::new(&self.queues, &self.places))
+    }
+
     /// A reservation if it is its turn; else when to ask again, at the latest. It waits from now on then.
     pub(super) fn reserve(&mut self) -> Result<Result<Reservation, Option<Instant>>, Refused> {
         self.is_waiting = true;

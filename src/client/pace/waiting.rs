@@ -12,7 +12,7 @@ use crate::{
     client::pace::{
         ask::{Asked, Deciding, conclude},
         call::Call,
-        error::PaceError,
+        error::{PaceError, Refused},
         layer::PaceLayer,
         queues::Turn,
         ticket::Ticket,
@@ -34,6 +34,8 @@ pub(super) struct Waiting<S, R, L> {
 
 /// How far it has come.
 enum Step {
+    /// It has not been polled.
+    Arriving,
     /// Others are before it, or it is not yet time.
     Queued,
     /// It is its turn, once the inner service is ready.
@@ -43,11 +45,9 @@ enum Step {
 }
 
 impl<S, R, L> Waiting<S, R, L> {
-    /// The call asks again at this time, or when it is called.
-    pub(super) fn queued(inner: S, request: R, layer: L, ticket: Ticket, until: Option<Instant>) -> Self {
-        let mut waiting = Self { inner, request, layer, ticket, step: Step::Queued, timer: None };
-        waiting.queue(until);
-        waiting
+    /// The call takes its place when it is polled for the first time, or it would hold up others that are.
+    pub(super) const fn new(inner: S, request: R, layer: L, ticket: Ticket) -> Self {
+        Self { inner, request, layer, ticket, step: Step::Arriving, timer: None }
     }
 
     /// The call waits for the store, with a service that is ready.
@@ -79,8 +79,13 @@ where
     pub(super) fn poll_turn(&mut self, cx: &mut Context<'_>) -> Poll<Result<Call, PaceError<S::Error>>> {
         loop {
             let asked = match &mut self.step {
+                Step::Arriving => {
+                    self.look()?;
+                    continue;
+                }
                 Step::Queued => {
-                    ready!(self.poll_queued(cx))?;
+                    ready!(self.poll_queued(cx));
+                    self.look()?;
                     continue;
                 }
                 Step::Next => ready!(self.poll_next(cx))?,
@@ -102,22 +107,23 @@ where
         }
     }
 
-    /// Ready when it is its turn. Until it is called or its time has come nothing is looked at.
-    fn poll_queued(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), PaceError<S::Error>>> {
-        loop {
-            let is_called = self.ticket.park(cx.waker());
-            if self.poll_timer(cx).is_pending() && !is_called {
-                return Poll::Pending;
-            }
-            match self.ticket.turn()? {
-                Turn::Later(until) => self.queue(until),
-                Turn::Mine => {
-                    self.step = Step::Next;
-                    self.set_timer(self.ticket.deadline());
-                    return Poll::Ready(Ok(()));
-                }
+    /// Ready when it has been called or its time has come. Until then nothing is looked at.
+    fn poll_queued(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        let is_called = self.ticket.park(cx.waker());
+        let is_time = self.poll_timer(cx).is_ready();
+        if is_called || is_time { Poll::Ready(()) } else { Poll::Pending }
+    }
+
+    /// Looks whose turn it is.
+    fn look(&mut self) -> Result<(), Refused> {
+        match self.ticket.turn()? {
+            Turn::Later(until) => self.queue(until),
+            Turn::Mine => {
+                self.step = Step::Next;
+                self.set_timer(self.ticket.deadline());
             }
         }
+        Ok(())
     }
 
     /// Asks once the inner service is ready.
