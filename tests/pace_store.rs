@@ -120,3 +120,17 @@ async fn who_gives_up_while_the_store_decides_leaves_nothing_behind_and_others_g
     assert_eq!(service.oneshot(2).await.unwrap(), 2);
     assert_eq!(begin.elapsed(), LATENCY, "the question that was given up had not been answered");
 }
+
+#[tokio::test(start_paused = true)]
+async fn who_gives_up_when_the_store_has_had_no_room_leaves_the_queue() {
+    let layer = limiter(Policy::per_second(1), SlowStore::default()).pace();
+    let service = layer.layer(service_fn(echo));
+    let calls: Vec<_> = (0..3).map(|id| tokio::spawn(service.clone().oneshot(id))).collect();
+    sleep(2 * LATENCY).await;
+    assert_eq!(layer.pacer().waiting(), 2);
+    calls[1].abort();
+    calls[2].abort();
+    sleep(LATENCY).await;
+    assert_eq!(layer.pacer().waiting(), 0);
+    assert!(layer.pacer().lines().is_empty());
+}

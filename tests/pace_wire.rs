@@ -138,6 +138,33 @@ fn pushback(_: StatusCode, headers: &HeaderMap) -> Advice {
     millis.map_or(Advice::none(), |millis| Advice::none().refused().wait(Duration::from_millis(millis)))
 }
 
+#[tokio::test(start_paused = true)]
+async fn rules_pace_requests_by_route_and_account() {
+    let rule = |name: &str| Rule::new(name).level("account", key::header("account"));
+    let limiter = RateLimiter::builder()
+        .rule(rule("search").routes(["GET /search"]).policy(Policy::per_second(1)))
+        .rule(rule("all").every_request().policy(Policy::per_second(3)))
+        .clock(TokioClock::new())
+        .build()
+        .unwrap();
+    let begin = Instant::now();
+    let client = limiter.pace().layer(service_fn(async |request: Request<()>| {
+        Ok::<_, BoxError>(http::Response::new(request.uri().path().to_owned()))
+    }));
+    let call = |path: &'static str, account: &'static str| {
+        let request = Request::get(path).header("account", account).body(()).unwrap();
+        let client = client.clone();
+        async move {
+            client.oneshot(request).await.unwrap();
+            (path, account, begin.elapsed().as_secs())
+        }
+    };
+    let calls = [("/search", "a"), ("/search", "a"), ("/search", "b"), ("/x", "a"), ("/x", "a"), ("/x", "a")];
+    let times = join_all(calls.map(|(path, account)| call(path, account))).await;
+    let seconds: Vec<_> = times.iter().map(|(.., seconds)| *seconds).collect();
+    assert_eq!(seconds, [0, 1, 0, 0, 0, 1], "{times:?}");
+}
+
 /// Kore.ai's server at the other end of a connection within this process, whose time tokio's timers keep as well.
 async fn connect_to_kore() -> hyper::client::conn::http2::SendRequest<Empty<Bytes>> {
     let (ours, theirs) = tokio::io::duplex(64 * 1024);

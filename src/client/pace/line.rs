@@ -84,7 +84,7 @@ impl Line {
 
     /// Until when no call may go, whatever the policy says.
     pub(super) fn closed_until(&mut self, now: Instant, settings: &Settings) -> Option<Instant> {
-        let paced = self.rate.and_then(|rate| rate.closed_until(now));
+        let paced = self.rate.and_then(|rate| rate.closed_until(self.reserved, now));
         self.gate.closed_until(self.reserved, now, settings).max(paced)
     }
 

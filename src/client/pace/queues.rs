@@ -8,6 +8,7 @@ use std::{
 };
 
 use parking_lot::Mutex;
+use smallvec::SmallVec;
 use tokio::time::Instant;
 
 use crate::client::{
@@ -129,7 +130,7 @@ impl Queues {
         ticket: &Ticket,
         waits: impl Iterator<Item = Duration>,
     ) -> Result<Option<Instant>, Refused> {
-        let waits: Vec<_> = ticket.places().iter().copied().zip(waits).collect();
+        let waits: SmallVec<[(Place, Duration); 2]> = ticket.places().iter().copied().zip(waits).collect();
         let longest = waits.iter().map(|(_, wait)| *wait).max().filter(|wait| !wait.is_zero());
         let is_full = |wait: Duration| longest.is_none() || !wait.is_zero();
         let full: Places = waits.iter().filter(|(_, wait)| is_full(*wait)).map(|(place, _)| *place).collect();

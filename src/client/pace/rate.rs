@@ -55,16 +55,20 @@ impl Rate {
         (per_second < self.ceiling).then_some(per_second)
     }
 
-    /// Until when no call may go.
-    pub(super) fn closed_until(&self, now: Instant) -> Option<Instant> {
-        self.lowered(now).and((now < self.next).then_some(self.next))
+    /// Until when no call may go, if `reserved` others are about to.
+    pub(super) fn closed_until(&self, reserved: u64, now: Instant) -> Option<Instant> {
+        Some(self.after(reserved, now)?).filter(|next| now < *next)
     }
 
     /// Counts a call that goes.
     pub(super) fn pass(&mut self, now: Instant) {
-        if let Some(per_second) = self.lowered(now) {
-            self.next = later(self.next.max(now), seconds(1.0 / per_second));
-        }
+        self.next = self.after(1, now).unwrap_or(now);
+    }
+
+    /// When the next call may go after so many others; none at the policy's own pace.
+    fn after(&self, calls: u64, now: Instant) -> Option<Instant> {
+        let per_second = self.lowered(now)?;
+        Some(later(self.next.max(now), seconds(calls as f64 / per_second)))
     }
 
     pub(super) const fn accept(&mut self) {
@@ -149,7 +153,7 @@ mod tests {
         let rate = refused(begin);
         assert!(!rate.is_fresh(begin + SECOND * 60));
         assert!(rate.is_fresh(begin + SECOND * 120));
-        assert_eq!(rate.closed_until(begin + SECOND * 120), None);
+        assert_eq!(rate.closed_until(0, begin + SECOND * 120), None);
     }
 
     #[test]
@@ -168,7 +172,7 @@ mod tests {
         (1..1000).for_each(|call| rate.refuse(call, call, begin, begin + SECOND * 600));
         assert_eq!(at(&rate, begin, 0), SLOWEST);
         rate.pass(begin + SECOND * 600);
-        assert_eq!(rate.closed_until(begin + SECOND * 600), Some(begin + SECOND * 660));
+        assert_eq!(rate.closed_until(0, begin + SECOND * 600), Some(begin + SECOND * 660));
     }
 
     #[test]
@@ -176,9 +180,9 @@ mod tests {
         let begin = Instant::now();
         let mut rate = refused(begin);
         let now = begin + SECOND;
-        assert_eq!(rate.closed_until(now), None);
+        assert_eq!(rate.closed_until(0, now), None);
         rate.pass(now);
-        let wait = rate.closed_until(now).unwrap() - now;
+        let wait = rate.closed_until(0, now).unwrap() - now;
         assert!((wait.as_secs_f64() - 1.0 / 87.5).abs() < 1e-6, "{wait:?}");
     }
 }

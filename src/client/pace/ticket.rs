@@ -72,9 +72,10 @@ impl Ticket {
         })
     }
 
-    /// The store had no room. Says when to ask again.
+    /// The store had no room. Says when to ask again; it waits until then.
     pub(super) fn denied(&mut self, reservation: Reservation, denial: &Decision) -> Result<Option<Instant>, Refused> {
         reservation.forget();
+        self.is_waiting = true;
         self.queues.deny(self, denial.waits())
     }
 
