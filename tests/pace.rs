@@ -8,7 +8,7 @@ use std::{
     future::poll_fn,
     pin::{Pin, pin},
     sync::{
-        Arc, Mutex,
+        Arc,
         atomic::{AtomicUsize, Ordering},
     },
     task::{Context, Poll, Waker},
@@ -16,6 +16,7 @@ use std::{
 };
 
 use futures_util::{FutureExt, future::join_all};
+use parking_lot::Mutex;
 use proptest::prelude::*;
 use tokio::{
     task::{JoinHandle, yield_now},
@@ -23,10 +24,10 @@ use tokio::{
 };
 use tower::{Layer, Service, ServiceExt, limit::ConcurrencyLimit};
 use tower_quota::{
-    Policy, Quota, RateLimiter, Rule,
+    Policy, Quota, RateLimiter, RateLimiterBuilder, Rule,
     client::{
         Advice,
-        pace::{Pace, PaceError, PaceLayer, Unread},
+        pace::{LineStatus, Pace, PaceError, PaceLayer, Unread},
     },
     clock::TokioClock,
     key,
@@ -71,11 +72,11 @@ impl Journal {
     }
 
     fn ids(&self) -> Vec<usize> {
-        self.calls.lock().unwrap().iter().map(|(_, job)| job.id).collect()
+        self.calls.lock().iter().map(|(_, job)| job.id).collect()
     }
 
     fn of(&self, account: &str) -> Vec<(Instant, usize)> {
-        let calls = self.calls.lock().unwrap();
+        let calls = self.calls.lock();
         calls.iter().filter(|(_, job)| job.account == account).map(|(at, job)| (*at, job.id)).collect()
     }
 }
@@ -93,7 +94,7 @@ impl Service<Job> for Journal {
     fn call(&mut self, job: Job) -> Self::Future {
         assert!(std::mem::take(&mut self.is_ready), "it was not polled ready");
         let (id, latency) = (job.id, self.latency);
-        self.calls.lock().unwrap().push((Instant::now(), job));
+        self.calls.lock().push((Instant::now(), job));
         async move {
             sleep(latency).await;
             Ok(id)
@@ -108,7 +109,7 @@ fn rule(name: &str, policy: impl Into<Policy>) -> Rule<Plain<Job>> {
 
 fn limiter(rules: impl IntoIterator<Item = Rule<Plain<Job>>>) -> RateLimiter<Plain<Job>> {
     let builder = RateLimiter::builder_for::<Job>().clock(TokioClock::new());
-    rules.into_iter().fold(builder, |builder, rule| builder.rule(rule)).build().unwrap()
+    rules.into_iter().fold(builder, RateLimiterBuilder::rule).build().unwrap()
 }
 
 fn layer(policy: impl Into<Policy>) -> Layered {
@@ -496,7 +497,7 @@ async fn the_forecast_never_promises_more_than_the_wait_turns_out_to_be() {
         let mut waits = HashMap::new();
         let mut tasks = Vec::new();
         for id in 0..calls {
-            let forecast = layer.pacer().lines().first().map_or(Duration::ZERO, |line| line.forecast());
+            let forecast = layer.pacer().lines().first().map_or(Duration::ZERO, LineStatus::forecast);
             waits.insert(id, (Instant::now(), forecast));
             tasks.push(tokio::spawn(call(&service, Job::of("a", id))));
             sleep(SECOND / 10).await;

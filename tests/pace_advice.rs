@@ -5,7 +5,7 @@
 use std::{
     convert::Infallible,
     sync::{
-        Arc, Mutex,
+        Arc,
         atomic::{AtomicBool, Ordering},
     },
     time::Duration,
@@ -13,6 +13,7 @@ use std::{
 
 use futures_util::{FutureExt, future::join_all};
 use http::{HeaderMap, Request, Response, StatusCode};
+use parking_lot::Mutex;
 use proptest::prelude::*;
 use tokio::time::{Instant, advance, sleep};
 use tower::{Layer, Service, ServiceExt, service_fn, util::BoxCloneSyncService};
@@ -40,7 +41,7 @@ fn client(layer: PaceLayer, answer: impl Fn(usize) -> &'static str + Clone + Sen
     let (calls, begin) = (Calls::default(), Instant::now());
     let seen = Arc::clone(&calls);
     let server = service_fn(move |_: Request<()>| {
-        let mut calls = calls.lock().unwrap();
+        let mut calls = calls.lock();
         let said = answer(calls.len());
         calls.push(begin.elapsed());
         async move { Ok(Response::builder().header("said", said).body(()).unwrap()) }
@@ -78,7 +79,7 @@ async fn call_together(client: &Client, calls: usize) {
 }
 
 fn seconds(calls: &Calls) -> Vec<u64> {
-    calls.lock().unwrap().iter().map(Duration::as_secs).collect()
+    calls.lock().iter().map(Duration::as_secs).collect()
 }
 
 #[tokio::test(start_paused = true)]
@@ -112,7 +113,7 @@ async fn calls_that_the_server_may_not_have_counted_are_taken_off() {
     let (calls, begin) = (Calls::default(), Instant::now());
     let seen = Arc::clone(&calls);
     let server = service_fn(move |_: Request<()>| {
-        let mut calls = calls.lock().unwrap();
+        let mut calls = calls.lock();
         let is_first = calls.is_empty();
         calls.push(begin.elapsed());
         async move {
@@ -139,7 +140,7 @@ async fn after_a_pause_one_call_goes_ahead_and_each_good_answer_lets_two_more_go
     let (calls, begin) = (Calls::default(), Instant::now());
     let seen = Arc::clone(&calls);
     let server = service_fn(move |_: Request<()>| {
-        calls.lock().unwrap().push(begin.elapsed());
+        calls.lock().push(begin.elapsed());
         let said = if begin.elapsed().is_zero() { "wait=10" } else { "" };
         async move {
             sleep(SECOND / 10).await;
@@ -149,7 +150,7 @@ async fn after_a_pause_one_call_goes_ahead_and_each_good_answer_lets_two_more_go
     let client = layer.advised_by(advice).layer(BoxCloneSyncService::new(server));
     call(&client).await.unwrap();
     call_together(&client, 10).await;
-    let times: Vec<_> = seen.lock().unwrap().iter().map(Duration::as_millis).collect();
+    let times: Vec<_> = seen.lock().iter().map(Duration::as_millis).collect();
     let after = |tenths: u128| 10_100 + 100 * tenths;
     let waves = [0, 1, 1, 2, 2, 2, 2, 3, 3, 3].map(after);
     assert_eq!(times[1..], waves);
@@ -161,7 +162,7 @@ async fn a_call_that_goes_ahead_and_is_never_answered_does_not_hold_up_the_other
     let (calls, begin) = (Calls::default(), Instant::now());
     let seen = Arc::clone(&calls);
     let server = service_fn(move |_: Request<()>| {
-        calls.lock().unwrap().push(begin.elapsed());
+        calls.lock().push(begin.elapsed());
         let is_first = begin.elapsed().is_zero();
         async move {
             sleep(if is_first { Duration::ZERO } else { DAY }).await;
@@ -211,7 +212,7 @@ async fn how_long_a_server_may_hold_back_has_itself_no_limit() {
     assert_eq!(waiting.as_mut().now_or_never().map(Result::unwrap).map(|_| ()), None);
     advance(365 * DAY).await;
     assert_eq!(waiting.now_or_never().map(Result::unwrap).map(|_| ()), None);
-    assert_eq!(calls.lock().unwrap().len(), 1);
+    assert_eq!(calls.lock().len(), 1);
 }
 
 #[tokio::test(start_paused = true)]
@@ -269,7 +270,7 @@ async fn a_layer_with_a_mistake_fails_every_call_and_says_why() {
     let (client, calls) = client(PaceLayer::new(key::host(), Policy::per_second(0)), |_| "");
     let error = call(&client).await.unwrap_err();
     assert!(matches!(&error, PaceError::Misconfigured(mistake) if mistake.value() == "0"), "{error}");
-    assert!(calls.lock().unwrap().is_empty());
+    assert!(calls.lock().is_empty());
     assert!(PaceLayer::try_new(key::host(), Policy::per_second(0)).is_err());
 }
 
@@ -300,18 +301,18 @@ proptest! {
         let run = async {
             let layer = PaceLayer::new("", quota.clone()).max_hold(5 * SECOND).advised_by({
                 let next = Mutex::new(said.into_iter().cycle());
-                move |_, _| next.lock().unwrap().next().unwrap()
+                move |_, _| next.lock().next().unwrap()
             });
             let layer = if is_adaptive { layer.adaptive() } else { layer };
             let times = Arc::new(Mutex::new(Vec::new()));
             let seen = Arc::clone(&times);
             let service = layer.layer(service_fn(move |_: Request<()>| {
-                times.lock().unwrap().push(Instant::now());
+                times.lock().push(Instant::now());
                 async { Ok::<_, Infallible>(Response::new(())) }
             }));
             let outcomes = join_all((0..calls).map(|_| service.clone().oneshot(request("a")))).await;
             assert!(outcomes.iter().all(Result::is_ok));
-            let times = seen.lock().unwrap();
+            let times = seen.lock();
             assert!(times.windows(4).all(|calls| calls[3] - calls[0] >= SECOND), "{times:?}");
         };
         tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap().block_on(run);
@@ -328,14 +329,14 @@ fn silent_server(limit: Quota) -> (impl Fn(u32) + Clone, Server, Arc<Mutex<Vec<b
     let answers = Arc::new(Mutex::new(Vec::new()));
     let (changed, seen) = (Arc::clone(&limiter), Arc::clone(&answers));
     let server = service_fn(move |_: Request<()>| {
-        let is_admitted = limiter.lock().unwrap().check("calls", "").unwrap().is_admitted();
-        answers.lock().unwrap().push(is_admitted);
+        let is_admitted = limiter.lock().check("calls", "").unwrap().is_admitted();
+        answers.lock().push(is_admitted);
         async move {
             sleep(SECOND / 20).await;
             Ok(Response::builder().header("said", if is_admitted { "" } else { "refused" }).body(()).unwrap())
         }
     });
-    (move |limit| *changed.lock().unwrap() = limiter_of(limit), BoxCloneSyncService::new(server), seen)
+    (move |limit| *changed.lock() = limiter_of(limit), BoxCloneSyncService::new(server), seen)
 }
 
 #[tokio::test(start_paused = true)]
@@ -346,7 +347,7 @@ async fn an_unknown_limit_is_found_with_few_refusals_and_kept_near() {
     call_together(&client, 1000).await;
     // At least 49 seconds are needed.
     let taken = begin.elapsed().as_secs_f64();
-    let refused = answers.lock().unwrap().iter().filter(|is_admitted| !**is_admitted).count();
+    let refused = answers.lock().iter().filter(|is_admitted| !**is_admitted).count();
     assert!(refused <= 25, "{refused} of 1000 refused");
     assert!(taken <= 49.0 / 0.7, "{taken} seconds");
 }
@@ -361,7 +362,7 @@ async fn a_limit_that_is_raised_is_found_again() {
     let found = pacer.lines()[0].pace();
     assert!((2.0..=6.0).contains(&found), "{found}");
     set_limit(1000);
-    answers.lock().unwrap().clear();
+    answers.lock().clear();
     let calls = tokio::spawn({
         let client = client.clone();
         async move { call_together(&client, 8000).await }
@@ -370,7 +371,7 @@ async fn a_limit_that_is_raised_is_found_again() {
     let recovered = pacer.lines()[0].pace();
     assert_eq!(recovered, 100.0);
     calls.await.unwrap();
-    assert!(answers.lock().unwrap().iter().all(|is_admitted| *is_admitted));
+    assert!(answers.lock().iter().all(|is_admitted| *is_admitted));
 }
 
 #[tokio::test(start_paused = true)]

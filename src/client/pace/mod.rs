@@ -85,9 +85,9 @@
 //! # The server counts when calls arrive
 //!
 //! If one call takes 30 ms to the server and a later one 10, the server sees them 20 ms closer together than they were sent,
-//! and may refuse the later one. [`Policy::margin`] makes the windows longer than the server's: by as much as
-//! these times may differ, which on one machine may be a hundred milliseconds when it is busy. It costs as much throughput as
-//! it is part of the window. [`Policy::spread_evenly`] avoids bursts, of which some servers do not think well.
+//! and may refuse the later one. [`Policy::margin`](crate::Policy::margin) makes the windows longer than the server's, by as
+//! much as these times may differ: on a busy machine that may be a hundred milliseconds. It costs as much throughput as it
+//! is part of the window. [`Policy::spread_evenly`](crate::Policy::spread_evenly) avoids bursts, which some servers mind.
 //!
 //! # What answers say
 //!
