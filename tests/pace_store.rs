@@ -20,7 +20,7 @@ use tower_quota::{
     client::pace::PaceError,
     clock::TokioClock,
     plain::Plain,
-    store::{Charge, MemoryStore, Setup, Store, Unavailable, Verdict},
+    store::{Charge, MemoryStore, Never, Setup, Store, Unavailable, Verdict},
 };
 
 const LATENCY: Duration = Duration::from_millis(10);
@@ -37,13 +37,13 @@ impl SlowStore {
     /// Lets `decide` do its work when the time has come.
     fn later(
         &self,
-        decide: impl FnOnce(&MemoryStore, &mut Verdict) + Send + 'static,
+        decide: impl FnOnce(&MemoryStore, &mut Verdict) -> Option<Never> + Send + 'static,
     ) -> Pin<Box<dyn Future<Output = Result<Verdict, Unavailable>> + Send>> {
         let (memory, is_down) = (Arc::clone(&self.memory), Arc::clone(&self.is_down));
         async move {
             sleep(LATENCY).await;
             let mut verdict = Verdict::default();
-            decide(&memory, &mut verdict);
+            assert!(decide(&memory, &mut verdict).is_none());
             if is_down.load(Ordering::Relaxed) { Err(Unavailable::new("it is down")) } else { Ok(verdict) }
         }
         .boxed()
@@ -63,17 +63,17 @@ impl Store for SlowStore {
     fn decide(&self, charges: &[Charge], _: &mut Verdict) -> Option<Self::Deciding> {
         self.asked.fetch_add(1, Ordering::Relaxed);
         let charges = charges.to_vec();
-        Some(self.later(move |memory, verdict| drop(Store::decide(memory, &charges, verdict))))
+        Some(self.later(move |memory, verdict| Store::decide(memory, &charges, verdict)))
     }
 
     fn peek(&self, charges: &[Charge], _: &mut Verdict) -> Option<Self::Deciding> {
         let charges = charges.to_vec();
-        Some(self.later(move |memory, verdict| drop(Store::peek(memory, &charges, verdict))))
+        Some(self.later(move |memory, verdict| Store::peek(memory, &charges, verdict)))
     }
 
     fn reset(&self, charges: &[Charge], _: &mut Verdict) -> Option<Self::Deciding> {
         let charges = charges.to_vec();
-        Some(self.later(move |memory, verdict| drop(Store::reset(memory, &charges, verdict))))
+        Some(self.later(move |memory, verdict| Store::reset(memory, &charges, verdict)))
     }
 }
 
