@@ -320,12 +320,12 @@ proptest! {
 }
 
 /// A server that admits so much and says of a refusal only that it is one; and how many it has refused.
-fn silent_server(limit: Quota) -> (impl Fn(u32) + Clone, Server, Arc<Mutex<Vec<bool>>>) {
+fn silent_server(limit: u32) -> (impl Fn(u32) + Clone, Server, Arc<Mutex<Vec<bool>>>) {
     let limiter_of = |limit: u32| {
         let rule = Rule::new("calls").every_request().level("all", "").policy(Policy::per_second(limit));
         RateLimiter::builder().rule(rule).clock(TokioClock::new()).build().unwrap()
     };
-    let limiter = Arc::new(Mutex::new(limiter_of(limit.limit())));
+    let limiter = Arc::new(Mutex::new(limiter_of(limit)));
     let answers = Arc::new(Mutex::new(Vec::new()));
     let (changed, seen) = (Arc::clone(&limiter), Arc::clone(&answers));
     let server = service_fn(move |_: Request<()>| {
@@ -341,7 +341,7 @@ fn silent_server(limit: Quota) -> (impl Fn(u32) + Clone, Server, Arc<Mutex<Vec<b
 
 #[tokio::test(start_paused = true)]
 async fn an_unknown_limit_is_found_with_few_refusals_and_kept_near() {
-    let (_, server, answers) = silent_server(Quota::per_second(20));
+    let (_, server, answers) = silent_server(20);
     let client = generous().adaptive().advised_by(advice).layer(server);
     let begin = Instant::now();
     call_together(&client, 1000).await;
@@ -354,7 +354,7 @@ async fn an_unknown_limit_is_found_with_few_refusals_and_kept_near() {
 
 #[tokio::test(start_paused = true)]
 async fn a_limit_that_is_raised_is_found_again() {
-    let (set_limit, server, answers) = silent_server(Quota::per_second(5));
+    let (set_limit, server, answers) = silent_server(5);
     let layer = PaceLayer::new(key::host(), Policy::per_second(100)).adaptive().max_waiting(10_000);
     let pacer = layer.pacer();
     let client = layer.advised_by(advice).layer(server);
@@ -376,7 +376,7 @@ async fn a_limit_that_is_raised_is_found_again() {
 
 #[tokio::test(start_paused = true)]
 async fn an_idle_key_is_forgotten_with_its_pace() {
-    let (_, server, _) = silent_server(Quota::per_second(5));
+    let (_, server, _) = silent_server(5);
     let layer = PaceLayer::new(key::host(), Policy::per_second(100)).adaptive();
     let pacer = layer.pacer();
     let client = layer.advised_by(advice).layer(server);
