@@ -79,6 +79,18 @@ impl Decision {
         stated.map(move |((rule, quota, name), state)| QuotaStatus::new(rule, quota, name, *state, verdict))
     }
 
+    /// Of each charge of a denied request the time until it has room; zero if it has.
+    #[cfg(feature = "client")]
+    pub(crate) fn waits(&self) -> impl Iterator<Item = Duration> {
+        let (now, mut states) = (self.verdict.now, self.verdict.states.iter());
+        let rules = self.rules.iter().filter_map(|rule| self.rulebook.rule(usize::from(*rule)));
+        rules.map(move |rule| {
+            let stated = rule.policy().quotas().zip(states.by_ref());
+            let exhausted = stated.filter(|(quota, state)| state.used >= quota.limit());
+            exhausted.map(|(_, state)| now.until(state.changes_at)).max().unwrap_or_default()
+        })
+    }
+
     /// The quotas that have no room; none if the request was admitted.
     ///
     /// Where denials count, this is after the denial was counted: a quota that it has filled is among them.

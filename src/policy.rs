@@ -95,6 +95,27 @@ impl Policy {
         self.and(Quota::new(1, gap).named("spacing"))
     }
 
+    /// With every window longer by `margin`: for callers, whose calls the server counts when they arrive.
+    ///
+    /// Of two calls the first may take longer to arrive than the second, and then the server sees them closer together
+    /// than they were sent. A margin as long as that difference at its worst keeps calls within the server's windows.
+    #[must_use]
+    pub fn margin(mut self, margin: Duration) -> Self {
+        self.quotas.iter_mut().for_each(|quota| *quota = quota.lengthened(margin));
+        self
+    }
+
+    /// And spread evenly: one more quota, named `spacing`, of 1 per W/N of the quota that is slowest in the long run.
+    ///
+    /// Windows are whole milliseconds. Where they would make that slower by more than 1 %, it is a few units per as many
+    /// W/N: of 60 per second not 1 per 17 ms but 3 per 50 ms.
+    #[must_use]
+    pub fn spread_evenly(self) -> Self {
+        let slowest = self.quotas.iter().max_by_key(|quota| quota.gap_nanos());
+        let spacing = slowest.map(|quota| quota.spread().named("spacing"));
+        spacing.into_iter().fold(self, Self::and)
+    }
+
     /// Charges denied requests too, so that a caller who keeps knocking stays out.
     ///
     /// By default a denial costs nothing.
@@ -224,6 +245,31 @@ mod tests {
     fn the_resolution_has_bounds() {
         assert!(refusal(&Policy::per_minute(60).resolution(15)).starts_with("resolution 15"));
         assert!(Policy::per_minute(60).resolution(16).validate().is_ok());
+    }
+
+    #[test]
+    fn a_margin_lengthens_every_window_and_keeps_the_names() {
+        let policy = Policy::per_second(20).and_per_hour(1800).margin(Duration::from_millis(50));
+        let quotas: Vec<_> = policy.quotas().map(|quota| (quota.name(), quota.window().as_millis())).collect();
+        assert_eq!(quotas, [("second".into(), 1050), ("hour".into(), 3_600_050)]);
+    }
+
+    #[test]
+    fn a_margin_without_end_is_refused_and_does_not_overflow() {
+        assert!(refusal(&Policy::per_second(20).margin(Duration::MAX)).contains("a window is from 1 ms to 100 years"));
+    }
+
+    #[test]
+    fn spreading_follows_the_slowest_quota() {
+        let spacing = |policy: Policy| policy.spread_evenly().quotas().last().unwrap().clone();
+        assert_eq!(
+            spacing(Policy::per_minute(60).and_per_hour(1800)),
+            Quota::new(1, Duration::from_secs(2)).named("spacing")
+        );
+        assert_eq!(spacing(Policy::per_second(60)), Quota::new(3, Duration::from_millis(50)).named("spacing"));
+        assert_eq!(spacing(Policy::per_second(2500)), Quota::new(5, Duration::from_millis(2)).named("spacing"));
+        assert_eq!(spacing(Policy::per_second(u32::MAX)).window(), Duration::from_millis(1));
+        assert!(Policy::per_second(0).spread_evenly().validate().is_err());
     }
 
     #[test]

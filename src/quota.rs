@@ -10,6 +10,8 @@ const HOUR: Duration = Duration::from_secs(60 * 60);
 const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 const WEEK: Duration = Duration::from_secs(7 * 24 * 60 * 60);
 
+const NANOS_PER_MILLI: u128 = 1_000_000;
+
 /// The shortest window, and the resolution of every window.
 pub(crate) const SHORTEST_WINDOW: Duration = Duration::from_millis(1);
 /// The longest window: a hundred years.
@@ -98,6 +100,27 @@ impl Quota {
         self
     }
 
+    /// The same with a longer window, under the same name.
+    pub(crate) fn lengthened(&self, by: Duration) -> Self {
+        Self { limit: self.limit, window: self.window.saturating_add(by), name: Some(self.name()) }
+    }
+
+    /// The time from unit to unit if they come evenly, in nanoseconds.
+    pub(crate) fn gap_nanos(&self) -> u128 {
+        self.window.as_nanos() / u128::from(self.limit.max(1))
+    }
+
+    /// As many units per second, with as few as possible in a window of whole milliseconds; at most 1 % fewer.
+    pub(crate) fn spread(&self) -> Self {
+        let nanos_of = |units: u32| self.window.as_nanos() * u128::from(units) / u128::from(self.limit.max(1));
+        let rounded = |units: u32| nanos_of(units).div_ceil(NANOS_PER_MILLI).max(1);
+        let is_close = |units: &u32| rounded(*units) * NANOS_PER_MILLI * 100 <= nanos_of(*units) * 101;
+        let per_milli = u128::from(self.limit) * NANOS_PER_MILLI / self.window.as_nanos().max(1);
+        let fewest = u32::try_from(per_milli).unwrap_or(u32::MAX).max(1);
+        let units = (fewest..self.limit).find(is_close).unwrap_or(self.limit);
+        Self::new(units, Duration::from_millis(rounded(units).try_into().unwrap_or(u64::MAX)))
+    }
+
     /// Units per window.
     #[must_use]
     pub const fn limit(&self) -> u32 {
@@ -147,7 +170,7 @@ impl Quota {
 
     /// The window in milliseconds, rounded up so that nothing is freed early.
     pub(crate) fn window_millis(&self) -> u64 {
-        u64::try_from(self.window.as_nanos().div_ceil(1_000_000)).unwrap_or(u64::MAX)
+        u64::try_from(self.window.as_nanos().div_ceil(NANOS_PER_MILLI)).unwrap_or(u64::MAX)
     }
 
     /// The window in whole seconds, rounded up, as the header fields want it.

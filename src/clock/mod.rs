@@ -4,9 +4,13 @@ use std::{fmt, time::Duration};
 
 mod manual;
 mod moment;
+#[cfg(feature = "client")]
+mod runtime;
 mod system;
 
 pub use manual::ManualClock;
+#[cfg(feature = "client")]
+pub use runtime::TokioClock;
 pub use system::SystemClock;
 
 pub(crate) use moment::Moment;

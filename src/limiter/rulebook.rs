@@ -39,6 +39,12 @@ impl Rulebook {
         self.rules.get(number)
     }
 
+    /// All of them, by number.
+    #[cfg(feature = "client")]
+    pub(crate) fn rules(&self) -> impl Iterator<Item = &GovernedBy> {
+        self.rules.iter()
+    }
+
     /// The rule of this name, as it is written or ignoring case.
     pub(crate) fn number_of(&self, name: &str) -> Option<usize> {
         let exactly = self.by_name.get(name).copied();

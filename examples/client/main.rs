@@ -1,0 +1,83 @@
+//! Two hundred calls to a server that admits fifty in three seconds: without help, with retries, paced, and paced by a
+//! client that does not know the limit.
+//!
+//! ```sh
+//! cargo run --release --example client
+//! ```
+//!
+//! It takes about half a minute, and fails if the paced calls are refused anything or take 5 % longer than they must.
+
+mod batch;
+mod progress;
+mod server;
+
+use std::time::Duration;
+
+use http::{HeaderMap, StatusCode, header::RETRY_AFTER};
+use tower::{BoxError, Layer};
+use tower_quota::{
+    Policy, Quota,
+    client::{Advice, pace::PaceLayer},
+    key,
+};
+
+use batch::{Batch, Row, client};
+
+const CALLS: u32 = 200;
+/// What the server admits for each account.
+const LIMIT: Quota = Quota::new(50, Duration::from_secs(3));
+/// The server counts calls when they arrive, and not all take equally long to get there.
+const MARGIN: Duration = Duration::from_millis(100);
+
+#[tokio::main]
+async fn main() -> Result<(), BoxError> {
+    let batch = Batch::new(server::serve(LIMIT).await?, CALLS);
+    println!("{CALLS} calls, of which the server admits {LIMIT}:");
+
+    let bare = batch.run("without help", client(), None).await?;
+    let retried = batch.retried().run("retried", client(), None).await?;
+
+    let known = PaceLayer::new(key::host(), Policy::new(LIMIT).margin(MARGIN));
+    let paced = batch.run("paced", known.layer(client()), Some(known.pacer())).await?;
+
+    // Any policy will do that is no tighter than the server's.
+    let unknown = PaceLayer::new(key::host(), Policy::per_second(1000)).adaptive().advised_by(advice);
+    let adapting = batch.retried();
+    let adapted = adapting.run("limit unknown", unknown.layer(client()), Some(unknown.pacer())).await?;
+
+    print_table(&[bare, retried, paced, adapted]);
+    if paced.refused > 0 || paced.time > best_time().mul_f64(1.05) {
+        return Err("the paced calls should not be refused, nor take 5 % longer than they must".into());
+    }
+    Ok(())
+}
+
+/// The time before which the server cannot have admitted all calls.
+fn best_time() -> Duration {
+    LIMIT.window() * ((CALLS - 1) / LIMIT.limit())
+}
+
+/// What a refusal says.
+fn advice(status: StatusCode, headers: &HeaderMap) -> Advice {
+    if status != StatusCode::TOO_MANY_REQUESTS {
+        return Advice::none();
+    }
+    let seconds = headers.get(RETRY_AFTER).and_then(|field| field.to_str().ok()?.parse().ok());
+    seconds.map_or_else(Advice::none, |seconds| Advice::none().wait(Duration::from_secs(seconds))).refused()
+}
+
+fn print_table(rows: &[Row]) {
+    println!("\n{:<14} {:>7} {:>8} {:>10} {:>10}", "", "served", "refused", "time", "of best");
+    for row in rows {
+        let of_best = row.time.as_secs_f64() / best_time().as_secs_f64();
+        let of_best = if row.served == CALLS { format!("{:.1} %", 100.0 * of_best) } else { "-".into() };
+        println!(
+            "{:<14} {:>7} {:>8} {:>8.2} s {of_best:>10}",
+            row.name,
+            row.served,
+            row.refused,
+            row.time.as_secs_f64()
+        );
+    }
+    println!("{:<14} {CALLS:>7} {:>8} {:>8.2} s {:>10}", "the best", 0, best_time().as_secs_f64(), "100.0 %");
+}

@@ -1,0 +1,52 @@
+//! How it goes, in one line.
+
+use std::{
+    io::{IsTerminal, Write, stderr},
+    time::Duration,
+};
+
+use tokio::time::{Interval, interval};
+use tower_quota::client::pace::{LineStatus, Pacer};
+
+/// Shows how a batch goes: in place on a terminal, and seldom elsewhere.
+pub(crate) struct Progress {
+    name: &'static str,
+    pacer: Option<Pacer>,
+    ticks: Interval,
+    is_terminal: bool,
+}
+
+impl Progress {
+    pub(crate) fn begin(name: &'static str, pacer: Option<Pacer>) -> Self {
+        let is_terminal = stderr().is_terminal();
+        let period = Duration::from_millis(if is_terminal { 100 } else { 3000 });
+        Self { name, pacer, ticks: interval(period), is_terminal }
+    }
+
+    pub(crate) async fn tick(&mut self) {
+        self.ticks.tick().await;
+    }
+
+    pub(crate) fn show(&self, done: u32) {
+        let waiting = self.pacer.iter().flat_map(Pacer::lines).next().map_or_else(String::new, |line| describe(&line));
+        let line = format!("{}: {done} done{waiting}", self.name);
+        // A progress line that cannot be written is not worth failing for.
+        let _ = if self.is_terminal { write!(stderr(), "\r{line:<100}") } else { writeln!(stderr(), "{line}") };
+    }
+
+    pub(crate) fn end(&self) {
+        if self.is_terminal {
+            let _ = write!(stderr(), "\r{:<100}\r", "");
+        }
+    }
+}
+
+fn describe(line: &LineStatus) -> String {
+    format!(
+        ", {} wait, the first for {:.1} s; about {:.1} s to go at {:.1} per second",
+        line.waiting(),
+        line.longest_wait().as_secs_f64(),
+        line.forecast().as_secs_f64(),
+        line.pace()
+    )
+}

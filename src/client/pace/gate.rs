@@ -1,0 +1,138 @@
+//! What servers have said about when to call.
+
+use smallvec::SmallVec;
+use tokio::time::Instant;
+
+use crate::client::{
+    Advice,
+    pace::settings::{Settings, later},
+};
+
+/// Allowances that are heeded of one answer.
+const MOST_ALLOWANCES: usize = 16;
+
+/// What servers have said about when to call for one key.
+#[derive(Debug, Default)]
+pub(super) struct Gate {
+    /// No call before.
+    closed_until: Option<Instant>,
+    budgets: SmallVec<[Budget; 2]>,
+    /// The number of the call whose answer told the budgets.
+    told_by: u64,
+    reopening: Option<Reopening>,
+}
+
+/// So many more calls, and more only after some time. Below zero if more were under way than the server allowed.
+#[derive(Clone, Copy, Debug)]
+struct Budget {
+    left: i64,
+    until: Instant,
+}
+
+/// After a pause nobody knows how many calls there is room for. So one goes ahead, and each good answer lets two more go;
+/// and one goes whenever no other has for a while, because answers may take long.
+#[derive(Clone, Copy, Debug)]
+struct Reopening {
+    credit: u64,
+    next: Instant,
+}
+
+/// An answer to call number `call`, and what else is known at that time.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Heard<'a> {
+    pub(super) advice: &'a Advice,
+    pub(super) call: u64,
+    /// Calls that the server may not have counted when it answered.
+    pub(super) uncounted: u64,
+    pub(super) now: Instant,
+}
+
+impl Gate {
+    /// A gate where one call goes ahead of all others.
+    pub(super) fn reopening(now: Instant, settings: &Settings) -> Self {
+        Self { reopening: Some(Reopening::begin(now, settings)), ..Self::default() }
+    }
+
+    /// Until when no call may go, if `reserved` others are about to. It may open before, when an answer comes.
+    pub(super) fn closed_until(&mut self, reserved: u64, now: Instant, settings: &Settings) -> Option<Instant> {
+        self.forget_what_is_over(now, settings);
+        let reserved_budget = i64::try_from(reserved).unwrap_or(i64::MAX);
+        let spent = self.budgets.iter().filter(|budget| budget.left <= reserved_budget).map(|budget| budget.until);
+        let reopening = self.reopening.filter(|reopening| reopening.credit <= reserved && now < reopening.next);
+        spent.chain(self.closed_until).chain(reopening.map(|reopening| reopening.next)).max()
+    }
+
+    /// Counts a call that goes. Says whether it goes ahead of others.
+    pub(super) fn pass(&mut self, now: Instant, settings: &Settings) -> bool {
+        self.budgets.iter_mut().for_each(|budget| budget.left = budget.left.saturating_sub(1));
+        self.reopening.iter_mut().for_each(|reopening| {
+            reopening.credit = reopening.credit.saturating_sub(1);
+            reopening.next = later(now, settings.back_off);
+        });
+        self.reopening.is_some()
+    }
+
+    /// Notes that a call that went ahead of others is over.
+    pub(super) fn came_back(&mut self, is_good: bool) {
+        let credit = if is_good { 2 } else { 1 };
+        self.reopening.iter_mut().for_each(|reopening| reopening.credit = reopening.credit.saturating_add(credit));
+    }
+
+    /// Heeds an answer. It only ever closes the gate further than a policy would.
+    pub(super) fn hear(&mut self, heard: Heard<'_>, settings: &Settings) {
+        if let Some(pause) = settings.pause_after(heard.advice) {
+            self.closed_until = self.closed_until.max(Some(later(heard.now, pause)));
+        }
+        if !heard.advice.allowances().is_empty() && heard.call >= self.told_by {
+            self.told_by = heard.call;
+            self.budgets = budgets(heard, settings).collect();
+            self.reopening = None;
+        }
+    }
+
+    /// Until when calls are held back for certain, if no answer says anything else.
+    pub(super) const fn paused_until(&self) -> Option<Instant> {
+        self.closed_until
+    }
+
+    /// Whether it holds nothing back any more.
+    pub(super) fn is_open(&self, now: Instant) -> bool {
+        self.closed_until.is_none_or(|until| until <= now) && self.budgets.iter().all(|budget| budget.until <= now)
+    }
+
+    fn forget_what_is_over(&mut self, now: Instant, settings: &Settings) {
+        let mut was_closed = self.closed_until.take_if(|until| *until <= now).is_some();
+        self.budgets.retain(|budget| {
+            let is_over = budget.until <= now;
+            was_closed |= is_over && budget.left <= 0;
+            !is_over
+        });
+        if was_closed {
+            self.reopening = Some(Reopening::begin(now, settings));
+        }
+    }
+}
+
+impl Reopening {
+    fn begin(now: Instant, settings: &Settings) -> Self {
+        Self { credit: 1, next: later(now, settings.back_off) }
+    }
+}
+
+fn budgets(heard: Heard<'_>, settings: &Settings) -> impl Iterator<Item = Budget> {
+    let to_number = |number: u64| i64::try_from(number).unwrap_or(i64::MAX);
+    heard.advice.allowances().iter().take(MOST_ALLOWANCES).map(move |allowance| Budget {
+        left: to_number(allowance.remaining()).saturating_sub(to_number(heard.uncounted)),
+        until: later(heard.now, allowance.within().min(settings.max_hold)),
+    })
+}
+
+impl Settings {
+    /// How long no call goes after this answer. A refusal that asks for calls at once, or does not say, is not believed.
+    pub(super) fn pause_after(&self, advice: &Advice) -> Option<std::time::Duration> {
+        let stated = advice.wait_time().filter(|wait| !wait.is_zero());
+        let is_silent = stated.is_none() && advice.allowances().iter().all(|allowance| allowance.remaining() > 0);
+        let pause = if advice.is_refusal() && is_silent { Some(self.back_off) } else { stated };
+        pause.map(|pause| pause.min(self.max_hold))
+    }
+}

@@ -1,0 +1,147 @@
+//! Calls wait until a policy has room for them, instead of being refused.
+//!
+//! A [`PaceLayer`] goes around any client: hyper-util's, a tonic `Channel`, reqwest's, a plain tower service. It knows the
+//! policies, rules and stores that servers have here as well, so one process may keep to the limits of several services, per
+//! host, per account and per route.
+//!
+//! ```
+//! use std::time::Duration;
+//!
+//! # use http::{Request, Response};
+//! # use tokio::time::Instant;
+//! # use tower::{Layer, ServiceExt, service_fn};
+//! use tower_quota::{Policy, client::pace::PaceLayer, key};
+//!
+//! # #[tokio::main(flavor = "current_thread", start_paused = true)]
+//! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! // Twenty calls per second to each host.
+//! let layer = PaceLayer::new(key::host(), Policy::per_second(20));
+//! # let client = service_fn(|_: Request<()>| async { Ok::<_, std::convert::Infallible>(Response::new(())) });
+//! let client = layer.layer(client);
+//!
+//! let begin = Instant::now();
+//! let calls = (0..60).map(|_| client.clone().oneshot(Request::get("https://api.example.com/").body(()).unwrap()));
+//! for answer in futures_util::future::join_all(calls).await {
+//!     assert_eq!(answer?.status(), 200);
+//! }
+//! assert_eq!(begin.elapsed(), Duration::from_secs(2));
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! A limiter's rules are paced by [`RateLimiter::pace`](crate::RateLimiter#method.pace). Requests that are not of the crate
+//! `http`, such as reqwest's, are [`Plain`](crate::plain::Plain) ones:
+//!
+//! ```
+//! use std::time::Duration;
+//!
+//! # use tower::{Layer, Service, ServiceExt, service_fn};
+//! use tower_quota::{Policy, RateLimiter, Rule, client::{Advice, pace::PaceError}, clock::TokioClock, key};
+//!
+//! # #[derive(Debug)] struct Busy { seconds: u64 }
+//! # #[tokio::main(flavor = "current_thread", start_paused = true)]
+//! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! struct Job { account: String }
+//!
+//! let rule = Rule::new("jobs").every_request().level("account", key::field(|job: &Job| &job.account));
+//! let limiter = RateLimiter::builder_for::<Job>()
+//!     .rule(rule.policy(Policy::per_second(2).margin(Duration::from_millis(100)).spread_evenly()))
+//!     .clock(TokioClock::new())
+//!     .build()?;
+//! let layer = limiter.pace().max_waiting(100).max_wait(Duration::from_secs(1)).advised_by(
+//!     |outcome: &Result<(), Busy>| match outcome {
+//!         Ok(()) => Advice::none(),
+//!         Err(busy) => Advice::none().refused().wait(Duration::from_secs(busy.seconds)),
+//!     },
+//! );
+//! let pacer = layer.pacer(); // who waits, and for how long
+//! let mut runner = layer.layer(service_fn(|_: Job| async { Err::<(), _>(Busy { seconds: 30 }) }));
+//!
+//! let job = || Job { account: "acme".into() };
+//! assert!(matches!(runner.ready().await.unwrap().call(job()).await, Err(PaceError::Inner(Busy { .. }))));
+//! let too_long = runner.ready().await.unwrap().call(job()).await.unwrap_err();
+//! assert_eq!(too_long.wait(), Some(Duration::from_secs(30)));
+//! assert_eq!(pacer.lines()[0].forecast(), Duration::from_secs(30));
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! # What is promised
+//!
+//! * Where the inner service is called there are never more than N calls in any window, because the policy is asked and the
+//!   service called in one go. (If the store takes its time then the window is that of its decisions.)
+//! * First come, first served, for all calls with the same keys. A call takes its place when it is first polled. One that
+//!   waits for one of its keys lets others by in its other keys, but not more often than it has keys.
+//! * Waiting costs no thread and no polling: whoever is next has a timer, and is woken when it is due; all others sleep. It
+//!   holds no reservation in the inner service.
+//! * A call that is dropped while it waits leaves the queue, is charged nothing, and whoever is next is woken.
+//! * How many wait is [bounded](PaceLayer::max_waiting), and for how long can [be](PaceLayer::max_wait). What fails for that
+//!   reason fails at once where this can be known, and says how long it would have had to wait.
+//! * Nothing is kept of keys of which no call waits or is under way, and that no answer holds back.
+//!
+//! Queues belong to a layer, histories to the limiter: two layers of one limiter keep to its policies together, and each has
+//! an order of its own.
+//!
+//! # The server counts when calls arrive
+//!
+//! If one call takes 30 ms to the server and a later one 10, the server sees them 20 ms closer together than they were sent,
+//! and may refuse the later one. [`Policy::margin`](crate::Policy::margin) makes the windows longer than the server's, by as
+//! much as these times may differ: on a busy machine that may be a hundred milliseconds. It costs as much throughput as it
+//! is part of the window. [`Policy::spread_evenly`](crate::Policy::spread_evenly) avoids bursts, which some servers mind.
+//!
+//! # What answers say
+//!
+//! After each answer its [`Advice`](super::Advice) is read ([`PaceLayer::advised_by`], [`Pacer::advise`]) and holds back the
+//! calls of all keys of that call:
+//!
+//! * No call goes before a wait that is stated. After a refusal without one (or with zero) calls are held back for
+//!   [a second](PaceLayer::back_off).
+//! * Where so many calls are left within a time, no more go. Calls that the server may not have counted when it answered are
+//!   taken off: those that began after the one that was answered, and those that are still under way.
+//! * After such a pause one call goes ahead, and each good answer lets two more go; or an answer says how many. If answers take
+//!   long then one more goes each second.
+//!
+//! What is said never loosens the policy, and never holds calls back for longer than [`PaceLayer::max_hold`].
+//!
+//! # A limit that is not known
+//!
+//! With [`PaceLayer::adaptive`] the pace of a key drops after a refusal to 0.7 of what was accepted, and is regained in even
+//! steps within 10 seconds; from there on it rises faster and faster, up to the policy. So it stays near a limit that nobody has
+//! told, at the price of a refusal now and then. A key that was not heard of begins with one call, and each good answer lets
+//! two more go. The policy holds as ever: let it be generous.
+//!
+//! # Where to put it
+//!
+//! Inside of what retries, so that each attempt waits its turn; outside of timeouts that are meant for the call alone. A
+//! generated tonic client leaves the host to its `Channel`, so [`key::host`](crate::key::host) finds none: use a constant or
+//! metadata.
+
+mod ask;
+mod call;
+mod error;
+mod future;
+mod gate;
+mod layer;
+mod limits;
+mod line;
+mod pacer;
+mod place;
+mod queues;
+mod rate;
+mod reader;
+mod sees;
+mod service;
+mod settings;
+mod state;
+mod status;
+mod ticket;
+mod waiting;
+
+pub use error::PaceError;
+pub use future::ResponseFuture;
+pub use layer::PaceLayer;
+pub use pacer::Pacer;
+pub use reader::{Headers, ReadAdvice, Unread};
+pub use sees::Sees;
+pub use service::Pace;
+pub use status::LineStatus;

@@ -1,0 +1,195 @@
+//! Who waits, and for what.
+
+use std::{collections::BTreeMap, task::Waker};
+
+use hashbrown::HashMap;
+use smallvec::SmallVec;
+use tokio::time::Instant;
+
+use crate::client::pace::{
+    limits::Limits,
+    line::Line,
+    place::{Place, Places},
+    settings::Settings,
+    ticket::Ticket,
+};
+
+/// Fewer lines than these are not worth looking through.
+const FEW: usize = 64;
+
+/// Lines and the tickets that wait in them. A ticket waits
+///
+/// * in those lines that had no room for it when it asked, until it goes: so it keeps its turn there; and
+/// * in one line where somebody is before it.
+///
+/// In its other lines it does not stand in anybody's way: a call that waits for its account holds up none of other
+/// accounts on the same host. It is never overtaken by a call with the same keys, and it never waits for younger tickets, so
+/// no two can wait for each other. And it is in every line at last, so nobody is overtaken for ever.
+#[derive(Debug, Default)]
+pub(super) struct State {
+    lines: HashMap<Place, Line>,
+    /// By number: the oldest first.
+    waiters: BTreeMap<u64, Waiter>,
+    /// To be woken once the lock is released.
+    called: SmallVec<[Waker; 2]>,
+    /// At this many lines the idle ones are let go, among them those that became so by the passing of time.
+    tidy_at: usize,
+}
+
+/// A ticket that waits.
+#[derive(Debug)]
+struct Waiter {
+    since: Instant,
+    /// Lines that had no room for it.
+    full: Places,
+    /// A line in which somebody is before it.
+    behind: Option<Place>,
+    /// What it waits for may come with an answer.
+    is_held: bool,
+    is_called: bool,
+    waker: Option<Waker>,
+}
+
+/// What keeps a ticket from asking the store.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Obstacle {
+    None,
+    /// Somebody is before it in this line.
+    Behind(Place),
+    /// No call of this line may go before, unless an answer says otherwise.
+    Closed(Place, Instant),
+}
+
+impl State {
+    pub(super) fn waiting(&self) -> usize {
+        self.waiters.len()
+    }
+
+    /// Since when the oldest ticket waits.
+    pub(super) fn oldest(&self) -> Option<Instant> {
+        self.waiters.first_key_value().map(|(_, waiter)| waiter.since)
+    }
+
+    /// Since when this ticket waits.
+    pub(super) fn since(&self, number: u64) -> Option<Instant> {
+        self.waiters.get(&number).map(|waiter| waiter.since)
+    }
+
+    pub(super) fn knows(&self, number: u64) -> bool {
+        self.waiters.contains_key(&number)
+    }
+
+    pub(super) fn lines(&self) -> impl Iterator<Item = (&Place, &Line)> {
+        self.lines.iter()
+    }
+
+    pub(super) fn line(&self, place: Place) -> Option<&Line> {
+        self.lines.get(&place)
+    }
+
+    /// The line of this place, which is a new one if nothing is known of it.
+    pub(super) fn line_or_insert(
+        &mut self,
+        place: Place,
+        limits: Option<&Limits>,
+        now: Instant,
+        settings: &Settings,
+    ) -> &mut Line {
+        self.tidy(now);
+        self.lines.entry(place).or_insert_with(|| Line::new(limits, now, settings))
+    }
+
+    pub(super) fn obstacle(&mut self, number: u64, places: &[Place], now: Instant, settings: &Settings) -> Obstacle {
+        let mut closed = Obstacle::None;
+        for place in places {
+            let Some(line) = self.lines.get_mut(place) else { continue };
+            if line.is_ahead_of(number) {
+                return Obstacle::Behind(*place);
+            }
+            if let Some(until) = line.closed_until(now, settings) {
+                closed = Obstacle::Closed(*place, until);
+            }
+        }
+        closed
+    }
+
+    /// The ticket, which has joined these lines, waits for what the obstacle says, or else until a time that it knows.
+    pub(super) fn wait(&mut self, ticket: &Ticket, full: &[Place], obstacle: Obstacle, now: Instant) {
+        let waiter = self.waiters.entry(ticket.number()).or_insert_with(|| Waiter::since(ticket.since()));
+        for place in full {
+            if !waiter.full.contains(place) {
+                waiter.full.push(*place);
+            }
+        }
+        let behind = if let Obstacle::Behind(place) = obstacle { Some(place) } else { None };
+        let left = std::mem::replace(&mut waiter.behind, behind);
+        waiter.is_held = matches!(obstacle, Obstacle::Closed(..));
+        if let Some(left) = left.filter(|left| Some(*left) != behind && !waiter.full.contains(left)) {
+            self.leave_line(left, ticket.number(), now);
+        }
+    }
+
+    /// Whether the ticket was called; else it will be by this waker.
+    pub(super) fn park(&mut self, number: u64, waker: &Waker) -> bool {
+        let Some(waiter) = self.waiters.get_mut(&number) else { return true };
+        let was_called = std::mem::take(&mut waiter.is_called);
+        if !waiter.waker.as_ref().is_some_and(|known| known.will_wake(waker)) {
+            waiter.waker = Some(waker.clone());
+        }
+        was_called
+    }
+
+    /// The ticket waits no longer.
+    pub(super) fn leave(&mut self, number: u64, now: Instant) {
+        let Some(waiter) = self.waiters.remove(&number) else { return };
+        for place in waiter.full.into_iter().chain(waiter.behind) {
+            self.leave_line(place, number, now);
+        }
+    }
+
+    /// Calls the first of the line if it waits for what may come with an answer.
+    pub(super) fn call_first_if_held(&mut self, place: Place) {
+        self.call_first(place, |waiter| waiter.is_held);
+    }
+
+    pub(super) fn forget_if_idle(&mut self, place: Place, now: Instant) {
+        if self.lines.get(&place).is_some_and(|line| line.is_idle(now)) {
+            self.lines.remove(&place);
+        }
+    }
+
+    /// Those to wake.
+    pub(super) fn take_called(&mut self) -> SmallVec<[Waker; 2]> {
+        std::mem::take(&mut self.called)
+    }
+
+    fn leave_line(&mut self, place: Place, number: u64, now: Instant) {
+        if self.lines.get_mut(&place).is_some_and(|line| line.leave(number)) {
+            self.call_first(place, |_| true);
+        }
+        self.forget_if_idle(place, now);
+    }
+
+    fn call_first(&mut self, place: Place, wanted: impl Fn(&Waiter) -> bool) {
+        let first = self.lines.get(&place).and_then(Line::first);
+        let waiter = first.and_then(|first| self.waiters.get_mut(&first));
+        if let Some(waiter) = waiter.filter(|waiter| wanted(waiter)) {
+            waiter.is_called = true;
+            self.called.extend(waiter.waker.take());
+        }
+    }
+
+    /// Looks through the lines each time that their number has doubled.
+    fn tidy(&mut self, now: Instant) {
+        if self.lines.len() >= self.tidy_at.max(FEW) {
+            self.lines.retain(|_, line| !line.is_idle(now));
+            self.tidy_at = 2 * self.lines.len();
+        }
+    }
+}
+
+impl Waiter {
+    fn since(since: Instant) -> Self {
+        Self { since, full: Places::new(), behind: None, is_held: false, is_called: false, waker: None }
+    }
+}

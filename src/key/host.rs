@@ -1,0 +1,125 @@
+//! The host that a request is for.
+
+use std::borrow::Cow;
+
+use http::{
+    header::HOST,
+    uri::{Authority, Scheme},
+};
+
+use crate::{
+    http::RequestView,
+    key::{KeyBuilder, KeyExtractor, Missing},
+};
+
+/// Reads the host that a request is for; made by [`host`].
+#[derive(Clone, Copy, Debug, Default)]
+#[non_exhaustive]
+pub struct Host;
+
+/// The host that a request is for, and its port unless that is the scheme's own.
+///
+/// It is that of the request's URI, or of the field `Host` if the URI has none, in lower case and without a final dot. For
+/// the side of those who call: a server's clients can send what they like.
+///
+/// ```
+/// use http::Request;
+/// use tower_quota::{Policy, RateLimiter, Rule, http::RequestView, key};
+///
+/// let rule = Rule::new("calls").every_request().level("host", key::host()).policy(Policy::per_minute(60));
+/// let limiter = RateLimiter::builder().rule(rule).build()?;
+///
+/// for uri in ["https://api.example.com/a", "https://API.example.com:443/b"] {
+///     let request = Request::get(uri).body(())?;
+///     assert_eq!(limiter.governing(&RequestView::of(&request))[0].key(), Some(limiter.key("api.example.com")));
+/// }
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[must_use]
+pub const fn host() -> Host {
+    Host
+}
+
+impl KeyExtractor for Host {
+    fn extract(&self, request: &RequestView<'_>, key: &mut KeyBuilder<'_>) -> Result<(), Missing> {
+        let uri = request.uri();
+        let authority = match uri.authority() {
+            Some(authority) => Cow::Borrowed(authority),
+            None => Cow::Owned(field(request).ok_or(Missing)?),
+        };
+        key.part(spelled(&authority, uri.scheme()));
+        Ok(())
+    }
+}
+
+fn field(request: &RequestView<'_>) -> Option<Authority> {
+    request.headers().get(HOST)?.as_bytes().try_into().ok()
+}
+
+/// The one spelling of an authority. Without a scheme both well-known ports are nothing to tell hosts apart by.
+fn spelled(authority: &Authority, scheme: Option<&Scheme>) -> String {
+    let mut host = authority.host().to_ascii_lowercase();
+    if host.ends_with('.') {
+        host.pop();
+    }
+    let is_default = match (authority.port_u16(), scheme.map(Scheme::as_str)) {
+        (None, _) | (Some(80), None | Some("http" | "ws")) | (Some(443), None | Some("https" | "wss")) => true,
+        (Some(_), _) => false,
+    };
+    if let Some(port) = authority.port_u16().filter(|_| !is_default) {
+        host.push_str(&format!(":{port}"));
+    }
+    host
+}
+
+#[cfg(test)]
+mod tests {
+    use http::Request;
+
+    use super::*;
+    use crate::key::{Key, KeyHasher};
+
+    fn keys(uri: &str, field: Option<&str>, expected: &str) -> (Option<Key>, Key) {
+        let hasher = KeyHasher::default();
+        let request = field.into_iter().fold(Request::get(uri), |request, field| request.header(HOST, field));
+        let request = request.body(()).unwrap();
+        let (mut found, mut wanted) = (KeyBuilder::new(&hasher), KeyBuilder::new(&hasher));
+        wanted.part(expected);
+        let result = host().extract(&RequestView::of(&request), &mut found);
+        (result.ok().map(|()| found.key()), wanted.key())
+    }
+
+    fn assert_host(uri: &str, field: Option<&str>, expected: &str) {
+        let (found, wanted) = keys(uri, field, expected);
+        assert_eq!(found, Some(wanted), "{uri} {field:?}");
+    }
+
+    #[test]
+    fn all_spellings_of_a_host_are_one_key() {
+        for uri in ["http://a.example/", "http://A.Example:80/x?y", "http://me@a.example/", "http://a.example./"] {
+            assert_host(uri, None, "a.example");
+        }
+        assert_host("https://a.example:443/", None, "a.example");
+        assert_host("wss://[2001:DB8::1]:443/", None, "[2001:db8::1]");
+    }
+
+    #[test]
+    fn another_port_is_another_key() {
+        assert_host("http://a.example:8080/", None, "a.example:8080");
+        assert_host("http://a.example:443/", None, "a.example:443");
+        assert_host("https://a.example:80/", None, "a.example:80");
+    }
+
+    #[test]
+    fn the_field_says_it_where_the_uri_does_not() {
+        assert_host("/path", Some("A.example:80"), "a.example");
+        assert_host("/path", Some("a.example:8080"), "a.example:8080");
+        assert_host("http://b.example/", Some("a.example"), "b.example");
+    }
+
+    #[test]
+    fn a_request_without_a_host_has_no_key() {
+        assert_eq!(keys("/path", None, "").0, None);
+        assert_eq!(keys("/path", Some("not a host"), "").0, None);
+    }
+}

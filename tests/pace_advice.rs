@@ -1,0 +1,387 @@
+//! What answers say holds calls back, and an unknown limit is found.
+#![cfg(feature = "client")]
+#![allow(clippy::unwrap_used, reason = "this is a test")]
+
+use std::{
+    convert::Infallible,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
+
+use futures_util::{FutureExt, future::join_all};
+use http::{HeaderMap, Request, Response, StatusCode};
+use parking_lot::Mutex;
+use proptest::prelude::*;
+use tokio::time::{Instant, advance, sleep};
+use tower::{Layer, Service, ServiceExt, service_fn, util::BoxCloneSyncService};
+use tower_quota::{
+    Policy, Quota, RateLimiter, Rule,
+    client::{
+        Advice,
+        pace::{Pace, PaceError, PaceLayer},
+    },
+    clock::TokioClock,
+    key,
+};
+
+const SECOND: Duration = Duration::from_secs(1);
+const DAY: Duration = Duration::from_secs(24 * 60 * 60);
+
+type Client = Pace<Server, PaceLayer>;
+type Server = BoxCloneSyncService<Request<()>, Response<()>, Infallible>;
+type Calls = Arc<Mutex<Vec<Duration>>>;
+
+/// A client of one host with a generous policy, and the times of the calls that reach the server.
+///
+/// The server gives its advice in a header field, in the notation of [`advice`].
+fn client(layer: PaceLayer, answer: impl Fn(usize) -> &'static str + Clone + Send + Sync + 'static) -> (Client, Calls) {
+    let (calls, begin) = (Calls::default(), Instant::now());
+    let seen = Arc::clone(&calls);
+    let server = service_fn(move |_: Request<()>| {
+        let mut calls = calls.lock();
+        let said = answer(calls.len());
+        calls.push(begin.elapsed());
+        async move { Ok(Response::builder().header("said", said).body(()).unwrap()) }
+    });
+    (layer.advised_by(advice).layer(BoxCloneSyncService::new(server)), seen)
+}
+
+fn generous() -> PaceLayer {
+    PaceLayer::new(key::host(), Policy::per_second(1000))
+}
+
+/// `refused`, `wait=SECONDS` and `left=CALLS/SECONDS`, separated by spaces.
+fn advice(_: StatusCode, headers: &HeaderMap) -> Advice {
+    let said = headers.get("said").map_or("", |said| said.to_str().unwrap());
+    said.split_ascii_whitespace().fold(Advice::none(), |advice, word| match word.split_once('=') {
+        Some(("wait", seconds)) => advice.wait(Duration::from_secs(seconds.parse().unwrap())),
+        Some(("left", left)) => {
+            let (calls, seconds) = left.split_once('/').unwrap();
+            advice.allow(calls.parse().unwrap(), Duration::from_secs(seconds.parse().unwrap()))
+        }
+        _ => advice.refused(),
+    })
+}
+
+fn request(host: &str) -> Request<()> {
+    Request::get(format!("http://{host}/")).body(()).unwrap()
+}
+
+async fn call(client: &Client) -> Result<Response<()>, PaceError<Infallible>> {
+    client.clone().oneshot(request("api.example")).await
+}
+
+async fn call_together(client: &Client, calls: usize) {
+    join_all((0..calls).map(|_| call(client))).await.into_iter().for_each(|outcome| drop(outcome.unwrap()));
+}
+
+fn seconds(calls: &Calls) -> Vec<u64> {
+    calls.lock().iter().map(Duration::as_secs).collect()
+}
+
+#[tokio::test(start_paused = true)]
+async fn no_call_goes_before_the_time_that_an_answer_states() {
+    let (client, calls) = client(generous(), |call| if call == 0 { "wait=38" } else { "" });
+    call(&client).await.unwrap();
+    call_together(&client, 3).await;
+    assert_eq!(seconds(&calls), [0, 38, 38, 38]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn other_keys_are_not_held_back() {
+    let (client, calls) = client(generous(), |call| if call == 0 { "refused wait=38" } else { "" });
+    call(&client).await.unwrap();
+    client.clone().oneshot(request("other.example")).await.unwrap();
+    assert_eq!(seconds(&calls), [0, 0]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn only_so_many_calls_go_as_an_answer_says_are_left() {
+    let (client, calls) = client(generous(), |call| if call == 0 { "left=2/10" } else { "" });
+    call(&client).await.unwrap();
+    call_together(&client, 5).await;
+    assert_eq!(seconds(&calls), [0, 0, 0, 10, 10, 10]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn calls_that_the_server_may_not_have_counted_are_taken_off() {
+    // Four calls are under way when the first answer says that five are left.
+    let layer = generous();
+    let (calls, begin) = (Calls::default(), Instant::now());
+    let seen = Arc::clone(&calls);
+    let server = service_fn(move |_: Request<()>| {
+        let mut calls = calls.lock();
+        let is_first = calls.is_empty();
+        calls.push(begin.elapsed());
+        async move {
+            sleep(if is_first { SECOND } else { 20 * SECOND }).await;
+            let said = if is_first { "left=5/10" } else { "" };
+            Ok(Response::builder().header("said", said).body(()).unwrap())
+        }
+    });
+    let client = layer.advised_by(advice).layer(BoxCloneSyncService::new(server));
+    let first = tokio::spawn({
+        let client = client.clone();
+        async move { call_together(&client, 4).await }
+    });
+    sleep(2 * SECOND).await;
+    call_together(&client, 4).await;
+    first.await.unwrap();
+    // Two more then, and a third once the ten seconds are over; what is told meanwhile says nothing.
+    assert_eq!(seconds(&seen)[..7], [0, 0, 0, 0, 2, 2, 11]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn after_a_pause_one_call_goes_ahead_and_each_good_answer_lets_two_more_go() {
+    let layer = generous();
+    let (calls, begin) = (Calls::default(), Instant::now());
+    let seen = Arc::clone(&calls);
+    let server = service_fn(move |_: Request<()>| {
+        calls.lock().push(begin.elapsed());
+        let said = if begin.elapsed().is_zero() { "wait=10" } else { "" };
+        async move {
+            sleep(SECOND / 10).await;
+            Ok(Response::builder().header("said", said).body(()).unwrap())
+        }
+    });
+    let client = layer.advised_by(advice).layer(BoxCloneSyncService::new(server));
+    call(&client).await.unwrap();
+    call_together(&client, 10).await;
+    let times: Vec<_> = seen.lock().iter().map(Duration::as_millis).collect();
+    let after = |tenths: u128| 10_100 + 100 * tenths;
+    let waves = [0, 1, 1, 2, 2, 2, 2, 3, 3, 3].map(after);
+    assert_eq!(times[1..], waves);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_call_that_goes_ahead_and_is_never_answered_does_not_hold_up_the_others_for_ever() {
+    let layer = generous().back_off(5 * SECOND);
+    let (calls, begin) = (Calls::default(), Instant::now());
+    let seen = Arc::clone(&calls);
+    let server = service_fn(move |_: Request<()>| {
+        calls.lock().push(begin.elapsed());
+        let is_first = begin.elapsed().is_zero();
+        async move {
+            sleep(if is_first { Duration::ZERO } else { DAY }).await;
+            Ok(Response::builder().header("said", if is_first { "wait=10" } else { "" }).body(()).unwrap())
+        }
+    });
+    let client = layer.advised_by(advice).layer(BoxCloneSyncService::new(server));
+    call(&client).await.unwrap();
+    call_together(&client, 3).await;
+    assert_eq!(seconds(&seen), [0, 10, 15, 20]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_refusal_that_does_not_say_for_how_long_holds_back_for_a_while() {
+    for said in ["refused", "refused wait=0", "refused left=7/60"] {
+        let answer = move |call| if call == 0 { said } else { "" };
+        let (client, calls) = client(generous().back_off(3 * SECOND), answer);
+        call(&client).await.unwrap();
+        call(&client).await.unwrap();
+        assert_eq!(seconds(&calls), [0, 3], "{said}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_a_server_says_never_loosens_the_policy() {
+    let layer = PaceLayer::new(key::host(), Policy::per_second(1));
+    let (client, calls) = client(layer, |_| "left=1000000/1 wait=0");
+    call_together(&client, 4).await;
+    assert_eq!(seconds(&calls), [0, 1, 2, 3]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn no_server_holds_calls_back_for_longer_than_it_may() {
+    for said in ["wait=18446744073709551615", "refused wait=9999999999", "left=0/18446744073709551615"] {
+        let (client, calls) = client(generous(), move |_| said);
+        call_together(&client, 1).await;
+        call_together(&client, 1).await;
+        assert_eq!(seconds(&calls), [0, 600], "{said}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn how_long_a_server_may_hold_back_has_itself_no_limit() {
+    let (client, calls) = client(generous().max_hold(Duration::MAX), |_| "wait=18446744073709551615");
+    call(&client).await.unwrap();
+    let mut waiting = Box::pin(call(&client));
+    assert_eq!(waiting.as_mut().now_or_never().map(Result::unwrap).map(|_| ()), None);
+    advance(365 * DAY).await;
+    assert_eq!(waiting.now_or_never().map(Result::unwrap).map(|_| ()), None);
+    assert_eq!(calls.lock().len(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_would_be_held_back_too_long_is_told_so_at_once() {
+    let (client, _) = client(generous().max_wait(60 * SECOND), |_| "wait=61");
+    call(&client).await.unwrap();
+    let refused = call(&client).now_or_never().unwrap().unwrap_err();
+    assert_eq!(refused.wait(), Some(61 * SECOND));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_newer_answer_may_let_calls_go_earlier_than_an_older_one_said() {
+    let answer = |call| match call {
+        0 => "left=1/100",
+        1 => "left=5/10",
+        _ => "",
+    };
+    let (client, calls) = client(generous(), answer);
+    call(&client).await.unwrap();
+    call_together(&client, 4).await;
+    assert_eq!(seconds(&calls), [0, 0, 0, 0, 0]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn errors_of_a_plain_service_can_advise_too() {
+    let by_account = Rule::new("calls").every_request().level("account", key::field(|account: &String| account));
+    let limiter = RateLimiter::builder_for::<String>().rule(by_account.policy(Policy::per_second(1000)));
+    let limiter = limiter.clock(TokioClock::new()).build().unwrap();
+    let layer = limiter.pace().advised_by(|outcome: &Result<(), Duration>| match outcome {
+        Ok(()) => Advice::none(),
+        Err(wait) => Advice::none().refused().wait(*wait),
+    });
+    let is_first = Arc::new(AtomicBool::new(true));
+    let mut client = layer.layer(service_fn(move |_: String| {
+        let is_first = is_first.swap(false, Ordering::Relaxed);
+        async move { if is_first { Err(7 * SECOND) } else { Ok(()) } }
+    }));
+    let begin = Instant::now();
+    let refused = client.ready().await.unwrap().call("a".into()).await.unwrap_err();
+    assert_eq!(refused.into_inner(), Some(7 * SECOND));
+    client.ready().await.unwrap().call("a".into()).await.unwrap();
+    assert_eq!(begin.elapsed(), 7 * SECOND);
+}
+
+#[test]
+fn one_can_only_advise_about_rules_that_there_are() {
+    let layer = generous();
+    let key = layer.limiter().unwrap().key("api.example");
+    assert!(layer.pacer().advise("DEFAULT", key, &Advice::none()).is_ok());
+    assert_eq!(layer.pacer().advise("other", key, &Advice::none()).unwrap_err().name(), "other");
+}
+
+#[tokio::test]
+async fn a_layer_with_a_mistake_fails_every_call_and_says_why() {
+    let (client, calls) = client(PaceLayer::new(key::host(), Policy::per_second(0)), |_| "");
+    let error = call(&client).await.unwrap_err();
+    assert!(matches!(&error, PaceError::Misconfigured(mistake) if mistake.value() == "0"), "{error}");
+    assert!(calls.lock().is_empty());
+    assert!(PaceLayer::try_new(key::host(), Policy::per_second(0)).is_err());
+}
+
+/// Any advice, mostly of sizes that matter.
+fn any_advice() -> impl Strategy<Value = Advice> {
+    let duration = prop_oneof![
+        (0_u64..3000).prop_map(Duration::from_millis),
+        any::<u64>().prop_map(Duration::from_secs),
+        Just(Duration::MAX),
+    ];
+    let remaining = prop_oneof![0_u64..10, any::<u64>()];
+    let allowances = prop::collection::vec((remaining, duration.clone()), 0..20);
+    (any::<bool>(), prop::option::of(duration), allowances).prop_map(|(is_refused, wait, allowances)| {
+        let advice = if is_refused { Advice::none().refused() } else { Advice::none() };
+        let advice = wait.map_or(advice.clone(), |wait| advice.wait(wait));
+        allowances.into_iter().fold(advice, |advice, (remaining, within)| advice.allow(remaining, within))
+    })
+}
+
+proptest! {
+    #[test]
+    fn whatever_a_server_says_the_policy_holds_and_every_call_goes_at_last(
+        said in prop::collection::vec(any_advice(), 1..20),
+        calls in 1_usize..40,
+        is_adaptive in any::<bool>(),
+    ) {
+        let quota = Quota::new(3, SECOND);
+        let run = async {
+            let layer = PaceLayer::new("", quota.clone()).max_hold(5 * SECOND).advised_by({
+                let next = Mutex::new(said.into_iter().cycle());
+                move |_, _| next.lock().next().unwrap()
+            });
+            let layer = if is_adaptive { layer.adaptive() } else { layer };
+            let times = Arc::new(Mutex::new(Vec::new()));
+            let seen = Arc::clone(&times);
+            let service = layer.layer(service_fn(move |_: Request<()>| {
+                times.lock().push(Instant::now());
+                async { Ok::<_, Infallible>(Response::new(())) }
+            }));
+            let outcomes = join_all((0..calls).map(|_| service.clone().oneshot(request("a")))).await;
+            assert!(outcomes.iter().all(Result::is_ok));
+            let times = seen.lock();
+            assert!(times.windows(4).all(|calls| calls[3] - calls[0] >= SECOND), "{times:?}");
+        };
+        tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap().block_on(run);
+    }
+}
+
+/// A server that admits so much and says of a refusal only that it is one; and how many it has refused.
+fn silent_server(limit: u32) -> (impl Fn(u32) + Clone, Server, Arc<Mutex<Vec<bool>>>) {
+    let limiter_of = |limit: u32| {
+        let rule = Rule::new("calls").every_request().level("all", "").policy(Policy::per_second(limit));
+        RateLimiter::builder().rule(rule).clock(TokioClock::new()).build().unwrap()
+    };
+    let limiter = Arc::new(Mutex::new(limiter_of(limit)));
+    let answers = Arc::new(Mutex::new(Vec::new()));
+    let (changed, seen) = (Arc::clone(&limiter), Arc::clone(&answers));
+    let server = service_fn(move |_: Request<()>| {
+        let is_admitted = limiter.lock().check("calls", "").unwrap().is_admitted();
+        answers.lock().push(is_admitted);
+        async move {
+            sleep(SECOND / 20).await;
+            Ok(Response::builder().header("said", if is_admitted { "" } else { "refused" }).body(()).unwrap())
+        }
+    });
+    (move |limit| *changed.lock() = limiter_of(limit), BoxCloneSyncService::new(server), seen)
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_unknown_limit_is_found_with_few_refusals_and_kept_near() {
+    let (_, server, answers) = silent_server(20);
+    let client = generous().adaptive().advised_by(advice).layer(server);
+    let begin = Instant::now();
+    call_together(&client, 1000).await;
+    // At least 49 seconds are needed.
+    let taken = begin.elapsed().as_secs_f64();
+    let refused = answers.lock().iter().filter(|is_admitted| !**is_admitted).count();
+    assert!(refused <= 25, "{refused} of 1000 refused");
+    assert!(taken <= 49.0 / 0.7, "{taken} seconds");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_limit_that_is_raised_is_found_again() {
+    let (set_limit, server, answers) = silent_server(5);
+    let layer = PaceLayer::new(key::host(), Policy::per_second(100)).adaptive().max_waiting(10_000);
+    let pacer = layer.pacer();
+    let client = layer.advised_by(advice).layer(server);
+    call_together(&client, 100).await;
+    let found = pacer.lines()[0].pace();
+    assert!((2.0..=6.0).contains(&found), "{found}");
+    set_limit(1000);
+    answers.lock().clear();
+    let calls = tokio::spawn({
+        let client = client.clone();
+        async move { call_together(&client, 8000).await }
+    });
+    sleep(120 * SECOND).await;
+    let recovered = pacer.lines()[0].pace();
+    assert_eq!(recovered, 100.0);
+    calls.await.unwrap();
+    assert!(answers.lock().iter().all(|is_admitted| *is_admitted));
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_idle_key_is_forgotten_with_its_pace() {
+    let (_, server, _) = silent_server(5);
+    let layer = PaceLayer::new(key::host(), Policy::per_second(100)).adaptive();
+    let pacer = layer.pacer();
+    let client = layer.advised_by(advice).layer(server);
+    call_together(&client, 50).await;
+    assert_eq!(pacer.lines().len(), 1);
+    sleep(300 * SECOND).await;
+    assert!(pacer.lines().is_empty());
+}
