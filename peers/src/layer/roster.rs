@@ -1,0 +1,125 @@
+//! The layers, each around the bare service and around a route of axum.
+
+use std::time::Duration;
+
+use axum::{BoxError, Router, error_handling::HandleErrorLayer, routing::get};
+use http::StatusCode;
+use tower::{Layer, ServiceBuilder};
+use tower_quota::{RateLimitLayer, RateLimiter, Rule, clock::ManualClock, key};
+use tower_resilience_ratelimiter::WindowType;
+
+use super::bare::{API_KEY, Serve, bare, serve};
+use crate::{
+    adapters::{
+        axum_gcra, axum_governor, ours, rate_net, throttle_kit, tokio_rate_limit, tower_governor, tower_rate_tier,
+        tower_resilience,
+    },
+    subject::{HOUR, Limit, MINUTE},
+};
+
+/// A layer to be measured.
+pub(super) struct Layered {
+    pub(super) name: &'static str,
+    pub(super) in_process: Box<dyn Fn() -> Serve>,
+    pub(super) on_axum: Box<dyn Fn() -> Router>,
+}
+
+/// Admits everything.
+const PLENTY: Limit = Limit::new(1_000_000_000, Duration::from_secs(1));
+
+fn hello() -> Router {
+    Router::new().route("/", get(async || "hello"))
+}
+
+/// The layer is made anew for each of the two.
+macro_rules! layered {
+    ($name:expr, $layer:expr) => {
+        Layered {
+            name: $name,
+            in_process: Box::new(|| serve($layer.layer(bare()))),
+            on_axum: Box::new(|| hello().layer($layer)),
+        }
+    };
+}
+
+/// For layers that answer with errors, which axum wants to be made into responses.
+macro_rules! failing {
+    ($name:expr, $layer:expr) => {
+        Layered {
+            on_axum: Box::new(|| {
+                let handled = HandleErrorLayer::new(async |_: BoxError| StatusCode::TOO_MANY_REQUESTS);
+                hello().layer(ServiceBuilder::new().layer(handled).map_err(|_| BoxError::from("denied")).layer($layer))
+            }),
+            in_process: Box::new(|| serve($layer.layer(bare()))),
+            name: $name,
+        }
+    };
+}
+
+impl Layered {
+    /// The bare service first.
+    pub(super) fn all() -> Vec<Self> {
+        vec![
+            layered!("bare service", tower::layer::util::Identity::new()),
+            // Each key comes once in 1,000 requests: with 50 ms from one to the next, in 50 seconds.
+            ours("tower-quota, minute + hour, fields", true, true, Duration::from_millis(2200) / 1000),
+            ours("tower-quota, no fields", false, true, Duration::from_millis(2200) / 1000),
+            ours("tower-quota, no fields, no decision", false, false, Duration::from_millis(2200) / 1000),
+            ours("tower-quota, denied", true, true, Duration::ZERO),
+            layered!("tower_governor, headers", tower_governor::layer_with_headers(PLENTY)),
+            layered!(
+                "2 x tower_governor, headers",
+                ServiceBuilder::new()
+                    .layer(tower_governor::layer_with_headers(PLENTY))
+                    .layer(tower_governor::layer_with_headers(PLENTY))
+                    .into_inner()
+            ),
+            layered!("tower_governor", tower_governor::layer(PLENTY)),
+            layered!(
+                "2 x tower_governor",
+                ServiceBuilder::new()
+                    .layer(tower_governor::layer(PLENTY))
+                    .layer(tower_governor::layer(PLENTY))
+                    .into_inner()
+            ),
+            layered!("tower_governor, denied", tower_governor::layer_with_headers(Limit::new(1, HOUR.window))),
+            layered!("axum-governor, headers", axum_governor::layer(&[PLENTY])),
+            layered!("axum-governor, stack of 2, headers", axum_governor::layer(&[PLENTY, PLENTY])),
+            failing!("axum_gcra", axum_gcra::layer()),
+            layered!("rate-net, token bucket, headers", rate_net::layer(true)),
+            layered!("tower-rate-tier, headers", tower_rate_tier::layer(PLENTY, API_KEY)),
+            layered!("throttle-kit, headers", throttle_kit::layer(throttle_kit::quota(PLENTY), API_KEY)),
+            layered!("tokio-rate-limit, headers", tokio_rate_limit::layer()),
+            failing!("tower-resilience, fixed, no keys", tower_resilience::layer(PLENTY, WindowType::Fixed)),
+        ]
+    }
+}
+
+/// This crate in process, with a clock that moves on by `step` from request to request; over loopback with the system's.
+fn ours(name: &'static str, fields: bool, in_response: bool, step: Duration) -> Layered {
+    let layer = move |limiter: &RateLimiter| -> RateLimitLayer {
+        limiter.layer().rate_limit_fields(fields).decision_in_response(in_response)
+    };
+    let rule = |limits: &[Limit]| {
+        Rule::new("calls").every_request().level("key", key::header(API_KEY)).policy(ours::policy(limits))
+    };
+    Layered {
+        name,
+        in_process: Box::new(move || {
+            let clock = ManualClock::new();
+            let limiter = RateLimiter::builder().rule(rule(&[MINUTE, HOUR])).clock(clock.clone()).build();
+            let mut serve = serve(layer(&limiter.expect("the rule is sound")).layer(bare()));
+            Box::new(move |request| {
+                clock.advance(step);
+                serve(request)
+            })
+        }),
+        on_axum: Box::new(move || {
+            // So that a machine that serves quickly is not denied.
+            let plenty = [MINUTE, HOUR].map(|limit| Limit::new(1_000_000, limit.window));
+            let limits = if step.is_zero() { [MINUTE, HOUR] } else { plenty };
+            let limiter = RateLimiter::builder().rule(rule(&limits)).build();
+            hello().layer(layer(&limiter.expect("the rule is sound")))
+        }),
+    }
+}

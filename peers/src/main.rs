@@ -1,0 +1,70 @@
+//! tower-quota beside every peer, in one run: `cargo run --release -p peers`.
+//!
+//! With `-- --quick` a smaller run of everything takes less than five minutes; sections are chosen by name: `exactness`,
+//! `decision`, `layer`, `memory`, `redis`, `scaling`. Numbers are written to `target/peers/results.json`, pictures beside
+//! it.
+//!
+//! The real libraries are driven, and the output says how. Costs are medians of several rounds, in which all subjects take
+//! turns, and ratios are taken within a round: on a shared machine believe them rather than nanoseconds. Allocations are
+//! counted by the global allocator, which makes each of them a few nanoseconds dearer, for everybody. Tokio is built with
+//! `test-util`, so that its time can stand still; that makes its clock a little slower for those that use it.
+
+mod adapters;
+mod arguments;
+mod candidates;
+mod clock;
+mod decision;
+mod exactness;
+mod findings;
+mod layer;
+mod machine;
+mod median;
+mod memory;
+mod on_redis;
+mod plot;
+mod report;
+#[path = "../../benches/support/rounds.rs"]
+mod rounds;
+mod scaling;
+mod subject;
+mod versions;
+
+use std::{env, process::ExitCode};
+
+use arguments::{Arguments, Section};
+use findings::Findings;
+use report::Results;
+
+fn main() -> ExitCode {
+    match Arguments::parse(env::args().skip(1)).and_then(|arguments| compare(&arguments)) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(message) => {
+            eprintln!("{message}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn compare(arguments: &Arguments) -> Result<(), String> {
+    println!("{:#}", machine::describe());
+    let mut results = Results::new();
+    for section in &arguments.sections {
+        let findings = run(*section, arguments)?;
+        println!("\n== {}", section.name());
+        report::print(&findings);
+        results.insert(section.name(), findings);
+    }
+    println!("\nWritten to {}", report::write(&results, arguments)?.display());
+    Ok(())
+}
+
+fn run(section: Section, Arguments { effort, .. }: &Arguments) -> Result<Findings, String> {
+    Ok(match section {
+        Section::Exactness => exactness::run(*effort),
+        Section::Decision => decision::run(*effort),
+        Section::Layer => layer::run(*effort),
+        Section::Memory => memory::run(*effort),
+        Section::Redis => on_redis::run(*effort)?,
+        Section::Scaling => scaling::run(*effort),
+    })
+}
