@@ -109,7 +109,7 @@ fn time(step: &Step, stream: &[String], threads: usize) -> (f64, f64) {
             .collect();
         barrier.wait();
         started = Some(now());
-        threads.into_iter().map(|thread| thread.join().unwrap_or(0)).sum::<usize>()
+        threads.into_iter().map(|thread| thread.join().expect("no subject panics")).sum::<usize>()
     });
     let decisions = (stream.len() * threads) as f64;
     let nanos = started.map_or(0.0, |started| started.elapsed().as_nanos() as f64);

@@ -15,6 +15,8 @@ pub(crate) struct Candidate {
     pub(crate) names: [&'static str; 2],
     pub(crate) package: &'static str,
     pub(crate) new: fn(&Setup) -> Box<dyn Subject>,
+    /// Whether one limiter takes both limits; otherwise a pair is two, asked one after the other.
+    pub(crate) has_pairs: bool,
     /// Whether a million keys are too much for it.
     pub(crate) is_heavy: bool,
 }
@@ -24,14 +26,20 @@ pub(crate) const LIMITS: [&[Limit]; 2] = [&[MINUTE], &[MINUTE, HOUR]];
 
 macro_rules! candidate {
     ($name:literal, $package:literal, $new:expr) => {
-        Candidate { names: [$name, concat!($name, ", minute + hour")], package: $package, new: $new, is_heavy: false }
+        Candidate {
+            names: [$name, concat!($name, ", minute + hour")],
+            package: $package,
+            new: $new,
+            has_pairs: false,
+            is_heavy: false,
+        }
     };
 }
 
 /// governor is what all are compared with.
 pub(crate) const CANDIDATES: [Candidate; 10] = [
     candidate!("governor", "governor", governor::subject),
-    candidate!("tower-quota (exact)", "tower-quota", ours::subject),
+    Candidate { has_pairs: true, ..candidate!("tower-quota (exact)", "tower-quota", ours::subject) },
     candidate!("rate-net, log (exact)", "rate-net", rate_net::log),
     candidate!("throttle-kit, log (exact)", "throttle-kit", throttle_kit::log),
     candidate!("rate-net, token bucket", "rate-net", rate_net::token_bucket),
@@ -39,7 +47,7 @@ pub(crate) const CANDIDATES: [Candidate; 10] = [
     candidate!("tower-rate-tier, core", "tower-rate-tier", tower_rate_tier::subject),
     candidate!("throttle-kit, GCRA", "throttle-kit", throttle_kit::gcra),
     candidate!("tokio-rate-limit", "tokio-rate-limit", tokio_rate_limit::subject),
-    Candidate { is_heavy: true, ..candidate!("limitador", "limitador", limitador::subject) },
+    Candidate { has_pairs: true, is_heavy: true, ..candidate!("limitador", "limitador", limitador::subject) },
 ];
 
 /// skp-ratelimit is slow enough to be left out of what takes long.
@@ -50,6 +58,7 @@ pub(crate) const FLOOR: Candidate = Candidate {
     names: ["floor: hash, look up, add one", ""],
     package: "hashbrown",
     new: floor::subject,
+    has_pairs: false,
     is_heavy: false,
 };
 
@@ -59,9 +68,9 @@ impl Candidate {
         let setup = Setup::new(LIMITS[limits], pace);
         Case::new(self.names[limits], move |keys| -> Step {
             let subject = (self.new)(&setup);
-            keys.iter().for_each(|key| {
+            for key in keys {
                 subject.decide(key);
-            });
+            }
             Box::new(move |key: &String| subject.decide(key))
         })
     }

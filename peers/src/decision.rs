@@ -91,14 +91,13 @@ fn allocations(loads: &[Load]) -> Table {
     for (candidate, limits) in candidates() {
         for (column, load) in loads.iter().take(2).enumerate() {
             let subject = (candidate.new)(&Setup::new(LIMITS[limits], load.pace));
-            (0..DECISIONS).for_each(|_| {
-                subject.decide(&key);
-            });
-            let counted = count_allocations(|| {
-                (0..DECISIONS).for_each(|_| {
+            let decide = || {
+                for _ in 0..DECISIONS {
                     subject.decide(&key);
-                })
-            });
+                }
+            };
+            decide();
+            let counted = count_allocations(decide);
             table.set(candidate.names[limits], column, counted.count_total as f64 / f64::from(DECISIONS));
         }
     }
@@ -107,6 +106,7 @@ fn allocations(loads: &[Load]) -> Table {
 
 pub(crate) fn versions() -> String {
     let mut packages: Vec<&str> = CANDIDATES.iter().chain([&SKP]).map(|candidate| candidate.package).collect();
+    packages.sort_unstable();
     packages.dedup();
     let named: Vec<String> = packages.into_iter().map(|package| format!("{package} {}", version(package))).collect();
     named.join(", ")

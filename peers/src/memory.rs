@@ -1,16 +1,18 @@
 //! Memory: bytes per key, and what a flood of new keys leaves behind.
 
+use std::time::Duration;
+
 use allocation_counter::measure;
 
 use crate::{
     arguments::Effort,
     candidates::{CANDIDATES, Candidate, FLOOR, LIMITS},
     findings::{Findings, Table},
-    subject::{Pace, Setup, Subject},
+    subject::{HOUR, MINUTE, Pace, Setup, Subject},
 };
 
 /// Admissions of each key that is weighed.
-const UNITS: [usize; 3] = [1, 60, 1800];
+const UNITS: [u32; 3] = [1, 60, 1800];
 /// The cap of those that bound their keys, in a flood.
 const CAP: usize = 100_000;
 
@@ -27,35 +29,49 @@ fn key(number: usize) -> String {
 }
 
 fn per_key(effort: Effort) -> Table {
-    let columns = ["1 admission", "60", "1800 (minute only: 60)"];
+    let columns = UNITS.map(|units| format!("{units} admitted"));
     let mut table = Table::new("memory", "Bytes per key, allocated", "bytes", columns)
         .bars(true, None)
-        .note("Keys have 25 bytes. With one quota per minute a key cannot have more than 60 live admissions.")
+        .note("Keys have 25 bytes. One quota is 1800 per hour; the pair has 60 per minute beside it.")
         .note("Only logs remember admissions; the others keep a number or two, whatever was admitted.");
     for (candidate, limits) in candidates() {
-        let bytes = UNITS.map(|units| bytes(candidate, limits, units, effort));
+        let bytes = UNITS.map(|units| Some(bytes(candidate, limits == 1, units, effort)));
         table.row(candidate.names[limits], bytes.to_vec(), "");
     }
     table
 }
 
-/// By all that this thread has allocated for so many keys and not freed.
-fn bytes(candidate: Candidate, limits: usize, units: usize, effort: Effort) -> Option<f64> {
-    let keys = if effort.is_quick { 20_000 } else { 200_000 } / if units > 60 { 20 } else { 1 };
-    let setup = Setup::new(LIMITS[limits], Pace::Admitting);
+/// Of a key that was admitted so often within an hour, and not more than 60 times in any minute of a pair.
+fn bytes(candidate: Candidate, is_pair: bool, units: u32, effort: Effort) -> f64 {
+    let most = if effort.is_quick { 20_000 } else { 200_000 };
+    let keys: Vec<String> = (0..if units > 60 { most / 20 } else { most }).map(key).collect();
+    match (is_pair, candidate.has_pairs) {
+        (false, _) => bytes_of(candidate, &Setup::new(&[HOUR], Pace::Real), units, &keys),
+        (true, false) => {
+            let minute = bytes_of(candidate, &Setup::new(&[MINUTE], Pace::Real), units.min(60), &keys);
+            minute + bytes_of(candidate, &Setup::new(&[HOUR], Pace::Real), units, &keys)
+        }
+        (true, true) => {
+            // A little less than two seconds from one admission of a key to the next.
+            let step = Duration::from_millis(1990) / keys.len() as u32;
+            let pace = if units > 60 { Pace::Every(step) } else { Pace::Real };
+            bytes_of(candidate, &Setup::new(LIMITS[1], pace), units, &keys)
+        }
+    }
+}
+
+/// By all that this thread has allocated meanwhile and not freed.
+fn bytes_of(candidate: Candidate, setup: &Setup, units: u32, keys: &[String]) -> f64 {
     let mut kept: Option<Box<dyn Subject>> = None;
     let info = measure(|| {
-        let subject = (candidate.new)(&setup);
-        for number in 0..keys {
-            let key = key(number);
-            (0..units).for_each(|_| {
-                subject.decide(&key);
-            });
+        let subject = (candidate.new)(setup);
+        for key in (0..units).flat_map(|_| keys) {
+            subject.decide(key);
         }
         kept = Some(subject);
     });
     drop(kept);
-    (info.bytes_current > 0).then(|| info.bytes_current as f64 / keys as f64)
+    info.bytes_current as f64 / keys.len() as f64
 }
 
 fn flood(effort: Effort) -> Table {
@@ -73,12 +89,12 @@ fn flood(effort: Effort) -> Table {
         let subject = (candidate.new)(&setup);
         let mut total = 0;
         let cells = [0..half, half..whole].map(|keys| {
-            total += measure(|| {
-                keys.for_each(|number| {
+            let info = measure(|| {
+                for number in keys {
                     subject.decide(&key(number));
-                })
-            })
-            .bytes_current;
+                }
+            });
+            total += info.bytes_current;
             Some(total as f64 / 1e6)
         });
         table.row(candidate.names[limits], cells.to_vec(), "");

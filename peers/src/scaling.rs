@@ -43,22 +43,22 @@ fn over_n(effort: Effort) -> Chart {
     let mut lines = [Line::new("tower-quota"), Line::new("rate-net, log (up to 65,536)"), Line::new("governor")];
     let workload = Workload::hot("", effort.decisions / 2);
     for n in [60, 300, 1_000, 1_800, 4_096, 10_000, 60_000, 250_000, 1_000_000] {
-        let full = move |subject: Box<dyn Subject>| -> Step {
-            (0..n + n / 8).for_each(|_| {
-                subject.decide(&"acct".to_owned());
-            });
+        let full = move |subject: Box<dyn Subject>, keys: &[String]| -> Step {
+            for key in (0..n + n / 8).flat_map(|_| keys) {
+                subject.decide(key);
+            }
             Box::new(move |key: &String| subject.decide(key))
         };
         // A little less than the limit allows, so that everything is admitted.
         let step = HOUR.mul_f64(1.02) / n;
         let quota = Limit::new(n, HOUR);
         let cases = vec![
-            Case::new("governor", move |_| full(governor::subject(&Setup::new(&[quota], Pace::Admitting)))),
-            Case::new("ours", move |_| full(ours::paced(&[quota], step))),
+            Case::new("governor", move |keys| full(governor::subject(&Setup::new(&[quota], Pace::Admitting)), keys)),
+            Case::new("ours", move |keys| full(ours::subject(&Setup::new(&[quota], Pace::Every(step))), keys)),
             // Its window is shortened to what N decisions take at 60 nanoseconds.
-            Case::new("rate-net", move |_| {
+            Case::new("rate-net", move |keys| {
                 let quota = Limit::new(n.min(65_536), Duration::from_nanos(60) * n);
-                full(rate_net::log(&Setup::new(&[quota], Pace::Real)))
+                full(rate_net::log(&Setup::new(&[quota], Pace::Real)), keys)
             }),
         ];
         let measured = rounds::measure(&workload, 1, effort.rounds, &cases);
@@ -124,9 +124,9 @@ fn over_routes(effort: Effort) -> Chart {
         let over = |serve: &mut crate::layer::Serve| {
             let requests: Vec<_> = (0..effort.requests[0]).map(request).collect();
             let started = now();
-            requests.into_iter().for_each(|request| {
+            for request in requests {
                 serve(request);
-            });
+            }
             started.elapsed().as_nanos() as f64 / effort.requests[0] as f64
         };
         let (mut layered, mut plain) = (serve(limiter.layer().layer(bare())), serve(bare()));

@@ -60,6 +60,8 @@ pub(crate) enum Pace {
     Turning,
     /// As it is: a hot key is denied, and a key that comes seldom is admitted.
     Real,
+    /// One request in so much time, where it can be injected.
+    Every(Duration),
 }
 
 impl Pace {
@@ -69,6 +71,7 @@ impl Pace {
             Self::Admitting => Some(Duration::from_millis(2200)),
             Self::Turning => Some(Duration::from_millis(5)),
             Self::Real => None,
+            Self::Every(step) => Some(step),
         }
     }
 
@@ -78,7 +81,7 @@ impl Pace {
         match self {
             Self::Admitting => 220_000_000,
             Self::Turning => 33_000,
-            Self::Real => 1,
+            Self::Real | Self::Every(_) => 1,
         }
     }
 }

@@ -22,12 +22,6 @@ pub(crate) fn subject(setup: &Setup) -> Box<dyn Subject> {
     Box::new(move |key: &String| limiter.check("calls", key).is_ok_and(|decision| decision.is_admitted()))
 }
 
-/// With a time that goes on by `step` per decision.
-pub(crate) fn paced(limits: &[Limit], step: Duration) -> Box<dyn Subject> {
-    let limiter = builder(limits).clock(PacedClock::new(step)).build().expect("the policy is sound");
-    Box::new(move |key: &String| limiter.check("calls", key).is_ok_and(|decision| decision.is_admitted()))
-}
-
 pub(crate) fn timed(limit: Limit) -> Timed {
     let clock = ManualClock::new();
     let limiter = builder(&[limit]).clock(clock.clone()).build().expect("the policy is sound");

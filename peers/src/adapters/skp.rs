@@ -1,5 +1,7 @@
 //! skp-ratelimit: several algorithms over one map, by the system's wall clock in milliseconds.
 
+use std::time::Duration;
+
 use skp_ratelimit::{Algorithm, GCRA, MemoryStorage, Quota, SlidingLog};
 
 use super::ready::ready;
@@ -8,9 +10,11 @@ use crate::{
     subject::{Limit, Setup, Subject, stacked},
 };
 
+/// Its intervals are at least a millisecond: it counts in whole ones, and would divide by zero.
 pub(crate) fn gcra(setup: &Setup) -> Box<dyn Subject> {
     stacked(setup.plentiful(), |limit| {
-        let (storage, quota) = (MemoryStorage::new(), Quota::new(u64::from(limit.units), limit.window));
+        let window = limit.window.max(Duration::from_millis(1) * limit.units);
+        let (storage, quota) = (MemoryStorage::new(), Quota::new(u64::from(limit.units), window));
         move |key: &String| is_admitted(&GCRA::new(), &storage, key, &quota)
     })
 }

@@ -77,15 +77,14 @@ fn measured(effort: Effort) -> Vec<Measured> {
 /// Per request, of keys that are known.
 fn allocations(serve: &mut Serve) -> f64 {
     const REQUESTS: usize = 2_000;
-    requests(REQUESTS).into_iter().for_each(|request| {
-        serve(request);
-    });
-    let requests = requests(REQUESTS);
-    let counted = measure(|| {
-        requests.into_iter().for_each(|request| {
+    let mut all = |requests: Vec<_>| {
+        for request in requests {
             serve(request);
-        })
-    });
+        }
+    };
+    all(requests(REQUESTS));
+    let requests = requests(REQUESTS);
+    let counted = measure(|| all(requests));
     counted.count_total as f64 / REQUESTS as f64
 }
 

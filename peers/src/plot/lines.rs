@@ -50,6 +50,13 @@ where
         .y_label_formatter(&|y| thousands(*y))
         .draw()
         .map_err(failed)?;
+    if let Some((value, name)) = &chart.mark {
+        let ends = chart.lines.iter().flat_map(|line| &line.points).map(|(x, _)| (*x, *value));
+        plane.draw_series(LineSeries::new(ends.clone(), MARK)).map_err(failed)?;
+        let style = ("sans-serif", 13).into_font().color(&MARK).pos(Pos::new(HPos::Left, VPos::Bottom));
+        let label = ends.take(1).map(|end| Text::new(name.clone(), end, style.clone()));
+        plane.draw_series(label).map_err(failed)?;
+    }
     for (number, line) in chart.lines.iter().enumerate() {
         let style = color(number).stroke_width(2);
         let drawn = plane.draw_series(LineSeries::new(line.points.iter().copied(), style)).map_err(failed)?;
@@ -58,13 +65,6 @@ where
             let dots = line.points.iter().map(|point| Circle::new(*point, 3, color(number).filled()));
             plane.draw_series(dots).map_err(failed)?;
         }
-    }
-    if let Some((value, name)) = &chart.mark {
-        let ends = chart.lines.iter().flat_map(|line| &line.points).map(|(x, _)| (*x, *value));
-        plane.draw_series(LineSeries::new(ends.clone(), MARK)).map_err(failed)?;
-        let style = ("sans-serif", 13).into_font().color(&MARK).pos(Pos::new(HPos::Left, VPos::Bottom));
-        let label = ends.take(1).map(|end| Text::new(name.clone(), end, style.clone()));
-        plane.draw_series(label).map_err(failed)?;
     }
     let mut legend = plane.configure_series_labels();
     legend.position(SeriesLabelPosition::UpperLeft).background_style(WHITE.mix(0.85)).border_style(GRID);
