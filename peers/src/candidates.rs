@@ -24,6 +24,9 @@ pub(crate) struct Candidate {
 /// Limits of one, and of both.
 pub(crate) const LIMITS: [&[Limit]; 2] = [&[MINUTE], &[MINUTE, HOUR]];
 
+/// What the name of a pair ends with.
+pub(crate) const PAIR: &str = "minute + hour";
+
 macro_rules! candidate {
     ($name:literal, $package:literal, $new:expr) => {
         Candidate {

@@ -4,7 +4,7 @@ use allocation_counter::measure as count_allocations;
 
 use crate::{
     arguments::Effort,
-    candidates::{CANDIDATES, Candidate, FLOOR, LIMITS, SKP},
+    candidates::{CANDIDATES, Candidate, FLOOR, LIMITS, PAIR, SKP},
     findings::{Findings, Table},
     rounds::{self, Case, Measured, Workload},
     subject::{Pace, Setup},
@@ -21,35 +21,39 @@ struct Load {
 
 pub(crate) fn run(effort: Effort) -> Findings {
     let loads = loads(effort);
-    let names: Vec<&str> = loads.iter().map(|load| load.workload.name).collect();
-    let mut tables = Vec::new();
-    for threads in [1, 2] {
-        let many = if threads == 1 { "1 thread" } else { "2 threads" };
-        let title = |what: &str| format!("{what}, {many}");
-        let mut ratios = Table::new(
-            &format!("decision-{threads}"),
-            title("One decision, to one governor check"),
-            "x",
-            names.clone(),
-        )
-        .bars(true, Some(1.0))
-        .note("A pair is two limiters asked one after the other, but for tower-quota and limitador, which have pairs.")
-        .note("Clocks are shortened where they cannot be replaced, so that about the same share is admitted.")
-        .note(versions());
-        let mut nanos =
-            Table::new(&format!("decision-{threads}-ns"), title("One decision, nanoseconds"), "ns", names.clone());
-        let mut admitted = Table::new(&format!("decision-{threads}-admitted"), title("Admitted"), "%", names.clone());
-        for (column, load) in loads.iter().enumerate() {
-            for Measured { name, nanos: time, ratio, admitted: share } in measure(load, threads, effort) {
-                ratios.set(name, column, ratio);
-                nanos.set(name, column, time);
-                admitted.set(name, column, 100.0 * share);
-            }
-        }
-        tables.extend([ratios, nanos, admitted]);
-    }
+    let mut tables: Vec<Table> = [1, 2].into_iter().flat_map(|threads| with_threads(threads, &loads, effort)).collect();
     tables.push(allocations(&loads));
     Findings { tables, charts: Vec::new() }
+}
+
+fn with_threads(threads: usize, loads: &[Load], effort: Effort) -> [Table; 4] {
+    let many = if threads == 1 { "1 thread" } else { "2 threads" };
+    let table = |name: &str, title: &str, unit| {
+        let names = loads.iter().map(|load| load.workload.name);
+        Table::new(&format!("decision-{name}-{threads}"), format!("{title}, {many}"), unit, names)
+    };
+    let mut pairs = table("pair", "One decision about a minute and an hour, to one governor check of the minute", "x")
+        .bars(true, Some(1.0))
+        .note("A pair is two limiters asked one after the other, but for tower-quota and limitador, which have pairs.")
+        .note("Windows are shortened where the clock cannot be replaced, so that about the same share is admitted.")
+        .note(versions());
+    let mut ones = table("one", "One decision about a minute, to one governor check", "x").bars(true, Some(1.0));
+    let mut nanos = table("ns", "One decision, nanoseconds", "ns");
+    let mut admitted = table("admitted", "Admitted", "%");
+    for (column, load) in loads.iter().enumerate() {
+        for Measured { name, nanos: time, ratio, admitted: share } in measure(load, threads, effort) {
+            let is_pair = name.ends_with(PAIR);
+            if is_pair || name == CANDIDATES[0].names[0] || name == FLOOR.names[0] {
+                pairs.set(name, column, ratio);
+            }
+            if !is_pair {
+                ones.set(name, column, ratio);
+            }
+            nanos.set(name, column, time);
+            admitted.set(name, column, 100.0 * share);
+        }
+    }
+    [pairs, ones, nanos, admitted]
 }
 
 fn loads(effort: Effort) -> Vec<Load> {

@@ -40,6 +40,8 @@ pub(crate) enum Picture {
     #[default]
     None,
     Bars {
+        /// Of the columns, the first so many.
+        columns: usize,
         logarithmic: bool,
         /// A line at this value: a limit, or what everything is compared with.
         mark: Option<f64>,
@@ -87,8 +89,15 @@ impl Table {
         }
     }
 
-    pub(crate) fn bars(mut self, logarithmic: bool, mark: Option<f64>) -> Self {
-        self.picture = Picture::Bars { logarithmic, mark };
+    /// To be drawn, all of it.
+    pub(crate) fn bars(self, logarithmic: bool, mark: Option<f64>) -> Self {
+        let columns = self.columns.len();
+        self.bars_of(columns, logarithmic, mark)
+    }
+
+    /// To be drawn, the first so many columns.
+    pub(crate) fn bars_of(mut self, columns: usize, logarithmic: bool, mark: Option<f64>) -> Self {
+        self.picture = Picture::Bars { columns, logarithmic, mark };
         self
     }
 

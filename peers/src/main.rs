@@ -49,8 +49,9 @@ fn compare(arguments: &Arguments) -> Result<(), String> {
     println!("{:#}", machine::describe());
     let mut results = Results::new();
     for section in &arguments.sections {
+        let started = clock::now();
         let findings = run(*section, arguments)?;
-        println!("\n== {}", section.name());
+        println!("\n== {} ({:.0} s)", section.name(), started.elapsed().as_secs_f64());
         report::print(&findings);
         results.insert(section.name(), findings);
     }

@@ -43,7 +43,7 @@ fn per_key(effort: Effort) -> Table {
 
 /// Of a key that was admitted so often within an hour, and not more than 60 times in any minute of a pair.
 fn bytes(candidate: Candidate, is_pair: bool, units: u32, effort: Effort) -> f64 {
-    let most = if effort.is_quick { 20_000 } else { 200_000 };
+    let most = if effort.is_quick || candidate.is_heavy { 20_000 } else { 200_000 };
     let keys: Vec<String> = (0..if units > 60 { most / 20 } else { most }).map(key).collect();
     match (is_pair, candidate.has_pairs) {
         (false, _) => bytes_of(candidate, &Setup::new(&[HOUR], Pace::Real), units, &keys),

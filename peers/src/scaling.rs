@@ -78,9 +78,10 @@ fn over_keys(effort: Effort) -> Chart {
     let sizes = [1, 10, 100, 1_000, 10_000, 100_000, 1_000_000, 5_000_000];
     for keys in sizes.into_iter().filter(|keys| *keys <= effort.most_keys) {
         let workload = Workload::uniform("", effort.decisions / 2, keys);
-        // Few keys are used up in no time: their time goes by as quickly as all are admitted.
-        let pace = if keys < 10_000 { Pace::Admitting } else { Pace::Real };
-        let cases = [ours.case(1, pace), governor.case(0, pace), governor.case(1, pace)];
+        // Each key comes as often as an hour admits; those of governor do where the number of keys does not see to it.
+        let pace = if keys < 100_000 { Pace::Admitting } else { Pace::Real };
+        let every = Pace::Every(Duration::from_millis(2200) / keys as u32);
+        let cases = [ours.case(1, every), governor.case(0, pace), governor.case(1, pace)];
         let measured = rounds::measure(&workload, 1, effort.rounds, &cases);
         lines.iter_mut().zip(measured).for_each(|(line, one)| line.points.push((keys as f64, one.nanos)));
     }

@@ -19,8 +19,9 @@ use crate::{arguments::Effort, clock::now, findings::Table, median::median};
 const CONNECTIONS: usize = 8;
 
 pub(super) fn table(effort: Effort) -> Table {
-    let columns = ["requests per second", "of the bare one's"];
+    let columns = ["of the bare service's", "per second"];
     let mut table = Table::new("loopback", "Requests per second through axum over loopback", "", columns)
+        .bars_of(1, false, Some(1.0))
         .note(format!("{CONNECTIONS} connections that are kept, one thread for the server and one for its clients."))
         .note("Refusals are answered too. A shared machine's noise is often larger than a layer's cost.");
     let layers = Layered::all();
@@ -35,7 +36,7 @@ pub(super) fn table(effort: Effort) -> Table {
     }
     for (layer, rate) in layers.iter().zip(&rates) {
         let share = rate.iter().zip(&rates[0]).map(|(rate, bare)| rate / bare);
-        table.row(layer.name, vec![Some(median(rate.iter().copied())), Some(median(share))], "");
+        table.row(layer.name, vec![Some(median(share)), Some(median(rate.iter().copied()))], "");
     }
     table
 }

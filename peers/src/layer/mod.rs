@@ -35,8 +35,9 @@ struct Measured {
 }
 
 fn in_process(effort: Effort) -> Table {
-    let columns = ["over bare, ns", "to 2 x tower_governor", "allocations", "admitted, %"];
-    let mut table = Table::new("layer", "What a layer adds to a request, in process", "", columns)
+    let columns = ["over bare", "to 2 x tower_governor", "allocations", "% admitted"];
+    let mut table = Table::new("layer", "What a layer adds to a request, in process", "ns", columns)
+        .bars_of(1, true, None)
         .note("One request at a time, 1,000 keys in a header, a service that answers at once.")
         .note(format!("The ratio is to {REFERENCE}, both over the bare service, in the same round."))
         .note(versions());

@@ -5,7 +5,7 @@ use std::time::Duration;
 use axum::{BoxError, Router, error_handling::HandleErrorLayer, routing::get};
 use http::StatusCode;
 use tower::{Layer, ServiceBuilder};
-use tower_quota::{RateLimitLayer, RateLimiter, Rule, clock::ManualClock, key};
+use tower_quota::{RateLimitLayer, RateLimiter, Rule, key};
 use tower_resilience_ratelimiter::WindowType;
 
 use super::bare::{API_KEY, Serve, bare, serve};
@@ -23,6 +23,12 @@ pub(super) struct Layered {
     pub(super) in_process: Box<dyn Fn() -> Serve>,
     pub(super) on_axum: Box<dyn Fn() -> Router>,
 }
+
+/// From one request to the next, so that each of the keys comes as often as an hour admits.
+const STEP: Duration = Duration::from_micros(2200);
+
+/// Admits the first request of a key.
+const DENYING: [Limit; 2] = [Limit::new(1, MINUTE.window), Limit::new(1, HOUR.window)];
 
 /// Admits everything.
 const PLENTY: Limit = Limit::new(1_000_000_000, Duration::from_secs(1));
@@ -61,11 +67,10 @@ impl Layered {
     pub(super) fn all() -> Vec<Self> {
         vec![
             layered!("bare service", tower::layer::util::Identity::new()),
-            // Each key comes once in 1,000 requests: with 50 ms from one to the next, in 50 seconds.
-            ours("tower-quota, minute + hour, fields", true, true, Duration::from_millis(2200) / 1000),
-            ours("tower-quota, no fields", false, true, Duration::from_millis(2200) / 1000),
-            ours("tower-quota, no fields, no decision", false, false, Duration::from_millis(2200) / 1000),
-            ours("tower-quota, denied", true, true, Duration::ZERO),
+            ours("tower-quota, minute + hour, fields", true, true, [MINUTE, HOUR]),
+            ours("tower-quota, no fields", false, true, [MINUTE, HOUR]),
+            ours("tower-quota, no fields, no decision", false, false, [MINUTE, HOUR]),
+            ours("tower-quota, denied", true, true, DENYING),
             layered!("tower_governor, headers", tower_governor::layer_with_headers(PLENTY)),
             layered!(
                 "2 x tower_governor, headers",
@@ -95,31 +100,18 @@ impl Layered {
     }
 }
 
-/// This crate in process, with a clock that moves on by `step` from request to request; over loopback with the system's.
-fn ours(name: &'static str, fields: bool, in_response: bool, step: Duration) -> Layered {
-    let layer = move |limiter: &RateLimiter| -> RateLimitLayer {
+/// This crate with a policy of two quotas.
+fn ours(name: &'static str, fields: bool, in_response: bool, limits: [Limit; 2]) -> Layered {
+    let is_denied = limits == DENYING;
+    let layer = move || -> RateLimitLayer {
+        let rule = Rule::new("calls").every_request().level("key", key::header(API_KEY)).policy(ours::policy(&limits));
+        let clock = ours::PacedClock::new(if is_denied { Duration::ZERO } else { STEP });
+        let limiter = RateLimiter::builder().rule(rule).clock(clock).build().expect("the rule is sound");
         limiter.layer().rate_limit_fields(fields).decision_in_response(in_response)
-    };
-    let rule = |limits: &[Limit]| {
-        Rule::new("calls").every_request().level("key", key::header(API_KEY)).policy(ours::policy(limits))
     };
     Layered {
         name,
-        in_process: Box::new(move || {
-            let clock = ManualClock::new();
-            let limiter = RateLimiter::builder().rule(rule(&[MINUTE, HOUR])).clock(clock.clone()).build();
-            let mut serve = serve(layer(&limiter.expect("the rule is sound")).layer(bare()));
-            Box::new(move |request| {
-                clock.advance(step);
-                serve(request)
-            })
-        }),
-        on_axum: Box::new(move || {
-            // So that a machine that serves quickly is not denied.
-            let plenty = [MINUTE, HOUR].map(|limit| Limit::new(1_000_000, limit.window));
-            let limits = if step.is_zero() { [MINUTE, HOUR] } else { plenty };
-            let limiter = RateLimiter::builder().rule(rule(&limits)).build();
-            hello().layer(layer(&limiter.expect("the rule is sound")))
-        }),
+        in_process: Box::new(move || serve(layer().layer(bare()))),
+        on_axum: Box::new(move || hello().layer(layer())),
     }
 }

@@ -124,8 +124,10 @@ async fn cases(server: &Server, effort: rounds::Effort) -> Vec<Case> {
 }
 
 async fn bytes(server: &Server) -> Table {
-    let columns = memory::HISTORIES.map(|(units, ..)| format!("{units} units"));
-    let mut table = Table::new("redis-memory", "Bytes per key on the server", "bytes", columns).bars(true, None);
+    let columns = memory::HISTORIES.map(|(units, ..)| units);
+    let mut table =
+        Table::new("redis-memory", "Bytes per key on the server, by the units it was charged", "bytes", columns)
+            .bars(true, None);
     for subject in SUBJECTS {
         let bytes = memory::bytes(server, subject).await;
         table.row(subject.name(), bytes.map(|bytes| Some(bytes as f64)).to_vec(), "");

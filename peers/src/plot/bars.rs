@@ -34,20 +34,20 @@ struct Scale {
 
 /// Draws `<name>.svg` if the table wants to be drawn.
 pub(crate) fn bars(table: &Table, directory: &Path) -> Drawn {
-    let Picture::Bars { logarithmic, mark } = table.picture else { return Ok(()) };
+    let Picture::Bars { columns, logarithmic, mark } = table.picture else { return Ok(()) };
     let path = directory.join(format!("{}.svg", table.name));
-    let group = BAR * table.columns.len() as i32 + BETWEEN;
+    let group = BAR * columns as i32 + BETWEEN;
     let bottom = TOP + group * table.rows.len() as i32;
     let area = SVGBackend::new(&path, (WIDTH as u32, (bottom + BOTTOM) as u32)).into_drawing_area();
     area.fill(&WHITE).map_err(|error| error.to_string())?;
-    let scale = Scale::of(table, logarithmic, mark);
+    let scale = Scale::of(table, columns, logarithmic, mark);
     text(&area, &table.title, (WIDTH / 2, 22), 19, HPos::Center)?;
-    legend(&area, table)?;
+    legend(&area, &table.columns[..columns])?;
     axis(&area, table, &scale, bottom)?;
     for (at, row) in table.rows.iter().enumerate() {
         let top = TOP + group * at as i32 + BETWEEN / 2;
         text(&area, &row.name, (LEFT - 8, top + (group - BETWEEN) / 2), 13, HPos::Right)?;
-        for (column, cell) in row.cells.iter().enumerate() {
+        for (column, cell) in row.cells.iter().take(columns).enumerate() {
             bar(&area, &scale, *cell, (column, top + BAR * column as i32))?;
         }
     }
@@ -65,9 +65,9 @@ fn bar(area: &Area<'_>, scale: &Scale, value: Option<f64>, (column, top): (usize
     text(area, &number(value), (end + 4, top + BAR / 2), 11, HPos::Left)
 }
 
-fn legend(area: &Area<'_>, table: &Table) -> Drawn {
+fn legend(area: &Area<'_>, columns: &[String]) -> Drawn {
     let mut x = LEFT;
-    for (column, name) in table.columns.iter().enumerate() {
+    for (column, name) in columns.iter().enumerate() {
         let square = Rectangle::new([(x, 44), (x + 12, 56)], color(column).filled());
         area.draw(&square).map_err(|error| error.to_string())?;
         text(area, name, (x + 17, 50), 13, HPos::Left)?;
@@ -100,12 +100,12 @@ fn text(area: &Area<'_>, text: &str, at: (i32, i32), size: i32, side: HPos) -> D
 }
 
 impl Scale {
-    fn of(table: &Table, logarithmic: bool, mark: Option<f64>) -> Self {
-        let values = || table.rows.iter().flat_map(|row| &row.cells).copied().flatten().chain(mark);
+    fn of(table: &Table, columns: usize, logarithmic: bool, mark: Option<f64>) -> Self {
+        let values = || table.rows.iter().flat_map(|row| row.cells.iter().take(columns)).copied().flatten().chain(mark);
         let most = values().fold(0.0, f64::max);
         let least = values().filter(|value| *value > 0.0).fold(f64::INFINITY, f64::min);
         if logarithmic {
-            Self { least: 10f64.powf(least.log10().floor()), most: 10f64.powf(most.log10().ceil()), logarithmic }
+            Self { least: 10f64.powf(least.log10().floor()), most: most * 1.2, logarithmic }
         } else {
             Self { least: 0.0, most: most * 1.02, logarithmic }
         }
@@ -123,7 +123,7 @@ impl Scale {
     /// Powers of ten, or about five round numbers.
     fn ticks(&self) -> Vec<f64> {
         if self.logarithmic {
-            let (first, last) = (self.least.log10().round() as i32, self.most.log10().round() as i32);
+            let (first, last) = (self.least.log10().round() as i32, self.most.log10().floor() as i32);
             return (first..=last).map(|power| 10f64.powi(power)).collect();
         }
         let rough = self.most / 5.0;
