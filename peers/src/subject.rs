@@ -36,9 +36,9 @@ impl Limit {
         Self { units, window }
     }
 
-    /// The time in which a token bucket gains one token.
+    /// The time in which a token bucket gains one token; none takes less than a nanosecond.
     pub(crate) fn interval(self) -> Duration {
-        self.window / self.units
+        (self.window / self.units).max(Duration::from_nanos(1))
     }
 
     /// The same limit in a shorter window, for trials in real time: a minute becomes 1.2 seconds, an hour 3.6.
