@@ -27,8 +27,8 @@ pub(super) struct Layered {
 /// From one request to the next, so that each of the keys comes as often as an hour admits.
 const STEP: Duration = Duration::from_micros(2200);
 
-/// Admits the first request of a key.
-const DENYING: [Limit; 2] = [Limit::new(1, MINUTE.window), Limit::new(1, HOUR.window)];
+/// Admits the first request of a key, and then says that the minute is used up.
+const DENYING: [Limit; 2] = [Limit::new(1, MINUTE.window), HOUR];
 
 /// Admits everything.
 const PLENTY: Limit = Limit::new(1_000_000_000, Duration::from_secs(1));
