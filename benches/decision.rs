@@ -6,49 +6,37 @@
 
 #![allow(clippy::expect_used, reason = "a benchmark may stop with a message")]
 
+#[path = "support/paced_clock.rs"]
+mod paced_clock;
 #[path = "support/rounds.rs"]
 mod rounds;
 
 use std::{hint::black_box, num::NonZeroU32, time::Duration};
 
 use governor::{DefaultKeyedRateLimiter, Quota as GovernorQuota};
+use paced_clock::PacedClock;
 use rounds::{Case, Workload};
-use tower_quota::{
-    Policy, RateLimiter, Rule,
-    clock::{Clock, SystemClock},
-};
+use tower_quota::{Policy, RateLimiter, Rule};
 
 const ROUNDS: usize = 7;
 const REQUESTS: usize = 500_000;
 
-/// The system's clock, faster: so that windows of minutes and hours turn over within a benchmark.
-#[derive(Debug)]
-struct FastClock {
-    clock: SystemClock,
-    factor: u32,
-}
-
-impl Clock for FastClock {
-    fn now(&self) -> Duration {
-        Duration::from_nanos((self.clock.now().as_nanos() as u64).wrapping_mul(u64::from(self.factor)))
-    }
-}
-
-/// How much faster the time of a workload passes for us: in real time a hot key is always denied, and a key that comes
+/// How the time of a workload passes for us, per decision: in real time a hot key is always denied, and a key that comes
 /// seldom always admitted.
-const REAL_TIME: u32 = 1;
-/// A hot key has a few hundred live units, most requests are admitted.
-const ADMITTING: u32 = 4_000_000;
-/// Two thirds of the requests are admitted, and no key is idle for an hour.
-const TURNING: u32 = 5_000;
+const REAL_TIME: Option<Duration> = None;
+/// A hot key has 1600 live units, and every request is admitted.
+const ADMITTING: Option<Duration> = Some(Duration::from_millis(2200));
+/// Three in four of the requests are admitted, and no busy key is idle for an hour.
+const TURNING: Option<Duration> = Some(Duration::from_millis(5));
 
-fn ours(policy: Policy, factor: u32) -> RateLimiter {
-    RateLimiter::builder()
-        .rule(Rule::new("calls").every_request().level("key", "").policy(policy))
-        .clock(FastClock { clock: SystemClock::new(), factor })
-        .max_keys(10_000_000)
-        .build()
-        .expect("the policy is sound")
+fn ours(policy: Policy, step: Option<Duration>) -> RateLimiter {
+    let rule = Rule::new("calls").every_request().level("key", "").policy(policy);
+    let builder = RateLimiter::builder().rule(rule).max_keys(10_000_000);
+    let builder = match step {
+        Some(step) => builder.clock(PacedClock::new(step)),
+        None => builder,
+    };
+    builder.build().expect("the policy is sound")
 }
 
 fn governor(per_minute: u32) -> DefaultKeyedRateLimiter<String> {
@@ -60,9 +48,9 @@ fn governor_hour() -> DefaultKeyedRateLimiter<String> {
     governor::RateLimiter::keyed(GovernorQuota::per_hour(NonZeroU32::new(1800).expect("not zero")))
 }
 
-fn one_of_ours(name: &'static str, policy: Policy, factor: u32) -> Case {
+fn one_of_ours(name: &'static str, policy: Policy, step: Option<Duration>) -> Case {
     Case::new(name, move |keys| {
-        let limiter = ours(policy.clone(), factor);
+        let limiter = ours(policy.clone(), step);
         keys.iter().for_each(|key| drop(limiter.check("calls", key)));
         Box::new(move |key: &String| {
             black_box(limiter.check("calls", key)).is_ok_and(|decision| decision.is_admitted())
@@ -86,12 +74,12 @@ fn two_governors(name: &'static str, per_minute: u32) -> Case {
     })
 }
 
-fn cases(factor: u32, governor_limit: u32) -> Vec<Case> {
+fn cases(step: Option<Duration>, governor_limit: u32) -> Vec<Case> {
     vec![
         one_governor("governor, one quota (inexact)", governor_limit),
         two_governors("governor, two quotas (inexact)", governor_limit),
-        one_of_ours("tower-quota, one quota", Policy::per_minute(60), factor),
-        one_of_ours("tower-quota, minute + hour", Policy::per_minute(60).and_per_hour(1800), factor),
+        one_of_ours("tower-quota, one quota", Policy::per_minute(60), step),
+        one_of_ours("tower-quota, minute + hour", Policy::per_minute(60).and_per_hour(1800), step),
     ]
 }
 

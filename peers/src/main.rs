@@ -21,6 +21,8 @@ mod machine;
 mod median;
 mod memory;
 mod on_redis;
+#[path = "../../benches/support/paced_clock.rs"]
+mod paced_clock;
 mod plot;
 mod report;
 #[path = "../../benches/support/rounds.rs"]

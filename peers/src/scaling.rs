@@ -14,6 +14,7 @@ use crate::{
     findings::{Axis, Chart, Findings, Line},
     layer::{API_KEY, bare, serve},
     median::median,
+    paced_clock::PacedClock,
     rounds::{self, Case, Step, Workload},
     subject::{Limit, Pace, Setup, Subject},
 };
@@ -95,7 +96,7 @@ fn over_rules(effort: Effort) -> Chart {
     for count in 1..=names.len() {
         let rules = names.iter().take(count);
         let rule = |name: &&str| Rule::new(*name).every_request().level("key", "").policy(ours::policy(LIMITS[1]));
-        let clock = ours::PacedClock::new(Duration::from_millis(2200));
+        let clock = PacedClock::new(Duration::from_millis(2200));
         let builder =
             rules.clone().map(rule).fold(RateLimiter::builder().clock(clock), |builder, rule| builder.rule(rule));
         let limiter = builder.build().expect("the rules are sound");

@@ -14,6 +14,7 @@ use crate::{
         axum_gcra, axum_governor, ours, rate_net, throttle_kit, tokio_rate_limit, tower_governor, tower_rate_tier,
         tower_resilience,
     },
+    paced_clock::PacedClock,
     subject::{HOUR, Limit, MINUTE},
 };
 
@@ -105,7 +106,7 @@ fn ours(name: &'static str, fields: bool, in_response: bool, limits: [Limit; 2])
     let is_denied = limits == DENYING;
     let layer = move || -> RateLimitLayer {
         let rule = Rule::new("calls").every_request().level("key", key::header(API_KEY)).policy(ours::policy(&limits));
-        let clock = ours::PacedClock::new(if is_denied { Duration::ZERO } else { STEP });
+        let clock = PacedClock::new(if is_denied { Duration::ZERO } else { STEP });
         let limiter = RateLimiter::builder().rule(rule).clock(clock).build().expect("the rule is sound");
         limiter.layer().rate_limit_fields(fields).decision_in_response(in_response)
     };
