@@ -43,7 +43,11 @@ fn per_key(effort: Effort) -> Table {
 
 /// Of a key that was admitted so often within an hour, and not more than 60 times in any minute of a pair.
 fn bytes(candidate: Candidate, is_pair: bool, units: u32, effort: Effort) -> f64 {
-    let most = if effort.is_quick || candidate.is_heavy { 20_000 } else { 200_000 };
+    let most = match (effort.is_quick, candidate.is_heavy) {
+        (false, false) => 200_000,
+        (false, true) | (true, false) => 20_000,
+        (true, true) => 2_000,
+    };
     let keys: Vec<String> = (0..if units > 60 { most / 20 } else { most }).map(key).collect();
     match (is_pair, candidate.has_pairs) {
         (false, _) => bytes_of(candidate, &Setup::new(&[HOUR], Pace::Real), units, &keys),
@@ -79,10 +83,8 @@ fn flood(effort: Effort) -> Table {
     let columns = [format!("after {half} new keys"), format!("after {whole}")];
     let mut table = Table::new("flood", "Memory under a flood of new keys", "MB", columns)
         .bars(true, None)
-        .note(format!(
-            "tower-quota, rate-net and limitador have a cap, here of {CAP} keys. The others free what has drained"
-        ))
-        .note("when they are told to, or by a task; none of theirs could free anything yet here.");
+        .note(format!("tower-quota, rate-net and limitador have a cap, here of {CAP} keys."))
+        .note("The others free what has drained when they are told to, or by a task; nothing has drained here yet.");
     for (candidate, limits) in candidates() {
         let mut setup = Setup::new(LIMITS[limits], Pace::Real);
         setup.max_keys = CAP;
