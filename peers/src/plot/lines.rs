@@ -1,9 +1,12 @@
 //! A chart as lines in a plane.
 
-use std::{ops::Range, path::Path};
+use std::{error::Error, ops::Range, path::Path};
 
 use plotters::{
-    coord::ranged1d::{AsRangedCoord, ValueFormatter},
+    coord::{
+        ranged1d::{AsRangedCoord, Ranged, ValueFormatter},
+        types::RangedCoordf64,
+    },
     prelude::*,
     style::text_anchor::{HPos, Pos, VPos},
 };
@@ -12,6 +15,11 @@ use super::colors::{GRID, INK, MARK, color};
 use crate::findings::Chart;
 
 const SIZE: (u32, u32) = (960, 480);
+/// With more points a line shows itself where they are.
+const DOTTED: usize = 20;
+
+type Plane<'a, 'b, X> = ChartContext<'a, SVGBackend<'b>, Cartesian2d<X, RangedCoordf64>>;
+type Drawn = Result<(), Box<dyn Error>>;
 
 /// Draws `<name>.svg`.
 pub(crate) fn lines(chart: &Chart, directory: &Path) -> Result<(), String> {
@@ -19,57 +27,73 @@ pub(crate) fn lines(chart: &Chart, directory: &Path) -> Result<(), String> {
     let first = points().map(|(x, _)| *x).fold(f64::INFINITY, f64::min);
     let last = points().map(|(x, _)| *x).fold(0.0, f64::max);
     let path = directory.join(format!("{}.svg", chart.name));
-    if chart.x.logarithmic { draw(chart, (first..last).log_scale(), &path) } else { draw(chart, first..last, &path) }
+    let drawn = match chart.x.logarithmic {
+        true => draw(chart, (first..last).log_scale(), &path),
+        false => draw(chart, first..last, &path),
+    };
+    drawn.map_err(|error| error.to_string())
 }
 
-fn draw<X>(chart: &Chart, x: X, path: &Path) -> Result<(), String>
+fn draw<X>(chart: &Chart, x: X, path: &Path) -> Drawn
 where
-    X: AsRangedCoord<Value = f64>,
-    X::CoordDescType: ValueFormatter<f64>,
+    X: AsRangedCoord<Value = f64, CoordDescType: Ranged<ValueType = f64> + ValueFormatter<f64>>,
 {
     let area = SVGBackend::new(path, SIZE).into_drawing_area();
-    let failed = |error: DrawingAreaErrorKind<_>| error.to_string();
-    area.fill(&WHITE).map_err(failed)?;
-    let font = |size: i32| ("sans-serif", size).into_font().color(&INK);
-    let mut plane = ChartBuilder::on(&area)
-        .margin(16)
-        .caption(&chart.title, font(19))
-        .x_label_area_size(46)
-        .y_label_area_size(62)
-        .build_cartesian_2d(x, height(chart))
-        .map_err(failed)?;
-    plane
-        .configure_mesh()
-        .light_line_style(TRANSPARENT)
-        .bold_line_style(GRID)
-        .axis_style(INK)
-        .label_style(font(13))
-        .x_desc(&chart.x.label)
-        .y_desc(&chart.y.label)
-        .x_label_formatter(&|x| thousands(*x))
-        .y_label_formatter(&|y| thousands(*y))
-        .draw()
-        .map_err(failed)?;
-    if let Some((value, name)) = &chart.mark {
-        let ends = chart.lines.iter().flat_map(|line| &line.points).map(|(x, _)| (*x, *value));
-        plane.draw_series(LineSeries::new(ends.clone(), MARK)).map_err(failed)?;
-        let style = ("sans-serif", 13).into_font().color(&MARK).pos(Pos::new(HPos::Left, VPos::Bottom));
-        let label = ends.take(1).map(|end| Text::new(name.clone(), end, style.clone()));
-        plane.draw_series(label).map_err(failed)?;
-    }
-    for (number, line) in chart.lines.iter().enumerate() {
-        let style = color(number).stroke_width(2);
-        let drawn = plane.draw_series(LineSeries::new(line.points.iter().copied(), style)).map_err(failed)?;
-        drawn.label(&line.name).legend(move |(x, y)| PathElement::new([(x, y), (x + 18, y)], style));
-        if line.points.len() < 20 {
-            let dots = line.points.iter().map(|point| Circle::new(*point, 3, color(number).filled()));
-            plane.draw_series(dots).map_err(failed)?;
-        }
-    }
+    area.fill(&WHITE)?;
+    let mut builder = ChartBuilder::on(&area);
+    builder.margin(16).caption(&chart.title, font(19)).x_label_area_size(46).y_label_area_size(62);
+    let mut plane = builder.build_cartesian_2d(x, height(chart))?;
+    mesh(&mut plane, chart)?;
+    mark(&mut plane, chart)?;
+    series(&mut plane, chart)?;
     let mut legend = plane.configure_series_labels();
     legend.position(SeriesLabelPosition::UpperLeft).background_style(WHITE.mix(0.85)).border_style(GRID);
-    legend.label_font(font(14)).draw().map_err(failed)?;
-    area.present().map_err(failed)
+    legend.label_font(font(14)).draw()?;
+    Ok(area.present()?)
+}
+
+fn mesh<X>(plane: &mut Plane<'_, '_, X>, chart: &Chart) -> Drawn
+where
+    X: Ranged<ValueType = f64> + ValueFormatter<f64>,
+{
+    let mut mesh = plane.configure_mesh();
+    mesh.light_line_style(TRANSPARENT).bold_line_style(GRID).axis_style(INK).label_style(font(13));
+    mesh.x_desc(&chart.x.label).y_desc(&chart.y.label);
+    mesh.x_label_formatter(&|x| thousands(*x)).y_label_formatter(&|y| thousands(*y)).draw()?;
+    Ok(())
+}
+
+/// Below the lines, which may lie on it.
+fn mark<X>(plane: &mut Plane<'_, '_, X>, chart: &Chart) -> Drawn
+where
+    X: Ranged<ValueType = f64>,
+{
+    let Some((value, name)) = &chart.mark else { return Ok(()) };
+    let ends = chart.lines.iter().flat_map(|line| &line.points).map(|(x, _)| (*x, *value));
+    plane.draw_series(LineSeries::new(ends.clone(), MARK))?;
+    let style = ("sans-serif", 13).into_font().color(&MARK).pos(Pos::new(HPos::Left, VPos::Bottom));
+    plane.draw_series(ends.take(1).map(|end| Text::new(name.clone(), end, style.clone())))?;
+    Ok(())
+}
+
+fn series<X>(plane: &mut Plane<'_, '_, X>, chart: &Chart) -> Drawn
+where
+    X: Ranged<ValueType = f64>,
+{
+    for (number, line) in chart.lines.iter().enumerate() {
+        let style = color(number).stroke_width(2);
+        let drawn = plane.draw_series(LineSeries::new(line.points.iter().copied(), style))?;
+        drawn.label(&line.name).legend(move |(x, y)| PathElement::new([(x, y), (x + 18, y)], style));
+        if line.points.len() < DOTTED {
+            let dots = line.points.iter().map(|point| Circle::new(*point, 3, color(number).filled()));
+            plane.draw_series(dots)?;
+        }
+    }
+    Ok(())
+}
+
+fn font(size: i32) -> TextStyle<'static> {
+    ("sans-serif", size).into_font().color(&INK)
 }
 
 /// From zero, with room for the legend.
