@@ -41,7 +41,7 @@ const FULL: Effort = Effort {
     decisions: 500_000,
     keys: [100_000, 1_000_000],
     random_schedules: 200,
-    requests: [100_000, 20_000],
+    requests: [100_000, 30_000],
     flood: 5_000_000,
     most_keys: 5_000_000,
 };
@@ -52,7 +52,7 @@ const QUICK: Effort = Effort {
     decisions: 60_000,
     keys: [20_000, 100_000],
     random_schedules: 20,
-    requests: [20_000, 4_000],
+    requests: [20_000, 10_000],
     flood: 500_000,
     most_keys: 500_000,
 };

@@ -47,18 +47,23 @@ fn main() -> ExitCode {
     }
 }
 
+/// A section that cannot run keeps none of the others from being written.
 fn compare(arguments: &Arguments) -> Result<(), String> {
     println!("{:#}", machine::describe());
-    let mut results = Results::new();
+    let (mut results, mut failures) = (Results::new(), Vec::new());
     for section in &arguments.sections {
         let started = clock::now();
-        let findings = run(*section, arguments)?;
-        println!("\n== {} ({:.0} s)", section.name(), started.elapsed().as_secs_f64());
-        report::print(&findings);
-        results.insert(section.name(), findings);
+        match run(*section, arguments) {
+            Ok(findings) => {
+                println!("\n== {} ({:.0} s)", section.name(), started.elapsed().as_secs_f64());
+                report::print(&findings);
+                results.insert(section.name(), findings);
+            }
+            Err(message) => failures.push(format!("{}: {message}", section.name())),
+        }
     }
     println!("\nWritten to {}", report::write(&results, arguments)?.display());
-    Ok(())
+    if failures.is_empty() { Ok(()) } else { Err(failures.join("\n")) }
 }
 
 fn run(section: Section, Arguments { effort, .. }: &Arguments) -> Result<Findings, String> {

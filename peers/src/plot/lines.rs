@@ -41,7 +41,7 @@ where
     let area = SVGBackend::new(path, SIZE).into_drawing_area();
     area.fill(&WHITE)?;
     let mut builder = ChartBuilder::on(&area);
-    builder.margin(16).caption(&chart.title, font(19)).x_label_area_size(46).y_label_area_size(62);
+    builder.margin(16).margin_right(44).caption(&chart.title, font(19)).x_label_area_size(46).y_label_area_size(62);
     let mut plane = builder.build_cartesian_2d(x, height(chart))?;
     mesh(&mut plane, chart)?;
     mark(&mut plane, chart)?;
