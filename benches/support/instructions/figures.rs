@@ -18,9 +18,10 @@ pub(crate) struct Figures {
 }
 
 impl Figures {
-    /// What was accepted; nothing if the file is not there or not readable.
-    pub(crate) fn read() -> Option<Self> {
-        toml::from_str(&fs::read_to_string(PATH).ok()?).ok()
+    /// What was accepted.
+    pub(crate) fn read() -> Result<Self, String> {
+        let text = fs::read_to_string(PATH).map_err(|error| format!("{PATH}: {error}"))?;
+        toml::from_str(&text).map_err(|error| format!("{PATH}: {error}"))
     }
 
     pub(crate) fn count() -> Result<Self, String> {
