@@ -26,7 +26,7 @@ thread_local! {
 }
 
 impl PacedClock {
-    pub(crate) fn new(step: Duration) -> Self {
+    pub(crate) const fn new(step: Duration) -> Self {
         Self { system: SystemClock::new(), nanos: AtomicU64::new(0), step: step.as_nanos() as u64 }
     }
 }
