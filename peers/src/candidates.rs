@@ -5,7 +5,7 @@ use crate::{
         axum_gcra, floor, governor, limitador, ours, rate_net, skp, throttle_kit, tokio_rate_limit, tower_rate_tier,
     },
     rounds::{Case, Step},
-    subject::{HOUR, Limit, MINUTE, Setup, Subject},
+    subject::{HOUR, Limit, MINUTE, Pace, Setup, Subject},
 };
 
 /// A library, or one of the algorithms that it has.
@@ -67,7 +67,7 @@ pub(crate) const FLOOR: Candidate = Candidate {
 
 impl Candidate {
     /// To be measured with keys that it knows.
-    pub(crate) fn case(self, limits: usize, pace: crate::subject::Pace) -> Case {
+    pub(crate) fn case(self, limits: usize, pace: Pace) -> Case {
         let setup = Setup::new(LIMITS[limits], pace);
         Case::new(self.names[limits], move |keys| -> Step {
             let subject = (self.new)(&setup);

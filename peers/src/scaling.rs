@@ -12,7 +12,7 @@ use crate::{
     candidates::{CANDIDATES, LIMITS},
     clock::now,
     findings::{Axis, Chart, Findings, Line},
-    layer::{API_KEY, bare, serve},
+    layer::{API_KEY, Serve, bare, serve},
     median::median,
     paced_clock::PacedClock,
     rounds::{self, Case, Step, Workload},
@@ -123,7 +123,7 @@ fn over_routes(effort: Effort) -> Chart {
             let request = Request::get(format!("/api/v1/resource{route}/4711/items")).header(API_KEY, "acct");
             request.body(axum::body::Body::empty()).expect("the path is one")
         };
-        let over = |serve: &mut crate::layer::Serve| {
+        let over = |serve: &mut Serve| {
             let requests: Vec<_> = (0..effort.requests[0]).map(request).collect();
             let started = now();
             for request in requests {

@@ -116,6 +116,9 @@ impl Setup {
 /// More than any benchmark asks for.
 const PLENTY: u32 = 4_000_000_000;
 
+/// What layers that cannot be given a clock are given, in order to admit everything.
+pub(crate) const ANYTHING: Limit = Limit::new(1_000_000_000, Duration::from_secs(1));
+
 /// One limiter per limit, asked one after the other: what a library without composite limits leaves to its users.
 pub(crate) fn stacked<S>(limits: impl Iterator<Item = Limit>, new: impl Fn(Limit) -> S) -> Box<dyn Subject>
 where

@@ -1,6 +1,6 @@
 //! axum_gcra: GCRA in a concurrent map. Its core is asked with a time of the caller's.
 
-use std::{convert::Infallible, num::NonZeroU64, time::Duration};
+use std::{cell::Cell, convert::Infallible, num::NonZeroU64, rc::Rc};
 
 use axum_gcra::{
     RateLimitLayer,
@@ -12,7 +12,7 @@ use http::request::Parts;
 use crate::{
     clock::now,
     exactness::Timed,
-    subject::{Limit, Setup, Subject, stacked},
+    subject::{ANYTHING, Limit, Setup, Subject, stacked},
 };
 
 pub(crate) fn subject(setup: &Setup) -> Box<dyn Subject> {
@@ -24,8 +24,8 @@ pub(crate) fn subject(setup: &Setup) -> Box<dyn Subject> {
 
 pub(crate) fn timed(limit: Limit) -> Timed {
     let (limiter, quota) = (limiter(), quota(limit));
-    let time = std::rc::Rc::new(std::cell::Cell::new(now()));
-    let clock = std::rc::Rc::clone(&time);
+    let time = Rc::new(Cell::new(now()));
+    let clock = Rc::clone(&time);
     let decide = move || limiter.req_sync("key".to_owned(), quota, time.get()).is_ok();
     Timed::in_virtual_time(limit, move |by| clock.set(clock.get() + by), decide)
 }
@@ -54,6 +54,5 @@ impl<S: Sync> FromRequestParts<S> for ApiKey {
 }
 
 pub(crate) fn layer() -> RateLimitLayer<ApiKey> {
-    let quota = Quota::new(Duration::from_nanos(1), NonZeroU64::new(1_000_000_000).expect("not zero"));
-    RateLimitLayer::builder().with_default_quota(quota).with_global_fallback(true).build()
+    RateLimitLayer::builder().with_default_quota(quota(ANYTHING)).with_global_fallback(true).build()
 }

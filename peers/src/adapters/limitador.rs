@@ -1,6 +1,6 @@
 //! limitador: fixed windows of whole seconds, several limits at once, keys by expressions.
 
-use std::collections::HashMap;
+use std::{collections::HashMap, time::Duration};
 
 use limitador::{
     RateLimiter,
@@ -19,7 +19,7 @@ pub(crate) fn subject(setup: &Setup) -> Box<dyn Subject> {
 
 pub(crate) fn timed(limit: Limit) -> Timed {
     let scaled = limit.scaled_down();
-    let limit = Limit::new(limit.units, std::time::Duration::from_secs(scaled.window.as_secs() + 1));
+    let limit = Limit::new(limit.units, Duration::from_secs(scaled.window.as_secs() + 1));
     let limiter = limiter(&[limit], 10);
     Timed::in_real_time(limit, move || is_admitted(&limiter, "key"))
 }

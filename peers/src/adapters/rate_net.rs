@@ -11,7 +11,7 @@ use rate_net::{
 use crate::{
     exactness::Timed,
     layer::API_KEY,
-    subject::{Limit, Setup, Subject, stacked},
+    subject::{ANYTHING, Limit, Setup, Subject, stacked},
 };
 
 pub(crate) fn log(setup: &Setup) -> Box<dyn Subject> {
@@ -54,8 +54,7 @@ fn timed(limit: Limit, algorithm: Algorithm) -> Timed {
 
 /// Its layer, keyed by a header.
 pub(crate) fn layer(headers: bool) -> RateLimitLayer<HeaderKey> {
-    let limit = Limit::new(1_000_000_000, std::time::Duration::from_secs(1));
-    let limiter = limiter(limit, Algorithm::TokenBucket, 100_000);
+    let limiter = limiter(ANYTHING, Algorithm::TokenBucket, 100_000);
     let key = HeaderKey::new(http::HeaderName::from_static(API_KEY));
     RateLimitLayer::new(limiter, key).with_headers_on_success(headers)
 }

@@ -11,7 +11,7 @@ use tokio_rate_limit::{
 use crate::{
     exactness::{Timed, paused},
     layer::API_KEY,
-    subject::{Limit, Pace, Setup, Subject, stacked},
+    subject::{ANYTHING, Limit, Pace, Setup, Subject, stacked},
 };
 
 /// For the hour it takes one token per second and 1800 at most: half a token per second cannot be said.
@@ -50,6 +50,6 @@ pub(crate) fn layer() -> RateLimitLayer<TokenBucket, impl KeyExtractor + Clone> 
     let key = |request: &http::Request<axum::body::Body>| {
         request.headers().get(API_KEY).and_then(|value| value.to_str().ok()).map(ToOwned::to_owned)
     };
-    let limit = Limit::new(1_000_000_000, std::time::Duration::from_secs(1));
-    RateLimitLayer::with_extractor(Arc::new(limiter(limit, 1_000_000_000)), CustomKeyExtractor::new(key))
+    let limiter = limiter(ANYTHING, u64::from(ANYTHING.units));
+    RateLimitLayer::with_extractor(Arc::new(limiter), CustomKeyExtractor::new(key))
 }

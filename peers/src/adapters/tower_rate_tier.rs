@@ -1,6 +1,6 @@
 //! tower-rate-tier: GCRA, per named tier, in a `DashMap` or on Redis.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use redis::aio::MultiplexedConnection;
 use tower_rate_tier::{OnStorageError, Quota, RateTier, RedisStorage, TierIdentity, TierLimitLayer, clock::FakeClock};
@@ -38,7 +38,7 @@ pub(crate) fn layer(limit: Limit, header: &'static str) -> TierLimitLayer {
 
 /// A limiter whose numbers are on a server.
 pub(crate) fn on_redis(limit: Limit, connection: MultiplexedConnection) -> Arc<RateTier> {
-    let storage = RedisStorage::new(connection).key_prefix("tier:").timeout(std::time::Duration::from_secs(10));
+    let storage = RedisStorage::new(connection).key_prefix("tier:").timeout(Duration::from_secs(10));
     Arc::new(RateTier::builder().tier(TIER, quota(limit)).storage(Arc::new(storage)).disable_gc().build())
 }
 

@@ -1,6 +1,6 @@
 //! Requests per second through axum over loopback: what a layer means in practice.
 
-use std::{net::SocketAddr, thread};
+use std::{io, net::SocketAddr, ops::Range, thread};
 
 use axum::Router;
 use tokio::{
@@ -74,7 +74,7 @@ async fn rate(server: SocketAddr, requests: usize) -> f64 {
 }
 
 /// One connection, and one request after the other.
-async fn client_of(server: SocketAddr, numbers: std::ops::Range<usize>) -> std::io::Result<()> {
+async fn client_of(server: SocketAddr, numbers: Range<usize>) -> io::Result<()> {
     let mut stream = TcpStream::connect(server).await?;
     stream.set_nodelay(true)?;
     let mut buffer = Vec::with_capacity(1024);
@@ -84,7 +84,7 @@ async fn client_of(server: SocketAddr, numbers: std::ops::Range<usize>) -> std::
         buffer.clear();
         while !is_whole(&buffer) {
             if stream.read_buf(&mut buffer).await? == 0 {
-                return Err(std::io::ErrorKind::UnexpectedEof.into());
+                return Err(io::ErrorKind::UnexpectedEof.into());
             }
         }
     }

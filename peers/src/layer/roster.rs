@@ -15,7 +15,7 @@ use crate::{
         tower_resilience,
     },
     paced_clock::PacedClock,
-    subject::{HOUR, Limit, MINUTE},
+    subject::{ANYTHING, HOUR, Limit, MINUTE},
 };
 
 /// A layer to be measured.
@@ -30,9 +30,6 @@ const STEP: Duration = Duration::from_micros(2200);
 
 /// Admits the first request of a key, and then says that the minute is used up.
 const DENYING: [Limit; 2] = [Limit::new(1, MINUTE.window), HOUR];
-
-/// Admits everything.
-const PLENTY: Limit = Limit::new(1_000_000_000, Duration::from_secs(1));
 
 fn hello() -> Router {
     Router::new().route("/", get(async || "hello"))
@@ -72,31 +69,31 @@ impl Layered {
             ours("tower-quota, no fields", false, true, [MINUTE, HOUR]),
             ours("tower-quota, no fields, no decision", false, false, [MINUTE, HOUR]),
             ours("tower-quota, denied", true, true, DENYING),
-            layered!("tower_governor, headers", tower_governor::layer_with_headers(PLENTY)),
+            layered!("tower_governor, headers", tower_governor::layer_with_headers(ANYTHING)),
             layered!(
                 "2 x tower_governor, headers",
                 ServiceBuilder::new()
-                    .layer(tower_governor::layer_with_headers(PLENTY))
-                    .layer(tower_governor::layer_with_headers(PLENTY))
+                    .layer(tower_governor::layer_with_headers(ANYTHING))
+                    .layer(tower_governor::layer_with_headers(ANYTHING))
                     .into_inner()
             ),
-            layered!("tower_governor", tower_governor::layer(PLENTY)),
+            layered!("tower_governor", tower_governor::layer(ANYTHING)),
             layered!(
                 "2 x tower_governor",
                 ServiceBuilder::new()
-                    .layer(tower_governor::layer(PLENTY))
-                    .layer(tower_governor::layer(PLENTY))
+                    .layer(tower_governor::layer(ANYTHING))
+                    .layer(tower_governor::layer(ANYTHING))
                     .into_inner()
             ),
             layered!("tower_governor, denied", tower_governor::layer_with_headers(Limit::new(1, HOUR.window))),
-            layered!("axum-governor, headers", axum_governor::layer(&[PLENTY])),
-            layered!("axum-governor, stack of 2, headers", axum_governor::layer(&[PLENTY, PLENTY])),
+            layered!("axum-governor, headers", axum_governor::layer(&[ANYTHING])),
+            layered!("axum-governor, stack of 2, headers", axum_governor::layer(&[ANYTHING, ANYTHING])),
             failing!("axum_gcra", axum_gcra::layer()),
             layered!("rate-net, token bucket, headers", rate_net::layer(true)),
-            layered!("tower-rate-tier, headers", tower_rate_tier::layer(PLENTY, API_KEY)),
-            layered!("throttle-kit, headers", throttle_kit::layer(throttle_kit::quota(PLENTY), API_KEY)),
+            layered!("tower-rate-tier, headers", tower_rate_tier::layer(ANYTHING, API_KEY)),
+            layered!("throttle-kit, headers", throttle_kit::layer(throttle_kit::quota(ANYTHING), API_KEY)),
             layered!("tokio-rate-limit, headers", tokio_rate_limit::layer()),
-            failing!("tower-resilience, fixed, no keys", tower_resilience::layer(PLENTY, WindowType::Fixed)),
+            failing!("tower-resilience, fixed, no keys", tower_resilience::layer(ANYTHING, WindowType::Fixed)),
         ]
     }
 }

@@ -1,6 +1,6 @@
 //! The Redis stores of other crates, asked as their users would: a pair is two limiters, one after the other.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use throttle_kit::{RateLimiter, RedisBackend};
 use tower_rate_tier::RateTier;
@@ -28,7 +28,7 @@ enum Limiter {
 }
 
 /// One that admits everything, with intervals that either crate can keep.
-const PLENTY: Limit = Limit::new(1_000_000_000, std::time::Duration::from_secs(1_000_000));
+const PLENTY: Limit = Limit::new(1_000_000_000, Duration::from_secs(1_000_000));
 
 impl Peer {
     pub(super) async fn all(server: &Server) -> Vec<Self> {
