@@ -62,7 +62,9 @@ fn compare(arguments: &Arguments) -> Result<(), String> {
             Err(message) => failures.push(format!("{}: {message}", section.name())),
         }
     }
-    println!("\nWritten to {}", report::write(&results, arguments)?.display());
+    if !results.is_empty() {
+        println!("\nWritten to {}", report::write(&results, arguments)?.display());
+    }
     if failures.is_empty() { Ok(()) } else { Err(failures.join("\n")) }
 }
 
