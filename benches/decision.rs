@@ -2,52 +2,41 @@
 //!
 //! Ours is always 60 per minute and 1800 per hour, exactly; governor is one keyed limiter (60 per minute, GCRA), and two
 //! of them for the pair. What is printed are medians of interleaved rounds and, to be believed more than nanoseconds, the
-//! ratio to one governor check of the same workload; and the share that was admitted, so that a case of admissions can be
-//! seen to be one.
+//! ratio to one governor check of the same workload.
 
 #![allow(clippy::expect_used, reason = "a benchmark may stop with a message")]
 
+#[path = "support/paced_clock.rs"]
+mod paced_clock;
 #[path = "support/rounds.rs"]
 mod rounds;
 
 use std::{hint::black_box, num::NonZeroU32, time::Duration};
 
 use governor::{DefaultKeyedRateLimiter, Quota as GovernorQuota};
-use rounds::{Case, Workload, measure};
-use tower_quota::{
-    Policy, RateLimiter, Rule,
-    clock::{Clock, SystemClock},
-};
+use paced_clock::PacedClock;
+use rounds::{Case, Workload};
+use tower_quota::{Policy, RateLimiter, Rule};
 
-/// The system's clock, faster: so that windows of minutes and hours turn over within a benchmark.
-#[derive(Debug)]
-struct FastClock {
-    clock: SystemClock,
-    factor: u32,
-}
+const ROUNDS: usize = 7;
+const REQUESTS: usize = 500_000;
 
-impl Clock for FastClock {
-    fn now(&self) -> Duration {
-        Duration::from_nanos((self.clock.now().as_nanos() as u64).wrapping_mul(u64::from(self.factor)))
-    }
-}
-
-/// How much faster the time of a workload passes for us: in real time a hot key is always denied, and a key that comes
+/// How the time of a workload passes for us, per decision: in real time a hot key is always denied, and a key that comes
 /// seldom always admitted.
-const REAL_TIME: u32 = 1;
-/// Some seconds pass from one decision on the hot key to the next: it has a few hundred live units, and nearly all requests
-/// are admitted.
-const ADMITTING: u32 = 40_000_000;
-/// Two thirds of the requests are admitted, and no key is idle for an hour.
-const TURNING: u32 = 5_000;
+const REAL_TIME: Option<Duration> = None;
+/// A hot key has 1600 live units, and every request is admitted.
+const ADMITTING: Option<Duration> = Some(Duration::from_millis(2200));
+/// Three in four of the requests are admitted, and no busy key is idle for an hour.
+const TURNING: Option<Duration> = Some(Duration::from_millis(5));
 
-fn ours(policy: Policy, factor: u32) -> RateLimiter {
-    RateLimiter::builder()
-        .rule(Rule::new("calls").every_request().level("key", "").policy(policy))
-        .clock(FastClock { clock: SystemClock::new(), factor })
-        .max_keys(10_000_000)
-        .build()
-        .expect("the policy is sound")
+fn ours(policy: Policy, step: Option<Duration>) -> RateLimiter {
+    let rule = Rule::new("calls").every_request().level("key", "").policy(policy);
+    let builder = RateLimiter::builder().rule(rule).max_keys(10_000_000);
+    let builder = match step {
+        Some(step) => builder.clock(PacedClock::new(step)),
+        None => builder,
+    };
+    builder.build().expect("the policy is sound")
 }
 
 fn governor(per_minute: u32) -> DefaultKeyedRateLimiter<String> {
@@ -59,9 +48,9 @@ fn governor_hour() -> DefaultKeyedRateLimiter<String> {
     governor::RateLimiter::keyed(GovernorQuota::per_hour(NonZeroU32::new(1800).expect("not zero")))
 }
 
-fn one_of_ours(name: &'static str, policy: Policy, factor: u32) -> Case {
+fn one_of_ours(name: &'static str, policy: Policy, step: Option<Duration>) -> Case {
     Case::new(name, move |keys| {
-        let limiter = ours(policy.clone(), factor);
+        let limiter = ours(policy.clone(), step);
         keys.iter().for_each(|key| drop(limiter.check("calls", key)));
         Box::new(move |key: &String| {
             black_box(limiter.check("calls", key)).is_ok_and(|decision| decision.is_admitted())
@@ -85,21 +74,28 @@ fn two_governors(name: &'static str, per_minute: u32) -> Case {
     })
 }
 
-fn cases(factor: u32, governor_limit: u32) -> Vec<Case> {
+fn cases(step: Option<Duration>, governor_limit: u32) -> Vec<Case> {
     vec![
         one_governor("governor, one quota (inexact)", governor_limit),
         two_governors("governor, two quotas (inexact)", governor_limit),
-        one_of_ours("tower-quota, one quota", Policy::per_minute(60), factor),
-        one_of_ours("tower-quota, minute + hour", Policy::per_minute(60).and_per_hour(1800), factor),
+        one_of_ours("tower-quota, one quota", Policy::per_minute(60), step),
+        one_of_ours("tower-quota, minute + hour", Policy::per_minute(60).and_per_hour(1800), step),
     ]
+}
+
+fn measure(workload: &Workload, threads: usize, cases: &[Case]) {
+    println!("\n{}, {threads} thread{}", workload.name, if threads == 1 { "" } else { "s" });
+    for case in rounds::measure(workload, threads, ROUNDS, cases) {
+        println!("  {:<34} {:>7.1} ns  {:>5.2}  {:>4.0} %", case.name, case.nanos, case.ratio, 100.0 * case.admitted);
+    }
 }
 
 fn main() {
     let plenty = 4_000_000_000;
     for threads in [1, 2] {
-        measure(&Workload::hot("one hot key, admitted"), threads, &cases(ADMITTING, plenty));
-        measure(&Workload::hot("one hot key, denied"), threads, &cases(REAL_TIME, 60));
-        measure(&Workload::zipf("100,000 keys, Zipf", 100_000), threads, &cases(TURNING, 60));
-        measure(&Workload::uniform("1,000,000 keys, uniform", 1_000_000), threads, &cases(REAL_TIME, 60));
+        measure(&Workload::hot("one hot key, admitted", REQUESTS), threads, &cases(ADMITTING, plenty));
+        measure(&Workload::hot("one hot key, denied", REQUESTS), threads, &cases(REAL_TIME, 60));
+        measure(&Workload::zipf("100,000 keys, Zipf", REQUESTS, 100_000), threads, &cases(TURNING, 60));
+        measure(&Workload::uniform("1,000,000 keys, uniform", REQUESTS, 1_000_000), threads, &cases(REAL_TIME, 60));
     }
 }

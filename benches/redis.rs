@@ -21,6 +21,8 @@
 mod capture;
 #[path = "support/redis/denials.rs"]
 mod denials;
+#[path = "support/redis/full.rs"]
+mod full;
 #[path = "support/redis/leases.rs"]
 mod leases;
 #[path = "support/redis/memory.rs"]
@@ -34,24 +36,18 @@ mod server;
 #[path = "support/redis/subjects.rs"]
 mod subjects;
 
-use std::{
-    env,
-    process::ExitCode,
-    time::{Duration, SystemTime},
-};
+use std::{env, process::ExitCode};
 
+use full::LIVE;
 use redis::cmd;
 use report::Table;
 use rounds::{Case, Effort};
 use serde_json::json;
 use server::Server;
-use subjects::{Keys, Situation, SteppedTime, Subject, VIRTUAL_START, command};
-use tower_quota::clock::ManualClock;
+use subjects::{Keys, Situation, Subject, command};
 
 const FULL: Effort = Effort { rounds: 9, decisions: [3_000, 25_000], keys: 10_000, prefill: 15 };
 const QUICK: Effort = Effort { rounds: 3, decisions: [400, 4_000], keys: 1_000, prefill: 15 };
-
-const LIVE: u64 = 1800;
 
 const ALL: [Subject; 7] = [
     Subject::FixedPair,
@@ -130,7 +126,7 @@ async fn cases(server: &Server, effort: Effort) -> Vec<Case> {
         cases.push(Case::turning("a full key, admitted", subject, server, LIVE).await);
     }
     for subject in ALL {
-        cases.push(denied(server, subject).await);
+        cases.push(full::denied(server, subject).await);
     }
     for subject in [Subject::FixedPair, Subject::TwoSets, Subject::OneSet, Subject::Ours, Subject::OursTwoRules] {
         let mut stepped = memory::one_in_two_seconds("stepped");
@@ -170,24 +166,4 @@ async fn floor(server: &Server) -> Vec<Case> {
 /// Makes a script known to the server, and says by which name.
 async fn load(server: &Server, text: &str) -> String {
     server.ask(cmd("SCRIPT").arg("LOAD").arg(text)).await
-}
-
-/// A history of 1800 units in the last half hour: all of them are live during the benchmark, and none has to be let go of.
-async fn denied(server: &Server, subject: Subject) -> Case {
-    const STEP: Duration = Duration::from_millis(1001);
-    let situation = Situation::usual(Keys::Hot("denied"));
-    let clock = ManualClock::new();
-    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).expect("it is later than 1970");
-    clock.set(now - VIRTUAL_START - STEP * (LIVE as u32 + 1));
-    let past = Situation { time: Some(SteppedTime { clock, step: STEP }), ..situation.clone() };
-    match subject {
-        // A call that is sent again would be sent with the same time again.
-        Subject::OursScript => {
-            let ours: Vec<String> = server.ask(cmd("KEYS").arg("ours:*:calls:denied")).await;
-            let _: u64 = server.ask(cmd("COPY").arg(ours).arg("alone:{0011aabb}:calls:denied")).await;
-        }
-        Subject::FixedPair => drop(Case::of("", subject, server, &situation).await.prefilled(LIVE).await),
-        _ => drop(Case::of("", subject, server, &past).await.prefilled(LIVE).await),
-    }
-    Case::of("a full key, denied", subject, server, &situation).await
 }

@@ -1,17 +1,8 @@
 //! Workloads, and cases measured in turn: so that a machine that slows down slows all of them.
 
-use std::{
-    sync::{
-        Barrier,
-        atomic::{AtomicUsize, Ordering},
-    },
-    time::Instant,
-};
+use std::{sync::Barrier, time::Instant};
 
-const ROUNDS: usize = 7;
-const REQUESTS: usize = 500_000;
-
-/// What is called with one key after another, and says whether it admitted.
+/// What is called with one key after another, and says whether it was admitted.
 pub(crate) type Step = Box<dyn Fn(&String) -> bool + Send + Sync>;
 
 type Make = Box<dyn Fn(&[String]) -> Step>;
@@ -24,9 +15,21 @@ pub(crate) struct Case {
 
 /// A stream of keys, laid out in the order of their use.
 pub(crate) struct Workload {
-    name: &'static str,
+    pub(crate) name: &'static str,
     distinct: Vec<String>,
     stream: Vec<String>,
+}
+
+/// What came out for one case: medians of the rounds.
+#[derive(Clone, Debug)]
+pub(crate) struct Measured {
+    pub(crate) name: &'static str,
+    /// Nanoseconds per decision, over all threads.
+    pub(crate) nanos: f64,
+    /// To the first case, in the same round.
+    pub(crate) ratio: f64,
+    /// Share of the decisions, in the last round.
+    pub(crate) admitted: f64,
 }
 
 impl Case {
@@ -37,23 +40,23 @@ impl Case {
 
 impl Workload {
     /// The same key again and again.
-    pub(crate) fn hot(name: &'static str) -> Self {
-        Self::new(name, 1, |_| 0)
+    pub(crate) fn hot(name: &'static str, requests: usize) -> Self {
+        Self::new(name, requests, 1, |_| 0)
     }
 
     /// Rank r with a probability proportional to 1/r.
-    pub(crate) fn zipf(name: &'static str, keys: usize) -> Self {
+    pub(crate) fn zipf(name: &'static str, requests: usize, keys: usize) -> Self {
         let most = keys as f64;
-        Self::new(name, keys, move |random| (most.powf(random) - 1.0) as usize)
+        Self::new(name, requests, keys, move |random| (most.powf(random) - 1.0) as usize)
     }
 
     /// All keys alike.
-    pub(crate) fn uniform(name: &'static str, keys: usize) -> Self {
-        Self::new(name, keys, move |random| (random * keys as f64) as usize)
+    pub(crate) fn uniform(name: &'static str, requests: usize, keys: usize) -> Self {
+        Self::new(name, requests, keys, move |random| (random * keys as f64) as usize)
     }
 
     /// `pick` chooses a key by a random number in 0..1.
-    fn new(name: &'static str, keys: usize, pick: impl Fn(f64) -> usize) -> Self {
+    fn new(name: &'static str, requests: usize, keys: usize, pick: impl Fn(f64) -> usize) -> Self {
         let distinct: Vec<String> = (0..keys).map(|number| format!("acct-{number:020}")).collect();
         let mut state = 0x9e37_79b9_7f4a_7c15_u64;
         let mut random = move || {
@@ -62,18 +65,17 @@ impl Workload {
             state ^= state << 17;
             (state >> 11) as f64 / (1u64 << 53) as f64
         };
-        let stream = (0..REQUESTS).map(|_| distinct[pick(random()).min(keys - 1)].clone()).collect();
+        let stream = (0..requests).map(|_| distinct[pick(random()).min(keys - 1)].clone()).collect();
         Self { name, distinct, stream }
     }
 }
 
-/// Measures the cases in turn, `ROUNDS` times, and prints medians, ratios to the first case, and the share admitted.
-pub(crate) fn measure(workload: &Workload, threads: usize, cases: &[Case]) {
-    println!("\n{}, {threads} thread{}", workload.name, if threads == 1 { "" } else { "s" });
+/// Measures the cases in turn, so many times.
+pub(crate) fn measure(workload: &Workload, threads: usize, rounds: usize, cases: &[Case]) -> Vec<Measured> {
     let subjects: Vec<Step> = cases.iter().map(|case| (case.make)(&workload.distinct)).collect();
     let mut nanos = vec![Vec::new(); cases.len()];
     let mut admitted = vec![0.0; cases.len()];
-    for round in 0..ROUNDS {
+    for round in 0..rounds {
         for turn in 0..cases.len() {
             let at = (turn + round) % cases.len();
             let (time, share) = time(&subjects[at], &workload.stream, threads);
@@ -81,33 +83,36 @@ pub(crate) fn measure(workload: &Workload, threads: usize, cases: &[Case]) {
             admitted[at] = share;
         }
     }
-    for (at, case) in cases.iter().enumerate() {
-        let ratios = (0..ROUNDS).map(|round| nanos[at][round] / nanos[0][round]).collect();
-        let (time, ratio, share) = (median(nanos[at].clone()), median(ratios), 100.0 * admitted[at]);
-        println!("  {:<34} {time:>7.1} ns  {ratio:>5.2}  {share:>5.1} % admitted", case.name);
-    }
+    let measured = cases.iter().enumerate().map(|(at, case)| Measured {
+        name: case.name,
+        nanos: median(nanos[at].clone()),
+        ratio: median(nanos[at].iter().zip(&nanos[0]).map(|(time, first)| time / first).collect()),
+        admitted: admitted[at],
+    });
+    measured.collect()
 }
 
 /// Nanoseconds per decision, over all threads, and the share that was admitted.
+///
+/// The threads read the time themselves: whoever waits for them may be kept waiting for a processor.
 fn time(step: &Step, stream: &[String], threads: usize) -> (f64, f64) {
-    let (barrier, admitted) = (Barrier::new(threads + 1), AtomicUsize::new(0));
-    let mut started = None;
-    std::thread::scope(|scope| {
-        for thread in 0..threads {
-            let (barrier, admitted) = (&barrier, &admitted);
-            scope.spawn(move || {
-                let (first, second) = stream.split_at(thread * stream.len() / threads);
-                barrier.wait();
-                let count = second.iter().chain(first).filter(|key| step(key)).count();
-                admitted.fetch_add(count, Ordering::Relaxed);
-            });
-        }
+    let barrier = Barrier::new(threads);
+    let run = &|thread: usize| {
+        let (first, second) = stream.split_at(thread * stream.len() / threads);
         barrier.wait();
-        started = Some(now());
+        let started = now();
+        let admitted = second.iter().chain(first).filter(|key| step(key)).count();
+        (started, now(), admitted)
+    };
+    let runs: Vec<_> = std::thread::scope(|scope| {
+        let threads: Vec<_> = (0..threads).map(|thread| scope.spawn(move || run(thread))).collect();
+        threads.into_iter().map(|thread| thread.join().expect("no subject panics")).collect()
     });
+    let started = runs.iter().map(|(started, ..)| *started).min().expect("there is a thread");
+    let ended = runs.iter().map(|(_, ended, _)| *ended).max().expect("there is a thread");
     let decisions = (stream.len() * threads) as f64;
-    let nanos = started.map_or(0.0, |started| started.elapsed().as_nanos() as f64);
-    (nanos / decisions, admitted.into_inner() as f64 / decisions)
+    let admitted: usize = runs.iter().map(|(.., admitted)| admitted).sum();
+    ((ended - started).as_nanos() as f64 / decisions, admitted as f64 / decisions)
 }
 
 #[expect(clippy::disallowed_methods, reason = "a benchmark reads the time")]

@@ -34,13 +34,13 @@ pub(crate) struct Target {
 impl RouteTable {
     /// A table of routes and where they lead. `name_of` names a rule in an error.
     pub(crate) fn build(routes: &[(Route, Target)], name_of: impl Fn(usize) -> String) -> Result<Self, ConfigError> {
-        let named = routes.iter().flat_map(|(route, _)| route.methods());
-        let methods = named.map(|method| Ok((method.clone(), matcher(routes, Some(method), &name_of)?)));
-        Ok(Self {
-            methods: methods.collect::<Result<_, _>>()?,
-            any: matcher(routes, None, &name_of)?,
-            is_empty: routes.is_empty(),
-        })
+        let mut methods = HashMap::new();
+        for method in routes.iter().flat_map(|(route, _)| route.methods()) {
+            if !methods.contains_key(method) {
+                methods.insert(method.clone(), matcher(routes, Some(method), &name_of)?);
+            }
+        }
+        Ok(Self { methods, any: matcher(routes, None, &name_of)?, is_empty: routes.is_empty() })
     }
 
     /// Whether there are no routes at all.

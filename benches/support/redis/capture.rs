@@ -3,7 +3,7 @@
 use redis::{Client, cmd};
 use tokio_stream::StreamExt;
 
-use crate::subjects::Ask;
+use super::subjects::Ask;
 
 /// The arguments of the script call of a decision.
 pub(crate) async fn captured(client: &Client, ask: &Ask) -> Vec<Vec<u8>> {

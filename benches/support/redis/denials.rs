@@ -4,7 +4,7 @@ use std::{hint::black_box, time::Duration};
 
 use redis::cmd;
 
-use crate::{
+use super::{
     rounds::{Effort, median, now},
     server::Server,
     subjects::{Keys, Situation, limiter},

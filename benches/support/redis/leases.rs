@@ -4,7 +4,7 @@ use std::{hint::black_box, time::Duration};
 
 use tower_quota::store::Lease;
 
-use crate::{
+use super::{
     rounds::{Effort, median, now},
     server::Server,
     subjects::{Keys, Situation, limiter},

@@ -5,7 +5,7 @@ use std::time::Duration;
 use redis::cmd;
 use tower_quota::clock::ManualClock;
 
-use crate::{
+use super::{
     server::Server,
     subjects::{Keys, Situation, SteppedTime, Subject},
 };

@@ -4,7 +4,7 @@ use std::{env, fs, path::PathBuf};
 
 use serde_json::{Map, Value, json};
 
-use crate::{
+use super::{
     memory::HISTORIES,
     rounds::{Case, Sample, median},
     subjects::Subject,

@@ -11,7 +11,7 @@ use std::{
 
 use redis::cmd;
 
-use crate::{
+use super::{
     server::Server,
     subjects::{Ask, Keys, Situation, Subject},
 };

@@ -3,6 +3,7 @@
 use std::{
     env, fs,
     io::ErrorKind,
+    num::NonZeroUsize,
     path::PathBuf,
     process::{self, Child, Command, Stdio},
     thread,
@@ -20,6 +21,7 @@ pub(crate) struct Server {
     directory: PathBuf,
     client: Client,
     connection: Option<MultiplexedConnection>,
+    processors: usize,
     is_pinned: bool,
 }
 
@@ -46,11 +48,10 @@ impl Server {
                 _ => format!("redis-server could not be started: {error}"),
             }
         })?;
-        let is_pinned = thread::available_parallelism().is_ok_and(|processors| processors.get() > 1)
-            && pin(process.id(), 0)
-            && pin(process::id(), 1);
+        let processors = thread::available_parallelism().map_or(1, NonZeroUsize::get);
+        let is_pinned = processors > 1 && pin(process.id(), "0") && pin(process::id(), "1");
         let client = Client::open(format!("redis+unix://{}", socket.display())).map_err(|error| error.to_string())?;
-        let mut server = Self { process, directory, client, connection: None, is_pinned };
+        let mut server = Self { process, directory, client, connection: None, processors, is_pinned };
         for _ in 0..500 {
             if let Ok(connection) = server.try_connect().await {
                 server.connection = Some(connection);
@@ -121,12 +122,15 @@ impl Drop for Server {
     fn drop(&mut self) {
         let _ = self.process.kill();
         let _ = self.process.wait();
+        if self.is_pinned {
+            pin(process::id(), &format!("0-{}", self.processors - 1));
+        }
         let _ = fs::remove_dir_all(&self.directory);
     }
 }
 
-fn pin(process: u32, processor: usize) -> bool {
+fn pin(process: u32, processors: &str) -> bool {
     let mut command = Command::new("taskset");
-    command.args(["-acp", &processor.to_string(), &process.to_string()]);
+    command.args(["-acp", processors, &process.to_string()]);
     command.stdout(Stdio::null()).stderr(Stdio::null()).status().is_ok_and(|status| status.success())
 }

@@ -14,7 +14,7 @@ use tower_quota::{
     store::{OnOutage, RedisStore},
 };
 
-use crate::{
+use super::{
     capture::{call_for, captured},
     server::Server,
 };
@@ -128,7 +128,7 @@ impl Situation {
 }
 
 impl Keys {
-    fn name(self, number: u64) -> String {
+    pub(crate) fn name(self, number: u64) -> String {
         match self {
             Self::Hot(name) => name.to_owned(),
             Self::Fresh => format!("new-{:07}", number / 10),

@@ -1,0 +1,105 @@
+//! The decisions that are counted.
+
+use std::{
+    convert::Infallible,
+    hint::black_box,
+    pin::pin,
+    process::{self, ExitCode},
+    task::{Context, Waker},
+    time::Duration,
+};
+
+use http::{Request, Response};
+use tower::{Layer, Service, service_fn};
+use tower_quota::{Policy, RateLimiter, Rule, clock::ManualClock, key};
+
+/// What is prepared for, whether it comes to that or not.
+pub(crate) const MOST: usize = 12_000;
+
+const KEY: &str = "acct-00000000000000000000";
+/// The hour admits that often, so that a key has 1600 live units.
+const STEP: Duration = Duration::from_millis(2200);
+
+/// A decision, and what has to be there before it.
+pub(crate) struct Case {
+    pub(crate) name: &'static str,
+    prepare: fn() -> Decide,
+}
+
+type Decide = Box<dyn FnMut()>;
+
+pub(crate) const CASES: [Case; 7] = [
+    Case { name: "one hot key, admitted", prepare: || hot(STEP) },
+    Case { name: "one hot key, denied", prepare: || hot(Duration::ZERO) },
+    Case { name: "a new key", prepare: new_key },
+    Case { name: "two rules, admitted", prepare: two_rules },
+    Case { name: "the layer with fields, admitted", prepare: || layer(true, STEP) },
+    Case { name: "the layer without, admitted", prepare: || layer(false, STEP) },
+    Case { name: "the layer with fields, denied", prepare: || layer(true, Duration::ZERO) },
+];
+
+/// Takes so many decisions and ends the process, with nothing cleared away that others would have to.
+pub(crate) fn run(case: &str, decisions: usize) -> ExitCode {
+    let Some(case) = CASES.iter().find(|known| known.name == case) else { return ExitCode::FAILURE };
+    let mut decide = (case.prepare)();
+    (0..decisions).for_each(|_| decide());
+    process::exit(0)
+}
+
+/// Of rules with 60 per minute and 1800 per hour each.
+fn limiter(rules: &[&str]) -> (RateLimiter, ManualClock) {
+    let clock = ManualClock::new();
+    let builder = rules.iter().fold(RateLimiter::builder().clock(clock.clone()), |builder, rule| {
+        let rule = Rule::new(*rule).every_request().level("key", key::header("x-api-key"));
+        builder.rule(rule.policy(Policy::per_minute(60).and_per_hour(1800)))
+    });
+    (builder.build().expect("the rules are sound"), clock)
+}
+
+/// Decides often enough for the history to be full, or used up.
+fn filled(mut decide: impl FnMut() + 'static) -> Decide {
+    (0..4_000).for_each(|_| decide());
+    Box::new(decide)
+}
+
+fn hot(step: Duration) -> Decide {
+    let (limiter, clock) = limiter(&["calls"]);
+    filled(move || {
+        clock.advance(step);
+        drop(black_box(limiter.check("calls", KEY)));
+    })
+}
+
+fn new_key() -> Decide {
+    let (limiter, _) = limiter(&["calls"]);
+    let keys: Vec<String> = (0..MOST).map(|number| format!("acct-{number:020}")).collect();
+    let mut number = 0;
+    Box::new(move || {
+        drop(black_box(limiter.check("calls", &keys[number])));
+        number += 1;
+    })
+}
+
+fn two_rules() -> Decide {
+    let (limiter, clock) = limiter(&["calls", "tables"]);
+    filled(move || {
+        clock.advance(STEP);
+        drop(black_box(limiter.check_all([("calls", KEY), ("tables", KEY)])));
+    })
+}
+
+/// The request's way through the layer and a service that answers at once.
+fn layer(fields: bool, step: Duration) -> Decide {
+    let (limiter, clock) = limiter(&["calls"]);
+    let bare = service_fn(|_: Request<()>| async { Ok::<_, Infallible>(Response::new(String::new())) });
+    let mut service = limiter.layer().rate_limit_fields(fields).layer(bare);
+    let request = || Request::get("/calls").header("x-api-key", KEY).body(()).expect("it is a request");
+    let mut requests: Vec<Request<()>> = (0..MOST + 4_000).map(|_| request()).collect();
+    filled(move || {
+        clock.advance(step);
+        let mut context = Context::from_waker(Waker::noop());
+        let _ = service.poll_ready(&mut context);
+        let Some(request) = requests.pop() else { unreachable!("there are enough") };
+        assert!(pin!(service.call(request)).poll(&mut context).is_ready());
+    })
+}

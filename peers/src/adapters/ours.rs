@@ -1,0 +1,41 @@
+//! This crate.
+
+use tower_quota::{Policy, Quota, RateLimiter, Rule, clock::ManualClock};
+
+use crate::{
+    exactness::Timed,
+    paced_clock::PacedClock,
+    subject::{Limit, Setup, Subject},
+};
+
+pub(crate) fn subject(setup: &Setup) -> Box<dyn Subject> {
+    let limiter = limiter(setup);
+    Box::new(move |key: &String| limiter.check("calls", key).is_ok_and(|decision| decision.is_admitted()))
+}
+
+pub(crate) fn timed(limit: Limit) -> Timed {
+    let clock = ManualClock::new();
+    let limiter = builder(&[limit]).clock(clock.clone()).build().expect("the policy is sound");
+    let decide = move || limiter.check("calls", "key").is_ok_and(|decision| decision.is_admitted());
+    Timed::in_virtual_time(limit, move |by| clock.advance(by), decide)
+}
+
+/// A limiter with one rule named `calls`.
+pub(crate) fn limiter(setup: &Setup) -> RateLimiter {
+    let builder = builder(&setup.limits).max_keys(setup.max_keys);
+    let builder = match setup.pace.step() {
+        Some(step) => builder.clock(PacedClock::new(step)),
+        None => builder,
+    };
+    builder.build().expect("the policy is sound")
+}
+
+fn builder(limits: &[Limit]) -> tower_quota::RateLimiterBuilder {
+    RateLimiter::builder().rule(Rule::new("calls").every_request().level("key", "").policy(policy(limits)))
+}
+
+pub(crate) fn policy(limits: &[Limit]) -> Policy {
+    let mut quotas = limits.iter().map(|limit| Quota::new(limit.units, limit.window));
+    let first = Policy::new(quotas.next().expect("a setup has a limit"));
+    quotas.fold(first, Policy::and)
+}

@@ -1,0 +1,61 @@
+//! The service that all layers go around, and what drives it.
+
+use std::{
+    convert::Infallible,
+    hint::black_box,
+    pin::pin,
+    task::{Context, Poll, Waker},
+};
+
+use axum::body::Body;
+use http::{HeaderValue, Request, Response};
+use tower::{Service, service_fn};
+
+pub(crate) const API_KEY: &str = "x-api-key";
+
+pub(super) const KEYS: usize = 1_000;
+
+/// Serves one request and says whether it was admitted.
+pub(crate) type Serve = Box<dyn FnMut(Request<Body>) -> bool>;
+
+/// A service whose responses carry a header field already, as real ones do.
+pub(crate) fn bare()
+-> impl Service<Request<Body>, Response = Response<Body>, Error = Infallible, Future: Send> + Clone + Send + 'static {
+    service_fn(|_: Request<Body>| async {
+        let mut response = Response::new(Body::empty());
+        response.headers_mut().insert("content-type", HeaderValue::from_static("text/plain"));
+        Ok(response)
+    })
+}
+
+/// Drives a service whose futures are ready at once; an error is a denial.
+pub(crate) fn serve<S, B>(mut service: S) -> Serve
+where
+    S: Service<Request<Body>, Response = Response<B>> + 'static,
+    B: 'static,
+{
+    Box::new(move |request| {
+        let mut context = Context::from_waker(Waker::noop());
+        assert!(service.poll_ready(&mut context).is_ready(), "the bare service is always ready");
+        match pin!(service.call(request)).poll(&mut context) {
+            Poll::Ready(Ok(response)) => black_box(response).status().is_success(),
+            Poll::Ready(Err(_)) => false,
+            Poll::Pending => unreachable!("the bare service answers at once"),
+        }
+    })
+}
+
+pub(crate) fn request(key: &str) -> Request<Body> {
+    let mut request = Request::new(Body::empty());
+    request.headers_mut().insert(API_KEY, HeaderValue::try_from(key).expect("keys are visible ASCII"));
+    request
+}
+
+/// Requests of a thousand keys in turn.
+pub(super) fn requests(count: usize) -> Vec<Request<Body>> {
+    (0..count).map(|number| request(&key(number))).collect()
+}
+
+pub(super) fn key(number: usize) -> String {
+    format!("acct-{:020}", number * 7919 % KEYS)
+}

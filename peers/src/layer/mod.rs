@@ -1,0 +1,112 @@
+//! What a layer adds to a request: in process, and as requests per second over loopback.
+
+mod bare;
+mod loopback;
+mod roster;
+
+use allocation_counter::measure;
+
+use crate::{
+    arguments::Effort,
+    clock::now,
+    findings::{Findings, Table},
+    median::median,
+    versions::version,
+};
+
+use bare::requests;
+pub(crate) use bare::{API_KEY, Serve, bare, request, serve};
+use roster::Layered;
+
+/// Two of tower_governor with headers, for a minute and an hour: what tower-quota with its fields is compared with.
+const REFERENCE: &str = "2 x tower_governor, headers";
+
+pub(crate) fn run(effort: Effort) -> Findings {
+    Findings { tables: vec![in_process(effort), loopback::table(effort)], charts: Vec::new() }
+}
+
+/// What one layer took, beside all others.
+struct Measured {
+    name: &'static str,
+    /// Per round.
+    nanos: Vec<f64>,
+    allocations: f64,
+    admitted: f64,
+}
+
+fn in_process(effort: Effort) -> Table {
+    let columns = ["over bare", "to 2 x tower_governor", "allocations", "% admitted"];
+    let mut table = Table::new("layer", "What a layer adds to a request, in process", "ns", columns)
+        .bars_of(1, true, None)
+        .note("One request at a time, 1,000 keys in a header, a service that answers at once.")
+        .note(format!("The ratio is to {REFERENCE}, both over the bare service, in the same round."))
+        .note(versions());
+    let measured = measured(effort);
+    let of = |name| measured.iter().find(|one| one.name == name).expect("it is in the roster");
+    let (bare, reference) = (&of("bare service").nanos, &of(REFERENCE).nanos);
+    for one in &measured {
+        let over = one.nanos.iter().zip(bare).map(|(layer, bare)| layer - bare);
+        let reference = reference.iter().zip(bare).map(|(layer, bare)| layer - bare);
+        let ratio = median(over.clone().zip(reference).map(|(one, other)| one / other));
+        let cells = [median(over), ratio, one.allocations - of("bare service").allocations, 100.0 * one.admitted];
+        table.row(one.name, cells.map(Some).to_vec(), "");
+    }
+    table
+}
+
+fn measured(effort: Effort) -> Vec<Measured> {
+    let mut subjects: Vec<(&str, Serve)> =
+        Layered::all().into_iter().map(|layered| (layered.name, (layered.in_process)())).collect();
+    let mut measured: Vec<Measured> = subjects
+        .iter_mut()
+        .map(|(name, serve)| {
+            let allocations = allocations(serve);
+            Measured { name, nanos: Vec::new(), allocations, admitted: 0.0 }
+        })
+        .collect();
+    for round in 0..effort.rounds {
+        for turn in 0..subjects.len() {
+            let at = (turn + round) % subjects.len();
+            let (nanos, admitted) = time(&mut subjects[at].1, effort.requests[0]);
+            measured[at].nanos.push(nanos);
+            measured[at].admitted = admitted;
+        }
+    }
+    measured
+}
+
+/// Per request, of keys that are known.
+fn allocations(serve: &mut Serve) -> f64 {
+    const REQUESTS: usize = 2_000;
+    let mut all = |requests: Vec<_>| {
+        for request in requests {
+            serve(request);
+        }
+    };
+    all(requests(REQUESTS));
+    let requests = requests(REQUESTS);
+    let counted = measure(|| all(requests));
+    counted.count_total as f64 / REQUESTS as f64
+}
+
+/// Nanoseconds per request, and the share that was admitted.
+fn time(serve: &mut Serve, count: usize) -> (f64, f64) {
+    let requests = requests(count);
+    let started = now();
+    let admitted = requests.into_iter().filter_map(|request| serve(request).then_some(())).count();
+    (started.elapsed().as_nanos() as f64 / count as f64, admitted as f64 / count as f64)
+}
+
+fn versions() -> String {
+    let packages = [
+        "tower_governor",
+        "axum-governor",
+        "axum_gcra",
+        "rate-net",
+        "tower-rate-tier",
+        "throttle-kit",
+        "tokio-rate-limit",
+        "tower-resilience-ratelimiter",
+    ];
+    packages.map(|package| format!("{package} {}", version(package))).join(", ")
+}

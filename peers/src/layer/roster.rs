@@ -1,0 +1,115 @@
+//! The layers, each around the bare service and around a route of axum.
+
+use std::time::Duration;
+
+use axum::{BoxError, Router, error_handling::HandleErrorLayer, routing::get};
+use http::StatusCode;
+use tower::{Layer, ServiceBuilder};
+use tower_quota::{RateLimitLayer, RateLimiter, Rule, key};
+use tower_resilience_ratelimiter::WindowType;
+
+use super::bare::{API_KEY, Serve, bare, serve};
+use crate::{
+    adapters::{
+        axum_gcra, axum_governor, ours, rate_net, throttle_kit, tokio_rate_limit, tower_governor, tower_rate_tier,
+        tower_resilience,
+    },
+    paced_clock::PacedClock,
+    subject::{ANYTHING, HOUR, Limit, MINUTE},
+};
+
+/// A layer to be measured.
+pub(super) struct Layered {
+    pub(super) name: &'static str,
+    pub(super) in_process: Box<dyn Fn() -> Serve>,
+    pub(super) on_axum: Box<dyn Fn() -> Router>,
+}
+
+/// From one request to the next, so that each of the keys comes as often as an hour admits.
+const STEP: Duration = Duration::from_micros(2200);
+
+/// Admits the first request of a key, and then says that the minute is used up.
+const DENYING: [Limit; 2] = [Limit::new(1, MINUTE.window), HOUR];
+
+fn hello() -> Router {
+    Router::new().route("/", get(async || "hello"))
+}
+
+/// The layer is made anew for each of the two.
+macro_rules! layered {
+    ($name:expr, $layer:expr) => {
+        Layered {
+            name: $name,
+            in_process: Box::new(|| serve($layer.layer(bare()))),
+            on_axum: Box::new(|| hello().layer($layer)),
+        }
+    };
+}
+
+/// For layers that answer with errors, which axum wants to be made into responses.
+macro_rules! failing {
+    ($name:expr, $layer:expr) => {
+        Layered {
+            on_axum: Box::new(|| {
+                let handled = HandleErrorLayer::new(async |_: BoxError| StatusCode::TOO_MANY_REQUESTS);
+                hello().layer(ServiceBuilder::new().layer(handled).map_err(|_| BoxError::from("denied")).layer($layer))
+            }),
+            in_process: Box::new(|| serve($layer.layer(bare()))),
+            name: $name,
+        }
+    };
+}
+
+impl Layered {
+    /// The bare service first.
+    pub(super) fn all() -> Vec<Self> {
+        vec![
+            layered!("bare service", tower::layer::util::Identity::new()),
+            ours("tower-quota, minute + hour, fields", true, true, [MINUTE, HOUR]),
+            ours("tower-quota, no fields", false, true, [MINUTE, HOUR]),
+            ours("tower-quota, no fields, no decision", false, false, [MINUTE, HOUR]),
+            ours("tower-quota, denied", true, true, DENYING),
+            layered!("tower_governor, headers", tower_governor::layer_with_headers(ANYTHING)),
+            layered!(
+                "2 x tower_governor, headers",
+                ServiceBuilder::new()
+                    .layer(tower_governor::layer_with_headers(ANYTHING))
+                    .layer(tower_governor::layer_with_headers(ANYTHING))
+                    .into_inner()
+            ),
+            layered!("tower_governor", tower_governor::layer(ANYTHING)),
+            layered!(
+                "2 x tower_governor",
+                ServiceBuilder::new()
+                    .layer(tower_governor::layer(ANYTHING))
+                    .layer(tower_governor::layer(ANYTHING))
+                    .into_inner()
+            ),
+            layered!("tower_governor, denied", tower_governor::layer_with_headers(Limit::new(1, HOUR.window))),
+            layered!("axum-governor, headers", axum_governor::layer(&[ANYTHING])),
+            layered!("axum-governor, stack of 2, headers", axum_governor::layer(&[ANYTHING, ANYTHING])),
+            failing!("axum_gcra", axum_gcra::layer()),
+            layered!("rate-net, token bucket, headers", rate_net::layer(true)),
+            layered!("tower-rate-tier, headers", tower_rate_tier::layer(ANYTHING, API_KEY)),
+            layered!("throttle-kit, headers", throttle_kit::layer(throttle_kit::quota(ANYTHING), API_KEY)),
+            layered!("tokio-rate-limit, headers", tokio_rate_limit::layer()),
+            failing!("tower-resilience, fixed, no keys", tower_resilience::layer(ANYTHING, WindowType::Fixed)),
+        ]
+    }
+}
+
+/// This crate with a policy of two quotas.
+fn ours(name: &'static str, fields: bool, in_response: bool, limits: [Limit; 2]) -> Layered {
+    let is_denied = limits == DENYING;
+    let layer = move || -> RateLimitLayer {
+        let rule = Rule::new("calls").every_request().level("key", key::header(API_KEY)).policy(ours::policy(&limits));
+        let clock = PacedClock::new(if is_denied { Duration::ZERO } else { STEP });
+        let limiter = RateLimiter::builder().rule(rule).clock(clock).build().expect("the rule is sound");
+        limiter.layer().rate_limit_fields(fields).decision_in_response(in_response)
+    };
+    Layered {
+        name,
+        in_process: Box::new(move || serve(layer().layer(bare()))),
+        on_axum: Box::new(move || hello().layer(layer())),
+    }
+}
