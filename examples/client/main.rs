@@ -13,15 +13,14 @@ mod server;
 
 use std::time::Duration;
 
-use http::{HeaderMap, StatusCode, header::RETRY_AFTER};
 use tower::{BoxError, Layer};
 use tower_quota::{
-    Policy, Quota,
-    client::{Advice, pace::PaceLayer},
+    ConfigError, Policy, Quota,
+    client::{PaceLayer, RetryLayer, RetryPolicy, retry::Budget},
     key,
 };
 
-use batch::{Batch, Row, client};
+use batch::{Batch, Row};
 
 const CALLS: u32 = 200;
 /// What the server admits for each account.
@@ -34,16 +33,18 @@ async fn main() -> Result<(), BoxError> {
     let batch = Batch::new(server::serve(LIMIT).await?, CALLS);
     println!("{CALLS} calls, of which the server admits {LIMIT}:");
 
-    let bare = batch.run("without help", client(), None).await?;
-    let retried = batch.retried().run("retried", client(), None).await?;
+    let bare = batch.run("without help", batch.client(), None).await?;
+
+    let retrying = RetryLayer::new(persistent()?);
+    let retried = batch.run("retried", retrying.layer(batch.client()), None).await?;
 
     let known = PaceLayer::new(key::host(), Policy::new(LIMIT).margin(MARGIN));
-    let paced = batch.run("paced", known.layer(client()), Some(known.pacer())).await?;
+    let paced = batch.run("paced", known.layer(batch.client()), Some(known.pacer())).await?;
 
     // Any policy will do that is no tighter than the server's.
-    let unknown = PaceLayer::new(key::host(), Policy::per_second(1000)).adaptive().advised_by(advice);
-    let adapting = batch.retried();
-    let adapted = adapting.run("limit unknown", unknown.layer(client()), Some(unknown.pacer())).await?;
+    let unknown = PaceLayer::new(key::host(), Policy::per_second(1000)).adaptive();
+    let adapting = retrying.layer(unknown.layer(batch.client()));
+    let adapted = batch.run("limit unknown", adapting, Some(unknown.pacer())).await?;
 
     print_table(&[bare, retried, paced, adapted]);
     if paced.refused > 0 || paced.time > best_time().mul_f64(1.05) {
@@ -57,13 +58,9 @@ fn best_time() -> Duration {
     LIMIT.window() * ((CALLS - 1) / LIMIT.limit())
 }
 
-/// What a refusal says.
-fn advice(status: StatusCode, headers: &HeaderMap) -> Advice {
-    if status != StatusCode::TOO_MANY_REQUESTS {
-        return Advice::none();
-    }
-    let seconds = headers.get(RETRY_AFTER).and_then(|field| field.to_str().ok()?.parse().ok());
-    seconds.map_or_else(Advice::none, |seconds| Advice::none().wait(Duration::from_secs(seconds))).refused()
+/// Calls again until it is served: here each of two hundred calls counts, where a service would rather give up at some time.
+fn persistent() -> Result<RetryPolicy, ConfigError> {
+    RetryPolicy::builder().attempts(20).spread(Duration::from_millis(100)).budget(Budget::new(20, 10 * CALLS)?).build()
 }
 
 fn print_table(rows: &[Row]) {

@@ -5,6 +5,23 @@
 //!
 //! * [`pace`]: calls wait until a policy has room for them, first come first served. The policies, rules and stores are those of
 //!   the server side.
+//! * [`retry`]: what was refused all the same is called again, after the stated time or a backoff, and within a budget.
+//! * [`answers`]: what a server has said, in whatever dialect, holds back the calls of both.
+//!
+//! ```
+//! use std::time::Duration;
+//! use tower::ServiceBuilder;
+//! use tower_quota::{Policy, client::{PaceLayer, RetryLayer, RetryPolicy}, key};
+//!
+//! # #[tokio::main(flavor = "current_thread")]
+//! # async fn main() {
+//! // Each attempt waits for its turn, so retrying is outside of pacing.
+//! let stack = ServiceBuilder::new()
+//!     .layer(RetryLayer::new(RetryPolicy::default()))
+//!     .layer(PaceLayer::new(key::host(), Policy::per_minute(60).and_per_hour(1800)).max_wait(Duration::from_secs(600)));
+//! # let _ = stack.service(tower::service_fn(async |_: ()| Ok::<_, ()>(())));
+//! # }
+//! ```
 //!
 //! What an answer says about when to call again is [`Advice`], whatever the protocol and the dialect. It can hold calls back
 //! and never lets one pass that the caller's own policy has no room for.
@@ -20,13 +37,13 @@
 //! assert_eq!(advice.allowances()[0].remaining(), 5);
 //! ```
 
-pub mod pace;
-
 pub mod answers;
+pub mod pace;
 pub mod retry;
 
 mod advice;
 
 pub use advice::{Advice, Allowance};
 pub use answers::Answers;
+pub use pace::PaceLayer;
 pub use retry::{RetryLayer, RetryPolicy};

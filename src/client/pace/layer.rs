@@ -7,7 +7,7 @@ use tower_layer::Layer;
 
 use crate::{
     client::{
-        Advice,
+        Advice, Answers,
         pace::{
             limits::Limits,
             pacer::Pacer,
@@ -62,7 +62,13 @@ impl PaceLayer {
 }
 
 impl<T> PaceLayer<Http, T> {
-    /// Reads advice from the status and the header fields of answers like this.
+    /// Believes these dialects in answers; by default those of [`Answers::new`](crate::client::Answers::new).
+    pub fn answers(mut self, answers: Answers) -> Self {
+        self.reader = Headers::answers(answers);
+        self
+    }
+
+    /// Reads advice from the status and the header fields of answers like this, in a dialect of your own.
     pub fn advised_by(mut self, read: impl Fn(StatusCode, &HeaderMap) -> Advice + Send + Sync + 'static) -> Self {
         self.reader = Headers::read_by(read);
         self

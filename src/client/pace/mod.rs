@@ -91,8 +91,8 @@
 //!
 //! # What answers say
 //!
-//! After each answer its [`Advice`](super::Advice) is read ([`PaceLayer::advised_by`], [`Pacer::advise`]) and holds back the
-//! calls of all keys of that call:
+//! After each answer its [`Advice`](super::Advice) is read ([`PaceLayer::answers`], [`PaceLayer::advised_by`], or
+//! [`Pacer::advise`]) and holds back the calls of all keys of that call:
 //!
 //! * No call goes before a wait that is stated. After a refusal without one (or with zero) calls are held back for
 //!   [a second](PaceLayer::back_off).

@@ -4,7 +4,7 @@ use std::{fmt, sync::Arc};
 
 use http::{HeaderMap, Response, StatusCode};
 
-use crate::client::Advice;
+use crate::client::{Advice, Answers};
 
 /// Reads what an answer, or an error, says about when to call again.
 ///
@@ -33,11 +33,16 @@ impl Headers {
     pub(super) fn read_by(read: impl Fn(StatusCode, &HeaderMap) -> Advice + Send + Sync + 'static) -> Self {
         Self(Arc::new(read))
     }
+
+    pub(super) fn answers(answers: Answers) -> Self {
+        Self::read_by(move |status, headers| answers.read(status, headers))
+    }
 }
 
 impl Default for Headers {
+    /// What [`Answers`] believes unless told otherwise.
     fn default() -> Self {
-        Self::read_by(|_, _| Advice::none())
+        Self::answers(Answers::new())
     }
 }
 
