@@ -5,7 +5,10 @@ use std::{fmt, sync::Arc};
 use crate::{
     clock::{Clock, Moment, SystemClock},
     error::ConfigError,
-    store::{Charge, Never, Scopes, Setup, Store, Verdict, shards::Shards, table::STEP, transaction::Transaction},
+    store::{
+        Charge, Never, Scopes, Setup, Store, Verdict, known::Known, shards::Shards, table::STEP,
+        transaction::Transaction,
+    },
 };
 
 /// Histories in memory, in shards that are locked in order.
@@ -102,8 +105,12 @@ impl MemoryStore {
     #[inline(never)]
     fn decide_together(&self, charges: &[Charge], verdict: &mut Verdict) {
         let clock = &*self.clock;
-        let (decided, is_turn) = Transaction::begin(&self.shards, charges, verdict.now, clock).decide();
-        *verdict = decided;
+        let known = Known::lock(&self.shards, charges).and_then(|known| known.decide(verdict));
+        let is_turn = known.unwrap_or_else(|| {
+            let (decided, is_turn) = Transaction::begin(&self.shards, charges, verdict.now, clock).decide();
+            *verdict = decided;
+            is_turn
+        });
         if is_turn {
             self.shards.sweep(STEP, verdict.now, clock);
         }

@@ -72,6 +72,7 @@ pub mod conformance;
 
 mod definition;
 mod denials;
+mod known;
 mod measure;
 mod memory;
 mod never;
