@@ -17,10 +17,11 @@ use std::{
     time::{Duration, Instant},
 };
 
+use futures_util::future::join_all;
 use tokio::task::JoinSet;
 use tower_quota::{
     CheckError, Policy,
-    store::{OnOutage, RedisStore, conformance::Suite},
+    store::{Lease, OnOutage, RedisStore, conformance::Suite},
 };
 
 use harness::{Cluster, Limiter, Sentinel, Server, admitted, eventually, limiter, remaining, replica_of, rule};
@@ -98,6 +99,26 @@ async fn many_clients_on_one_key_admit_exactly_n() {
         tasks.spawn(async move { admitted(&limiter, "calls", "ann", 60).await });
     }
     assert_eq!(tasks.join_all().await.into_iter().sum::<usize>(), 300);
+}
+
+/// Requests of one turn share calls by slot, and units are lent to keys of one slot only.
+#[tokio::test]
+async fn requests_of_one_turn_and_leases_keep_to_their_slots() {
+    let cluster = Cluster::start();
+    let lease = Lease::of(64, Duration::from_secs(20));
+    let rules = || [rule("calls", Policy::per_hour(40)), rule("other", Policy::per_hour(1000))];
+    let (sharing, lending) = (limiter(patient(&cluster), rules()), limiter(patient(&cluster).lease(lease), rules()));
+    let keys: Vec<String> = (0..60).map(|number| format!("key {}", number % 30)).collect();
+    let decided = join_all(keys.iter().map(|key| sharing.check_async("other", key))).await;
+    assert!(decided.into_iter().all(|decision| decision.unwrap().is_admitted()));
+    for tenants in [["ann", "ann"], ["bob", "carl"]] {
+        let mut admitted = 0;
+        for _ in 0..60 {
+            let both = [("calls", tenants[0]), ("other", tenants[1])];
+            admitted += u32::from(lending.check_all_async(both).await.unwrap().is_admitted());
+        }
+        assert_eq!(admitted, 40, "{tenants:?}");
+    }
 }
 
 /// Item 3 of the issue: with a tenant in common it is one atomic step, on one node.

@@ -106,6 +106,46 @@ async fn who_is_dropped_before_the_call_is_not_charged_and_the_others_are_decide
     assert_eq!(remaining(&limiter.peek_async("calls", "ann").await.unwrap()), [2]);
 }
 
+/// Whoever asked first may be in a runtime that stands still: nobody relies on it for long.
+#[test]
+fn nobody_waits_for_the_first_one_if_that_does_not_go_on() {
+    let server = Server::start();
+    let limiter = limiter(store(server.url()), [rule("calls", Policy::per_hour(3))]);
+    let still = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let moving = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    moving.block_on(async { assert_eq!(admitted(&limiter, "calls", "bob", 1).await, 1) });
+    let mut first = Box::pin(limiter.check_async("calls", "ann"));
+    still.block_on(async { assert!(poll!(first.as_mut()).is_pending()) });
+    for _ in 0..2 {
+        moving.block_on(async { assert_eq!(admitted(&limiter, "calls", "bob", 1).await, 1) });
+    }
+}
+
+#[tokio::test]
+async fn a_request_without_any_charge_is_admitted_and_is_no_outage() {
+    let server = Server::start();
+    let limiter = limiter(store(server.url()), [rule("calls", Policy::per_hour(3))]);
+    for _ in 0..5 {
+        assert!(limiter.check_all_async(std::iter::empty::<(&str, &str)>()).await.unwrap().is_admitted());
+    }
+    assert_eq!(admitted(&limiter, "calls", "ann", 4).await, 3);
+}
+
+#[tokio::test]
+async fn a_request_with_hundreds_of_keys_shares_a_call_with_others() {
+    let server = Server::start();
+    let limiter = limiter(store(server.url()), [rule("calls", Policy::per_hour(3))]);
+    let keys: Vec<String> = (0..300).map(|number| format!("key {number}")).collect();
+    for left in [2, 1] {
+        let (many, one) = tokio::join!(
+            limiter.check_all_async(keys.iter().map(|key| ("calls", key))),
+            limiter.check_async("calls", "ann"),
+        );
+        assert!(many.unwrap().quotas().all(|quota| quota.remaining() == left));
+        assert_eq!(remaining(&one.unwrap()), [left]);
+    }
+}
+
 // Units that are lent.
 
 const LIFE: Duration = Duration::from_millis(60);

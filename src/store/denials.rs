@@ -13,34 +13,41 @@ use crate::{
 
 /// Keys that one thread remembers.
 const PLACES: usize = 64;
-/// Answers from one turn to sweep to the next, as with decisions.
+/// Answers of a thread from one turn to sweep to the next, as with decisions.
 const PAUSE: u32 = 64;
 
 /// The denials of a store, which each thread remembers for itself.
 ///
 /// A key that is exhausted cannot be charged before the first of its units leaves a window. Until then every answer is the
 /// same but for the time, and is given without a lock: who knocks all the time costs little, on however many threads. What
-/// changes a history otherwise (a reset, a charge that nobody asks for, a clock that steps back) makes all of them void.
+/// changes a history otherwise (a reset, a charge that nobody asks for, a clock that was seen to step back) makes all of
+/// them void.
 #[derive(Debug)]
 pub(super) struct Denials {
     /// Tells this store, and what it has become, from all others.
     era: AtomicU64,
 }
 
+/// What a thread remembers.
+struct Known {
+    places: [Option<Denial>; PLACES],
+    answers: u32,
+}
+
 /// Nothing changes in this key's history from one moment to the other.
 struct Denial {
     era: u64,
     charge: Charge,
-    from: Moment,
+    /// When it was last told.
+    told: Moment,
     until: u64,
     states: QuotaStates,
-    answers: u32,
 }
 
 static ERAS: AtomicU64 = AtomicU64::new(0);
 
 thread_local! {
-    static KNOWN: RefCell<[Option<Denial>; PLACES]> = const { RefCell::new([const { None }; PLACES]) };
+    static KNOWN: RefCell<Known> = const { RefCell::new(Known { places: [const { None }; PLACES], answers: 0 }) };
 }
 
 impl Denials {
@@ -59,15 +66,16 @@ impl Denials {
     /// this answer's turn to sweep.
     #[inline]
     pub(super) fn recall(&self, charge: &Charge, verdict: &mut Verdict) -> Option<bool> {
-        KNOWN.with_borrow_mut(|known| {
-            let denial = known.get_mut(place(charge))?.as_mut().filter(|denial| denial.charge == *charge)?;
+        with_known(|known| {
+            let denial = known.places.get_mut(place(charge))?.as_mut().filter(|denial| denial.charge == *charge)?;
             if denial.era != self.era() || !denial.holds_at(verdict.now) {
                 return None;
             }
+            denial.told = verdict.now;
             verdict.admitted = false;
             verdict.states = QuotaStates::from_slice(&denial.states);
-            denial.answers = denial.answers.wrapping_add(1);
-            Some(denial.answers.is_multiple_of(PAUSE))
+            known.answers = known.answers.wrapping_add(1);
+            Some(known.answers.is_multiple_of(PAUSE))
         })
     }
 
@@ -78,12 +86,10 @@ impl Denials {
         }
         let changes = verdict.states.iter().filter(|state| state.used > 0).map(|state| state.changes_at);
         let until = changes.min().unwrap_or_default();
-        let states = verdict.states.clone();
-        let denial = Denial { era, charge: *charge, from: verdict.now, until, states, answers: 0 };
-        KNOWN.with_borrow_mut(|known| {
-            if let Some(known) = known.get_mut(place(charge)) {
-                *known = Some(denial);
-            }
+        let denial = Denial { era, charge: *charge, told: verdict.now, until, states: verdict.states.clone() };
+        with_known(|known| {
+            *known.places.get_mut(place(charge))? = Some(denial);
+            Some(())
         });
     }
 }
@@ -92,8 +98,14 @@ impl Denial {
     /// A clock that is behind may have stepped back.
     #[inline]
     fn holds_at(&self, now: Moment) -> bool {
-        self.from <= now && now.millis() < self.until
+        self.told <= now && now.millis() < self.until
     }
+}
+
+/// A thread that is about to end remembers nothing any more.
+#[inline]
+fn with_known<T>(act: impl FnOnce(&mut Known) -> Option<T>) -> Option<T> {
+    KNOWN.try_with(|known| act(&mut *known.try_borrow_mut().ok()?)).ok()?
 }
 
 impl Default for Denials {

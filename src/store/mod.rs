@@ -20,7 +20,7 @@
 //! (`RedisStore::requests_in_a_call`), on one connection: the busier a process, the less a decision costs the server. Denials
 //! that are known are answered without it (`RedisStore::remember_denials`): nothing is lost by that, but another process'
 //! `reset` is noticed up to a second later. For keys that are asked about thousands of times a second a process can be lent
-//! units in advance: `Lease`, which has a price.
+//! units in advance: `Lease`, which has a price. After a reset by another process it may still spend what it has been lent.
 //!
 //! ## When the server is gone
 //!
@@ -62,7 +62,8 @@
 //! **Failover.** Replication is asynchronous: what was not yet replicated when the master was lost may be admitted once more,
 //! so at most the limit of each key. A restart without persistence is the same for all keys.
 //!
-//! **TLS** comes with the feature `redis-tls`: `rediss://` URLs, `RedisStore::root_certificate` and `client_certificate`.
+//! **TLS** comes with the feature `redis-tls`: `rediss://` URLs, `RedisStore::root_certificate` and `client_certificate`. If
+//! the process has not chosen a provider of cryptography for rustls by then, building a limiter with TLS installs `ring`.
 //!
 //! **Watch** the server's memory, `evicted_keys` (0), the length of its slow log, and how many answers have status 503 or no
 //! `RateLimit` fields.

@@ -1,24 +1,28 @@
 //! Asking the server, within a deadline, or doing without it.
 
-use std::{pin::Pin, sync::Arc, time::Duration};
+use std::{
+    pin::Pin,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
 
 use redis::{RedisError, Value, cmd};
 use tokio::time::Instant;
 
-use crate::{
-    history::Plan,
-    store::{
-        Charge, Scopes, Unavailable, Verdict,
-        redis::{
-            breaker::{Attempt, Breaker},
-            denials::Denials,
-            leases::{Leases, Next},
-            link::{Failure, Link},
-            log::Logs,
-            outage::Outcome,
-            script::{Mode, Script},
-            turn::Turn,
-        },
+use crate::store::{
+    Charge, Scopes, Unavailable, Verdict,
+    redis::{
+        breaker::{Attempt, Breaker},
+        denials::Denials,
+        leases::{Leases, Next},
+        link::{Failure, Link},
+        log::Logs,
+        outage::Outcome,
+        script::{Mode, Script},
+        turn::Turn,
     },
 };
 
@@ -36,10 +40,19 @@ pub(super) struct Asker {
     pub(super) breaker: Arc<Breaker>,
     pub(super) turn: Turn,
     pub(super) leases: Leases,
+    /// How often something was reset here.
+    pub(super) resets: AtomicU64,
     /// Whether histories may be on different servers.
     pub(super) is_cluster: bool,
     #[cfg(feature = "test-util")]
     pub(super) virtual_time: Option<crate::clock::ManualClock>,
+}
+
+/// When something was asked, and how often something had been reset by then.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Question {
+    pub(super) asked: Instant,
+    resets: u64,
 }
 
 /// A decision on its way.
@@ -48,11 +61,15 @@ pub(super) type Deciding = Pin<Box<dyn Future<Output = Result<Verdict, Unavailab
 impl Asker {
     /// The answer if it is known or nobody is to be asked, else a question on its way.
     pub(super) fn decide(self: &Arc<Self>, charges: &[Charge], verdict: &mut Verdict) -> Option<Deciding> {
+        if charges.is_empty() {
+            *verdict = Verdict::new(true);
+            return None;
+        }
         if let Some(known) = self.denials.get(charges) {
             *verdict = known;
             return None;
         }
-        match self.leases.next(charges, Instant::now()) {
+        match self.next_loan(charges) {
             Next::Lent(lent) => {
                 self.outcome.note_admitted(charges);
                 *verdict = lent;
@@ -78,8 +95,28 @@ impl Asker {
         self.conclude(reply, attempt)
     }
 
+    /// Whether there is a unit for a request, or somebody has to ask. What is lent in one call is in one slot.
+    pub(super) fn next_loan(&self, charges: &[Charge]) -> Next {
+        let is_one_tenant = charges.windows(2).all(|pair| matches!(pair, [one, other] if one.tenant == other.tenant));
+        if self.is_cluster && !is_one_tenant {
+            return Next::Ask;
+        }
+        self.leases.next(charges, Instant::now())
+    }
+
     /// Forgets histories; admits if there was one.
     pub(super) async fn reset(&self, charges: &[Charge]) -> Result<Verdict, Unavailable> {
+        let found = self.delete(charges).await;
+        // What was asked before is not to be remembered afterwards, whether all of it is gone or only a part.
+        self.resets.fetch_add(1, Ordering::Release);
+        self.denials.clear();
+        self.leases.clear();
+        charges.iter().for_each(|charge| self.outcome.forget(charge));
+        found.map(Verdict::new)
+    }
+
+    /// Says whether there was anything.
+    async fn delete(&self, charges: &[Charge]) -> Result<bool, Unavailable> {
         let mut found = false;
         for charge in charges {
             let attempt = self.breaker.attempt().ok_or_else(left_alone)?;
@@ -92,9 +129,7 @@ impl Asker {
             let forgotten = self.in_time(self.link.send(&forget)).await;
             found |= self.conclude(forgotten, attempt)? != Value::Int(0);
         }
-        self.denials.clear();
-        self.leases.clear();
-        Ok(Verdict::new(found))
+        Ok(found)
     }
 
     /// Whether the server answers, whatever the breaker thinks.
@@ -122,11 +157,11 @@ impl Asker {
         charges: &[Charge],
         attempt: Attempt,
     ) -> Result<Verdict, Unavailable> {
-        let asked = Instant::now();
+        let question = self.question();
         let reply = self.decided(charges, Mode::Decide).await;
         match self.conclude(reply, attempt) {
             Ok(verdict) => {
-                self.take_note(charges, &verdict, asked);
+                self.take_note(charges, &verdict, question);
                 Ok(verdict)
             }
             Err(unavailable) => self.outcome.decide(charges, unavailable.reason()),
@@ -134,18 +169,26 @@ impl Asker {
     }
 
     /// Remembers what the server said, for the next question and for an outage.
-    pub(super) fn take_note(&self, charges: &[Charge], verdict: &Verdict, asked: Instant) {
+    pub(super) fn take_note(&self, charges: &[Charge], verdict: &Verdict, question: Question) {
         if verdict.admitted {
             return self.outcome.note_admitted(charges);
         }
         // Denials that count are to be counted.
         if !self.counts_denied(charges) {
-            let plans = charges.iter().filter_map(|charge| self.scopes.plan(charge.scope));
-            let exhausted =
-                plans.flat_map(Plan::windows).zip(&verdict.states).filter(|(window, state)| state.used >= window.limit);
-            let wait = exhausted.map(|(_, state)| verdict.now.until(state.changes_at)).max().unwrap_or_default();
-            self.denials.remember(charges, verdict, asked, wait);
+            let changes = verdict.states.iter().filter(|state| state.used > 0);
+            let wait = changes.map(|state| verdict.now.until(state.changes_at)).min().unwrap_or_default();
+            self.denials.remember(charges, verdict, question.asked, wait, || self.is_current(question));
         }
+    }
+
+    /// A question that is about to be asked.
+    pub(super) fn question(&self) -> Question {
+        Question { asked: Instant::now(), resets: self.resets.load(Ordering::Acquire) }
+    }
+
+    /// Whether nothing was reset since it was asked.
+    pub(super) fn is_current(&self, question: Question) -> bool {
+        self.resets.load(Ordering::Acquire) == question.resets
     }
 
     /// What an answer, or its absence, says about the server.

@@ -9,7 +9,7 @@
 -- ARGV  for each log: tag I6, bytes per entry B (4, 6; 8 for cells), counts denied B, quotas n B, time to live I6,
 --       n times (window I6, limit I4), the longest window first; of a cell log also: grain I6, most cells I4, last B.
 --       After those, unless this is about one unit of one request by the server's time: mode c1, time in microseconds
---       I7, stamp I6, and for each request: units B, logs B.
+--       I7, stamp I6, and for each request: units B, logs I2.
 -- Modes d decide: charge so many units, or as many as there is room for; p peek: say what would be decided and write
 --       nothing; r refund so many units recorded at `stamp`. A time of 0 is the server's own, as always outside of tests.
 -- Reply the header of the only log, or of every log (what follows a header means nothing); a number for a refund. For
@@ -313,7 +313,7 @@ local logs = #KEYS
 local mode, now, given, options, groups = 'd', 0, 0, ARGV[logs + 1], 1
 if options then
   mode, now, given = read('<c1I7I6', options)
-  groups = (#options - 14) / 2
+  groups = (#options - 14) / 3
 end
 if mode == 'r' then
   local _, refund = rare()
@@ -347,8 +347,8 @@ local group, taken, before = 1, 0, 0
 while group <= groups do
   local first, last, wanted = before + 1, logs, 1
   if options then
-    local units, count = string.byte(options, 13 + 2 * group, 14 + 2 * group)
-    last, wanted = before + count, units - taken
+    local units, low, high = string.byte(options, 12 + 3 * group, 14 + 3 * group)
+    last, wanted = before + low + 256 * high, units - taken
   end
   -- The logs in hand, if there are several; and for how many units there is room.
   local parts, room_left = last > first and {}, wanted

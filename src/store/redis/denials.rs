@@ -47,17 +47,28 @@ impl Denials {
         (now < denial.ends).then(|| denial.at(now))
     }
 
-    /// Remembers a verdict if it is a denial. The question was sent when `asked` says.
-    pub(super) fn remember(&self, charges: &[Charge], verdict: &Verdict, asked: Instant, longest_wait: Duration) {
+    /// Remembers a verdict if it is a denial, for as long as nothing changes and if it `is_current`. The question was sent
+    /// when `asked` says.
+    pub(super) fn remember(
+        &self,
+        charges: &[Charge],
+        verdict: &Verdict,
+        asked: Instant,
+        unchanged_for: Duration,
+        is_current: impl Fn() -> bool,
+    ) {
         let Some(place) = self.place(charges).filter(|_| !verdict.admitted) else { return };
         let denial = Denial {
             charges: charges.into(),
             verdict: verdict.clone(),
             received: Instant::now(),
             // The server decided after the question was sent: never later than its own clock would say.
-            ends: asked + longest_wait.min(self.longest),
+            ends: asked + unchanged_for.min(self.longest),
         };
-        *place.lock() = Some(denial);
+        let mut place = place.lock();
+        if is_current() {
+            *place = Some(denial);
+        }
     }
 
     /// Forgets everything, because some key was reset.
@@ -113,7 +124,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_denial_is_known_for_a_while_and_its_wait_gets_shorter() {
         let denials = Denials::new(Duration::from_secs(1));
-        denials.remember(&[charge("ann")], &denial(MINUTE), Instant::now(), MINUTE);
+        denials.remember(&[charge("ann")], &denial(MINUTE), Instant::now(), MINUTE, || true);
         tokio::time::advance(Duration::from_millis(600)).await;
         let known = denials.get(&[charge("ann")]).unwrap();
         assert!(!known.admitted);
@@ -129,7 +140,13 @@ mod tests {
         let denials = Denials::new(MINUTE);
         let asked = Instant::now();
         tokio::time::advance(Duration::from_millis(3)).await;
-        denials.remember(&[charge("ann")], &denial(Duration::from_millis(20)), asked, Duration::from_millis(20));
+        denials.remember(
+            &[charge("ann")],
+            &denial(Duration::from_millis(20)),
+            asked,
+            Duration::from_millis(20),
+            || true,
+        );
         tokio::time::advance(Duration::from_millis(16)).await;
         assert!(denials.get(&[charge("ann")]).is_some());
         tokio::time::advance(Duration::from_millis(1)).await;
@@ -139,17 +156,19 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn admissions_are_not_remembered_and_a_reset_forgets() {
         let denials = Denials::new(MINUTE);
-        denials.remember(&[charge("ann")], &Verdict::new(true), Instant::now(), MINUTE);
+        denials.remember(&[charge("ann")], &Verdict::new(true), Instant::now(), MINUTE, || true);
         assert!(denials.get(&[charge("ann")]).is_none());
-        denials.remember(&[charge("ann")], &denial(MINUTE), Instant::now(), MINUTE);
+        denials.remember(&[charge("ann")], &denial(MINUTE), Instant::now(), MINUTE, || true);
         denials.clear();
         assert!(denials.get(&[charge("ann")]).is_none());
+        denials.remember(&[charge("ann")], &denial(MINUTE), Instant::now(), MINUTE, || false);
+        assert!(denials.get(&[charge("ann")]).is_none(), "it was reset since it was asked about");
     }
 
     #[tokio::test(start_paused = true)]
     async fn with_no_time_to_remember_nothing_is() {
         let denials = Denials::new(Duration::ZERO);
-        denials.remember(&[charge("ann")], &denial(MINUTE), Instant::now(), MINUTE);
+        denials.remember(&[charge("ann")], &denial(MINUTE), Instant::now(), MINUTE, || true);
         assert!(denials.get(&[charge("ann")]).is_none());
         denials.clear();
     }

@@ -20,7 +20,8 @@ use crate::{
 /// process and not spent is missing in the others until it is given back, at the end of the lease or by
 /// [`RedisStore::return_leases`](super::RedisStore::return_leases); if the process is killed, until it expires.
 ///
-/// All processes that share histories have the same leases, as they have the same rules.
+/// All processes that share histories have the same leases, as they have the same rules. A reset in one process does not take
+/// from the others what they have been lent: they may spend it, uncounted, until the lease ends.
 #[derive(Clone, Debug)]
 #[must_use]
 pub struct Lease {

@@ -25,6 +25,8 @@ const PLACES: usize = 1024;
 pub(super) struct Leases {
     life: Duration,
     most: u8,
+    /// How long those who take more may take for it.
+    patience: Duration,
     /// Of each scope.
     is_lent: Box<[bool]>,
     table: Mutex<HashMap<Charges, Hot>>,
@@ -37,8 +39,15 @@ type Charges = Vec<Charge>;
 struct Hot {
     loan: Option<Arc<Loan>>,
     demand: Demand,
-    /// Somebody is asking the server for more.
-    taking: Option<watch::Receiver<Taken>>,
+    taking: Option<Taking>,
+}
+
+/// Somebody is asking the server for more.
+#[derive(Debug)]
+struct Taking {
+    told: watch::Receiver<Taken>,
+    /// Until when there has to be an answer.
+    ends: Instant,
 }
 
 /// How often a key is asked about within the life of a lease.
@@ -83,11 +92,12 @@ pub(super) enum Next {
 }
 
 impl Leases {
-    pub(super) fn of(lease: Option<&Lease>, scopes: &Scopes) -> Self {
+    pub(super) fn of(lease: Option<&Lease>, scopes: &Scopes, patience: Duration) -> Self {
         let is_lent = |lease: &Lease| scopes.iter().map(|scope| lease.covers(scope)).collect();
         Self {
             life: lease.map(Lease::life).unwrap_or_default(),
             most: lease.map_or(0, Lease::most),
+            patience,
             is_lent: lease.map_or_else(Box::default, is_lent),
             table: Mutex::default(),
         }
@@ -107,17 +117,28 @@ impl Leases {
         }
         let hot = table.entry_ref(charges).or_insert_with(|| Hot::new(now));
         let wanted = hot.demand.count(now, self.life).min(u32::from(self.most)) as u8;
-        hot.next(wanted, now)
+        hot.next(wanted, now, self.patience)
     }
 
-    /// Notes that so many units have been lent. The question was sent when `asked` says.
-    pub(super) fn lend(&self, charges: &[Charge], units: u32, verdict: Verdict, asked: Instant) -> Arc<Loan> {
+    /// Notes that so many units have been lent, if that `is_current`. The question was sent when `asked` says.
+    pub(super) fn lend(
+        &self,
+        charges: &[Charge],
+        units: u32,
+        verdict: Verdict,
+        asked: Instant,
+        is_current: impl Fn() -> bool,
+    ) -> Arc<Loan> {
         // The server counts from a moment after the question was sent.
         let ends = asked + self.life;
         let loan = Arc::new(Loan { left: AtomicU32::new(units), ends, verdict, received: Instant::now() });
-        if let Some(hot) = self.table.lock().get_mut(charges) {
+        let mut table = self.table.lock();
+        if !is_current() {
+            loan.take_back();
+        } else if let Some(hot) = table.get_mut(charges) {
             hot.loan = Some(Arc::clone(&loan));
         }
+        drop(table);
         loan
     }
 
@@ -154,24 +175,31 @@ impl Hot {
         Self { loan: None, demand: Demand { since: now, asked: 0, before: 0 }, taking: None }
     }
 
-    fn next(&mut self, wanted: u8, now: Instant) -> Next {
+    fn next(&mut self, wanted: u8, now: Instant, patience: Duration) -> Next {
         if let Some(verdict) = self.loan.as_ref().and_then(|loan| loan.spend(now)) {
             return Next::Lent(verdict);
         }
-        // Who was asking may be gone with its runtime.
-        if let Some(taking) = self.taking.as_ref().filter(|taking| taking.has_changed().is_ok()) {
-            return Next::Wait(taking.clone());
+        if let Some(taking) = self.taking.as_ref().filter(|taking| taking.is_going_on(now)) {
+            return Next::Wait(taking.told.clone());
         }
         if wanted < 2 {
             return Next::Ask;
         }
         let (tell, told) = watch::channel(Taken::NotYet);
-        self.taking = Some(told);
+        self.taking = Some(Taking { told, ends: now + patience });
         Next::Take(wanted, tell)
     }
 
     fn is_in_use(&self, now: Instant, life: Duration) -> bool {
-        self.taking.is_some() || now < self.demand.since + life * 2
+        let is_taking = self.taking.as_ref().is_some_and(|taking| taking.is_going_on(now));
+        is_taking || now < self.demand.since + life * 2
+    }
+}
+
+impl Taking {
+    /// Whoever was asking may be gone with its runtime, or in one that stands still.
+    fn is_going_on(&self, now: Instant) -> bool {
+        now < self.ends && self.told.has_changed().is_ok()
     }
 }
 
@@ -231,7 +259,7 @@ mod tests {
 
     fn leases(most: u8) -> Leases {
         let scopes = Scopes::new([Scope::new("calls".to_owned(), &Policy::per_minute(60))]);
-        Leases::of(Some(&Lease::of(most, LIFE)), &scopes)
+        Leases::of(Some(&Lease::of(most, LIFE)), &scopes, LIFE / 10)
     }
 
     fn charge(key: &str) -> [Charge; 1] {
@@ -266,6 +294,9 @@ mod tests {
         assert!(matches!(leases.next(&charge("bob"), now), Next::Ask), "somebody else");
         drop(tell);
         assert!(matches!(leases.next(&charge("ann"), now), Next::Take(4, _)), "who asked is gone");
+        let Next::Take(5, _tell) = leases.next(&charge("ann"), now) else { panic!("gone again") };
+        assert!(matches!(leases.next(&charge("ann"), now + LIFE / 20), Next::Wait(_)));
+        assert!(matches!(leases.next(&charge("ann"), now + LIFE / 10), Next::Take(7, _)), "it took too long");
     }
 
     #[tokio::test(start_paused = true)]
@@ -273,7 +304,7 @@ mod tests {
         let leases = leases(8);
         let asked = Instant::now();
         drop(leases.next(&charge("ann"), asked));
-        leases.lend(&charge("ann"), 3, lent(), asked);
+        leases.lend(&charge("ann"), 3, lent(), asked, || true);
         tokio::time::advance(LIFE - Duration::from_millis(1)).await;
         for used in [8, 9] {
             let Next::Lent(verdict) = leases.next(&charge("ann"), Instant::now()) else { panic!("not lent") };
@@ -288,12 +319,15 @@ mod tests {
         let leases = leases(8);
         let now = Instant::now();
         drop(leases.next(&charge("ann"), now));
-        let loan = leases.lend(&charge("ann"), 3, lent(), now);
+        let loan = leases.lend(&charge("ann"), 3, lent(), now, || true);
         assert_eq!(loan.take_back(), 3);
         assert!(!matches!(leases.next(&charge("ann"), now), Next::Lent(_)));
-        let loan = leases.lend(&charge("ann"), 3, lent(), now);
+        let loan = leases.lend(&charge("ann"), 3, lent(), now, || true);
         leases.clear();
         assert_eq!(loan.take_back(), 0);
+        drop(leases.next(&charge("ann"), now));
+        let loan = leases.lend(&charge("ann"), 3, lent(), now, || false);
+        assert_eq!(loan.take_back(), 0, "it was reset since it was asked for");
     }
 
     #[tokio::test(start_paused = true)]

@@ -2,11 +2,9 @@
 
 use std::sync::Arc;
 
+use futures_util::future::join_all;
 use redis::RedisResult;
-use tokio::{
-    sync::watch,
-    time::{Instant, sleep_until},
-};
+use tokio::{sync::watch, time::sleep_until};
 
 use crate::store::{
     Charge, Unavailable, Verdict,
@@ -47,7 +45,7 @@ impl Asker {
             match end_of(taken).await {
                 Taken::Denied(verdict) => return Ok(verdict),
                 Taken::Failed(reason) => return self.outcome.decide(charges, &reason),
-                Taken::Lent | Taken::NotYet => next = self.leases.next(charges, Instant::now()),
+                Taken::Lent | Taken::NotYet => next = self.next_loan(charges),
             }
         }
     }
@@ -79,14 +77,16 @@ impl Asker {
     /// The verdict, and what was lent if it is an admission.
     async fn lent(&self, charges: &[Charge], units: u8) -> Result<(Verdict, Option<Arc<Loan>>), Unavailable> {
         let attempt = self.breaker.attempt().ok_or_else(|| Unavailable::new(LEFT_ALONE))?;
-        let asked = Instant::now();
+        let question = self.question();
         let replies = self.evaluate_all(&[(charges, units)], Mode::Decide).await;
         let reply = self.conclude(replies.and_then(the_only_one), attempt)?;
-        let loan = (reply.units > 0).then(|| self.leases.lend(charges, reply.units, reply.verdict.clone(), asked));
-        if loan.is_none() {
-            self.take_note(charges, &reply.verdict, asked);
+        if reply.units == 0 {
+            self.take_note(charges, &reply.verdict, question);
+            return Ok((reply.verdict, None));
         }
-        Ok((reply.verdict, loan))
+        let loan =
+            self.leases.lend(charges, reply.units, reply.verdict.clone(), question.asked, || self.is_current(question));
+        Ok((reply.verdict, Some(loan)))
     }
 
     async fn return_loan(&self, charges: &[Charge], loan: &Loan) {
@@ -97,11 +97,10 @@ impl Asker {
         }
     }
 
-    /// Gives back all that is lent.
+    /// Gives back all that is lent, all of it at the same time.
     pub(super) async fn give_all_back(&self) {
-        for (charges, loan) in self.leases.take_back() {
-            self.return_loan(&charges, &loan).await;
-        }
+        let loans = self.leases.take_back();
+        join_all(loans.iter().map(|(charges, loan)| self.return_loan(charges, loan))).await;
     }
 }
 

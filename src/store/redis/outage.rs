@@ -77,6 +77,15 @@ impl Outcome {
     }
 }
 
+impl Outcome {
+    /// Forgets what was noted of a history.
+    pub(super) fn forget(&self, charge: &Charge) {
+        if let Self::Local(local) = self {
+            local.store.reset(charge);
+        }
+    }
+}
+
 impl Local {
     fn open(share: f64, setup: &Setup) -> Result<Self, ConfigError> {
         let mut store = MemoryStore::default();

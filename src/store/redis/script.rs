@@ -155,7 +155,10 @@ impl Script {
             Mode::Refund(moment) => (b'r', moment.stamp()),
         };
         let mut options = [&[letter], low_bytes::<7>(self.time).as_slice(), &low_bytes::<6>(stamp)].concat();
-        options.extend(requests.iter().flat_map(|request| [request.units, request.logs()]));
+        for request in requests {
+            options.push(request.units);
+            options.extend(request.logs().to_le_bytes());
+        }
         Some(options)
     }
 }
@@ -173,8 +176,9 @@ impl Reply {
 }
 
 impl Request<'_> {
-    fn logs(&self) -> u8 {
-        self.charges.iter().map(|charge| charge.logs.iter().len()).sum::<usize>() as u8
+    /// A request has no more charges than a limiter has rules, of which there are fewer than 2^16, and few logs for each.
+    fn logs(&self) -> u16 {
+        self.charges.iter().map(|charge| charge.logs.iter().len()).sum::<usize>() as u16
     }
 }
 
@@ -245,9 +249,9 @@ mod tests {
         let [one, two] = [1, 2].map(|units| Request { charges, units });
         assert_eq!(Script::new().options(&[one], Mode::Decide), None);
         let peek = Script::at(258).options(&[one], Mode::Peek);
-        assert_eq!(peek, Some(vec![b'p', 2, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1, 1]));
+        assert_eq!(peek, Some(vec![b'p', 2, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1, 1, 0]));
         let both = Script::new().options(&[one, two], Mode::Decide);
-        assert_eq!(both, Some(vec![b'd', 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1, 1, 2, 1]));
+        assert_eq!(both, Some(vec![b'd', 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1, 1, 0, 2, 1, 0]));
     }
 
     #[test]

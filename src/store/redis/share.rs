@@ -1,8 +1,9 @@
 //! Asking for all who ask in the same turn, in one call.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use futures_util::future::join_all;
+use tokio::time::timeout;
 
 use crate::store::{
     Charge, Verdict,
@@ -14,23 +15,43 @@ use crate::store::{
     },
 };
 
-/// The task that will ask for all who wait. If its runtime ends before, they are told.
-struct Gathering(Option<Arc<Asker>>);
+/// How long anybody relies on somebody else to ask. A thread may be busy with something else, or its runtime may end.
+const PATIENCE: Duration = Duration::from_millis(1);
 
 impl Asker {
     /// Decides about charges that are on one server, in one call with all that are asked about in the same turn.
     ///
     /// The call belongs to a task of its own: who waits for it may be dropped without harm to the others.
     pub(super) async fn decide_in_turn(self: &Arc<Self>, charges: &[Charge]) -> Result<Verdict, Failure> {
-        let ((waiting, told), asker) = (Waiting::of(charges), Arc::clone(self));
+        let ((waiting, mut told), asker) = (Waiting::of(charges), Arc::clone(self));
         let told = async move {
             if asker.turn.join(waiting) {
-                let gathering = Gathering(Some(Arc::clone(&asker)));
-                tokio::spawn(gathering.ask());
+                tokio::spawn(asker.clone().gather());
             }
-            told.await.unwrap_or_else(|_| Err(Failure::Lost("the runtime of the task that asks has ended".to_owned())))
+            let told = match timeout(PATIENCE, &mut told).await {
+                Ok(told) => told,
+                Err(_) => {
+                    if asker.turn.is_anybody_waiting() {
+                        tokio::spawn(asker.ask_for_all());
+                    }
+                    told.await
+                }
+            };
+            told.unwrap_or_else(|_| Err(Failure::Lost("the runtime of the task that asks has ended".to_owned())))
         };
         self.in_time(told).await
+    }
+
+    /// Lets everybody join whose turn it is, and asks.
+    async fn gather(self: Arc<Self>) {
+        tokio::task::yield_now().await;
+        self.ask_for_all().await;
+    }
+
+    /// Asks for all who wait.
+    async fn ask_for_all(self: Arc<Self>) {
+        let calls = self.calls(self.turn.take());
+        join_all(calls.into_iter().map(|waiting| self.ask_about(waiting))).await;
     }
 
     /// Asks about all of these in one call, and again about those that came after one whose history could not be read.
@@ -80,23 +101,5 @@ impl Asker {
             }
         }
         calls
-    }
-}
-
-impl Gathering {
-    /// Lets everybody join whose turn it is, and asks.
-    async fn ask(mut self) {
-        tokio::task::yield_now().await;
-        let Some(asker) = self.0.take() else { return };
-        let calls = asker.calls(asker.turn.take());
-        join_all(calls.into_iter().map(|waiting| asker.ask_about(waiting))).await;
-    }
-}
-
-impl Drop for Gathering {
-    fn drop(&mut self) {
-        if let Some(asker) = &self.0 {
-            drop(asker.turn.take());
-        }
     }
 }

@@ -1,6 +1,11 @@
 //! The store.
 
-use std::{fmt, pin::Pin, sync::Arc, time::Duration};
+use std::{
+    fmt,
+    pin::Pin,
+    sync::{Arc, atomic::AtomicU64},
+    time::Duration,
+};
 
 use crate::{
     error::ConfigError,
@@ -127,8 +132,8 @@ impl RedisStore {
 
     /// Asks about at most so many requests in one call, 32 by default; with 1 every request has a call of its own.
     ///
-    /// Requests that come in the same turn of the scheduler share one, and none of them waits for another turn. That costs
-    /// the server less, and each request is decided as if it had been asked about alone. On a cluster those share a call
+    /// Requests that come in the same turn of the scheduler share one; none waits longer than that turn, or a millisecond.
+    /// That costs the server less, and each request is decided as if it had been asked about alone. On a cluster those share a call
     /// that share a slot.
     #[must_use]
     pub const fn requests_in_a_call(mut self, most: u8) -> Self {
@@ -234,7 +239,8 @@ impl Store for RedisStore {
             outcome,
             logs: scopes.iter().map(|scope| self.logs_of(scope)).collect(),
             turn: Turn::of(self.requests_in_a_call),
-            leases: Leases::of(self.lease.as_ref(), &scopes),
+            leases: Leases::of(self.lease.as_ref(), &scopes, self.deadline),
+            resets: AtomicU64::new(0),
             scopes,
             prefix: self.prefix.clone(),
             deadline: self.deadline,

@@ -140,5 +140,7 @@ fn checked<T>(url: &str, result: RedisResult<T>) -> Result<T, ConfigError> {
 /// A password is not for error messages.
 fn without_secrets(url: &str) -> String {
     let shown = url.split(", ").map(|url| url.rsplit_once('@').map_or(url, |(_, host)| host));
+    // The URL of a socket has the password among its options.
+    let shown = shown.map(|url| url.split_once('?').map_or(url, |(address, _)| address));
     format!("\"{}\"", shown.collect::<Vec<_>>().join(", "))
 }

@@ -48,6 +48,10 @@ impl Turn {
         all.len() == 1
     }
 
+    pub(super) fn is_anybody_waiting(&self) -> bool {
+        !self.waiting.lock().is_empty()
+    }
+
     pub(super) fn take(&self) -> Vec<Waiting> {
         std::mem::take(&mut *self.waiting.lock())
     }
