@@ -15,7 +15,7 @@ use crate::{
 };
 
 /// More charges than a request usually has are decided [in another way](super::transaction), as is whatever is unusual.
-const MOST: usize = 4;
+const MOST: usize = 8;
 
 /// A decision while it holds the shards of its charges, which are locked in order.
 pub(super) struct Known<'a> {
