@@ -53,7 +53,7 @@ fn generous() -> PaceLayer {
     PaceLayer::new(key::host(), Policy::per_second(1000))
 }
 
-/// `refused`, `wait=SECONDS` and `left=CALLS/SECONDS`, separated by spaces.
+/// `refused`, `failed`, `wait=SECONDS` and `left=CALLS/SECONDS`, separated by spaces.
 fn advice(_: StatusCode, headers: &HeaderMap) -> Advice {
     let said = headers.get("said").map_or("", |said| said.to_str().unwrap());
     said.split_ascii_whitespace().fold(Advice::none(), |advice, word| match word.split_once('=') {
@@ -62,6 +62,7 @@ fn advice(_: StatusCode, headers: &HeaderMap) -> Advice {
             let (calls, seconds) = left.split_once('/').unwrap();
             advice.allow(calls.parse().unwrap(), Duration::from_secs(seconds.parse().unwrap()))
         }
+        _ if word == "failed" => advice.failed(),
         _ => advice.refused(),
     })
 }
@@ -154,6 +155,38 @@ async fn after_a_pause_one_call_goes_ahead_and_each_good_answer_lets_two_more_go
     let after = |tenths: u128| 10_100 + 100 * tenths;
     let waves = [0, 1, 1, 2, 2, 2, 2, 3, 3, 3].map(after);
     assert_eq!(times[1..], waves);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_fails_after_a_pause_lets_only_one_more_go() {
+    let (calls, begin) = (Calls::default(), Instant::now());
+    let seen = Arc::clone(&calls);
+    let server = service_fn(move |_: Request<()>| {
+        calls.lock().push(begin.elapsed());
+        let said = if begin.elapsed().is_zero() { "wait=10" } else { "failed" };
+        async move {
+            sleep(SECOND / 10).await;
+            Ok(Response::builder().header("said", said).body(()).unwrap())
+        }
+    });
+    let client = generous().advised_by(advice).layer(BoxCloneSyncService::new(server));
+    call(&client).await.unwrap();
+    call_together(&client, 5).await;
+    let times: Vec<_> = seen.lock().iter().map(Duration::as_millis).collect();
+    assert_eq!(times[1..], [10_100, 10_200, 10_300, 10_400, 10_500]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_failed_counts_for_nothing_in_the_pace_that_a_refusal_leaves() {
+    let mut paces = Vec::new();
+    for said in ["", "failed"] {
+        let layer = PaceLayer::new(key::host(), Policy::per_second(10)).adaptive();
+        let pacer = layer.pacer();
+        let (client, _) = client(layer, move |call| if call == 20 { "refused" } else { said });
+        call_together(&client, 21).await;
+        paces.push(pacer.lines()[0].pace());
+    }
+    assert!(paces[0] > 2.0 && paces[1] < 1.0, "{paces:?}: what was accepted decides");
 }
 
 #[tokio::test(start_paused = true)]

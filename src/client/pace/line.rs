@@ -114,7 +114,7 @@ impl Line {
     /// A call is over, with an answer or without.
     pub(super) fn end(&mut self, begun: Begun, advice: Option<&Advice>, now: Instant, settings: &Settings) {
         self.in_flight.remove(&begun.number);
-        let is_good = advice.is_some_and(|advice| !advice.is_refusal());
+        let is_good = advice.is_some_and(Advice::is_served);
         if begun.went_ahead {
             self.gate.came_back(is_good);
         }
@@ -136,7 +136,7 @@ impl Line {
         if advice.is_refusal() {
             let pause = settings.pause_after(advice).unwrap_or(settings.back_off);
             rate.refuse(call, self.begun, now, later(now, pause));
-        } else {
+        } else if advice.is_served() {
             rate.accept();
         }
     }

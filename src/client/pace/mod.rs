@@ -98,8 +98,9 @@
 //!   [a second](PaceLayer::back_off).
 //! * Where so many calls are left within a time, no more go. Calls that the server may not have counted when it answered are
 //!   taken off: those that began after the one that was answered, and those that are still under way.
-//! * After such a pause one call goes ahead, and each good answer lets two more go; or an answer says how many. If answers take
-//!   long then one more goes each second.
+//! * After such a pause one call goes ahead, and each good answer lets two more go; or an answer says how many. One that
+//!   [failed](super::Advice::failed) for another reason, as errors do, lets one more go. If answers take long then one more goes
+//!   each second.
 //!
 //! What is said never loosens the policy, and never holds calls back for longer than [`PaceLayer::max_hold`].
 //!
