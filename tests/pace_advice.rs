@@ -307,6 +307,18 @@ async fn a_layer_with_a_mistake_fails_every_call_and_says_why() {
     assert!(PaceLayer::try_new(key::host(), Policy::per_second(0)).is_err());
 }
 
+#[tokio::test]
+async fn a_policy_that_counts_denied_calls_cannot_be_paced() {
+    let policy = || Policy::per_second(1).count_denied();
+    let mistake = PaceLayer::try_new(key::host(), policy()).unwrap_err();
+    assert_eq!((mistake.field(), mistake.rule()), ("count_denied", Some("default")));
+    let rule = Rule::new("calls").every_request().level("all", "").policy(policy());
+    let (client, calls) = client(RateLimiter::builder().rule(rule).build().unwrap().pace(), |_| "");
+    let error = call(&client).await.unwrap_err();
+    assert!(matches!(&error, PaceError::Misconfigured(mistake) if mistake.rule() == Some("calls")), "{error}");
+    assert!(calls.lock().is_empty());
+}
+
 /// Any advice, mostly of sizes that matter.
 fn any_advice() -> impl Strategy<Value = Advice> {
     let duration = prop_oneof![
