@@ -378,6 +378,16 @@ async fn who_would_wait_too_long_is_told_so_at_once_and_for_how_long() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn who_comes_after_does_not_count_among_those_to_be_waited_for() {
+    let service = layer(Policy::per_second(1)).max_wait(SECOND * 3 / 2).layer(Journal::default());
+    let _gone = call(&service, Job::of("a", 0));
+    let first = call(&service, Job::of("a", 1));
+    // It comes later, but is polled first.
+    let _second = spawn_calls(&service, [Job::of("a", 2)]).await;
+    assert_eq!(first.await.unwrap(), 1);
+}
+
+#[tokio::test(start_paused = true)]
 async fn what_could_not_be_known_before_ends_at_the_longest_wait() {
     let layer = layer(Policy::per_second(1)).max_wait(SECOND * 5 / 2);
     let (journal, begin) = (Journal::default(), Instant::now());

@@ -67,6 +67,12 @@ impl Line {
         self.waiting.len()
     }
 
+    /// How many wait who came before this ticket.
+    pub(super) fn waiting_before(&self, ticket: u64) -> usize {
+        let is_last = self.waiting.last().is_none_or(|last| *last < ticket);
+        if is_last { self.waiting.len() } else { self.waiting.range(..ticket).count() }
+    }
+
     pub(super) fn in_flight(&self) -> usize {
         self.in_flight.len()
     }

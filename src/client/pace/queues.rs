@@ -192,7 +192,7 @@ impl Queues {
         let is_new = !state.knows(ticket.number());
         let waits = ticket.places().iter().filter_map(|place| {
             let (line, limits) = (state.line(*place)?, self.limits_of(*place)?);
-            Some(line.forecast(if is_new { line.waiting() } else { 0 }, limits, now))
+            Some(line.forecast(if is_new { line.waiting_before(ticket.number()) } else { 0 }, limits, now))
         });
         waits.max().unwrap_or_default()
     }
