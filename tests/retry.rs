@@ -22,8 +22,9 @@ use tokio::{
 };
 use tower::{Layer, Service, ServiceBuilder, ServiceExt, service_fn, util::BoxCloneService};
 use tower_quota::{
+    Policy,
     client::{
-        Answers, RetryLayer, RetryPolicy,
+        Answers, PaceLayer, RetryLayer, RetryPolicy,
         retry::{Backoff, Budget, ReplayBody, Retry, RetryPolicyBuilder},
     },
     http::RequestView,
@@ -190,6 +191,19 @@ async fn an_error_is_worth_another_attempt_if_that_is_said_and_the_call_is_idemp
         let client = server.answering(move |at| if at == 0 { Err(kind.into()) } else { Ok(ok().response()) });
         let outcome = RetryLayer::new(policy.build().unwrap()).layer(client).oneshot(request(method)).await;
         assert_eq!((server.calls(), outcome.is_ok()), (calls, calls == 2), "{method} {kind}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_error_of_the_client_is_known_again_around_a_pacing_layer() {
+    let refused = |error: &Error| error.kind() == ErrorKind::ConnectionRefused;
+    for (kind, calls) in [(ErrorKind::ConnectionRefused, 2), (ErrorKind::BrokenPipe, 1)] {
+        let server = Server::default();
+        let client = server.answering(move |at| if at == 0 { Err(kind.into()) } else { Ok(ok().response()) });
+        let client = PaceLayer::new("all", Policy::per_second(10)).layer(client);
+        let policy = builder().on_error(refused).build().unwrap();
+        let outcome = RetryLayer::new(policy).layer(client).oneshot(request("GET")).await;
+        assert_eq!((server.calls(), outcome.is_ok()), (calls, calls == 2), "{kind}");
     }
 }
 
