@@ -38,10 +38,11 @@ impl RetryPolicyBuilder {
         Self { terms: Terms { longest_wait, ..self.terms } }
     }
 
-    /// What is added to a stated wait, at most and at random; 5 seconds by default. It is no more than the wait itself, so
-    /// none is more than doubled.
+    /// What is added to a stated wait, at most and at random; by default as much as the wait itself, within 2 and 5 seconds:
+    /// so about one in twenty of those who were refused together return in the same tenth of a second, or fewer. It never
+    /// passes the [deadline](Self::deadline), and one that is chosen here is no more than the wait itself.
     pub fn spread(self, spread: Duration) -> Self {
-        Self { terms: Terms { spread, ..self.terms } }
+        Self { terms: Terms { spread: Some(spread), ..self.terms } }
     }
 
     /// The waits where none is stated; [`Backoff::full`] from 100 milliseconds to 10 seconds by default. A stated wait is

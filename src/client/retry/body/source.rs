@@ -49,7 +49,7 @@ impl<B> Source<B> {
     }
 
     /// From now on this attempt reads on. The one before is to be told, by its waker.
-    pub(super) fn pass_to(&mut self, attempt: u32) -> Option<Waker> {
+    pub(super) const fn pass_to(&mut self, attempt: u32) -> Option<Waker> {
         self.reader = attempt;
         self.waker.take()
     }
