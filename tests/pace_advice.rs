@@ -38,13 +38,34 @@ type Calls = Arc<Mutex<Vec<Duration>>>;
 ///
 /// The server gives its advice in a header field, in the notation of [`advice`].
 fn client(layer: PaceLayer, answer: impl Fn(usize) -> &'static str + Clone + Send + Sync + 'static) -> (Client, Calls) {
+    client_of_slow(layer, Duration::ZERO, answer)
+}
+
+/// Of a server that takes a tenth of a second.
+fn slow_client(
+    layer: PaceLayer,
+    answer: impl Fn(usize) -> &'static str + Clone + Send + Sync + 'static,
+) -> (Client, Calls) {
+    client_of_slow(layer, SECOND / 10, answer)
+}
+
+fn client_of_slow(
+    layer: PaceLayer,
+    latency: Duration,
+    answer: impl Fn(usize) -> &'static str + Clone + Send + Sync + 'static,
+) -> (Client, Calls) {
     let (calls, begin) = (Calls::default(), Instant::now());
     let seen = Arc::clone(&calls);
     let server = service_fn(move |_: Request<()>| {
         let mut calls = calls.lock();
         let said = answer(calls.len());
         calls.push(begin.elapsed());
-        async move { Ok(Response::builder().header("said", said).body(()).unwrap()) }
+        async move {
+            if !latency.is_zero() {
+                sleep(latency).await;
+            }
+            Ok(Response::builder().header("said", said).body(()).unwrap())
+        }
     });
     (layer.advised_by(advice).layer(BoxCloneSyncService::new(server)), seen)
 }
@@ -137,42 +158,36 @@ async fn calls_that_the_server_may_not_have_counted_are_taken_off() {
 
 #[tokio::test(start_paused = true)]
 async fn after_a_pause_one_call_goes_ahead_and_each_good_answer_lets_two_more_go() {
-    let layer = generous();
-    let (calls, begin) = (Calls::default(), Instant::now());
-    let seen = Arc::clone(&calls);
-    let server = service_fn(move |_: Request<()>| {
-        calls.lock().push(begin.elapsed());
-        let said = if begin.elapsed().is_zero() { "wait=10" } else { "" };
-        async move {
-            sleep(SECOND / 10).await;
-            Ok(Response::builder().header("said", said).body(()).unwrap())
-        }
-    });
-    let client = layer.advised_by(advice).layer(BoxCloneSyncService::new(server));
+    let (client, calls) = slow_client(generous(), |call| if call == 0 { "wait=10" } else { "" });
     call(&client).await.unwrap();
     call_together(&client, 10).await;
-    let times: Vec<_> = seen.lock().iter().map(Duration::as_millis).collect();
+    let times: Vec<_> = calls.lock().iter().map(Duration::as_millis).collect();
     let after = |tenths: u128| 10_100 + 100 * tenths;
     let waves = [0, 1, 1, 2, 2, 2, 2, 3, 3, 3].map(after);
     assert_eq!(times[1..], waves);
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_pause_is_remembered_for_as_long_again_even_if_nobody_calls_meanwhile() {
+    for (rest, together) in [(8, 2), (12, 6)] {
+        let answer = |call| if call == 0 { "wait=10" } else { "" };
+        let (client, calls) = slow_client(generous(), answer);
+        call(&client).await.unwrap();
+        // The one that goes ahead.
+        call(&client).await.unwrap();
+        sleep(rest * SECOND).await;
+        call_together(&client, 6).await;
+        let times = calls.lock();
+        assert_eq!(times[2..].iter().filter(|at| **at == times[2]).count(), together, "{rest} s later: {times:?}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn what_fails_after_a_pause_lets_only_one_more_go() {
-    let (calls, begin) = (Calls::default(), Instant::now());
-    let seen = Arc::clone(&calls);
-    let server = service_fn(move |_: Request<()>| {
-        calls.lock().push(begin.elapsed());
-        let said = if begin.elapsed().is_zero() { "wait=10" } else { "failed" };
-        async move {
-            sleep(SECOND / 10).await;
-            Ok(Response::builder().header("said", said).body(()).unwrap())
-        }
-    });
-    let client = generous().advised_by(advice).layer(BoxCloneSyncService::new(server));
+    let (client, calls) = slow_client(generous(), |call| if call == 0 { "wait=10" } else { "failed" });
     call(&client).await.unwrap();
     call_together(&client, 5).await;
-    let times: Vec<_> = seen.lock().iter().map(Duration::as_millis).collect();
+    let times: Vec<_> = calls.lock().iter().map(Duration::as_millis).collect();
     assert_eq!(times[1..], [10_100, 10_200, 10_300, 10_400, 10_500]);
 }
 

@@ -169,7 +169,7 @@ impl Line {
         self.waiting.is_empty()
             && self.in_flight.is_empty()
             && self.reserved == 0
-            && self.gate.is_open(now)
+            && self.gate.is_forgotten(now)
             && self.rate.is_none_or(|rate| rate.is_fresh(now))
     }
 }

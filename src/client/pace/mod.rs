@@ -77,7 +77,7 @@
 //! * A call that is dropped while it waits leaves the queue, is charged nothing, and whoever is next is woken.
 //! * How many wait is [bounded](PaceLayer::max_waiting), and for how long can [be](PaceLayer::max_wait). What fails for that
 //!   reason fails at once where this can be known, and says how long it would have had to wait.
-//! * Nothing is kept of keys of which no call waits or is under way, and that no answer holds back.
+//! * Nothing is kept of keys of which no call waits or is under way, and that no answer holds back or has just held back.
 //!
 //! Queues belong to a layer, histories to the limiter: two layers of one limiter keep to its policies together, and each has
 //! an order of its own.
@@ -100,7 +100,7 @@
 //!   taken off: those that began after the one that was answered, and those that are still under way.
 //! * After such a pause one call goes ahead, and each good answer lets two more go; or an answer says how many. One that
 //!   [failed](super::Advice::failed) for another reason, as errors do, lets one more go. If answers take long then one more goes
-//!   each second.
+//!   each second. This is remembered for as long as the pause was, even if nobody calls meanwhile.
 //!
 //! What is said never loosens the policy, and never holds calls back for longer than [`PaceLayer::max_hold`].
 //!

@@ -109,6 +109,7 @@ impl State {
     pub(super) fn obstacle(&mut self, number: u64, places: &[Place], now: Instant, settings: &Settings) -> Obstacle {
         let mut closed = Obstacle::None;
         for place in places {
+            self.forget_if_idle(*place, now);
             let Some(line) = self.lines.get_mut(place) else { continue };
             if line.is_ahead_of(number) {
                 return Obstacle::Behind(*place);
