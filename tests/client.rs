@@ -78,7 +78,8 @@ async fn what_an_answer_says_holds_back_the_calls_behind_it_in_any_dialect() {
             0 => refused().header(name, value).header("x-ratelimit-remaining", "0"),
             _ => served(),
         });
-        let client = PaceLayer::new(key::host(), Policy::per_second(100)).answers(answers).layer(server);
+        let layer = PaceLayer::new(key::host(), Policy::per_second(100)).answers(answers).spread(Duration::ZERO);
+        let client = layer.layer(server);
         client.clone().oneshot(request()).await.unwrap();
         client.oneshot(request()).await.unwrap();
         assert_eq!(*calls.lock(), [Duration::ZERO, 30 * SECOND], "{name}: {value}");
@@ -101,7 +102,7 @@ async fn a_client_that_knows_no_limit_learns_it_from_the_fields_of_a_server_of_o
     let serve =
         service_fn(async |_: Request<Full<Bytes>>| Ok::<_, Infallible>(Response::new(Full::<Bytes>::default())));
     let server = ServiceBuilder::new().map_response(count).layer(limiter.layer()).service(serve);
-    let client = PaceLayer::new(key::host(), Policy::per_second(1000)).adaptive().layer(server);
+    let client = PaceLayer::new(key::host(), Policy::per_second(1000)).adaptive().spread(Duration::ZERO).layer(server);
     let begin = Instant::now();
     // One after the other, as a batch that waits for each answer.
     for _ in 0..100 {

@@ -113,7 +113,7 @@ fn limiter(rules: impl IntoIterator<Item = Rule<Plain<Job>>>) -> RateLimiter<Pla
 }
 
 fn layer(policy: impl Into<Policy>) -> Layered {
-    limiter([rule("calls", policy)]).pace()
+    limiter([rule("calls", policy)]).pace().spread(Duration::ZERO)
 }
 
 type Outcome = Result<usize, PaceError<Infallible>>;
@@ -310,7 +310,7 @@ async fn a_turn_at_the_host_is_given_up_if_the_account_turns_out_to_be_exhausted
     assert!(limiter.check("account", "a").unwrap().is_admitted());
     assert_eq!(call(&service, Job::of("c", 2)).await.unwrap(), 2);
     assert_eq!(begin.elapsed(), SECOND);
-    let held = limiter.pace();
+    let held = limiter.pace().spread(Duration::ZERO);
     let pacer = held.pacer();
     let service = held.layer(journal.clone());
     sleep(SECOND).await;

@@ -71,7 +71,7 @@ fn client_of_slow(
 }
 
 fn generous() -> PaceLayer {
-    PaceLayer::new(key::host(), Policy::per_second(1000))
+    PaceLayer::new(key::host(), Policy::per_second(1000)).spread(Duration::ZERO)
 }
 
 /// `refused`, `failed`, `wait=SECONDS` and `left=CALLS/SECONDS`, separated by spaces.
@@ -110,6 +110,22 @@ async fn no_call_goes_before_the_time_that_an_answer_states() {
     call(&client).await.unwrap();
     call_together(&client, 3).await;
     assert_eq!(seconds(&calls), [0, 38, 38, 38]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn those_who_were_told_the_same_do_not_return_together() {
+    for (stated, wait, most) in [("wait=5", 5 * SECOND, SECOND / 2), ("wait=38", 38 * SECOND, SECOND)] {
+        let layer = PaceLayer::new(key::host(), Policy::per_second(1000));
+        let (client, calls) = client(layer, move |call| if call < 20 { stated } else { "" });
+        let hosts: Vec<_> = (0..20).map(|host| format!("host-{host}")).collect();
+        join_all(hosts.iter().map(|host| client.clone().oneshot(request(host)))).await;
+        join_all(hosts.iter().map(|host| client.clone().oneshot(request(host)))).await;
+        let returns = &calls.lock()[20..];
+        // Timers are exact to the millisecond.
+        let range = wait..=wait + most + SECOND / 1000;
+        assert!(returns.iter().all(|at| range.contains(at)), "{returns:?}");
+        assert!(returns.iter().any(|at| *at != returns[0]), "{returns:?}");
+    }
 }
 
 #[tokio::test(start_paused = true)]
@@ -289,7 +305,7 @@ async fn errors_of_a_plain_service_can_advise_too() {
     let by_account = Rule::new("calls").every_request().level("account", key::field(|account: &String| account));
     let limiter = RateLimiter::builder_for::<String>().rule(by_account.policy(Policy::per_second(1000)));
     let limiter = limiter.clock(TokioClock::new()).build().unwrap();
-    let layer = limiter.pace().advised_by(|outcome: &Result<(), Duration>| match outcome {
+    let layer = limiter.pace().spread(Duration::ZERO).advised_by(|outcome: &Result<(), Duration>| match outcome {
         Ok(()) => Advice::none(),
         Err(wait) => Advice::none().refused().wait(*wait),
     });

@@ -7,11 +7,14 @@ use tokio::time::Instant;
 
 use crate::client::{
     Advice,
+    jitter::random,
     pace::settings::{Settings, later},
 };
 
 /// Allowances that are heeded of one answer.
 const MOST_ALLOWANCES: usize = 16;
+/// What is added to a pause is at most such a part of it.
+const MOST_OF_PAUSE: u32 = 10;
 
 /// What servers have said about when to call for one key.
 #[derive(Debug, Default)]
@@ -94,7 +97,7 @@ impl Gate {
     /// Heeds an answer. It only ever closes the gate further than a policy would.
     pub(super) fn hear(&mut self, heard: Heard<'_>, settings: &Settings) {
         if let Some(pause) = settings.pause_after(heard.advice) {
-            self.pause = self.pause.max(Some(Pause::begin(heard.now, pause, settings)));
+            self.pause = self.pause.max(Some(Pause::begin(heard.now, settings.lengthened(pause), settings)));
         }
         if !heard.advice.allowances().is_empty() && heard.call >= self.told_by {
             self.told_by = heard.call;
@@ -161,6 +164,12 @@ fn budgets(heard: Heard<'_>, settings: &Settings) -> impl Iterator<Item = Budget
 }
 
 impl Settings {
+    /// A pause that does not end when it does for all others who were told the same.
+    fn lengthened(&self, pause: Duration) -> Duration {
+        let spread = random(Duration::ZERO, (pause / MOST_OF_PAUSE).min(self.spread));
+        pause.saturating_add(spread).min(self.max_hold)
+    }
+
     /// How long no call goes after this answer. A refusal that asks for calls at once, or does not say, is not believed.
     pub(super) fn pause_after(&self, advice: &Advice) -> Option<Duration> {
         let stated = advice.wait_time().filter(|wait| !wait.is_zero());

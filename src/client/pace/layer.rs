@@ -115,6 +115,12 @@ impl<K: RequestKind, T, A> PaceLayer<K, T, A> {
         self.with(|settings| settings.back_off = wait)
     }
 
+    /// What is added to a pause that an answer asks for, at most and at random, so that those who were told the same do not
+    /// return together: a tenth of it, and no more than this. A second by default.
+    pub fn spread(self, spread: Duration) -> Self {
+        self.with(|settings| settings.spread = spread)
+    }
+
     /// Finds the limit of a server that does not tell: after a refusal the pace of the key drops, and rises again by and by
     /// up to the policy. Off by default.
     ///
