@@ -379,11 +379,14 @@ async fn who_would_wait_too_long_is_told_so_at_once_and_for_how_long() {
 
 #[tokio::test(start_paused = true)]
 async fn who_comes_after_does_not_count_among_those_to_be_waited_for() {
-    let service = layer(Policy::per_second(1)).max_wait(SECOND * 3 / 2).layer(Journal::default());
+    let layer = layer(Policy::per_second(1)).max_wait(SECOND * 3 / 2);
+    let service = layer.layer(Journal::default());
     let _gone = call(&service, Job::of("a", 0));
     let first = call(&service, Job::of("a", 1));
     // It comes later, but is polled first.
     let _second = spawn_calls(&service, [Job::of("a", 2)]).await;
+    let advice = Advice::none().wait(SECOND);
+    layer.pacer().advise("calls", layer.limiter().unwrap().key("a"), &advice).unwrap();
     assert_eq!(first.await.unwrap(), 1);
 }
 
