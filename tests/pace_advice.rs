@@ -113,8 +113,8 @@ async fn no_call_goes_before_the_time_that_an_answer_states() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn those_who_were_told_the_same_do_not_return_together() {
-    for (stated, wait, most) in [("wait=5", 5 * SECOND, SECOND / 2), ("wait=38", 38 * SECOND, SECOND)] {
+async fn those_who_were_refused_together_do_not_return_together() {
+    for (stated, wait, most) in [("refused wait=5", 5 * SECOND, SECOND / 2), ("refused wait=38", 38 * SECOND, SECOND)] {
         let layer = PaceLayer::new(key::host(), Policy::per_second(1000));
         let (client, calls) = client(layer, move |call| if call < 20 { stated } else { "" });
         let hosts: Vec<_> = (0..20).map(|host| format!("host-{host}")).collect();

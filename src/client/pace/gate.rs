@@ -97,7 +97,9 @@ impl Gate {
     /// Heeds an answer. It only ever closes the gate further than a policy would.
     pub(super) fn hear(&mut self, heard: Heard<'_>, settings: &Settings) {
         if let Some(pause) = settings.pause_after(heard.advice) {
-            self.pause = self.pause.max(Some(Pause::begin(heard.now, settings.lengthened(pause), settings)));
+            // Those who were served keep to a limit by themselves, and not all at once.
+            let length = if heard.advice.is_refusal() { settings.lengthened(pause) } else { pause };
+            self.pause = self.pause.max(Some(Pause::begin(heard.now, length, settings)));
         }
         if !heard.advice.allowances().is_empty() && heard.call >= self.told_by {
             self.told_by = heard.call;
@@ -164,7 +166,7 @@ fn budgets(heard: Heard<'_>, settings: &Settings) -> impl Iterator<Item = Budget
 }
 
 impl Settings {
-    /// A pause that does not end when it does for all others who were told the same.
+    /// A pause that does not end when it does for all others who were refused with it.
     fn lengthened(&self, pause: Duration) -> Duration {
         let spread = random(Duration::ZERO, (pause / MOST_OF_PAUSE).min(self.spread));
         pause.saturating_add(spread).min(self.max_hold)

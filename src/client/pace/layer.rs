@@ -115,7 +115,7 @@ impl<K: RequestKind, T, A> PaceLayer<K, T, A> {
         self.with(|settings| settings.back_off = wait)
     }
 
-    /// What is added to a pause that an answer asks for, at most and at random, so that those who were told the same do not
+    /// What is added to the pause after a refusal, at most and at random, so that those who were refused together do not
     /// return together: a tenth of it, and no more than this. A second by default.
     pub fn spread(self, spread: Duration) -> Self {
         self.with(|settings| settings.spread = spread)

@@ -95,8 +95,8 @@
 //! After each answer its [`Advice`](super::Advice) is read ([`PaceLayer::answers`], [`PaceLayer::advised_by`], or
 //! [`Pacer::advise`]) and holds back the calls of all keys of that call:
 //!
-//! * No call goes before a wait that is stated, or until a [little](PaceLayer::spread) after it. After a refusal without one (or
-//!   with zero) calls are held back for [a second](PaceLayer::back_off).
+//! * No call goes before a wait that is stated, nor until a [little](PaceLayer::spread) after that of a refusal. After a refusal
+//!   without one (or with zero) calls are held back for [a second](PaceLayer::back_off).
 //! * Where so many calls are left within a time, no more go. Calls that the server may not have counted when it answered are
 //!   taken off: those that began after the one that was answered, and those that are still under way.
 //! * After such a pause one call goes ahead, and each good answer lets two more go; or an answer says how many. One that
