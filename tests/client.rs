@@ -102,7 +102,7 @@ async fn a_client_that_knows_no_limit_learns_it_from_the_fields_of_a_server_of_o
     let serve =
         service_fn(async |_: Request<Full<Bytes>>| Ok::<_, Infallible>(Response::new(Full::<Bytes>::default())));
     let server = ServiceBuilder::new().map_response(count).layer(limiter.layer()).service(serve);
-    let client = PaceLayer::new(key::host(), Policy::per_second(1000)).adaptive().spread(Duration::ZERO).layer(server);
+    let client = PaceLayer::new(key::host(), Policy::per_second(1000)).adaptive().layer(server);
     let begin = Instant::now();
     // One after the other, as a batch that waits for each answer.
     for _ in 0..100 {
