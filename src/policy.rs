@@ -99,9 +99,18 @@ impl Policy {
     ///
     /// Of two calls the first may take longer to arrive than the second, and then the server sees them closer together
     /// than they were sent. A margin as long as that difference at its worst keeps calls within the server's windows.
+    ///
+    /// Calls that are [spread evenly](Self::spread_evenly) stay so: the spacing follows the windows, whichever is said first.
     #[must_use]
     pub fn margin(mut self, margin: Duration) -> Self {
+        let is_derived =
+            |quota: &Quota| spacing(self.quotas.iter().filter(|other| *other != quota)).as_ref() == Some(quota);
+        let derived = self.quotas.iter().position(is_derived);
+        derived.map(|at| self.quotas.remove(at));
         self.quotas.iter_mut().for_each(|quota| *quota = quota.lengthened(margin));
+        if let Some((at, spacing)) = derived.zip(spacing(&self.quotas)) {
+            self.quotas.insert(at, spacing);
+        }
         self
     }
 
@@ -111,9 +120,7 @@ impl Policy {
     /// W/N: of 60 per second not 1 per 17 ms but 3 per 50 ms.
     #[must_use]
     pub fn spread_evenly(self) -> Self {
-        let slowest = self.quotas.iter().max_by_key(|quota| quota.gap_nanos());
-        let spacing = slowest.map(|quota| quota.spread().named("spacing"));
-        spacing.into_iter().fold(self, Self::and)
+        spacing(&self.quotas).into_iter().fold(self, Self::and)
     }
 
     /// Charges denied requests too, so that a caller who keeps knocking stays out.
@@ -192,6 +199,12 @@ impl Policy {
     }
 }
 
+/// What spreads units evenly, as the quota does that is slowest in the long run.
+fn spacing<'a>(quotas: impl IntoIterator<Item = &'a Quota>) -> Option<Quota> {
+    let slowest = quotas.into_iter().max_by_key(|quota| quota.gap_nanos());
+    slowest.map(|quota| quota.spread().named("spacing"))
+}
+
 impl FromIterator<Quota> for Policy {
     fn from_iter<I: IntoIterator<Item = Quota>>(quotas: I) -> Self {
         Self { quotas: quotas.into_iter().collect(), count_denied: false, resolution: DEFAULT_RESOLUTION }
@@ -252,6 +265,21 @@ mod tests {
         let policy = Policy::per_second(20).and_per_hour(1800).margin(Duration::from_millis(50));
         let quotas: Vec<_> = policy.quotas().map(|quota| (quota.name(), quota.window().as_millis())).collect();
         assert_eq!(quotas, [("second".into(), 1050), ("hour".into(), 3_600_050)]);
+    }
+
+    #[test]
+    fn a_margin_and_an_even_spread_come_to_the_same_in_any_order() {
+        let margin = Duration::from_millis(100);
+        for policy in [Policy::per_second(20), Policy::per_second(20).and_per_minute(600), Policy::per_second(60)] {
+            let expected = policy.clone().margin(margin).spread_evenly();
+            assert_eq!(policy.spread_evenly().margin(margin), expected);
+        }
+        let spaced = Policy::per_second(20).spaced_by(Duration::from_millis(200)).margin(margin);
+        assert_eq!(
+            spaced.quotas().last().unwrap().window(),
+            3 * margin,
+            "a spacing of one's own is the server's as well"
+        );
     }
 
     #[test]

@@ -39,6 +39,10 @@ fn refused() -> Advice {
     Advice::none().refused()
 }
 
+fn failed() -> Advice {
+    Advice::none().failed()
+}
+
 const fn seconds(seconds: u64) -> Duration {
     Duration::from_secs(seconds)
 }
@@ -47,11 +51,18 @@ const fn seconds(seconds: u64) -> Duration {
 
 #[test]
 fn an_ordinary_answer_says_nothing() {
-    for status in [200, 204, 301, 400, 403, 404, 500, 502, 504] {
+    for status in [200, 204, 301, 400, 403, 404] {
         assert_eq!(read(status, &[("content-type", "text/plain")]), Advice::none(), "{status}");
     }
-    assert_eq!(read(503, &[]), Advice::none());
     assert_eq!(read(429, &[]), refused());
+}
+
+#[test]
+fn what_failed_is_neither_served_nor_refused() {
+    for status in [500, 501, 502, 503, 504] {
+        assert_eq!(read(status, &[("content-type", "text/plain")]), failed(), "{status}");
+    }
+    assert!(failed().is_failure() && !failed().is_refusal());
 }
 
 /// F36: one that is out of all proportion is capped, a malformed one is as good as none.
@@ -74,7 +85,7 @@ fn a_retry_after_is_capped_or_ignored() {
     for (value, expected) in rows {
         let wait = expected.into_iter().fold(refused(), Advice::wait);
         assert_eq!(read(429, &[("retry-after", value)]), wait, "{value:?}");
-        let unavailable = if expected.is_some() { wait } else { Advice::none() };
+        let unavailable = if expected.is_some() { wait } else { failed() };
         assert_eq!(read(503, &[("retry-after", value)]), unavailable, "{value:?}");
     }
     assert_eq!(read(429, &[("retry-after", "5"), ("retry-after", "38")]), refused().wait(seconds(38)));
@@ -82,9 +93,11 @@ fn a_retry_after_is_capped_or_ignored() {
 
 #[test]
 fn a_retry_after_elsewhere_is_about_something_else() {
-    for status in [200, 202, 301, 403, 404, 413, 500, 502] {
-        assert_eq!(read(status, &[("retry-after", "38"), ("retry-after-ms", "5")]), Advice::none(), "{status}");
+    let fields = [("retry-after", "38"), ("retry-after-ms", "5")];
+    for status in [200, 202, 301, 403, 404, 413] {
+        assert_eq!(read(status, &fields), Advice::none(), "{status}");
     }
+    assert_eq!((read(500, &fields), read(502, &fields)), (failed(), failed()));
 }
 
 #[test]
@@ -158,11 +171,12 @@ fn the_older_drafts_are_understood() {
 }
 
 #[test]
-fn what_comes_from_a_cache_says_nothing() {
+fn what_comes_from_a_cache_says_nothing_of_limits_but_is_what_it_is() {
     let fresh = [("age", "0"), ("retry-after", "5")];
     assert_eq!(read(503, &fresh), refused().wait(seconds(5)));
     for age in ["1", "3600", "99999999999999999999999"] {
-        assert_eq!(read(503, &[("age", age), ("retry-after", "5")]), Advice::none(), "{age}");
+        assert_eq!(read(503, &[("age", age), ("retry-after", "5")]), refused().wait(seconds(5)), "{age}");
+        assert_eq!(read(429, &[("age", age), ("ratelimit", "a;r=0;t=5")]), refused(), "{age}");
         assert_eq!(read(200, &[("age", age), ("ratelimit", "a;r=0;t=5")]), Advice::none(), "{age}");
     }
     assert_eq!(read(503, &[("age", "old"), ("retry-after", "5")]), refused().wait(seconds(5)));
@@ -252,11 +266,12 @@ fn a_call_is_refused_if_a_wait_is_stated_by_any_field() {
         assert_eq!(call(code, &[retry_after]), millis(2000), "{code}");
         assert_eq!(call(code, &[retry_after, details]), millis(1500), "{code}");
         assert_eq!(call(code, &[retry_after, details, pushback]), millis(1700), "{code}");
-        assert_eq!(call(code, &[]), Advice::none(), "{code}: nothing says that it is about a limit");
+        assert_eq!(call(code, &[]), failed(), "{code}: nothing says that it is about a limit");
     }
-    for code in ["0", "1", "2", "4", "10", "13", "99", "x"] {
-        assert_eq!(call(code, &[retry_after, details, pushback]), Advice::none(), "{code}");
+    for code in ["1", "2", "4", "10", "13", "99", "x"] {
+        assert_eq!(call(code, &[retry_after, details, pushback]), failed(), "{code}");
     }
+    assert_eq!(call("0", &[retry_after, details, pushback]), Advice::none());
 }
 
 /// B12
@@ -264,12 +279,12 @@ fn a_call_is_refused_if_a_wait_is_stated_by_any_field() {
 fn what_cannot_be_read_of_a_call_means_never_or_nothing() {
     for pushback in ["-1", "abc", "2147483648", ""] {
         let advice = call("8", &[("grpc-retry-pushback-ms", pushback)]);
-        assert!(advice.forbids_retry() && !advice.is_refusal() && advice.wait_time().is_none(), "{pushback:?}");
-        assert!(call("2", &[("grpc-retry-pushback-ms", pushback)]).forbids_retry(), "{pushback:?}");
+        assert_eq!(advice, refused().never_retry(), "{pushback:?}: there is a limit");
+        assert_eq!(call("2", &[("grpc-retry-pushback-ms", pushback)]), failed().never_retry(), "{pushback:?}");
         assert!(!call("0", &[("grpc-retry-pushback-ms", pushback)]).forbids_retry(), "{pushback:?}");
     }
     for details in ["!!!not base64", "CAg", "////", ""] {
-        assert_eq!(call("8", &[("grpc-status-details-bin", details)]), Advice::none(), "{details:?}");
+        assert_eq!(call("8", &[("grpc-status-details-bin", details)]), failed(), "{details:?}");
     }
 }
 
@@ -277,7 +292,7 @@ fn what_cannot_be_read_of_a_call_means_never_or_nothing() {
 fn a_bare_exhaustion_is_a_refusal_if_that_is_asked_for() {
     let answers = answers().exhausted_without_wait(true);
     let read = |code| answers.read(StatusCode::OK, &headers(&[("grpc-status", code)]));
-    assert_eq!((read("8"), read("14"), read("0")), (refused(), Advice::none(), Advice::none()));
+    assert_eq!((read("8"), read("14"), read("0")), (refused(), failed(), Advice::none()));
 }
 
 #[test]

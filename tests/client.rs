@@ -78,7 +78,8 @@ async fn what_an_answer_says_holds_back_the_calls_behind_it_in_any_dialect() {
             0 => refused().header(name, value).header("x-ratelimit-remaining", "0"),
             _ => served(),
         });
-        let client = PaceLayer::new(key::host(), Policy::per_second(100)).answers(answers).layer(server);
+        let layer = PaceLayer::new(key::host(), Policy::per_second(100)).answers(answers).spread(Duration::ZERO);
+        let client = layer.layer(server);
         client.clone().oneshot(request()).await.unwrap();
         client.oneshot(request()).await.unwrap();
         assert_eq!(*calls.lock(), [Duration::ZERO, 30 * SECOND], "{name}: {value}");

@@ -113,7 +113,7 @@ fn limiter(rules: impl IntoIterator<Item = Rule<Plain<Job>>>) -> RateLimiter<Pla
 }
 
 fn layer(policy: impl Into<Policy>) -> Layered {
-    limiter([rule("calls", policy)]).pace()
+    limiter([rule("calls", policy)]).pace().spread(Duration::ZERO)
 }
 
 type Outcome = Result<usize, PaceError<Infallible>>;
@@ -284,6 +284,43 @@ async fn who_needs_two_keys_at_once_is_not_overtaken_for_ever() {
     assert!(at <= 4, "it went after {:?}", &journal.ids()[..at]);
 }
 
+fn by_account_and_host(account: Policy, host: Policy) -> RateLimiter<Plain<Job>> {
+    let of_host = Rule::new("host").every_request().level("host", key::field(|job: &Job| job.host));
+    limiter([rule("account", account), of_host.policy(host)])
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_account_that_is_exhausted_for_long_does_not_hold_up_its_host() {
+    let layer = by_account_and_host(Policy::per_hour(1), Policy::per_second(1)).pace();
+    let (journal, begin) = (Journal::default(), Instant::now());
+    let service = layer.layer(journal.clone());
+    // The second call of "a" finds its account full for an hour, and its host for a second.
+    let _exhausted = spawn_calls(&service, (0..2).map(|id| Job::of("a", id))).await;
+    assert_eq!(call(&service, Job::of("b", 2)).await.unwrap(), 2);
+    assert_eq!(begin.elapsed(), SECOND);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_turn_at_the_host_is_given_up_if_the_account_turns_out_to_be_exhausted_for_long() {
+    let limiter = by_account_and_host(Policy::per_hour(1), Policy::per_second(1));
+    let (journal, begin) = (Journal::default(), Instant::now());
+    let service = limiter.pace().layer(journal.clone());
+    let _calls = spawn_calls(&service, [Job::of("b", 0), Job::of("a", 1)]).await;
+    // While it waits for the host, somebody else takes what its account had.
+    assert!(limiter.check("account", "a").unwrap().is_admitted());
+    assert_eq!(call(&service, Job::of("c", 2)).await.unwrap(), 2);
+    assert_eq!(begin.elapsed(), SECOND);
+    let held = limiter.pace().spread(Duration::ZERO);
+    let pacer = held.pacer();
+    let service = held.layer(journal.clone());
+    sleep(SECOND).await;
+    let _calls = spawn_calls(&service, [Job::of("d", 3), Job::of("e", 4)]).await;
+    // While it waits for the host, its account is held back.
+    pacer.advise("account", limiter.key("e"), &Advice::none().wait(SECOND * 60)).unwrap();
+    assert_eq!(call(&service, Job::of("f", 5)).await.unwrap(), 5);
+    assert_eq!(begin.elapsed(), 3 * SECOND);
+}
+
 /// Counts how often a future is polled.
 async fn counted<F: Future>(future: F, polls: Arc<AtomicUsize>) -> F::Output {
     let mut future = pin!(future);
@@ -338,6 +375,19 @@ async fn who_would_wait_too_long_is_told_so_at_once_and_for_how_long() {
     let refused = call(&service, Job::of("a", 4)).now_or_never().unwrap().unwrap_err();
     assert_eq!((refused.wait(), refused.was_called()), (Some(2 * SECOND), false));
     assert_eq!(refused.to_string(), "it would have had to wait for 2s");
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_comes_after_does_not_count_among_those_to_be_waited_for() {
+    let layer = layer(Policy::per_second(1)).max_wait(SECOND * 3 / 2);
+    let service = layer.layer(Journal::default());
+    let _gone = call(&service, Job::of("a", 0));
+    let first = call(&service, Job::of("a", 1));
+    // It comes later, but is polled first.
+    let _second = spawn_calls(&service, [Job::of("a", 2)]).await;
+    let advice = Advice::none().wait(SECOND);
+    layer.pacer().advise("calls", layer.limiter().unwrap().key("a"), &advice).unwrap();
+    assert_eq!(first.await.unwrap(), 1);
 }
 
 #[tokio::test(start_paused = true)]

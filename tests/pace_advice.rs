@@ -38,22 +38,43 @@ type Calls = Arc<Mutex<Vec<Duration>>>;
 ///
 /// The server gives its advice in a header field, in the notation of [`advice`].
 fn client(layer: PaceLayer, answer: impl Fn(usize) -> &'static str + Clone + Send + Sync + 'static) -> (Client, Calls) {
+    client_of_slow(layer, Duration::ZERO, answer)
+}
+
+/// Of a server that takes a tenth of a second.
+fn slow_client(
+    layer: PaceLayer,
+    answer: impl Fn(usize) -> &'static str + Clone + Send + Sync + 'static,
+) -> (Client, Calls) {
+    client_of_slow(layer, SECOND / 10, answer)
+}
+
+fn client_of_slow(
+    layer: PaceLayer,
+    latency: Duration,
+    answer: impl Fn(usize) -> &'static str + Clone + Send + Sync + 'static,
+) -> (Client, Calls) {
     let (calls, begin) = (Calls::default(), Instant::now());
     let seen = Arc::clone(&calls);
     let server = service_fn(move |_: Request<()>| {
         let mut calls = calls.lock();
         let said = answer(calls.len());
         calls.push(begin.elapsed());
-        async move { Ok(Response::builder().header("said", said).body(()).unwrap()) }
+        async move {
+            if !latency.is_zero() {
+                sleep(latency).await;
+            }
+            Ok(Response::builder().header("said", said).body(()).unwrap())
+        }
     });
     (layer.advised_by(advice).layer(BoxCloneSyncService::new(server)), seen)
 }
 
 fn generous() -> PaceLayer {
-    PaceLayer::new(key::host(), Policy::per_second(1000))
+    PaceLayer::new(key::host(), Policy::per_second(1000)).spread(Duration::ZERO)
 }
 
-/// `refused`, `wait=SECONDS` and `left=CALLS/SECONDS`, separated by spaces.
+/// `refused`, `failed`, `wait=SECONDS` and `left=CALLS/SECONDS`, separated by spaces.
 fn advice(_: StatusCode, headers: &HeaderMap) -> Advice {
     let said = headers.get("said").map_or("", |said| said.to_str().unwrap());
     said.split_ascii_whitespace().fold(Advice::none(), |advice, word| match word.split_once('=') {
@@ -62,6 +83,7 @@ fn advice(_: StatusCode, headers: &HeaderMap) -> Advice {
             let (calls, seconds) = left.split_once('/').unwrap();
             advice.allow(calls.parse().unwrap(), Duration::from_secs(seconds.parse().unwrap()))
         }
+        _ if word == "failed" => advice.failed(),
         _ => advice.refused(),
     })
 }
@@ -88,6 +110,22 @@ async fn no_call_goes_before_the_time_that_an_answer_states() {
     call(&client).await.unwrap();
     call_together(&client, 3).await;
     assert_eq!(seconds(&calls), [0, 38, 38, 38]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn those_who_were_refused_together_do_not_return_together() {
+    for (stated, wait, most) in [("refused wait=5", 5 * SECOND, SECOND / 2), ("refused wait=38", 38 * SECOND, SECOND)] {
+        let layer = PaceLayer::new(key::host(), Policy::per_second(1000));
+        let (client, calls) = client(layer, move |call| if call < 20 { stated } else { "" });
+        let hosts: Vec<_> = (0..20).map(|host| format!("host-{host}")).collect();
+        join_all(hosts.iter().map(|host| client.clone().oneshot(request(host)))).await;
+        join_all(hosts.iter().map(|host| client.clone().oneshot(request(host)))).await;
+        let returns = &calls.lock()[20..];
+        // Timers are exact to the millisecond.
+        let range = wait..=wait + most + SECOND / 1000;
+        assert!(returns.iter().all(|at| range.contains(at)), "{returns:?}");
+        assert!(returns.iter().any(|at| *at != returns[0]), "{returns:?}");
+    }
 }
 
 #[tokio::test(start_paused = true)]
@@ -136,24 +174,50 @@ async fn calls_that_the_server_may_not_have_counted_are_taken_off() {
 
 #[tokio::test(start_paused = true)]
 async fn after_a_pause_one_call_goes_ahead_and_each_good_answer_lets_two_more_go() {
-    let layer = generous();
-    let (calls, begin) = (Calls::default(), Instant::now());
-    let seen = Arc::clone(&calls);
-    let server = service_fn(move |_: Request<()>| {
-        calls.lock().push(begin.elapsed());
-        let said = if begin.elapsed().is_zero() { "wait=10" } else { "" };
-        async move {
-            sleep(SECOND / 10).await;
-            Ok(Response::builder().header("said", said).body(()).unwrap())
-        }
-    });
-    let client = layer.advised_by(advice).layer(BoxCloneSyncService::new(server));
+    let (client, calls) = slow_client(generous(), |call| if call == 0 { "wait=10" } else { "" });
     call(&client).await.unwrap();
     call_together(&client, 10).await;
-    let times: Vec<_> = seen.lock().iter().map(Duration::as_millis).collect();
+    let times: Vec<_> = calls.lock().iter().map(Duration::as_millis).collect();
     let after = |tenths: u128| 10_100 + 100 * tenths;
     let waves = [0, 1, 1, 2, 2, 2, 2, 3, 3, 3].map(after);
     assert_eq!(times[1..], waves);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_pause_is_remembered_for_as_long_again_even_if_nobody_calls_meanwhile() {
+    for (rest, together) in [(8, 2), (12, 6)] {
+        let answer = |call| if call == 0 { "wait=10" } else { "" };
+        let (client, calls) = slow_client(generous(), answer);
+        call(&client).await.unwrap();
+        // The one that goes ahead.
+        call(&client).await.unwrap();
+        sleep(rest * SECOND).await;
+        call_together(&client, 6).await;
+        let times = calls.lock();
+        assert_eq!(times[2..].iter().filter(|at| **at == times[2]).count(), together, "{rest} s later: {times:?}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_fails_after_a_pause_lets_only_one_more_go() {
+    let (client, calls) = slow_client(generous(), |call| if call == 0 { "wait=10" } else { "failed" });
+    call(&client).await.unwrap();
+    call_together(&client, 5).await;
+    let times: Vec<_> = calls.lock().iter().map(Duration::as_millis).collect();
+    assert_eq!(times[1..], [10_100, 10_200, 10_300, 10_400, 10_500]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_failed_counts_for_nothing_in_the_pace_that_a_refusal_leaves() {
+    let mut paces = Vec::new();
+    for said in ["", "failed"] {
+        let layer = PaceLayer::new(key::host(), Policy::per_second(10)).adaptive();
+        let pacer = layer.pacer();
+        let (client, _) = client(layer, move |call| if call == 20 { "refused" } else { said });
+        call_together(&client, 21).await;
+        paces.push(pacer.lines()[0].pace());
+    }
+    assert!(paces[0] > 2.0 && paces[1] < 1.0, "{paces:?}: what was accepted decides");
 }
 
 #[tokio::test(start_paused = true)]
@@ -241,7 +305,7 @@ async fn errors_of_a_plain_service_can_advise_too() {
     let by_account = Rule::new("calls").every_request().level("account", key::field(|account: &String| account));
     let limiter = RateLimiter::builder_for::<String>().rule(by_account.policy(Policy::per_second(1000)));
     let limiter = limiter.clock(TokioClock::new()).build().unwrap();
-    let layer = limiter.pace().advised_by(|outcome: &Result<(), Duration>| match outcome {
+    let layer = limiter.pace().spread(Duration::ZERO).advised_by(|outcome: &Result<(), Duration>| match outcome {
         Ok(()) => Advice::none(),
         Err(wait) => Advice::none().refused().wait(*wait),
     });
@@ -272,6 +336,18 @@ async fn a_layer_with_a_mistake_fails_every_call_and_says_why() {
     assert!(matches!(&error, PaceError::Misconfigured(mistake) if mistake.value() == "0"), "{error}");
     assert!(calls.lock().is_empty());
     assert!(PaceLayer::try_new(key::host(), Policy::per_second(0)).is_err());
+}
+
+#[tokio::test]
+async fn a_policy_that_counts_denied_calls_cannot_be_paced() {
+    let policy = || Policy::per_second(1).count_denied();
+    let mistake = PaceLayer::try_new(key::host(), policy()).unwrap_err();
+    assert_eq!((mistake.field(), mistake.rule()), ("count_denied", Some("default")));
+    let rule = Rule::new("calls").every_request().level("all", "").policy(policy());
+    let (client, calls) = client(RateLimiter::builder().rule(rule).build().unwrap().pace(), |_| "");
+    let error = call(&client).await.unwrap_err();
+    assert!(matches!(&error, PaceError::Misconfigured(mistake) if mistake.rule() == Some("calls")), "{error}");
+    assert!(calls.lock().is_empty());
 }
 
 /// Any advice, mostly of sizes that matter.

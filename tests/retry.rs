@@ -22,8 +22,9 @@ use tokio::{
 };
 use tower::{Layer, Service, ServiceBuilder, ServiceExt, service_fn, util::BoxCloneService};
 use tower_quota::{
+    Policy,
     client::{
-        Answers, RetryLayer, RetryPolicy,
+        Answers, PaceLayer, RetryLayer, RetryPolicy,
         retry::{Backoff, Budget, ReplayBody, Retry, RetryPolicyBuilder},
     },
     http::RequestView,
@@ -194,6 +195,19 @@ async fn an_error_is_worth_another_attempt_if_that_is_said_and_the_call_is_idemp
 }
 
 #[tokio::test(start_paused = true)]
+async fn an_error_of_the_client_is_known_again_around_a_pacing_layer() {
+    let refused = |error: &Error| error.kind() == ErrorKind::ConnectionRefused;
+    for (kind, calls) in [(ErrorKind::ConnectionRefused, 2), (ErrorKind::BrokenPipe, 1)] {
+        let server = Server::default();
+        let client = server.answering(move |at| if at == 0 { Err(kind.into()) } else { Ok(ok().response()) });
+        let client = PaceLayer::new("all", Policy::per_second(10)).layer(client);
+        let policy = builder().on_error(refused).build().unwrap();
+        let outcome = RetryLayer::new(policy).layer(client).oneshot(request("GET")).await;
+        assert_eq!((server.calls(), outcome.is_ok()), (calls, calls == 2), "{kind}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn after_the_last_attempt_the_answer_is_handed_back_as_it_came() {
     for attempts in [1, 2, 5] {
         let refusal = says(429, &[("retry-after", "1"), ("x-name", "value")]);
@@ -217,7 +231,10 @@ async fn a_stated_wait_is_kept_and_lengthened_by_no_more_than_the_spread() {
     assert_eq!(status, 200);
     let [long, short] = server.waits()[..] else { panic!("{server:?}") };
     assert!((seconds(38)..=seconds(43)).contains(&long), "{long:?}");
-    assert!((seconds(1)..=seconds(2)).contains(&short), "{short:?}: at most twice as long");
+    assert!((seconds(1)..=seconds(3)).contains(&short), "{short:?}");
+    let script = vec![says(503, &[("retry-after", "1")]), ok()];
+    let (server, _) = call_with(builder().spread(seconds(5)), request("POST"), script).await;
+    assert!(server.waits()[0] <= seconds(2), "{server:?}: at most twice as long");
 }
 
 #[tokio::test(start_paused = true)]
@@ -252,7 +269,8 @@ async fn no_retry_after_makes_a_call_outlast_its_deadline() {
 #[tokio::test(start_paused = true)]
 async fn a_wait_of_nothing_is_as_long_as_the_base_of_the_backoff() {
     for nothing in ["0", "Sun, 06 Nov 1994 08:49:37 GMT"] {
-        let (server, _) = call_with(builder(), request("GET"), vec![says(429, &[("retry-after", nothing)])]).await;
+        let policy = builder().spread(seconds(5));
+        let (server, _) = call_with(policy, request("GET"), vec![says(429, &[("retry-after", nothing)])]).await;
         let base = Duration::from_millis(100);
         assert!(
             server.waits().iter().all(|wait| (base..=base * 2 + Duration::from_millis(1)).contains(wait)),
@@ -268,6 +286,17 @@ async fn a_wait_that_would_end_behind_the_deadline_is_not_begun() {
     let (server, status) = call_with(policy, request("GET"), vec![says(429, &[("retry-after", "40")])]).await;
     assert_eq!((server.calls(), status), (3, 429));
     assert!(begun.elapsed() < seconds(81));
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_spread_never_passes_the_deadline() {
+    for _ in 0..50 {
+        let begun = Instant::now();
+        let script = vec![says(429, &[("retry-after", "40")]), ok()];
+        let (_, status) = call_with(builder().deadline(seconds(40)), request("GET"), script).await;
+        // Timers are exact to the millisecond.
+        assert!(status == 200 && begun.elapsed() <= Duration::from_millis(40_001), "{:?}", begun.elapsed());
+    }
 }
 
 /// Those who are not told wait ever longer, and not all the same.
@@ -326,8 +355,14 @@ async fn a_thousand_clients_that_were_refused_together_return_one_by_one() {
         .iter()
         .map(|from| returns.iter().filter(|at| (*from..*from + Duration::from_millis(50)).contains(at)).count());
     assert!(most.max().unwrap() <= 20, "at most two in a hundred within a hundredth of the spread");
-    let fullest = fullest(&returns, Duration::from_millis(100));
-    assert!(fullest <= 50, "{fullest} of 1000 within 100 ms");
+    let most = fullest(&returns, Duration::from_millis(100));
+    assert!(most <= 50, "{most} of 1000 within 100 ms");
+    // Not even after a wait that is shorter than the time that they need.
+    let returns = returns_of_a_thousand(&layer, "1").await;
+    let per_tenth = (0..20).map(|tenth| seconds(1) + Duration::from_millis(100) * tenth);
+    let per_tenth: Vec<_> =
+        per_tenth.map(|from| returns.iter().filter(|at| (from..from + seconds(1) / 10).contains(at)).count()).collect();
+    assert!(per_tenth.iter().all(|count| *count <= 75), "fifty on the average: {per_tenth:?}");
 }
 
 /// F38

@@ -11,6 +11,7 @@ use smallvec::SmallVec;
 #[must_use]
 pub struct Advice {
     is_refusal: bool,
+    is_failure: bool,
     forbids_retry: bool,
     wait: Option<Duration>,
     allowances: SmallVec<[Allowance; 2]>,
@@ -32,6 +33,11 @@ impl Advice {
     /// The call was refused because of a limit, and not executed.
     pub fn refused(self) -> Self {
         Self { is_refusal: true, ..self }
+    }
+
+    /// The call failed for another reason than a limit: that says nothing of how many calls there is room for.
+    pub fn failed(self) -> Self {
+        Self { is_failure: true, ..self }
     }
 
     /// This call is not to be made again, however long the caller waits.
@@ -61,6 +67,12 @@ impl Advice {
         self.is_refusal
     }
 
+    /// Whether the call failed for another reason than a limit.
+    #[must_use]
+    pub const fn is_failure(&self) -> bool {
+        self.is_failure
+    }
+
     /// Whether the server has said that this call is not to be made again.
     #[must_use]
     pub const fn forbids_retry(&self) -> bool {
@@ -71,6 +83,11 @@ impl Advice {
     #[must_use]
     pub const fn wait_time(&self) -> Option<Duration> {
         self.wait
+    }
+
+    /// Whether the call was served, so that there was room for it.
+    pub(super) const fn is_served(&self) -> bool {
+        !self.is_refusal && !self.is_failure
     }
 
     /// What the server has said about how many calls it will take.

@@ -42,6 +42,7 @@ pub mod pace;
 pub mod retry;
 
 mod advice;
+mod jitter;
 
 pub use advice::{Advice, Allowance};
 pub use answers::Answers;

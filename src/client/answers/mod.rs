@@ -59,9 +59,14 @@
 //! | `grpc-status`, `grpc-retry-pushback-ms` (gRFC A6), `RetryInfo` | in gRPC's trailers, or a response that has only them | the wait, or that there is to be no retry |
 //!
 //! Refusals are 429, 503 with one of the first two fields, and where [GitHub](Answers::github) is spoken 403 with them or
-//! with nothing left; in gRPC `RESOURCE_EXHAUSTED` and `UNAVAILABLE` with a stated wait. `Retry-After` elsewhere is about
+//! with nothing left; in gRPC `RESOURCE_EXHAUSTED` and `UNAVAILABLE` with a stated wait, and `RESOURCE_EXHAUSTED` that is never
+//! to be retried. `Retry-After` elsewhere is about
 //! something else (a 202 is asking to be polled), and a bare `RESOURCE_EXHAUSTED` may be, too: see
 //! [`Answers::exhausted_without_wait`].
+//!
+//! All other 5xx and all other ends of gRPC calls but `OK` are [failures](super::Advice::is_failure): they hold nothing back,
+//! but show no room either. What gRPC says in trailers behind messages comes after the response, and is read only by who hands
+//! it to [`Answers::read_trailers`]: a [`PaceLayer`](super::PaceLayer) and a [`RetryLayer`](super::RetryLayer) do not see it.
 //!
 //! # What wins
 //!
@@ -78,7 +83,7 @@
 //! * Of several lines of `Retry-After` the longest well-formed one counts. A list of limits may have several lines; a
 //!   malformed item of it is ignored, and a list that cannot be parsed is, whole.
 //! * A pushback that is negative or no number means never to retry, as gRFC A6 wants it.
-//! * An answer from a cache (with an `Age` above 0) says nothing.
+//! * Limits in an answer from a cache (with an `Age` above 0) are those of another time.
 //! * A limit on something else than requests (`qu="content-bytes"`) counts only when nothing is left of it.
 
 mod digits;

@@ -107,15 +107,15 @@ impl Answers {
 
     /// What the status and the header fields of a response advise.
     pub fn read(&self, status: StatusCode, headers: &HeaderMap) -> Advice {
-        if number(headers, &AGE).is_some_and(|age| age > 0) {
-            return Advice::none();
-        }
         let timeline = self.timeline(headers);
         let verdict = match Outcome::of(headers).filter(|_| is_trailers_only(headers)) {
             Some(outcome) => Verdict::of_call(&outcome, stated_wait(headers, &timeline), self.bare_exhausted),
             None => Verdict::of_http(status, headers, &timeline, self.is_github),
         };
-        let advice = limit::advise(verdict.advice(), &self.limits(verdict, headers, &timeline), verdict.stated);
+        // What a cache has kept says how it was then.
+        let is_cached = number(headers, &AGE).is_some_and(|age| age > 0);
+        let limits = if is_cached { Vec::new() } else { self.limits(verdict, headers, &timeline) };
+        let advice = limit::advise(verdict.advice(), &limits, verdict.stated);
         let is_silent = advice.wait_time().is_none() && status == StatusCode::TOO_MANY_REQUESTS;
         let advice = if self.is_github && is_silent { advice.wait(MINUTE) } else { advice };
         advice.wait_at_most(self.longest)

@@ -12,6 +12,7 @@ use crate::{
     grpc::{Outcome, Pushback},
 };
 
+const OK: u32 = 0;
 const RESOURCE_EXHAUSTED: u32 = 8;
 /// What gRPC has where HTTP has 503.
 const UNAVAILABLE: u32 = 14;
@@ -22,6 +23,7 @@ pub(super) struct Verdict {
     pub(super) is_refusal: bool,
     /// The wait that it states in so many words.
     pub(super) stated: Option<Duration>,
+    is_failure: bool,
     forbids_retry: bool,
 }
 
@@ -35,7 +37,7 @@ impl Verdict {
             StatusCode::FORBIDDEN if is_github => (stated().is_some() || has_nothing_left(), stated()),
             _ => (false, None),
         };
-        Self { is_refusal, stated, forbids_retry: false }
+        Self { is_refusal, stated, is_failure: status.is_server_error() && !is_refusal, forbids_retry: false }
     }
 
     /// Of the end of a gRPC call, whose own fields come before the wait that stands in others.
@@ -46,15 +48,16 @@ impl Verdict {
         };
         let stated = pushback.or(outcome.retry_delay()).or(in_others);
         let stated = stated.filter(|_| [RESOURCE_EXHAUSTED, UNAVAILABLE].contains(&outcome.code()));
-        Self {
-            is_refusal: stated.is_some() || bare_exhausted && outcome.code() == RESOURCE_EXHAUSTED,
-            stated,
-            forbids_retry: outcome.pushback() == Some(Pushback::Never) && outcome.code() != 0,
-        }
+        let forbids_retry = outcome.pushback() == Some(Pushback::Never) && outcome.code() != OK;
+        // Messages that are too large end so as well, but of them nobody says when to retry.
+        let is_exhausted = outcome.code() == RESOURCE_EXHAUSTED && (bare_exhausted || forbids_retry);
+        let is_refusal = stated.is_some() || is_exhausted;
+        Self { is_refusal, stated, is_failure: outcome.code() != OK && !is_refusal, forbids_retry }
     }
 
     pub(super) fn advice(self) -> Advice {
         let advice = if self.is_refusal { Advice::none().refused() } else { Advice::none() };
+        let advice = if self.is_failure { advice.failed() } else { advice };
         if self.forbids_retry { advice.never_retry() } else { advice }
     }
 }

@@ -92,7 +92,7 @@ where
             StageProj::Begun { inner, call } => {
                 let outcome = ready!(inner.poll(cx));
                 if let Some((call, layer)) = call.take() {
-                    conclude(call, layer.reader().read(&outcome), outcome.is_ok());
+                    call.answered(advice_of(layer.reader(), &outcome));
                 }
                 Poll::Ready(outcome.map_err(PaceError::Inner))
             }
@@ -111,11 +111,13 @@ where
     Stage::Begun { inner: inner.call(request), call: Some((call, layer)) }
 }
 
-/// An error that says nothing is no answer.
-fn conclude(call: Call, advice: Advice, is_answer: bool) {
-    if is_answer || advice != Advice::none() {
-        call.answered(advice);
-    }
+/// An error is none of the answers that show that there was room.
+fn advice_of<A, B, E>(reader: &A, outcome: &Result<B, E>) -> Advice
+where
+    A: ReadAdvice<B, E>,
+{
+    let advice = reader.read(outcome);
+    if outcome.is_ok() { advice } else { advice.failed() }
 }
 
 impl<S, R, L> fmt::Debug for ResponseFuture<S, R, L>

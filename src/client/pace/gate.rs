@@ -1,32 +1,45 @@
 //! What servers have said about when to call.
 
+use std::time::Duration;
+
 use smallvec::SmallVec;
 use tokio::time::Instant;
 
 use crate::client::{
     Advice,
+    jitter::random,
     pace::settings::{Settings, later},
 };
 
 /// Allowances that are heeded of one answer.
 const MOST_ALLOWANCES: usize = 16;
+/// What is added to a pause is at most such a part of it.
+const MOST_OF_PAUSE: u32 = 10;
 
 /// What servers have said about when to call for one key.
 #[derive(Debug, Default)]
 pub(super) struct Gate {
-    /// No call before.
-    closed_until: Option<Instant>,
+    /// No call before it is over.
+    pause: Option<Pause>,
     budgets: SmallVec<[Budget; 2]>,
     /// The number of the call whose answer told the budgets.
     told_by: u64,
     reopening: Option<Reopening>,
 }
 
-/// So many more calls, and more only after some time. Below zero if more were under way than the server allowed.
+/// A time in which calls are held back, and what is remembered of it after that: for as long again, who calls does so with
+/// care.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct Pause {
+    until: Instant,
+    forgotten: Instant,
+}
+
+/// So many more calls, and more only after the pause. Below zero if more were under way than the server allowed.
 #[derive(Clone, Copy, Debug)]
 struct Budget {
     left: i64,
-    until: Instant,
+    pause: Pause,
 }
 
 /// After a pause nobody knows how many calls there is room for. So one goes ahead, and each good answer lets two more go;
@@ -35,6 +48,8 @@ struct Budget {
 struct Reopening {
     credit: u64,
     next: Instant,
+    /// Unless calls wait or are under way then.
+    forgotten: Instant,
 }
 
 /// An answer to call number `call`, and what else is known at that time.
@@ -50,16 +65,17 @@ pub(super) struct Heard<'a> {
 impl Gate {
     /// A gate where one call goes ahead of all others.
     pub(super) fn reopening(now: Instant, settings: &Settings) -> Self {
-        Self { reopening: Some(Reopening::begin(now, settings)), ..Self::default() }
+        Self { reopening: Some(Reopening::begin(now, later(now, settings.back_off), settings)), ..Self::default() }
     }
 
     /// Until when no call may go, if `reserved` others are about to. It may open before, when an answer comes.
     pub(super) fn closed_until(&mut self, reserved: u64, now: Instant, settings: &Settings) -> Option<Instant> {
         self.forget_what_is_over(now, settings);
         let reserved_budget = i64::try_from(reserved).unwrap_or(i64::MAX);
-        let spent = self.budgets.iter().filter(|budget| budget.left <= reserved_budget).map(|budget| budget.until);
+        let spent =
+            self.budgets.iter().filter(|budget| budget.left <= reserved_budget).map(|budget| budget.pause.until);
         let reopening = self.reopening.filter(|reopening| reopening.credit <= reserved && now < reopening.next);
-        spent.chain(self.closed_until).chain(reopening.map(|reopening| reopening.next)).max()
+        spent.chain(self.paused_until()).chain(reopening.map(|reopening| reopening.next)).max()
     }
 
     /// Counts a call that goes. Says whether it goes ahead of others.
@@ -81,7 +97,9 @@ impl Gate {
     /// Heeds an answer. It only ever closes the gate further than a policy would.
     pub(super) fn hear(&mut self, heard: Heard<'_>, settings: &Settings) {
         if let Some(pause) = settings.pause_after(heard.advice) {
-            self.closed_until = self.closed_until.max(Some(later(heard.now, pause)));
+            // Those who were served keep to a limit by themselves, and not all at once.
+            let length = if heard.advice.is_refusal() { settings.lengthened(pause) } else { pause };
+            self.pause = self.pause.max(Some(Pause::begin(heard.now, length, settings)));
         }
         if !heard.advice.allowances().is_empty() && heard.call >= self.told_by {
             self.told_by = heard.call;
@@ -91,31 +109,51 @@ impl Gate {
     }
 
     /// Until when calls are held back for certain, if no answer says anything else.
-    pub(super) const fn paused_until(&self) -> Option<Instant> {
-        self.closed_until
+    pub(super) fn paused_until(&self) -> Option<Instant> {
+        self.pause.map(|pause| pause.until)
     }
 
-    /// Whether it holds nothing back any more.
-    pub(super) fn is_open(&self, now: Instant) -> bool {
-        self.closed_until.is_none_or(|until| until <= now) && self.budgets.iter().all(|budget| budget.until <= now)
+    /// Whether there is nothing to remember.
+    pub(super) fn is_forgotten(&self, now: Instant) -> bool {
+        self.pause.is_none_or(|pause| pause.forgotten <= now)
+            && self.budgets.iter().all(|budget| budget.forgotten() <= now)
+            && self.reopening.is_none_or(|reopening| reopening.forgotten <= now)
     }
 
     fn forget_what_is_over(&mut self, now: Instant, settings: &Settings) {
-        let mut was_closed = self.closed_until.take_if(|until| *until <= now).is_some();
+        let mut over = self.pause.take_if(|pause| pause.until <= now);
         self.budgets.retain(|budget| {
-            let is_over = budget.until <= now;
-            was_closed |= is_over && budget.left <= 0;
+            let is_over = budget.pause.until <= now;
+            over = over.max(Some(budget.pause).filter(|_| is_over && budget.is_spent()));
             !is_over
         });
-        if was_closed {
-            self.reopening = Some(Reopening::begin(now, settings));
+        if let Some(pause) = over {
+            self.reopening = Some(Reopening::begin(now, pause.forgotten, settings));
         }
     }
 }
 
 impl Reopening {
-    fn begin(now: Instant, settings: &Settings) -> Self {
-        Self { credit: 1, next: later(now, settings.back_off) }
+    fn begin(now: Instant, forgotten: Instant, settings: &Settings) -> Self {
+        Self { credit: 1, next: later(now, settings.back_off), forgotten }
+    }
+}
+
+impl Pause {
+    fn begin(now: Instant, length: Duration, settings: &Settings) -> Self {
+        let until = later(now, length);
+        Self { until, forgotten: later(until, length.max(settings.back_off)) }
+    }
+}
+
+impl Budget {
+    const fn is_spent(&self) -> bool {
+        self.left <= 0
+    }
+
+    /// One that was not spent has held nothing back.
+    const fn forgotten(&self) -> Instant {
+        if self.is_spent() { self.pause.forgotten } else { self.pause.until }
     }
 }
 
@@ -123,13 +161,19 @@ fn budgets(heard: Heard<'_>, settings: &Settings) -> impl Iterator<Item = Budget
     let to_number = |number: u64| i64::try_from(number).unwrap_or(i64::MAX);
     heard.advice.allowances().iter().take(MOST_ALLOWANCES).map(move |allowance| Budget {
         left: to_number(allowance.remaining()).saturating_sub(to_number(heard.uncounted)),
-        until: later(heard.now, allowance.within().min(settings.max_hold)),
+        pause: Pause::begin(heard.now, allowance.within().min(settings.max_hold), settings),
     })
 }
 
 impl Settings {
+    /// A pause that does not end when it does for all others who were refused with it.
+    fn lengthened(&self, pause: Duration) -> Duration {
+        let spread = random(Duration::ZERO, (pause / MOST_OF_PAUSE).min(self.spread));
+        pause.saturating_add(spread).min(self.max_hold)
+    }
+
     /// How long no call goes after this answer. A refusal that asks for calls at once, or does not say, is not believed.
-    pub(super) fn pause_after(&self, advice: &Advice) -> Option<std::time::Duration> {
+    pub(super) fn pause_after(&self, advice: &Advice) -> Option<Duration> {
         let stated = advice.wait_time().filter(|wait| !wait.is_zero());
         let is_silent = stated.is_none() && advice.allowances().iter().all(|allowance| allowance.remaining() > 0);
         let pause = if advice.is_refusal() && is_silent { Some(self.back_off) } else { stated };

@@ -44,7 +44,8 @@ pub struct PaceLayer<K: RequestKind = Http, T = MemoryStore, A = Headers> {
 impl PaceLayer {
     /// One policy for every key that `extractor` reads, such as [`key::host()`](crate::key::host).
     ///
-    /// For a policy written out in code. If it holds a mistake (a limit or a window of zero) then every call fails with
+    /// For a policy written out in code. If it holds a mistake (a limit or a window of zero, or
+    /// [`count_denied`](Policy::count_denied), which would charge for waiting) then every call fails with
     /// [`PaceError::Misconfigured`](super::PaceError::Misconfigured). With numbers from elsewhere use
     /// [`try_new`](Self::try_new).
     pub fn new(extractor: impl KeyExtractor, policy: impl Into<Policy>) -> Self {
@@ -57,7 +58,9 @@ impl PaceLayer {
     ///
     /// If the extractor or the policy cannot be used.
     pub fn try_new(extractor: impl KeyExtractor, policy: impl Into<Policy>) -> Result<Self, ConfigError> {
-        Ok(limiter_of(extractor, policy.into())?.pace())
+        let limiter = limiter_of(extractor, policy.into())?;
+        refuse_counting(&limiter)?;
+        Ok(limiter.pace())
     }
 }
 
@@ -112,6 +115,12 @@ impl<K: RequestKind, T, A> PaceLayer<K, T, A> {
         self.with(|settings| settings.back_off = wait)
     }
 
+    /// What is added to the pause after a refusal, at most and at random, so that those who were refused together do not
+    /// return together: a tenth of it, and no more than this. A second by default.
+    pub fn spread(self, spread: Duration) -> Self {
+        self.with(|settings| settings.spread = spread)
+    }
+
     /// Finds the limit of a server that does not tell: after a refusal the pace of the key drops, and rises again by and by
     /// up to the policy. Off by default.
     ///
@@ -145,6 +154,10 @@ impl<K: RequestKind, T, A> PaceLayer<K, T, A> {
     }
 
     fn of(limiter: Result<RateLimiter<K, T>, Arc<ConfigError>>, reader: A) -> Self {
+        let limiter = limiter.and_then(|limiter| match refuse_counting(&limiter) {
+            Ok(()) => Ok(limiter),
+            Err(mistake) => Err(Arc::new(mistake)),
+        });
         let queues = queues_for(limiter.as_ref().ok(), Settings::default());
         Self { limiter, queues, reader }
     }
@@ -159,6 +172,9 @@ impl<K: RequestKind, T, A> PaceLayer<K, T, A> {
 
 impl<T: Store> RateLimiter<Http, T> {
     /// A layer for callers, which makes calls wait until the rules have room for them.
+    ///
+    /// No rule's policy may [count denied](Policy::count_denied) requests, which would charge for waiting: then every call
+    /// fails with [`PaceError::Misconfigured`](crate::client::pace::PaceError::Misconfigured).
     pub fn pace(&self) -> PaceLayer<Http, T> {
         PaceLayer::of(Ok(self.clone()), Headers::default())
     }
@@ -166,6 +182,9 @@ impl<T: Store> RateLimiter<Http, T> {
 
 impl<R: 'static, T: Store> RateLimiter<Plain<R>, T> {
     /// A layer for callers, which makes calls wait until the rules have room for them.
+    ///
+    /// No rule's policy may [count denied](Policy::count_denied) requests, which would charge for waiting: then every call
+    /// fails with [`PaceError::Misconfigured`](crate::client::pace::PaceError::Misconfigured).
     pub fn pace(&self) -> PaceLayer<Plain<R>, T, Unread> {
         PaceLayer::of(Ok(self.clone()), Unread)
     }
@@ -174,6 +193,17 @@ impl<R: 'static, T: Store> RateLimiter<Plain<R>, T> {
 fn limiter_of(extractor: impl KeyExtractor, policy: Policy) -> Result<RateLimiter, ConfigError> {
     let rule = Rule::new("default").every_request().level("key", extractor).policy(policy);
     RateLimiter::builder().rule(rule).clock(TokioClock::new()).build()
+}
+
+/// A call that waits asks again and again, and is denied until it goes.
+fn refuse_counting<K: RequestKind, T>(limiter: &RateLimiter<K, T>) -> Result<(), ConfigError> {
+    match limiter.rulebook().rules().find(|rule| rule.policy().counts_denied()) {
+        Some(rule) => {
+            let reason = "a call that is paced is denied until it goes, and would be charged for its waiting";
+            Err(ConfigError::new("count_denied", true, reason).in_rule(rule.name()))
+        }
+        None => Ok(()),
+    }
 }
 
 fn queues_for<K: RequestKind, T>(limiter: Option<&RateLimiter<K, T>>, settings: Settings) -> Arc<Queues> {

@@ -42,6 +42,11 @@ impl Limits {
         paces.fold(f64::INFINITY, f64::min)
     }
 
+    /// No wait for room is longer, if nothing else is charged meanwhile.
+    pub(super) fn longest_window(&self) -> Duration {
+        self.quotas.iter().map(|(_, window)| *window).max().unwrap_or_default()
+    }
+
     /// The least time in which so many calls go if the first goes at once: after each N of them a window has passed.
     pub(super) fn least_time_for(&self, calls: usize) -> Duration {
         let least = self.quotas.iter().map(|(limit, window)| {

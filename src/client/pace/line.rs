@@ -67,6 +67,12 @@ impl Line {
         self.waiting.len()
     }
 
+    /// How many wait who came before this ticket.
+    pub(super) fn waiting_before(&self, ticket: u64) -> usize {
+        let is_last = self.waiting.last().is_none_or(|last| *last < ticket);
+        if is_last { self.waiting.len() } else { self.waiting.range(..ticket).count() }
+    }
+
     pub(super) fn in_flight(&self) -> usize {
         self.in_flight.len()
     }
@@ -114,7 +120,7 @@ impl Line {
     /// A call is over, with an answer or without.
     pub(super) fn end(&mut self, begun: Begun, advice: Option<&Advice>, now: Instant, settings: &Settings) {
         self.in_flight.remove(&begun.number);
-        let is_good = advice.is_some_and(|advice| !advice.is_refusal());
+        let is_good = advice.is_some_and(Advice::is_served);
         if begun.went_ahead {
             self.gate.came_back(is_good);
         }
@@ -136,7 +142,7 @@ impl Line {
         if advice.is_refusal() {
             let pause = settings.pause_after(advice).unwrap_or(settings.back_off);
             rate.refuse(call, self.begun, now, later(now, pause));
-        } else {
+        } else if advice.is_served() {
             rate.accept();
         }
     }
@@ -163,7 +169,7 @@ impl Line {
         self.waiting.is_empty()
             && self.in_flight.is_empty()
             && self.reserved == 0
-            && self.gate.is_open(now)
+            && self.gate.is_forgotten(now)
             && self.rate.is_none_or(|rate| rate.is_fresh(now))
     }
 }

@@ -131,18 +131,17 @@ impl Queues {
         waits: impl Iterator<Item = Duration>,
     ) -> Result<Option<Instant>, Refused> {
         let waits: SmallVec<[(Place, Duration); 2]> = ticket.places().iter().copied().zip(waits).collect();
-        let longest = waits.iter().map(|(_, wait)| *wait).max().filter(|wait| !wait.is_zero());
-        let is_full = |wait: Duration| longest.is_none() || !wait.is_zero();
-        let full: Places = waits.iter().filter(|(_, wait)| is_full(*wait)).map(|(place, _)| *place).collect();
+        let longest = waits.iter().max_by_key(|(_, wait)| *wait).copied();
+        let full: Places = longest.iter().map(|(place, _)| *place).collect();
         self.with(|state, now| {
             self.give_back(state, ticket.places(), now);
-            let wait = longest.unwrap_or(self.settings.back_off);
+            let wait = longest.map(|(_, wait)| wait).filter(|wait| !wait.is_zero()).unwrap_or(self.settings.back_off);
             self.check_wait(ticket, wait, now)?;
             self.check_room(state, ticket, &full)?;
             for (place, wait) in waits {
                 self.line(state, place, now).is_full_until(later(now, wait));
             }
-            self.wait(state, ticket, &full, Obstacle::None, now);
+            self.wait(state, ticket, &full, Obstacle::None, wait, now);
             Ok(Some(later(now, wait)))
         })
     }
@@ -181,9 +180,10 @@ impl Queues {
             Obstacle::Behind(_) => (None, None),
             Obstacle::Closed(place, until) => (Some(place), Some(until)),
         };
-        self.check_wait(ticket, self.forecast(state, ticket, now), now)?;
+        let wait = self.forecast(state, ticket, now);
+        self.check_wait(ticket, wait, now)?;
         self.check_room(state, ticket, ticket.places())?;
-        self.wait(state, ticket, full.as_slice(), obstacle, now);
+        self.wait(state, ticket, full.as_slice(), obstacle, wait, now);
         Ok(Turn::Later(until))
     }
 
@@ -192,7 +192,7 @@ impl Queues {
         let is_new = !state.knows(ticket.number());
         let waits = ticket.places().iter().filter_map(|place| {
             let (line, limits) = (state.line(*place)?, self.limits_of(*place)?);
-            Some(line.forecast(if is_new { line.waiting() } else { 0 }, limits, now))
+            Some(line.forecast(if is_new { line.waiting_before(ticket.number()) } else { 0 }, limits, now))
         });
         waits.max().unwrap_or_default()
     }
@@ -214,11 +214,23 @@ impl Queues {
         if is_full { Err(Refused::Full(waiting)) } else { Ok(()) }
     }
 
-    fn wait(&self, state: &mut State, ticket: &Ticket, full: &[Place], obstacle: Obstacle, now: Instant) {
+    /// The ticket joins these lines and waits, at least for so long. Of others it keeps no turn that it cannot use by then: it
+    /// would hold up those who can.
+    fn wait(
+        &self,
+        state: &mut State,
+        ticket: &Ticket,
+        full: &[Place],
+        obstacle: Obstacle,
+        wait: Duration,
+        now: Instant,
+    ) {
         let behind = if let Obstacle::Behind(place) = obstacle { Some(place) } else { None };
         for place in full.iter().chain(&behind) {
             self.line(state, *place, now).join(ticket.number());
         }
+        let is_in_vain = |place| self.limits_of(place).is_some_and(|limits| limits.longest_window() < wait);
+        state.give_up_turns(ticket.number(), |place| !full.contains(&place) && is_in_vain(place), now);
         state.wait(ticket, full, obstacle, now);
     }
 
@@ -311,7 +323,8 @@ mod tests {
                 let key = limiter.key((round * KEYS + id).to_be_bytes().as_slice());
                 layer.pacer().advise("calls", key, &Advice::none().wait(HOLD)).unwrap();
             }
-            tokio::time::advance(HOLD).await;
+            // For as long again they are remembered.
+            tokio::time::advance(2 * HOLD).await;
         }
         assert!(kept(&layer) <= 2 * KEYS as usize, "{}", kept(&layer));
     }

@@ -17,6 +17,8 @@ pub(super) struct Settings {
     pub(super) max_hold: Duration,
     /// How long calls are held back after a refusal that does not say.
     pub(super) back_off: Duration,
+    /// What is added to a pause at most.
+    pub(super) spread: Duration,
     pub(super) is_adaptive: bool,
 }
 
@@ -27,6 +29,7 @@ impl Default for Settings {
             max_wait: None,
             max_hold: Duration::from_secs(600),
             back_off: Duration::from_secs(1),
+            spread: Duration::from_secs(1),
             is_adaptive: false,
         }
     }

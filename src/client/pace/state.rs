@@ -19,12 +19,13 @@ const FEW: usize = 64;
 
 /// Lines and the tickets that wait in them. A ticket waits
 ///
-/// * in those lines that had no room for it when it asked, until it goes: so it keeps its turn there; and
+/// * in those lines that kept it longest when it asked, until it goes: so it keeps its turn there, except where that is of no use
+///   for longer than any window of that line; and
 /// * in one line where somebody is before it.
 ///
 /// In its other lines it does not stand in anybody's way: a call that waits for its account holds up none of other
 /// accounts on the same host. It is never overtaken by a call with the same keys, and it never waits for younger tickets, so
-/// no two can wait for each other. And it is in every line at last, so nobody is overtaken for ever.
+/// no two can wait for each other. And it is in every line at last where it may go soon, so nobody is overtaken for ever.
 #[derive(Debug, Default)]
 pub(super) struct State {
     lines: HashMap<Place, Line>,
@@ -58,6 +59,12 @@ pub(super) enum Obstacle {
     Behind(Place),
     /// No call of this line may go before, unless an answer says otherwise.
     Closed(Place, Instant),
+}
+
+impl Obstacle {
+    fn ends_before(self, time: Instant) -> bool {
+        !matches!(self, Self::Closed(_, until) if until >= time)
+    }
 }
 
 impl State {
@@ -102,11 +109,12 @@ impl State {
     pub(super) fn obstacle(&mut self, number: u64, places: &[Place], now: Instant, settings: &Settings) -> Obstacle {
         let mut closed = Obstacle::None;
         for place in places {
+            self.forget_if_idle(*place, now);
             let Some(line) = self.lines.get_mut(place) else { continue };
             if line.is_ahead_of(number) {
                 return Obstacle::Behind(*place);
             }
-            if let Some(until) = line.closed_until(now, settings) {
+            if let Some(until) = line.closed_until(now, settings).filter(|until| closed.ends_before(*until)) {
                 closed = Obstacle::Closed(*place, until);
             }
         }
@@ -127,6 +135,14 @@ impl State {
         if let Some(left) = left.filter(|left| Some(*left) != behind && !waiter.full.contains(left)) {
             self.leave_line(left, ticket.number(), now);
         }
+    }
+
+    /// The ticket leaves those lines in which a turn is of no use to it.
+    pub(super) fn give_up_turns(&mut self, number: u64, is_in_vain: impl Fn(Place) -> bool, now: Instant) {
+        let Some(waiter) = self.waiters.get_mut(&number) else { return };
+        let (left, kept): (Places, Places) = waiter.full.iter().copied().partition(|place| is_in_vain(*place));
+        waiter.full = kept;
+        left.into_iter().for_each(|place| self.leave_line(place, number, now));
     }
 
     /// Whether the ticket was called; else it will be by this waker.

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::error::ConfigError;
+use crate::{client::jitter::random, error::ConfigError};
 
 /// Times to wait between the attempts of a call, which grow from a base up to a cap and are drawn at random.
 ///
@@ -60,13 +60,6 @@ impl Backoff {
     }
 }
 
-/// A time from `least` to `most`, both included.
-pub(super) fn random(least: Duration, most: Duration) -> Duration {
-    let nanos = |time: Duration| u64::try_from(time.as_nanos()).unwrap_or(u64::MAX);
-    let most = nanos(most);
-    Duration::from_nanos(fastrand::u64(nanos(least).min(most)..=most))
-}
-
 #[cfg(test)]
 mod tests {
     use std::collections::HashSet;
@@ -120,8 +113,6 @@ mod tests {
     fn no_time_is_too_long() {
         let backoff = Backoff::full(Duration::MAX, Duration::MAX);
         assert!(backoff.wait(u32::MAX, Duration::MAX) <= Duration::from_nanos(u64::MAX));
-        assert_eq!(random(Duration::MAX, Duration::MAX), Duration::from_nanos(u64::MAX));
-        assert_eq!(random(BASE, Duration::ZERO), Duration::ZERO);
     }
 
     #[test]

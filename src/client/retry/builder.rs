@@ -5,6 +5,7 @@ use std::{any::Any, sync::Arc, time::Duration};
 use crate::{
     client::{
         Answers,
+        pace::PaceError,
         retry::{Backoff, Budget, RetryPolicy, terms::Terms},
     },
     error::ConfigError,
@@ -37,10 +38,11 @@ impl RetryPolicyBuilder {
         Self { terms: Terms { longest_wait, ..self.terms } }
     }
 
-    /// What is added to a stated wait, at most and at random; 5 seconds by default. It is no more than the wait itself, so
-    /// none is more than doubled.
+    /// What is added to a stated wait, at most and at random; by default as much as the wait itself, within 2 and 5 seconds:
+    /// so about one in twenty of those who were refused together return in the same tenth of a second, or fewer. It never
+    /// passes the [deadline](Self::deadline), and one that is chosen here is no more than the wait itself.
     pub fn spread(self, spread: Duration) -> Self {
-        Self { terms: Terms { spread, ..self.terms } }
+        Self { terms: Terms { spread: Some(spread), ..self.terms } }
     }
 
     /// The waits where none is stated; [`Backoff::full`] from 100 milliseconds to 10 seconds by default. A stated wait is
@@ -65,7 +67,8 @@ impl RetryPolicyBuilder {
         Self { terms: Terms { is_idempotent: Arc::new(is_idempotent), ..self.terms } }
     }
 
-    /// Which errors of the client, of type `E`, are worth another attempt; none by default.
+    /// Which errors of the client, of type `E`, are worth another attempt; none by default. Around a pacing layer they are
+    /// the [inner errors](PaceError::Inner) of its own.
     ///
     /// ```
     /// use std::io::{Error, ErrorKind};
@@ -76,7 +79,7 @@ impl RetryPolicyBuilder {
     /// # Ok::<(), tower_quota::ConfigError>(())
     /// ```
     pub fn on_error<E: 'static>(self, is_passing: impl Fn(&E) -> bool + Send + Sync + 'static) -> Self {
-        let is_passing = move |error: &dyn Any| error.downcast_ref().is_some_and(&is_passing);
+        let is_passing = move |error: &dyn Any| error_of_client(error).is_some_and(&is_passing);
         Self { terms: Terms { is_passing: Arc::new(is_passing), ..self.terms } }
     }
 
@@ -90,4 +93,13 @@ impl RetryPolicyBuilder {
         self.terms.validate()?;
         Ok(RetryPolicy::of(self.terms))
     }
+}
+
+/// The client's error, which a pacing layer may have wrapped.
+fn error_of_client<E: 'static>(error: &dyn Any) -> Option<&E> {
+    let paced = || match error.downcast_ref() {
+        Some(PaceError::Inner(inner)) => Some(inner),
+        _ => None,
+    };
+    error.downcast_ref().or_else(paced)
 }

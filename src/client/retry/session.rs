@@ -4,7 +4,11 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use crate::client::retry::{backoff::random, terms::Terms};
+use crate::client::{jitter::random, retry::terms::Terms};
+
+/// A shorter one would bring back those who were refused together all at once.
+const LEAST_SPREAD: Duration = Duration::from_secs(2);
+const MOST_SPREAD: Duration = Duration::from_secs(5);
 
 /// How far a call has got.
 #[derive(Clone, Copy, Debug)]
@@ -31,11 +35,13 @@ impl Session {
         if is_last || stated.is_some_and(|stated| stated > terms.longest_wait) {
             return None;
         }
-        let wait = match stated {
-            Some(stated) => later(stated.max(terms.backoff.base()), terms.spread),
-            None => terms.backoff.wait(self.repeats, self.waited),
+        let left = terms.deadline.checked_sub(self.begun.elapsed())?;
+        let Some(stated) = stated else {
+            return Some(terms.backoff.wait(self.repeats, self.waited)).filter(|wait| *wait <= left);
         };
-        (self.begun.elapsed().saturating_add(wait) <= terms.deadline).then_some(wait)
+        let wait = stated.max(terms.backoff.base());
+        let spread = spread(wait, terms.spread).min(left.checked_sub(wait)?);
+        Some(wait.saturating_add(random(Duration::ZERO, spread)))
     }
 
     /// It is called again after this wait.
@@ -45,7 +51,7 @@ impl Session {
     }
 }
 
-/// Never sooner. Later by no more than the wait itself, or a short one would be lost in it.
-fn later(wait: Duration, spread: Duration) -> Duration {
-    wait.saturating_add(random(Duration::ZERO, spread.min(wait)))
+/// What is added to a wait, at most: never more than the wait itself if it was chosen, or a short one would be lost in it.
+fn spread(wait: Duration, chosen: Option<Duration>) -> Duration {
+    chosen.map_or(wait.clamp(LEAST_SPREAD, MOST_SPREAD), |chosen| chosen.min(wait))
 }

@@ -24,7 +24,8 @@ pub(super) struct Terms {
     pub(super) attempts: u32,
     pub(super) deadline: Duration,
     pub(super) longest_wait: Duration,
-    pub(super) spread: Duration,
+    /// If none is chosen then it goes by the wait.
+    pub(super) spread: Option<Duration>,
     pub(super) backoff: Backoff,
     pub(super) budget: Budget,
     pub(super) is_idempotent: Arc<IsIdempotent>,
@@ -49,7 +50,7 @@ impl Default for Terms {
             attempts: 4,
             deadline: Duration::from_secs(180),
             longest_wait: Duration::from_secs(90),
-            spread: Duration::from_secs(5),
+            spread: None,
             backoff: Backoff::full(Duration::from_millis(100), Duration::from_secs(10)),
             budget: Budget::default(),
             is_idempotent: Arc::new(|_| false),

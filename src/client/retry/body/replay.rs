@@ -4,7 +4,7 @@ use std::{
     error::Error,
     pin::Pin,
     sync::Arc,
-    task::{Context, Poll},
+    task::{Context, Poll, Waker},
 };
 
 use bytes::Bytes;
@@ -50,14 +50,16 @@ impl<B> ReplayBody<B> {
         self.source.lock().can_be_sent()
     }
 
-    /// Keeps earlier attempts from reading on. They may have done so until now, and too far.
+    /// Keeps earlier attempts from reading on, and tells the one that waits for more. They may have done so until now, and too far.
     pub(in crate::client::retry) fn take_over(&self) -> bool {
         let mut source = self.source.lock();
-        let can_be_sent = source.can_be_sent();
-        if can_be_sent {
-            source.reader = self.attempt;
+        if !source.can_be_sent() {
+            return false;
         }
-        can_be_sent
+        let waker = source.pass_to(self.attempt);
+        drop(source);
+        waker.into_iter().for_each(Waker::wake);
+        true
     }
 
     const fn of(source: Arc<Mutex<Source<B>>>, attempt: u32) -> Self {
@@ -76,7 +78,7 @@ where
     fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
         let this = self.get_mut();
         let mut source = this.source.lock();
-        if source.reader != this.attempt {
+        if !source.is_read_by(this.attempt) {
             return Poll::Ready(Some(Err(SentAgain.into())));
         }
         if let Some(rest) = source.copy_from(this.sent) {
@@ -102,7 +104,7 @@ where
     fn is_end_stream(&self) -> bool {
         let source = self.source.lock();
         let has_sent_copy = self.sent >= source.copied() && (self.has_sent_trailers || source.trailers().is_none());
-        source.reader == self.attempt && has_sent_copy && source.is_end_stream()
+        source.is_read_by(self.attempt) && has_sent_copy && source.is_end_stream()
     }
 
     fn size_hint(&self) -> SizeHint {
@@ -117,5 +119,27 @@ where
             hint.set_upper(upper);
         }
         hint
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{convert::Infallible, time::Duration};
+
+    use http_body_util::{BodyExt, StreamBody};
+    use tokio::{task::yield_now, time::timeout};
+
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn who_waits_for_more_is_told_that_a_further_attempt_has_begun() {
+        let endless = StreamBody::new(tokio_stream::pending::<Result<Frame<Bytes>, Infallible>>());
+        let first = ReplayBody::new(endless, 1000);
+        let again = first.again();
+        let reading = tokio::spawn(timeout(Duration::from_secs(60), first.collect()));
+        yield_now().await;
+        assert!(again.take_over());
+        let error = reading.await.unwrap().unwrap().unwrap_err();
+        assert!(error.is::<SentAgain>(), "{error}");
     }
 }

@@ -3,7 +3,7 @@
 use std::{
     fmt,
     pin::Pin,
-    task::{Context, Poll},
+    task::{Context, Poll, Waker},
 };
 
 use bytes::{Buf, Bytes};
@@ -20,7 +20,9 @@ pub(super) struct Source<B> {
     limit: usize,
     state: State,
     /// The number of the attempt that reads on.
-    pub(super) reader: u32,
+    reader: u32,
+    /// Of the reader, if it waits for more.
+    waker: Option<Waker>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -38,7 +40,18 @@ enum State {
 impl<B> Source<B> {
     pub(super) fn new(inner: B, limit: usize) -> Self {
         let (copy, trailers) = (Vec::new(), None);
-        Self { inner: Box::pin(inner), copy, trailers, limit, state: State::Kept, reader: 0 }
+        Self { inner: Box::pin(inner), copy, trailers, limit, state: State::Kept, reader: 0, waker: None }
+    }
+
+    /// Whether this attempt reads on.
+    pub(super) const fn is_read_by(&self, attempt: u32) -> bool {
+        self.reader == attempt
+    }
+
+    /// From now on this attempt reads on. The one before is to be told, by its waker.
+    pub(super) const fn pass_to(&mut self, attempt: u32) -> Option<Waker> {
+        self.reader = attempt;
+        self.waker.take()
     }
 
     /// Whether it can be sent from the beginning.
@@ -111,7 +124,8 @@ impl<B: Body> Source<B> {
             }
             Poll::Ready(Some(Err(_))) => self.state = State::Failed,
             Poll::Ready(None) if self.state == State::Kept => self.state = State::Complete,
-            Poll::Ready(None) | Poll::Pending => {}
+            Poll::Ready(None) => {}
+            Poll::Pending => self.waker = Some(cx.waker().clone()),
         }
         polled
     }
