@@ -14,7 +14,8 @@ use crate::{
     },
 };
 
-/// More charges than a request usually has are decided [in another way](super::transaction), as is whatever is unusual.
+/// More charges than a request usually has are decided [in another way](super::transaction), as is whatever is unusual, and
+/// a single charge, whose usual decision is [simpler](super::MemoryStore).
 const MOST: usize = 8;
 
 /// A decision while it holds the shards of its charges, which are locked in order.
@@ -32,7 +33,7 @@ struct Item<'a> {
 impl<'a> Known<'a> {
     /// None if this is not a usual decision.
     pub(super) fn lock(shards: &'a Shards, charges: &[Charge]) -> Option<Self> {
-        if charges.len() > MOST {
+        if !(2..=MOST).contains(&charges.len()) {
             return None;
         }
         let mut items = SmallVec::new();
