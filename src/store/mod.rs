@@ -44,16 +44,16 @@
 //! longer ones, and those of several parts, are hashes behind a `~`. A rule with limits over 4096 has several strings for
 //! each key, which end in `:1`, `:2`.
 //!
-//! **Memory**, by `MEMORY USAGE`, for each rule and key: 136 bytes with one unit, and 58 + the length of its name + 4 for each
-//! unit up to 16, as the server's allocator rounds that. With more units a key takes 54 + 64 × 3 bytes for two quotas (10 +
-//! 64 for each more) and 4 for each unit that its longest quota may count, in steps of twice as many: 584 bytes with 60 units,
-//! 8,264 with 1,800 (two sorted sets: 215,720). Windows over 12 days take 6 bytes per unit. A limit over 4096 takes at most 8
-//! bytes for each 1/8192 of its window, 64 kB. A million keys that have just been seen: 136 MB and the server's own table of
-//! keys, about 100 bytes each.
+//! **Memory.** Each rule and key has one string: for two quotas 54 bytes and 4 for each unit, up to 16 units; with more of them
+//! 54 + 64 × 3 bytes (10 + 64 for each further quota) and 4 for each unit that the longest quota may count, in steps of twice as
+//! many. With its name and what the server adds that is, by `MEMORY USAGE`, 136 bytes with one unit, 584 with 60 and 8,264 with
+//! 1,800 (two sorted sets: 215 kB). Windows over 12 days take 6 bytes per unit. A limit over 4096 takes at most 8 bytes for each
+//! 1/8192 of its window, 64 kB.
 //!
-//! **Sizing.** A core of the server decides 65,000 to 95,000 requests a second that share calls, 45,000 to 65,000 that do not
-//! (Redis 7.0, two quotas, `cargo bench --bench redis --features redis`); denials that are known and units that are lent come
-//! on top. Beyond that take a cluster, whose slots are spread by tenant, or leases.
+//! **Sizing.** A core of the server decides about 65,000 requests a second of many keys that share calls, and 150,000 of one
+//! key; 45,000 to 55,000 if each has a call of its own (Redis 7.0, two quotas, on two cores of a shared machine:
+//! `cargo bench --bench redis --features redis`). Denials that are known and units that are lent come on top. Beyond that take
+//! a cluster, whose slots are spread by tenant, or leases.
 //!
 //! **Eviction.** Everything expires by itself, at the latest after two of the longest window. A key that is evicted before is
 //! as if it had never been used: let `maxmemory-policy` be `noeviction`, or a `volatile-` one on a server that holds more than
