@@ -33,18 +33,28 @@ impl Stamps {
         if at < ring.len() { widen(ring.get(block, at), newest) } else { newest }
     }
 
-    /// How many of the newest `most` entries are later than `after`.
+    /// How many of the newest `most` entries are later than `after`, and which is the oldest of them.
     #[inline]
-    pub(crate) fn count_after(&mut self, after: u64, newest: u64, most: usize) -> usize {
+    pub(crate) fn count_after(&mut self, after: u64, newest: u64, most: usize) -> (usize, u64) {
         let (block, ring) = self.view();
-        let count =
-            count_after(ring.hint.into(), after, newest, ring.len(), most, |at| widen(ring.get(block, at), newest));
+        let ages = Ages::of(block, ring, newest);
+        let reach = Ages::reach(after, newest);
+        let count = count_newest(ring.hint.into(), ring.len(), most, |at| ages.age(at) < reach);
+        let oldest = if count == 0 { newest } else { newest.saturating_sub(ages.age(ring.len() - count).into()) };
         if let Self::Heap { ring, .. } = self
             && count < ring.len()
         {
             ring.hint = count as u16;
         }
-        count
+        (count, oldest)
+    }
+
+    /// Whether fewer than `limit` entries are later than `after`: one look, however many there are.
+    #[inline]
+    pub(crate) fn has_room_after(&self, after: u64, newest: u64, limit: usize) -> bool {
+        let (block, ring) = self.view();
+        let in_the_way = ring.len().checked_sub(limit);
+        in_the_way.is_none_or(|at| Ages::of(block, ring, newest).age(at) >= Ages::reach(after, newest))
     }
 
     /// Adds an entry; the memory grows in doubling steps to `capacity` and not beyond.
@@ -69,10 +79,12 @@ impl Stamps {
     /// Forgets the entries up to `expired`, and keeps the memory.
     #[inline]
     pub(crate) fn forget_until(&mut self, expired: u64, newest: u64) {
-        if self.get(0, newest) <= expired {
-            let (block, ring) = self.view();
-            let (len, get) = (ring.len(), |at| widen(ring.get(block, at), newest));
-            let live = count_after(len.saturating_sub(1), expired, newest, len, len, get);
+        let (block, ring) = self.view();
+        let ages = Ages::of(block, ring, newest);
+        let (len, reach) = (ring.len(), Ages::reach(expired, newest));
+        if len > 0 && ages.age(0) >= reach {
+            // Most often it is one that has expired.
+            let live = count_newest(len - 1, len, len, |at| ages.age(at) < reach);
             self.keep(live);
         }
     }
@@ -108,37 +120,66 @@ impl Stamps {
     }
 }
 
-/// How many of the newest `most` of `len` entries, which do not decrease up to `newest`, are later than `after`.
+/// Entries as milliseconds before the newest of them: 32 bits, in which nothing wraps.
+#[derive(Clone, Copy)]
+struct Ages<'a> {
+    block: &'a [u32],
+    ring: Ring,
+    newest: u32,
+}
+
+impl<'a> Ages<'a> {
+    #[inline]
+    const fn of(block: &'a [u32], ring: Ring, newest: u64) -> Self {
+        Self { block, ring, newest: newest as u32 }
+    }
+
+    /// The age of entry `at`. There has to be one.
+    #[inline]
+    fn age(self, at: usize) -> u32 {
+        self.newest.wrapping_sub(self.ring.get(self.block, at))
+    }
+
+    /// What is later than `after` is younger than this.
+    #[inline]
+    fn reach(after: u64, newest: u64) -> u32 {
+        u32::try_from(newest.saturating_sub(after)).unwrap_or(u32::MAX)
+    }
+}
+
+/// How many of the newest `most` of `len` entries are `live`. Once one of them is, all after it are.
 ///
 /// It was `hint` not long ago: since then an entry has come, and perhaps one has left. A wrong hint costs a search.
 #[inline]
-pub(crate) fn count_after(
-    hint: usize,
-    after: u64,
-    newest: u64,
-    len: usize,
-    most: usize,
-    get: impl Fn(usize) -> u64,
-) -> usize {
-    let first = len - most.min(len);
-    // The two ends are the common answers: idle for longer than the window, and exhausted.
-    if len == first || newest <= after {
+pub(crate) fn count_newest(hint: usize, len: usize, most: usize, live: impl Fn(usize) -> bool) -> usize {
+    let first = len.saturating_sub(most);
+    if first == len {
         return 0;
     }
-    if get(first) > after {
+    // Exhausted, or all of them.
+    if live(first) {
         return len - first;
     }
-    let is_answer =
-        |count: &usize| (1..len - first).contains(count) && get(len - count) > after && get(len - count - 1) <= after;
-    let likely = [hint + 1, hint].into_iter().find(is_answer);
-    likely.unwrap_or_else(|| len - first_after(after, first, len - 1, get))
+    // From here on there is one that is not: as many as this can be live.
+    let likely = hint.min(len - first - 1);
+    let has = |count: usize| live(len - count);
+    if has(likely + 1) {
+        if !has(likely + 2) {
+            return likely + 1;
+        }
+    } else if likely == 0 || has(likely) {
+        return likely;
+    } else if !has(1) {
+        return 0;
+    }
+    len - first_live(first, len - 1, live)
 }
 
-/// The first entry later than `after`. Entry `earlier` is not, and entry `later` is.
-fn first_after(after: u64, mut earlier: usize, mut later: usize, get: impl Fn(usize) -> u64) -> usize {
+/// The first entry that is `live`. Entry `earlier` is not, and entry `later` is.
+fn first_live(mut earlier: usize, mut later: usize, live: impl Fn(usize) -> bool) -> usize {
     while later - earlier > 1 {
         let middle = earlier + (later - earlier) / 2;
-        if get(middle) > after {
+        if live(middle) {
             later = middle;
         } else {
             earlier = middle;
@@ -177,7 +218,7 @@ mod tests {
     #[test]
     fn counts_the_entries_after_a_moment() {
         let stamps = [10, 20, 20, 30, 40, 50, 60];
-        let count = |hint, after, most| count_after(hint, after, 60, stamps.len(), most, |at| stamps[at]);
+        let count = |hint, after, most| count_newest(hint, stamps.len(), most, |at| stamps[at] > after);
         for (after, expected) in
             [(60, 0), (59, 1), (50, 1), (49, 2), (29, 4), (20, 4), (19, 6), (10, 6), (9, 7), (0, 7)]
         {
@@ -186,7 +227,7 @@ mod tests {
             }
         }
         assert_eq!(count(0, 0, 3), 3);
-        assert_eq!(count_after(0, 0, 1, 0, 3, |_| 1), 0);
+        assert_eq!(count_newest(0, 0, 3, |_| true), 0);
     }
 
     #[test]

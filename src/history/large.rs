@@ -5,7 +5,7 @@ use std::collections::VecDeque;
 use crate::{
     clock::Moment,
     history::{
-        compact::{count_after, push_within},
+        compact::{count_newest, push_within},
         layer::Layer,
         plan::{Counted, Exact, Grain, Plan, Window},
     },
@@ -39,12 +39,12 @@ impl Large {
     }
 
     /// Units that `window` counts.
-    pub(crate) fn used(&self, window: &Window, newest: u64, now: Moment) -> u32 {
+    pub(crate) fn used(&self, window: &Window, now: Moment) -> u32 {
         match window.counted {
             Counted::Exactly => {
                 let expired = now.millis().saturating_sub(window.millis);
-                let get = |at| self.stamps.get(at).copied().unwrap_or(0);
-                count_after(0, expired, newest, self.stamps.len(), window.limit as usize, get) as u32
+                let live = |at| self.stamps.get(at).is_some_and(|stamp| *stamp > expired);
+                count_newest(0, self.stamps.len(), window.limit as usize, live) as u32
             }
             Counted::UpToLayer(last) => self.units_up_to(last),
         }

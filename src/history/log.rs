@@ -64,14 +64,24 @@ impl History {
         let expired = now.millis().saturating_sub(window.millis);
         match &mut self.log {
             Log::Compact(stamps) => {
-                let used = stamps.count_after(expired, self.newest, window.limit as usize);
-                (used as u32, stamps.get(stamps.len() - used, self.newest) + window.millis)
+                let (used, oldest) = stamps.count_after(expired, self.newest, window.limit as usize);
+                (used as u32, oldest + window.millis)
             }
             Log::Large(large) => {
-                let used = large.used(window, self.newest, now);
+                let used = large.used(window, now);
                 let in_the_way = used.saturating_add(1).saturating_sub(window.limit).max(1);
                 (used, large.leaves_at(plan, self.newest, window, used, in_the_way))
             }
+        }
+    }
+
+    /// Whether `window` has room for one more unit: as [`standing`](Self::standing) would say, sooner.
+    #[inline]
+    pub(crate) fn has_room(&self, window: &Window, now: Moment) -> bool {
+        let expired = now.millis().saturating_sub(window.millis);
+        match &self.log {
+            Log::Compact(stamps) => stamps.has_room_after(expired, self.newest, window.limit as usize),
+            Log::Large(large) => large.used(window, now) < window.limit,
         }
     }
 
