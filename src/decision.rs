@@ -8,12 +8,13 @@ use crate::{
     limiter::{GovernedBy, RuleNumbers, Stripe, Stripes},
     message::Occasion,
     status::QuotaStatus,
-    store::Verdict,
+    store::{Told, Verdict},
 };
 
 /// Whether a request was admitted, and how every quota that governs it stands.
 ///
-/// Handlers find it among the request's extensions, outer layers among the response's.
+/// Handlers find it among the request's extensions, outer layers among those of a refusal, and of other responses if
+/// [they are to](crate::RateLimitLayer::decision_in_response).
 ///
 /// ```
 /// use tower_quota::{Policy, RateLimiter, Rule};
@@ -46,8 +47,8 @@ pub struct Decision {
 impl Decision {
     /// A decision about a request that these rules govern, whose verdict is to be written.
     #[inline]
-    pub(crate) fn pending(rulebook: &Arc<Stripe>, rules: RuleNumbers) -> Self {
-        Self { rulebook: Arc::clone(rulebook), rules, verdict: Verdict::default(), is_entered: false }
+    pub(crate) fn pending(rulebook: &Arc<Stripe>, rules: RuleNumbers, told: Told) -> Self {
+        Self { rulebook: Arc::clone(rulebook), rules, verdict: Verdict::asked(told), is_entered: false }
     }
 
     #[inline]

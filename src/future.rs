@@ -43,7 +43,7 @@ pin_project! {
         S: Service<Request<B>>,
     {
         Deciding { #[pin] deciding: Deciding<D>, begun: Option<Begun<S, B>>, style: Arc<Style> },
-        Ungoverned { #[pin] inner: S::Future },
+        Passed { #[pin] inner: S::Future },
         Admitted { #[pin] inner: S::Future, decision: Option<Decision>, style: Arc<Style> },
         Refused { answer: Option<Response<Bytes>> },
     }
@@ -61,8 +61,8 @@ where
         Self { kind: Kind::Deciding { deciding, begun: Some(Begun(Box::new((ready, request)))), style } }
     }
 
-    pub(crate) const fn ungoverned(inner: S::Future) -> Self {
-        Self { kind: Kind::Ungoverned { inner } }
+    pub(crate) const fn passed(inner: S::Future) -> Self {
+        Self { kind: Kind::Passed { inner } }
     }
 
     pub(crate) const fn admitted(inner: S::Future, decision: Decision, style: Arc<Style>) -> Self {
@@ -113,10 +113,11 @@ where
             kind.set(next);
         }
         match kind.project() {
-            KindProj::Ungoverned { inner } => Poll::Ready(Ok(ready!(inner.poll(cx))?.map(ResponseBody::inner))),
+            KindProj::Passed { inner } => Poll::Ready(Ok(ready!(inner.poll(cx))?.map(ResponseBody::inner))),
             KindProj::Admitted { inner, decision, style } => {
-                let response = ready!(inner.poll(cx))?;
-                Poll::Ready(Ok(told(response, decision.take(), style).map(ResponseBody::inner)))
+                let mut response = ready!(inner.poll(cx))?;
+                tell(&mut response, decision, style);
+                Poll::Ready(Ok(response.map(ResponseBody::inner)))
             }
             KindProj::Refused { answer } => match answer.take() {
                 Some(answer) => Poll::Ready(Ok(answer.map(ResponseBody::text))),
@@ -143,22 +144,25 @@ where
     const fn name(&self) -> &'static str {
         match self {
             Self::Deciding { .. } => "deciding",
-            Self::Ungoverned { .. } => "ungoverned",
+            Self::Passed { .. } => "passed",
             Self::Admitted { .. } => "admitted",
             Self::Refused { .. } => "refused",
         }
     }
 }
 
-/// The inner service's response, with what callers and outer layers are told of the decision.
-fn told<B>(mut response: Response<B>, decision: Option<Decision>, style: &Style) -> Response<B> {
-    if let Some(decision) = decision.filter(|_| !is_denied_further_in(&response)) {
-        add_fields(&mut response, &decision, style);
-        if style.in_response {
+/// Tells callers and outer layers of the decision, with the inner service's response.
+fn tell<B>(response: &mut Response<B>, made: &mut Option<Decision>, style: &Style) {
+    if let Some(decision) = made
+        && !is_denied_further_in(response)
+    {
+        add_fields(response, decision, style);
+        if style.in_response
+            && let Some(decision) = made.take()
+        {
             response.extensions_mut().insert(decision);
         }
     }
-    response
 }
 
 /// Whether a limiter further in has denied the request: then its answer is the one that counts.

@@ -63,7 +63,7 @@ impl<T> RateLimitLayer<T> {
     }
 
     /// Whether admitted responses carry the [`Decision`](crate::Decision) among their extensions, for layers outside of
-    /// this one; those of refused requests always do. On by default, at the price of three small allocations.
+    /// this one; those of refused requests always do. Off by default, because it costs up to three small allocations.
     pub fn decision_in_response(mut self, attached: bool) -> Self {
         Arc::make_mut(&mut self.style).in_response = attached;
         self

@@ -90,7 +90,7 @@
 //!
 //! A limiter mounted twice charges each of its rules once: it finds its own [`Decision`] among the request's extensions.
 //! Handlers find it there too (as an `Option<Extension<Decision>>` where not every route is governed), and outer layers
-//! among the response's extensions. Of two different limiters the inner one's decision is what the handler sees, and its
+//! among those of a refusal. Of two different limiters the inner one's decision is what the handler sees, and its
 //! fields are what the caller sees, see [`http::OnConflict`].
 //!
 //! A `ConcurrencyLimit` or a `Buffer` may be outside or inside: what a refused request had reserved in it is given back at
@@ -231,7 +231,7 @@ pub use error::{ConfigError, UnknownRule};
 pub use future::ResponseFuture;
 pub use kind::RequestKind;
 pub use layer::RateLimitLayer;
-pub use limiter::{CheckError, Governing, RateLimiter, RateLimiterBuilder};
+pub use limiter::{CheckError, Governing, RateLimiter, RateLimiterBuilder, RuleHandle};
 pub use policy::Policy;
 pub use quota::Quota;
 pub use rule::{OnMissing, Rule};

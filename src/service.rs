@@ -38,8 +38,8 @@ pub struct RateLimit<S, T = MemoryStore> {
 
 /// What becomes of a request.
 enum Outcome<D> {
-    /// No rule governs it.
-    Ungoverned,
+    /// No rule governs it, or nobody is told of the decision.
+    Passed,
     Admitted(Decision),
     /// That takes its time.
     Deciding(Deciding<D>),
@@ -80,13 +80,20 @@ impl<S, T: Store> RateLimit<S, T> {
             Ok(limiter) => limiter,
             Err(error) => return refused(Ending::misconfigured(error)),
         };
-        match limiter.decide_request(&view, &applied(limiter.rulebook(), request.extensions())) {
-            Ok(None) => Outcome::Ungoverned,
-            Ok(Some(Ruling::Now(decision))) if decision.is_admitted() => Outcome::Admitted(decision),
+        let applied = applied(limiter.rulebook(), request.extensions());
+        match limiter.decide_request(&view, &applied, self.style.told()) {
+            Ok(None) => Outcome::Passed,
+            Ok(Some(Ruling::Now(decision))) if decision.is_admitted() => self.admitted(decision),
             Ok(Some(Ruling::Now(decision))) => refused(Ending::Denied(&decision)),
             Ok(Some(Ruling::Later(deciding))) => Outcome::Deciding(deciding),
             Err(missing) => refused(Ending::missing_key(limiter.level_of(missing), missing.status)),
         }
+    }
+}
+
+impl<S, T> RateLimit<S, T> {
+    fn admitted<D>(&self, decision: Decision) -> Outcome<D> {
+        if self.style.tells_of_admissions() { Outcome::Admitted(decision) } else { Outcome::Passed }
     }
 }
 
@@ -112,7 +119,7 @@ where
 
     fn call(&mut self, mut request: Request<ReqBody>) -> Self::Future {
         match self.decide(&request) {
-            Outcome::Ungoverned => ResponseFuture::ungoverned(self.inner.call(request)),
+            Outcome::Passed => ResponseFuture::passed(self.inner.call(request)),
             Outcome::Admitted(decision) => {
                 if self.style.in_request {
                     enter(request.extensions_mut(), decision.entered());

@@ -5,7 +5,7 @@ use std::{borrow::Cow, cmp::Reverse, fmt, time::Duration};
 use bytes::Bytes;
 
 use crate::{
-    limiter::GovernedBy,
+    limiter::{GovernedBy, PolicyName},
     quota::Quota,
     store::{QuotaState, Verdict},
 };
@@ -15,7 +15,7 @@ use crate::{
 pub struct QuotaStatus<'a> {
     rule: &'a GovernedBy,
     quota: &'a Quota,
-    policy_name: &'a str,
+    policy_name: &'a PolicyName,
     state: QuotaState,
     verdict: &'a Verdict,
 }
@@ -25,7 +25,7 @@ impl<'a> QuotaStatus<'a> {
     pub(crate) const fn new(
         rule: &'a GovernedBy,
         quota: &'a Quota,
-        policy_name: &'a str,
+        policy_name: &'a PolicyName,
         state: QuotaState,
         verdict: &'a Verdict,
     ) -> Self {
@@ -96,13 +96,18 @@ impl<'a> QuotaStatus<'a> {
     ///
     /// It is the quota's name, and in a limiter of several rules the rule's before it: `minute`, or `bots/minute`.
     #[must_use]
-    pub const fn policy_name(&self) -> &'a str {
-        self.policy_name
+    pub fn policy_name(&self) -> &'a str {
+        self.policy_name.as_str()
+    }
+
+    /// The name as an item of a `RateLimit` field begins with it.
+    pub(crate) const fn head(&self) -> &'a str {
+        self.policy_name.head()
     }
 
     /// The body that was made beforehand for denials by this quota alone.
     pub(crate) fn prepared_body(&self) -> Option<Bytes> {
-        self.rule.body_of(self.policy_name)
+        self.rule.body_of(self.policy_name())
     }
 }
 

@@ -214,7 +214,8 @@ async fn an_outer_layer_reads_the_decision() {
         ([("x-note", note)], response).into_response()
     }
     let limiter = RateLimiter::builder().rule(rule("calls", 1).routes(["/x"])).message("no more").build().unwrap();
-    let app = Router::new().route("/x", get(ok)).route("/y", get(ok)).layer(limiter.layer()).layer(from_fn(note));
+    let layer = limiter.layer().decision_in_response(true);
+    let app = Router::new().route("/x", get(ok)).route("/y", get(ok)).layer(layer).layer(from_fn(note));
     let server = Server::start(app).await;
     for (path, note) in [("/x", "true None"), ("/x", "false Some(\"no more\")"), ("/y", "none")] {
         assert_eq!(server.get(path).await.headers()["x-note"], note);

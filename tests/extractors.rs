@@ -427,7 +427,8 @@ fn requests_without_the_key_are_rejected_on_demand_and_cost_nobody_anything() {
 
 #[test]
 fn a_rule_may_skip_requests_without_the_key_and_the_other_rules_stay() {
-    let layer = limiter([about_accounts(OnMissing::Skip), rule("total", 3).every_request()]).layer();
+    let limiter_of_both = limiter([about_accounts(OnMissing::Skip), rule("total", 3).every_request()]);
+    let layer = limiter_of_both.layer().decision_in_response(true);
     let anonymous = send(&layer, get("/"));
     let decision = anonymous.extensions().get::<Decision>().unwrap();
     assert_eq!(decision.quotas().map(|quota| quota.rule()).collect::<Vec<_>>(), ["total"]);

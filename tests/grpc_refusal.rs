@@ -158,7 +158,7 @@ async fn the_content_type_chooses_the_protocol() {
 
 #[tokio::test]
 async fn a_refusal_carries_the_decision() {
-    let layer = layer(Policy::per_minute(1)).decision_in_response(false);
+    let layer = layer(Policy::per_minute(1));
     let answer = refused(&layer, GRPC).await;
     assert!(!answer.extensions().get::<Decision>().unwrap().is_admitted());
 }
@@ -255,7 +255,7 @@ async fn what_is_no_post_is_no_call_whatever_its_content_type() {
 #[tokio::test]
 async fn the_fields_stand_in_no_trailers_unless_they_are_asked_for() {
     let trailers: &[_] = &[("content-type", GRPC), ("grpc-status", "5")];
-    let layer = layer(Policy::per_minute(5)).legacy_fields(LegacyReset::Delta);
+    let layer = layer(Policy::per_minute(5)).legacy_fields(LegacyReset::Delta).decision_in_response(true);
     for asked in [false, true] {
         let layer = layer.clone().fields_in_trailers_only(asked);
         let admitted = send(&layer, request(GRPC)).await;

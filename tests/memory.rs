@@ -89,8 +89,7 @@ fn a_layer_that_tells_only_the_caller_allocates_nothing() {
         Ok::<_, Infallible>(Response::builder().header("content-type", "text/plain").body(String::new()).unwrap())
     });
     let policy = Policy::per_minute(1000).and_per_hour(1800);
-    let layer = RateLimitLayer::new(key::header("x-account"), policy).decision_in_request(false);
-    let layered = layer.decision_in_response(false).layer(bare);
+    let layered = RateLimitLayer::new(key::header("x-account"), policy).decision_in_request(false).layer(bare);
     let serve = |service: &mut dyn FnMut(Request<()>) -> bool| {
         let requests =
             || Request::get("/").header("x-account", "an account of which the name is long").body(()).unwrap();

@@ -778,8 +778,8 @@ async fn a_handler_finds_the_decision_in_the_request() {
 }
 
 #[tokio::test]
-async fn an_outer_layer_finds_the_decision_in_the_response() {
-    let service = limiter(1).layer().layer(answering());
+async fn an_outer_layer_finds_the_decision_in_the_response_if_it_is_to() {
+    let service = limiter(1).layer().decision_in_response(true).layer(answering());
     let admitted = service.clone().oneshot(request()).await.unwrap();
     assert!(admitted.extensions().get::<Decision>().unwrap().is_admitted());
     let refused = service.oneshot(request()).await.unwrap();
@@ -896,10 +896,10 @@ fn the_response_of_a_layered_service_is_a_body_of_bytes() {
     has_body(&limiter(1).layer().layer(answering()));
 }
 
-/// Who has no use for it outside need not pay for it.
+/// Who has no use for it outside does not pay for it.
 #[tokio::test]
-async fn the_decision_need_not_be_attached_to_admitted_responses() {
-    let layer = RateLimitLayer::new("everybody", Policy::per_minute(1)).decision_in_response(false);
+async fn the_decision_is_not_attached_to_admitted_responses_unless_asked_for() {
+    let layer = RateLimitLayer::new("everybody", Policy::per_minute(1));
     let service = layer.layer(tower::service_fn(|_: Request<()>| async {
         Ok::<_, std::convert::Infallible>(http::Response::new(String::new()))
     }));

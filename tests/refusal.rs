@@ -312,7 +312,7 @@ async fn served_requests_are_told_what_is_left() {
 /// The draft asks for care on redirects, and a 401 would tell strangers about somebody's traffic (F43).
 #[tokio::test]
 async fn redirects_and_401_are_told_nothing_and_everybody_else_is() {
-    let layer = layer(Policy::per_minute(10_000)).legacy_fields(LegacyReset::Delta);
+    let layer = layer(Policy::per_minute(10_000)).legacy_fields(LegacyReset::Delta).decision_in_response(true);
     for status in (200..600).filter_map(|code| StatusCode::from_u16(code).ok()) {
         let response = send_to(&layer, Response::builder().status(status).body(String::new()).unwrap()).await;
         let is_told = !(status.is_redirection() || status == 401);

@@ -28,4 +28,11 @@ pub trait Clock: fmt::Debug + Send + Sync + 'static {
     ///
     /// It may be called while a limiter holds locks: it must not ask that limiter anything, and should not block.
     fn now(&self) -> Duration;
+
+    #[doc(hidden)]
+    /// The same in nanoseconds, for a clock that counts these: a `Duration` is put together and taken apart by dividing.
+    #[inline]
+    fn nanos(&self) -> u64 {
+        u64::try_from(self.now().as_nanos()).unwrap_or(u64::MAX)
+    }
 }

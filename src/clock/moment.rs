@@ -21,7 +21,7 @@ pub(crate) struct Moment {
 
 impl Moment {
     pub(crate) fn read(clock: &dyn Clock) -> Self {
-        Self { nanos: saturating_nanos(clock.now()) }
+        Self { nanos: clock.nanos() }
     }
 
     /// What a server says that counts microseconds.

@@ -52,7 +52,11 @@ impl SystemClock {
 
 impl Clock for SystemClock {
     fn now(&self) -> Duration {
-        Duration::from_nanos(SOURCE.since_anchor().unwrap_or_else(|| SOURCE.ask()))
+        Duration::from_nanos(self.nanos())
+    }
+
+    fn nanos(&self) -> u64 {
+        SOURCE.since_anchor().unwrap_or_else(|| SOURCE.ask())
     }
 }
 

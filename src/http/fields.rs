@@ -15,6 +15,7 @@ use crate::{
     error::ConfigError,
     grpc::is_trailers_only,
     http::{LegacyReset, OnConflict, Style, ink::written},
+    limiter::PolicyName,
     message::whole_seconds,
     quota::Quota,
     status::QuotaStatus,
@@ -31,10 +32,12 @@ const MAX_INTEGER: u64 = 999_999_999_999_999;
 
 /// The `RateLimit-Policy` field of some quotas and their names.
 pub(crate) fn policy_field<'a>(
-    quotas: impl Iterator<Item = (&'a Quota, &'a String)>,
+    quotas: impl Iterator<Item = (&'a Quota, &'a PolicyName)>,
 ) -> Result<HeaderValue, ConfigError> {
     let items: Vec<String> = quotas
-        .map(|(quota, name)| format!("\"{name}\";q={};w={}", quota.limit(), quota.window_seconds().min(MAX_INTEGER)))
+        .map(|(quota, name)| {
+            format!("\"{}\";q={};w={}", name.as_str(), quota.limit(), quota.window_seconds().min(MAX_INTEGER))
+        })
         .collect();
     let field = items.join(", ");
     HeaderValue::try_from(&field).map_err(|error| ConfigError::new("quota name", field, error.to_string()))
@@ -106,12 +109,13 @@ fn rate_limit(decision: &Decision) -> Option<HeaderValue> {
     let field = written(|field| {
         let mut number = itoa::Buffer::new();
         for quota in decision.tightest() {
-            field.extend_from_slice(if field.is_empty() { b"\"" } else { b", \"" });
-            field.extend_from_slice(quota.policy_name().as_bytes());
-            field.extend_from_slice(b"\";r=");
-            field.extend_from_slice(number.format(quota.remaining()).as_bytes());
-            field.extend_from_slice(b";t=");
-            field.extend_from_slice(number.format(effective_window(&quota)).as_bytes());
+            if !field.is_empty() {
+                field.write(", ");
+            }
+            field.write(quota.head());
+            field.write(number.format(quota.remaining()));
+            field.write(";t=");
+            field.write(number.format(effective_window(&quota)));
         }
     });
     // An empty List is told by leaving the field out (RFC 9651, section 3.1).
@@ -139,10 +143,9 @@ fn rate_limit_policy(decision: &Decision) -> Option<HeaderValue> {
         return Some(first.clone());
     }
     let field = written(|field| {
-        field.extend_from_slice(first.as_bytes());
-        for rule in second.into_iter().chain(rules) {
-            field.extend_from_slice(b", ");
-            field.extend_from_slice(rule.policy_field().as_bytes());
+        for (at, rule) in decision.governed_by().enumerate() {
+            field.write(if at == 0 { "" } else { ", " });
+            field.write(rule.policy_field());
         }
     });
     HeaderValue::from_maybe_shared(field).ok()

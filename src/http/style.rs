@@ -5,7 +5,7 @@ use std::{borrow::Cow, fmt, sync::Arc};
 use bytes::Bytes;
 use http::Response;
 
-use crate::http::Refusal;
+use crate::{http::Refusal, store::Told};
 
 /// What `X-RateLimit-Reset` says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -48,12 +48,24 @@ pub(crate) struct Style {
     pub(crate) error_domain: Cow<'static, str>,
 }
 
+impl Style {
+    /// What it needs to know of the quotas.
+    pub(crate) const fn told(&self) -> Told {
+        if self.tells_of_admissions() { Told::Always } else { Told::IfDenied }
+    }
+
+    /// Whether anybody learns of a decision that admits a request.
+    pub(crate) const fn tells_of_admissions(&self) -> bool {
+        self.fields || self.in_request || self.in_response || self.legacy.is_some()
+    }
+}
+
 impl Default for Style {
     fn default() -> Self {
         Self {
             fields: true,
             in_request: true,
-            in_response: true,
+            in_response: false,
             legacy: None,
             on_conflict: OnConflict::default(),
             on_denied: None,

@@ -9,6 +9,8 @@ use siphasher::sip128::{Hash128, SipHasher13};
 #[cfg(feature = "redis")]
 use smallvec::SmallVec;
 
+use crate::store::Charge;
+
 /// Bytes of a part that are kept as they are: room for an address, a number, or an identifier of usual length.
 const VERBATIM: usize = 27;
 /// Bytes of a keyed hash: its top byte is left out.
@@ -37,9 +39,7 @@ pub struct Key {
 /// part and none.
 #[derive(Debug)]
 pub struct KeyBuilder<'a> {
-    key: Key,
-    /// The key of the first part alone.
-    first: Key,
+    charge: Charge,
     hasher: &'a KeyHasher,
 }
 
@@ -72,15 +72,17 @@ impl Key {
     /// The key of all requests that carry none: it has no part, which no extracted key has.
     pub(crate) const SHARED: Self = Self { words: [0; 3], rest: 0 };
 
-    #[inline]
-    fn of_part(part: &[u8], hasher: &KeyHasher) -> Self {
+    /// Becomes the key of one part. In place: what is read right after it was written has to be read in the same words,
+    /// and a copy is not.
+    fn become_part(&mut self, part: &[u8], hasher: &KeyHasher) {
         if part.len() > VERBATIM {
-            return Self::hashed(hasher.parts.hash(part));
+            *self = Self::hashed(hasher.parts.hash(part));
+            return;
         }
         let (first, second) = part.split_at(part.len().min(16));
         let (first, second) = (word_of(first), word_of(second));
-        let rest = (second >> 64) as u32 | (part.len() as u32 + 1) << 24;
-        Self { words: [first as u64, (first >> 64) as u64, second as u64], rest }
+        self.words = [first as u64, (first >> 64) as u64, second as u64];
+        self.rest = (second >> 64) as u32 | (part.len() as u32 + 1) << 24;
     }
 
     fn joined(self, part: Self, hasher: &KeyHasher) -> Self {
@@ -113,6 +115,14 @@ impl Key {
         let [first, second, third, rest] = self.all();
         let word = first ^ second.rotate_left(21) ^ third.rotate_left(42) ^ rest;
         word.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 56
+    }
+
+    /// A number made of all of it.
+    #[inline]
+    const fn folded(self) -> u32 {
+        let [first, second, third, rest] = self.all();
+        let word = first ^ second ^ third ^ (rest << 32);
+        (word ^ (word >> 32)) as u32
     }
 
     const fn length(self) -> u8 {
@@ -181,36 +191,43 @@ impl fmt::Debug for Key {
 }
 
 impl<'a> KeyBuilder<'a> {
+    #[cfg(test)]
     pub(crate) const fn new(hasher: &'a KeyHasher) -> Self {
-        Self { key: Key::SHARED, first: Key::SHARED, hasher }
+        Self::in_scope(0, hasher)
+    }
+
+    /// Builds the charge of a key in this scope, where it will be read: to move it costs more than to make it.
+    pub(crate) const fn in_scope(scope: u32, hasher: &'a KeyHasher) -> Self {
+        Self { charge: Charge { scope, tenant: 0, key: Key::SHARED }, hasher }
     }
 
     /// Adds a part.
+    #[inline]
     pub fn part(&mut self, part: impl AsRef<[u8]>) {
-        let part = Key::of_part(part.as_ref(), self.hasher);
-        if self.key == Key::SHARED {
-            (self.key, self.first) = (part, part);
+        if self.charge.key == Key::SHARED {
+            self.charge.key.become_part(part.as_ref(), self.hasher);
+            self.charge.tenant = self.charge.key.folded();
         } else {
-            self.key = self.key.joined(part, self.hasher);
+            let mut other = Key::SHARED;
+            other.become_part(part.as_ref(), self.hasher);
+            self.charge.key = self.charge.key.joined(other, self.hasher);
         }
     }
 
-    /// A number that is the same for all keys with the same first part.
-    pub(crate) const fn tenant(&self) -> u32 {
-        let [first, second, third, rest] = self.first.all();
-        let word = first ^ second ^ third ^ (rest << 32);
-        (word ^ (word >> 32)) as u32
+    /// One unit of the key of the parts so far.
+    pub(crate) const fn charge(&self) -> &Charge {
+        &self.charge
     }
 
     /// The key of the parts so far.
     pub(crate) const fn key(&self) -> Key {
-        self.key
+        self.charge.key
     }
 
     /// Throws away the parts that were added since the key was `earlier`.
     pub(crate) const fn return_to(&mut self, earlier: Key) {
         // Without parts there is no first one either; the next one becomes it.
-        self.key = earlier;
+        self.charge.key = earlier;
     }
 }
 
@@ -241,24 +258,28 @@ impl Default for KeyHasher {
 }
 
 impl<P: KeyParts + ?Sized> KeyParts for &P {
+    #[inline]
     fn write(&self, key: &mut KeyBuilder<'_>) {
         (**self).write(key);
     }
 }
 
 impl KeyParts for str {
+    #[inline]
     fn write(&self, key: &mut KeyBuilder<'_>) {
         key.part(self);
     }
 }
 
 impl KeyParts for String {
+    #[inline]
     fn write(&self, key: &mut KeyBuilder<'_>) {
         key.part(self);
     }
 }
 
 impl KeyParts for [u8] {
+    #[inline]
     fn write(&self, key: &mut KeyBuilder<'_>) {
         key.part(self);
     }

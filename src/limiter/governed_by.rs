@@ -9,6 +9,7 @@ use crate::{
     error::ConfigError,
     http::{policy_field, quota_exceeded},
     kind::RequestKind,
+    limiter::PolicyName,
     message::{Occasion, Template},
     policy::Policy,
     quota::Quota,
@@ -22,7 +23,7 @@ pub(crate) struct GovernedBy {
     policy: Policy,
     /// The scopes of its histories: one, or one per route.
     scopes: Range<u32>,
-    policy_names: Box<[String]>,
+    policy_names: Box<[PolicyName]>,
     policy_field: HeaderValue,
     /// For each quota the body of a denial by it alone, unless that differs from time to time.
     bodies: Box<[Bytes]>,
@@ -38,7 +39,8 @@ impl GovernedBy {
         let policy =
             rule.policy_or_none().ok_or_else(|| ConfigError::new("policy", "", "a rule has a policy"))?.clone();
         let prefix = if among_several { format!("{}/", rule.name()) } else { String::new() };
-        let policy_names: Box<[String]> = policy.quotas().map(|quota| format!("{prefix}{}", quota.name())).collect();
+        let policy_names: Box<[PolicyName]> =
+            policy.quotas().map(|quota| PolicyName::new(&format!("{prefix}{}", quota.name()))).collect();
         Ok(Self {
             name: rule.name().to_owned(),
             level: rule.level_name().to_owned(),
@@ -68,12 +70,12 @@ impl GovernedBy {
 
     /// The names of the quotas in header fields and bodies, in the order of the policy.
     pub(crate) fn policy_names(&self) -> impl ExactSizeIterator<Item = &str> {
-        self.policy_names.iter().map(String::as_str)
+        self.policy_names.iter().map(PolicyName::as_str)
     }
 
     /// The body of a denial by this quota alone, if it was made beforehand.
     pub(crate) fn body_of(&self, policy_name: &str) -> Option<Bytes> {
-        let at = self.policy_names.iter().position(|name| name == policy_name)?;
+        let at = self.policy_names.iter().position(|name| name.as_str() == policy_name)?;
         self.bodies.get(at).cloned()
     }
 
@@ -83,8 +85,8 @@ impl GovernedBy {
     }
 
     /// The quotas and their names in header fields and bodies.
-    pub(crate) fn quotas(&self) -> impl Iterator<Item = (&Quota, &str)> {
-        self.policy().quotas().zip(self.policy_names())
+    pub(crate) fn quotas(&self) -> impl Iterator<Item = (&Quota, &PolicyName)> {
+        self.policy().quotas().zip(&*self.policy_names)
     }
 }
 
@@ -101,7 +103,7 @@ impl fmt::Debug for GovernedBy {
 fn prepare_bodies<K: RequestKind>(
     rule: &Rule<K>,
     policy: &Policy,
-    names: &[String],
+    names: &[PolicyName],
     template: Option<&Template>,
 ) -> Box<[Bytes]> {
     if template.is_some_and(|template| !template.is_fixed()) {
@@ -109,7 +111,7 @@ fn prepare_bodies<K: RequestKind>(
     }
     let bodies = policy.quotas().zip(names).map(|(quota, name)| {
         let occasion = Occasion { rule: rule.name(), level: rule.level_name(), quota, retry_after: Duration::ZERO };
-        quota_exceeded(&occasion.message(template), &[name])
+        quota_exceeded(&occasion.message(template), &[name.as_str()])
     });
     bodies.collect()
 }

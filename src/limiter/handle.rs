@@ -1,6 +1,6 @@
 //! The handle that everything shares.
 
-use std::{fmt, sync::Arc};
+use std::{fmt, slice, sync::Arc};
 
 use crate::{
     decision::Decision,
@@ -10,11 +10,11 @@ use crate::{
     kind::RequestKind,
     layer::RateLimitLayer,
     limiter::{
-        Assembly, CheckError, Governed, GovernedBy, Governing, RateLimiterBuilder, Refused, Routing, RuleNumbers,
-        Ruling, Stripes,
+        Assembly, CheckError, Governed, GovernedBy, Governing, RateLimiterBuilder, Refused, Routing, RuleHandle,
+        RuleNumbers, Ruling, Stripes, rule_handle::Place,
     },
     plain::Plain,
-    store::{Charge, MemoryStore, Store},
+    store::{Charge, MemoryStore, Store, Told, Unavailable, Verdict},
 };
 
 /// Rules and their histories. Clones share one state.
@@ -80,8 +80,7 @@ impl<K: RequestKind> RateLimiter<K> {
     ///
     /// If no rule has this name (names are compared ignoring case).
     pub fn check(&self, rule: &str, key: impl KeyParts) -> Result<Decision, UnknownRule> {
-        let (charge, number) = self.charge(rule, key)?;
-        Ok(self.decide(&[charge], RuleNumbers::from_slice(&[number])))
+        Ok(self.check_at(&self.place_of(rule)?, key))
     }
 
     /// Decides about a request under several rules: all of them admit it and are charged, or none is.
@@ -95,8 +94,10 @@ impl<K: RequestKind> RateLimiter<K> {
         &self,
         charges: impl IntoIterator<Item = (&'r str, P)>,
     ) -> Result<Decision, UnknownRule> {
-        let governed = self.charges(charges)?;
-        Ok(self.decide(&governed.charges, governed.rules))
+        let governed = self.governed(charges)?;
+        let mut decision = self.pending(&governed.rules);
+        self.state.store.decide(&governed.charges, decision.verdict_mut());
+        Ok(decision)
     }
 
     /// What [`check`](Self::check) would answer now; charges nothing.
@@ -105,10 +106,7 @@ impl<K: RequestKind> RateLimiter<K> {
     ///
     /// If no rule has this name.
     pub fn peek(&self, rule: &str, key: impl KeyParts) -> Result<Decision, UnknownRule> {
-        let (charge, number) = self.charge(rule, key)?;
-        let mut decision = Decision::pending(self.rulebook().mine(), RuleNumbers::from_slice(&[number]));
-        self.state.store.peek(&[charge], decision.verdict_mut());
-        Ok(decision)
+        Ok(self.peek_at(&self.place_of(rule)?, key))
     }
 
     /// Forgets what a rule remembers of `key`, on all its routes; says whether that was anything.
@@ -119,7 +117,7 @@ impl<K: RequestKind> RateLimiter<K> {
     ///
     /// If no rule has this name.
     pub fn reset(&self, rule: &str, key: impl KeyParts) -> Result<bool, UnknownRule> {
-        Ok(self.all_charges(rule, key)?.iter().fold(false, |found, charge| self.state.store.reset(charge) | found))
+        Ok(self.reset_at(&self.place_of(rule)?, key))
     }
 
     /// How many histories are kept, one per rule and key.
@@ -134,24 +132,50 @@ impl<K: RequestKind> RateLimiter<K> {
         self.len() == 0
     }
 
-    fn decide(&self, charges: &[Charge], rules: RuleNumbers) -> Decision {
-        let mut decision = Decision::pending(self.rulebook().mine(), rules);
-        self.state.store.decide(charges, decision.verdict_mut());
+    pub(super) fn admit_at(&self, place: &Place, key: impl KeyParts) -> bool {
+        let key = self.built(place, key);
+        let mut verdict = Verdict::asked(Told::Never);
+        self.state.store.decide(slice::from_ref(key.charge()), &mut verdict);
+        verdict.is_admitted()
+    }
+
+    pub(super) fn check_at(&self, place: &Place, key: impl KeyParts) -> Decision {
+        let key = self.built(place, key);
+        let mut decision = self.pending(&[place.rule]);
+        self.state.store.decide(slice::from_ref(key.charge()), decision.verdict_mut());
         decision
+    }
+
+    pub(super) fn peek_at(&self, place: &Place, key: impl KeyParts) -> Decision {
+        let key = self.built(place, key);
+        let mut decision = self.pending(&[place.rule]);
+        self.state.store.peek(slice::from_ref(key.charge()), decision.verdict_mut());
+        decision
+    }
+
+    pub(super) fn reset_at(&self, place: &Place, key: impl KeyParts) -> bool {
+        self.on_all_routes(place, key).iter().fold(false, |found, charge| self.state.store.reset(charge) | found)
     }
 }
 
 /// What is asked without a request, of histories wherever they are.
 impl<K: RequestKind, S: Store> RateLimiter<K, S> {
+    /// The rule of this name, to ask it often: it is looked up once.
+    ///
+    /// # Errors
+    ///
+    /// If no rule has this name (names are compared ignoring case).
+    pub fn rule(&self, name: &str) -> Result<RuleHandle<K, S>, UnknownRule> {
+        Ok(RuleHandle::new(self.clone(), self.place_of(name)?))
+    }
+
     /// As [`check`](RateLimiter::check), for any store. Dropping the future may leave the request charged.
     ///
     /// # Errors
     ///
     /// If no rule has this name, or the store cannot decide.
     pub async fn check_async(&self, rule: &str, key: impl KeyParts) -> Result<Decision, CheckError> {
-        let (charge, number) = self.charge(rule, key)?;
-        let charges = Governed { charges: [charge].into_iter().collect(), rules: RuleNumbers::from_slice(&[number]) };
-        Ok(self.rule_on(charges).made().await?)
+        Ok(self.check_async_at(&self.place_of(rule)?, key).await?)
     }
 
     /// As [`check_all`](RateLimiter::check_all), for any store. Dropping the future may leave the request charged.
@@ -163,7 +187,7 @@ impl<K: RequestKind, S: Store> RateLimiter<K, S> {
         &self,
         charges: impl IntoIterator<Item = (&'r str, P)>,
     ) -> Result<Decision, CheckError> {
-        Ok(self.rule_on(self.charges(charges)?).made().await?)
+        Ok(self.rule_on(&self.governed(charges)?, Told::Always).made().await?)
     }
 
     /// As [`peek`](RateLimiter::peek), for any store.
@@ -172,9 +196,7 @@ impl<K: RequestKind, S: Store> RateLimiter<K, S> {
     ///
     /// If no rule has this name, or the store cannot say.
     pub async fn peek_async(&self, rule: &str, key: impl KeyParts) -> Result<Decision, CheckError> {
-        let (charge, number) = self.charge(rule, key)?;
-        let decision = Decision::pending(self.rulebook().mine(), RuleNumbers::from_slice(&[number]));
-        Ok(Ruling::of(decision, |verdict| self.state.store.peek(&[charge], verdict)).made().await?)
+        Ok(self.peek_async_at(&self.place_of(rule)?, key).await?)
     }
 
     /// As [`reset`](RateLimiter::reset), for any store.
@@ -183,9 +205,7 @@ impl<K: RequestKind, S: Store> RateLimiter<K, S> {
     ///
     /// If no rule has this name, or the store cannot do it.
     pub async fn reset_async(&self, rule: &str, key: impl KeyParts) -> Result<bool, CheckError> {
-        let charges = self.all_charges(rule, key)?;
-        let decision = Decision::pending(self.rulebook().mine(), RuleNumbers::new());
-        Ok(Ruling::of(decision, |verdict| self.state.store.reset(&charges, verdict)).made().await?.is_admitted())
+        Ok(self.reset_async_at(&self.place_of(rule)?, key).await?)
     }
 
     /// The store.
@@ -203,7 +223,9 @@ impl<K: RequestKind, S: Store> RateLimiter<K, S> {
     /// The key made of these parts, to compare with what a request carries.
     #[must_use]
     pub fn key(&self, parts: impl KeyParts) -> Key {
-        self.built(parts).key()
+        let mut key = KeyBuilder::in_scope(0, &self.state.hasher);
+        parts.write(&mut key);
+        key.key()
     }
 
     /// The rules that govern a request, and whom each of them counts. Nothing is decided or charged.
@@ -227,23 +249,30 @@ impl<K: RequestKind, S: Store> RateLimiter<K, S> {
         &self,
         request: K::View<'_>,
         applied: &[u16],
+        told: Told,
     ) -> Result<Option<Ruling<S::Deciding>>, Refused> {
-        let governed = self.govern(request, |rule| !applied.contains(&rule))?;
-        Ok((!governed.charges.is_empty()).then(|| self.rule_on(governed)))
+        let mut governed = Governed::default();
+        let wanted = |rule| !applied.contains(&rule);
+        self.state.routing.govern(request, wanted, &self.state.hasher, &mut governed)?;
+        Ok((!governed.charges.is_empty()).then(|| self.rule_on(&governed, told)))
     }
 
     #[inline]
-    pub(crate) fn rule_on(&self, governed: Governed) -> Ruling<S::Deciding> {
-        let decision = Decision::pending(self.rulebook().mine(), governed.rules);
+    pub(crate) fn rule_on(&self, governed: &Governed, told: Told) -> Ruling<S::Deciding> {
+        let rules = RuleNumbers::from_slice(&governed.rules);
+        let decision = Decision::pending(self.rulebook().mine(), rules, told);
         Ruling::of(decision, |verdict| self.state.store.decide(&governed.charges, verdict))
     }
 
     /// What those rules that are `wanted` charge a request to.
     pub(crate) fn govern(&self, request: K::View<'_>, wanted: impl Fn(u16) -> bool) -> Result<Governed, Refused> {
-        self.state.routing.govern(request, wanted, &self.state.hasher)
+        let mut governed = Governed::default();
+        self.state.routing.govern(request, wanted, &self.state.hasher, &mut governed)?;
+        Ok(governed)
     }
 
     /// The number of the rule of this name.
+    #[inline]
     pub(crate) fn number_of(&self, rule: &str) -> Result<u16, UnknownRule> {
         self.rulebook().number_of(rule).map(|number| number as u16).ok_or_else(|| UnknownRule::new(rule))
     }
@@ -254,37 +283,60 @@ impl<K: RequestKind, S: Store> RateLimiter<K, S> {
     }
 
     /// The charges of a request under several rules.
-    fn charges<'r, P: KeyParts>(
+    pub(super) fn governed<'r, P: KeyParts>(
         &self,
         charges: impl IntoIterator<Item = (&'r str, P)>,
     ) -> Result<Governed, UnknownRule> {
         let mut governed = Governed::default();
         for (rule, key) in charges {
-            let (charge, number) = self.charge(rule, key)?;
-            governed.add(usize::from(number), charge);
+            let place = self.place_of(rule)?;
+            governed.add(place.rule.into(), *self.built(&place, key).charge());
         }
         Ok(governed)
     }
 
-    /// The charges of `key` under a rule on all its routes.
-    fn all_charges(&self, rule: &str, key: impl KeyParts) -> Result<Vec<Charge>, UnknownRule> {
+    pub(super) async fn check_async_at(&self, place: &Place, key: impl KeyParts) -> Result<Decision, Unavailable> {
+        let key = self.built(place, key);
+        let ask = |verdict: &mut _| self.state.store.decide(slice::from_ref(key.charge()), verdict);
+        Ruling::of(self.pending(&[place.rule]), ask).made().await
+    }
+
+    pub(super) async fn peek_async_at(&self, place: &Place, key: impl KeyParts) -> Result<Decision, Unavailable> {
+        let key = self.built(place, key);
+        let ask = |verdict: &mut _| self.state.store.peek(slice::from_ref(key.charge()), verdict);
+        Ruling::of(self.pending(&[place.rule]), ask).made().await
+    }
+
+    pub(super) async fn reset_async_at(&self, place: &Place, key: impl KeyParts) -> Result<bool, Unavailable> {
+        let charges = self.on_all_routes(place, key);
+        let ask = |verdict: &mut _| self.state.store.reset(&charges, verdict);
+        Ok(Ruling::of(self.pending(&[]), ask).made().await?.is_admitted())
+    }
+
+    /// Where the rule of this name is found.
+    #[inline]
+    fn place_of(&self, rule: &str) -> Result<Place, UnknownRule> {
         let number = self.number_of(rule)?;
-        let key = self.built(key);
         let scopes = self.rulebook().rule(number.into()).map_or(0..0, GovernedBy::scopes);
-        Ok(scopes.map(|scope| Charge::of(scope, &key)).collect())
+        Ok(Place { rule: number, scopes })
     }
 
-    fn built(&self, parts: impl KeyParts) -> KeyBuilder<'_> {
-        let mut key = KeyBuilder::new(&self.state.hasher);
-        parts.write(&mut key);
-        key
+    /// A decision under these rules that is to say everything.
+    fn pending(&self, rules: &[u16]) -> Decision {
+        Decision::pending(self.rulebook().mine(), RuleNumbers::from_slice(rules), Told::Always)
     }
 
-    /// The charge of `key` under a rule, and the rule's number.
-    fn charge(&self, rule: &str, key: impl KeyParts) -> Result<(Charge, u16), UnknownRule> {
-        let number = self.number_of(rule)?;
-        let scope = self.rulebook().rule(number.into()).map_or(0, |rule| rule.scopes().start);
-        Ok((Charge::of(scope, &self.built(key)), number))
+    /// The charge of a key in the first scope of a rule, within its builder.
+    #[inline]
+    fn built(&self, place: &Place, key: impl KeyParts) -> KeyBuilder<'_> {
+        let mut charge = KeyBuilder::in_scope(place.scopes.start, &self.state.hasher);
+        key.write(&mut charge);
+        charge
+    }
+
+    fn on_all_routes(&self, place: &Place, key: impl KeyParts) -> Vec<Charge> {
+        let key = self.built(place, key);
+        place.scopes.clone().map(|scope| Charge::of(scope, &key)).collect()
     }
 }
 

@@ -8,7 +8,6 @@ use crate::{
     kind::{Condition, RequestKind},
     limiter::{Governed, Refused},
     rule::{AppliesTo, OnMissing, Route, RouteTable, Rule, Spellings, Target},
-    store::Charge,
 };
 
 /// What of the rules depends on the kind of request. It never changes.
@@ -48,25 +47,25 @@ impl<K: RequestKind> Routing<K> {
         })
     }
 
-    /// The charges of a request under the rules that are `wanted`, or the rule that turns it away.
+    /// Adds the charges of a request under the rules that are `wanted`, unless a rule turns it away.
     pub(super) fn govern(
         &self,
         request: K::View<'_>,
         wanted: impl Fn(u16) -> bool,
         hasher: &KeyHasher,
-    ) -> Result<Governed, Refused> {
-        let mut governed = Governed::default();
+        governed: &mut Governed,
+    ) -> Result<(), Refused> {
         let mut refused = None;
         self.for_each_rule(request, wanted, hasher, |number, scope, key| {
             let Some(reader) = self.readers.get(number) else { return };
             match (key, reader.on_missing) {
-                (Some(key), _) => governed.add(number, Charge::of(scope, &key)),
-                (None, OnMissing::Share) => governed.add(number, Charge::of(scope, &KeyBuilder::new(hasher))),
+                (Some(key), _) => governed.add(number, *key.charge()),
+                (None, OnMissing::Share) => governed.add(number, *KeyBuilder::in_scope(scope, hasher).charge()),
                 (None, OnMissing::Skip) => {}
                 (None, OnMissing::Reject(status)) => drop(refused.get_or_insert(Refused { rule: number, status })),
             }
         });
-        refused.map_or(Ok(governed), Err)
+        refused.map_or(Ok(()), Err)
     }
 
     /// Calls `visit` with the number, the scope and the key of every `wanted` rule that governs the request.
@@ -80,7 +79,8 @@ impl<K: RequestKind> Routing<K> {
         let is_wanted = |number: usize| wanted(number as u16);
         let is_matched = self.visit_routes(request, |target, request| {
             if is_wanted(target.rule) {
-                visit(target.rule, target.scope, self.key_of(target.rule, target.group, request, hasher));
+                let place = (target.rule, target.group, target.scope);
+                visit(target.rule, target.scope, self.key_of(place, request, hasher));
             }
         });
         let holds = |condition: &Option<Condition<K>>| condition.as_ref().is_none_or(|holds| holds(request));
@@ -88,7 +88,7 @@ impl<K: RequestKind> Routing<K> {
         let unmatched = self.unmatched.filter(|_| !is_matched);
         for number in unbound.chain(unmatched).filter(|number| is_wanted(*number)) {
             let scope = self.readers.get(number).map_or(0, |reader| reader.scope);
-            visit(number, scope, self.key_of(number, 0, request, hasher));
+            visit(number, scope, self.key_of((number, 0, scope), request, hasher));
         }
     }
 
@@ -107,12 +107,11 @@ impl<K: RequestKind> Routing<K> {
 
     fn key_of<'h>(
         &self,
-        rule: usize,
-        group: usize,
+        (rule, group, scope): (usize, usize, u32),
         request: K::View<'_>,
         hasher: &'h KeyHasher,
     ) -> Option<KeyBuilder<'h>> {
-        let mut key = KeyBuilder::new(hasher);
+        let mut key = KeyBuilder::in_scope(scope, hasher);
         self.readers.get(rule)?.extractors.get(group)?.extract(request, &mut key).ok()?;
         Some(key)
     }

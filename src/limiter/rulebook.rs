@@ -6,6 +6,9 @@ use hashbrown::HashMap;
 
 use crate::{error::ConfigError, kind::RequestKind, limiter::GovernedBy, message::Template, rule::Rule};
 
+/// Up to so many names are looked through one by one.
+const FEW: usize = 4;
+
 /// All rules by number and by name, and the texts made of them. It never changes.
 #[derive(Debug)]
 pub(crate) struct Rulebook {
@@ -46,9 +49,19 @@ impl Rulebook {
     }
 
     /// The rule of this name, as it is written or ignoring case.
+    #[inline]
     pub(crate) fn number_of(&self, name: &str) -> Option<usize> {
-        let exactly = self.by_name.get(name).copied();
-        exactly.or_else(|| self.rules.iter().position(|rule| rule.name().eq_ignore_ascii_case(name)))
+        // A few comparisons take less than a hash.
+        let exactly = match &*self.rules {
+            few if few.len() <= FEW => few.iter().position(|rule| rule.name() == name),
+            _ => self.by_name.get(name).copied(),
+        };
+        exactly.or_else(|| self.number_ignoring_case(name))
+    }
+
+    #[cold]
+    fn number_ignoring_case(&self, name: &str) -> Option<usize> {
+        self.rules.iter().position(|rule| rule.name().eq_ignore_ascii_case(name))
     }
 
     pub(crate) fn names(&self) -> Vec<&str> {

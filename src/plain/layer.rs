@@ -8,7 +8,7 @@ use crate::{
     decision::Decision,
     limiter::{RateLimiter, Ruling},
     plain::{Plain, RateLimit, Refusal},
-    store::{MemoryStore, Store, Unavailable},
+    store::{MemoryStore, Store, Told, Unavailable},
 };
 
 /// Admits the requests that the rules of a [`RateLimiter`] have room for, and answers the others by a closure; made by
@@ -71,10 +71,15 @@ impl<R: 'static, F, T> RateLimitLayer<R, F, T> {
 }
 
 impl<R: 'static, F, T: Store> RateLimitLayer<R, F, T> {
+    /// What is to be known of the quotas: of an admission only if somebody is shown it.
+    const fn told(&self) -> Told {
+        if self.on_admitted.is_some() { Told::Always } else { Told::IfDenied }
+    }
+
     /// Decides about a request, and charges it if it is admitted; none if no rule governs it.
     pub(super) fn decide(&self, request: &R) -> Result<Option<Ruling<T::Deciding>>, Refusal> {
         let missing = |refused| Refusal::KeyMissing { level: self.limiter.level_of(refused).to_owned() };
-        self.limiter.decide_request(request, &[]).map_err(missing)
+        self.limiter.decide_request(request, &[], self.told()).map_err(missing)
     }
 }
 

@@ -8,7 +8,7 @@ use std::{
 use crate::{
     clock::Moment,
     history::Plan,
-    store::verdict::{Charge, QuotaStates, Verdict},
+    store::verdict::{Charge, QuotaStates, Told, Verdict},
 };
 
 /// Keys that one thread remembers.
@@ -73,7 +73,9 @@ impl Denials {
             }
             denial.told = verdict.now;
             verdict.admitted = false;
-            verdict.states = QuotaStates::from_slice(&denial.states);
+            if verdict.told != Told::Never {
+                verdict.states.extend(denial.states.iter().copied());
+            }
             known.answers = known.answers.wrapping_add(1);
             Some(known.answers.is_multiple_of(PAUSE))
         })

@@ -10,7 +10,7 @@ use crate::{
         shards::Shards,
         slot::Slot,
         table::Table,
-        verdict::{Charge, Verdict},
+        verdict::{Charge, Told, Verdict},
     },
 };
 
@@ -21,52 +21,74 @@ const MOST: usize = 8;
 /// A decision while it holds the shards of its charges, which are locked in order.
 pub(super) struct Known<'a> {
     items: SmallVec<[Item<'a>; MOST]>,
-    tables: SmallVec<[(usize, MutexGuard<'a, Table>); MOST]>,
+    tables: Tables<'a>,
 }
 
+/// A charge, and where its history is.
 struct Item<'a> {
-    charge: Charge,
-    hash: u64,
     plan: &'a Plan,
+    /// Among the tables that are held.
+    table: usize,
+    bucket: usize,
 }
+
+/// Locked tables, by the number of their shard.
+struct Tables<'a>(SmallVec<[(usize, MutexGuard<'a, Table>); MOST]>);
 
 impl<'a> Known<'a> {
-    /// None if this is not a usual decision.
-    pub(super) fn lock(shards: &'a Shards, charges: &[Charge]) -> Option<Self> {
+    /// None if this is not a usual decision at that moment.
+    pub(super) fn lock(shards: &'a Shards, charges: &[Charge], now: Moment) -> Option<Self> {
         if !(2..=MOST).contains(&charges.len()) {
             return None;
         }
+        let hashes: SmallVec<[u64; MOST]> = charges.iter().map(|charge| shards.hash(charge)).collect();
+        let mut tables = Tables::lock(shards, &hashes)?;
         let mut items = SmallVec::new();
-        let mut numbers: SmallVec<[usize; MOST]> = SmallVec::new();
-        for charge in charges {
+        for (charge, hash) in charges.iter().zip(hashes) {
             let plan = shards.scopes().plan(charge.scope).filter(|plan| !plan.counts_denied())?;
-            let hash = shards.hash(charge);
-            items.push(Item { charge: *charge, hash, plan });
-            numbers.push(Shards::number_of(hash));
-        }
-        numbers.sort_unstable();
-        numbers.dedup();
-        let mut tables = SmallVec::new();
-        for number in numbers {
-            tables.push((number, shards.lock(number)?));
+            let item = tables.locate(hash, charge, plan)?;
+            item.slot(&mut tables).filter(|slot| !slot.owes() && !slot.history.is_ahead_of(now))?;
+            items.push(item);
         }
         Some(Self { items, tables })
     }
 
-    /// Admits all charges or none of them, at the moment that stands in the verdict. None, with nothing changed, if one of
-    /// the keys has no history of its own, or one that is ahead of that moment. Else says whether it is this decision's
-    /// turn to sweep.
+    /// Admits all charges or none of them, at the moment that stands in the verdict. Says whether it is this decision's turn
+    /// to sweep.
     pub(super) fn decide(mut self, verdict: &mut Verdict) -> Option<bool> {
-        let now = verdict.now;
-        if !self.items.iter().all(|item| item.is_usual(&mut self.tables, now)) {
-            return None;
+        if verdict.told == Told::Always || !self.is_room_for_all(verdict.now)? {
+            self.decide_in_full(verdict)?;
+        } else {
+            self.charge_all(verdict.now)?;
+            verdict.admitted = true;
         }
-        let mut admitted = true;
+        self.tables.0.first_mut().map(|(_, table)| table.count_decision())
+    }
+
+    fn is_room_for_all(&mut self, now: Moment) -> Option<bool> {
         for item in &self.items {
-            let history = &mut item.slot(&mut self.tables)?.history;
-            admitted &= history.measure(item.plan, now, &mut verdict.states);
+            if !item.slot(&mut self.tables)?.history.is_room_for_one(item.plan, now) {
+                return Some(false);
+            }
         }
-        if admitted {
+        Some(true)
+    }
+
+    fn charge_all(&mut self, now: Moment) -> Option<()> {
+        for item in &self.items {
+            item.slot(&mut self.tables)?.history.charge(item.plan, now);
+        }
+        Some(())
+    }
+
+    fn decide_in_full(&mut self, verdict: &mut Verdict) -> Option<()> {
+        let now = verdict.now;
+        verdict.states.reserve(self.items.iter().map(|item| item.plan.windows().len()).sum());
+        verdict.admitted = true;
+        for item in &self.items {
+            verdict.admitted &= item.slot(&mut self.tables)?.history.measure(item.plan, now, &mut verdict.states);
+        }
+        if verdict.admitted {
             let mut states = verdict.states.as_mut_slice();
             for item in &self.items {
                 let (own, others) = states.split_at_mut_checked(item.plan.windows().len())?;
@@ -74,20 +96,34 @@ impl<'a> Known<'a> {
                 states = others;
             }
         }
-        verdict.admitted = admitted;
-        self.tables.first_mut().map(|(_, table)| table.count_decision())
+        Some(())
+    }
+}
+
+impl<'a> Tables<'a> {
+    /// The tables of these hashes, each once.
+    fn lock(shards: &'a Shards, hashes: &[u64]) -> Option<Self> {
+        let mut numbers: SmallVec<[usize; MOST]> = hashes.iter().map(|hash| Shards::number_of(*hash)).collect();
+        numbers.sort_unstable();
+        numbers.dedup();
+        let mut tables = SmallVec::new();
+        for number in numbers {
+            tables.push((number, shards.lock(number)?));
+        }
+        Some(Self(tables))
+    }
+
+    fn locate(&self, hash: u64, charge: &Charge, plan: &'a Plan) -> Option<Item<'a>> {
+        let number = Shards::number_of(hash);
+        let table = self.0.iter().position(|(held, _)| *held == number)?;
+        let bucket = self.0.get(table)?.1.locate(hash, charge)?;
+        Some(Item { plan, table, bucket })
     }
 }
 
 impl Item<'_> {
-    fn is_usual(&self, tables: &mut [(usize, MutexGuard<'_, Table>)], now: Moment) -> bool {
-        self.slot(tables).is_some_and(|slot| !slot.owes() && !slot.history.is_ahead_of(now))
-    }
-
     #[inline]
-    fn slot<'t>(&self, tables: &'t mut [(usize, MutexGuard<'_, Table>)]) -> Option<&'t mut Slot> {
-        let number = Shards::number_of(self.hash);
-        let (_, table) = tables.iter_mut().find(|(other, _)| *other == number)?;
-        table.find(self.hash, &self.charge)
+    fn slot<'t>(&self, tables: &'t mut Tables<'_>) -> Option<&'t mut Slot> {
+        tables.0.get_mut(self.table)?.1.located(self.bucket)
     }
 }

@@ -5,10 +5,36 @@ use std::ops::RangeInclusive;
 use crate::{
     clock::Moment,
     history::{History, Plan},
-    store::verdict::{QuotaState, QuotaStates},
+    store::verdict::{QuotaState, QuotaStates, Told, Verdict},
 };
 
 impl History {
+    /// Records one unit if all quotas have room for it, and writes the verdict.
+    #[inline]
+    pub(super) fn decide(&mut self, plan: &Plan, now: Moment, verdict: &mut Verdict) {
+        verdict.now = now;
+        verdict.admitted = self.has_room_for(plan, now, verdict);
+        if verdict.admitted {
+            self.admit(plan, now, &mut verdict.states);
+        } else {
+            self.count_denied(plan, now, &mut verdict.states);
+        }
+    }
+
+    /// Whether all quotas have room for one more unit. Appends how they stand, unless there is room and nobody asks.
+    #[inline]
+    pub(super) fn has_room_for(&mut self, plan: &Plan, now: Moment, verdict: &mut Verdict) -> bool {
+        let is_told = verdict.told == Told::Always || !self.is_room_for_one(plan, now);
+        !is_told || self.measure(plan, now, &mut verdict.states)
+    }
+
+    /// Whether all quotas have room for one more unit.
+    #[inline]
+    pub(super) fn is_room_for_one(&mut self, plan: &Plan, now: Moment) -> bool {
+        self.settle(plan, now);
+        plan.windows().iter().all(|window| self.has_room(window, now))
+    }
+
     /// Appends how each quota stands; says whether all of them have room for one more unit.
     #[inline]
     pub(super) fn measure(&mut self, plan: &Plan, now: Moment, states: &mut QuotaStates) -> bool {

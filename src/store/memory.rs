@@ -5,10 +5,7 @@ use std::{fmt, sync::Arc};
 use crate::{
     clock::{Clock, Moment, SystemClock},
     error::ConfigError,
-    store::{
-        Charge, Never, Scopes, Setup, Store, Verdict, known::Known, shards::Shards, table::STEP,
-        transaction::Transaction,
-    },
+    store::{Charge, Never, Scopes, Setup, Store, Verdict, known::Known, shards::Shards, transaction::Transaction},
 };
 
 /// Histories in memory, in shards that are locked in order.
@@ -31,7 +28,7 @@ impl MemoryStore {
     pub(crate) fn decide(&self, charges: &[Charge], verdict: &mut Verdict) {
         verdict.now = Moment::read(&*self.clock);
         if let [charge] = charges
-            && (self.recall(charge, verdict).is_some() || self.decide_known(charge, verdict).is_some())
+            && (self.recall(charge, verdict).is_some() || self.decide_alone(charge, verdict).is_some())
         {
             return;
         }
@@ -66,37 +63,37 @@ impl MemoryStore {
     fn recall(&self, charge: &Charge, verdict: &mut Verdict) -> Option<()> {
         let is_turn = self.shards.denials().recall(charge, verdict)?;
         if is_turn {
-            self.shards.sweep(STEP, verdict.now, &*self.clock);
+            self.shards.sweep(verdict.now, &*self.clock);
         }
         Some(())
     }
 
-    /// The common case, in one look-up under one lock: a single charge of a key that has a history of its own.
+    /// The common case, in one look-up under one lock: a single charge, and no shared history that matters to it.
     #[inline]
-    fn decide_known(&self, charge: &Charge, verdict: &mut Verdict) -> Option<()> {
+    fn decide_alone(&self, charge: &Charge, verdict: &mut Verdict) -> Option<()> {
         let clock = &*self.clock;
         let plan = self.shards.scopes().plan(charge.scope)?;
         let hash = self.shards.hash(charge);
         let mut table = self.shards.lock(Shards::number_of(hash))?;
-        let slot = table.find(hash, charge).filter(|slot| !slot.owes())?;
-        let history = &mut slot.history;
-        let now = self.shards.agree(history, plan, verdict.now, clock);
         let era = self.shards.denials().era();
-        let admitted = history.measure(plan, now, &mut verdict.states);
-        if admitted {
-            history.admit(plan, now, &mut verdict.states);
-        } else {
-            history.count_denied(plan, now, &mut verdict.states);
-        }
-        verdict.now = now;
-        verdict.admitted = admitted;
-        let is_turn = table.count_decision();
+        let is_turn = match table.find(hash, charge) {
+            Some(slot) if slot.owes() => return None,
+            Some(slot) => {
+                let now = self.shards.agree(&mut slot.history, plan, verdict.now, clock);
+                slot.history.decide(plan, now, verdict);
+                table.count_decision()
+            }
+            None => {
+                self.shards.move_in(&mut table, hash, charge, plan, verdict, clock)?;
+                true
+            }
+        };
         drop(table);
-        if !admitted {
+        if !verdict.admitted {
             self.shards.denials().note(era, plan, charge, verdict);
         }
         if is_turn {
-            self.shards.sweep(STEP, now, clock);
+            self.shards.sweep(verdict.now, clock);
         }
         Some(())
     }
@@ -105,14 +102,14 @@ impl MemoryStore {
     #[inline(never)]
     fn decide_together(&self, charges: &[Charge], verdict: &mut Verdict) {
         let clock = &*self.clock;
-        let known = Known::lock(&self.shards, charges).and_then(|known| known.decide(verdict));
+        let known = Known::lock(&self.shards, charges, verdict.now).and_then(|known| known.decide(verdict));
         let is_turn = known.unwrap_or_else(|| {
             let (decided, is_turn) = Transaction::begin(&self.shards, charges, verdict.now, clock).decide();
             *verdict = decided;
             is_turn
         });
         if is_turn {
-            self.shards.sweep(STEP, verdict.now, clock);
+            self.shards.sweep(verdict.now, clock);
         }
     }
 }

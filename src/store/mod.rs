@@ -99,4 +99,4 @@ pub use setup::Setup;
 pub use unavailable::Unavailable;
 pub use verdict::{Charge, Verdict};
 
-pub(crate) use verdict::QuotaState;
+pub(crate) use verdict::{QuotaState, Told};

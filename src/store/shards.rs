@@ -15,13 +15,20 @@ use crate::{
         denials::Denials,
         overflow::Overflow,
         scopes::Scopes,
+        slot::Slot,
         table::{STEP, Table},
-        verdict::Charge,
+        verdict::{Charge, Verdict},
     },
 };
 
 /// Many, so that two threads rarely meet, and so that the pause when one of them grows is short.
 const SHARDS: usize = 256;
+
+/// Places that a newcomer looks at for one to let go, so that the table does not grow while much of it is idle.
+pub(super) const STEP_OF_NEWCOMER: usize = 4;
+
+/// Places that a newcomer to a full table looks at, elsewhere.
+const SEARCH: usize = 128;
 
 /// All histories, how many there are, and how many there may be.
 #[derive(Debug)]
@@ -139,6 +146,29 @@ impl Shards {
         }
     }
 
+    /// Gives a key its history, with the first unit in it. None, with nothing changed, if it is not sure to have a place
+    /// of its own, or owes something to those who have none.
+    #[inline(never)]
+    pub(super) fn move_in(
+        &self,
+        table: &mut Table,
+        hash: u64,
+        charge: &Charge,
+        plan: &Plan,
+        verdict: &mut Verdict,
+        clock: &dyn Clock,
+    ) -> Option<()> {
+        let now = verdict.now;
+        if self.may_owe(now) || !self.take_place() {
+            return None;
+        }
+        self.sweep_table(table, STEP_OF_NEWCOMER, now, clock);
+        let mut history = History::fresh(plan);
+        history.decide(plan, now, verdict);
+        table.insert(hash, Slot::new(charge, false, history), |slot| self.hash(&slot.charge()));
+        Some(())
+    }
+
     /// Looks at the next places of one table for idle histories; says how many these were.
     pub(super) fn sweep_table(&self, table: &mut Table, places: usize, now: Moment, clock: &dyn Clock) -> usize {
         let agree = |history: &mut History, plan: &Plan| self.agree(history, plan, now, clock);
@@ -147,10 +177,21 @@ impl Shards {
         step.seen
     }
 
-    /// Looks at some places for idle histories, in the shards whose turn it is and that are not busy.
-    pub(super) fn sweep(&self, places: usize, now: Moment, clock: &dyn Clock) {
+    /// Looks at a few places for idle histories, in the shards whose turn it is.
+    pub(super) fn sweep(&self, now: Moment, clock: &dyn Clock) {
+        // A shard without any takes time as well.
+        self.look(STEP, STEP, now, clock);
+    }
+
+    /// Looks at many places for idle histories, wherever there are any.
+    pub(super) fn search(&self, now: Moment, clock: &dyn Clock) {
+        self.look(SEARCH, SHARDS, now, clock);
+    }
+
+    /// Looks at so many places, in so many shards that are not busy.
+    fn look(&self, places: usize, shards: usize, now: Moment, clock: &dyn Clock) {
         let mut seen = 0;
-        for _ in 0..SHARDS {
+        for _ in 0..shards {
             let turn = self.swept.fetch_add(1, Ordering::Relaxed);
             if let Some(mut table) = self.shards.get(turn % SHARDS).and_then(|shard| shard.0.try_lock()) {
                 seen += self.sweep_table(&mut table, STEP, now, clock);

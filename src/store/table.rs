@@ -33,6 +33,18 @@ impl Table {
         self.slots.find_mut(hash, |slot| slot.holds(charge))
     }
 
+    /// Where a history is found until one is inserted or removed.
+    #[inline]
+    pub(super) fn locate(&self, hash: u64, charge: &Charge) -> Option<usize> {
+        self.slots.find_bucket_index(hash, |slot| slot.holds(charge))
+    }
+
+    /// What was located.
+    #[inline]
+    pub(super) fn located(&mut self, bucket: usize) -> Option<&mut Slot> {
+        self.slots.get_bucket_mut(bucket)
+    }
+
     pub(super) fn insert(&mut self, hash: u64, slot: Slot, hash_of: impl Fn(&Slot) -> u64) {
         self.slots.insert_unique(hash, slot, hash_of);
     }

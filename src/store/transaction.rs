@@ -8,17 +8,12 @@ use crate::{
     history::{History, Plan},
     store::{
         overflow::Overflow,
-        shards::Shards,
+        shards::{STEP_OF_NEWCOMER, Shards},
         slot::Slot,
         table::Table,
         verdict::{Charge, QuotaStates, Verdict},
     },
 };
-
-/// Places that a newcomer looks at for one to let go, so that the table does not grow while much of it is idle.
-const STEP_OF_NEWCOMER: usize = 4;
-/// Places that a newcomer to a full table looks at, elsewhere.
-const SEARCH: usize = 128;
 
 /// A decision while it holds the shards of its charges.
 ///
@@ -100,7 +95,7 @@ impl<'a> Transaction<'a> {
 
     fn into_verdict(self, admitted: bool) -> Verdict {
         let states = self.items.into_iter().flat_map(|item| item.states).collect();
-        Verdict { admitted, now: self.now, states }
+        Verdict { now: self.now, states, ..Verdict::new(admitted) }
     }
 
     /// Runs `step` on every item, which it may change along with the transaction.
@@ -171,7 +166,7 @@ impl<'a> Transaction<'a> {
             store.sweep_table(table, STEP_OF_NEWCOMER, now, clock);
         }
         if store.is_full() {
-            store.sweep(SEARCH, now, clock);
+            store.search(now, clock);
         }
     }
 

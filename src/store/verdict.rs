@@ -22,10 +22,21 @@ pub struct Charge {
 #[derive(Debug, Default)]
 pub struct Verdict {
     pub(crate) admitted: bool,
+    /// When somebody asks how the quotas stand, which is most of the work.
+    pub(crate) told: Told,
     /// When it was decided.
     pub(crate) now: Moment,
-    /// One entry per quota, in the order of the charges and of the quotas in their plans.
+    /// One entry per quota, in the order of the charges and of the quotas in their plans; none if nobody asks.
     pub(crate) states: QuotaStates,
+}
+
+/// When a verdict has to say how the quotas stand.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum Told {
+    #[default]
+    Always,
+    IfDenied,
+    Never,
 }
 
 /// What a verdict says of one quota.
@@ -49,7 +60,7 @@ impl Clone for Verdict {
 
 impl Charge {
     pub(crate) const fn of(scope: u32, key: &KeyBuilder<'_>) -> Self {
-        Self { scope, tenant: key.tenant(), key: key.key() }
+        Self { scope, ..*key.charge() }
     }
 
     /// A number that is the same for all keys with the same first part, to keep their histories in one place.
@@ -76,6 +87,12 @@ impl Verdict {
     #[must_use]
     pub fn new(admitted: bool) -> Self {
         Self { admitted, ..Self::default() }
+    }
+
+    /// A verdict that is to say this much.
+    #[inline]
+    pub(crate) fn asked(told: Told) -> Self {
+        Self { told, ..Self::default() }
     }
 
     /// Says how the next quota stands, in the order of the charges and of the quotas in their policies: the units that it

@@ -15,7 +15,7 @@ use crate::{
     decision::Decision,
     kind::RequestKind,
     limiter::{Governed, Ruling},
-    store::{Store, Unavailable},
+    store::{Store, Told, Unavailable},
 };
 
 /// What comes of asking whether a call may go.
@@ -69,7 +69,7 @@ impl<K: RequestKind, T: Store, A> PaceLayer<K, T, A> {
 
     fn question<E>(&self, ticket: &Ticket) -> Result<Ruling<T::Deciding>, PaceError<E>> {
         let limiter = self.try_limiter().map_err(|error| PaceError::Misconfigured(Arc::clone(error)))?;
-        Ok(limiter.rule_on(ticket.governed().clone()))
+        Ok(limiter.rule_on(ticket.governed(), Told::Always))
     }
 }
 

@@ -19,7 +19,7 @@ use crate::{
     },
     http::Http,
     limiter::{Deciding, Governed, RateLimiter, Ruling},
-    store::{Store, Unavailable},
+    store::{Store, Told, Unavailable},
 };
 
 /// Charges the messages of one request, and holds back what is not yet admitted.
@@ -118,7 +118,7 @@ impl<T: Store> Count<T> {
     }
 
     fn charge(&mut self) {
-        match self.limiter.rule_on(self.governed.clone()) {
+        match self.limiter.rule_on(&self.governed, Told::IfDenied) {
             Ruling::Now(decision) => self.conclude(Ok(decision)),
             Ruling::Later(deciding) => self.deciding = Some(Box::pin(deciding)),
         }

@@ -80,7 +80,7 @@ fn expected(subjects: &mut [Subject], micros: u64) -> Verdict {
             history.count_denied(plan, now, states);
         }
     }
-    Verdict { admitted, now, states: measured.into_iter().flatten().collect() }
+    Verdict { now, states: measured.into_iter().flatten().collect(), ..Verdict::new(admitted) }
 }
 
 /// One unit of these.

@@ -1,0 +1,192 @@
+//! One rule of a limiter.
+
+use std::{fmt, ops::Range};
+
+use crate::{
+    decision::Decision,
+    http::Http,
+    key::KeyParts,
+    kind::RequestKind,
+    limiter::{GovernedBy, RateLimiter},
+    store::{MemoryStore, Store, Unavailable},
+};
+
+/// A rule of a limiter that is asked often: looked up [by its name](RateLimiter::rule) once. It shares the limiter's state.
+///
+/// ```
+/// use tower_quota::{Policy, RateLimiter, Rule};
+///
+/// let limiter = RateLimiter::builder()
+///     .rule(Rule::new("jobs").every_request().level("tenant", "").policy(Policy::per_minute(2)))
+///     .build()?;
+///
+/// let jobs = limiter.rule("jobs")?;
+/// assert!(jobs.admit("acme"));
+/// assert_eq!(jobs.check("acme").quotas().next().map(|quota| quota.remaining()), Some(0));
+/// assert!(!jobs.admit("acme"));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+pub struct RuleHandle<K: RequestKind = Http, S = MemoryStore> {
+    limiter: RateLimiter<K, S>,
+    place: Place,
+}
+
+/// Where a rule and its histories are found.
+#[derive(Clone, Debug)]
+pub(super) struct Place {
+    /// The number of the rule.
+    pub(super) rule: u16,
+    /// One, or one per route.
+    pub(super) scopes: Range<u32>,
+}
+
+/// What is answered at once because the histories are in this process.
+impl<K: RequestKind> RuleHandle<K> {
+    /// Whether one request of `key` is admitted, and charged: for those who ask no more than that. It takes about half the
+    /// time of [`check`](Self::check).
+    #[must_use = "it may not be admitted"]
+    pub fn admit(&self, key: impl KeyParts) -> bool {
+        self.limiter.admit_at(&self.place, key)
+    }
+
+    /// Decides about one request of `key`, and charges it if it is admitted.
+    #[must_use = "it may not be admitted"]
+    pub fn check(&self, key: impl KeyParts) -> Decision {
+        self.limiter.check_at(&self.place, key)
+    }
+
+    /// What [`check`](Self::check) would answer now; charges nothing.
+    #[must_use]
+    pub fn peek(&self, key: impl KeyParts) -> Decision {
+        self.limiter.peek_at(&self.place, key)
+    }
+
+    /// Forgets what the rule remembers of `key`, on all its routes; says whether that was anything.
+    ///
+    /// What was charged to the history that keys share while the table is full is not forgotten.
+    pub fn reset(&self, key: impl KeyParts) -> bool {
+        self.limiter.reset_at(&self.place, key)
+    }
+}
+
+/// What is asked of histories wherever they are.
+impl<K: RequestKind, S: Store> RuleHandle<K, S> {
+    /// As [`check`](RuleHandle::check), for any store. Dropping the future may leave the request charged.
+    ///
+    /// # Errors
+    ///
+    /// If the store cannot decide.
+    pub async fn check_async(&self, key: impl KeyParts) -> Result<Decision, Unavailable> {
+        self.limiter.check_async_at(&self.place, key).await
+    }
+
+    /// As [`peek`](RuleHandle::peek), for any store.
+    ///
+    /// # Errors
+    ///
+    /// If the store cannot say.
+    pub async fn peek_async(&self, key: impl KeyParts) -> Result<Decision, Unavailable> {
+        self.limiter.peek_async_at(&self.place, key).await
+    }
+
+    /// As [`reset`](RuleHandle::reset), for any store.
+    ///
+    /// # Errors
+    ///
+    /// If the store cannot do it.
+    pub async fn reset_async(&self, key: impl KeyParts) -> Result<bool, Unavailable> {
+        self.limiter.reset_async_at(&self.place, key).await
+    }
+}
+
+impl<K: RequestKind, S> RuleHandle<K, S> {
+    pub(super) const fn new(limiter: RateLimiter<K, S>, place: Place) -> Self {
+        Self { limiter, place }
+    }
+
+    /// The rule's name.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        self.limiter.rulebook().rule(self.place.rule.into()).map_or("", GovernedBy::name)
+    }
+}
+
+impl<K: RequestKind, S> Clone for RuleHandle<K, S> {
+    fn clone(&self) -> Self {
+        Self { limiter: self.limiter.clone(), place: self.place.clone() }
+    }
+}
+
+impl<K: RequestKind, S> fmt::Debug for RuleHandle<K, S> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("RuleHandle").field("name", &self.name()).finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::{
+        clock::ManualClock,
+        limiter::{RateLimiterBuilder, Ruling},
+        policy::Policy,
+        quota::Quota,
+        rule::Rule,
+        store::Told,
+    };
+
+    const NAMES: [&str; 4] = ["one", "two", "strict", "large"];
+
+    /// Limiters of the same rules, and the clock of all of them.
+    fn limiters() -> ([RateLimiter; 3], ManualClock) {
+        let clock = ManualClock::new();
+        let policies = [
+            Policy::per_second(3),
+            Policy::new(Quota::new(2, Duration::from_millis(700))).and_per_minute(40),
+            Policy::per_second(2).count_denied(),
+            Policy::per_minute(5_000).and_per_second(4),
+        ];
+        let limiter = || {
+            let rules = NAMES.iter().zip(&policies);
+            let rules =
+                rules.map(|(name, policy)| Rule::new(*name).every_request().level("key", "").policy(policy.clone()));
+            rules.fold(RateLimiter::builder().clock(clock.clone()), RateLimiterBuilder::rule)
+        };
+        (std::array::from_fn(|_| limiter().build().unwrap()), clock.clone())
+    }
+
+    /// What is to be told, of a request under one rule or under several.
+    fn decide(limiter: &RateLimiter, rules: &[usize], key: &str, told: Told) -> (bool, Vec<(u32, Duration)>) {
+        let governed = limiter.governed(rules.iter().map(|rule| (NAMES[*rule], key))).unwrap();
+        let Ruling::Now(decision) = limiter.rule_on(&governed, told) else { unreachable!("it is in memory") };
+        (decision.is_admitted(), decision.quotas().map(|quota| (quota.remaining(), quota.reset_after())).collect())
+    }
+
+    proptest! {
+        #[test]
+        fn the_answer_is_the_same_however_much_of_it_is_told(
+            steps in prop::collection::vec((0u64..400, prop::collection::vec(0usize..4, 1..4), 0usize..3), 1..200),
+        ) {
+            let ([always, if_denied, never], clock) = limiters();
+            for (step, rules, key) in steps {
+                clock.advance(Duration::from_millis(step));
+                let key = ["ann", "bob", "a name of more than twenty-seven bytes"][key];
+                let (admitted, states) = decide(&always, &rules, key, Told::Always);
+                let denied = decide(&if_denied, &rules, key, Told::IfDenied);
+                prop_assert_eq!(denied.0, admitted);
+                if !admitted {
+                    prop_assert_eq!(denied.1, states);
+                }
+                let answer = match rules[..] {
+                    [rule] => never.rule(NAMES[rule]).unwrap().admit(key),
+                    _ => decide(&never, &rules, key, Told::Never).0,
+                };
+                prop_assert_eq!(answer, admitted);
+            }
+        }
+    }
+}
