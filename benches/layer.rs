@@ -88,11 +88,6 @@ fn ours(style: impl FnOnce(RateLimitLayer) -> RateLimitLayer, every: Duration) -
     })
 }
 
-/// As tower_governor does it: the caller is told by header fields, and nobody else.
-fn told_to_nobody(layer: RateLimitLayer) -> RateLimitLayer {
-    layer.decision_in_request(false).decision_in_response(false)
-}
-
 fn requests() -> Vec<Request<()>> {
     let keys: Vec<HeaderValue> =
         (0..KEYS).map(|key| HeaderValue::try_from(format!("acct-{key:020}")).expect("visible ASCII")).collect();
@@ -129,13 +124,11 @@ fn main() {
         ("tower_governor, with headers", serve(governor!(plenty, use_headers).layer(bare()))),
         ("2 x tower_governor, no headers", serve(governor!(plenty).layer(governor!(plenty).layer(bare())))),
         ("tower_governor, no headers", serve(governor!(plenty).layer(bare()))),
-        ("tower-quota, minute + hour, with fields", ours(|layer| layer, admitting)),
-        ("tower-quota, decision to handler only", ours(|layer| layer.decision_in_response(false), admitting)),
-        ("tower-quota, decision to nobody", ours(told_to_nobody, admitting)),
-        (
-            "tower-quota, neither fields nor decision",
-            ours(|layer| told_to_nobody(layer).rate_limit_fields(false), admitting),
-        ),
+        ("tower-quota, fields and decision", ours(|layer| layer, admitting)),
+        ("tower-quota, decision outwards too", ours(|layer| layer.decision_in_response(true), admitting)),
+        // As tower_governor does it: the caller is told by header fields, and nobody else.
+        ("tower-quota, fields", ours(|layer| layer.decision_in_request(false), admitting)),
+        ("tower-quota, neither", ours(|layer| layer.decision_in_request(false).rate_limit_fields(false), admitting)),
         ("tower-quota, denied, problem+json", ours(|layer| layer, Duration::ZERO)),
     ];
     let mut nanos = vec![Vec::new(); cases.len()];

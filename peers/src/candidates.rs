@@ -53,6 +53,10 @@ pub(crate) const CANDIDATES: [Candidate; 10] = [
     Candidate { has_pairs: true, is_heavy: true, ..candidate!("limitador", "limitador", limitador::subject) },
 ];
 
+/// This crate, when more is asked than the others answer.
+pub(crate) const TOLD: Candidate =
+    Candidate { has_pairs: true, ..candidate!("tower-quota (exact), what remains", "tower-quota", ours::told) };
+
 /// skp-ratelimit is slow enough to be left out of what takes long.
 pub(crate) const SKP: Candidate = candidate!("skp-ratelimit, GCRA", "skp-ratelimit", skp::gcra);
 

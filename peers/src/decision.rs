@@ -4,7 +4,7 @@ use allocation_counter::measure as count_allocations;
 
 use crate::{
     arguments::Effort,
-    candidates::{CANDIDATES, Candidate, FLOOR, LIMITS, PAIR, SKP},
+    candidates::{CANDIDATES, Candidate, FLOOR, LIMITS, PAIR, SKP, TOLD},
     findings::{Findings, Table},
     rounds::{self, Case, Measured, Workload},
     subject::{Pace, Setup},
@@ -35,6 +35,7 @@ fn with_threads(threads: usize, loads: &[Load], effort: Effort) -> [Table; 4] {
     let mut pairs = table("pair", "One decision about a minute and an hour, to one governor check of the minute", "x")
         .bars(true, Some(1.0))
         .note("A pair is two limiters asked one after the other, but for tower-quota and limitador, which have pairs.")
+        .note("All answer yes or no. With \"what remains\" tower-quota also tells it of each quota, and until when.")
         .note("Windows are shortened where the clock cannot be replaced, so that about the same share is admitted.")
         .note(versions());
     let mut ones = table("one", "One decision about a minute, to one governor check", "x").bars(true, Some(1.0));
@@ -77,7 +78,7 @@ fn measure(load: &Load, threads: usize, effort: Effort) -> Vec<Measured> {
 }
 
 fn candidates() -> impl Iterator<Item = (Candidate, usize)> {
-    let all = CANDIDATES.into_iter().chain([SKP]).flat_map(|candidate| [(candidate, 0), (candidate, 1)]);
+    let all = CANDIDATES.into_iter().chain([TOLD, SKP]).flat_map(|candidate| [(candidate, 0), (candidate, 1)]);
     all.chain([(FLOOR, 0)])
 }
 

@@ -28,7 +28,9 @@ pub(crate) struct Case {
 
 type Decide = Box<dyn FnMut()>;
 
-pub(crate) const CASES: [Case; 7] = [
+pub(crate) const CASES: [Case; 9] = [
+    Case { name: "yes or no, admitted", prepare: || yes_or_no(STEP) },
+    Case { name: "yes or no, denied", prepare: || yes_or_no(Duration::ZERO) },
     Case { name: "one hot key, admitted", prepare: || hot(STEP) },
     Case { name: "one hot key, denied", prepare: || hot(Duration::ZERO) },
     Case { name: "a new key", prepare: new_key },
@@ -70,6 +72,15 @@ fn hot(step: Duration) -> Decide {
     })
 }
 
+fn yes_or_no(step: Duration) -> Decide {
+    let (limiter, clock) = limiter(&["calls"]);
+    let calls = limiter.rule("calls").expect("it has that name");
+    filled(move || {
+        clock.advance(step);
+        black_box(calls.admit(KEY));
+    })
+}
+
 fn new_key() -> Decide {
     let (limiter, _) = limiter(&["calls"]);
     let keys: Vec<String> = (0..MOST).map(|number| format!("acct-{number:020}")).collect();
@@ -92,7 +103,7 @@ fn two_rules() -> Decide {
 fn layer(fields: bool, step: Duration) -> Decide {
     let (limiter, clock) = limiter(&["calls"]);
     let bare = service_fn(|_: Request<()>| async { Ok::<_, Infallible>(Response::new(String::new())) });
-    let mut service = limiter.layer().rate_limit_fields(fields).layer(bare);
+    let mut service = limiter.layer().rate_limit_fields(fields).decision_in_request(fields).layer(bare);
     let request = || Request::get("/calls").header("x-api-key", KEY).body(()).expect("it is a request");
     let mut requests: Vec<Request<()>> = (0..MOST + 4_000).map(|_| request()).collect();
     filled(move || {

@@ -1,6 +1,6 @@
 //! This crate.
 
-use tower_quota::{Policy, Quota, RateLimiter, Rule, clock::ManualClock};
+use tower_quota::{Policy, Quota, RateLimiter, Rule, RuleHandle, clock::ManualClock};
 
 use crate::{
     exactness::Timed,
@@ -8,9 +8,20 @@ use crate::{
     subject::{Limit, Setup, Subject},
 };
 
+/// Asked for yes or no, as all others are.
 pub(crate) fn subject(setup: &Setup) -> Box<dyn Subject> {
-    let limiter = limiter(setup);
-    Box::new(move |key: &String| limiter.check("calls", key).is_ok_and(|decision| decision.is_admitted()))
+    let calls = calls(setup);
+    Box::new(move |key: &String| calls.admit(key))
+}
+
+/// Asked what remains of each quota as well, and until when.
+pub(crate) fn told(setup: &Setup) -> Box<dyn Subject> {
+    let calls = calls(setup);
+    Box::new(move |key: &String| calls.check(key).is_admitted())
+}
+
+fn calls(setup: &Setup) -> RuleHandle {
+    limiter(setup).rule("calls").expect("it has that name")
 }
 
 pub(crate) fn timed(limit: Limit) -> Timed {

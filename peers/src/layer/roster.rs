@@ -65,9 +65,10 @@ impl Layered {
     pub(super) fn all() -> Vec<Self> {
         vec![
             layered!("bare service", tower::layer::util::Identity::new()),
-            ours("tower-quota, minute + hour, fields", true, true, [MINUTE, HOUR]),
-            ours("tower-quota, no fields", false, true, [MINUTE, HOUR]),
-            ours("tower-quota, no fields, no decision", false, false, [MINUTE, HOUR]),
+            ours("tower-quota, fields and decision", true, true, [MINUTE, HOUR]),
+            ours("tower-quota, fields", true, false, [MINUTE, HOUR]),
+            ours("tower-quota, decision", false, true, [MINUTE, HOUR]),
+            ours("tower-quota, neither", false, false, [MINUTE, HOUR]),
             ours("tower-quota, denied", true, true, DENYING),
             layered!("tower_governor, headers", tower_governor::layer_with_headers(ANYTHING)),
             layered!(
@@ -98,14 +99,14 @@ impl Layered {
     }
 }
 
-/// This crate with a policy of two quotas.
-fn ours(name: &'static str, fields: bool, in_response: bool, limits: [Limit; 2]) -> Layered {
+/// This crate with a policy of two quotas: whether the caller is told by header fields, and the handler by the decision.
+fn ours(name: &'static str, fields: bool, decision: bool, limits: [Limit; 2]) -> Layered {
     let is_denied = limits == DENYING;
     let layer = move || -> RateLimitLayer {
         let rule = Rule::new("calls").every_request().level("key", key::header(API_KEY)).policy(ours::policy(&limits));
         let clock = PacedClock::new(if is_denied { Duration::ZERO } else { STEP });
         let limiter = RateLimiter::builder().rule(rule).clock(clock).build().expect("the rule is sound");
-        limiter.layer().rate_limit_fields(fields).decision_in_response(in_response)
+        limiter.layer().rate_limit_fields(fields).decision_in_request(decision)
     };
     Layered {
         name,
