@@ -10,7 +10,7 @@ const INLINE: usize = 5;
 /// When each remembered unit was admitted, oldest first, in milliseconds.
 ///
 /// Entries never decrease. The caller keeps the newest of them in full and passes it in; of the others the low 32 bits
-/// are enough, since they were less than 12 days older than it. However long a key has been idle, nothing wraps.
+/// are enough, since none is more than some weeks older than it. However long a key has been idle, nothing wraps.
 #[derive(Debug)]
 pub(crate) enum Stamps {
     /// In the key's own slot: nothing on the heap.
@@ -55,6 +55,13 @@ impl Stamps {
         let (block, ring) = self.view();
         let in_the_way = ring.len().checked_sub(limit);
         in_the_way.is_none_or(|at| Ages::of(block, ring, newest).age(at) >= Ages::reach(after, newest))
+    }
+
+    /// Whether one more entry would need more memory.
+    #[inline]
+    pub(crate) fn fills_its_memory(&self) -> bool {
+        let (block, ring) = self.view();
+        ring.len() == block.len()
     }
 
     /// Adds an entry; the memory grows in doubling steps to `capacity` and not beyond.
@@ -204,6 +211,11 @@ pub(super) fn push_within<T>(entries: &mut VecDeque<T>, entry: T, capacity: usiz
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::{
+        clock::Moment,
+        history::{History, Plan},
+        policy::Policy,
+    };
 
     fn filled(at: &[u64]) -> Stamps {
         let mut stamps = Stamps::EMPTY;
@@ -255,6 +267,18 @@ mod tests {
         }
         let Stamps::Heap { block, ring } = &stamps else { panic!("1800 entries in a slot") };
         assert_eq!((ring.len(), block.len()), (1800, 1800));
+    }
+
+    #[test]
+    fn memory_does_not_grow_for_units_that_count_no_more() {
+        let plan = Plan::of(&Policy::per_minute(60).and_per_hour(1800));
+        let mut history = History::fresh(&plan);
+        for minutes in 0..10_000 {
+            let now = Moment::from_nanos(minutes * 60_000_000_000);
+            assert!(history.has_room(&plan, now));
+            history.charge(&plan, now);
+        }
+        assert!(history.cells() <= 2 * 60 + INLINE, "{} for 60 units", history.cells());
     }
 
     #[test]

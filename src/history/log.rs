@@ -12,9 +12,13 @@ use crate::{
 /// By how many milliseconds a history may be ahead of the clock without being brought back.
 const SMALL_LEAD: u64 = 10;
 
+/// Two moments in one stretch of so many milliseconds are told apart in 32 bits, and so is all that can count in it.
+const FAR: u64 = Plan::LONGEST_COMPACT_WINDOW;
+
 /// The admissions remembered for one key under one plan.
 ///
-/// A caller first [`settle`](Self::settle)s the history at a moment and then asks it about that moment.
+/// A caller first [`settle`](Self::settle)s the history at a moment and then asks it about that moment; only for
+/// [yes or no](Self::has_room) this may be left out, because to look at the oldest unit is to wait for memory.
 #[derive(Debug)]
 pub(crate) struct History {
     /// When the newest unit was recorded, in full.
@@ -75,13 +79,19 @@ impl History {
         }
     }
 
-    /// Whether `window` has room for one more unit: as [`standing`](Self::standing) would say, sooner.
+    /// Whether all windows have room for one more unit: as [`standing`](Self::standing) would say, with fewer looks. The
+    /// history need not be settled.
     #[inline]
-    pub(crate) fn has_room(&self, window: &Window, now: Moment) -> bool {
-        let expired = now.millis().saturating_sub(window.millis);
-        match &self.log {
-            Log::Compact(stamps) => stamps.has_room_after(expired, self.newest, window.limit as usize),
-            Log::Large(large) => large.used(window, now) < window.limit,
+    pub(crate) fn has_room(&mut self, plan: &Plan, now: Moment) -> bool {
+        match &mut self.log {
+            Log::Compact(stamps) => plan.windows().iter().all(|window| {
+                let expired = now.millis().saturating_sub(window.millis);
+                stamps.has_room_after(expired, self.newest, window.limit as usize)
+            }),
+            Log::Large(large) => {
+                large.settle(plan, self.newest, now);
+                plan.windows().iter().all(|window| large.used(window, now) < window.limit)
+            }
         }
     }
 
@@ -100,18 +110,24 @@ impl History {
     /// Records one unit at `now`.
     #[inline]
     pub(crate) fn charge(&mut self, plan: &Plan, now: Moment) {
-        self.newest = self.newest.max(now.stamp());
+        let stamp = self.newest.max(now.stamp());
+        let is_far = (self.newest ^ stamp) >= FAR;
         match &mut self.log {
             Log::Compact(stamps) => {
+                // The memory grows only for units that count, and what is too old to be told from what is new has to go.
+                if is_far || stamps.fills_its_memory() {
+                    stamps.forget_until(now.millis().saturating_sub(plan.horizon()), self.newest);
+                }
                 let capacity = plan.exact().map_or(1, |Exact { capacity, .. }| capacity);
                 // More than that there are only where denials count, or in a shared history: the newest are what matters.
                 if stamps.len() >= capacity {
                     stamps.keep(capacity - 1);
                 }
-                stamps.push(self.newest, capacity);
+                stamps.push(stamp, capacity);
             }
-            Log::Large(large) => large.charge(plan, self.newest),
+            Log::Large(large) => large.charge(plan, stamp),
         }
+        self.newest = stamp;
     }
 
     /// Brings units from the future down to `now`, if they are so far ahead that the clock must have stepped back.
@@ -125,7 +141,11 @@ impl History {
             return false;
         }
         match &mut self.log {
-            Log::Compact(stamps) => stamps.clamp(latest, self.newest),
+            Log::Compact(stamps) => {
+                // What had left every window before the clock stepped back does not return.
+                stamps.forget_until(self.newest.saturating_sub(plan.horizon().saturating_add(1)), self.newest);
+                stamps.clamp(latest, self.newest);
+            }
             Log::Large(large) => large.clamp(plan, latest, self.newest),
         }
         self.newest = latest;

@@ -12,6 +12,7 @@ use crate::{
 };
 
 const MILLI: u64 = 1_000_000;
+const DAY: u64 = 86_400_000 * MILLI;
 
 /// The obvious model: everything that was ever admitted, in nanoseconds.
 #[derive(Debug, Default)]
@@ -71,6 +72,20 @@ impl Subject {
         }
     }
 
+    /// The same for those who want to know no more than yes or no.
+    fn admits(&mut self, nanos: u64) -> bool {
+        let now = Moment::from_nanos(nanos);
+        self.history.come_back_to(&self.plan, now);
+        let has_room = self.history.has_room(&self.plan, now);
+        if has_room {
+            self.history.charge(&self.plan, now);
+        } else {
+            // Then it is told why.
+            self.history.settle(&self.plan, now);
+        }
+        has_room
+    }
+
     /// When all quotas have room, if they have none now.
     fn room_at(&mut self, now: Moment) -> Option<u64> {
         self.history.settle(&self.plan, now);
@@ -98,7 +113,7 @@ fn lateness(policy: &Policy, quota: &Quota) -> u64 {
 
 /// Policies of small numbers, so that short schedules meet their limits; a resolution of 16 makes 17 a large limit.
 fn policies() -> impl Strategy<Value = Policy> {
-    let window = prop_oneof![1u64..40, 40u64..4000, Just(1000), Just(86_400_000 * 40)];
+    let window = prop_oneof![1u64..40, 40u64..4000, Just(1000), Just(86_400_000 * 10), Just(86_400_000 * 40)];
     let quotas = prop::collection::vec((1u32..60, window), 1..4);
     (quotas, prop::bool::ANY).prop_map(|(quotas, coarse)| {
         let quotas = quotas.into_iter().enumerate();
@@ -235,9 +250,21 @@ proptest! {
     }
 
     #[test]
+    fn yes_or_no_is_the_same_if_nothing_is_ever_settled(
+        policy in policies(),
+        steps in prop::collection::vec(prop_oneof![4 => 0..2_000 * MILLI, 2 => 0..DAY, 1 => 0..60 * DAY], 1..300),
+    ) {
+        let (mut settled, mut other) = (Subject::new(&policy), Subject::new(&policy));
+        for now in times(&steps) {
+            prop_assert_eq!(settled.ask(now) == Answer::Admitted, other.admits(now), "at {}", now);
+        }
+    }
+
+    #[test]
     fn a_clock_that_steps_anywhere_gives_nothing_away(
         policy in policies(),
         steps in prop::collection::vec((prop::bool::weighted(0.1), 0u64..2_000 * MILLI), 1..300),
+        briefly in prop::bool::ANY,
     ) {
         // True time goes on as it does; the clock that is asked was set back now and then.
         let (mut subject, mut model) = (Subject::new(&policy), Model::default());
@@ -249,7 +276,7 @@ proptest! {
                 clock += step;
                 truth += step;
             }
-            if subject.ask(clock) == Answer::Admitted {
+            if if briefly { subject.admits(clock) } else { subject.ask(clock) == Answer::Admitted } {
                 model.admitted.push(truth);
             }
         }

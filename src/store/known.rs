@@ -67,7 +67,7 @@ impl<'a> Known<'a> {
 
     fn is_room_for_all(&mut self, now: Moment) -> Option<bool> {
         for item in &self.items {
-            if !item.slot(&mut self.tables)?.history.is_room_for_one(item.plan, now) {
+            if !item.slot(&mut self.tables)?.history.has_room(item.plan, now) {
                 return Some(false);
             }
         }

@@ -24,15 +24,8 @@ impl History {
     /// Whether all quotas have room for one more unit. Appends how they stand, unless there is room and nobody asks.
     #[inline]
     pub(super) fn has_room_for(&mut self, plan: &Plan, now: Moment, verdict: &mut Verdict) -> bool {
-        let is_told = verdict.told == Told::Always || !self.is_room_for_one(plan, now);
+        let is_told = verdict.told == Told::Always || !self.has_room(plan, now);
         !is_told || self.measure(plan, now, &mut verdict.states)
-    }
-
-    /// Whether all quotas have room for one more unit.
-    #[inline]
-    pub(super) fn is_room_for_one(&mut self, plan: &Plan, now: Moment) -> bool {
-        self.settle(plan, now);
-        plan.windows().iter().all(|window| self.has_room(window, now))
     }
 
     /// Appends how each quota stands; says whether all of them have room for one more unit.
