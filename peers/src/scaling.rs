@@ -91,7 +91,7 @@ fn over_keys(effort: Effort) -> Chart {
 
 /// One request that several rules govern, each with a key of its own: decided in one step.
 fn over_rules(effort: Effort) -> Chart {
-    let mut line = Line::new("tower-quota, all or nothing");
+    let mut lines = ["tower-quota, all or nothing", "the same, and what remains"].map(Line::new);
     let names = ["a", "b", "c", "d", "e", "f", "g", "h"];
     for count in 1..=names.len() {
         let rules = names.iter().take(count);
@@ -101,10 +101,11 @@ fn over_rules(effort: Effort) -> Chart {
             rules.clone().map(rule).fold(RateLimiter::builder().clock(clock), |builder, rule| builder.rule(rule));
         let limiter = builder.build().expect("the rules are sound");
         let charges: Vec<(&str, &str)> = rules.map(|name| (*name, "acct-00000000000000000000")).collect();
-        let nanos = time(effort, || drop(black_box(limiter.check_all(charges.iter().copied()))));
-        line.points.push((count as f64, nanos));
+        let admit = time(effort, || drop(black_box(limiter.admit_all(charges.iter().copied()))));
+        let check = time(effort, || drop(black_box(limiter.check_all(charges.iter().copied()))));
+        lines.iter_mut().zip([admit, check]).for_each(|(line, nanos)| line.points.push((count as f64, nanos)));
     }
-    let mut chart = chart("scaling-rules", "One decision, by the rules that govern the request", "rules", vec![line]);
+    let mut chart = chart("scaling-rules", "One decision, by the rules that govern the request", "rules", lines.into());
     chart.x.logarithmic = false;
     chart
 }

@@ -11,7 +11,7 @@ pub(crate) type RuleNumbers = SmallVec<[u16; 4]>;
 /// What governs a request: charges to decide together, and the rule of each.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Governed {
-    pub(crate) charges: SmallVec<[Charge; 2]>,
+    pub(crate) charges: SmallVec<[Charge; 4]>,
     pub(crate) rules: RuleNumbers,
 }
 

@@ -83,6 +83,16 @@ impl<K: RequestKind> RateLimiter<K> {
         Ok(self.check_at(&self.place_of(rule)?, key))
     }
 
+    /// Whether one request of `key` is admitted under a rule, and charged: [`check`](Self::check) for those who ask no more
+    /// than that. It takes about half the time, and less if the [rule](Self::rule) is looked up once.
+    ///
+    /// # Errors
+    ///
+    /// If no rule has this name.
+    pub fn admit(&self, rule: &str, key: impl KeyParts) -> Result<bool, UnknownRule> {
+        Ok(self.admit_at(&self.place_of(rule)?, key))
+    }
+
     /// Decides about a request under several rules: all of them admit it and are charged, or none is.
     ///
     /// It is one request: the same rule and key given twice are charged once.
@@ -98,6 +108,21 @@ impl<K: RequestKind> RateLimiter<K> {
         let mut decision = self.pending(&governed.rules);
         self.state.store.decide(&governed.charges, decision.verdict_mut());
         Ok(decision)
+    }
+
+    /// Whether a request is admitted under several rules, and charged: [`check_all`](Self::check_all) for those who ask no
+    /// more than that.
+    ///
+    /// # Errors
+    ///
+    /// If no rule has one of the names.
+    pub fn admit_all<'r, P: KeyParts>(
+        &self,
+        charges: impl IntoIterator<Item = (&'r str, P)>,
+    ) -> Result<bool, UnknownRule> {
+        let mut verdict = Verdict::asked(Told::Never);
+        self.state.store.decide(&self.governed(charges)?.charges, &mut verdict);
+        Ok(verdict.is_admitted())
     }
 
     /// What [`check`](Self::check) would answer now; charges nothing.
@@ -132,29 +157,32 @@ impl<K: RequestKind> RateLimiter<K> {
         self.len() == 0
     }
 
-    pub(super) fn admit_at(&self, place: &Place, key: impl KeyParts) -> bool {
-        let key = self.built(place, key);
+    pub(super) fn admit_at(&self, place: &Place, parts: impl KeyParts) -> bool {
         let mut verdict = Verdict::asked(Told::Never);
+        let key = &mut self.key_at(place);
+        parts.write(key);
         self.state.store.decide(slice::from_ref(key.charge()), &mut verdict);
         verdict.is_admitted()
     }
 
-    pub(super) fn check_at(&self, place: &Place, key: impl KeyParts) -> Decision {
-        let key = self.built(place, key);
+    pub(super) fn check_at(&self, place: &Place, parts: impl KeyParts) -> Decision {
         let mut decision = self.pending(&[place.rule]);
+        let key = &mut self.key_at(place);
+        parts.write(key);
         self.state.store.decide(slice::from_ref(key.charge()), decision.verdict_mut());
         decision
     }
 
-    pub(super) fn peek_at(&self, place: &Place, key: impl KeyParts) -> Decision {
-        let key = self.built(place, key);
+    pub(super) fn peek_at(&self, place: &Place, parts: impl KeyParts) -> Decision {
         let mut decision = self.pending(&[place.rule]);
+        let key = &mut self.key_at(place);
+        parts.write(key);
         self.state.store.peek(slice::from_ref(key.charge()), decision.verdict_mut());
         decision
     }
 
-    pub(super) fn reset_at(&self, place: &Place, key: impl KeyParts) -> bool {
-        self.on_all_routes(place, key).iter().fold(false, |found, charge| self.state.store.reset(charge) | found)
+    pub(super) fn reset_at(&self, place: &Place, parts: impl KeyParts) -> bool {
+        self.on_all_routes(place, parts).iter().fold(false, |found, charge| self.state.store.reset(charge) | found)
     }
 }
 
@@ -223,8 +251,8 @@ impl<K: RequestKind, S: Store> RateLimiter<K, S> {
     /// The key made of these parts, to compare with what a request carries.
     #[must_use]
     pub fn key(&self, parts: impl KeyParts) -> Key {
-        let mut key = KeyBuilder::in_scope(0, &self.state.hasher);
-        parts.write(&mut key);
+        let key = &mut KeyBuilder::in_scope(0, &self.state.hasher);
+        parts.write(key);
         key.key()
     }
 
@@ -288,27 +316,31 @@ impl<K: RequestKind, S: Store> RateLimiter<K, S> {
         charges: impl IntoIterator<Item = (&'r str, P)>,
     ) -> Result<Governed, UnknownRule> {
         let mut governed = Governed::default();
-        for (rule, key) in charges {
+        for (rule, parts) in charges {
             let place = self.place_of(rule)?;
-            governed.add(place.rule.into(), *self.built(&place, key).charge());
+            let key = &mut self.key_at(&place);
+            parts.write(key);
+            governed.add(place.rule.into(), *key.charge());
         }
         Ok(governed)
     }
 
-    pub(super) async fn check_async_at(&self, place: &Place, key: impl KeyParts) -> Result<Decision, Unavailable> {
-        let key = self.built(place, key);
+    pub(super) async fn check_async_at(&self, place: &Place, parts: impl KeyParts) -> Result<Decision, Unavailable> {
+        let key = &mut self.key_at(place);
+        parts.write(key);
         let ask = |verdict: &mut _| self.state.store.decide(slice::from_ref(key.charge()), verdict);
         Ruling::of(self.pending(&[place.rule]), ask).made().await
     }
 
-    pub(super) async fn peek_async_at(&self, place: &Place, key: impl KeyParts) -> Result<Decision, Unavailable> {
-        let key = self.built(place, key);
+    pub(super) async fn peek_async_at(&self, place: &Place, parts: impl KeyParts) -> Result<Decision, Unavailable> {
+        let key = &mut self.key_at(place);
+        parts.write(key);
         let ask = |verdict: &mut _| self.state.store.peek(slice::from_ref(key.charge()), verdict);
         Ruling::of(self.pending(&[place.rule]), ask).made().await
     }
 
-    pub(super) async fn reset_async_at(&self, place: &Place, key: impl KeyParts) -> Result<bool, Unavailable> {
-        let charges = self.on_all_routes(place, key);
+    pub(super) async fn reset_async_at(&self, place: &Place, parts: impl KeyParts) -> Result<bool, Unavailable> {
+        let charges = self.on_all_routes(place, parts);
         let ask = |verdict: &mut _| self.state.store.reset(&charges, verdict);
         Ok(Ruling::of(self.pending(&[]), ask).made().await?.is_admitted())
     }
@@ -326,17 +358,16 @@ impl<K: RequestKind, S: Store> RateLimiter<K, S> {
         Decision::pending(self.rulebook().mine(), RuleNumbers::from_slice(rules), Told::Always)
     }
 
-    /// The charge of a key in the first scope of a rule, within its builder.
+    /// The builder of a key in the first scope of a rule.
     #[inline]
-    fn built(&self, place: &Place, key: impl KeyParts) -> KeyBuilder<'_> {
-        let mut charge = KeyBuilder::in_scope(place.scopes.start, &self.state.hasher);
-        key.write(&mut charge);
-        charge
+    fn key_at(&self, place: &Place) -> KeyBuilder<'_> {
+        KeyBuilder::in_scope(place.scopes.start, &self.state.hasher)
     }
 
-    fn on_all_routes(&self, place: &Place, key: impl KeyParts) -> Vec<Charge> {
-        let key = self.built(place, key);
-        place.scopes.clone().map(|scope| Charge::of(scope, &key)).collect()
+    fn on_all_routes(&self, place: &Place, parts: impl KeyParts) -> Vec<Charge> {
+        let key = &mut self.key_at(place);
+        parts.write(key);
+        place.scopes.clone().map(|scope| Charge::of(scope, key)).collect()
     }
 }
 

@@ -27,6 +27,9 @@ const SHARDS: usize = 256;
 /// Places that a newcomer looks at for one to let go, so that the table does not grow while much of it is idle.
 pub(super) const STEP_OF_NEWCOMER: usize = 4;
 
+/// Shards that a sweep looks at while they have few places: one without any takes time as well.
+const SHARDS_OF_SWEEP: usize = 4;
+
 /// Places that a newcomer to a full table looks at, elsewhere.
 const SEARCH: usize = 128;
 
@@ -179,8 +182,7 @@ impl Shards {
 
     /// Looks at a few places for idle histories, in the shards whose turn it is.
     pub(super) fn sweep(&self, now: Moment, clock: &dyn Clock) {
-        // A shard without any takes time as well.
-        self.look(STEP, STEP, now, clock);
+        self.look(STEP, SHARDS_OF_SWEEP, now, clock);
     }
 
     /// Looks at many places for idle histories, wherever there are any.

@@ -43,7 +43,7 @@ pub struct MessageLimitLayer<T = MemoryStore> {
 pub(super) enum Counting<T: Store> {
     /// No rule is for them.
     Uncounted,
-    Counted(Count<T>),
+    Counted(Box<Count<T>>),
     /// The request ends here, with this answer: they would escape a rule.
     Refused(Response<Bytes>),
 }
@@ -100,7 +100,8 @@ impl<T: Store> MessageLimitLayer<T> {
                 Counting::Refused(Ending::not_grpc().answer(request, style))
             }
             Ok(governed) => {
-                Counting::Counted(Count::new(limiter.clone(), governed, Arc::new(Fate::new(Arc::clone(style)))))
+                let fate = Arc::new(Fate::new(Arc::clone(style)));
+                Counting::Counted(Box::new(Count::new(limiter.clone(), governed, fate)))
             }
             Err(missing) => {
                 let ending = Ending::missing_key(limiter.level_of(missing), missing.status);

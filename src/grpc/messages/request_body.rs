@@ -26,13 +26,13 @@ pin_project! {
     pub struct RequestBody<B, T: Store = MemoryStore> {
         #[pin]
         inner: B,
-        count: Option<Count<T>>,
+        count: Option<Box<Count<T>>>,
         has_failed: bool,
     }
 }
 
 impl<B, T: Store> RequestBody<B, T> {
-    pub(super) const fn new(inner: B, count: Option<Count<T>>) -> Self {
+    pub(super) const fn new(inner: B, count: Option<Box<Count<T>>>) -> Self {
         Self { inner, count, has_failed: false }
     }
 }
@@ -67,7 +67,7 @@ where
 
     fn is_end_stream(&self) -> bool {
         let has_passed = |count: &Count<T>| count.is_empty() && count.end().is_none();
-        self.has_failed || self.inner.is_end_stream() && self.count.as_ref().is_none_or(has_passed)
+        self.has_failed || self.inner.is_end_stream() && self.count.as_deref().is_none_or(has_passed)
     }
 
     fn size_hint(&self) -> SizeHint {
