@@ -49,12 +49,12 @@ impl Stamps {
         (count, oldest)
     }
 
-    /// Whether fewer than `limit` entries are later than `after`: one look, however many there are.
+    /// The last entry but `limit` if it is later than `after`, so that there are that many: one look, however long the log.
     #[inline]
-    pub(crate) fn has_room_after(&self, after: u64, newest: u64, limit: usize) -> bool {
+    pub(crate) fn in_the_way(&self, after: u64, newest: u64, limit: usize) -> Option<u64> {
         let (block, ring) = self.view();
-        let in_the_way = ring.len().checked_sub(limit);
-        in_the_way.is_none_or(|at| Ages::of(block, ring, newest).age(at) >= Ages::reach(after, newest))
+        let age = Ages::of(block, ring, newest).age(ring.len().checked_sub(limit)?);
+        (age < Ages::reach(after, newest)).then(|| newest.saturating_sub(age.into()))
     }
 
     /// Whether one more entry would need more memory.
@@ -275,7 +275,7 @@ mod tests {
         let mut history = History::fresh(&plan);
         for minutes in 0..10_000 {
             let now = Moment::from_nanos(minutes * 60_000_000_000);
-            assert!(history.has_room(&plan, now));
+            assert_eq!(history.room_at(&plan, now), None);
             history.charge(&plan, now);
         }
         assert!(history.cells() <= 2 * 60 + INLINE, "{} for 60 units", history.cells());

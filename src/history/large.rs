@@ -7,6 +7,7 @@ use crate::{
     history::{
         compact::{count_newest, push_within},
         layer::Layer,
+        log::in_the_way,
         plan::{Counted, Exact, Grain, Plan, Window},
     },
 };
@@ -48,6 +49,12 @@ impl Large {
             }
             Counted::UpToLayer(last) => self.units_up_to(last),
         }
+    }
+
+    /// When `window` has room, if it has none now.
+    pub(crate) fn room_at(&self, plan: &Plan, newest: u64, window: &Window, now: Moment) -> Option<u64> {
+        let used = self.used(window, now);
+        (used >= window.limit).then(|| self.leaves_at(plan, newest, window, used, in_the_way(used, window)))
     }
 
     /// The millisecond in which unit `nth` of the `used` that `window` counts leaves it, counted from 1 at the oldest.

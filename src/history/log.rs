@@ -18,7 +18,7 @@ const FAR: u64 = Plan::LONGEST_COMPACT_WINDOW;
 /// The admissions remembered for one key under one plan.
 ///
 /// A caller first [`settle`](Self::settle)s the history at a moment and then asks it about that moment; only for
-/// [yes or no](Self::has_room) this may be left out, because to look at the oldest unit is to wait for memory.
+/// [yes or no](Self::room_at) this may be left out, because to look at the oldest unit is to wait for memory.
 #[derive(Debug)]
 pub(crate) struct History {
     /// When the newest unit was recorded, in full.
@@ -73,24 +73,24 @@ impl History {
             }
             Log::Large(large) => {
                 let used = large.used(window, now);
-                let in_the_way = used.saturating_add(1).saturating_sub(window.limit).max(1);
-                (used, large.leaves_at(plan, self.newest, window, used, in_the_way))
+                (used, large.leaves_at(plan, self.newest, window, used, in_the_way(used, window)))
             }
         }
     }
 
-    /// Whether all windows have room for one more unit: as [`standing`](Self::standing) would say, with fewer looks. The
-    /// history need not be settled.
+    /// When the first window that has no room for one more unit has some; none if all have. That is what
+    /// [`standing`](Self::standing) would say, with fewer looks, and the history need not be settled.
     #[inline]
-    pub(crate) fn has_room(&mut self, plan: &Plan, now: Moment) -> bool {
+    pub(crate) fn room_at(&mut self, plan: &Plan, now: Moment) -> Option<u64> {
+        let newest = self.newest;
         match &mut self.log {
-            Log::Compact(stamps) => plan.windows().iter().all(|window| {
+            Log::Compact(stamps) => plan.windows().iter().find_map(|window| {
                 let expired = now.millis().saturating_sub(window.millis);
-                stamps.has_room_after(expired, self.newest, window.limit as usize)
+                Some(stamps.in_the_way(expired, newest, window.limit as usize)? + window.millis)
             }),
             Log::Large(large) => {
-                large.settle(plan, self.newest, now);
-                plan.windows().iter().all(|window| large.used(window, now) < window.limit)
+                large.settle(plan, newest, now);
+                plan.windows().iter().find_map(|window| large.room_at(plan, newest, window, now))
             }
         }
     }
@@ -159,4 +159,10 @@ impl History {
             Log::Large(large) => large.cells(),
         }
     }
+}
+
+/// How many of the `used` units have to leave before there is room, or else one.
+pub(super) const fn in_the_way(used: u32, window: &Window) -> u32 {
+    let too_many = used.saturating_add(1).saturating_sub(window.limit);
+    if too_many == 0 { 1 } else { too_many }
 }

@@ -76,7 +76,7 @@ impl Subject {
     fn admits(&mut self, nanos: u64) -> bool {
         let now = Moment::from_nanos(nanos);
         self.history.come_back_to(&self.plan, now);
-        let has_room = self.history.has_room(&self.plan, now);
+        let has_room = self.history.room_at(&self.plan, now).is_none();
         if has_room {
             self.history.charge(&self.plan, now);
         } else {

@@ -7,7 +7,6 @@ use std::{
 
 use crate::{
     clock::Moment,
-    history::Plan,
     store::verdict::{Charge, QuotaStates, Told, Verdict},
 };
 
@@ -41,6 +40,7 @@ struct Denial {
     /// When it was last told.
     told: Moment,
     until: u64,
+    /// None if nobody asked.
     states: QuotaStates,
 }
 
@@ -68,7 +68,8 @@ impl Denials {
     pub(super) fn recall(&self, charge: &Charge, verdict: &mut Verdict) -> Option<bool> {
         with_known(|known| {
             let denial = known.places.get_mut(place(charge))?.as_mut().filter(|denial| denial.charge == *charge)?;
-            if denial.era != self.era() || !denial.holds_at(verdict.now) {
+            let is_enough = verdict.told == Told::Never || !denial.states.is_empty();
+            if !is_enough || denial.era != self.era() || !denial.holds_at(verdict.now) {
                 return None;
             }
             denial.told = verdict.now;
@@ -81,14 +82,10 @@ impl Denials {
         })
     }
 
-    /// Remembers a denial that was decided in this `era`, unless those are charged.
-    pub(super) fn note(&self, era: u64, plan: &Plan, charge: &Charge, verdict: &Verdict) {
-        if plan.counts_denied() {
-            return;
-        }
-        let changes = verdict.states.iter().filter(|state| state.used > 0).map(|state| state.changes_at);
-        let until = changes.min().unwrap_or_default();
-        let denial = Denial { era, charge: *charge, told: verdict.now, until, states: verdict.states.clone() };
+    /// Remembers a denial that was decided in this `era` and that is the same `until` then, as far as it was told.
+    pub(super) fn note(&self, era: u64, charge: &Charge, verdict: &Verdict, until: u64) {
+        let states = QuotaStates::from_slice(&verdict.states);
+        let denial = Denial { era, charge: *charge, told: verdict.now, until, states };
         with_known(|known| {
             *known.places.get_mut(place(charge))? = Some(denial);
             Some(())
@@ -174,6 +171,23 @@ mod tests {
         assert_eq!(left(SECOND / 2), [0, 0]);
         assert_eq!(left(SECOND - Duration::from_nanos(1)), [0, 0]);
         assert_eq!(left(SECOND), [3, 0]);
+    }
+
+    #[test]
+    fn who_asks_for_more_than_yes_or_no_is_told_it_after_others_did_not() {
+        let clock = ManualClock::new();
+        let limiter = limiter(&clock, Policy::per_minute(1).and_per_hour(5));
+        let calls = limiter.rule("calls").unwrap();
+        assert!(calls.admit("ann") && !calls.admit("ann"));
+        clock.advance(SECOND * 20);
+        for _ in 0..2 {
+            let denied = calls.check("ann");
+            assert_eq!(denied.quotas().map(|quota| quota.remaining()).collect::<Vec<_>>(), [0, 4]);
+            assert_eq!(denied.retry_after(), Some(SECOND * 40));
+            assert!(!calls.admit("ann"));
+        }
+        clock.advance(SECOND * 40);
+        assert!(calls.admit("ann"));
     }
 
     #[test]

@@ -56,18 +56,20 @@ impl<'a> Known<'a> {
     /// Admits all charges or none of them, at the moment that stands in the verdict. Says whether it is this decision's turn
     /// to sweep.
     pub(super) fn decide(mut self, verdict: &mut Verdict) -> Option<bool> {
-        if verdict.told == Told::Always || !self.is_room_for_all(verdict.now)? {
-            self.decide_in_full(verdict)?;
-        } else {
+        let is_room = verdict.told != Told::Always && self.is_room_for_all(verdict.now)?;
+        if is_room {
             self.charge_all(verdict.now)?;
-            verdict.admitted = true;
+        }
+        verdict.admitted = is_room;
+        if !is_room && verdict.told != Told::Never {
+            self.decide_in_full(verdict)?;
         }
         self.tables.0.first_mut().map(|(_, table)| table.count_decision())
     }
 
     fn is_room_for_all(&mut self, now: Moment) -> Option<bool> {
         for item in &self.items {
-            if !item.slot(&mut self.tables)?.history.has_room(item.plan, now) {
+            if item.slot(&mut self.tables)?.history.room_at(item.plan, now).is_some() {
                 return Some(false);
             }
         }

@@ -9,23 +9,34 @@ use crate::{
 };
 
 impl History {
-    /// Records one unit if all quotas have room for it, and writes the verdict.
+    /// Records one unit if all quotas have room for it, and writes the verdict. Of a denial it returns until when nothing
+    /// of it changes.
     #[inline]
-    pub(super) fn decide(&mut self, plan: &Plan, now: Moment, verdict: &mut Verdict) {
+    pub(super) fn decide(&mut self, plan: &Plan, now: Moment, verdict: &mut Verdict) -> Option<u64> {
         verdict.now = now;
-        verdict.admitted = self.has_room_for(plan, now, verdict);
-        if verdict.admitted {
-            self.admit(plan, now, &mut verdict.states);
-        } else {
-            self.count_denied(plan, now, &mut verdict.states);
+        if verdict.told != Told::Always && !plan.counts_denied() {
+            let Some(room_at) = self.room_at(plan, now) else {
+                verdict.admitted = true;
+                self.charge(plan, now);
+                return None;
+            };
+            if verdict.told == Told::Never {
+                verdict.admitted = false;
+                return Some(room_at);
+            }
         }
+        self.decide_in_full(plan, now, verdict)
     }
 
-    /// Whether all quotas have room for one more unit. Appends how they stand, unless there is room and nobody asks.
     #[inline]
-    pub(super) fn has_room_for(&mut self, plan: &Plan, now: Moment, verdict: &mut Verdict) -> bool {
-        let is_told = verdict.told == Told::Always || !self.has_room(plan, now);
-        !is_told || self.measure(plan, now, &mut verdict.states)
+    fn decide_in_full(&mut self, plan: &Plan, now: Moment, verdict: &mut Verdict) -> Option<u64> {
+        verdict.admitted = self.measure(plan, now, &mut verdict.states);
+        if verdict.admitted {
+            self.admit(plan, now, &mut verdict.states);
+            return None;
+        }
+        self.count_denied(plan, now, &mut verdict.states);
+        verdict.states.iter().filter(|state| state.used > 0).map(|state| state.changes_at).min()
     }
 
     /// Appends how each quota stands; says whether all of them have room for one more unit.

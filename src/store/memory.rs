@@ -76,21 +76,20 @@ impl MemoryStore {
         let hash = self.shards.hash(charge);
         let mut table = self.shards.lock(Shards::number_of(hash))?;
         let era = self.shards.denials().era();
-        let is_turn = match table.find(hash, charge) {
+        let (denied_until, is_turn) = match table.find(hash, charge) {
             Some(slot) if slot.owes() => return None,
             Some(slot) => {
                 let now = self.shards.agree(&mut slot.history, plan, verdict.now, clock);
-                slot.history.decide(plan, now, verdict);
-                table.count_decision()
+                (slot.history.decide(plan, now, verdict), table.count_decision())
             }
             None => {
                 self.shards.move_in(&mut table, hash, charge, plan, verdict, clock)?;
-                true
+                (None, true)
             }
         };
         drop(table);
-        if !verdict.admitted {
-            self.shards.denials().note(era, plan, charge, verdict);
+        if let Some(until) = denied_until.filter(|_| !plan.counts_denied()) {
+            self.shards.denials().note(era, charge, verdict, until);
         }
         if is_turn {
             self.shards.sweep(verdict.now, clock);
