@@ -86,7 +86,7 @@
 //! Outside of what it protects and inside of what it relies on: behind the layer that verifies who is calling, in front
 //! of the handlers. In axum, `Router::layer` covers the routes added *before* it and the fallback, so it counts requests
 //! that match no route; `route_layer` does not. A service that dispatches the items of a batch itself should ask
-//! [`RateLimiter::check`] for each of them.
+//! [`RateLimiter::check`] for each of them, or [`RuleHandle::admit`] if it wants to know no more than yes or no.
 //!
 //! A limiter mounted twice charges each of its rules once: it finds its own [`Decision`] among the request's extensions.
 //! Handlers find it there too (as an `Option<Extension<Decision>>` where not every route is governed), and outer layers

@@ -136,3 +136,12 @@ impl Line {
         Self { name: name.into(), points: Vec::new() }
     }
 }
+
+/// With about three digits.
+pub(crate) fn number(value: f64) -> String {
+    match value.abs() {
+        small if small < 10.0 => format!("{value:.2}"),
+        medium if medium < 100.0 => format!("{value:.1}"),
+        _ => format!("{value:.0}"),
+    }
+}

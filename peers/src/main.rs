@@ -11,6 +11,7 @@
 
 mod adapters;
 mod arguments;
+mod bare;
 mod candidates;
 mod clock;
 mod decision;
@@ -29,6 +30,7 @@ mod report;
 mod rounds;
 mod scaling;
 mod subject;
+mod timed;
 mod versions;
 
 use std::{env, process::ExitCode};

@@ -10,7 +10,7 @@ use serde_json::json;
 
 use crate::{
     arguments::Arguments,
-    findings::{Chart, Findings, Table},
+    findings::{Chart, Findings, Table, number},
     machine, plot,
 };
 
@@ -38,15 +38,6 @@ fn print_table(table: &Table) {
         println!("  {}", row.remark);
     }
     table.notes.iter().for_each(|note| println!("  * {note}"));
-}
-
-/// With about three digits.
-pub(crate) fn number(value: f64) -> String {
-    match value.abs() {
-        small if small < 10.0 => format!("{value:.2}"),
-        medium if medium < 100.0 => format!("{value:.1}"),
-        _ => format!("{value:.0}"),
-    }
 }
 
 fn print_chart(chart: &Chart) {

@@ -9,10 +9,10 @@ use tower_quota::{Policy, RateLimiter, Rule, clock::ManualClock, key};
 use crate::{
     adapters::{governor, ours, rate_net},
     arguments::Effort,
+    bare::{API_KEY, Serve, bare, serve},
     candidates::{CANDIDATES, LIMITS},
     clock::now,
     findings::{Axis, Chart, Findings, Line},
-    layer::{API_KEY, Serve, bare, serve},
     median::median,
     paced_clock::PacedClock,
     rounds::{self, Case, Step, Workload},

@@ -11,8 +11,8 @@ use http::request::Parts;
 
 use crate::{
     clock::now,
-    exactness::Timed,
     subject::{ANYTHING, Limit, Setup, Subject, stacked},
+    timed::Timed,
 };
 
 pub(crate) fn subject(setup: &Setup) -> Box<dyn Subject> {

@@ -6,9 +6,9 @@ use tower::Layer;
 
 use super::governor::quota;
 use crate::{
-    exactness::Timed,
-    layer::{API_KEY, bare, request, serve},
+    bare::{API_KEY, bare, request, serve},
     subject::Limit,
+    timed::Timed,
 };
 
 static HEADER: HeaderName = HeaderName::from_static(API_KEY);

@@ -5,8 +5,8 @@ use std::num::NonZeroU32;
 use governor::{DefaultKeyedRateLimiter, Quota, RateLimiter, clock::FakeRelativeClock};
 
 use crate::{
-    exactness::Timed,
     subject::{Limit, Setup, Subject, stacked},
+    timed::Timed,
 };
 
 pub(crate) fn subject(setup: &Setup) -> Box<dyn Subject> {

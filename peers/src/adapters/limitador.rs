@@ -8,8 +8,8 @@ use limitador::{
 };
 
 use crate::{
-    exactness::Timed,
     subject::{Limit, Setup, Subject},
+    timed::Timed,
 };
 
 pub(crate) fn subject(setup: &Setup) -> Box<dyn Subject> {

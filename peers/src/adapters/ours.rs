@@ -3,9 +3,9 @@
 use tower_quota::{Policy, Quota, RateLimiter, Rule, RuleHandle, clock::ManualClock};
 
 use crate::{
-    exactness::Timed,
     paced_clock::PacedClock,
     subject::{Limit, Setup, Subject},
+    timed::Timed,
 };
 
 /// Asked for yes or no, as all others are.

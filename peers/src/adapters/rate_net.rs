@@ -9,9 +9,9 @@ use rate_net::{
 };
 
 use crate::{
-    exactness::Timed,
-    layer::API_KEY,
+    bare::API_KEY,
     subject::{ANYTHING, Limit, Setup, Subject, stacked},
+    timed::Timed,
 };
 
 pub(crate) fn log(setup: &Setup) -> Box<dyn Subject> {

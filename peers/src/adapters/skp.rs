@@ -6,8 +6,8 @@ use skp_ratelimit::{Algorithm, GCRA, MemoryStorage, Quota, SlidingLog};
 
 use super::ready::ready;
 use crate::{
-    exactness::Timed,
     subject::{Limit, Setup, Subject, stacked},
+    timed::Timed,
 };
 
 /// Its intervals are at least a millisecond: it counts in whole ones, and would divide by zero.

@@ -6,8 +6,8 @@ use throttle_kit::{InMemoryBackend, Quota, RateLimitBackend, RateLimitLayer, Rat
 
 use super::ready::ready;
 use crate::{
-    exactness::Timed,
     subject::{Limit, Pace, Setup, Subject, stacked},
+    timed::Timed,
 };
 
 /// Its interval has at least a millisecond, so that an admitting bucket is a large one.

@@ -9,9 +9,9 @@ use tokio_rate_limit::{
 };
 
 use crate::{
-    exactness::{Timed, paused},
-    layer::API_KEY,
+    bare::API_KEY,
     subject::{ANYTHING, Limit, Pace, Setup, Subject, stacked},
+    timed::{Timed, paused},
 };
 
 /// For the hour it takes one token per second and 1800 at most: half a token per second cannot be said.

@@ -6,9 +6,9 @@ use tower::Layer;
 use tower_governor::{GovernorError, GovernorLayer, governor::GovernorConfigBuilder, key_extractor::KeyExtractor};
 
 use crate::{
-    exactness::Timed,
-    layer::{API_KEY, bare, request, serve},
+    bare::{API_KEY, bare, request, serve},
     subject::Limit,
+    timed::Timed,
 };
 
 /// The same key as everybody's.

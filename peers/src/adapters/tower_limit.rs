@@ -9,8 +9,8 @@ use tower::{Service, limit::RateLimit, limit::rate::Rate, service_fn};
 
 use super::ready::ready;
 use crate::{
-    exactness::{Timed, paused},
     subject::Limit,
+    timed::{Timed, paused},
 };
 
 /// What it would make wait is taken for denied.

@@ -7,8 +7,8 @@ use tower_rate_tier::{OnStorageError, Quota, RateTier, RedisStorage, TierIdentit
 
 use super::ready::ready;
 use crate::{
-    exactness::Timed,
     subject::{Limit, Setup, Subject, stacked},
+    timed::Timed,
 };
 
 const TIER: &str = "tier";

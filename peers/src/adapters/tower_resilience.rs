@@ -7,8 +7,8 @@ use tower_resilience_ratelimiter::{RateLimiterLayer, WindowType};
 
 use super::ready::ready;
 use crate::{
-    exactness::{Timed, paused},
     subject::Limit,
+    timed::{Timed, paused},
 };
 
 pub(crate) fn timed_fixed(limit: Limit) -> Timed {

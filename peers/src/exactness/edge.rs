@@ -2,11 +2,11 @@
 
 use std::{collections::VecDeque, time::Duration};
 
-use super::timed::Timed;
 use crate::{
     adapters::{governor, ours, tower_resilience},
     findings::{Axis, Chart, Line},
     subject::MINUTE,
+    timed::Timed,
 };
 
 const SILENT: Duration = Duration::from_secs(45);

@@ -3,7 +3,6 @@
 mod edge;
 mod roster;
 mod schedule;
-mod timed;
 mod trial;
 
 use std::{collections::HashMap, thread};
@@ -17,7 +16,6 @@ use crate::{
 
 use roster::{ROSTER, Tried};
 use schedule::Schedule;
-pub(crate) use timed::{Timed, paused};
 
 pub(crate) fn run(effort: Effort) -> Findings {
     let columns = ["60 per minute", "1800 per hour"];

@@ -1,12 +1,12 @@
 //! Who is tried, and in what time.
 
-use super::timed::Timed;
 use crate::{
     adapters::{
         axum_gcra, axum_governor, governor, limitador, ours, rate_net, skp, throttle_kit, tokio_rate_limit,
         tower_governor, tower_limit, tower_rate_tier, tower_resilience,
     },
     subject::Limit,
+    timed::Timed,
 };
 
 /// A limiter that is tried.

@@ -2,10 +2,8 @@
 
 use std::{collections::VecDeque, time::Duration};
 
-use super::{
-    schedule::Schedule,
-    timed::{Moment, Timed},
-};
+use super::schedule::Schedule;
+use crate::timed::{Moment, Timed};
 
 /// The most that was surely admitted within one window.
 pub(super) fn worst(mut subject: Timed, schedule: &Schedule) -> usize {

@@ -10,11 +10,14 @@ use tokio::{
     sync::oneshot,
 };
 
-use super::{
+use super::roster::Layered;
+use crate::{
+    arguments::Effort,
     bare::{API_KEY, key},
-    roster::Layered,
+    clock::now,
+    findings::Table,
+    median::median,
 };
-use crate::{arguments::Effort, clock::now, findings::Table, median::median};
 
 const CONNECTIONS: usize = 8;
 

@@ -1,6 +1,5 @@
 //! What a layer adds to a request: in process, and as requests per second over loopback.
 
-mod bare;
 mod loopback;
 mod roster;
 
@@ -8,14 +7,13 @@ use allocation_counter::measure;
 
 use crate::{
     arguments::Effort,
+    bare::{Serve, requests},
     clock::now,
     findings::{Findings, Table},
     median::median,
     versions::version,
 };
 
-use bare::requests;
-pub(crate) use bare::{API_KEY, Serve, bare, request, serve};
 use roster::Layered;
 
 /// Two of tower_governor with headers, for a minute and an hour: what tower-quota with its fields is compared with.

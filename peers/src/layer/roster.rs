@@ -8,12 +8,12 @@ use tower::{Layer, ServiceBuilder};
 use tower_quota::{RateLimitLayer, RateLimiter, Rule, key};
 use tower_resilience_ratelimiter::WindowType;
 
-use super::bare::{API_KEY, Serve, bare, serve};
 use crate::{
     adapters::{
         axum_gcra, axum_governor, ours, rate_net, throttle_kit, tokio_rate_limit, tower_governor, tower_rate_tier,
         tower_resilience,
     },
+    bare::{API_KEY, Serve, bare, serve},
     paced_clock::PacedClock,
     subject::{ANYTHING, HOUR, Limit, MINUTE},
 };

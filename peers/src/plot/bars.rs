@@ -10,8 +10,8 @@ use plotters::{
 
 use super::colors::{GRID, INK, MARK, color};
 use crate::{
+    findings::number,
     findings::{Picture, Table},
-    report::number,
 };
 
 const WIDTH: i32 = 960;

@@ -13,7 +13,7 @@ use tower::{Service, service_fn};
 
 pub(crate) const API_KEY: &str = "x-api-key";
 
-pub(super) const KEYS: usize = 1_000;
+const KEYS: usize = 1_000;
 
 /// Serves one request and says whether it was admitted.
 pub(crate) type Serve = Box<dyn FnMut(Request<Body>) -> bool>;
@@ -52,10 +52,10 @@ pub(crate) fn request(key: &str) -> Request<Body> {
 }
 
 /// Requests of a thousand keys in turn.
-pub(super) fn requests(count: usize) -> Vec<Request<Body>> {
+pub(crate) fn requests(count: usize) -> Vec<Request<Body>> {
     (0..count).map(|number| request(&key(number))).collect()
 }
 
-pub(super) fn key(number: usize) -> String {
+pub(crate) fn key(number: usize) -> String {
     format!("acct-{:020}", number * 7919 % KEYS)
 }

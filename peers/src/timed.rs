@@ -25,9 +25,9 @@ enum Time {
 
 /// When something was decided: not before the one, and not after the other.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Moment {
-    pub(super) earliest: Duration,
-    pub(super) latest: Duration,
+pub(crate) struct Moment {
+    pub(crate) earliest: Duration,
+    pub(crate) latest: Duration,
 }
 
 impl Timed {
@@ -45,7 +45,7 @@ impl Timed {
     }
 
     /// Waits until so much time has passed since the beginning.
-    pub(super) fn wait_until(&mut self, at: Duration) {
+    pub(crate) fn wait_until(&mut self, at: Duration) {
         match &mut self.time {
             Time::Virtual { passed, advance } => {
                 advance(at.saturating_sub(*passed));
@@ -56,7 +56,7 @@ impl Timed {
     }
 
     /// When a request was admitted, if it was.
-    pub(super) fn decide(&mut self) -> Option<Moment> {
+    pub(crate) fn decide(&mut self) -> Option<Moment> {
         let earliest = self.passed();
         let is_admitted = (self.decide)();
         is_admitted.then(|| Moment { earliest, latest: self.passed() })
