@@ -36,7 +36,7 @@ pub(crate) const CASES: [Case; 9] = [
     Case { name: "a new key", prepare: new_key },
     Case { name: "two rules, admitted", prepare: two_rules },
     Case { name: "the layer with fields, admitted", prepare: || layer(true, STEP) },
-    Case { name: "the layer without, admitted", prepare: || layer(false, STEP) },
+    Case { name: "the layer that tells nobody, admitted", prepare: || layer(false, STEP) },
     Case { name: "the layer with fields, denied", prepare: || layer(true, Duration::ZERO) },
 ];
 
