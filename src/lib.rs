@@ -90,7 +90,7 @@
 //!
 //! A limiter mounted twice charges each of its rules once: it finds its own [`Decision`] among the request's extensions.
 //! Handlers find it there too (as an `Option<Extension<Decision>>` where not every route is governed), and outer layers
-//! among those of a refusal. Of two different limiters the inner one's decision is what the handler sees, and its
+//! among those of a refusal, or of [any response](RateLimitLayer::decision_in_response). Of two different limiters the inner one's decision is what the handler sees, and its
 //! fields are what the caller sees, see [`http::OnConflict`].
 //!
 //! A `ConcurrencyLimit` or a `Buffer` may be outside or inside: what a refused request had reserved in it is given back at
@@ -219,6 +219,7 @@ mod message;
 mod observe;
 mod passed;
 mod policy;
+mod policy_name;
 mod quota;
 mod rule;
 mod service;

@@ -5,7 +5,8 @@ use std::{borrow::Cow, cmp::Reverse, fmt, time::Duration};
 use bytes::Bytes;
 
 use crate::{
-    limiter::{GovernedBy, PolicyName},
+    limiter::GovernedBy,
+    policy_name::PolicyName,
     quota::Quota,
     store::{QuotaState, Verdict},
 };

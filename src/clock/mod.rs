@@ -33,6 +33,6 @@ pub trait Clock: fmt::Debug + Send + Sync + 'static {
     /// The same in nanoseconds, for a clock that counts these: a `Duration` is put together and taken apart by dividing.
     #[inline]
     fn nanos(&self) -> u64 {
-        u64::try_from(self.now().as_nanos()).unwrap_or(u64::MAX)
+        moment::saturating_nanos(self.now())
     }
 }

@@ -51,7 +51,7 @@ impl Stamps {
 
     /// The last entry but `limit` if it is later than `after`, so that there are that many: one look, however long the log.
     #[inline]
-    pub(crate) fn in_the_way(&self, after: u64, newest: u64, limit: usize) -> Option<u64> {
+    pub(crate) fn last_but(&self, after: u64, newest: u64, limit: usize) -> Option<u64> {
         let (block, ring) = self.view();
         let age = Ages::of(block, ring, newest).age(ring.len().checked_sub(limit)?);
         (age < Ages::reach(after, newest)).then(|| newest.saturating_sub(age.into()))

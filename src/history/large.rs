@@ -7,7 +7,6 @@ use crate::{
     history::{
         compact::{count_newest, push_within},
         layer::Layer,
-        log::in_the_way,
         plan::{Counted, Exact, Grain, Plan, Window},
     },
 };
@@ -54,7 +53,7 @@ impl Large {
     /// When `window` has room, if it has none now.
     pub(crate) fn room_at(&self, plan: &Plan, newest: u64, window: &Window, now: Moment) -> Option<u64> {
         let used = self.used(window, now);
-        (used >= window.limit).then(|| self.leaves_at(plan, newest, window, used, in_the_way(used, window)))
+        (used >= window.limit).then(|| self.leaves_at(plan, newest, window, used, window.in_the_way(used)))
     }
 
     /// The millisecond in which unit `nth` of the `used` that `window` counts leaves it, counted from 1 at the oldest.

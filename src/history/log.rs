@@ -12,7 +12,8 @@ use crate::{
 /// By how many milliseconds a history may be ahead of the clock without being brought back.
 const SMALL_LEAD: u64 = 10;
 
-/// Two moments in one stretch of so many milliseconds are told apart in 32 bits, and so is all that can count in it.
+/// Old units are forgotten when the newest comes into another stretch of so many milliseconds (12 days), at the latest. No
+/// window is longer, so after that all are younger than one stretch, and before the next time than two: 32 bits tell four.
 const FAR: u64 = Plan::LONGEST_COMPACT_WINDOW;
 
 /// The admissions remembered for one key under one plan.
@@ -73,7 +74,7 @@ impl History {
             }
             Log::Large(large) => {
                 let used = large.used(window, now);
-                (used, large.leaves_at(plan, self.newest, window, used, in_the_way(used, window)))
+                (used, large.leaves_at(plan, self.newest, window, used, window.in_the_way(used)))
             }
         }
     }
@@ -86,7 +87,7 @@ impl History {
         match &mut self.log {
             Log::Compact(stamps) => plan.windows().iter().find_map(|window| {
                 let expired = now.millis().saturating_sub(window.millis);
-                Some(stamps.in_the_way(expired, newest, window.limit as usize)? + window.millis)
+                Some(stamps.last_but(expired, newest, window.limit as usize)? + window.millis)
             }),
             Log::Large(large) => {
                 large.settle(plan, newest, now);
@@ -142,7 +143,8 @@ impl History {
         }
         match &mut self.log {
             Log::Compact(stamps) => {
-                // What had left every window before the clock stepped back does not return.
+                // What had left every window when the newest unit was recorded does not return. The stamp of that is
+                // rounded up, so the clock may have shown one millisecond less.
                 stamps.forget_until(self.newest.saturating_sub(plan.horizon().saturating_add(1)), self.newest);
                 stamps.clamp(latest, self.newest);
             }
@@ -159,10 +161,4 @@ impl History {
             Log::Large(large) => large.cells(),
         }
     }
-}
-
-/// How many of the `used` units have to leave before there is room, or else one.
-pub(super) const fn in_the_way(used: u32, window: &Window) -> u32 {
-    let too_many = used.saturating_add(1).saturating_sub(window.limit);
-    if too_many == 0 { 1 } else { too_many }
 }

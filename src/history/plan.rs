@@ -46,6 +46,14 @@ pub(crate) struct Grain {
     pub(crate) cells: usize,
 }
 
+impl Window {
+    /// How many of the `used` units have to leave before there is room, or else one.
+    pub(crate) const fn in_the_way(&self, used: u32) -> u32 {
+        let too_many = used.saturating_add(1).saturating_sub(self.limit);
+        if too_many == 0 { 1 } else { too_many }
+    }
+}
+
 impl Plan {
     /// Stamps are kept in 32 bits up to this window (12 days), so that two windows are told apart modulo 2^32 ms.
     pub(crate) const LONGEST_COMPACT_WINDOW: u64 = 1 << 30;

@@ -15,8 +15,8 @@ use crate::{
     error::ConfigError,
     grpc::is_trailers_only,
     http::{LegacyReset, OnConflict, Style, ink::written},
-    limiter::PolicyName,
     message::whole_seconds,
+    policy_name::PolicyName,
     quota::Quota,
     status::QuotaStatus,
 };

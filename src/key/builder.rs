@@ -219,15 +219,23 @@ impl<'a> KeyBuilder<'a> {
         &self.charge
     }
 
+    /// The same in another scope.
+    pub(crate) const fn charge_in(&self, scope: u32) -> Charge {
+        Charge { scope, ..self.charge }
+    }
+
     /// The key of the parts so far.
     pub(crate) const fn key(&self) -> Key {
         self.charge.key
     }
 
     /// Throws away the parts that were added since the key was `earlier`.
-    pub(crate) const fn return_to(&mut self, earlier: Key) {
+    pub(crate) fn return_to(&mut self, earlier: Key) {
         // Without parts there is no first one either; the next one becomes it.
         self.charge.key = earlier;
+        if earlier == Key::SHARED {
+            self.charge.tenant = 0;
+        }
     }
 }
 

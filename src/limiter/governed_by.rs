@@ -9,9 +9,9 @@ use crate::{
     error::ConfigError,
     http::{policy_field, quota_exceeded},
     kind::RequestKind,
-    limiter::PolicyName,
     message::{Occasion, Template},
     policy::Policy,
+    policy_name::PolicyName,
     quota::Quota,
     rule::Rule,
 };

@@ -84,7 +84,7 @@ impl<K: RequestKind> RateLimiter<K> {
     }
 
     /// Whether one request of `key` is admitted under a rule, and charged: [`check`](Self::check) for those who ask no more
-    /// than that. It takes about half the time, and less if the [rule](Self::rule) is looked up once.
+    /// than that. It takes half the instructions, and fewer if the [rule](Self::rule) is looked up once.
     ///
     /// # Errors
     ///
@@ -367,7 +367,7 @@ impl<K: RequestKind, S: Store> RateLimiter<K, S> {
     fn on_all_routes(&self, place: &Place, parts: impl KeyParts) -> Vec<Charge> {
         let key = &mut self.key_at(place);
         parts.write(key);
-        place.scopes.clone().map(|scope| Charge::of(scope, key)).collect()
+        place.scopes.clone().map(|scope| key.charge_in(scope)).collect()
     }
 }
 

@@ -1,6 +1,7 @@
 //! The limiter: rules, their histories, and what is asked of them.
 //!
 //! * [`RateLimiter`]: the handle that everything shares.
+//! * [`RuleHandle`]: one of its rules, looked up once.
 //! * [`RateLimiterBuilder`]: where every mistake is found.
 //! * [`assembly`]: rules, checked against each other and made ready.
 //! * [`routing`]: from a request to its rules and keys. Only this depends on the kind of request.
@@ -16,7 +17,6 @@ mod check_error;
 mod governed_by;
 mod governing;
 mod handle;
-mod policy_name;
 mod routing;
 mod rule_handle;
 mod rulebook;
@@ -32,7 +32,6 @@ pub use rule_handle::RuleHandle;
 pub(crate) use assembly::Assembly;
 pub(crate) use governed_by::GovernedBy;
 pub(crate) use governing::{Governed, Refused, RuleNumbers};
-pub(crate) use policy_name::PolicyName;
 pub(crate) use routing::Routing;
 pub(crate) use rulebook::Rulebook;
 pub(crate) use ruling::{Deciding, Ruling};

@@ -42,8 +42,8 @@ pub(super) struct Place {
 
 /// What is answered at once because the histories are in this process.
 impl<K: RequestKind> RuleHandle<K> {
-    /// Whether one request of `key` is admitted, and charged: for those who ask no more than that. It takes about half the
-    /// time of [`check`](Self::check).
+    /// Whether one request of `key` is admitted, and charged: for those who ask no more than that. It takes half the
+    /// instructions of [`check`](Self::check), and fewer cache lines.
     #[must_use = "it may not be admitted"]
     pub fn admit(&self, key: impl KeyParts) -> bool {
         self.limiter.admit_at(&self.place, key)
@@ -164,6 +164,19 @@ mod tests {
         let governed = limiter.governed(rules.iter().map(|rule| (NAMES[*rule], key))).unwrap();
         let Ruling::Now(decision) = limiter.rule_on(&governed, told) else { unreachable!("it is in memory") };
         (decision.is_admitted(), decision.quotas().map(|quota| (quota.remaining(), quota.reset_after())).collect())
+    }
+
+    #[test]
+    fn in_a_full_table_newcomers_share_a_limit_however_they_ask() {
+        for is_told in [true, false] {
+            let rule = Rule::new("calls").every_request().level("key", "").policy(Policy::per_minute(2));
+            let limiter: RateLimiter = RateLimiter::builder().max_keys(1).rule(rule).build().unwrap();
+            let calls = limiter.rule("calls").unwrap();
+            let admits = |key: &str| if is_told { calls.check(key).is_admitted() } else { calls.admit(key) };
+            assert!(admits("filler"));
+            assert_eq!(["a", "b", "c", "d"].map(admits), [true, true, false, false]);
+            assert_eq!([admits("filler"), admits("filler")], [true, false]);
+        }
     }
 
     proptest! {

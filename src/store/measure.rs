@@ -80,7 +80,7 @@ impl History {
         for ((state, debt), window) in states.iter_mut().zip(debts).zip(plan.windows()) {
             let (own, owed) = (state.used, debt.used);
             state.used = own.saturating_add(owed);
-            let in_the_way = (state.used.saturating_add(1)).saturating_sub(window.limit).max(1).min(state.used);
+            let in_the_way = window.in_the_way(state.used).min(state.used);
             let own_leaves = |nth| if nth == 0 { 0 } else { self.leaves_at(plan, window, own, nth) };
             let owed_leaves = |nth| if nth == 0 { 0 } else { shared.leaves_at(plan, window, owed, nth) };
             let of_own = in_the_way.saturating_sub(owed)..=in_the_way.min(own);

@@ -27,7 +27,7 @@ const SHARDS: usize = 256;
 /// Places that a newcomer looks at for one to let go, so that the table does not grow while much of it is idle.
 pub(super) const STEP_OF_NEWCOMER: usize = 4;
 
-/// Shards that a sweep looks at while they have few places: one without any takes time as well.
+/// At most so many shards per sweep: one without any places takes time as well.
 const SHARDS_OF_SWEEP: usize = 4;
 
 /// Places that a newcomer to a full table looks at, elsewhere.

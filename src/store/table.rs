@@ -56,8 +56,9 @@ impl Table {
 
     /// Counts a decision; says whether it is this one's turn to sweep a little.
     ///
-    /// There is no thread: one decision in 64, and every one that brings a new key, takes one step in the shard whose
-    /// turn it is. So everything is looked at once in about four decisions per key, wherever these fall.
+    /// There is no thread: one decision in 64, and every one that brings a new key, takes one step in the shards whose
+    /// turn it is. So where these are full everything is looked at once in about four decisions per key, wherever they
+    /// fall; and where there are few keys, in some thousands of decisions.
     pub(super) const fn count_decision(&mut self) -> bool {
         self.decisions = self.decisions.wrapping_add(1);
         self.decisions.is_multiple_of(PAUSE)

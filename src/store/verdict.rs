@@ -1,16 +1,13 @@
 //! What is asked of a store, and what it answers.
 
-use std::time::Duration;
+use std::{fmt, time::Duration};
 
 use smallvec::SmallVec;
 
-use crate::{
-    clock::Moment,
-    key::{Key, KeyBuilder},
-};
+use crate::{clock::Moment, key::Key};
 
 /// One history to charge with one unit: of which scope, and whose.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Charge {
     pub(crate) scope: u32,
     /// The same for all keys with the same first part.
@@ -59,10 +56,6 @@ impl Clone for Verdict {
 }
 
 impl Charge {
-    pub(crate) const fn of(scope: u32, key: &KeyBuilder<'_>) -> Self {
-        Self { scope, ..*key.charge() }
-    }
-
     /// A number that is the same for all keys with the same first part, to keep their histories in one place.
     #[must_use]
     pub const fn tenant(&self) -> u32 {
@@ -79,6 +72,13 @@ impl Charge {
     #[must_use]
     pub const fn key(&self) -> Key {
         self.key
+    }
+}
+
+impl fmt::Debug for Charge {
+    /// Without the tenant, which is made of the key: that is other people's identity.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Charge").field("scope", &self.scope).field("key", &self.key).finish_non_exhaustive()
     }
 }
 

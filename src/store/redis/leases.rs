@@ -266,7 +266,7 @@ mod tests {
         let hasher = KeyHasher::with_secret([0; 32]);
         let mut builder = KeyBuilder::new(&hasher);
         builder.part(key);
-        [Charge::of(0, &builder)]
+        [builder.charge_in(0)]
     }
 
     fn lent() -> Verdict {

@@ -39,7 +39,7 @@ mod tests {
         let hasher = KeyHasher::with_secret([7; 32]);
         let mut key = KeyBuilder::new(&hasher);
         parts.iter().for_each(|part| key.part(part));
-        name("quota", &Scope::new("bots GET /x/{id}".to_owned(), &Policy::per_minute(1)), &Charge::of(0, &key))
+        name("quota", &Scope::new("bots GET /x/{id}".to_owned(), &Policy::per_minute(1)), &key.charge_in(0))
     }
 
     #[test]

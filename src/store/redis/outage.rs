@@ -145,7 +145,7 @@ mod tests {
 
     fn charge() -> Charge {
         let hasher = KeyHasher::with_secret([0; 32]);
-        Charge::of(0, &KeyBuilder::new(&hasher))
+        KeyBuilder::new(&hasher).charge_in(0)
     }
 
     #[test]

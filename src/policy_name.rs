@@ -1,7 +1,7 @@
 //! The name of a quota in header fields and bodies.
 
 /// A name, within what an item of a `RateLimit` field begins with: `"bots/minute";r=`.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub(crate) struct PolicyName {
     head: Box<str>,
 }
@@ -10,7 +10,7 @@ const QUOTE: &str = "\"";
 const AFTER: &str = "\";r=";
 
 impl PolicyName {
-    pub(super) fn new(name: &str) -> Self {
+    pub(crate) fn new(name: &str) -> Self {
         Self { head: format!("{QUOTE}{name}{AFTER}").into() }
     }
 
