@@ -3,10 +3,12 @@
 use std::{fmt, sync::Arc, time::Duration};
 
 use bytes::Bytes;
+use hashbrown::{HashMap, HashSet};
 
 use crate::{
     limiter::{GovernedBy, RuleNumbers, Stripe, Stripes},
     message::Occasion,
+    seen::Seen,
     status::QuotaStatus,
     store::{Told, Verdict},
 };
@@ -126,22 +128,34 @@ impl Decision {
 
     /// The rules that govern the request, each once.
     pub(crate) fn governed_by(&self) -> impl Iterator<Item = &GovernedBy> {
-        let is_first = |at: usize, rule: &u16| !self.rules.iter().take(at).any(|earlier| earlier == rule);
-        let rules = self.rules.iter().enumerate().filter(move |(at, rule)| is_first(*at, rule));
-        rules.filter_map(|(_, rule)| self.rulebook.rule(usize::from(*rule)))
+        let mut seen = Seen::default();
+        let rules = self.rules.iter().filter(move |rule| seen.is_first(**rule));
+        rules.filter_map(|rule| self.rulebook.rule(usize::from(*rule)))
     }
 
     /// The quotas, each name once: of a rule that counts the request under several keys, the tightest.
     pub(crate) fn tightest(&self) -> impl Iterator<Item = QuotaStatus<'_>> {
-        let repeats = |at: usize, rule: &u16| self.rules.iter().skip(at + 1).any(|later| later == rule);
-        let is_repeated = self.rules.iter().enumerate().any(|(at, rule)| repeats(at, rule));
-        let is_tightest = move |at: usize, quota: &QuotaStatus<'_>| {
-            let others = self.quotas().enumerate().filter(|(other, _)| *other != at);
-            let mut twins = others.filter(|(_, twin)| twin.policy_name() == quota.policy_name());
-            !twins.any(|(other, twin)| (twin.tightness(), at) > (quota.tightness(), other))
-        };
-        let quotas = self.quotas().enumerate().filter(move |(at, quota)| !is_repeated || is_tightest(*at, quota));
-        quotas.map(|(_, quota)| quota)
+        let tightest = self.repeats_a_rule().then(|| self.places_of_the_tightest());
+        let is_tightest = move |at: &usize| tightest.as_ref().is_none_or(|tightest| tightest.contains(at));
+        self.quotas().enumerate().filter(move |(at, _)| is_tightest(at)).map(|(_, quota)| quota)
+    }
+
+    fn repeats_a_rule(&self) -> bool {
+        let mut seen = Seen::default();
+        self.rules.len() > 1 && !self.rules.iter().all(|rule| seen.is_first(*rule))
+    }
+
+    /// Of each name the place among the quotas where the tightest of that name is; the first of equals.
+    #[cold]
+    fn places_of_the_tightest(&self) -> HashSet<usize> {
+        let mut by_name: HashMap<&str, (usize, QuotaStatus<'_>)> = HashMap::new();
+        for (at, quota) in self.quotas().enumerate() {
+            let tightest = by_name.entry(quota.policy_name()).or_insert((at, quota));
+            if quota.tightness() > tightest.1.tightness() {
+                *tightest = (at, quota);
+            }
+        }
+        by_name.into_values().map(|(at, _)| at).collect()
     }
 
     /// This decision as it is entered into the request.
@@ -173,5 +187,50 @@ impl fmt::Debug for Decision {
             .field("retry_after", &self.retry_after())
             .field("quotas", &self.quotas().collect::<Vec<_>>())
             .finish()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        limiter::{RateLimiter, RateLimiterBuilder},
+        policy::Policy,
+        rule::Rule,
+    };
+
+    const MANY: usize = 50;
+
+    /// Of each of many rules the request is counted under two keys, one of which has been charged before.
+    #[test]
+    fn of_many_rules_each_is_told_of_once_and_by_its_tightest_key() {
+        let names: Vec<String> = (0..MANY).map(|number| format!("rule{number}")).collect();
+        let rules =
+            names.iter().map(|name| Rule::new(name).every_request().level("k", "k").policy(Policy::per_minute(9)));
+        let limiter = rules.fold(RateLimiter::builder(), RateLimiterBuilder::rule).build().unwrap();
+        let charges = |key| names.iter().map(move |name| (&**name, key));
+        limiter.check_all(charges("used").take(MANY / 2)).unwrap();
+
+        let twice = charges("new").chain(charges("used")).chain(charges("used"));
+        let decision = limiter.check_all(twice).unwrap();
+
+        assert_eq!(decision.quotas().count(), 2 * MANY, "the same charge twice is one");
+        let governed: Vec<&str> = decision.governed_by().map(GovernedBy::name).collect();
+        assert_eq!(governed, names);
+        let mut tightest: Vec<(&str, u32)> =
+            decision.tightest().map(|quota| (quota.rule(), quota.remaining())).collect();
+        tightest.sort_unstable_by_key(|(rule, _)| rule[4..].parse::<usize>().unwrap());
+        let expected = names.iter().enumerate().map(|(at, name)| (&**name, if at < MANY / 2 { 7 } else { 8 }));
+        assert_eq!(tightest, expected.collect::<Vec<_>>());
+    }
+
+    #[test]
+    fn of_equally_tight_keys_the_first_is_told_of() {
+        let rule = Rule::new("calls").every_request().level("k", "k").policy(Policy::per_minute(9));
+        let limiter = RateLimiter::builder().rule(rule).build().unwrap();
+        let decision = limiter.check_all([("calls", "a"), ("calls", "b")]).unwrap();
+        let (told, first) = (decision.tightest().next().unwrap(), decision.quotas().next().unwrap());
+        assert_eq!(told.reset_after(), first.reset_after());
+        assert_eq!(decision.places_of_the_tightest().into_iter().collect::<Vec<_>>(), [0]);
     }
 }

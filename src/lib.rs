@@ -222,6 +222,7 @@ mod policy;
 mod policy_name;
 mod quota;
 mod rule;
+mod seen;
 mod service;
 mod status;
 #[cfg(feature = "tonic")]

@@ -266,7 +266,8 @@ impl<'a> Transaction<'a> {
 
     fn table(&mut self, hash: u64) -> Option<&mut Table> {
         let number = Shards::number_of(hash);
-        self.shards.iter_mut().find(|(held, _)| *held == number).map(|(_, table)| &mut **table)
+        let at = self.shards.binary_search_by_key(&number, |(held, _)| *held).ok()?;
+        self.shards.get_mut(at).map(|(_, table)| &mut **table)
     }
 
     fn slot(&mut self, item: &Item<'a>) -> Option<&mut Slot> {
