@@ -216,6 +216,7 @@ mod kind;
 mod layer;
 mod limiter;
 mod message;
+mod nearest;
 mod observe;
 mod passed;
 mod policy;
@@ -227,6 +228,8 @@ mod service;
 mod status;
 #[cfg(feature = "tonic")]
 mod tonic;
+mod window;
+mod written;
 
 pub use decision::Decision;
 pub use error::{ConfigError, UnknownRule};

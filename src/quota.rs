@@ -1,6 +1,6 @@
 //! How much is allowed: N units per rolling window.
 
-use std::{borrow::Cow, fmt, str::FromStr, time::Duration};
+use std::{borrow::Cow, fmt, time::Duration};
 
 use crate::error::ConfigError;
 
@@ -22,8 +22,9 @@ pub(crate) const LONGEST_WINDOW: Duration = Duration::from_secs(36_525 * 24 * 60
 /// The window rolls: there is no calendar minute that begins afresh. A unit admitted at t counts while now < t + window,
 /// and is free again at t + window.
 ///
-/// In text a quota is `"60/minute"`, `"1800/hour"`, `"500/5m"` or `"10000 per 1d"`, with a name in front if it needs one:
-/// `"burst=10/second"`. A year is 365.25 days and a month a twelfth of it.
+/// In text a quota is `"60/minute"`, `"1800/hour"`, `"500/5m"`, `"20/1m30s"` or `"10000 per 1d"`, with a name in front if it
+/// needs one: `"burst=10/second"`. Units are `ms`, `s`, `m`, `h`, `day`, `week`, `month` and `year`, or longer spellings of
+/// these, and the longest comes first. A year is 365.25 days and a month is 30.44.
 ///
 /// ```
 /// use std::time::Duration;
@@ -182,34 +183,17 @@ impl Quota {
         let field = |name: &str| format!("quota \"{}\": {name}", self.name());
         check_name("quota name", &self.name())?;
         if self.limit == 0 {
-            return Err(ConfigError::new(field("limit"), 0, "a quota admits at least 1"));
+            return Err(ConfigError::new(field("limit"), 0, "a quota admits at least 1: write 1 or more"));
         }
         if self.window < SHORTEST_WINDOW || self.window > LONGEST_WINDOW {
             let value = format_args!("{:?}", self.window).to_string();
-            return Err(ConfigError::new(field("window"), value, "a window is from 1 ms to 100 years"));
+            return Err(ConfigError::new(
+                field("window"),
+                value,
+                "a window is from 1 ms to 100 years: write one such as 1s or 1day",
+            ));
         }
         Ok(())
-    }
-}
-
-impl FromStr for Quota {
-    type Err = ConfigError;
-
-    fn from_str(text: &str) -> Result<Self, ConfigError> {
-        let refuse = |reason: &str| ConfigError::new("quota", format_args!("\"{text}\""), reason);
-        let (name, amount) = text.split_once('=').map_or((None, text), |(name, amount)| (Some(name.trim()), amount));
-        let (limit, window) = amount
-            .split_once('/')
-            .or_else(|| amount.split_once(" per "))
-            .ok_or_else(|| refuse("expected a limit and a window, such as \"60/minute\" or \"500/5m\""))?;
-        let limit = Some(limit.trim())
-            .filter(|digits| digits.bytes().all(|byte| byte.is_ascii_digit()))
-            .and_then(|digits| digits.parse().ok())
-            .ok_or_else(|| refuse("the limit is a whole number from 1 to 4294967295"))?;
-        let quota = Self::new(limit, parse_window(window.trim()).map_err(|why| refuse(&why))?);
-        let quota = Self { name: name.map(|name| name.to_owned().into()), ..quota };
-        quota.validate().map_err(|error| refuse(error.reason()))?;
-        Ok(quota)
     }
 }
 
@@ -222,13 +206,6 @@ impl fmt::Display for Quota {
     }
 }
 
-/// `minute` is one minute; everything else is what `humantime` reads: `5m`, `90s`, `1day 12h`.
-fn parse_window(text: &str) -> Result<Duration, String> {
-    let counted = text.starts_with(|first: char| first.is_ascii_digit());
-    let result = if counted { humantime::parse_duration(text) } else { humantime::parse_duration(&format!("1{text}")) };
-    result.map_err(|error| format!("the window is a unit or a duration, such as minute, 5m or 1d: {error}"))
-}
-
 /// Names travel in header fields as quoted strings and in JSON, so they need no escaping anywhere.
 pub(crate) fn check_name(field: &str, name: &str) -> Result<(), ConfigError> {
     let allowed = |byte: u8| byte.is_ascii_graphic() && byte != b'"' && byte != b'\\';
@@ -236,7 +213,10 @@ pub(crate) fn check_name(field: &str, name: &str) -> Result<(), ConfigError> {
         return Ok(());
     }
     let reason = "a name is one or more visible ASCII characters without spaces, \" and \\";
-    Err(ConfigError::new(field, format_args!("{name:?}"), reason))
+    let is_allowed = |letter: char| letter.is_ascii() && allowed(letter as u8);
+    let instead: String = name.trim().chars().map(|letter| if is_allowed(letter) { letter } else { '-' }).collect();
+    let instead = if instead.bytes().any(|byte| byte.is_ascii_alphanumeric()) { &instead } else { "calls" };
+    Err(ConfigError::new(field, format_args!("{name:?}"), format!("{reason}: write one such as \"{instead}\"")))
 }
 
 #[cfg(test)]
