@@ -21,10 +21,11 @@ impl Warning {
     }
 }
 
+/// Gives a warning that is in other words each time.
 #[cfg(feature = "tracing")]
-fn warn(text: &str) {
+pub(crate) fn warn(text: &str) {
     tracing::warn!(target: "tower_quota", "{text}");
 }
 
 #[cfg(not(feature = "tracing"))]
-const fn warn(_: &str) {}
+pub(crate) const fn warn(_: &str) {}

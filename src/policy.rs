@@ -7,9 +7,14 @@ use crate::{error::ConfigError, quota::Quota};
 /// The finest and coarsest resolution a policy may ask for.
 const RESOLUTIONS: std::ops::RangeInclusive<u32> = 16..=65_536;
 const DEFAULT_RESOLUTION: u32 = 4096;
+/// What a quota is called that keeps units apart.
+const SPACING: &str = "spacing";
 const MOST_QUOTAS: usize = 16;
 
 /// One or more quotas over one history: a request passes only if all of them have room.
+///
+/// A longer window has a larger limit, or the shorter one never denies: of `60/minute` and `10/hour` only the hour counts.
+/// Such a policy is taken as it is, and a limiter that is built with it says so in a warning (feature `tracing`).
 ///
 /// ```
 /// use std::time::Duration;
@@ -92,7 +97,7 @@ impl Policy {
     /// And never two closer together than `gap`: one more quota, of 1 per `gap`, named `spacing`.
     #[must_use]
     pub fn spaced_by(self, gap: Duration) -> Self {
-        self.and(Quota::new(1, gap).named("spacing"))
+        self.and(Quota::new(1, gap).named(SPACING))
     }
 
     /// With every window longer by `margin`: for callers, whose calls the server counts when they arrive.
@@ -175,34 +180,63 @@ impl Policy {
         self.resolution
     }
 
+    /// The quotas that never deny, each with another that has no room first: one that is as long at least, and not larger.
+    pub(crate) fn idle_quotas(&self) -> impl Iterator<Item = (&Quota, &Quota)> {
+        let stops = |other: &Quota, quota: &Quota| {
+            let (window, limit) = (other.window().cmp(&quota.window()), quota.limit().cmp(&other.limit()));
+            window.is_ge() && limit.is_ge() && (window.is_gt() || limit.is_gt())
+        };
+        self.quotas.iter().filter_map(move |quota| Some((quota, self.quotas.iter().find(|other| stops(other, quota))?)))
+    }
+
     pub(crate) fn validate(&self) -> Result<(), ConfigError> {
         if self.quotas.is_empty() {
-            return Err(ConfigError::new("quotas", "[]", "a policy has at least one quota"));
+            return Err(ConfigError::new(
+                "quotas",
+                "[]",
+                "a policy has at least one quota: write one such as 60/minute",
+            ));
         }
         if self.quotas.len() > MOST_QUOTAS {
             let reason = format!("a policy has at most {MOST_QUOTAS} quotas");
             return Err(ConfigError::new("quotas", self.quotas.len(), reason));
         }
         if !RESOLUTIONS.contains(&self.resolution) {
-            return Err(ConfigError::new("resolution", self.resolution, "a resolution is from 16 to 65536"));
+            return Err(ConfigError::new(
+                "resolution",
+                self.resolution,
+                "a resolution is from 16 to 65536: leave it out for 4096",
+            ));
         }
         for (at, quota) in self.quotas.iter().enumerate() {
             quota.validate()?;
             let twin = self.quotas[..at].iter().find(|other| other.name().eq_ignore_ascii_case(&quota.name()));
             if let Some(twin) = twin {
-                let reason =
-                    format!("{twin} has this name already, ignoring case: name one of them, as in \"slow=10/minute\"");
-                return Err(ConfigError::new("quota name", format_args!("\"{}\"", quota.name()), reason));
+                return Err(same_name(quota, twin));
             }
         }
         Ok(())
     }
 }
 
+/// Two quotas of one name, which may be one that nobody gave.
+fn same_name(quota: &Quota, twin: &Quota) -> ConfigError {
+    let name = quota.name();
+    let reason = if name == SPACING && twin.name() == SPACING {
+        "the policy is spaced twice (spaced_by and spread_evenly): keep the longer spacing".to_owned()
+    } else if name == twin.name() && quota.window() == twin.window() {
+        let less = quota.limit().min(twin.limit());
+        format!("there are two quotas for this window: keep that of {less}, or name one, as in \"slow={less}/{name}\"")
+    } else {
+        format!("{twin} has this name already (names are compared ignoring case): name one otherwise")
+    };
+    ConfigError::new("quota name", format_args!("\"{name}\""), reason)
+}
+
 /// What spreads units evenly, as the quota does that is slowest in the long run.
 fn spacing<'a>(quotas: impl IntoIterator<Item = &'a Quota>) -> Option<Quota> {
     let slowest = quotas.into_iter().max_by_key(|quota| quota.gap_nanos());
-    slowest.map(|quota| quota.spread().named("spacing"))
+    slowest.map(|quota| quota.spread().named(SPACING))
 }
 
 impl FromIterator<Quota> for Policy {
@@ -245,7 +279,10 @@ mod tests {
 
     #[test]
     fn a_policy_needs_a_quota() {
-        assert_eq!(refusal(&Policy::from_iter([])), "quotas []: a policy has at least one quota");
+        assert_eq!(
+            refusal(&Policy::from_iter([])),
+            "quotas []: a policy has at least one quota: write one such as 60/minute"
+        );
     }
 
     #[test]
@@ -298,6 +335,24 @@ mod tests {
         assert_eq!(spacing(Policy::per_second(2500)), Quota::new(5, Duration::from_millis(2)).named("spacing"));
         assert_eq!(spacing(Policy::per_second(u32::MAX)).window(), Duration::from_millis(1));
         assert!(Policy::per_second(0).spread_evenly().validate().is_err());
+    }
+
+    #[test]
+    fn a_quota_never_denies_beside_a_longer_one_that_is_not_larger() {
+        let idle = |text: &str| {
+            let policy: Policy = text.parse().unwrap();
+            policy.idle_quotas().map(|(idle, other)| format!("{idle} {other}")).collect::<Vec<_>>()
+        };
+        assert_eq!(idle("60/minute, 10/hour"), ["60/minute 10/hour"]);
+        assert_eq!(idle("10/hour, 60/minute, 10/second"), ["60/minute 10/hour", "10/second 10/hour"]);
+        assert_eq!(idle("60/minute, 60/hour"), ["60/minute 60/hour"]);
+        assert_eq!(idle("60/minute, slow=5/60s"), ["60/minute slow=5/minute"]);
+        for sound in ["60/minute, 1800/hour", "60/minute", "5/minute, same=5/minute", "60/minute, 61/hour"] {
+            assert!(idle(sound).is_empty(), "{sound}");
+        }
+        for paced in [Policy::per_second(1), Policy::per_minute(60).and_per_hour(1800), Policy::per_second(60)] {
+            assert_eq!(paced.spread_evenly().idle_quotas().count(), 0);
+        }
     }
 
     #[test]
