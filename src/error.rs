@@ -1,11 +1,16 @@
 //! What can be wrong with a configuration.
 
-use std::fmt;
+use std::{fmt, sync::Arc};
+
+use crate::{nearest::ranked, visible::Visible};
+
+/// So many names are told to who asked for another.
+const MOST_TOLD: usize = 5;
 
 /// A mistake in rules, quotas, keys or a file, found while the limiter is built.
 ///
 /// It names the rule (if the mistake is inside one), the field, the offending value and the reason; for a file also the
-/// line.
+/// line. Printed it is one line, whatever the texts in it hold: what would not be seen is shown by its number.
 ///
 /// ```
 /// use tower_quota::{Policy, RateLimiter, Rule, key};
@@ -15,7 +20,7 @@ use std::fmt;
 ///     .build()
 ///     .unwrap_err();
 ///
-/// assert_eq!(error.to_string(), r#"rule "calls": quota "minute": limit 0: a quota admits at least 1"#);
+/// assert_eq!(error.to_string(), r#"rule "calls": quota "minute": limit 0: a quota admits at least 1: write 1 or more"#);
 /// assert_eq!((error.rule(), error.field(), error.value()), (Some("calls"), "quota \"minute\": limit", "0"));
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -75,6 +80,13 @@ impl ConfigError {
         self
     }
 
+    /// The same mistake, where it is written in another way.
+    #[cfg(feature = "config")]
+    pub(crate) fn in_field(mut self, field: &str, value: &str) -> Self {
+        (self.field, self.value) = (field.into(), value.into());
+        self
+    }
+
     pub(crate) fn on_route(mut self, route: &str) -> Self {
         self.reason = format!("{} (route \"{route}\")", self.reason).into();
         self
@@ -93,30 +105,58 @@ impl fmt::Display for ConfigError {
             write!(f, "line {line}: ")?;
         }
         if let Some(rule) = &self.rule {
-            write!(f, "rule \"{rule}\": ")?;
+            write!(f, "rule \"{}\": ", Visible::new(rule))?;
         }
-        match &*self.value {
-            "" => write!(f, "{}: {}", self.field, self.reason),
-            value => write!(f, "{} {value}: {}", self.field, self.reason),
+        write!(f, "{}", Visible::new(&self.field))?;
+        if !self.value.is_empty() {
+            write!(f, " {}", Visible::new(&self.value))?;
         }
+        write!(f, ": {}", Visible::sentence(&self.reason))
     }
 }
 
 /// A rule was named that the limiter does not have.
+///
+/// ```
+/// use tower_quota::{Policy, RateLimiter, Rule};
+///
+/// let rule = |name| Rule::new(name).every_request().level("all", "all").policy(Policy::per_minute(60));
+/// let limiter = RateLimiter::builder().rule(rule("exports")).rule(rule("bots")).build()?;
+///
+/// let error = limiter.check("bot", "ann").unwrap_err();
+/// assert_eq!(error.to_string(), r#"no rule is named "bot": the rules are "bots", "exports""#);
+/// # Ok::<(), tower_quota::ConfigError>(())
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("no rule is named \"{name}\"")]
 pub struct UnknownRule {
     name: Box<str>,
+    known: Arc<[Box<str>]>,
 }
 
 impl UnknownRule {
-    pub(crate) fn new(name: &str) -> Self {
-        Self { name: name.into() }
+    pub(crate) fn new(name: &str, known: &Arc<[Box<str>]>) -> Self {
+        Self { name: name.into(), known: Arc::clone(known) }
     }
 
     /// The name that was asked for.
     #[must_use]
     pub fn name(&self) -> &str {
         &self.name
+    }
+
+    /// Which rules there are, those first whose names are most like the one that was asked for.
+    pub(crate) fn rules(&self) -> String {
+        let told = ranked(&self.name, self.known.iter().map(|name| &**name), MOST_TOLD);
+        let names: Vec<String> = told.iter().map(|name| format!("\"{}\"", Visible::new(name))).collect();
+        match self.known.len() - told.len() {
+            0 => format!("the rules are {}", names.join(", ")),
+            others => format!("the rules are {} and {others} more", names.join(", ")),
+        }
+    }
+}
+
+impl fmt::Display for UnknownRule {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "no rule is named \"{}\": {}", Visible::new(&self.name), self.rules())
     }
 }

@@ -228,6 +228,7 @@ mod service;
 mod status;
 #[cfg(feature = "tonic")]
 mod tonic;
+mod visible;
 mod window;
 mod written;
 

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::{error::ConfigError, quota::Quota};
+use crate::{error::ConfigError, nearest::nearest, quota::Quota};
 
 /// A text with places for what is known of the exhausted quota.
 #[derive(Clone, Debug)]
@@ -67,8 +67,10 @@ impl Template {
                 continue;
             }
             let place = from.strip_prefix('{').and_then(|from| from.split_once('}'));
-            let (name, after) = place.ok_or_else(|| refuse("a brace stands alone: write {{ or }}".to_owned()))?;
-            pieces.push(Piece::named(name).ok_or_else(|| refuse(format!("{{{name}}} is unknown; known are {KNOWN}")))?);
+            let (name, after) = place.ok_or_else(|| {
+                refuse("a brace stands alone: write {{ or }} for one that is part of the text".to_owned())
+            })?;
+            pieces.push(Piece::named(name).ok_or_else(|| refuse(unknown(name)))?);
             rest = after;
         }
         pieces.push(Piece::Text(rest.to_owned()));
@@ -85,7 +87,16 @@ impl Template {
     }
 }
 
-const KNOWN: &str = "{rule}, {level}, {quota}, {limit}, {window} and {retry_after}";
+const KNOWN: [&str; 6] = ["rule", "level", "quota", "limit", "window", "retry_after"];
+
+/// What is said of a place that nothing is known for.
+fn unknown(name: &str) -> String {
+    let meant = match nearest(name.trim(), KNOWN) {
+        Some(known) => format!("{{{known}}}"),
+        None => format!("one of {{{}}}", KNOWN.join("}, {")),
+    };
+    format!("{{{name}}} is unknown: write {meant}, or {{{{{name}}}}} for the braces themselves")
+}
 
 impl Piece {
     fn named(name: &str) -> Option<Self> {

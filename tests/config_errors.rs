@@ -45,7 +45,7 @@ fn assert_error(error: &ConfigError, field: &str, value: &str, reason: &str) {
     let text = error.to_string();
     assert_eq!((error.field(), error.value()), (field, value), "{text}");
     assert!(error.reason().contains(reason), "{text}");
-    assert!([field, value, reason].iter().all(|part| text.contains(part)), "{text}");
+    assert!([field, &value.replace('\n', "\\n"), reason].iter().all(|part| text.contains(part)), "{text}");
     assert_eq!(error.line(), None, "there is no file");
 }
 
@@ -129,10 +129,11 @@ fn a_resolution_out_of_range_is_refused() {
 fn two_quotas_of_one_name_are_refused_ignoring_case() {
     let hour = |name: &'static str| Quota::per_hour(5).named(name);
     let reason = "has this name already";
-    assert_policy_mistake(Policy::per_minute(60).and_per_minute(5), "quota name", "\"minute\"", reason);
+    let both = "two quotas for this window: keep that of 5, or name one, as in";
+    assert_policy_mistake(Policy::per_minute(60).and_per_minute(5), "quota name", "\"minute\"", both);
     assert_policy_mistake(Policy::per_minute(60).and(hour("MINUTE")), "quota name", "\"MINUTE\"", reason);
     assert_policy_mistake(Policy::new(hour("Burst")).and(hour("bUrst")), "quota name", "\"bUrst\"", reason);
-    assert_policy_mistake(Policy::per_hour(60).and(Quota::new(5, 60 * MINUTE)), "quota name", "\"hour\"", reason);
+    assert_policy_mistake(Policy::per_hour(60).and(Quota::new(5, 60 * MINUTE)), "quota name", "\"hour\"", both);
 }
 
 /// In header fields a quota is called by its rule and its name: `rule/name`.
@@ -189,7 +190,7 @@ fn a_rule_that_is_asked_for_and_not_there_is_named() {
         limiter.reset("two", "x").unwrap_err(),
         limiter.check_all([("one", "x"), ("two", "x")]).unwrap_err(),
     ] {
-        assert_eq!((error.name(), &*error.to_string()), ("two", "no rule is named \"two\""));
+        assert_eq!((error.name(), &*error.to_string()), ("two", "no rule is named \"two\": the rules are \"one\""));
     }
     assert!(limiter.is_empty(), "nothing is charged for half a question");
     assert!(limiter.check("ONE", "x").is_ok(), "names are compared ignoring case");
@@ -200,25 +201,26 @@ fn a_rule_that_is_asked_for_and_not_there_is_named() {
 #[test]
 fn a_rule_without_routes_is_refused() {
     let rule = || Rule::new("bad").level("everybody", "everybody").policy(Policy::per_minute(60));
-    assert_mistake(rule(), "routes", "[]", "at least one route");
-    assert_mistake(rule().routes([""; 0]), "routes", "[]", "at least one route");
-    assert_mistake(rule().routes_keyed_by("key", [""; 0]), "routes", "[]", "at least one route");
+    assert_mistake(rule(), "routes", "[]", "write .routes([\"POST /bots/{id}\"])");
+    assert_mistake(rule().routes([""; 0]), "routes", "[]", "write .routes([\"POST /bots/{id}\"])");
+    assert_mistake(rule().routes_keyed_by("key", [""; 0]), "routes", "[]", "write .routes([\"POST /bots/{id}\"])");
 }
 
 #[test]
 fn a_rule_without_a_policy_is_refused() {
-    assert_mistake(Rule::new("bad").routes(["/x"]).level("everybody", "all"), "policy", "", "has a policy");
+    assert_mistake(Rule::new("bad").routes(["/x"]).level("everybody", "all"), "policy", "", "write .policy(");
 }
 
 #[test]
 fn a_rule_without_a_level_or_without_an_extractor_is_refused() {
     let rule = || Rule::new("bad").policy(Policy::per_minute(60));
-    assert_mistake(rule().routes(["/x"]), "level", "\"\"", "visible ASCII");
-    assert_mistake(rule().every_request(), "level", "\"\"", "visible ASCII");
-    assert_mistake(rule().unmatched_requests(), "level", "\"\"", "visible ASCII");
+    let reason = "does not say whom to count: write .level(";
+    assert_mistake(rule().routes(["/x"]), "level", "", reason);
+    assert_mistake(rule().every_request(), "level", "", reason);
+    assert_mistake(rule().unmatched_requests(), "level", "", reason);
     // Other routes having an extractor does not help those that have none.
     let half = rule().routes(["/x"]).routes_keyed_by(key::header("x-id"), ["/y"]);
-    assert_mistake(half, "level", "\"\"", "visible ASCII");
+    assert_mistake(half, "level", "", reason);
 }
 
 #[test]
@@ -445,7 +447,7 @@ fn two_rules_for_the_unmatched_requests_are_refused() {
     let unmatched = |name: &str| Rule::new(name).unmatched_requests().level("all", "all").policy(Policy::per_minute(1));
     let error = builder([unmatched("first"), good("one"), unmatched("bad")]).build().unwrap_err();
     assert_eq!(error.rule(), Some("bad"));
-    assert_error(&error, "applies_to", "\"unmatched\"", "said once");
+    assert_error(&error, "unmatched_requests", "", "rule \"first\" is for the unmatched requests already");
     assert!(builder([every("first"), every("second"), unmatched("third")]).build().is_ok());
 }
 
@@ -469,6 +471,84 @@ fn a_message_with_an_unknown_place_is_refused() {
     }
 }
 
+/// Each mistake in code, and what is said of it: what is wrong, where, and what to write in its place.
+#[test]
+fn a_mistake_is_told_with_what_to_write() {
+    let rule = || Rule::new("bad").policy(Policy::per_minute(60));
+    let spaced = Policy::per_second(5).spaced_by(Duration::from_millis(200));
+    #[rustfmt::skip]
+    let mistakes = [
+        (rule().every_request(), r#"level: the rule does not say whom to count: write .level("account", key::header("x-account")), with what reads the key from a request"#),
+        (rule().every_request().level("a b", "all"), r#"level "a b": a name is one or more visible ASCII characters without spaces, " and \: write one such as "a-b""#),
+        (rule().level("all", "all"), r#"routes []: the rule governs no request: write .routes(["POST /bots/{id}"]), .every_request(), or .when for requests of other kinds"#),
+        (Rule::new("bad").every_request().level("all", "all"), "policy: the rule has no policy: write .policy(Policy::per_minute(60))"),
+        (every("bad").per_route(), "per_route true: a rule without routes has one history per key: leave it out"),
+        (every("bad").routes(["/x"]), r#"route "/x": a rule for every request or for unmatched ones has no routes of its own: leave out the one or the other"#),
+        (routed(&["/x"]).routes_keyed_by("k", [""; 0]), "routes []: routes_keyed_by is given at least one route"),
+        (routed(&["/x", "ANY /x"]), r#"route "ANY /x": this rule has the route already, as "/x": leave one of them out"#),
+        (every("bad").on_missing(OnMissing::Reject(StatusCode::OK)), "on_missing 200 OK: a rejection has a status from 400 to 599: write one such as OnMissing::Reject(StatusCode::UNAUTHORIZED)"),
+        (every("bad").policy(Policy::per_minute(0)), r#"quota "minute": limit 0: a quota admits at least 1: write 1 or more"#),
+        (every("bad").policy(Quota::new(1, Duration::ZERO)), r#"quota "0s": window 0ns: a window is from 1 ms to 100 years: write one such as 1s or 1day"#),
+        (every("bad").policy(Policy::per_minute(60).and_per_minute(5)), r#"quota name "minute": there are two quotas for this window: keep that of 5, or name one, as in "slow=5/minute""#),
+        (every("bad").policy(Policy::per_minute(60).and(Quota::per_hour(5).named("MINUTE"))), r#"quota name "MINUTE": 60/minute has this name already (names are compared ignoring case): name one otherwise"#),
+        (every("bad").policy(spaced.clone().spaced_by(MINUTE)), r#"quota name "spacing": the policy is spaced twice (spaced_by and spread_evenly): keep the longer spacing"#),
+        (every("bad").policy(spaced.spread_evenly()), r#"quota name "spacing": the policy is spaced twice (spaced_by and spread_evenly): keep the longer spacing"#),
+        (every("bad").policy(Policy::from_iter([])), "quotas []: a policy has at least one quota: write one such as 60/minute"),
+        (every("bad").policy(Policy::per_minute(60).resolution(1)), "resolution 1: a resolution is from 16 to 65536: leave it out for 4096"),
+    ];
+    for (rule, message) in mistakes {
+        assert_eq!(mistake_of(rule).to_string(), format!("rule \"bad\": {message}"));
+    }
+    for (builder, message) in [
+        (builder([]), r#"rules []: a limiter has at least one rule: add one with .rule(Rule::new("calls"))"#),
+        (
+            builder([good("one")]).max_keys(0),
+            "max_keys 0: a limiter keeps at least one history: write a number such as 1000000",
+        ),
+        (
+            builder([good("one")]).message("{limits}"),
+            r#"message "{limits}": {limits} is unknown: write {limit}, or {{limits}} for the braces themselves"#,
+        ),
+    ] {
+        assert_eq!(builder.build().unwrap_err().to_string(), message);
+    }
+}
+
+/// A name may come from a file or a caller: a log shows it on one line, in the order in which it is written.
+#[test]
+fn what_cannot_be_seen_is_shown_by_its_number() {
+    let name = "a\nb\u{1b}[31m\u{202e}c\u{2028}";
+    let shown = r#"a\nb\u{1b}[31m\u{202e}c\u{2028}"#;
+    let error = builder([every(name)]).build().unwrap_err();
+    assert!(error.to_string().starts_with(&format!("rule \"{shown}\": name \"{shown}\": ")), "{error}");
+    assert_eq!(error.rule(), Some(name), "a program reads it as it is");
+    let unknown = builder([good("one")]).build().unwrap().check(name, "x").unwrap_err();
+    assert_eq!(unknown.to_string(), format!("no rule is named \"{shown}\": the rules are \"one\""));
+    let error = name.parse::<Quota>().unwrap_err();
+    assert!(error.to_string().starts_with(&format!("quota \"{shown}\": ")), "{error}");
+    assert!(error.to_string().len() < 200 + name.len() * 8);
+    assert!("x".repeat(100_000).parse::<Quota>().unwrap_err().to_string().len() < 1_000);
+}
+
+#[test]
+fn of_many_rules_the_names_most_like_the_one_asked_for_are_told() {
+    let names = ["tables", "bots", "exports", "boot", "imports", "search", "robots"];
+    let limiter = builder(names.map(good)).build().unwrap();
+    assert_eq!(
+        limiter.check("bot", "x").unwrap_err().to_string(),
+        r#"no rule is named "bot": the rules are "bots", "boot", "robots", "tables", "exports" and 2 more"#
+    );
+}
+
+#[test]
+fn a_thousand_rules_are_found_by_their_names_ignoring_case() {
+    let limiter = builder((0..1_000).map(|number| every(&format!("Rule{number}")))).build().unwrap();
+    for name in ["Rule0", "rule999", "RULE500"] {
+        assert!(limiter.check(name, "x").unwrap().is_admitted());
+    }
+    assert!(limiter.check("rule1000", "x").is_err());
+}
+
 #[test]
 fn the_first_mistake_is_the_one_reported() {
     let error =
@@ -481,7 +561,10 @@ fn the_first_mistake_is_the_one_reported() {
 #[test]
 fn an_error_prints_rule_field_value_and_reason_in_one_line() {
     let error = builder([every("calls").policy(Policy::per_minute(0))]).build().unwrap_err();
-    assert_eq!(error.to_string(), "rule \"calls\": quota \"minute\": limit 0: a quota admits at least 1");
+    assert_eq!(
+        error.to_string(),
+        "rule \"calls\": quota \"minute\": limit 0: a quota admits at least 1: write 1 or more"
+    );
     let error: Box<dyn std::error::Error + Send + Sync> = error.into();
     assert!(error.source().is_none());
 }
@@ -500,5 +583,5 @@ fn texts_of_quotas_are_checked_where_they_are_read() {
     }
     let twins = "60/minute, 5/60s".parse::<Policy>();
     let error = twins.map(|policy| mistake_of(every("bad").policy(policy))).unwrap();
-    assert_error(&error, "quota name", "\"minute\"", "has this name already");
+    assert_error(&error, "quota name", "\"minute\"", "two quotas for this window: keep that of 5, or name one");
 }

@@ -126,7 +126,7 @@ fn rules_are_found_ignoring_case_and_unknown_ones_are_named() {
         limiter.check_all([("automation.bot", "ann"), ("bots", "ann")]).unwrap_err(),
     ] {
         assert_eq!(error.name(), "bots");
-        assert_eq!(error.to_string(), "no rule is named \"bots\"");
+        assert_eq!(error.to_string(), "no rule is named \"bots\": the rules are \"Automation.Bot\"");
     }
     // P3: the rule that is known was not charged.
     assert!(limiter.is_empty());

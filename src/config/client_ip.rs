@@ -27,7 +27,9 @@ fn checked(client_ip: ClientIp) -> Result<ClientIp, ConfigError> {
     client_ip.validate().map(|()| client_ip)
 }
 
+const HEADER: &str = "not the name of a header field: write one such as \"x-forwarded-for\"";
+
 fn forwarded_header(name: &str) -> Result<ForwardedHeader, ConfigError> {
-    let refuse = |_| ConfigError::new("client_ip.header", format_args!("\"{name}\""), "not the name of a header field");
+    let refuse = |_| ConfigError::new("client_ip.header", format_args!("\"{name}\""), HEADER);
     HeaderName::from_bytes(name.as_bytes()).map(ForwardedHeader::from).map_err(refuse)
 }

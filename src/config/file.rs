@@ -39,11 +39,9 @@ pub(super) struct RuleTable {
     pub(super) level: Option<Spanned<String>>,
     pub(super) key: Option<Spanned<KeyTexts>>,
     pub(super) quotas: Option<Spanned<Vec<Spanned<String>>>>,
-    #[serde(default)]
-    pub(super) routes: Vec<Spanned<String>>,
+    pub(super) routes: Option<Spanned<Vec<Spanned<String>>>>,
     pub(super) applies_to: Option<Spanned<String>>,
-    #[serde(default)]
-    pub(super) per_route: bool,
+    pub(super) per_route: Option<Spanned<bool>>,
     #[serde(default)]
     pub(super) count_denied: bool,
     pub(super) resolution: Option<Spanned<u32>>,
@@ -57,8 +55,20 @@ pub(super) struct RuleTable {
 #[serde(deny_unknown_fields, expecting = "a table")]
 pub(super) struct GroupTable {
     pub(super) key: Option<Spanned<KeyTexts>>,
-    #[serde(default)]
-    pub(super) routes: Vec<Spanned<String>>,
+    pub(super) routes: Option<Spanned<Vec<Spanned<String>>>>,
+}
+
+impl RuleTable {
+    /// The routes that are in no group.
+    pub(super) fn routes(&self) -> &[Spanned<String>] {
+        self.routes.as_ref().map_or(&[], |routes| routes.get_ref())
+    }
+}
+
+impl GroupTable {
+    pub(super) fn routes(&self) -> &[Spanned<String>] {
+        self.routes.as_ref().map_or(&[], |routes| routes.get_ref())
+    }
 }
 
 /// One text, or an array of the parts of one key.

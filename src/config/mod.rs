@@ -119,7 +119,8 @@
 //!
 //! # Mistakes
 //!
-//! A file is read as a whole or not at all. A [`ConfigError`] names the rule, the field, the value and the line:
+//! A file is read as a whole or not at all. A [`ConfigError`] names the rule, the field, the value and the line, and
+//! says what to write in its place:
 //!
 //! ```
 //! use tower_quota::RateLimiter;
@@ -132,7 +133,7 @@
 //! routes = ["GET /bots/{botId}"]
 //! "#;
 //! let error = RateLimiter::from_toml(text).unwrap_err();
-//! assert_eq!(error.to_string(), r#"line 5: rule "bots": quota "0/hour": a quota admits at least 1"#);
+//! assert_eq!(error.to_string(), r#"line 5: rule "bots": quota "0/hour": a quota admits at least 1: write 1 or more"#);
 //! ```
 //!
 //! [`RateLimiterBuilder::max_keys`]: crate::RateLimiterBuilder::max_keys
@@ -155,6 +156,7 @@
 //! [`key::peer_ip`]: crate::key::peer_ip
 //! [`key::client_ip`]: crate::key::client_ip
 
+mod check;
 mod client_ip;
 mod constant;
 mod file;
@@ -164,6 +166,7 @@ mod load;
 mod on_missing;
 mod policy;
 mod rule;
+mod schema;
 mod source;
 mod syntax;
 

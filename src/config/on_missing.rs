@@ -8,12 +8,22 @@ pub(super) fn on_missing(outcome: &Outcome) -> Result<OnMissing, ConfigError> {
     match outcome {
         Outcome::Word(word) if word == "share" => Ok(OnMissing::Share),
         Outcome::Word(word) if word == "skip" => Ok(OnMissing::Skip),
+        Outcome::Word(word) if word.parse::<u16>().is_ok() => {
+            let reason = format!("a status has no quotes: write on_missing = {word}");
+            Err(ConfigError::new("on_missing", format_args!("\"{word}\""), reason))
+        }
         Outcome::Word(word) => {
-            let reason = "known are \"share\", \"skip\" and a status such as 401";
+            let reason = "there is no such word: write \"share\", \"skip\" or a status such as 401";
             Err(ConfigError::new("on_missing", format_args!("\"{word}\""), reason))
         }
         Outcome::Status(status) => {
-            let refuse = || ConfigError::new("on_missing", status, "a rejection has a status from 400 to 599");
+            let refuse = || {
+                ConfigError::new(
+                    "on_missing",
+                    status,
+                    "a rejection has a status from 400 to 599: write one such as 401",
+                )
+            };
             rejection(*status).map(OnMissing::Reject).ok_or_else(refuse)
         }
     }

@@ -10,7 +10,8 @@ use crate::{
 };
 
 pub(super) fn policy(table: &RuleTable, lines: Lines<'_>) -> Result<Policy, ConfigError> {
-    let missing = || ConfigError::new("quotas", "", "a rule has quotas, such as [\"60/minute\", \"1800/hour\"]");
+    let missing =
+        || ConfigError::new("quotas", "", "the rule has no quotas: write quotas = [\"60/minute\", \"1800/hour\"]");
     let quotas = table.quotas.as_ref().ok_or_else(missing)?;
     let add = |policy, text: &Spanned<String>| lines.blame(text, and(policy, text.get_ref()));
     let policy = quotas.get_ref().iter().try_fold(Policy::from_iter([]), add)?;

@@ -16,6 +16,12 @@ use crate::{
     rule::{OnMissing, Route, Rule},
 };
 
+const NO_KEY: &str = "the rule has no key, and so does not say whom to count: write key = \"header:x-account\"";
+const KEY_BESIDE_GROUPS: &str =
+    "the rule has no key for the routes in no group: write key = \"path:id\" above [[rule.group]]";
+const NO_ROUTES: &str =
+    "the rule governs no request: write routes = [\"POST /bots/{id}\"], or applies_to = \"every-request\"";
+
 /// Makes rules of the tables of one file.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct RuleReader<'a> {
@@ -30,7 +36,10 @@ impl<'a> RuleReader<'a> {
 
     pub(super) fn read(self, table: &Spanned<RuleTable>) -> Result<Rule, ConfigError> {
         let Some(name) = &table.get_ref().name else {
-            return self.lines.blame(table, Err(ConfigError::new("name", "", "a rule has a name")));
+            return self.lines.blame(
+                table,
+                Err(ConfigError::new("name", "", "the rule has no name: write name = \"bots\" below [[rule]]")),
+            );
         };
         let rule = self.rule(table.get_ref(), name.get_ref());
         self.lines.blame(name, rule.map_err(|error| error.in_rule(name.get_ref())))
@@ -40,7 +49,7 @@ impl<'a> RuleReader<'a> {
         let missing = |outcome| self.lines.blame(outcome, on_missing(outcome.get_ref()));
         let missing = table.on_missing.as_ref().map_or(Ok(OnMissing::default()), missing)?;
         let rule = Rule::new(name).policy(policy(table, self.lines)?).on_missing(missing);
-        let rule = if table.per_route { rule.per_route() } else { rule };
+        let rule = if table.per_route.as_ref().is_some_and(|is| *is.get_ref()) { rule.per_route() } else { rule };
         let rule = self.own_requests(table, rule)?;
         let rule = table.groups.iter().try_fold(rule, |rule, group| self.group(group, rule))?;
         rule.validate().map_err(|error| self.locate(table, error))?;
@@ -50,60 +59,72 @@ impl<'a> RuleReader<'a> {
     /// The level, and the requests that are in no group.
     fn own_requests(self, table: &RuleTable, rule: Rule) -> Result<Rule, ConfigError> {
         let rule = self.applied(table, rule)?;
+        if rule.is_bound() && table.routes().is_empty() && table.groups.is_empty() {
+            return Err(self.locate(table, ConfigError::new("routes", "[]", NO_ROUTES)));
+        }
         let key = self.own_key(table, rule.is_bound())?;
         let extractor = ListedKey::read(key, self.sources, self.lines)?;
         if !rule.is_bound() {
             self.lines.blame(key, extractor.validate_on(None))?;
         }
-        self.check_routes(&extractor, &table.routes)?;
+        self.check_routes(&extractor, table.routes())?;
         let level = table.level.as_ref().map_or_else(|| level_of(key), |level| level.get_ref().clone());
-        Ok(rule.level(level, extractor).routes(table.routes.iter().map(Spanned::get_ref)))
+        Ok(rule.level(level, extractor).routes(table.routes().iter().map(Spanned::get_ref)))
     }
 
     /// The rule, applied to what the table says.
     fn applied(self, table: &RuleTable, rule: Rule) -> Result<Rule, ConfigError> {
         let Some(text) = &table.applies_to else { return Ok(rule) };
-        let has_routes = !table.routes.is_empty() || !table.groups.is_empty();
+        let has_routes = !table.routes().is_empty() || !table.groups.is_empty();
         let refuse = |reason: &str| {
             let mistake = ConfigError::new("applies_to", format_args!("\"{}\"", text.get_ref()), reason);
             self.lines.blame(text, Err(mistake))
         };
         match &**text.get_ref() {
             "routes" => Ok(rule),
-            "every-request" | "unmatched" if has_routes => refuse("a rule with routes or groups applies to these"),
+            "every-request" | "unmatched" if has_routes => {
+                refuse("the rule has routes, and applies to these: leave out applies_to, or the routes and groups")
+            }
             "every-request" => Ok(rule.every_request()),
             "unmatched" => Ok(rule.unmatched_requests()),
-            _ => refuse("known are \"routes\", \"every-request\" and \"unmatched\""),
+            _ => refuse("there is no such word: write \"routes\", \"every-request\" or \"unmatched\""),
         }
     }
 
     /// The key outside of the groups. If all routes are in groups then it is the first group's, for the level's name.
     fn own_key(self, table: &RuleTable, is_bound: bool) -> Result<&Spanned<KeyTexts>, ConfigError> {
-        let only_groups = is_bound && table.routes.is_empty();
+        let only_groups = is_bound && table.routes().is_empty();
         match (&table.key, &*table.groups) {
             (Some(key), [_, ..]) if only_groups => {
-                let reason = "all routes of the rule are in groups, which have keys of their own";
+                let reason = "all routes of the rule are in groups, which have keys of their own: leave this one out";
                 self.lines.blame(key, Err(ConfigError::new("key", self.lines.quote(key.span()), reason)))
             }
             (Some(key), _) => Ok(key),
             (None, [first, ..]) if only_groups => self.group_key(first),
-            (None, []) => Err(ConfigError::new("key", "", "a rule has a key, or groups that have one each")),
-            (None, _) => Err(ConfigError::new("key", "", "the routes that are in no group need a key")),
+            (None, []) => Err(ConfigError::new("key", "", NO_KEY)),
+            (None, _) => Err(ConfigError::new("key", "", KEY_BESIDE_GROUPS)),
         }
     }
 
     fn group(self, group: &Spanned<GroupTable>, rule: Rule) -> Result<Rule, ConfigError> {
         let extractor = ListedKey::read(self.group_key(group)?, self.sources, self.lines)?;
-        let routes = &group.get_ref().routes;
+        let routes = group.get_ref().routes();
         if routes.is_empty() {
-            return self.lines.blame(group, Err(ConfigError::new("group.routes", "[]", "a group has routes")));
+            let reason = "the group has no routes: write routes = [\"POST /bots/import\"] below [[rule.group]]";
+            let mistake = Err(ConfigError::new("group.routes", "[]", reason));
+            return match &group.get_ref().routes {
+                Some(routes) => self.lines.blame(routes, mistake),
+                None => self.lines.blame(group, mistake),
+            };
         }
         self.check_routes(&extractor, routes)?;
         Ok(rule.routes_keyed_by(extractor, routes.iter().map(Spanned::get_ref)))
     }
 
     fn group_key(self, group: &Spanned<GroupTable>) -> Result<&Spanned<KeyTexts>, ConfigError> {
-        let missing = || ConfigError::new("group.key", "", "a group has a key of its own");
+        let missing = || {
+            ConfigError::new("group.key", "", "the group has no key: write key = \"query:botId\" below [[rule.group]]")
+        };
         self.lines.blame(group, group.get_ref().key.as_ref().ok_or_else(missing))
     }
 
@@ -118,16 +139,21 @@ impl<'a> RuleReader<'a> {
 
     /// Gives a mistake in a finished rule the line of the route or field that it is about.
     pub(super) fn locate(self, table: &RuleTable, error: ConfigError) -> ConfigError {
-        let in_groups = table.groups.iter().flat_map(|group| &group.get_ref().routes);
+        let in_groups = table.groups.iter().flat_map(|group| group.get_ref().routes());
         let is_wrong = |route: &&Spanned<String>| error.value() == format!("\"{}\"", route.get_ref());
-        let wrong = match error.field() {
+        let line = match error.field() {
             // Of two that are the same the latter is in the wrong.
-            "route" => table.routes.iter().chain(in_groups).rfind(is_wrong),
-            "level" => table.level.as_ref(),
+            "route" => table.routes().iter().chain(in_groups).rfind(is_wrong).map(|route| self.lines.of(route)),
+            "routes" => table.routes.as_ref().map(|routes| self.lines.of(routes)),
+            "level" => table.level.as_ref().map(|level| self.lines.of(level)),
+            "per_route" => table.per_route.as_ref().map(|per_route| self.lines.of(per_route)),
+            "applies_to" => table.applies_to.as_ref().map(|applies_to| self.lines.of(applies_to)),
+            "quota name" => table.quotas.as_ref().map(|quotas| self.lines.of(quotas)),
             _ => None,
         };
-        match wrong.or(table.name.as_ref()) {
-            Some(wrong) => error.at_line(self.lines.of(wrong)),
+        let line = line.or_else(|| table.name.as_ref().map(|name| self.lines.of(name)));
+        match line {
+            Some(line) => error.at_line(line),
             None => error,
         }
     }

@@ -1,95 +1,77 @@
-//! Mistakes that the TOML parser finds, in terms of the fields of the file.
+//! From the text of a file to its tables.
 
-use std::ops::Range;
-
+use serde::Deserialize;
 use toml::{
     Spanned,
-    de::{DeTable, DeValue, Error},
+    de::{DeTable, Deserializer, Error},
 };
 
 use crate::{
-    config::{file::File, lines::Lines},
+    config::{check::Check, file::File, lines::Lines},
     error::ConfigError,
 };
 
-/// The field that a mistake is in, and where its value stands.
-#[derive(Debug)]
-struct Place {
-    rule: Option<String>,
-    field: Vec<String>,
-    value: Range<usize>,
-}
+/// What the parser says of some mistakes, and what to do about these. Of others it says what it expected.
+const ADVICE: [(&str, &str); 6] = [
+    ("duplicate key", "it stands above already: leave one of them out"),
+    ("string values must be quoted", "write the text in quotes"),
+    ("key with no value", "write a field as in name = \"bots\""),
+    ("missing comma", "write a comma behind each text but the last"),
+    ("recursion", "the tables of this file are at most two deep"),
+    ("integers with a radix", "write the number in decimal digits"),
+];
 
 /// Reads the tables of a file.
 pub(super) fn parse(text: &str) -> Result<File, ConfigError> {
-    toml::from_str(text).map_err(|error| explain(Lines::new(text), &error, DeTable::parse(text).ok()))
+    let lines = Lines::new(text);
+    let table = DeTable::parse(text).map_err(|error| explain(text, &error))?;
+    Check::new(lines).file(table.get_ref())?;
+    File::deserialize(Deserializer::from(table)).map_err(|error| explain(text, &error))
 }
 
-/// `table` is the document, unless its syntax is what is wrong.
-fn explain(lines: Lines<'_>, error: &Error, table: Option<Spanned<DeTable<'_>>>) -> ConfigError {
-    let wrong = error.span().unwrap_or_default();
-    let reason = in_words_of_toml(error.message());
-    let mistake = match table.and_then(|table| Place::find(table.get_ref(), &wrong)) {
-        Some(place) => place.mistake(lines, reason),
-        None => ConfigError::new("toml", lines.quote_line(wrong.start), reason),
+/// A mistake in the syntax, with the field of its line and the rule that it stands in.
+fn explain(text: &str, error: &Error) -> ConfigError {
+    let (lines, at) = (Lines::new(text), error.span().unwrap_or_default().start);
+    let line = lines.quote_line(at);
+    let mistake = match line.split_once('=').map(|(field, value)| (field.trim(), value.trim())) {
+        Some((field, value)) if is_name(field) => ConfigError::new(field, value, reason(error, &line)),
+        _ if is_single_rule(&line) => ConfigError::new("rule", &line, reason(error, &line)),
+        _ => ConfigError::new("toml", &line, reason(error, &line)),
     };
-    mistake.at_line(lines.at(wrong.start))
+    let (recovered, _) = DeTable::parse_recoverable(text);
+    match rule_at(recovered.get_ref(), at) {
+        Some(rule) => mistake.in_rule(rule).at_line(lines.at(at)),
+        None => mistake.at_line(lines.at(at)),
+    }
 }
 
-/// One line, with maps and sequences called tables and arrays.
-fn in_words_of_toml(message: &str) -> String {
-    let words: Vec<&str> = message.split_whitespace().collect();
-    words
-        .join(" ")
-        .replace("type: map", "type: table")
-        .replace("type: sequence", "type: array")
-        .replace("a sequence", "an array")
+/// Whether the table of a rule or group has one pair of brackets, which TOML allows only once.
+fn is_single_rule(line: &str) -> bool {
+    matches!(line, "[rule]" | "[rule.group]")
 }
 
-impl Place {
-    /// The place of a key or value that stands exactly at `wrong`.
-    fn find(file: &DeTable<'_>, wrong: &Range<usize>) -> Option<Self> {
-        let rules = file.get("rule").and_then(|rules| rules.get_ref().as_array());
-        let in_rule = |rule: &Spanned<DeValue<'_>>| {
-            let name = rule.get_ref().get("name").and_then(|name| name.get_ref().as_str());
-            Some(Self { rule: name.map(ToOwned::to_owned), ..Self::inside(rule, wrong)? })
-        };
-        rules.and_then(|rules| rules.iter().find_map(in_rule)).or_else(|| Self::inside_table(file, wrong))
-    }
+fn is_name(text: &str) -> bool {
+    !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-' | b'.'))
+}
 
-    /// Looks into every table whatever its span, which is that of its header.
-    fn inside(value: &Spanned<DeValue<'_>>, wrong: &Range<usize>) -> Option<Self> {
-        match value.get_ref() {
-            DeValue::Table(table) => Self::inside_table(table, wrong),
-            DeValue::Array(items) => {
-                items.iter().find_map(|item| Self::at(item, wrong).or_else(|| Self::inside(item, wrong)))
-            }
-            _ => None,
-        }
+fn reason(error: &Error, line: &str) -> String {
+    let message = error.message().split_whitespace().collect::<Vec<_>>().join(" ");
+    if is_single_rule(line) {
+        return format!("there may be several of these tables: write [{line}], in double brackets");
     }
+    match ADVICE.iter().find(|(said, _)| message.contains(said)) {
+        Some((_, advice)) => format!("this is not TOML ({message}): {advice}"),
+        None => format!("this is not TOML ({message})"),
+    }
+}
 
-    fn inside_table(table: &DeTable<'_>, wrong: &Range<usize>) -> Option<Self> {
-        table.iter().find_map(|(key, value)| {
-            let named = (key.span() == *wrong).then(|| Self::of(value));
-            let mut place = named.or_else(|| Self::at(value, wrong)).or_else(|| Self::inside(value, wrong))?;
-            place.field.insert(0, key.get_ref().to_string());
-            Some(place)
-        })
-    }
-
-    fn at(value: &Spanned<DeValue<'_>>, wrong: &Range<usize>) -> Option<Self> {
-        (value.span() == *wrong).then(|| Self::of(value))
-    }
-
-    fn of(value: &Spanned<DeValue<'_>>) -> Self {
-        Self { rule: None, field: Vec::new(), value: value.span() }
-    }
-
-    fn mistake(self, lines: Lines<'_>, reason: String) -> ConfigError {
-        let mistake = ConfigError::new(self.field.join("."), lines.quote(self.value), reason);
-        match self.rule {
-            Some(rule) => mistake.in_rule(&rule),
-            None => mistake,
-        }
-    }
+/// The name of the rule that a byte is in, as far as the tables could be read.
+fn rule_at<'a>(file: &'a DeTable<'_>, at: usize) -> Option<&'a str> {
+    let begins_before = |start: usize| start <= at;
+    let rules = file.get("rule")?.get_ref().as_array()?;
+    let rule = rules.iter().rfind(|rule| begins_before(rule.span().start))?;
+    let others = file.iter().map(|(_, value)| value).filter(|value| value.get_ref().is_table());
+    let is_in_other =
+        others.map(Spanned::span).any(|other| begins_before(other.start) && other.start > rule.span().start);
+    rule.get_ref().get("name")?.get_ref().as_str().filter(|_| !is_in_other)
 }

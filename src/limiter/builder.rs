@@ -14,7 +14,7 @@ use crate::{
 };
 
 const DEFAULT_MAX_KEYS: usize = 1_000_000;
-const MOST_RULES: usize = 65_536;
+pub(crate) const MOST_RULES: usize = 65_536;
 
 /// Collects the rules of a [`RateLimiter`].
 #[derive(Debug)]
@@ -95,24 +95,34 @@ impl<K: RequestKind, S: Store> RateLimiterBuilder<K, S> {
     /// If anything in a rule cannot be used, two rules do not go together, or the store cannot keep their histories.
     pub fn build(self) -> Result<RateLimiter<K, S>, ConfigError> {
         if self.rules.is_empty() {
-            return Err(ConfigError::new("rules", "[]", "a limiter has at least one rule"));
-        }
-        if self.rules.len() > MOST_RULES {
             return Err(ConfigError::new(
                 "rules",
-                self.rules.len(),
-                format!("a limiter has at most {MOST_RULES} rules"),
+                "[]",
+                "a limiter has at least one rule: add one with .rule(Rule::new(\"calls\"))",
             ));
         }
+        if self.rules.len() > MOST_RULES {
+            return Err(too_many_rules(self.rules.len()));
+        }
         if self.max_keys == 0 {
-            return Err(ConfigError::new("max_keys", 0, "a limiter keeps at least one history"));
+            return Err(ConfigError::new(
+                "max_keys",
+                0,
+                "a limiter keeps at least one history: write a number such as 1000000",
+            ));
         }
         // Not on the first request: a clock may take its time to begin.
         let _ = self.clock.now();
         let template = self.message.as_deref().map(Template::parse).transpose()?;
         let assembly = Assembly::of(&self.rules, template)?;
         let mut store = self.store;
+        assembly.rulebook.warn_of_idle_quotas();
         store.open(Setup { scopes: assembly.scopes.clone(), max_keys: self.max_keys, clock: self.clock })?;
         Ok(RateLimiter::new(assembly, store))
     }
+}
+
+pub(crate) fn too_many_rules(rules: usize) -> ConfigError {
+    let reason = format!("a limiter has at most {MOST_RULES} rules: routes with one policy can be one rule per_route");
+    ConfigError::new("rules", rules, reason)
 }

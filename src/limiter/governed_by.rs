@@ -13,7 +13,7 @@ use crate::{
     policy::Policy,
     policy_name::PolicyName,
     quota::Quota,
-    rule::Rule,
+    rule::{Rule, no_policy},
 };
 
 /// A rule, checked.
@@ -36,8 +36,7 @@ impl GovernedBy {
         among_several: bool,
         template: Option<&Template>,
     ) -> Result<Self, ConfigError> {
-        let policy =
-            rule.policy_or_none().ok_or_else(|| ConfigError::new("policy", "", "a rule has a policy"))?.clone();
+        let policy = rule.policy_or_none().ok_or_else(no_policy)?.clone();
         let prefix = if among_several { format!("{}/", rule.name()) } else { String::new() };
         let policy_names: Box<[PolicyName]> =
             policy.quotas().map(|quota| PolicyName::new(&format!("{prefix}{}", quota.name()))).collect();

@@ -302,7 +302,12 @@ impl<K: RequestKind, S: Store> RateLimiter<K, S> {
     /// The number of the rule of this name.
     #[inline]
     pub(crate) fn number_of(&self, rule: &str) -> Result<u16, UnknownRule> {
-        self.rulebook().number_of(rule).map(|number| number as u16).ok_or_else(|| UnknownRule::new(rule))
+        self.rulebook().number_of(rule).map(|number| number as u16).ok_or_else(|| self.unknown(rule))
+    }
+
+    #[cold]
+    fn unknown(&self, rule: &str) -> UnknownRule {
+        UnknownRule::new(rule, self.rulebook().names())
     }
 
     /// The enforcement level of the rule that turned a request away.

@@ -30,9 +30,13 @@ pub use handle::RateLimiter;
 pub use rule_handle::RuleHandle;
 
 pub(crate) use assembly::Assembly;
+#[cfg(feature = "config")]
+pub(crate) use builder::{MOST_RULES, too_many_rules};
 pub(crate) use governed_by::GovernedBy;
 pub(crate) use governing::{Governed, Refused, RuleNumbers};
 pub(crate) use routing::Routing;
+#[cfg(feature = "config")]
+pub(crate) use routing::UNMATCHED;
 pub(crate) use rulebook::Rulebook;
 pub(crate) use ruling::{Deciding, Ruling};
 pub(crate) use stripes::{Stripe, Stripes};

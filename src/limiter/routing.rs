@@ -10,6 +10,9 @@ use crate::{
     rule::{AppliesTo, OnMissing, Route, RouteTable, Rule, Spellings, Target},
 };
 
+/// The method by which a rule is for the unmatched requests.
+pub(crate) const UNMATCHED: &str = "unmatched_requests";
+
 /// What of the rules depends on the kind of request. It never changes.
 pub(crate) struct Routing<K: RequestKind> {
     table: RouteTable,
@@ -160,8 +163,9 @@ fn one_for_unmatched<K: RequestKind>(rules: &[Rule<K>]) -> Result<Option<usize>,
     let first = found.next().map(|(number, _)| number);
     match found.next() {
         Some((_, second)) => {
-            let reason = "another rule is for the unmatched requests already: that is said once";
-            Err(ConfigError::new("applies_to", "\"unmatched\"", reason).in_rule(second.name()))
+            let other = first.and_then(|first| rules.get(first)).map_or("", Rule::name);
+            let reason = format!("rule \"{other}\" is for the unmatched requests already: let one rule be for them");
+            Err(ConfigError::new(UNMATCHED, "", reason).in_rule(second.name()))
         }
         None => Ok(first),
     }

@@ -1,10 +1,10 @@
 //! The rules as decisions speak of them.
 
-use std::ops::Range;
+use std::{ops::Range, sync::Arc};
 
 use hashbrown::HashMap;
 
-use crate::{error::ConfigError, kind::RequestKind, limiter::GovernedBy, message::Template, rule::Rule};
+use crate::{error::ConfigError, kind::RequestKind, limiter::GovernedBy, message::Template, observe::warn, rule::Rule};
 
 /// Up to so many names are looked through one by one.
 const FEW: usize = 4;
@@ -14,6 +14,9 @@ const FEW: usize = 4;
 pub(crate) struct Rulebook {
     rules: Box<[GovernedBy]>,
     by_name: HashMap<String, usize>,
+    /// By their names in small letters.
+    by_folded_name: HashMap<String, usize>,
+    names: Arc<[Box<str>]>,
     template: Option<Template>,
 }
 
@@ -29,9 +32,12 @@ impl Rulebook {
             let governed = GovernedBy::new(rule, scopes.clone(), rules.len() > 1, template.as_ref());
             governed.map_err(|error| error.in_rule(rule.name()))
         });
+        let names = || rules.iter().map(Rule::name).enumerate();
         let rulebook = Self {
             rules: governed.collect::<Result<_, _>>()?,
-            by_name: rules.iter().enumerate().map(|(number, rule)| (rule.name().to_owned(), number)).collect(),
+            by_name: names().map(|(number, name)| (name.to_owned(), number)).collect(),
+            by_folded_name: names().map(|(number, name)| (name.to_ascii_lowercase(), number)).collect(),
+            names: names().map(|(_, name)| name.into()).collect(),
             template,
         };
         rulebook.check_policy_names()?;
@@ -61,11 +67,23 @@ impl Rulebook {
 
     #[cold]
     fn number_ignoring_case(&self, name: &str) -> Option<usize> {
-        self.rules.iter().position(|rule| rule.name().eq_ignore_ascii_case(name))
+        self.by_folded_name.get(&name.to_ascii_lowercase()).copied()
     }
 
-    pub(crate) fn names(&self) -> Vec<&str> {
-        self.rules.iter().map(GovernedBy::name).collect()
+    pub(crate) const fn names(&self) -> &Arc<[Box<str>]> {
+        &self.names
+    }
+
+    /// Tells the operator of quotas that can be left out: that is hardly what was meant.
+    pub(super) fn warn_of_idle_quotas(&self) {
+        for rule in &self.rules {
+            for (idle, other) in rule.policy().idle_quotas() {
+                let (name, idle, other) = (rule.name(), idle.to_string(), other.to_string());
+                warn(&format!(
+                    "rule \"{name}\": {idle} never denies, because {other} has no room before it: leave one out"
+                ));
+            }
+        }
     }
 
     pub(crate) const fn template(&self) -> Option<&Template> {
@@ -78,7 +96,9 @@ impl Rulebook {
         for rule in &self.rules {
             for name in rule.policy_names() {
                 if let Some(other) = seen.insert(name.to_ascii_lowercase(), rule.name()) {
-                    let reason = format!("rule \"{other}\" has a quota of this name in header fields already");
+                    let reason = format!(
+                        "rule \"{other}\" has a quota of this name in header fields already: name one of the two rules otherwise"
+                    );
                     return Err(ConfigError::new("quota name", format_args!("\"{name}\""), reason).in_rule(rule.name()));
                 }
             }
@@ -91,9 +111,83 @@ fn check_names<K: RequestKind>(rules: &[Rule<K>]) -> Result<(), ConfigError> {
     let mut seen = HashMap::new();
     for rule in rules {
         if let Some(other) = seen.insert(rule.name().to_ascii_lowercase(), rule.name()) {
-            let reason = format!("rule \"{other}\" has this name already (names are compared ignoring case)");
+            let reason = format!(
+                "rule \"{other}\" has this name already (names are compared ignoring case): give one of them another"
+            );
             return Err(ConfigError::new("name", format_args!("\"{}\"", rule.name()), reason).in_rule(rule.name()));
         }
     }
     Ok(())
+}
+
+#[cfg(test)]
+#[cfg(feature = "tracing")]
+mod tests {
+    use std::{fmt, sync::Arc};
+
+    use parking_lot::Mutex;
+    use tracing::{
+        Event, Metadata, Subscriber,
+        field::{Field, Visit},
+        span::{Attributes, Id, Record},
+        subscriber::with_default,
+    };
+
+    use crate::{
+        limiter::{RateLimiter, RateLimiterBuilder},
+        policy::Policy,
+        rule::Rule,
+    };
+
+    /// What is said while it listens.
+    #[derive(Clone, Default)]
+    struct Heard(Arc<Mutex<Vec<String>>>);
+
+    impl Visit for Heard {
+        fn record_debug(&mut self, _: &Field, value: &dyn fmt::Debug) {
+            self.0.lock().push(format!("{value:?}"));
+        }
+    }
+
+    impl Subscriber for Heard {
+        fn enabled(&self, _: &Metadata<'_>) -> bool {
+            true
+        }
+
+        fn new_span(&self, _: &Attributes<'_>) -> Id {
+            Id::from_u64(1)
+        }
+
+        fn record(&self, _: &Id, _: &Record<'_>) {}
+
+        fn record_follows_from(&self, _: &Id, _: &Id) {}
+
+        fn event(&self, event: &Event<'_>) {
+            event.record(&mut self.clone());
+        }
+
+        fn enter(&self, _: &Id) {}
+
+        fn exit(&self, _: &Id) {}
+    }
+
+    fn heard_while_building(policies: &[Policy]) -> Vec<String> {
+        let heard = Heard::default();
+        let rules = policies.iter().enumerate().map(|(number, policy)| {
+            Rule::new(format!("rule{number}")).every_request().level("all", "all").policy(policy.clone())
+        });
+        let builder = rules.fold(RateLimiter::builder(), RateLimiterBuilder::rule);
+        with_default(heard.clone(), || builder.build().unwrap().check("rule0", "x").unwrap());
+        heard.0.lock().clone()
+    }
+
+    #[test]
+    fn a_quota_that_never_denies_is_told_once_when_the_limiter_is_built() {
+        let (sound, idle) = (Policy::per_minute(60).and_per_hour(1800), Policy::per_minute(60).and_per_hour(10));
+        assert_eq!(
+            heard_while_building(&[sound.clone(), idle]),
+            [r#"rule "rule1": 60/minute never denies, because 10/hour has no room before it: leave one out"#]
+        );
+        assert!(heard_while_building(&[sound.spread_evenly()]).is_empty());
+    }
 }

@@ -2,6 +2,7 @@
 
 use std::{fmt, sync::Arc};
 
+use hashbrown::HashMap;
 use http::StatusCode;
 
 use crate::{
@@ -201,13 +202,20 @@ impl<K: RequestKind> Rule<K> {
 
     fn find_mistake(&self) -> Result<(), ConfigError> {
         check_name("name", &self.name)?;
+        if self.level.is_empty() && self.groups.first().is_none_or(|group| group.extractor.is_none()) {
+            return Err(self.no_key());
+        }
         check_name("level", &self.level)?;
-        let policy = self.policy.as_ref().ok_or_else(|| ConfigError::new("policy", "", "a rule has a policy"))?;
+        let policy = self.policy.as_ref().ok_or_else(no_policy)?;
         policy.validate()?;
         if let OnMissing::Reject(status) = self.on_missing
             && !(status.is_client_error() || status.is_server_error())
         {
-            return Err(ConfigError::new("on_missing", status, "a rejection has a status from 400 to 599"));
+            return Err(ConfigError::new(
+                "on_missing",
+                status,
+                "a rejection has a status from 400 to 599: write one such as OnMissing::Reject(StatusCode::UNAUTHORIZED)",
+            ));
         }
         let routes = self.parsed_routes()?;
         self.check_routes(&routes)?;
@@ -222,59 +230,73 @@ impl<K: RequestKind> Rule<K> {
     fn check_routes(&self, routes: &[(Route, usize)]) -> Result<(), ConfigError> {
         match (&self.applies_to, routes) {
             (AppliesTo::Routes, []) => {
-                let reason =
-                    "a rule governs at least one route, every request, those of a condition, or the unmatched ones";
+                let reason = "the rule governs no request: write .routes([\"POST /bots/{id}\"]), .every_request(), or .when for \
+                              requests of other kinds";
                 return Err(ConfigError::new("routes", "[]", reason));
             }
             (AppliesTo::EveryRequest | AppliesTo::Unmatched | AppliesTo::Those(_), [(route, _), ..]) => {
-                let reason = "a rule for every request or for unmatched ones has no routes of its own";
+                let reason = "a rule for every request or for unmatched ones has no routes of its own: leave out the one or \
+                              the other";
                 return Err(ConfigError::new("route", format_args!("\"{}\"", route.text()), reason));
             }
             _ => {}
         }
         if self.per_route && !self.is_bound() {
-            return Err(ConfigError::new("per_route", true, "a rule without routes has one history per key"));
+            return Err(ConfigError::new(
+                "per_route",
+                true,
+                "a rule without routes has one history per key: leave it out",
+            ));
         }
         if self.groups.iter().skip(1).any(|group| group.routes.is_empty()) {
-            return Err(ConfigError::new("routes", "[]", "an extractor of its own is given to at least one route"));
+            return Err(ConfigError::new("routes", "[]", "routes_keyed_by is given at least one route"));
         }
         find_twin(routes)
     }
 
     fn check_extractors(&self, routes: &[(Route, usize)]) -> Result<(), ConfigError> {
-        for (number, group) in self.groups.iter().enumerate() {
-            let on_routes = || routes.iter().filter(|(_, group)| *group == number).map(|(route, _)| route);
-            let is_bound = self.is_bound();
-            let Some(extractor) = &group.extractor else {
-                if !is_bound || on_routes().next().is_some() {
-                    return Err(ConfigError::new(
-                        "level",
-                        format_args!("\"{}\"", self.level),
-                        "a level has a key extractor",
-                    ));
+        for group in &self.groups {
+            match &group.extractor {
+                Some(extractor) => {
+                    extractor.validate()?;
+                    if !self.is_bound() {
+                        extractor.validate_on(None)?;
+                    }
                 }
-                continue;
-            };
-            extractor.validate()?;
-            if !is_bound {
-                extractor.validate_on(None)?;
-            }
-            for route in on_routes() {
-                extractor
-                    .validate_on(Some(RouteParams::new(route.params())))
-                    .map_err(|error| error.on_route(route.text()))?;
+                None if !self.is_bound() || !group.routes.is_empty() => return Err(self.no_key()),
+                None => {}
             }
         }
-        Ok(())
+        routes.iter().try_for_each(|(route, group)| self.check_extractor_on(route, *group))
+    }
+
+    fn check_extractor_on(&self, route: &Route, group: usize) -> Result<(), ConfigError> {
+        let Some(extractor) = self.groups.get(group).and_then(|group| group.extractor.as_ref()) else { return Ok(()) };
+        extractor.validate_on(Some(RouteParams::new(route.params()))).map_err(|error| error.on_route(route.text()))
+    }
+
+    fn no_key(&self) -> ConfigError {
+        let reason = "the rule does not say whom to count: write .level(\"account\", key::header(\"x-account\")), with what \
+                      reads the key from a request";
+        ConfigError::new("level", "", reason)
     }
 }
 
+/// What is said of a rule without a policy.
+pub(crate) fn no_policy() -> ConfigError {
+    ConfigError::new("policy", "", "the rule has no policy: write .policy(Policy::per_minute(60))")
+}
+
+/// Finds a route that matches what an earlier one does. Only those of one shape are compared: as many as there are methods.
 fn find_twin(routes: &[(Route, usize)]) -> Result<(), ConfigError> {
-    for (at, (route, _)) in routes.iter().enumerate() {
-        if let Some((twin, _)) = routes.iter().take(at).find(|(other, _)| other.is_same(route)) {
-            let reason = format!("this rule has the route already, as \"{}\"", twin.text());
+    let mut by_shape: HashMap<&str, Vec<&Route>> = HashMap::new();
+    for (route, _) in routes {
+        let earlier = by_shape.entry(route.shape()).or_default();
+        if let Some(twin) = earlier.iter().find(|other| other.is_same(route)) {
+            let reason = format!("this rule has the route already, as \"{}\": leave one of them out", twin.text());
             return Err(ConfigError::new("route", format_args!("\"{}\"", route.text()), reason));
         }
+        earlier.push(route);
     }
     Ok(())
 }

@@ -20,6 +20,7 @@ pub use definition::Rule;
 pub use on_missing::OnMissing;
 
 pub(crate) use applies_to::AppliesTo;
+pub(crate) use definition::no_policy;
 pub(crate) use params::Params;
 pub(crate) use route::Route;
 pub(crate) use spelling::Spellings;

@@ -59,6 +59,13 @@ impl Pacer {
                 is_known = true;
             }
         }
-        if is_known { Ok(()) } else { Err(UnknownRule::new(rule)) }
+        if is_known { Ok(()) } else { Err(UnknownRule::new(rule, &self.rules())) }
+    }
+
+    /// The names of the rules, each once: several scopes may be of one rule.
+    fn rules(&self) -> Arc<[Box<str>]> {
+        let mut names: Vec<Box<str>> = self.queues.limits().iter().map(|limits| (&**limits.rule()).into()).collect();
+        names.dedup();
+        names.into()
     }
 }

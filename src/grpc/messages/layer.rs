@@ -77,12 +77,17 @@ impl<T: Store> RateLimitLayer<T> {
     ) -> Result<MessageLimitLayer<T>, ConfigError> {
         let limiter = self.try_limiter()?;
         let unknown = |error: UnknownRule| {
-            ConfigError::new("per_message", format_args!("{:?}", error.name()), "no rule is named so")
+            let reason = format!("no rule is named so: {}", error.rules());
+            ConfigError::new("per_message", format_args!("{:?}", error.name()), reason)
         };
         let rules: Arc<[u16]> =
             rules.into_iter().map(|name| limiter.number_of(name).map_err(unknown)).collect::<Result<_, _>>()?;
         if rules.is_empty() {
-            return Err(ConfigError::new("per_message", "[]", "at least one rule is named"));
+            return Err(ConfigError::new(
+                "per_message",
+                "[]",
+                "at least one rule is named: write .per_message([\"messages\"])",
+            ));
         }
         Ok(MessageLimitLayer { opening: self, rules })
     }

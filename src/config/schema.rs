@@ -1,0 +1,132 @@
+//! What the tables of a file may hold.
+
+use crate::nearest::nearest;
+
+/// A table of the file.
+#[derive(Debug)]
+pub(super) struct Schema {
+    /// How it is begun; nothing for what stands in no table.
+    pub(super) header: &'static str,
+    /// What its fields are called after in a mistake.
+    pub(super) prefix: &'static str,
+    pub(super) fields: &'static [Field],
+}
+
+/// A field of a table.
+#[derive(Debug)]
+pub(super) struct Field {
+    pub(super) name: &'static str,
+    pub(super) kind: Kind,
+    /// A value as it may be written.
+    pub(super) example: &'static str,
+    /// What it may be called by mistake.
+    pub(super) aliases: &'static [&'static str],
+}
+
+/// What a value is.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Kind {
+    Flag,
+    /// A whole number from 0 to this.
+    Number(u64),
+    Text,
+    Texts,
+    TextOrTexts,
+    WordOrStatus,
+    Table(&'static Schema),
+    Tables(&'static Schema),
+}
+
+pub(super) static FILE: Schema = Schema {
+    header: "",
+    prefix: "",
+    fields: &[
+        field("max_keys", Kind::Number(usize::MAX as u64), "1000000", &["keys", "capacity"]),
+        field("message", Kind::Text, "\"Wait {retry_after} seconds.\"", &["error", "text"]),
+        field("client_ip", Kind::Table(&CLIENT_IP), "", &["client", "ip"]),
+        field("rule", Kind::Tables(&RULE), "", &[]),
+    ],
+};
+
+static CLIENT_IP: Schema = Schema {
+    header: "[client_ip]",
+    prefix: "client_ip.",
+    fields: &[
+        field("trusted", Kind::Texts, "[\"10.0.0.0/8\"]", &["trust", "proxies", "networks"]),
+        field("header", Kind::Text, "\"x-forwarded-for\"", &[]),
+        field("ipv6_prefix", Kind::Number(u8::MAX as u64), "64", &["prefix"]),
+    ],
+};
+
+static RULE: Schema = Schema {
+    header: "[[rule]]",
+    prefix: "",
+    fields: &[
+        field("name", Kind::Text, "\"bots\"", &["id"]),
+        field("level", Kind::Text, "\"bot\"", &[]),
+        field("key", Kind::TextOrTexts, "\"header:x-account\"", &["source", "by", "extractor"]),
+        field("quotas", Kind::Texts, "[\"60/minute\", \"1800/hour\"]", &["policy", "limit", "rate", "per_minute"]),
+        field("routes", Kind::Texts, "[\"POST /bots/{id}\"]", &["path", "endpoint"]),
+        field("applies_to", Kind::Text, "\"every-request\"", &["scope", "every_request", "unmatched"]),
+        field("per_route", Kind::Flag, "true", &[]),
+        field("count_denied", Kind::Flag, "true", &["counts_denied"]),
+        field("resolution", Kind::Number(u32::MAX as u64), "4096", &[]),
+        field("on_missing", Kind::WordOrStatus, "\"skip\"", &["missing"]),
+        field("group", Kind::Tables(&GROUP), "", &["routes_keyed_by"]),
+    ],
+};
+
+static GROUP: Schema = Schema {
+    header: "[[rule.group]]",
+    prefix: "group.",
+    fields: &[
+        field("key", Kind::TextOrTexts, "\"query:botId\"", &["source", "by", "extractor"]),
+        field("routes", Kind::Texts, "[\"POST /bots/import\"]", &["path", "endpoint"]),
+    ],
+};
+
+static ALL: [&Schema; 4] = [&FILE, &RULE, &GROUP, &CLIENT_IP];
+
+const fn field(name: &'static str, kind: Kind, example: &'static str, aliases: &'static [&'static str]) -> Field {
+    Field { name, kind, example, aliases }
+}
+
+impl Schema {
+    pub(super) fn field(&self, name: &str) -> Option<&'static Field> {
+        self.fields.iter().find(|field| field.name == name)
+    }
+
+    /// The first table that has a field of this name.
+    pub(super) fn with_field(name: &str) -> Option<&'static Self> {
+        ALL.into_iter().find(|schema| schema.field(name).is_some())
+    }
+
+    /// Where its fields stand.
+    pub(super) fn place(&self) -> String {
+        match self.header {
+            "" => "at the top of the file, above all tables".to_owned(),
+            header => format!("below {header}"),
+        }
+    }
+
+    /// The field that may have been meant by a name that none has.
+    pub(super) fn meant_by(&self, name: &str) -> Option<&'static Field> {
+        let names = || {
+            self.fields
+                .iter()
+                .flat_map(|field| field.aliases.iter().chain([&field.name]).map(move |name| (*name, field)))
+        };
+        let meant = nearest(name, names().map(|(name, _)| name))?;
+        names().find(|(name, _)| *name == meant).map(|(_, field)| field)
+    }
+}
+
+impl Field {
+    /// How the field is written.
+    pub(super) fn written(&self) -> String {
+        match self.kind {
+            Kind::Table(schema) | Kind::Tables(schema) => schema.header.to_owned(),
+            _ => format!("{} = {}", self.name, self.example),
+        }
+    }
+}
