@@ -4,6 +4,8 @@ const VARINT: u64 = 0;
 const FIXED_64: u64 = 1;
 const LENGTH_DELIMITED: u64 = 2;
 const FIXED_32: u64 = 5;
+/// The largest number of a field. The smallest is 1.
+const LAST: u64 = (1 << 29) - 1;
 
 /// The value of a field, as far as anybody here wants to know it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -31,6 +33,7 @@ pub(super) fn fields(message: &[u8]) -> Option<Vec<Field<'_>>> {
 
 fn field<'a>(rest: &mut &'a [u8]) -> Option<Field<'a>> {
     let tag = varint(rest)?;
+    let number = Some(tag >> 3).filter(|number| (1..=LAST).contains(number))?;
     let value = match tag & 7 {
         VARINT => Value::Integer(varint(rest)?),
         FIXED_64 => take(rest, 8).map(|_| Value::Fixed)?,
@@ -42,15 +45,16 @@ fn field<'a>(rest: &mut &'a [u8]) -> Option<Field<'a>> {
         // Groups, which proto3 does not have.
         _ => return None,
     };
-    Some((tag >> 3, value))
+    Some((number, value))
 }
 
-/// Seven bits to a byte, the lowest first; the eighth says that there are more. Ten bytes at most.
+/// Seven bits to a byte, the lowest first; the eighth says that there are more. 64 bits at most.
 fn varint(rest: &mut &[u8]) -> Option<u64> {
     let mut value = 0;
     for shift in (0..u64::BITS).step_by(7) {
         let byte = *take(rest, 1)?.first()?;
-        value |= u64::from(byte & 0x7f) << shift;
+        let bits = u64::from(byte & 0x7f);
+        value |= Some(bits << shift).filter(|shifted| shifted >> shift == bits)?;
         if byte < 0x80 {
             return Some(value);
         }
@@ -91,6 +95,16 @@ mod tests {
         }
         let longest = [&[0x12, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0x01][..], b"a"].concat();
         assert_eq!(fields(&longest), None);
+    }
+
+    #[test]
+    fn numbers_that_no_field_has_and_integers_of_more_than_64_bits_are_none() {
+        let largest = [0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0x01];
+        let of_integer = |tag: &[u8], value: &[u8]| fields(&[tag, value].concat()).is_some();
+        assert!(of_integer(&[0x08], &largest) && of_integer(&[0xf8, 0xff, 0xff, 0xff, 0x0f], &[1]));
+        assert!(!of_integer(&[0x00], &[1]), "field 0");
+        assert!(!of_integer(&[0x80, 0x80, 0x80, 0x80, 0x10], &[1]), "field 2^29");
+        assert!(!of_integer(&[0x08], &[&largest[..9], &[0x02]].concat()), "2^64");
     }
 
     proptest! {

@@ -17,7 +17,7 @@ pub(super) fn retry_delay(details: &[u8]) -> Option<Duration> {
     let status = LENIENT_BASE64.decode(details).ok()?;
     let details = fields(&status)?;
     let info = details.iter().find_map(|detail| retry_info(message(detail, 3)?))?;
-    duration(last_message(info, 1)?)
+    duration(&whole_message(info, 1)?)
 }
 
 /// What a `google.protobuf.Any` holds, if that is a `RetryInfo`.
@@ -50,7 +50,15 @@ const fn message<'a>(field: &(u64, Value<'a>), number: u64) -> Option<&'a [u8]> 
     }
 }
 
-/// Of a field that is there twice, the last counts.
+/// A message that is there several times is all of them, one behind the other.
+fn whole_message(bytes: &[u8], number: u64) -> Option<Vec<u8>> {
+    let fields = fields(bytes)?;
+    let mut parts = fields.iter().filter_map(|field| message(field, number)).peekable();
+    parts.peek()?;
+    Some(parts.flatten().copied().collect())
+}
+
+/// Of text or bytes that are there several times, the last counts.
 fn last_message(bytes: &[u8], number: u64) -> Option<&[u8]> {
     fields(bytes)?.iter().rev().find_map(|field| message(field, number))
 }
@@ -114,6 +122,17 @@ mod tests {
             Some(Duration::new(i64::MAX.unsigned_abs(), 999_999_999))
         );
         assert_eq!(read(&details(url, 0, 0)), Some(Duration::ZERO));
+    }
+
+    #[test]
+    fn a_delay_that_comes_in_parts_is_put_together_as_protobuf_has_it() {
+        let part = |number, value| Message::default().integer(number, value);
+        let info = Message::default().message(1, &part(1, 5)).message(1, &part(2, 7)).message(1, &part(1, 6));
+        let status =
+            Message::default().message(3, &any("type.googleapis.com/google.rpc.RetryInfo", &info)).into_bytes();
+        let theirs = tonic::Status::with_details(tonic::Code::ResourceExhausted, "no", status.clone().into());
+        assert_eq!(read(&status), Some(Duration::new(6, 7)));
+        assert_eq!(read(&status), theirs.get_error_details().retry_info().and_then(|info| info.retry_delay));
     }
 
     #[test]
