@@ -201,6 +201,9 @@ pub mod client;
 pub mod clock;
 #[cfg(feature = "config")]
 pub mod config;
+#[cfg(fuzzing)]
+#[doc(hidden)]
+pub mod fuzzing;
 pub mod grpc;
 pub mod http;
 pub mod key;

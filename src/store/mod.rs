@@ -99,4 +99,6 @@ pub use setup::Setup;
 pub use unavailable::Unavailable;
 pub use verdict::{Charge, Verdict};
 
+#[cfg(all(feature = "redis", fuzzing))]
+pub(crate) use self::redis::check_replies;
 pub(crate) use verdict::{QuotaState, Told};

@@ -13,6 +13,8 @@
 //! * [`names`]: what keys are called.
 //! * `decide.lua`: the decision, on the server; [`script`]: its call and its reply; [`log`]: what it is told.
 
+#[cfg(any(test, fuzzing))]
+mod any_reply;
 mod ask;
 mod breaker;
 mod denials;
@@ -39,3 +41,6 @@ mod turn;
 pub use lease::Lease;
 pub use outage::OnOutage;
 pub use store::RedisStore;
+
+#[cfg(fuzzing)]
+pub(crate) use any_reply::check_replies;

@@ -1,0 +1,9 @@
+#![no_main]
+
+#[allow(dead_code, reason = "not every target takes its bytes apart")]
+#[path = "../../tests/fuzz/input.rs"]
+mod input;
+#[path = "../../tests/fuzz/messages.rs"]
+mod messages;
+
+libfuzzer_sys::fuzz_target!(|data: &[u8]| messages::check(data));

@@ -1,0 +1,111 @@
+//! Whatever a server replies is an error or a verdict: this is fuzzed (`fuzz/`), and tested with what is kept of that.
+//!
+//! Input: a digit for the policy, one for the number of requests, one for their units; then `w` and a reply as it is on the
+//! wire, or anything else and for each log the number of bytes behind its tag, and these bytes.
+
+use std::time::Duration;
+
+use redis::{RedisResult, Value, parse_redis_value};
+
+use crate::{
+    history::Plan,
+    policy::Policy,
+    store::redis::{
+        log::Logs,
+        script::{Charged, Mode, Reply, Request, Script},
+    },
+};
+
+const MOST_CHARGES: u8 = 3;
+/// What a log and its reply both begin with.
+const TAG: usize = 6;
+
+/// Checks what is made of a reply.
+pub(crate) fn check_replies(data: &[u8]) {
+    let [policy, requests, units, form, ref reply @ ..] = *data else { return };
+    let logs = logs(policy);
+    let all = usize::from(MOST_CHARGES.min(policy / 16 % MOST_CHARGES + 1));
+    let charges = vec![Charged { logs: &logs, key: b"k" }; all];
+    let units = units.max(1);
+    let requests = vec![Request { charges: &charges, units }; usize::from(requests % 4 + 1)];
+    let answer = if form == b'w' { parse_redis_value(reply) } else { Ok(tagged(&requests, reply)) };
+    match answer.and_then(|answer| Script::replies(&requests, answer)) {
+        Err(error) => assert!(!error.to_string().is_empty()),
+        Ok(replies) => check_all(&requests, replies),
+    }
+}
+
+/// Of one exact quota, of two, of cells, and of both.
+fn logs(number: u8) -> Logs {
+    let policy = match number % 4 {
+        0 => Policy::per_minute(60),
+        1 => Policy::per_minute(60).and_per_hour(1800),
+        2 => Policy::per_day(1_000_000),
+        _ => Policy::per_second(5).and_per_hour(18_000).and_per_day(u32::MAX),
+    };
+    Logs::of(&Plan::of(&policy))
+}
+
+/// Replies that look like those of the script.
+fn tagged(requests: &[Request<'_>], mut rest: &[u8]) -> Value {
+    let mut header = |argument: &[u8]| {
+        let length = rest.split_off_first().copied().unwrap_or_default();
+        let body = rest.split_off(..usize::from(length).min(rest.len())).unwrap_or_default();
+        Value::BulkString([argument.get(..TAG).unwrap_or_default(), body].concat())
+    };
+    let mut reply = |request: &Request<'_>| {
+        let logs = request.charges.iter().flat_map(|charge| charge.logs.iter());
+        let mut headers: Vec<Value> = logs.map(|log| header(log.argument())).collect();
+        if headers.len() == 1 { headers.remove(0) } else { Value::Array(headers) }
+    };
+    match requests {
+        [request] => reply(request),
+        _ => Value::Array(requests.iter().map(reply).collect()),
+    }
+}
+
+fn check_all(requests: &[Request<'_>], replies: Vec<RedisResult<Reply>>) {
+    assert!(replies.len() <= requests.len());
+    for (request, reply) in requests.iter().zip(replies) {
+        match reply {
+            Err(error) => assert!(!error.to_string().is_empty()),
+            Ok(reply) => check(request, &reply),
+        }
+    }
+}
+
+/// Everybody who asked is told of every quota, and those who came first are admitted.
+fn check(request: &Request<'_>, reply: &Reply) {
+    let quotas: usize = request.charges.iter().map(|charge| charge.logs.quotas()).sum();
+    for place in 1..=u32::from(request.units) {
+        let verdict = reply.clone().verdict_on(place);
+        assert_eq!(verdict.states.len(), quotas);
+        assert_eq!(verdict.admitted, place <= reply.units);
+        for (state, at_last) in verdict.states.iter().zip(&reply.verdict.states) {
+            assert!(state.used <= at_last.used);
+            assert!(verdict.now.until(state.changes_at) < Duration::MAX);
+            assert_eq!(verdict.now.later(Duration::MAX).until(state.changes_at), Duration::ZERO);
+        }
+    }
+    // What was admitted may have to be given back.
+    drop(Script::new().call(&[*request], Mode::Refund(reply.verdict.now)));
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{fs, path::Path};
+
+    use super::*;
+
+    #[test]
+    fn any_reply_is_an_error_or_a_verdict() {
+        let kept = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/fuzz/replies");
+        let files: Vec<_> = fs::read_dir(&kept).unwrap().map(|file| file.unwrap().path()).collect();
+        assert!(!files.is_empty());
+        for file in files {
+            // Beside a panic, so that it says which input it is about.
+            println!("{}", file.display());
+            check_replies(&fs::read(&file).unwrap());
+        }
+    }
+}
