@@ -1,5 +1,7 @@
 //! A request as extractors see it.
 
+#[cfg(feature = "axum")]
+use std::task::{Context, Poll, Waker};
 use std::{borrow::Cow, net::SocketAddr};
 
 use http::{Extensions, HeaderMap, Method, Request, Uri};
@@ -56,7 +58,7 @@ impl<'a> RequestView<'a> {
     /// The value of a parameter of the matched template, percent-decoded.
     ///
     /// The template is that of the rule's route. For a rule without routes it is, with feature `axum`, that of the axum
-    /// route.
+    /// route, with the prefixes below which it is nested: what axum's own extractors see at the place of the layer.
     #[must_use]
     pub fn param(&self, name: &str) -> Option<Cow<'_, [u8]>> {
         match &self.params {
@@ -80,12 +82,55 @@ impl<'a> RequestView<'a> {
     }
 }
 
+impl<'a> RequestView<'a> {
+    /// The method, and the one that it counts as besides: with a path, CONNECT is what GET is in HTTP/1 for a WebSocket
+    /// (RFC 8441, section 5).
+    pub(crate) fn methods(&self) -> impl Iterator<Item = &'a Method> + use<'a> {
+        let is_extended = *self.method == Method::CONNECT && self.uri.path().starts_with('/');
+        std::iter::once(self.method).chain(is_extended.then_some(&Method::GET))
+    }
+}
+
 #[cfg(feature = "axum")]
-impl RequestView<'_> {
-    /// The path before a router that nests this layer took a prefix off.
-    pub(crate) fn full_path(&self) -> &str {
-        let original = self.extensions.get::<axum::extract::OriginalUri>();
-        original.map_or(self.uri, |original| &original.0).path()
+impl<'a> RequestView<'a> {
+    /// The path, before a router that nests this layer took a prefix off. If somebody has rewritten it, both count.
+    pub(crate) fn paths(&self) -> impl Iterator<Item = &'a str> + use<'a> {
+        let present = self.uri.path();
+        let original = self.extensions.get::<axum::extract::OriginalUri>().map(|original| original.0.path());
+        let (first, second) = match original {
+            None => (present, None),
+            Some(original) if original == present || self.is_nested(original, present) => (original, None),
+            Some(original) => (present, Some(original)),
+        };
+        std::iter::once(first).chain(second)
+    }
+
+    /// The template that axum has matched.
+    pub(crate) fn axum_template(&self) -> Option<&'a str> {
+        self.extensions.get::<axum::extract::MatchedPath>().map(axum::extract::MatchedPath::as_str)
+    }
+
+    /// The parameters of all templates that axum has matched, outermost first: what it gives to a handler.
+    pub(crate) fn axum_params(&self) -> Vec<(String, String)> {
+        use axum::extract::{FromRequestParts, RawPathParams};
+        let (mut parts, ()) = Request::new(()).into_parts();
+        parts.extensions = self.extensions.clone();
+        let reading = std::pin::pin!(RawPathParams::from_request_parts(&mut parts, &()));
+        // It waits for nothing.
+        match reading.poll(&mut Context::from_waker(Waker::noop())) {
+            Poll::Ready(Ok(params)) => params.iter().map(|(name, value)| (name.to_owned(), value.to_owned())).collect(),
+            _ => Vec::new(),
+        }
+    }
+
+    /// Whether what is missing of the original path is what nesting takes off: as many segments as the prefix has.
+    fn is_nested(&self, original: &str, present: &str) -> bool {
+        let Some(nested) = self.extensions.get::<axum::extract::NestedPath>() else { return false };
+        let segments = |path: &str| path.bytes().filter(|byte| *byte == b'/').count();
+        // Of `/api` nothing is left, and that is written as `/`.
+        let left = if present == "/" && !original.ends_with('/') { "" } else { present };
+        let taken = original.strip_suffix(left);
+        taken.is_some_and(|taken| segments(taken) == segments(nested.as_str().trim_end_matches('/')))
     }
 
     fn axum_peer(&self) -> Option<SocketAddr> {
@@ -93,19 +138,24 @@ impl RequestView<'_> {
     }
 
     fn axum_param(&self, name: &str) -> Option<Cow<'_, [u8]>> {
-        let template = self.extensions.get::<axum::extract::MatchedPath>()?;
-        let mut matcher = matchit::Router::new();
-        matcher.insert(template.as_str(), ()).ok()?;
-        let found = matcher.at(self.full_path()).ok()?;
-        let value: Cow<'_, [u8]> = percent_encoding::percent_decode_str(found.params.get(name)?).into();
-        Some(Cow::Owned(value.into_owned()))
+        let params = self.axum_params();
+        let (_, value) = params.into_iter().find(|(other, _)| other == name)?;
+        Some(Cow::Owned(value.into_bytes()))
     }
 }
 
 #[cfg(not(feature = "axum"))]
-impl RequestView<'_> {
-    pub(crate) fn full_path(&self) -> &str {
-        self.uri.path()
+impl<'a> RequestView<'a> {
+    pub(crate) fn paths(&self) -> impl Iterator<Item = &'a str> + use<'a> {
+        std::iter::once(self.uri.path())
+    }
+
+    pub(crate) const fn axum_template(&self) -> Option<&'a str> {
+        None
+    }
+
+    pub(crate) const fn axum_params(&self) -> Vec<(String, String)> {
+        Vec::new()
     }
 
     const fn axum_peer(&self) -> Option<SocketAddr> {

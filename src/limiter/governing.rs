@@ -40,6 +40,11 @@ impl<'a> Governing<'a> {
         Self { rule, key }
     }
 
+    /// Whether it is the same rule with the same key.
+    pub(super) fn is_same(&self, other: &Self) -> bool {
+        std::ptr::eq(self.rule, other.rule) && self.key == other.key
+    }
+
     /// The rule's name.
     #[must_use]
     pub fn rule(&self) -> &'a str {

@@ -259,13 +259,15 @@ impl<K: RequestKind, S: Store> RateLimiter<K, S> {
     /// The rules that govern a request, and whom each of them counts. Nothing is decided or charged.
     #[must_use]
     pub fn governing(&self, request: K::View<'_>) -> Vec<Governing<'_>> {
-        let mut found = Vec::new();
+        let mut found: Vec<Governing<'_>> = Vec::new();
         self.state.routing.for_each_rule(
             request,
             |_| true,
             &self.state.hasher,
             |number, _, key| {
-                found.extend(self.rulebook().rule(number).map(|rule| Governing::new(rule, key.map(|key| key.key()))));
+                let governing = self.rulebook().rule(number).map(|rule| Governing::new(rule, key.map(|key| key.key())));
+                // Several readings of a path may come to the same.
+                found.extend(governing.filter(|governing| !found.iter().any(|known| governing.is_same(known))));
             },
         );
         found

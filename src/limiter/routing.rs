@@ -4,10 +4,11 @@ use std::{fmt, ops::Range, sync::Arc};
 
 use crate::{
     error::ConfigError,
+    http::RequestView,
     key::{KeyBuilder, KeyExtractor, KeyHasher},
     kind::{Condition, RequestKind},
     limiter::{Governed, Refused},
-    rule::{AppliesTo, OnMissing, Route, RouteTable, Rule, Spellings, Target},
+    rule::{AppliesTo, OnMissing, Params, Route, RouteTable, Rule, Spellings, Target},
 };
 
 /// The method by which a rule is for the unmatched requests.
@@ -99,13 +100,48 @@ impl<K: RequestKind> Routing<K> {
     /// was one in every reading of the path.
     fn visit_routes(&self, request: K::View<'_>, mut visit: impl FnMut(&Target, K::View<'_>)) -> bool {
         let Some(request) = K::as_http(request).filter(|_| !self.table.is_empty()) else { return false };
-        let path = Spellings::of(request.full_path());
-        self.table.visit(request.method(), &path, |target, params| {
+        let mut visit = |target: &Target, params: Params<'_>| {
             let from_there = request.with_params(params);
             if let Some(request) = K::from_http(&from_there) {
                 visit(target, request);
             }
-        })
+        };
+        let template = request.axum_template();
+        let (mut is_matched, mut is_template_known) = (false, template.is_none());
+        let is_rewritten = request.paths().nth(1).is_some();
+        for path in request.paths() {
+            let path = Spellings::of(path);
+            for method in request.methods() {
+                is_matched |= self.table.visit(method, &path, |target, params, is_as_it_came| {
+                    is_template_known |= is_as_it_came && !is_rewritten && template == Some(&*target.template);
+                    visit(target, params);
+                });
+            }
+        }
+        // What axum has matched is governed by the rules with that template, however the path came to match it.
+        match template.filter(|_| !is_template_known) {
+            Some(template) => self.visit_template(request, template, visit) || is_matched,
+            None => is_matched,
+        }
+    }
+
+    /// Calls `visit` with the routes of this template, and what axum has found for its parameters.
+    fn visit_template(
+        &self,
+        request: &RequestView<'_>,
+        template: &str,
+        mut visit: impl FnMut(&Target, Params<'_>),
+    ) -> bool {
+        let mut targets = request.methods().flat_map(|method| self.table.with_template(method, template)).peekable();
+        if targets.peek().is_none() {
+            return false;
+        }
+        let values: Vec<String> = request.axum_params().into_iter().map(|(_, value)| value).collect();
+        for target in targets {
+            let own = values.len().saturating_sub(target.params.len());
+            visit(target, Params::decoded(&target.params, values.get(own..).unwrap_or_default()));
+        }
+        true
     }
 
     fn key_of<'h>(
@@ -144,8 +180,8 @@ fn targets_of<K: RequestKind>(
     let routes = rule.parsed_routes()?.into_iter().enumerate();
     let targets = routes.map(|(at, (route, group))| {
         let scope = if rule.is_per_route() { scopes.start + at as u32 } else { scopes.start };
-        let params = route.params().into();
-        (route, Target { rule: number, group, scope, params })
+        let (template, params) = (route.template().into(), route.params().into());
+        (route, Target { rule: number, group, scope, template, params })
     });
     Ok(targets.collect())
 }

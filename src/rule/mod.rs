@@ -6,6 +6,7 @@
 //! * [`route`]: a method and a path template.
 //! * [`spelling`]: the ways in which one path may be written.
 //! * [`table`]: from a method and a path to the rules that govern it.
+//! * [`template`]: templates, whatever their parameters are called.
 //! * [`params`]: the values that a path gives to a template.
 
 mod applies_to;
@@ -15,6 +16,7 @@ mod params;
 mod route;
 mod spelling;
 mod table;
+mod template;
 
 pub use definition::Rule;
 pub use on_missing::OnMissing;
@@ -22,6 +24,7 @@ pub use on_missing::OnMissing;
 pub(crate) use applies_to::AppliesTo;
 pub(crate) use definition::no_policy;
 pub(crate) use params::Params;
-pub(crate) use route::Route;
+pub(crate) use route::{Route, canonical_shape};
 pub(crate) use spelling::Spellings;
 pub(crate) use table::{RouteTable, Target};
+pub(crate) use template::{Anonymous, anonymous};

@@ -8,18 +8,34 @@ use percent_encoding::percent_decode_str;
 #[derive(Clone, Debug)]
 pub(crate) struct Params<'a> {
     names: &'a [Cow<'static, str>],
-    values: matchit::Params<'a, 'a>,
+    values: Values<'a>,
+}
+
+#[derive(Clone, Debug)]
+enum Values<'a> {
+    /// As they stand in the path.
+    Encoded(matchit::Params<'a, 'a>),
+    /// As a router inside has decoded them, in the order of the template.
+    Decoded(&'a [String]),
 }
 
 impl<'a> Params<'a> {
-    pub(crate) const fn new(names: &'a [Cow<'static, str>], values: matchit::Params<'a, 'a>) -> Self {
-        Self { names, values }
+    /// What stands in a path.
+    pub(crate) const fn encoded(names: &'a [Cow<'static, str>], values: matchit::Params<'a, 'a>) -> Self {
+        Self { names, values: Values::Encoded(values) }
+    }
+
+    /// What a router has made of a path.
+    pub(crate) const fn decoded(names: &'a [Cow<'static, str>], values: &'a [String]) -> Self {
+        Self { names, values: Values::Decoded(values) }
     }
 
     /// The value of parameter `name`, percent-decoded.
     pub(crate) fn get(&self, name: &str) -> Option<Cow<'_, [u8]>> {
         let at = self.names.iter().position(|known| known == name)?;
-        let (_, value) = self.values.iter().nth(at)?;
-        Some(percent_decode_str(value).into())
+        match &self.values {
+            Values::Encoded(values) => values.iter().nth(at).map(|(_, value)| percent_decode_str(value).into()),
+            Values::Decoded(values) => values.get(at).map(|value| Cow::Borrowed(value.as_bytes())),
+        }
     }
 }

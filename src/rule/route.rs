@@ -9,6 +9,50 @@ use crate::{
     rule::spelling::{collapse, encode},
 };
 
+/// The methods that are registered for HTTP (IANA, Hypertext Transfer Protocol Method Registry), and QUERY, which is on its way
+/// there. HEAD counts as GET.
+const METHODS: [&str; 39] = [
+    "ACL",
+    "BASELINE-CONTROL",
+    "BIND",
+    "CHECKIN",
+    "CHECKOUT",
+    "CONNECT",
+    "COPY",
+    "DELETE",
+    "GET",
+    "LABEL",
+    "LINK",
+    "LOCK",
+    "MERGE",
+    "MKACTIVITY",
+    "MKCALENDAR",
+    "MKCOL",
+    "MKREDIRECTREF",
+    "MKWORKSPACE",
+    "MOVE",
+    "OPTIONS",
+    "ORDERPATCH",
+    "PATCH",
+    "POST",
+    "PRI",
+    "PROPFIND",
+    "PROPPATCH",
+    "PUT",
+    "QUERY",
+    "REBIND",
+    "REPORT",
+    "SEARCH",
+    "TRACE",
+    "UNBIND",
+    "UNCHECKOUT",
+    "UNLINK",
+    "UNLOCK",
+    "UPDATE",
+    "UPDATEREDIRECTREF",
+    "VERSION-CONTROL",
+];
+
 /// One or several methods and a path template, in axum's syntax.
 ///
 /// `"POST /bots/{id}/export"`, `"GET|POST /bots/{*rest}"`; without a method, or with `ANY`, every method.
@@ -19,27 +63,25 @@ pub(crate) struct Route {
     methods: Vec<Method>,
     /// The template with its parameters numbered, so that templates that match the same paths are equal.
     shape: String,
+    /// The same with its static parts as they are written.
+    written: String,
     params: Vec<Cow<'static, str>>,
 }
 
 impl Route {
     pub(crate) fn parse(text: &str) -> Result<Self, ConfigError> {
         let refuse = |reason: &str| ConfigError::new("route", format_args!("\"{text}\""), reason);
-        let (methods, template) = match text.trim().split_once(char::is_whitespace) {
-            Some((methods, template)) => (methods, template.trim()),
-            None => ("ANY", text.trim()),
-        };
-        if !template.starts_with('/') {
-            return Err(refuse("a route is a template that begins with /, behind the methods if not all are meant"));
-        }
-        if template.contains(['?', '#']) {
-            return Err(refuse("a route is a path: it has no query and no fragment"));
-        }
+        let (methods, template) = split_template(text).map_err(|reason| refuse(&reason))?;
+        check_template(template).map_err(|reason| refuse(&reason))?;
         let methods = parse_methods(methods).map_err(|reason| refuse(&reason))?;
-        let (shape, params) = number_params(template).map_err(|reason| refuse(&reason))?;
-        // The matcher is the judge of its own syntax.
-        matchit::Router::new().insert(&*shape, ()).map_err(|error| refuse(&error.to_string()))?;
-        Ok(Self { text: text.to_owned(), methods, shape, params })
+        let (shape, params) = number_params(template, literal).map_err(|reason| refuse(&reason))?;
+        let (written, _) = number_params(template, |text| Ok(text.to_owned())).map_err(|reason| refuse(&reason))?;
+        let shape = collapse(&shape);
+        for shape in [&shape, &written] {
+            // The matcher is the judge of its own syntax.
+            matchit::Router::new().insert(&**shape, ()).map_err(|error| refuse(&error.to_string()))?;
+        }
+        Ok(Self { text: text.to_owned(), methods, shape, written, params })
     }
 
     pub(crate) fn text(&self) -> &str {
@@ -52,6 +94,22 @@ impl Route {
 
     pub(crate) fn shape(&self) -> &str {
         &self.shape
+    }
+
+    /// The shape with its static parts as they are written: what axum would match.
+    pub(crate) fn written(&self) -> &str {
+        &self.written
+    }
+
+    /// Whether a slash behind it would be another template.
+    pub(crate) fn is_open(&self) -> bool {
+        let last = self.written.rsplit('/').next().unwrap_or_default();
+        !last.is_empty() && !last.starts_with("{*")
+    }
+
+    /// The template, without the methods.
+    pub(crate) fn template(&self) -> &str {
+        self.text.trim().rsplit(char::is_whitespace).next().unwrap_or_default()
     }
 
     /// The names of the parameters, in their order.
@@ -68,29 +126,80 @@ impl Route {
     }
 }
 
+/// The shape of a template in its canonical spelling; none if it is no template.
+pub(crate) fn canonical_shape(template: &str) -> Option<String> {
+    number_params(template, literal).ok().map(|(shape, _)| collapse(&shape))
+}
+
+/// The methods and the template.
+fn split_template(text: &str) -> Result<(&str, &str), String> {
+    let (methods, template) = match text.trim().split_once(char::is_whitespace) {
+        Some((methods, template)) => (methods, template.trim()),
+        None => ("ANY", text.trim()),
+    };
+    if !template.starts_with('/') {
+        return Err("a route is a template that begins with /, behind the methods if not all are meant".to_owned());
+    }
+    match template.split_once(char::is_whitespace) {
+        Some((first, second)) => {
+            Err(format!("a route has one path: write \"{methods} {first}\" and \"{methods} {}\"", second.trim()))
+        }
+        None => Ok((methods, template)),
+    }
+}
+
 fn parse_methods(text: &str) -> Result<Vec<Method>, String> {
     if text == "ANY" || text == "*" {
         return Ok(Vec::new());
     }
-    let parse = |name: &str| match Method::from_bytes(name.as_bytes()) {
-        Ok(Method::HEAD) => Err("HEAD counts as GET: write GET".to_owned()),
-        Ok(method) if name.bytes().all(|byte| byte.is_ascii_uppercase() || byte == b'-') => Ok(method),
-        _ => Err(format!("\"{name}\" is not a method in capital letters")),
-    };
-    text.split('|').map(parse).collect()
+    let mut methods = Vec::new();
+    for name in text.split('|') {
+        let method = parse_method(name)?;
+        if methods.contains(&method) {
+            return Err(format!("{name} stands twice: write it once"));
+        }
+        methods.push(method);
+    }
+    Ok(methods)
 }
 
-/// Replaces the names of the parameters by their numbers. The static parts get their canonical spelling.
-fn number_params(template: &str) -> Result<(String, Vec<Cow<'static, str>>), String> {
+fn parse_method(name: &str) -> Result<Method, String> {
+    match name {
+        "HEAD" => return Err("HEAD counts as GET: write GET".to_owned()),
+        "ANY" | "*" => return Err(format!("{name} means every method: write it alone, or no method at all")),
+        _ => {}
+    }
+    if METHODS.contains(&name) {
+        return Method::from_bytes(name.as_bytes()).map_err(|error| error.to_string());
+    }
+    let upper = name.to_ascii_uppercase();
+    if METHODS.contains(&&*upper) {
+        return Err(format!("methods are in capital letters: write {upper}"));
+    }
+    Err(match nearest_method(&upper) {
+        Some(near) => format!("\"{name}\" is no method that is registered for HTTP: did you mean {near}?"),
+        None => format!("\"{name}\" is no method that is registered for HTTP; leave the method out for all of them"),
+    })
+}
+
+/// The method that a name was meant to be, if it is one or two letters from it.
+fn nearest_method(name: &str) -> Option<&'static str> {
+    let distance = |method: &&&str| strsim::damerau_levenshtein(method, name);
+    METHODS.iter().min_by_key(distance).filter(|method| distance(method) <= 2 && name.len() > 1).copied()
+}
+
+/// Replaces the names of the parameters by their numbers, and writes static parts as `literal` has them.
+fn number_params(
+    template: &str,
+    literal: impl Fn(&str) -> Result<String, String>,
+) -> Result<(String, Vec<Cow<'static, str>>), String> {
     let mut shape = String::new();
     let mut params: Vec<Cow<'static, str>> = Vec::new();
     let mut rest = template;
     while let Some((before, name, after)) = next_param(rest) {
         let name = name.map_err(ToOwned::to_owned)?;
         let (star, bare) = name.strip_prefix('*').map_or(("", name), |bare| ("*", bare));
-        if bare.is_empty() {
-            return Err("a parameter has a name: {name} or {*rest}".to_owned());
-        }
+        check_name(bare)?;
         if params.iter().any(|known| known == bare) {
             return Err(format!("the parameter {{{bare}}} stands twice"));
         }
@@ -100,7 +209,79 @@ fn number_params(template: &str) -> Result<(String, Vec<Cow<'static, str>>), Str
         rest = after;
     }
     shape.push_str(&literal(rest)?);
-    Ok((collapse(&shape), params))
+    Ok((shape, params))
+}
+
+fn check_name(name: &str) -> Result<(), String> {
+    if name.is_empty() {
+        return Err("a parameter has a name: {name} or {*rest}".to_owned());
+    }
+    match name.find([':', '=', '?', '*', '<', '/']) {
+        Some(at) => Err(format!("a parameter is a name alone, without a type or a pattern: write {{{}}}", &name[..at])),
+        None => Ok(()),
+    }
+}
+
+/// Finds what is a parameter in the templates of other routers, and would be a literal here.
+fn check_template(template: &str) -> Result<(), String> {
+    if template.contains('#') {
+        return Err("a route is a path: it has no query and no fragment".to_owned());
+    }
+    let outside = outside_of_braces(template);
+    if let Some((_, behind)) = outside.split_once('?') {
+        let is_optional = behind.is_empty() || behind.starts_with('/');
+        return Err(if is_optional {
+            "no part of a route is optional: write two routes, one without that part".to_owned()
+        } else {
+            "a route is a path: it has no query and no fragment".to_owned()
+        });
+    }
+    template.split('/').try_for_each(check_segment)
+}
+
+fn check_segment(segment: &str) -> Result<(), String> {
+    let is_name =
+        |name: &str| !name.is_empty() && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_');
+    let name_or = |name: &str, other: &str| if is_name(name) { name.to_owned() } else { other.to_owned() };
+    if let Some(name) = segment.strip_prefix(':') {
+        let name = name_or(name, "name");
+        return Err(format!(
+            "\"{segment}\" is a parameter elsewhere: write {{{name}}}, and %3A for a colon that is meant"
+        ));
+    }
+    if segment.starts_with('*') || segment.contains("**") {
+        let name = name_or(segment.trim_start_matches('*'), "rest");
+        return Err(format!(
+            "\"{segment}\" stands for anything elsewhere: write {{*{name}}} for the rest of a path, {{name}} for one \
+             segment, and %2A for an asterisk that is meant"
+        ));
+    }
+    if let Some((_, behind)) = segment.split_once('<') {
+        let inner = behind.split('>').next().unwrap_or(behind);
+        let name = name_or(inner.rsplit(':').next().unwrap_or(inner), "name");
+        return Err(format!("\"{segment}\" is a parameter elsewhere: write {{{name}}}"));
+    }
+    let outside = outside_of_braces(segment);
+    let is_pattern =
+        [".*", ".+", "[", "]", "\\", "^", "|", ")+", "+)", "(?", "*"].iter().any(|sign| outside.contains(sign));
+    if is_pattern {
+        return Err(format!(
+            "\"{segment}\" is a pattern elsewhere, and would be taken literally: write {{name}} for one segment and {{*rest}} \
+             for the rest of a path; what is meant literally is percent-encoded"
+        ));
+    }
+    Ok(())
+}
+
+/// The static parts of a segment.
+fn outside_of_braces(segment: &str) -> String {
+    let mut out = String::new();
+    let mut rest = segment;
+    while let Some((before, _, after)) = next_param(rest) {
+        out.push_str(before);
+        rest = after;
+    }
+    out + rest
 }
 
 /// A static part in its canonical spelling, which has no braces.
@@ -164,8 +345,31 @@ mod tests {
         for (text, reason) in [
             ("x", "begins with /"),
             ("GET", "begins with /"),
-            ("get /x", "capital letters"),
-            ("GET|| /x", "capital letters"),
+            ("get /x", "write get"),
+            ("GET|| /x", "no method"),
+            ("PSOT /login", "did you mean post"),
+            ("GETT /x", "did you mean get"),
+            ("FROBNICATE /x", "leave the method out"),
+            ("GET|ANY /x", "write it alone"),
+            ("*|GET /x", "write it alone"),
+            ("GET|GET /x", "write it once"),
+            ("GET /x /y", "write \"get /x\" and \"get /y\""),
+            ("GET /users/:id", "write {id}"),
+            ("GET /users/:id", "%3a"),
+            ("GET /users/*", "{*rest}"),
+            ("GET /files/*path", "{*path}"),
+            ("GET /files/**", "{*rest}"),
+            ("GET /files/**/x", "{*rest}"),
+            ("GET /users/<id>", "write {id}"),
+            ("GET /users/<int:id>", "write {id}"),
+            ("GET /users/.*", "{name}"),
+            ("GET /users/[0-9]+", "{name}"),
+            ("GET /users/(\\d+)", "{name}"),
+            ("GET /users/{id:[0-9]+}", "write {id}"),
+            ("GET /users/{id}?", "two routes"),
+            ("GET /users/{id?}", "write {id}"),
+            ("GET /users/{id}?/x", "two routes"),
+            ("GET /a*", "{*rest}"),
             ("HEAD /x", "write get"),
             ("GET /{}", "has a name"),
             ("GET /{*}", "has a name"),
@@ -181,6 +385,30 @@ mod tests {
             assert!(error.to_string().to_lowercase().contains(reason), "{text}: {error}");
             assert_eq!(error.value(), format!("\"{text}\""));
         }
+    }
+
+    #[test]
+    fn what_is_literal_in_axum_is_so_here() {
+        for text in [
+            "/v1/jobs:cancel",
+            "/v1/x-{name}",
+            "/a+b",
+            "/~me",
+            "/a,b;c=d",
+            "/$metadata.json",
+            "/a@b",
+            "/%3Aid",
+            "/%2A",
+            "/a!b",
+        ] {
+            assert_eq!(route(text).written().matches("{p").count(), text.matches('{').count(), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_template_is_kept_as_it_is_written_beside_its_canonical_shape() {
+        let route = route("GET //a/%6c/{x}/");
+        assert_eq!((route.shape(), route.written()), ("/a/l/{p0}", "//a/%6c/{p0}/"));
     }
 
     #[test]

@@ -2,7 +2,8 @@
 //!
 //! A client may write `/login` as `//login`, `/login/`, `/%6cogin`, `/./login`, `/x/../login` or `/login%2F`. Some routers
 //! take these for the same and others do not, and a limiter in front cannot know. So a path is matched in one canonical
-//! spelling, and where reading differs in every reading: a spelling may meet more rules than meant, never fewer.
+//! spelling, and where reading differs in every reading: a spelling may meet more rules than meant, never fewer. It is matched as
+//! it came as well, as axum matches it: `//login` is a path of `/{tenant}/login`.
 
 use std::borrow::Cow;
 
@@ -12,9 +13,15 @@ use smallvec::SmallVec;
 /// What stays encoded in a canonical segment. All else is written plainly, and non-ASCII bytes are always encoded.
 const ENCODED: &AsciiSet = &CONTROLS.add(b'/').add(b'\\').add(b'%').add(b'{').add(b'}');
 
-/// The readings of one path: at least one and at most four.
+/// How many doubled slashes of a path are looked at for what a router may have taken off.
+const MOST_SHORTENED: usize = 4;
+
+/// The readings of one path: as it came, and besides at least one and at most four.
 #[derive(Debug)]
 pub(crate) struct Spellings<'a> {
+    as_it_came: &'a str,
+    /// With one slash less where there are several: a service that is nested gets `/n//x` as `/x`.
+    shortened: SmallVec<[String; 1]>,
     canonical: Cow<'a, str>,
     /// With encoded slashes and backslashes taken for slashes, if there are any.
     decoded: Option<String>,
@@ -25,14 +32,26 @@ pub(crate) struct Spellings<'a> {
 impl<'a> Spellings<'a> {
     pub(crate) fn of(path: &'a str) -> Self {
         if is_canonical(path) {
-            return Self { canonical: Cow::Borrowed(path), decoded: None, resolved: SmallVec::new() };
+            let (shortened, resolved) = (SmallVec::new(), SmallVec::new());
+            return Self { as_it_came: path, shortened, canonical: Cow::Borrowed(path), decoded: None, resolved };
         }
         let canonical = canonical(path);
         let decoded = ["%2F", "%5C"].iter().any(|slash| canonical.contains(slash));
         let decoded = decoded.then(|| self::canonical(&canonical.replace("%2F", "/").replace("%5C", "/")));
         let readings = std::iter::once(&canonical).chain(&decoded);
         let resolved = readings.filter_map(|reading| resolve_dots(reading)).collect();
-        Self { canonical: Cow::Owned(canonical), decoded, resolved }
+        let shortened = shortened(path).collect();
+        Self { as_it_came: path, shortened, canonical: Cow::Owned(canonical), decoded, resolved }
+    }
+
+    /// The path as it came, which is what most routers match, or may have left of it.
+    pub(crate) fn as_it_came(&self) -> impl Iterator<Item = &str> {
+        std::iter::once(self.as_it_came).chain(self.shortened.iter().map(|reading| &**reading))
+    }
+
+    /// Whether all readings are the same.
+    pub(crate) const fn is_plain(&self) -> bool {
+        matches!(self.canonical, Cow::Borrowed(_))
     }
 
     /// The readings, and whether each counts by itself.
@@ -48,13 +67,24 @@ impl<'a> Spellings<'a> {
 
 /// The canonical spelling of a path.
 fn canonical(path: &str) -> String {
-    collapse(&path.split('/').map(encode).collect::<Vec<_>>().join("/"))
+    let mut out = String::with_capacity(path.len());
+    for segment in path.split('/').filter(|segment| !segment.is_empty()) {
+        out.push('/');
+        push_encoded(segment, &mut out);
+    }
+    if out.is_empty() { "/".to_owned() } else { out }
 }
 
 /// The canonical spelling of a segment, or of a static part of one.
 pub(super) fn encode(segment: &str) -> String {
+    let mut out = String::with_capacity(segment.len());
+    push_encoded(segment, &mut out);
+    out
+}
+
+fn push_encoded(segment: &str, out: &mut String) {
     let bytes: Cow<'_, [u8]> = percent_decode_str(segment).into();
-    percent_encode(&bytes, ENCODED).collect()
+    out.extend(percent_encode(&bytes, ENCODED));
 }
 
 /// A path without empty segments, and so without a trailing slash.
@@ -79,6 +109,16 @@ fn is_canonical(path: &str) -> bool {
         && bytes.iter().all(is_plain)
         && bytes.windows(2).all(is_inner_slash)
         && (bytes.len() == 1 || bytes.last() != Some(&b'/'))
+}
+
+/// The path with one slash less at each of the first places where there are several.
+fn shortened(path: &str) -> impl Iterator<Item = String> {
+    let bytes = path.as_bytes();
+    let is_first_of_several = move |at: &usize| {
+        bytes.get(*at..*at + 2) == Some(b"//") && at.checked_sub(1).and_then(|before| bytes.get(before)) != Some(&b'/')
+    };
+    let places = (0..bytes.len()).filter(is_first_of_several).take(MOST_SHORTENED);
+    places.map(|at| format!("{}{}", &path[..at], &path[at + 1..]))
 }
 
 /// The path without its `.` and `..` segments, if it has any.
@@ -135,6 +175,15 @@ mod tests {
         for path in spellings {
             assert!(readings(path).contains(&"/login".to_owned()), "{path}: {:?}", readings(path));
         }
+    }
+
+    #[test]
+    fn a_slash_may_have_been_taken_off_wherever_there_are_several() {
+        let came = |path| Spellings::of(path).as_it_came().map(str::to_owned).collect::<Vec<_>>();
+        assert_eq!(came("/n//x"), ["/n//x", "/n/x"]);
+        assert_eq!(came("//n///x"), ["//n///x", "/n///x", "//n//x"]);
+        assert_eq!(came("/n/x"), ["/n/x"]);
+        assert_eq!(came(&"//a".repeat(50)).len(), 1 + MOST_SHORTENED);
     }
 
     #[test]

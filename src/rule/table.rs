@@ -1,22 +1,35 @@
 //! From a method and a path to the rules that govern it.
 
-use std::borrow::Cow;
+use std::{borrow::Cow, sync::Arc};
 
 use hashbrown::HashMap;
 use http::Method;
 
 use crate::{
     error::ConfigError,
-    rule::{Params, Route, Spellings},
+    rule::{Anonymous, Params, Route, Spellings, anonymous, canonical_shape},
 };
 
 /// One matcher per method, so that of the routes for this method the most specific decides, as in axum.
 #[derive(Debug)]
 pub(crate) struct RouteTable {
-    methods: HashMap<Method, matchit::Router<Vec<Target>>>,
+    methods: HashMap<Method, Matcher>,
     /// For the methods that no route names.
-    any: matchit::Router<Vec<Target>>,
+    any: Matcher,
     is_empty: bool,
+}
+
+/// The routes of one method.
+#[derive(Debug, Default)]
+struct Matcher {
+    /// By the canonical spelling of their templates.
+    canonical: matchit::Router<Vec<Target>>,
+    /// As the templates are written; none if all of these are canonical.
+    written: Option<matchit::Router<Vec<Target>>>,
+    /// As they are written, with a slash behind: where a service is nested at `/{t}/n` axum serves `/{t}/n/` too.
+    slashed: matchit::Router<Vec<Target>>,
+    /// By the templates as they are written, and in their canonical spelling.
+    templates: HashMap<Anonymous, Vec<Target>>,
 }
 
 /// Where a route leads.
@@ -28,6 +41,8 @@ pub(crate) struct Target {
     pub(crate) group: usize,
     /// The history's scope: the rule's own, or one of this route.
     pub(crate) scope: u32,
+    /// The template as the rule wrote it, and the names of its parameters.
+    pub(crate) template: Arc<str>,
     pub(crate) params: Box<[Cow<'static, str>]>,
 }
 
@@ -37,10 +52,10 @@ impl RouteTable {
         let mut methods = HashMap::new();
         for method in routes.iter().flat_map(|(route, _)| route.methods()) {
             if !methods.contains_key(method) {
-                methods.insert(method.clone(), matcher(routes, Some(method), &name_of)?);
+                methods.insert(method.clone(), Matcher::build(routes, Some(method), &name_of)?);
             }
         }
-        Ok(Self { methods, any: matcher(routes, None, &name_of)?, is_empty: routes.is_empty() })
+        Ok(Self { methods, any: Matcher::build(routes, None, &name_of)?, is_empty: routes.is_empty() })
     }
 
     /// Whether there are no routes at all.
@@ -48,32 +63,49 @@ impl RouteTable {
         self.is_empty
     }
 
-    /// Calls `visit` with every rule that governs this method and one of the readings of its path.
+    /// Calls `visit` with every rule that governs this method and one of the readings of its path, and whether that is the path
+    /// as it came.
     ///
     /// Says whether routes matched in every reading that counts by itself.
     pub(crate) fn visit(
         &self,
         method: &Method,
         path: &Spellings<'_>,
-        mut visit: impl FnMut(&Target, Params<'_>),
+        mut visit: impl FnMut(&Target, Params<'_>, bool),
     ) -> bool {
         let matcher = self.matcher(method);
+        let mut visit = |matcher: &matchit::Router<Vec<Target>>, path: &str, is_as_it_came: bool| {
+            let Ok(found) = matcher.at(path) else { return false };
+            for target in found.value {
+                visit(target, Params::encoded(&target.params, found.params.clone()), is_as_it_came);
+            }
+            true
+        };
+        // A path that is not matched as it came may be so in the router behind, so that does not count.
+        if matcher.written.is_some() || !path.is_plain() {
+            let written = matcher.written.as_ref().unwrap_or(&matcher.canonical);
+            path.as_it_came().enumerate().for_each(|(at, reading)| _ = visit(written, reading, at == 0));
+            path.as_it_came()
+                .filter(|path| path.ends_with('/'))
+                .for_each(|path| _ = visit(&matcher.slashed, path, false));
+        }
         let mut is_matched = true;
         for (reading, counts) in path.iter() {
-            match matcher.at(reading) {
-                Ok(found) => {
-                    for target in found.value {
-                        visit(target, Params::new(&target.params, found.params.clone()));
-                    }
-                }
-                Err(_) => is_matched &= !counts,
-            }
+            is_matched &= visit(&matcher.canonical, reading, path.is_plain()) || !counts;
         }
         is_matched
     }
 
+    /// Where the routes with this template lead, whatever its parameters are called. A router that serves another may have put
+    /// a slash too many between the two templates.
+    pub(crate) fn with_template(&self, method: &Method, template: &str) -> &[Target] {
+        let templates = &self.matcher(method).templates;
+        let canonical = || templates.get(&anonymous(&canonical_shape(template)?));
+        templates.get(&anonymous(template)).or_else(canonical).map_or(&[], Vec::as_slice)
+    }
+
     /// HEAD counts as GET, and `post` as POST: a server that takes it at all takes it for that.
-    fn matcher(&self, method: &Method) -> &matchit::Router<Vec<Target>> {
+    fn matcher(&self, method: &Method) -> &Matcher {
         let upper = upper_case(method);
         let method = upper.as_ref().unwrap_or(method);
         let method = if method == Method::HEAD { &Method::GET } else { method };
@@ -90,17 +122,42 @@ fn upper_case(method: &Method) -> Option<Method> {
     Method::from_bytes(text.to_ascii_uppercase().as_bytes()).ok()
 }
 
+impl Matcher {
+    fn build(
+        routes: &[(Route, Target)],
+        method: Option<&Method>,
+        name_of: impl Fn(usize) -> String,
+    ) -> Result<Self, ConfigError> {
+        let includes =
+            |route: &Route| route.methods().is_empty() || method.is_some_and(|method| route.methods().contains(method));
+        let routes: Vec<_> = routes.iter().filter(|(route, _)| includes(route)).collect();
+        let canonical = matcher(&routes, |route| route.shape().into(), &name_of)?;
+        let is_canonical = routes.iter().all(|(route, _)| route.shape() == route.written());
+        let written =
+            if is_canonical { None } else { Some(matcher(&routes, |route| route.written().into(), &name_of)?) };
+        let open: Vec<_> = routes.iter().filter(|(route, _)| route.is_open()).copied().collect();
+        let slashed = matcher(&open, |route| format!("{}/", route.written()).into(), &name_of)?;
+        let mut templates: HashMap<_, Vec<_>> = HashMap::new();
+        for (route, target) in &routes {
+            for shape in [Some(route.written()), Some(route.shape()).filter(|shape| *shape != route.written())] {
+                let targets = shape.map(|shape| templates.entry(anonymous(shape)).or_default());
+                targets.into_iter().for_each(|targets| targets.push(target.clone()));
+            }
+        }
+        Ok(Self { canonical, written, slashed, templates })
+    }
+}
+
+/// A matcher of the routes in the spelling that `shape_of` gives.
 fn matcher(
-    routes: &[(Route, Target)],
-    method: Option<&Method>,
+    routes: &[&(Route, Target)],
+    shape_of: impl Fn(&Route) -> Cow<'_, str>,
     name_of: impl Fn(usize) -> String,
 ) -> Result<matchit::Router<Vec<Target>>, ConfigError> {
-    let includes =
-        |route: &Route| route.methods().is_empty() || method.is_some_and(|method| route.methods().contains(method));
     let mut shapes: Vec<(&Route, Vec<Target>)> = Vec::new();
-    let mut known: HashMap<&str, usize> = HashMap::new();
-    for (route, target) in routes.iter().filter(|(route, _)| includes(route)) {
-        let at = *known.entry(route.shape()).or_insert_with(|| {
+    let mut known: HashMap<Cow<'_, str>, usize> = HashMap::new();
+    for (route, target) in routes {
+        let at = *known.entry(shape_of(route)).or_insert_with(|| {
             shapes.push((route, Vec::new()));
             shapes.len() - 1
         });
@@ -108,20 +165,24 @@ fn matcher(
     }
     let mut matcher = matchit::Router::new();
     for (route, targets) in &shapes {
-        matcher.insert(route.shape(), targets.clone()).map_err(|error| {
+        matcher.insert(&*shape_of(route), targets.clone()).map_err(|error| {
             let rule = targets.first().map_or_else(String::new, |target| name_of(target.rule));
-            conflict(route, &error, &shapes).in_rule(&rule)
+            let other = |with: &str| shapes.iter().map(|(other, _)| *other).find(|other| shape_of(other) == with);
+            conflict(route, &error, other).in_rule(&rule)
         })?;
     }
     Ok(matcher)
 }
 
 /// Names the route that is in the way as its rule wrote it.
-fn conflict(route: &Route, error: &matchit::InsertError, shapes: &[(&Route, Vec<Target>)]) -> ConfigError {
+fn conflict<'r>(
+    route: &Route,
+    error: &matchit::InsertError,
+    other: impl FnOnce(&str) -> Option<&'r Route>,
+) -> ConfigError {
     let reason = match error {
         matchit::InsertError::Conflict { with } => {
-            let other = shapes.iter().find(|(other, _)| other.shape() == with);
-            format!("conflicts with the route \"{}\"", other.map_or(&**with, |(other, _)| other.text()))
+            format!("conflicts with the route \"{}\"", other(with).map_or(&**with, Route::text))
         }
         other => other.to_string(),
     };
@@ -139,7 +200,10 @@ mod tests {
             .map(|(rule, text)| {
                 let route = Route::parse(text).unwrap();
                 let params = route.params().into();
-                (route, Target { rule, group: 0, scope: rule as u32, params })
+                (
+                    route.clone(),
+                    Target { rule, group: 0, scope: rule as u32, template: route.template().into(), params },
+                )
             })
             .collect();
         RouteTable::build(&routes, |rule| format!("rule{rule}"))
@@ -148,7 +212,7 @@ mod tests {
     fn found(table: &RouteTable, method: &str, path: &str) -> Vec<usize> {
         let mut rules = Vec::new();
         let method = Method::from_bytes(method.as_bytes()).unwrap();
-        table.visit(&method, &Spellings::of(path), |target, _| rules.push(target.rule));
+        table.visit(&method, &Spellings::of(path), |target, _, _| rules.push(target.rule));
         rules
     }
 
@@ -187,8 +251,28 @@ mod tests {
     #[test]
     fn every_reading_of_a_path_is_looked_up() {
         let table = table(&["/run", "/bots/{id}/run", "/bots/{id}"]).unwrap();
-        assert_eq!(found(&table, "GET", "/bots/../run"), [1, 0]);
-        assert_eq!(found(&table, "GET", "/bots/a%2Frun"), [2, 1]);
+        assert_eq!(found(&table, "GET", "/bots/../run"), [1, 1, 0], "as it came, and twice besides");
+        assert_eq!(found(&table, "GET", "/bots/a%2Frun"), [2, 2, 1]);
+    }
+
+    #[test]
+    fn a_path_is_looked_up_as_it_came_too() {
+        let strict = table(&["/{tenant}/login", "/files/{*path}", "/api/{*rest}", "/api/health"]).unwrap();
+        assert_eq!(found(&strict, "POST", "//login"), [0]);
+        assert_eq!(found(&strict, "GET", "/files//"), [1]);
+        for path in ["/api/health/", "/api//health", "/api/%68ealth"] {
+            assert_eq!(found(&strict, "GET", path)[..2], [2, 3], "{path}");
+        }
+    }
+
+    #[test]
+    fn a_template_is_matched_as_it_is_written_too() {
+        let slashes = table(&["/{x}/{y}", "/api/a//"]).unwrap();
+        assert_eq!(found(&slashes, "GET", "/api/a"), [0, 1]);
+        assert_eq!(found(&slashes, "GET", "/api/a//")[0], 1);
+        let rest = table(&["/{*rest}", "//login"]).unwrap();
+        assert_eq!(found(&rest, "GET", "/login"), [0, 1]);
+        assert_eq!(found(&rest, "GET", "//")[0], 0);
     }
 
     #[test]
