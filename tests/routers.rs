@@ -19,7 +19,7 @@ use futures_util::FutureExt;
 use http::{Method, StatusCode};
 use parking_lot::Mutex;
 use tower::{Layer, Service, ServiceExt, service_fn, util::MapRequestLayer};
-use tower_quota::{Policy, RateLimiter, Rule, http::RequestView, key};
+use tower_quota::{Policy, RateLimiter, RateLimiterBuilder, Rule, http::RequestView, key};
 
 /// Numbers that a seed determines.
 struct Dice(u64);
@@ -455,7 +455,7 @@ async fn an_application_behind_a_rewriting_fallback_is_limited_and_by_its_own_pa
 async fn a_nested_router_is_governed_by_the_whole_path_alone() {
     let rules = ["/items/{n}", "/api/items/{n}"]
         .map(|route| Rule::new(route).routes([route]).level("item", key::path("n")).policy(Policy::per_hour(100)));
-    let limiter = rules.into_iter().fold(RateLimiter::builder(), |builder, rule| builder.rule(rule)).build().unwrap();
+    let limiter = rules.into_iter().fold(RateLimiter::builder(), RateLimiterBuilder::rule).build().unwrap();
     let items = || Router::new().route("/items/{n}", get(async || "")).layer(limiter.layer());
     for app in [Router::new().nest("/api", items()), Router::new().nest_service("/api", items())] {
         assert_eq!(status(&app, "GET", "/api/items/7").await, StatusCode::OK);
@@ -497,7 +497,7 @@ async fn a_generous_route_beside_a_strict_rest_does_not_take_its_requests() {
             rule.policy(Policy::per_hour(limit))
         });
         let limiter =
-            rules.into_iter().fold(RateLimiter::builder(), |builder, rule| builder.rule(rule)).build().unwrap();
+            rules.into_iter().fold(RateLimiter::builder(), RateLimiterBuilder::rule).build().unwrap();
         let app = Router::new().route("/api/{*rest}", get(async || "")).route("/api/health", get(async || ""));
         let app = app.layer(limiter.layer());
         assert_eq!(served_of_ten(&app, "GET", target).await, 3, "{target}");
