@@ -78,7 +78,10 @@ fn a_retry_after_is_capped_or_ignored() {
         ("Sun, 06 Nov 1994 08:49:37 GMT", Some(seconds(0))),
         ("-1", None),
         ("+5", None),
-        ("1.5", None),
+        ("1.5", Some(seconds(2))),
+        ("2.0", Some(seconds(2))),
+        ("30, 30", Some(seconds(30))),
+        ("1e3", None),
         ("", None),
         ("\u{e9}", None),
     ];
@@ -194,7 +197,8 @@ fn an_epoch_is_never_taken_for_seconds_nor_believed_as_such() {
             .into_iter()
             .collect();
         let read = |answers: Answers| answers.read(StatusCode::TOO_MANY_REQUESTS, &fields).wait_time();
-        assert_eq!(read(answers()), None, "nobody has said how to read it");
+        assert_eq!(read(answers()), Some(seconds(5)), "a refusal that says nothing else is guessed");
+        assert_eq!(answers().read(StatusCode::OK, &fields), Advice::none(), "nobody has said how to read it");
         assert_eq!(read(answers().x_rate_limit(Reset::Epoch)), Some(seconds(5)));
         assert_eq!(read(answers().x_rate_limit(Reset::Guess)), Some(seconds(5)));
         assert_eq!(read(answers().x_rate_limit(Reset::Delta)), Some(LONGEST));
@@ -244,6 +248,89 @@ fn envoy_says_in_seconds_when_the_window_ends() {
 fn milliseconds_come_before_seconds() {
     let fields = [("retry-after-ms", "1250"), ("retry-after", "2")];
     assert_eq!(read(429, &fields), refused().wait(Duration::from_millis(1250)));
+}
+
+// ---- real servers ----
+
+/// One row of the table of real servers.
+#[derive(serde::Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Row {
+    server: String,
+    preset: Option<String>,
+    status: u16,
+    fields: Vec<(String, String)>,
+    #[serde(default)]
+    refused: bool,
+    #[serde(default)]
+    failed: bool,
+    #[serde(default)]
+    never_retry: bool,
+    wait: Option<u64>,
+    #[serde(default)]
+    allow: Vec<(u64, u64)>,
+}
+
+impl Row {
+    fn answers(&self) -> Answers {
+        match self.preset.as_deref() {
+            None => answers(),
+            Some("anthropic") => answers().anthropic(),
+            Some("atlassian") => answers().atlassian(),
+            Some("azure_openai") => answers().azure_openai(),
+            Some("discord") => answers().discord(),
+            Some("docker_hub") => answers().docker_hub(),
+            Some("github") => answers().github(),
+            Some("hubspot") => answers().hubspot(),
+            Some("openai") => answers().openai(),
+            Some("reddit") => answers().reddit(),
+            Some("salesforce") => answers().salesforce(),
+            Some("shopify") => answers().shopify(),
+            Some(other) => panic!("{other} is no preset"),
+        }
+    }
+
+    fn expected(&self) -> Advice {
+        let advice = if self.refused { refused() } else { Advice::none() };
+        let advice = if self.failed { advice.failed() } else { advice };
+        let advice = if self.never_retry { advice.never_retry() } else { advice };
+        let advice = self.wait.map(Duration::from_millis).into_iter().fold(advice, Advice::wait);
+        let allow = |advice: Advice, (calls, millis): &(u64, u64)| advice.allow(*calls, Duration::from_millis(*millis));
+        self.allow.iter().fold(advice, allow)
+    }
+}
+
+#[test]
+fn what_real_servers_send_is_understood() {
+    let table: toml::Table = toml::from_str(include_str!("data/servers.toml")).unwrap();
+    let rows: Vec<Row> = table["answer"].clone().try_into().unwrap();
+    assert!(rows.len() > 40);
+    for row in rows {
+        let fields = row.fields.iter().map(|(name, value)| (name.parse().unwrap(), value.parse().unwrap()));
+        let headers = fields.collect::<HeaderMap<HeaderValue>>();
+        let advice = row.answers().read(StatusCode::from_u16(row.status).unwrap(), &headers);
+        assert_eq!(advice, row.expected(), "{}", row.server);
+    }
+}
+
+#[test]
+fn a_status_can_be_taught_or_left_out() {
+    let overloaded = StatusCode::from_u16(529).unwrap();
+    assert_eq!(answers().refusal(overloaded).read(overloaded, &HeaderMap::new()), refused());
+    assert_eq!(answers().read(overloaded, &HeaderMap::new()), failed());
+    let busy = StatusCode::SERVICE_UNAVAILABLE;
+    assert_eq!(answers().no_refusal(busy).read(busy, &headers(&[("retry-after", "5")])), failed());
+    let unstated = answers().unstated_wait(seconds(3));
+    assert_eq!(unstated.read(StatusCode::TOO_MANY_REQUESTS, &HeaderMap::new()), refused().wait(seconds(3)));
+}
+
+#[test]
+fn an_epoch_where_seconds_are_expected_is_taken_for_what_it_is() {
+    let epoch = (NOW + 30).to_string();
+    assert_eq!(read(429, &[("retry-after", &epoch)]), refused().wait(seconds(30)));
+    let field = format!("limit=100, remaining=7, reset={epoch}");
+    assert_eq!(read(200, &[("ratelimit", &field)]), Advice::none().allow(7, seconds(30)));
+    assert_eq!(read(200, &[("ratelimit", &format!("a;r=7;t={epoch}"))]), Advice::none().allow(7, seconds(30)));
 }
 
 // ---- gRPC ----

@@ -3,12 +3,10 @@
 //! From draft 8 on they are Lists of named Items (RFC 9651); in draft 7 `RateLimit` was a Dictionary. Both names and
 //! letters may still change, so those that the editors have chosen after draft 11 are read as well.
 
-use std::time::Duration;
-
 use http::{HeaderMap, HeaderName, HeaderValue};
 use sfv::{BareItem, Dictionary, FieldType, Item, List, ListEntry, Parameters, Parser};
 
-use crate::client::answers::{limit::Limit, timeline::Timeline};
+use crate::client::answers::{Reset, limit::Limit, timeline::Timeline};
 
 const RATE_LIMIT: HeaderName = HeaderName::from_static("ratelimit");
 const RATE_LIMIT_POLICY: HeaderName = HeaderName::from_static("ratelimit-policy");
@@ -39,7 +37,7 @@ fn limit(item: &Item, policies: &[Item], timeline: &Timeline) -> Option<Limit> {
     let seconds = natural(parameter(&item.params, &WITHIN).or_else(window)?)?;
     // A number of something else says nothing about calls, but when there is nothing left of it none will pass.
     let counts_requests = policy.is_none_or(|policy| is_of_requests(&policy.params));
-    (counts_requests || remaining == 0).then(|| Limit { remaining, within: timeline.seconds(seconds) })
+    (counts_requests || remaining == 0).then(|| Limit { remaining, within: Reset::Guess.read(seconds, timeline) })
 }
 
 /// `limit=100, remaining=50, reset=5`
@@ -49,7 +47,7 @@ fn draft_7(headers: &HeaderMap, timeline: &Timeline) -> Option<Limit> {
         ListEntry::Item(item) => natural(&item.bare_item),
         ListEntry::InnerList(_) => None,
     };
-    let within: Duration = timeline.seconds(member("reset")?);
+    let within = Reset::Guess.read(member("reset")?, timeline);
     Some(Limit { remaining: member("remaining")?, within })
 }
 
@@ -95,7 +93,7 @@ fn is_of_requests(policy: &Parameters) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use std::time::SystemTime;
+    use std::time::{Duration, SystemTime};
 
     use super::*;
 

@@ -13,11 +13,12 @@ use crate::{
         Advice,
         answers::{
             Reset,
-            digits::number,
+            family::{Family, RATE_LIMIT, SELF_NAMED, X_RATE_LIMIT},
             limit::{self, Limit},
+            number::{Number, numbers},
             rate_limit,
+            refusals::Refusals,
             retry_after::stated_wait,
-            three_fields::{Family, RATE_LIMIT, X_RATE_LIMIT},
             timeline::Timeline,
             verdict::Verdict,
         },
@@ -26,8 +27,6 @@ use crate::{
 };
 
 const DAY: Duration = Duration::from_secs(24 * 60 * 60);
-/// What GitHub asks for where it does not say how long.
-const MINUTE: Duration = Duration::from_secs(60);
 
 /// Reads the answers of servers into [`Advice`].
 ///
@@ -37,8 +36,11 @@ const MINUTE: Duration = Duration::from_secs(60);
 pub struct Answers {
     longest: Duration,
     rate_limit_reset: Reset,
+    /// Nobody has said how to read it if this is none.
     x_rate_limit: Option<Reset>,
-    is_github: bool,
+    refusals: Refusals,
+    /// The wait of a refusal that states none.
+    unstated: Option<Duration>,
     bare_exhausted: bool,
     wall_clock: Arc<WallClock>,
 }
@@ -56,9 +58,10 @@ impl Answers {
     pub fn new() -> Self {
         Self {
             longest: DAY,
-            rate_limit_reset: Reset::Delta,
+            rate_limit_reset: Reset::Guess,
             x_rate_limit: None,
-            is_github: false,
+            refusals: Refusals::default(),
+            unstated: None,
             bare_exhausted: false,
             wall_clock: Arc::new(SystemTime::now),
         }
@@ -71,21 +74,43 @@ impl Answers {
         Self { longest, ..self }
     }
 
-    /// Reads `X-RateLimit-Remaining` and `-Reset`, and `X-Rate-Limit-…`, with what is known of the latter; not read by
-    /// default. Envoy's are [`Reset::Delta`].
+    /// Reads `X-RateLimit-Remaining` and `-Reset`, and `X-Rate-Limit-…`, in all answers, with what is known of the latter.
+    ///
+    /// Unless this is said they are read only in refusals that state no wait otherwise, and as [`Reset::Guess`]. Envoy's and
+    /// Reddit's are [`Reset::Delta`], GitHub's are [`Reset::Epoch`].
     pub fn x_rate_limit(self, reset: Reset) -> Self {
         Self { x_rate_limit: Some(reset), ..self }
     }
 
-    /// What `RateLimit-Reset` says; [`Reset::Delta`] by default, as drafts 0 to 6 have it. GitLab's is [`Reset::Epoch`].
+    /// What a number in `RateLimit-Reset` means; [`Reset::Guess`] by default: drafts 0 to 6 have seconds from now, and GitLab
+    /// and Bluesky send seconds since 1970.
     pub fn rate_limit_reset(self, reset: Reset) -> Self {
         Self { rate_limit_reset: reset, ..self }
     }
 
-    /// Reads `X-RateLimit-Reset` as [`Reset::Epoch`], takes a 403 with nothing left or with a `Retry-After` for a refusal,
-    /// and a 429 that states no wait for one of a minute: GitHub's documentation asks for these.
-    pub fn github(self) -> Self {
-        Self { is_github: true, ..self }.x_rate_limit(Reset::Epoch)
+    /// Takes this status for a refusal too: for that of a call that was not executed because of a limit.
+    ///
+    /// 429 is one, and 503 and 529 are with a stated wait.
+    pub fn refusal(mut self, status: StatusCode) -> Self {
+        self.refusals.add(status);
+        self
+    }
+
+    /// Takes this status for no refusal, whatever else is said.
+    pub fn no_refusal(mut self, status: StatusCode) -> Self {
+        self.refusals.leave_out(status);
+        self
+    }
+
+    /// The wait of refusals that state none. Without this it is for those who act on the advice to choose one.
+    pub fn unstated_wait(self, wait: Duration) -> Self {
+        Self { unstated: Some(wait), ..self }
+    }
+
+    /// Takes a 403 with nothing left or with a stated wait for a refusal.
+    pub fn forbidden_refusal(mut self) -> Self {
+        self.refusals.add_forbidden();
+        self
     }
 
     /// Takes a `RESOURCE_EXHAUSTED` that states no wait for a refusal, too. Off by default: messages that are too large
@@ -110,14 +135,14 @@ impl Answers {
         let timeline = self.timeline(headers);
         let verdict = match Outcome::of(headers).filter(|_| is_trailers_only(headers)) {
             Some(outcome) => Verdict::of_call(&outcome, stated_wait(headers, &timeline), self.bare_exhausted),
-            None => Verdict::of_http(status, headers, &timeline, self.is_github),
+            None => Verdict::of_http(status, headers, &timeline, &self.refusals),
         };
         // What a cache has kept says how it was then.
-        let is_cached = number(headers, &AGE).is_some_and(|age| age > 0);
+        let is_cached = numbers(headers, &AGE).any(|age| age > Number::ZERO);
         let limits = if is_cached { Vec::new() } else { self.limits(verdict, headers, &timeline) };
         let advice = limit::advise(verdict.advice(), &limits, verdict.stated);
-        let is_silent = advice.wait_time().is_none() && status == StatusCode::TOO_MANY_REQUESTS;
-        let advice = if self.is_github && is_silent { advice.wait(MINUTE) } else { advice };
+        let unstated = self.unstated.filter(|_| advice.is_refusal() && advice.wait_time().is_none());
+        let advice = unstated.into_iter().fold(advice, Advice::wait);
         advice.wait_at_most(self.longest)
     }
 
@@ -144,8 +169,11 @@ impl Answers {
             limits.extend(family.limit(headers, verdict.is_refusal, reset, timeline));
         };
         add(&RATE_LIMIT, self.rate_limit_reset);
-        if let Some(reset) = self.x_rate_limit {
-            X_RATE_LIMIT.iter().for_each(|family| add(family, reset));
+        SELF_NAMED.iter().for_each(|family| add(family, Reset::Guess));
+        let is_unexplained = verdict.is_refusal && verdict.stated.is_none() && limits.is_empty();
+        if let Some(reset) = self.x_rate_limit.or(is_unexplained.then_some(Reset::Guess)) {
+            let families = X_RATE_LIMIT.iter();
+            limits.extend(families.filter_map(|family| family.limit(headers, verdict.is_refusal, reset, timeline)));
         }
         limits
     }
@@ -157,7 +185,8 @@ impl fmt::Debug for Answers {
             .field("longest", &self.longest)
             .field("rate_limit_reset", &self.rate_limit_reset)
             .field("x_rate_limit", &self.x_rate_limit)
-            .field("is_github", &self.is_github)
+            .field("refusals", &self.refusals)
+            .field("unstated", &self.unstated)
             .field("bare_exhausted", &self.bare_exhausted)
             .finish_non_exhaustive()
     }

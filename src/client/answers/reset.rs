@@ -2,14 +2,24 @@
 
 use std::time::Duration;
 
-use crate::client::answers::timeline::Timeline;
+use http::{HeaderMap, HeaderName};
+
+use crate::client::answers::{
+    moment::{read_date, read_duration},
+    number::Number,
+    timeline::Timeline,
+};
 
 /// The least number that [`Reset::Guess`] takes for seconds since 1970: September 2001, and 31 years from now.
 const EPOCH_SECONDS: u64 = 1_000_000_000;
-/// The least number that it takes for milliseconds since 1970.
+/// The least number that it takes for milliseconds since 1970, and for microseconds.
 const EPOCH_MILLIS: u64 = 1_000_000_000_000;
+const EPOCH_MICROS: u64 = 1_000_000_000_000_000;
 
 /// What the number in an `X-RateLimit-Reset` or `RateLimit-Reset` means. Servers differ, and do not say.
+///
+/// What is no number tells by its form what it is, whichever of these is chosen: a duration (`6m0s`), a time of ISO 8601, a
+/// date of HTTP.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Reset {
@@ -17,20 +27,42 @@ pub enum Reset {
     Epoch,
     /// Seconds from now, as Envoy sends it.
     Delta,
-    /// Either, by its size: milliseconds since 1970 from 10¹² on, seconds since 1970 from 10⁹ on, else seconds from now.
+    /// Either, by its size: microseconds since 1970 from 10¹⁵ on, milliseconds from 10¹² on, seconds from 10⁹ on, else seconds
+    /// from now.
     ///
-    /// For when it is not known who answers; what is known is better said.
+    /// For when it is not known who answers: nobody means 31 years.
     Guess,
 }
 
 impl Reset {
     pub(super) fn read(self, number: u64, timeline: &Timeline) -> Duration {
         match self {
+            Self::Guess if number >= EPOCH_MICROS => timeline.until_epoch(Duration::from_micros(number)),
             Self::Guess if number >= EPOCH_MILLIS => timeline.until_epoch(Duration::from_millis(number)),
             Self::Guess if number >= EPOCH_SECONDS => timeline.until_epoch(Duration::from_secs(number)),
             Self::Epoch => timeline.until_epoch(Duration::from_secs(number)),
             Self::Delta | Self::Guess => timeline.seconds(number),
         }
+    }
+
+    /// The longest time that a field states, in all its lines, which may be joined. The comma within a date parts it from its
+    /// weekday, which is not needed.
+    pub(super) fn longest_in(self, headers: &HeaderMap, name: &HeaderName, timeline: &Timeline) -> Option<Duration> {
+        let lines = headers.get_all(name).iter().filter_map(|line| str::from_utf8(line.as_bytes()).ok());
+        lines.filter_map(|line| self.longest_of(line, timeline)).max()
+    }
+
+    fn longest_of(self, line: &str, timeline: &Timeline) -> Option<Duration> {
+        line.split(',').filter_map(|item| self.time(item, timeline)).max()
+    }
+
+    fn time(self, item: &str, timeline: &Timeline) -> Option<Duration> {
+        let item = item.trim_ascii();
+        if let Some(number) = Number::parse(item.as_bytes()) {
+            return Some(self.read(number.rounded_up(), timeline));
+        }
+        let duration = read_duration(item).map(|duration| timeline.capped(duration));
+        duration.or_else(|| read_date(item).map(|date| timeline.until(date)))
     }
 }
 
@@ -38,16 +70,22 @@ impl Reset {
 mod tests {
     use std::time::SystemTime;
 
-    use http::HeaderMap;
-
     use super::*;
 
-    const NOW: u64 = 1_792_152_896;
+    /// Thu, 15 Oct 2026 12:14:56 GMT
+    const NOW: u64 = 1_792_066_496;
     const LONGEST: Duration = Duration::from_secs(3600);
 
+    fn timeline() -> Timeline {
+        Timeline::of(&HeaderMap::new(), LONGEST, || SystemTime::UNIX_EPOCH + Duration::from_secs(NOW))
+    }
+
     fn read(reset: Reset, number: u64) -> Duration {
-        let now = SystemTime::UNIX_EPOCH + Duration::from_secs(NOW);
-        reset.read(number, &Timeline::of(&HeaderMap::new(), LONGEST, || now))
+        reset.read(number, &timeline())
+    }
+
+    fn guessed(line: &str) -> Option<u64> {
+        Some(Reset::Guess.longest_of(line, &timeline())?.as_secs())
     }
 
     #[test]
@@ -56,6 +94,7 @@ mod tests {
         assert_eq!(read(Reset::Epoch, epoch), Duration::from_secs(5));
         assert_eq!(read(Reset::Guess, epoch), Duration::from_secs(5));
         assert_eq!(read(Reset::Guess, epoch * 1000 + 250), Duration::from_millis(5250));
+        assert_eq!(read(Reset::Guess, epoch * 1_000_000 + 250), Duration::from_micros(5_000_250));
         assert_eq!(read(Reset::Delta, epoch), LONGEST);
     }
 
@@ -71,5 +110,23 @@ mod tests {
         for reset in [Reset::Epoch, Reset::Delta, Reset::Guess] {
             assert_eq!(read(reset, u64::MAX), LONGEST, "{reset:?}");
         }
+    }
+
+    #[test]
+    fn what_is_no_number_tells_by_its_form_what_it_is() {
+        assert_eq!(guessed("6m0s"), Some(360));
+        assert_eq!(guessed("2026-10-15T12:15:26Z"), Some(30));
+        assert_eq!(guessed("Thu, 15 Oct 2026 12:15:26 GMT"), Some(30));
+        assert_eq!(guessed("1792066526.350"), Some(31));
+        assert_eq!(guessed("soon"), None);
+    }
+
+    #[test]
+    fn of_several_times_in_one_line_the_longest_counts() {
+        assert_eq!(guessed("30, 30"), Some(30));
+        assert_eq!(guessed("7, soon, 98"), Some(98));
+        let dates = "Thu, 15 Oct 2026 12:15:26 GMT, Thu, 15 Oct 2026 12:15:16 GMT";
+        assert_eq!(guessed(dates), Some(30));
+        assert_eq!(guessed("5, Thu, 15 Oct 2026 12:15:26 GMT"), Some(30));
     }
 }

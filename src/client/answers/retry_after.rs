@@ -2,28 +2,25 @@
 
 use std::time::Duration;
 
-use http::{HeaderMap, HeaderName, HeaderValue, header::RETRY_AFTER};
+use http::{HeaderMap, HeaderName, header::RETRY_AFTER};
 
 use crate::client::answers::{
-    digits::digits,
-    timeline::{Timeline, read_date},
+    Reset,
+    number::{Number, numbers},
+    timeline::Timeline,
 };
 
-const RETRY_AFTER_MS: HeaderName = HeaderName::from_static("retry-after-ms");
+/// In milliseconds, which is the more exact: as OpenAI's and Azure's clients know them.
+static MILLIS: [HeaderName; 2] =
+    [HeaderName::from_static("retry-after-ms"), HeaderName::from_static("x-ms-retry-after-ms")];
+/// Docker Hub's says when, in seconds since 1970.
+static SECONDS: [HeaderName; 2] = [RETRY_AFTER, HeaderName::from_static("x-retry-after")];
 
-/// What `retry-after-ms` says, which is the more exact, or else `Retry-After`; of several lines the longest.
+/// What the first of the fields says that holds a time; of several times in it the longest.
 pub(super) fn stated_wait(headers: &HeaderMap, timeline: &Timeline) -> Option<Duration> {
-    let millis = |line: &HeaderValue| Some(timeline.millis(digits(line.as_bytes().trim_ascii())?));
-    let longest =
-        |name, read: &dyn Fn(&HeaderValue) -> Option<Duration>| headers.get_all(&name).iter().filter_map(read).max();
-    longest(RETRY_AFTER_MS, &millis).or_else(|| longest(RETRY_AFTER, &|line| retry_after(line, timeline)))
-}
-
-/// `delay-seconds`, or an `HTTP-date` (RFC 9110, section 10.2.3).
-fn retry_after(line: &HeaderValue, timeline: &Timeline) -> Option<Duration> {
-    let text = line.as_bytes().trim_ascii();
-    let date = || read_date(str::from_utf8(text).ok()?).map(|date| timeline.until(date));
-    digits(text).map(|seconds| timeline.seconds(seconds)).or_else(date)
+    let in_millis = |name| numbers(headers, name).map(Number::rounded_up).max().map(|millis| timeline.millis(millis));
+    let in_seconds = |name| Reset::Guess.longest_in(headers, name, timeline);
+    MILLIS.iter().find_map(in_millis).or_else(|| SECONDS.iter().find_map(in_seconds))
 }
 
 #[cfg(test)]
@@ -55,9 +52,34 @@ mod tests {
     #[test]
     fn seconds_are_digits_and_nothing_else() {
         assert_eq!((retry_after("38"), retry_after("0"), retry_after(" 5\t")), (seconds(38), seconds(0), seconds(5)));
-        for malformed in ["-1", "+5", "1.5", "", "5 seconds", "5, 10", "soon", "0x10", "1e3"] {
+        for malformed in ["-1", "+5", "", "5 seconds", "soon", "0x10", "1e3", ".5", "5.", "1.2.3"] {
             assert_eq!(retry_after(malformed), None, "{malformed:?}");
         }
+    }
+
+    #[test]
+    fn a_fraction_is_rounded_up_and_of_joined_numbers_the_longest_counts() {
+        assert_eq!(
+            (retry_after("2.0"), retry_after("10.5"), retry_after("0.25")),
+            (seconds(2), seconds(11), seconds(1))
+        );
+        assert_eq!(
+            (retry_after("30, 30"), retry_after("5, 38"), retry_after("5, soon")),
+            (seconds(30), seconds(38), seconds(5))
+        );
+    }
+
+    #[test]
+    fn nobody_means_thirty_years_but_a_time() {
+        assert_eq!(retry_after("784111815"), seconds(3600), "before 2001 it is a number of seconds");
+        assert_eq!(wait(&[("date", "Thu, 15 Oct 2026 12:14:56 GMT"), ("retry-after", "1792066526")]), seconds(30));
+        assert_eq!(wait(&[("date", "Thu, 15 Oct 2026 12:14:56 GMT"), ("x-retry-after", "1792066526")]), seconds(30));
+    }
+
+    #[test]
+    fn a_duration_and_a_time_of_iso_8601_are_understood() {
+        assert_eq!(retry_after("1m2s"), seconds(62));
+        assert_eq!(retry_after("1994-11-06T08:50:07Z"), seconds(30));
     }
 
     #[test]
@@ -102,6 +124,8 @@ mod tests {
         let millis = |value| wait(&[("retry-after-ms", value), ("retry-after", "5")]);
         assert_eq!(millis("1250"), Some(Duration::from_millis(1250)));
         assert_eq!(millis("9999999999999999999999"), Some(LONGEST));
-        assert_eq!((millis("-1"), millis("12.5"), millis("")), (seconds(5), seconds(5), seconds(5)));
+        assert_eq!(millis("3250.5"), Some(Duration::from_millis(3251)));
+        assert_eq!((millis("-1"), millis("soon"), millis("")), (seconds(5), seconds(5), seconds(5)));
+        assert_eq!(wait(&[("x-ms-retry-after-ms", "1250"), ("retry-after", "5")]), Some(Duration::from_millis(1250)));
     }
 }

@@ -4,6 +4,8 @@ use std::time::{Duration, SystemTime};
 
 use http::{HeaderMap, header::DATE};
 
+use crate::client::answers::moment::read_date;
+
 /// When an answer was given, and how far ahead of that it is believed.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Timeline {
@@ -39,9 +41,4 @@ impl Timeline {
     pub(super) fn capped(&self, wait: Duration) -> Duration {
         wait.min(self.longest)
     }
-}
-
-/// RFC 9110, section 5.6.7: the form that is to be written, and the two old ones that have to be understood.
-pub(super) fn read_date(text: &str) -> Option<SystemTime> {
-    httpdate::parse_http_date(text.trim_ascii()).ok()
 }

@@ -7,7 +7,11 @@ use http::{HeaderMap, StatusCode};
 use crate::{
     client::{
         Advice,
-        answers::{retry_after::stated_wait, three_fields::X_RATE_LIMIT, timeline::Timeline},
+        answers::{
+            refusals::{Refusals, forbids_retry},
+            retry_after::stated_wait,
+            timeline::Timeline,
+        },
     },
     grpc::{Outcome, Pushback},
 };
@@ -28,16 +32,15 @@ pub(super) struct Verdict {
 }
 
 impl Verdict {
-    pub(super) fn of_http(status: StatusCode, headers: &HeaderMap, timeline: &Timeline, is_github: bool) -> Self {
-        let stated = || stated_wait(headers, timeline);
-        let has_nothing_left = || X_RATE_LIMIT.iter().any(|family| family.is_exhausted(headers));
-        let (is_refusal, stated) = match status {
-            StatusCode::TOO_MANY_REQUESTS => (true, stated()),
-            StatusCode::SERVICE_UNAVAILABLE => (stated().is_some(), stated()),
-            StatusCode::FORBIDDEN if is_github => (stated().is_some() || has_nothing_left(), stated()),
-            _ => (false, None),
-        };
-        Self { is_refusal, stated, is_failure: status.is_server_error() && !is_refusal, forbids_retry: false }
+    pub(super) fn of_http(status: StatusCode, headers: &HeaderMap, timeline: &Timeline, refusals: &Refusals) -> Self {
+        let stated = stated_wait(headers, timeline);
+        let is_refusal = refusals.include(status, headers, stated.is_some());
+        Self {
+            is_refusal,
+            stated: stated.filter(|_| is_refusal),
+            is_failure: status.is_server_error() && !is_refusal,
+            forbids_retry: !status.is_success() && forbids_retry(headers),
+        }
     }
 
     /// Of the end of a gRPC call, whose own fields come before the wait that stands in others.
