@@ -43,6 +43,7 @@ pub mod retry;
 
 mod advice;
 mod jitter;
+mod journey;
 
 pub use advice::{Advice, Allowance};
 pub use answers::Answers;

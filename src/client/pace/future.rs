@@ -12,9 +12,8 @@ use tower_service::Service;
 use crate::{
     client::{
         Advice,
-        pace::{call::Call, error::PaceError, layer::PaceLayer, reader::ReadAdvice, waiting::Waiting},
+        pace::{call::Call, error::PaceError, layer::PaceLayer, reader::ReadAdvice, sees::Sees, waiting::Waiting},
     },
-    kind::RequestKind,
     store::Store,
 };
 
@@ -72,7 +71,7 @@ where
 impl<S, R, K, T, A> Future for ResponseFuture<S, R, PaceLayer<K, T, A>>
 where
     S: Service<R> + Clone,
-    K: RequestKind,
+    K: Sees<R>,
     T: Store,
     A: ReadAdvice<S::Response, S::Error>,
 {
@@ -86,6 +85,7 @@ where
             let turn = ready!(waiting.poll_turn(cx));
             let Some(waiting) = place.take() else { return Poll::Pending };
             let call = turn?;
+            K::go(&waiting.request);
             stage.set(begin(*waiting, call));
         }
         match stage.project() {

@@ -3,6 +3,7 @@
 use http::Request;
 
 use crate::{
+    client::journey::Journey,
     http::{Http, RequestView},
     kind::RequestKind,
     plain::Plain,
@@ -13,11 +14,23 @@ pub trait Sees<R>: RequestKind {
     #[doc(hidden)]
     /// Shows the request as rules see it.
     fn show<T>(request: &R, look: impl FnOnce(Self::View<'_>) -> T) -> T;
+
+    #[doc(hidden)]
+    /// Tells a retry outside that the call goes on towards the client.
+    fn go(request: &R) {
+        let _ = request;
+    }
 }
 
 impl<B> Sees<Request<B>> for Http {
     fn show<T>(request: &Request<B>, look: impl for<'a> FnOnce(&'a RequestView<'a>) -> T) -> T {
         look(&RequestView::of(request))
+    }
+
+    fn go(request: &Request<B>) {
+        if let Some(journey) = Journey::in_request(request.extensions()) {
+            journey.go();
+        }
     }
 }
 

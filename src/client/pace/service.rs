@@ -72,7 +72,10 @@ where
         };
         let layer = self.layer.clone();
         match asked {
-            Ok((Some(Asked::Admitted(call)), _)) => ResponseFuture::begun(self.inner.call(request), call, layer),
+            Ok((Some(Asked::Admitted(call)), _)) => {
+                K::go(&request);
+                ResponseFuture::begun(self.inner.call(request), call, layer)
+            }
             Ok((Some(Asked::Deciding(deciding)), ticket)) => {
                 let clone = self.inner.clone();
                 let ready = std::mem::replace(&mut self.inner, clone);

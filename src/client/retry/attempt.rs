@@ -5,7 +5,10 @@ use std::task::{Context, Poll};
 use http::Request;
 use tower_service::Service;
 
-use crate::client::retry::{ReplayBody, WrapBody, policy::Retried};
+use crate::client::{
+    journey::Journey,
+    retry::{ReplayBody, WrapBody, policy::Retried},
+};
 
 /// What a [`Retry`](super::Retry) calls for each attempt: the client, with the body that it takes.
 #[derive(Clone, Debug)]
@@ -47,6 +50,9 @@ where
 
     fn call(&mut self, mut request: Request<ReplayBody<B>>) -> S::Future {
         request.extensions_mut().insert(Retried);
+        if let Some(journey) = Journey::in_request(request.extensions()) {
+            journey.go();
+        }
         self.inner.call(request.map(|body| self.wrap.wrap(body)))
     }
 }

@@ -46,9 +46,10 @@ impl Backoff {
         random(least, most.min(self.cap))
     }
 
-    pub(super) fn validate(&self) -> Result<(), ConfigError> {
+    /// Checks it as that of a field.
+    pub(super) fn validate(&self, of: &str) -> Result<(), ConfigError> {
         let error = |field, value, reason| {
-            Err(ConfigError::new(format!("backoff: {field}"), humantime::format_duration(value), reason))
+            Err(ConfigError::new(format!("{of}: {field}"), humantime::format_duration(value), reason))
         };
         if self.base.is_zero() {
             return error("base", self.base, "it is more than nothing, or calls would be repeated without a pause");
@@ -117,10 +118,10 @@ mod tests {
 
     #[test]
     fn a_backoff_without_a_pause_or_with_a_cap_below_its_base_is_refused() {
-        assert_eq!(Backoff::full(BASE, BASE).validate(), Ok(()));
-        let error = Backoff::full(Duration::ZERO, CAP).validate().unwrap_err();
+        assert_eq!(Backoff::full(BASE, BASE).validate("backoff"), Ok(()));
+        let error = Backoff::full(Duration::ZERO, CAP).validate("backoff").unwrap_err();
         assert_eq!((error.field(), error.value()), ("backoff: base", "0s"));
-        let error = Backoff::decorrelated(CAP, BASE).validate().unwrap_err();
+        let error = Backoff::decorrelated(CAP, BASE).validate("backoff").unwrap_err();
         assert_eq!((error.field(), error.value()), ("backoff: cap", "100ms"));
     }
 }

@@ -57,7 +57,16 @@ impl Budget {
 
     /// A call is made.
     pub(super) fn deposit(&self) {
-        let paid_in = |balance: u64| Some((balance + self.percent).min(self.most));
+        self.pay_in(self.percent);
+    }
+
+    /// A repeat that was taken out is not made.
+    pub(super) fn give_back(&self) {
+        self.pay_in(ATTEMPT);
+    }
+
+    fn pay_in(&self, hundredths: u64) {
+        let paid_in = |balance: u64| Some(balance.saturating_add(hundredths).min(self.most));
         let _ = self.balance.fetch_update(Ordering::Relaxed, Ordering::Relaxed, paid_in);
     }
 

@@ -2,11 +2,16 @@
 
 use std::{any::Any, sync::Arc, time::Duration};
 
+use http::{HeaderMap, Response, StatusCode};
+
 use crate::{
     client::{
-        Answers,
-        pace::PaceError,
-        retry::{Backoff, Budget, RetryPolicy, terms::Terms},
+        Advice, Answers,
+        retry::{
+            Backoff, Budget, Repeat, RetryPolicy,
+            judge::{Judge, error_of_client},
+            terms::Terms,
+        },
     },
     error::ConfigError,
     http::RequestView,
@@ -25,9 +30,11 @@ impl RetryPolicyBuilder {
         Self { terms: Terms { attempts, ..self.terms } }
     }
 
-    /// No wait for another attempt ends later than this after the first one began; three minutes by default. An answer that
-    /// would need a longer one is handed back at once. An attempt that is under way is not cut off: for that there is
-    /// `tower::timeout`.
+    /// No wait for another attempt ends later than this after the first one has reached the client; three minutes by default. An
+    /// answer that would need a longer one is handed back at once. An attempt that is under way is not cut off: for that there
+    /// is `tower::timeout`.
+    ///
+    /// The time in which the first attempt waits for its turn in a [`PaceLayer`](crate::client::PaceLayer) inside does not count.
     pub fn deadline(self, deadline: Duration) -> Self {
         Self { terms: Terms { deadline, ..self.terms } }
     }
@@ -45,10 +52,20 @@ impl RetryPolicyBuilder {
         Self { terms: Terms { spread: Some(spread), ..self.terms } }
     }
 
-    /// The waits where none is stated; [`Backoff::full`] from 100 milliseconds to 10 seconds by default. A stated wait is
-    /// not shorter than its base.
+    /// The waits after failures, and after refusals that state none unless [`refusal_backoff`](Self::refusal_backoff) is
+    /// chosen too. A stated wait is not shorter than its base.
+    ///
+    /// By default [`Backoff::full`] from 100 milliseconds to 10 seconds after failures.
     pub fn backoff(self, backoff: Backoff) -> Self {
-        Self { terms: Terms { backoff, ..self.terms } }
+        Self { terms: Terms { backoff: Some(backoff), ..self.terms } }
+    }
+
+    /// The waits after refusals that state none, which grow up to the cap: the longest silence towards a server that does
+    /// not say how long it wants to be left alone.
+    ///
+    /// By default [`Backoff::decorrelated`] from a second to a minute, since most limits are per minute.
+    pub fn refusal_backoff(self, backoff: Backoff) -> Self {
+        Self { terms: Terms { refusal_backoff: Some(backoff), ..self.terms } }
     }
 
     /// What bounds the attempts of all calls together; [`Budget::default`] by default, one for each policy.
@@ -58,29 +75,116 @@ impl RetryPolicyBuilder {
 
     /// How answers are read; [`Answers::new`] by default.
     pub fn answers(self, answers: Answers) -> Self {
-        Self { terms: Terms { answers, ..self.terms } }
+        self.judging(|judge| judge.answers = answers)
+    }
+
+    /// Reads the answers in place of [`Answers`], with the request at hand.
+    ///
+    /// ```
+    /// use http::{HeaderMap, StatusCode};
+    /// use tower_quota::{client::{Advice, Answers, RetryPolicy}, http::RequestView};
+    ///
+    /// let answers = Answers::new();
+    /// let read = move |request: &RequestView<'_>, status: StatusCode, headers: &HeaderMap| {
+    ///     let is_busy = status == StatusCode::CONFLICT && request.uri().path() == "/jobs";
+    ///     if is_busy { Advice::none().refused() } else { answers.read(status, headers) }
+    /// };
+    /// let policy = RetryPolicy::builder().advised_by(read).build()?;
+    /// # let _ = policy;
+    /// # Ok::<(), tower_quota::ConfigError>(())
+    /// ```
+    pub fn advised_by(
+        self,
+        read: impl Fn(&RequestView<'_>, StatusCode, &HeaderMap) -> Advice + Send + Sync + 'static,
+    ) -> Self {
+        self.judging(|judge| judge.read_fields = Some(Arc::new(read)))
+    }
+
+    /// Reads responses whose body, of type `B`, or whose extensions tell more than the fields: of a client that has read its
+    /// answers already. Where it returns none the fields are read.
+    ///
+    /// ```
+    /// use http::Response;
+    /// use tower_quota::{client::{Advice, RetryPolicy}, http::RequestView};
+    ///
+    /// let throttled = |_: &RequestView<'_>, response: &Response<String>| {
+    ///     response.body().contains("THROTTLED").then(|| Advice::none().refused())
+    /// };
+    /// let policy = RetryPolicy::builder().advised_by_response(throttled).build()?;
+    /// # let _ = policy;
+    /// # Ok::<(), tower_quota::ConfigError>(())
+    /// ```
+    pub fn advised_by_response<B: 'static>(
+        self,
+        read: impl Fn(&RequestView<'_>, &Response<B>) -> Option<Advice> + Send + Sync + 'static,
+    ) -> Self {
+        let read = move |request: &RequestView<'_>, response: &dyn Any| read(request, response.downcast_ref()?);
+        self.judging(|judge| judge.read_response = Some(Arc::new(read)))
+    }
+
+    /// Reads errors of the client, of type `E`, that are answers of the server: those of a client with an error for each
+    /// status. Where it returns none [`never_sent`](Self::never_sent) and [`on_error`](Self::on_error) are asked.
+    pub fn advised_by_error<E: 'static>(
+        self,
+        read: impl Fn(&RequestView<'_>, &E) -> Option<Advice> + Send + Sync + 'static,
+    ) -> Self {
+        let read = move |request: &RequestView<'_>, error: &dyn Any| read(request, error_of_client(error)?);
+        self.judging(|judge| judge.read_error = Some(Arc::new(read)))
+    }
+
+    /// Statuses of failures, after which a call is made again if it is idempotent, besides 502, 503 and 504.
+    ///
+    /// What was refused, and so is made again whatever its method, is for [`Answers::refusal`].
+    pub fn retry_statuses(self, statuses: impl IntoIterator<Item = StatusCode>) -> Self {
+        self.judging(|judge| judge.failures.extend(statuses))
+    }
+
+    /// Statuses after which no call is made again, be it refused or failed.
+    pub fn leave_out_statuses(self, statuses: impl IntoIterator<Item = StatusCode>) -> Self {
+        self.judging(|judge| judge.left_out.extend(statuses))
     }
 
     /// Which requests may be executed twice, besides those whose method says so: with a key that tells the server, or
     /// gRPC calls that only read. None by default.
     pub fn idempotent(self, is_idempotent: impl Fn(&RequestView<'_>) -> bool + Send + Sync + 'static) -> Self {
-        Self { terms: Terms { is_idempotent: Arc::new(is_idempotent), ..self.terms } }
+        self.judging(|judge| judge.is_idempotent = Arc::new(is_idempotent))
     }
 
-    /// Which errors of the client, of type `E`, are worth another attempt; none by default. Around a pacing layer they are
-    /// the [inner errors](PaceError::Inner) of its own.
+    /// Which errors of the client, of type `E`, are worth another attempt of an idempotent call; none by default. Around a
+    /// pacing layer they are the [inner errors](crate::client::pace::PaceError::Inner) of its own.
     ///
     /// ```
     /// use std::io::{Error, ErrorKind};
     /// use tower_quota::client::RetryPolicy;
     ///
-    /// let policy = RetryPolicy::builder().on_error(|error: &Error| error.kind() == ErrorKind::ConnectionRefused).build()?;
+    /// let policy = RetryPolicy::builder().on_error(|error: &Error| error.kind() == ErrorKind::ConnectionReset).build()?;
     /// # let _ = policy;
     /// # Ok::<(), tower_quota::ConfigError>(())
     /// ```
     pub fn on_error<E: 'static>(self, is_passing: impl Fn(&E) -> bool + Send + Sync + 'static) -> Self {
         let is_passing = move |error: &dyn Any| error_of_client(error).is_some_and(&is_passing);
-        Self { terms: Terms { is_passing: Arc::new(is_passing), ..self.terms } }
+        self.judging(|judge| judge.is_passing = Arc::new(is_passing))
+    }
+
+    /// Which errors of the client, of type `E`, say that the call was never sent; none by default. It is made again then,
+    /// whatever its method.
+    ///
+    /// ```
+    /// use hyper_util::client::legacy::Error;
+    /// use tower_quota::client::RetryPolicy;
+    ///
+    /// let policy = RetryPolicy::builder().never_sent(Error::is_connect).build()?;
+    /// # let _ = policy;
+    /// # Ok::<(), tower_quota::ConfigError>(())
+    /// ```
+    pub fn never_sent<E: 'static>(self, is_unsent: impl Fn(&E) -> bool + Send + Sync + 'static) -> Self {
+        let is_unsent = move |error: &dyn Any| error_of_client(error).is_some_and(&is_unsent);
+        self.judging(|judge| judge.is_unsent = Arc::new(is_unsent))
+    }
+
+    /// Tells of every call that is made again, before it waits for it: for counters and logs.
+    pub fn on_retry(self, hook: impl Fn(&Repeat<'_>) + Send + Sync + 'static) -> Self {
+        Self { terms: Terms { on_retry: Arc::new(hook), ..self.terms } }
     }
 
     /// The policy.
@@ -93,13 +197,9 @@ impl RetryPolicyBuilder {
         self.terms.validate()?;
         Ok(RetryPolicy::of(self.terms))
     }
-}
 
-/// The client's error, which a pacing layer may have wrapped.
-fn error_of_client<E: 'static>(error: &dyn Any) -> Option<&E> {
-    let paced = || match error.downcast_ref() {
-        Some(PaceError::Inner(inner)) => Some(inner),
-        _ => None,
-    };
-    error.downcast_ref().or_else(paced)
+    fn judging(mut self, change: impl FnOnce(&mut Judge)) -> Self {
+        change(&mut self.terms.judge);
+        self
+    }
 }

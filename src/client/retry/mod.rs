@@ -102,22 +102,29 @@
 //! A policy may also be used without the layer, in `tower::retry::RetryLayer`, where bodies can be cloned. That cannot tell
 //! the layers inside of it that it retries, so let them share its budget.
 
+mod asleep;
 mod attempt;
 mod backoff;
 mod body;
 mod budget;
 mod builder;
+mod future;
+mod judge;
 mod layer;
 mod policy;
+mod repeat;
 mod service;
 mod session;
 mod terms;
 
+pub use asleep::Pause;
 pub use attempt::Attempt;
 pub use backoff::Backoff;
 pub use body::{AsIs, ReplayBody, WrapBody};
 pub use budget::Budget;
 pub use builder::RetryPolicyBuilder;
+pub use future::{Attempts, ResponseFuture};
 pub use layer::RetryLayer;
 pub use policy::RetryPolicy;
+pub use repeat::{Reason, Repeat};
 pub use service::Retry;

@@ -1,12 +1,17 @@
 //! The policy.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use http::{Extensions, HeaderName, Request, Response};
-use tokio::time::{Sleep, sleep};
 
 use crate::{
-    client::retry::{Budget, ReplayBody, RetryPolicyBuilder, session::Session, terms::Terms},
+    client::{
+        journey::Journey,
+        retry::{
+            Budget, Pause, Repeat, ReplayBody, RetryPolicyBuilder, judge::Repeatable, repeat::trace, session::Session,
+            terms::Terms,
+        },
+    },
     grpc::Protocol,
     http::RequestView,
 };
@@ -40,6 +45,15 @@ impl RetryPolicy {
         &self.terms.budget
     }
 
+    /// How many calls wait between two attempts, of all clones of this policy.
+    ///
+    /// They are in no queue of a pacing layer meanwhile, so what is under way is these and what
+    /// [`Pacer`](crate::client::pace::Pacer) tells.
+    #[must_use]
+    pub fn asleep(&self) -> usize {
+        self.terms.asleep.count()
+    }
+
     pub(super) fn of(terms: Terms) -> Self {
         Self { terms: Arc::new(terms), session: Session::begin() }
     }
@@ -57,25 +71,47 @@ impl RetryPolicy {
         self.session.repeats().saturating_add(1) < self.terms.attempts
     }
 
-    /// The pause before another attempt, and what that says of the ones before.
-    fn pause<B, ResBody, E: 'static>(
+    /// The pause before another attempt, which `take_over` prepares, and what that says of the ones before.
+    fn pause<B, ResBody, E>(
         &mut self,
         request: &mut Request<B>,
         result: &Result<Response<ResBody>, E>,
-    ) -> Option<Sleep> {
-        let view = RequestView::of(request);
-        let is_grpc = Protocol::of(&view) == Protocol::Grpc;
-        let repeatable = self.terms.judge(&view, result)?;
-        let wait = self.session.next_wait(repeatable.stated, &self.terms)?;
+        take_over: impl FnOnce(&B) -> bool,
+    ) -> Option<Pause>
+    where
+        ResBody: 'static,
+        E: 'static,
+    {
+        if let Some(reached) = Journey::in_request(request.extensions()).and_then(Journey::reached) {
+            self.session.begin_at(reached);
+        }
+        let repeatable = self.terms.judge.judge(&RequestView::of(request), result)?;
+        let wait = self.session.next_wait(repeatable, &self.terms)?;
         if !self.terms.budget.withdraw() {
             return None;
         }
+        if !take_over(request.body()) {
+            self.terms.budget.give_back();
+            return None;
+        }
         self.session.repeat_after(wait);
+        self.tell(request, repeatable, wait);
+        Some(self.terms.asleep.pause(wait))
+    }
+
+    /// Tells the server and those who watch.
+    fn tell<B>(&self, request: &mut Request<B>, repeatable: Repeatable, wait: Duration) {
         request.extensions_mut().insert(Retried);
-        if is_grpc {
+        if Protocol::of(&RequestView::of(request)) == Protocol::Grpc {
             request.headers_mut().insert(PREVIOUS_ATTEMPTS, self.session.repeats().into());
         }
-        Some(sleep(wait))
+        if let Some(journey) = Journey::in_request(request.extensions()) {
+            journey.repeat();
+        }
+        let view = RequestView::of(request);
+        let repeat = Repeat::new(&view, self.session.repeats(), wait, repeatable.reason);
+        trace(&repeat);
+        (self.terms.on_retry)(&repeat);
     }
 }
 
@@ -89,12 +125,13 @@ impl Default for RetryPolicy {
 impl<B, ResBody, E> tower::retry::Policy<Request<B>, Response<ResBody>, E> for RetryPolicy
 where
     B: Clone,
+    ResBody: 'static,
     E: 'static,
 {
-    type Future = Sleep;
+    type Future = Pause;
 
-    fn retry(&mut self, request: &mut Request<B>, result: &mut Result<Response<ResBody>, E>) -> Option<Sleep> {
-        self.pause(request, result)
+    fn retry(&mut self, request: &mut Request<B>, result: &mut Result<Response<ResBody>, E>) -> Option<Pause> {
+        self.pause(request, result, |_| true)
     }
 
     fn clone_request(&mut self, request: &Request<B>) -> Option<Request<B>> {
@@ -105,19 +142,17 @@ where
 /// For [`RetryLayer`](super::RetryLayer).
 impl<B, ResBody, E> tower::retry::Policy<Request<ReplayBody<B>>, Response<ResBody>, E> for RetryPolicy
 where
+    ResBody: 'static,
     E: 'static,
 {
-    type Future = Sleep;
+    type Future = Pause;
 
     fn retry(
         &mut self,
         request: &mut Request<ReplayBody<B>>,
         result: &mut Result<Response<ResBody>, E>,
-    ) -> Option<Sleep> {
-        if !request.body().can_be_sent() {
-            return None;
-        }
-        self.pause(request, result).filter(|_| request.body().take_over())
+    ) -> Option<Pause> {
+        self.pause(request, result, ReplayBody::take_over)
     }
 
     fn clone_request(&mut self, request: &Request<ReplayBody<B>>) -> Option<Request<ReplayBody<B>>> {

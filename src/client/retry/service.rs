@@ -4,10 +4,13 @@ use std::task::{Context, Poll};
 
 use http::{Request, Response};
 use http_body::Body;
-use tower::retry::{self, future::ResponseFuture};
+use tower::retry;
 use tower_service::Service;
 
-use crate::client::retry::{AsIs, Attempt, ReplayBody, RetryPolicy, WrapBody};
+use crate::client::{
+    journey::Journey,
+    retry::{AsIs, Attempt, ReplayBody, ResponseFuture, RetryPolicy, WrapBody, policy::Retried},
+};
 
 /// A client behind a [`RetryLayer`](super::RetryLayer).
 ///
@@ -46,16 +49,22 @@ where
     S::Error: 'static,
     W: WrapBody<B> + Clone,
     B: Body,
+    ResBody: 'static,
 {
     type Response = Response<ResBody>;
     type Error = S::Error;
-    type Future = ResponseFuture<RetryPolicy, Attempt<S, W>, Request<ReplayBody<B>>>;
+    type Future = ResponseFuture<S, W, B, ResBody>;
 
     fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
         Service::<Request<ReplayBody<B>>>::poll_ready(&mut self.inner, cx)
     }
 
-    fn call(&mut self, request: Request<B>) -> Self::Future {
-        self.inner.call(request.map(|body| ReplayBody::new(body, self.copy_at_most)))
+    fn call(&mut self, mut request: Request<B>) -> Self::Future {
+        let journey = request.extensions().get::<Retried>().is_none().then(Journey::default);
+        if let Some(journey) = &journey {
+            request.extensions_mut().insert(journey.clone());
+        }
+        let calls = self.inner.call(request.map(|body| ReplayBody::new(body, self.copy_at_most)));
+        ResponseFuture::new(calls, journey)
     }
 }

@@ -4,7 +4,10 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use crate::client::{jitter::random, retry::terms::Terms};
+use crate::client::{
+    jitter::random,
+    retry::{judge::Repeatable, terms::Terms},
+};
 
 /// A shorter one would bring back those who were refused together all at once.
 const LEAST_SPREAD: Duration = Duration::from_secs(2);
@@ -29,17 +32,25 @@ impl Session {
         self.repeats
     }
 
+    /// The deadline counts from this on, if no attempt has been repeated yet.
+    pub(super) const fn begin_at(&mut self, reached: Instant) {
+        if self.repeats == 0 {
+            self.begun = reached;
+        }
+    }
+
     /// How long to wait for another attempt; none if there is not to be one.
-    pub(super) fn next_wait(&self, stated: Option<Duration>, terms: &Terms) -> Option<Duration> {
+    pub(super) fn next_wait(&self, repeatable: Repeatable, terms: &Terms) -> Option<Duration> {
         let is_last = self.repeats.saturating_add(1) >= terms.attempts;
-        if is_last || stated.is_some_and(|stated| stated > terms.longest_wait) {
+        if is_last || repeatable.stated.is_some_and(|stated| stated > terms.longest_wait) {
             return None;
         }
         let left = terms.deadline.checked_sub(self.begun.elapsed())?;
-        let Some(stated) = stated else {
-            return Some(terms.backoff.wait(self.repeats, self.waited)).filter(|wait| *wait <= left);
+        let Some(stated) = repeatable.stated else {
+            let backoff = terms.backoff_after(repeatable);
+            return Some(backoff.wait(self.repeats, self.waited)).filter(|wait| *wait <= left);
         };
-        let wait = stated.max(terms.backoff.base());
+        let wait = stated.max(terms.backoff().base());
         let spread = spread(wait, terms.spread).min(left.checked_sub(wait)?);
         Some(wait.saturating_add(random(Duration::ZERO, spread)))
     }

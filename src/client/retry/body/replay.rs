@@ -45,11 +45,6 @@ impl<B> ReplayBody<B> {
         Self::of(Arc::clone(&self.source), self.attempt.saturating_add(1))
     }
 
-    /// Whether all that earlier attempts have sent can be sent again.
-    pub(in crate::client::retry) fn can_be_sent(&self) -> bool {
-        self.source.lock().can_be_sent()
-    }
-
     /// Keeps earlier attempts from reading on, and tells the one that waits for more. They may have done so until now, and too far.
     pub(in crate::client::retry) fn take_over(&self) -> bool {
         let mut source = self.source.lock();
