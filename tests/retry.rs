@@ -24,8 +24,8 @@ use tower::{Layer, Service, ServiceBuilder, ServiceExt, service_fn, util::BoxClo
 use tower_quota::{
     Policy,
     client::{
-        Answers, PaceLayer, RetryLayer, RetryPolicy,
-        retry::{Backoff, Budget, ReplayBody, Retry, RetryPolicyBuilder},
+        Advice, Answers, PaceLayer, RetryLayer, RetryPolicy,
+        retry::{Attempts, Backoff, Budget, Reason, Repeat, ReplayBody, Retry, RetryPolicyBuilder},
     },
     http::RequestView,
 };
@@ -608,9 +608,9 @@ async fn a_body_that_is_longer_than_its_copy_may_be_is_passed_on_and_sent_once()
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_body_of_64_kib_is_sent_again_and_a_longer_one_is_not() {
+async fn a_body_of_64_kib_is_sent_again_and_a_longer_one_in_pieces_is_not() {
     for (length, attempts) in [(64 * 1024, 2), (64 * 1024 + 1, 1)] {
-        let body = Full::new(Bytes::from(vec![b'a'; length]));
+        let body = stream(vec![data("a"), Ok(Frame::data(Bytes::from(vec![b'a'; length - 1])))]);
         let sent = sent(&layer(), body, &[9]).await;
         assert_eq!(sent.len(), attempts, "{length}");
         assert!(sent.iter().all(|sent| sent.data.len() == length));
@@ -755,3 +755,191 @@ fn what_there_is_can_be_sent_shared_and_kept_in_a_struct() {
     assert_sent::<<Retry<Strict> as Service<Request<Full<Bytes>>>>::Future>();
     assert_sent::<ReplayBody<http_body_util::combinators::UnsyncBoxBody<Bytes, Error>>>();
 }
+
+// ---- what a policy can be taught ----
+
+fn connect_error() -> Error {
+    Error::from(ErrorKind::ConnectionRefused)
+}
+
+async fn calls_with(
+    policy: RetryPolicyBuilder,
+    method: &str,
+    answer: impl Fn(usize) -> Answer + Clone + Send + 'static,
+) -> usize {
+    let server = Server::default();
+    let client = RetryLayer::new(policy.build().unwrap()).layer(server.answering(answer));
+    let _ = client.oneshot(request(method)).await;
+    server.calls()
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_call_that_was_never_sent_is_made_again_whatever_its_method() {
+    let unsent = |error: &Error| error.kind() == ErrorKind::ConnectionRefused;
+    assert_eq!(calls_with(builder().never_sent(unsent), "POST", |_| Err(connect_error())).await, 4);
+    assert_eq!(calls_with(builder().on_error(unsent), "POST", |_| Err(connect_error())).await, 1);
+    let reset = |_| Err(Error::from(ErrorKind::ConnectionReset));
+    assert_eq!(calls_with(builder().never_sent(unsent), "POST", reset).await, 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn statuses_can_be_added_and_left_out() {
+    let answer = |status| move |_| Ok(says(status, &[("retry-after", "1")]).response());
+    let internal = [StatusCode::INTERNAL_SERVER_ERROR];
+    assert_eq!(calls_with(builder(), "GET", answer(500)).await, 1);
+    assert_eq!(calls_with(builder().retry_statuses(internal), "GET", answer(500)).await, 4);
+    assert_eq!(
+        calls_with(builder().retry_statuses(internal), "POST", answer(500)).await,
+        1,
+        "it may be executed twice"
+    );
+    for left_out in [429, 503] {
+        let status = StatusCode::from_u16(left_out).unwrap();
+        assert_eq!(calls_with(builder().leave_out_statuses([status]), "GET", answer(left_out)).await, 1);
+    }
+    let taught = builder().answers(Answers::new().refusal(StatusCode::LOCKED));
+    assert_eq!(calls_with(taught, "POST", answer(423)).await, 4);
+}
+
+#[tokio::test(start_paused = true)]
+async fn advice_may_depend_on_the_request_the_status_and_the_fields() {
+    let read = |request: &RequestView<'_>, status: StatusCode, headers: &HeaderMap| {
+        let is_busy = status == 409 && headers.contains_key("x-busy") && request.method() == Method::POST;
+        if is_busy { Advice::none().refused().wait(seconds(7)) } else { Advice::none() }
+    };
+    let answer = |_| Ok(says(409, &[("x-busy", "1")]).response());
+    assert_eq!(calls_with(builder().advised_by(read), "POST", answer).await, 4);
+    assert_eq!(calls_with(builder().advised_by(read), "GET", answer).await, 1);
+    assert_eq!(calls_with(builder().advised_by(read), "POST", |_| Ok(says(429, &[]).response())).await, 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_body_that_has_been_read_and_a_typed_error_are_advice_too() {
+    let answer = |_| Ok(Response::new("THROTTLED".to_owned()));
+    let throttled = |_: &RequestView<'_>, response: &Response<String>| {
+        (response.body() == "THROTTLED").then(|| Advice::none().refused().wait(seconds(1)))
+    };
+    assert_eq!(calls_with(builder().advised_by_response(throttled), "POST", answer).await, 4);
+    assert_eq!(calls_with(builder(), "POST", answer).await, 1);
+    let refused = |_| Ok(says(429, &[("retry-after", "1")]).response());
+    assert_eq!(calls_with(builder().advised_by_response(throttled), "POST", refused).await, 4, "the fields are read");
+
+    let error = |_| Err(Error::from(ErrorKind::QuotaExceeded));
+    let exceeded = |_: &RequestView<'_>, error: &Error| {
+        (error.kind() == ErrorKind::QuotaExceeded).then(|| Advice::none().refused())
+    };
+    assert_eq!(calls_with(builder().advised_by_error(exceeded), "POST", error).await, 4);
+    let never = |_: &RequestView<'_>, _: &Error| Some(Advice::none().refused().never_retry());
+    assert_eq!(calls_with(builder().advised_by_error(never), "POST", error).await, 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn refusals_that_state_no_wait_are_answered_with_a_growing_patience() {
+    let server = Server::default();
+    let policy = builder().attempts(12).deadline(seconds(3600)).build().unwrap();
+    let client = RetryLayer::new(policy).layer(server.saying(vec![says(429, &[])]));
+    client.oneshot(request("GET")).await.unwrap();
+    let waits = server.waits();
+    assert!(waits.iter().all(|wait| (seconds(1)..=seconds(61)).contains(wait)), "{waits:?}");
+    assert!(waits.iter().max() > Some(&seconds(3)), "it grows: {waits:?}");
+
+    let chosen = builder().attempts(40).deadline(seconds(3600)).budget(Budget::new(20, 100).unwrap());
+    let chosen = chosen
+        .refusal_backoff(Backoff::decorrelated(seconds(2), seconds(5)))
+        .backoff(Backoff::full(seconds(9), seconds(9)));
+    let (server, _) = call_with(chosen, request("GET"), vec![says(429, &[])]).await;
+    assert!(server.waits().iter().all(|wait| (seconds(2)..=seconds(6)).contains(wait)), "{:?}", server.waits());
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_wait_for_a_turn_is_not_taken_off_the_deadline() {
+    let (server, policy) = (Server::default(), builder().deadline(seconds(30)).build().unwrap());
+    let pace = PaceLayer::new("everybody", Policy::new(tower_quota::Quota::new(1, seconds(100))));
+    let retry = RetryLayer::new(policy.clone());
+    let script = vec![ok(), says(429, &[("retry-after", "1")]), ok()];
+    let client = ServiceBuilder::new().layer(retry).layer(pace).service(server.saying(script));
+    let first = client.clone().oneshot(request("GET"));
+    let second = client.oneshot(request("GET"));
+    let (first, second) = tokio::join!(first, second);
+    assert_eq!((first.unwrap().status(), second.unwrap().status()), (StatusCode::OK, StatusCode::OK));
+    assert_eq!(server.calls(), 3, "the second call waited for 100 seconds, and was repeated all the same");
+}
+
+#[tokio::test(start_paused = true)]
+async fn repeats_can_be_seen_while_they_wait_and_afterwards() {
+    let told = Arc::new(Mutex::new(Vec::new()));
+    let hook = {
+        let told = Arc::clone(&told);
+        move |repeat: &Repeat<'_>| {
+            let line = (repeat.request().method().clone(), repeat.attempts(), repeat.wait(), repeat.reason());
+            told.lock().push(line);
+        }
+    };
+    let policy = builder().on_retry(hook).spread(Duration::ZERO).build().unwrap();
+    let server = Server::default();
+    let script = vec![says(429, &[("retry-after", "5")]), says(503, &[("retry-after", "7")]), ok()];
+    let client = RetryLayer::new(policy.clone()).layer(server.saying(script));
+    let call = tokio::spawn(client.oneshot(request("POST")));
+    tokio::time::sleep(seconds(1)).await;
+    assert_eq!(policy.asleep(), 1);
+    let response = call.await.unwrap().unwrap();
+    assert_eq!((policy.asleep(), response.extensions().get()), (0, Some(&Attempts(3))));
+    let expected = [(Method::POST, 1, seconds(5), Reason::Refused), (Method::POST, 2, seconds(7), Reason::Refused)];
+    assert_eq!(*told.lock(), expected);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_call_that_is_given_up_between_attempts_is_no_longer_asleep() {
+    let (server, policy) = (Server::default(), builder().build().unwrap());
+    let client = RetryLayer::new(policy.clone()).layer(server.saying(vec![says(429, &[("retry-after", "50")])]));
+    let call = tokio::spawn(client.oneshot(request("GET")));
+    tokio::time::sleep(seconds(1)).await;
+    assert_eq!(policy.asleep(), 1);
+    call.abort();
+    assert!(call.await.is_err());
+    assert_eq!(policy.asleep(), 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_nested_retry_counts_no_attempts_of_its_own() {
+    let (server, policy) = (Server::default(), builder().build().unwrap());
+    let layers = ServiceBuilder::new().layer(RetryLayer::new(policy.clone())).layer(RetryLayer::new(policy));
+    let client = layers.service(server.saying(vec![says(429, &[("retry-after", "5")]), ok()]));
+    let response = client.oneshot(request("GET")).await.unwrap();
+    assert_eq!((server.calls(), response.extensions().get()), (2, Some(&Attempts(2))));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_long_body_in_one_piece_is_sent_again_and_the_budget_pays_only_for_what_is_sent() {
+    let policy = || builder().budget(Budget::new(0, 10).unwrap()).build().unwrap();
+    let read = |policy: RetryPolicy, body: BoxedBody| async move {
+        let calls = Arc::new(Mutex::new(Vec::new()));
+        let seen = Arc::clone(&calls);
+        let client = service_fn(move |request: Request<ReplayBody<BoxedBody>>| {
+            let seen = Arc::clone(&seen);
+            async move {
+                let bytes = request.into_body().collect().await.unwrap().to_bytes();
+                seen.lock().push(bytes.len());
+                let status = if seen.lock().len() < 3 { 429 } else { 200 };
+                Ok::<_, Infallible>(says(status, &[("retry-after", "1")]).response())
+            }
+        });
+        let request = Request::post("http://api.example.com/").body(body).unwrap();
+        let _ = RetryLayer::new(policy).layer(client).oneshot(request).await.unwrap();
+        let calls = calls.lock().clone();
+        calls
+    };
+    const LONG: usize = 10 << 20;
+    let whole = BoxedBody::new(Full::from(vec![b'a'; LONG]).map_err(|never| match never {}));
+    let kept = policy();
+    assert_eq!(read(kept.clone(), whole).await, [LONG; 3]);
+    assert_eq!(kept.budget().balance(), 8);
+
+    let pieces = (0..10).map(|_| Ok::<_, Infallible>(Frame::data(Bytes::from(vec![b'a'; LONG / 10]))));
+    let streamed = BoxedBody::new(StreamBody::new(tokio_stream::iter(pieces)));
+    let kept = policy();
+    assert_eq!(read(kept.clone(), streamed).await, [LONG]);
+    assert_eq!(kept.budget().balance(), 10, "nothing is paid for a call that cannot be sent again");
+}
+
+type BoxedBody = http_body_util::combinators::BoxBody<Bytes, Infallible>;

@@ -11,7 +11,7 @@ use std::{
     net::SocketAddr,
     sync::{
         Arc,
-        atomic::{AtomicUsize, Ordering},
+        atomic::{AtomicU32, AtomicUsize, Ordering},
     },
     time::{Duration, SystemTime},
 };
@@ -37,9 +37,9 @@ use tower::{Layer, ServiceExt};
 use tower_quota::{
     Policy, RateLimiter, Rule,
     client::{
-        Answers, RetryLayer, RetryPolicy,
+        Adapter, Answers, RetryLayer, RetryPolicy,
         answers::Reset,
-        retry::{ReplayBody, Retry},
+        retry::{Attempts, Backoff, Reason, ReplayBody, Retry},
     },
     clock::Clock,
 };
@@ -279,4 +279,45 @@ async fn a_stream_of_messages_that_is_longer_than_its_copy_arrives_whole() {
     let words = (0..100).map(|_| "a".repeat(1023)).collect();
     assert_eq!(collect(&mut client, words).await.unwrap().len(), 100 * 1024 - 1);
     assert_eq!(echo.calls(), 1);
+}
+
+#[tokio::test]
+async fn reqwest_is_retried_and_what_it_could_not_send_too() {
+    let calls = Arc::new(AtomicU32::new(0));
+    let seen = Arc::clone(&calls);
+    let app = Router::new().fallback(move |body: String| {
+        let refused = seen.fetch_add(1, Ordering::SeqCst) == 0;
+        async move {
+            let status = if refused { StatusCode::TOO_MANY_REQUESTS } else { StatusCode::OK };
+            (status, [("retry-after-ms", "1")], body)
+        }
+    });
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let server = listener.local_addr().unwrap();
+    let serving = tokio::spawn(async move { axum::serve(listener, app).await });
+
+    let unsent = Arc::new(AtomicU32::new(0));
+    let counted = Arc::clone(&unsent);
+    let policy = RetryPolicy::builder()
+        .backoff(Backoff::full(Duration::from_millis(1), Duration::from_millis(2)))
+        .spread(Duration::ZERO)
+        .never_sent(reqwest::Error::is_connect)
+        .on_retry(move |repeat| {
+            _ = counted.fetch_add(u32::from(repeat.reason() == Reason::NeverSent), Ordering::SeqCst)
+        });
+    let reqwest = reqwest::Client::builder().no_proxy().build().unwrap();
+    let adapter = Adapter::<_, reqwest::Request, reqwest::Body>::new(reqwest.clone());
+    let client = RetryLayer::new(policy.build().unwrap()).body(reqwest::Body::wrap).layer(adapter);
+
+    let request = reqwest.post(format!("http://{server}/")).body("the body").build().unwrap();
+    let response = client.clone().oneshot(request.try_into().unwrap()).await.unwrap();
+    assert_eq!(response.extensions().get(), Some(&Attempts(2)));
+    assert_eq!(reqwest::Response::from(response).text().await.unwrap(), "the body");
+    assert_eq!((calls.load(Ordering::SeqCst), unsent.load(Ordering::SeqCst)), (2, 0));
+
+    serving.abort();
+    let _ = serving.await;
+    let request = reqwest.post(format!("http://{server}/")).body("the body").build().unwrap();
+    client.oneshot(request.try_into().unwrap()).await.unwrap_err();
+    assert_eq!(unsent.load(Ordering::SeqCst), 3);
 }

@@ -23,6 +23,8 @@
 //! # }
 //! ```
 //!
+//! The layers take [`http::Request`]. A client with requests of its own, such as reqwest's, goes into an [`Adapter`].
+//!
 //! What an answer says about when to call again is [`Advice`], whatever the protocol and the dialect. It can hold calls back
 //! and never lets one pass that the caller's own policy has no room for.
 //!
@@ -41,10 +43,12 @@ pub mod answers;
 pub mod pace;
 pub mod retry;
 
+mod adapter;
 mod advice;
 mod jitter;
 mod journey;
 
+pub use adapter::{Adapter, AdapterFuture};
 pub use advice::{Advice, Allowance};
 pub use answers::Answers;
 pub use pace::PaceLayer;

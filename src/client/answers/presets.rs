@@ -68,7 +68,7 @@ impl Answers {
     }
 
     /// Salesforce: a 403 is a refusal if `Sforce-Limit-Info` says that all calls of the day are used.
-    pub fn salesforce(self) -> Self {
+    pub const fn salesforce(self) -> Self {
         self.forbidden_refusal()
     }
 

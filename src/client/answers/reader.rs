@@ -108,7 +108,7 @@ impl Answers {
     }
 
     /// Takes a 403 with nothing left or with a stated wait for a refusal.
-    pub fn forbidden_refusal(mut self) -> Self {
+    pub const fn forbidden_refusal(mut self) -> Self {
         self.refusals.add_forbidden();
         self
     }

@@ -31,8 +31,8 @@ impl<W> RetryLayer<W> {
         RetryLayer { policy: self.policy, copy_at_most: self.copy_at_most, wrap }
     }
 
-    /// Bytes that are kept of each body while its call is under way, at most; 64 KiB by default. A call with a longer body
-    /// is made once.
+    /// Bytes that are copied of each body while its call is under way, at most; 64 KiB by default. A call with a longer body
+    /// is made once, unless that is in one piece of [`Bytes`](bytes::Bytes), as `Full<Bytes>` is: to keep it costs nothing.
     pub fn copy_at_most(self, bytes: usize) -> Self {
         Self { copy_at_most: bytes, ..self }
     }

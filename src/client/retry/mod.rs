@@ -67,6 +67,12 @@
 //!   [`on_error`](RetryPolicyBuilder::on_error) names, if it is idempotent: GET, HEAD, OPTIONS, TRACE, PUT, DELETE
 //!   (RFC 9110, section 9.2.2), or what [`idempotent`](RetryPolicyBuilder::idempotent) says. gRPC's calls are POST, so
 //!   none of them is unless it is said.
+//! * A call that was **never sent**, whatever its method, if [`never_sent`](RetryPolicyBuilder::never_sent) is told how the
+//!   client says so.
+//!
+//! A policy can be taught more: [statuses](RetryPolicyBuilder::retry_statuses), what a
+//! [status and its fields](RetryPolicyBuilder::advised_by), a [body](RetryPolicyBuilder::advised_by_response) or an
+//! [error](RetryPolicyBuilder::advised_by_error) says, and [what is a refusal](super::Answers::refusal).
 //!
 //! It is never called again if the server forbids it (`grpc-retry-pushback-ms: -1`), if its body cannot be sent again, if
 //! the attempts, the time or the budget are used up, or inside of another retry: where layers are nested, the outermost one
@@ -79,13 +85,23 @@
 //! than [`longest_wait`](RetryPolicyBuilder::longest_wait) then the answer is handed back at once: to call before that
 //! would be in vain.
 //!
-//! Where nothing is stated, after an exponential [`Backoff`] with jitter, whose draws are independent between calls.
+//! Where nothing is stated, after an exponential [`Backoff`] with jitter, whose draws are independent between calls. After a
+//! refusal it is longer than after a failure: most limits are per minute.
+//!
+//! The [`deadline`](RetryPolicyBuilder::deadline) begins when the first attempt reaches the client. A
+//! [`PaceLayer`](super::PaceLayer) inside of the [`RetryLayer`] may keep a call waiting before that for as long as it likes.
 //!
 //! # How often
 //!
 //! The [`Budget`] is shared by all clones of a policy. In any time there are at most 1.2 attempts to a call, and a reserve
 //! of 100 on top, so a server that refuses everything is not called several times as often for it. One budget may serve
 //! several policies.
+//!
+//! # Who can see it
+//!
+//! [`on_retry`](RetryPolicyBuilder::on_retry) is told of each repeat, and with feature `tracing` an event of level DEBUG and
+//! target `tower_quota::retry` tells of it. [`RetryPolicy::asleep`] says how many calls wait between two attempts, and
+//! [`Attempts`] among the extensions of a response how many its call had.
 //!
 //! # Where to put it
 //!
@@ -96,7 +112,8 @@
 //! # Bodies
 //!
 //! While a body is sent it is copied, up to [`RetryLayer::copy_at_most`]: 64 KiB unless said otherwise. A longer one is
-//! passed on all the same, but such a call is not repeated. What was not sent yet when the answer came is not read ahead: it
+//! passed on all the same, but such a call is not repeated. A body in one piece of `Bytes` (`Full<Bytes>`, or what clients make
+//! of text and bytes) is kept as it is, whatever its length. What was not sent yet when the answer came is not read ahead: it
 //! follows behind the copy. Trailers are kept.
 //!
 //! A policy may also be used without the layer, in `tower::retry::RetryLayer`, where bodies can be cloned. That cannot tell

@@ -76,8 +76,7 @@ where
         if !source.is_read_by(this.attempt) {
             return Poll::Ready(Some(Err(SentAgain.into())));
         }
-        if let Some(rest) = source.copy_from(this.sent) {
-            let data = Bytes::copy_from_slice(rest);
+        if let Some(data) = source.copy_from(this.sent) {
             this.sent = source.copied();
             return Poll::Ready(Some(Ok(Frame::data(data))));
         }

@@ -12,10 +12,11 @@ use http_body::{Body, Frame, SizeHint};
 
 /// A body on its way, and a copy of what has been read of it.
 ///
-/// Bytes are copied rather than shared: a slice of a few bytes may keep a large buffer alive.
+/// Bytes are copied rather than shared, since a slice of a few bytes may keep a large buffer alive; but not those of a body that
+/// is in one piece and costs nothing to keep, whatever its length.
 pub(super) struct Source<B> {
     inner: Pin<Box<B>>,
-    copy: Vec<u8>,
+    copy: Copy,
     trailers: Option<HeaderMap>,
     limit: usize,
     state: State,
@@ -23,6 +24,13 @@ pub(super) struct Source<B> {
     reader: u32,
     /// Of the reader, if it waits for more.
     waker: Option<Waker>,
+}
+
+/// What has been read.
+enum Copy {
+    Piecewise(Vec<u8>),
+    /// All of the body, in the memory that it came in.
+    Whole(Bytes),
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -39,7 +47,7 @@ enum State {
 
 impl<B> Source<B> {
     pub(super) fn new(inner: B, limit: usize) -> Self {
-        let (copy, trailers) = (Vec::new(), None);
+        let (copy, trailers) = (Copy::empty(), None);
         Self { inner: Box::pin(inner), copy, trailers, limit, state: State::Kept, reader: 0, waker: None }
     }
 
@@ -65,8 +73,8 @@ impl<B> Source<B> {
     }
 
     /// What is in the copy from there on.
-    pub(super) fn copy_from(&self, at: usize) -> Option<&[u8]> {
-        self.copy.get(at..).filter(|rest| !rest.is_empty())
+    pub(super) fn copy_from(&self, at: usize) -> Option<Bytes> {
+        (at < self.copy.len()).then(|| self.copy.from(at))
     }
 
     /// The trailers, once all has been read.
@@ -83,21 +91,20 @@ impl<B> Source<B> {
     pub(super) fn forget(&mut self) {
         if self.can_be_sent() {
             self.state = State::Lost;
-            (self.copy, self.trailers) = (Vec::new(), None);
+            (self.copy, self.trailers) = (Copy::empty(), None);
         }
     }
 
-    fn keep(&mut self, bytes: &[u8]) {
-        let (copied, length) = (self.copy.len(), self.copy.len().saturating_add(bytes.len()));
-        if length > self.limit {
-            self.forget();
-        } else if self.state == State::Kept {
-            // A vector grows to twice its size by itself, beyond the limit.
-            let room = length.max(copied.saturating_mul(2)).min(self.limit);
-            if length > self.copy.capacity() {
-                self.copy.reserve_exact(room.saturating_sub(copied));
+    fn keep(&mut self, piece: &Piece) {
+        let length = self.copy.len().saturating_add(piece.bytes.len());
+        if length <= self.limit {
+            if self.state == State::Kept {
+                self.copy.extend(&piece.bytes, self.limit);
             }
-            self.copy.extend_from_slice(bytes);
+        } else if piece.is_whole && self.copy.len() == 0 && self.state == State::Kept {
+            self.copy = Copy::Whole(piece.bytes.clone());
+        } else {
+            self.forget();
         }
     }
 
@@ -115,12 +122,23 @@ impl<B> Source<B> {
 impl<B: Body> Source<B> {
     /// The next frame behind the copy, which is copied as well.
     pub(super) fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, B::Error>>> {
-        let into_bytes = |mut data: B::Data| data.copy_to_bytes(data.remaining());
+        let mut is_shared = false;
+        let into_bytes = |mut data: B::Data| {
+            let at = data.chunk().as_ptr();
+            let bytes = data.copy_to_bytes(data.remaining());
+            is_shared = bytes.as_ptr() == at;
+            bytes
+        };
         let polled = self.inner.as_mut().poll_frame(cx).map_ok(|frame| frame.map_data(into_bytes));
         match &polled {
             Poll::Ready(Some(Ok(frame))) => {
-                frame.data_ref().into_iter().for_each(|data| self.keep(data));
-                frame.trailers_ref().into_iter().for_each(|trailers| self.keep_trailers(trailers));
+                if let Some(bytes) = frame.data_ref() {
+                    let is_whole = is_shared && self.inner.is_end_stream();
+                    self.keep(&Piece { bytes: bytes.clone(), is_whole });
+                }
+                if let Some(trailers) = frame.trailers_ref() {
+                    self.keep_trailers(trailers);
+                }
             }
             Poll::Ready(Some(Err(_))) => self.state = State::Failed,
             Poll::Ready(None) if self.state == State::Kept => self.state = State::Complete,
@@ -140,6 +158,45 @@ impl<B: Body> Source<B> {
     }
 }
 
+/// What has been read at once.
+struct Piece {
+    bytes: Bytes,
+    /// It is all of the body, and shares the memory of that.
+    is_whole: bool,
+}
+
+impl Copy {
+    const fn empty() -> Self {
+        Self::Piecewise(Vec::new())
+    }
+
+    const fn len(&self) -> usize {
+        match self {
+            Self::Piecewise(bytes) => bytes.len(),
+            Self::Whole(bytes) => bytes.len(),
+        }
+    }
+
+    fn from(&self, at: usize) -> Bytes {
+        match self {
+            Self::Piecewise(bytes) => Bytes::copy_from_slice(bytes.get(at..).unwrap_or_default()),
+            Self::Whole(bytes) => bytes.slice(at.min(bytes.len())..),
+        }
+    }
+
+    /// Adds what fits into the limit.
+    fn extend(&mut self, more: &[u8], limit: usize) {
+        let Self::Piecewise(bytes) = self else { return };
+        let length = bytes.len().saturating_add(more.len());
+        // A vector grows to twice its size by itself, beyond the limit.
+        let room = length.max(bytes.len().saturating_mul(2)).min(limit);
+        if length > bytes.capacity() {
+            bytes.reserve_exact(room.saturating_sub(bytes.len()));
+        }
+        bytes.extend_from_slice(more);
+    }
+}
+
 impl<B> fmt::Debug for Source<B> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Source")
@@ -154,7 +211,7 @@ impl<B> fmt::Debug for Source<B> {
 mod tests {
     use std::{convert::Infallible, task::Waker};
 
-    use http_body_util::StreamBody;
+    use http_body_util::{Full, StreamBody};
 
     use super::*;
 
@@ -167,11 +224,18 @@ mod tests {
         Source::new(StreamBody::new(tokio_stream::iter(pieces)), LIMIT)
     }
 
-    fn read_all(source: &mut Source<impl Body<Data = Bytes>>) -> usize {
+    fn capacity<B>(source: &Source<B>) -> usize {
+        match &source.copy {
+            Copy::Piecewise(bytes) => bytes.capacity(),
+            Copy::Whole(_) => 0,
+        }
+    }
+
+    fn read_all(source: &mut Source<impl Body>) -> usize {
         let mut largest = 0;
         let mut cx = Context::from_waker(Waker::noop());
         while let Poll::Ready(Some(_)) = source.poll_next(&mut cx) {
-            largest = largest.max(source.copy.capacity());
+            largest = largest.max(capacity(source));
         }
         largest
     }
@@ -189,7 +253,31 @@ mod tests {
         for (pieces, is_kept) in [(10, true), (11, false)] {
             let mut source = source(pieces, 100);
             read_all(&mut source);
-            assert_eq!((source.can_be_sent(), source.copy.capacity() > 0), (is_kept, is_kept));
+            assert_eq!((source.can_be_sent(), capacity(&source) > 0), (is_kept, is_kept));
         }
+    }
+
+    #[test]
+    fn a_body_in_one_piece_is_kept_whatever_its_length_and_not_copied() {
+        let body = Bytes::from(vec![b'a'; 100 * LIMIT]);
+        let mut source = Source::new(Full::new(body.clone()), LIMIT);
+        read_all(&mut source);
+        assert!(source.can_be_sent());
+        assert_eq!(source.copy_from(0).unwrap().as_ptr(), body.as_ptr());
+        assert_eq!(source.copy_from(7).unwrap().len(), body.len() - 7);
+    }
+
+    #[test]
+    fn one_long_piece_of_several_is_not_the_body() {
+        let mut source = source(2, 10 * LIMIT);
+        read_all(&mut source);
+        assert!(!source.can_be_sent());
+    }
+
+    #[test]
+    fn data_that_has_to_be_copied_is_kept_up_to_the_limit() {
+        let mut source = Source::new(Full::new(std::io::Cursor::new(vec![b'a'; 10 * LIMIT])), LIMIT);
+        read_all(&mut source);
+        assert!(!source.can_be_sent());
     }
 }

@@ -1,0 +1,133 @@
+//! Clients that have requests and responses of their own.
+
+use std::{
+    fmt,
+    marker::PhantomData,
+    pin::Pin,
+    task::{Context, Poll, ready},
+};
+
+use http::{Request, Response};
+use pin_project_lite::pin_project;
+use tower_service::Service;
+
+/// A client whose requests `Req` can be made of [`http::Request`], and whose responses can be made into
+/// [`http::Response<ResBody>`](http::Response): so that layers go around it. reqwest's is one.
+///
+/// A request that cannot be made is an error of the client, and is not sent.
+///
+/// ```
+/// use tower::{Layer, ServiceExt};
+/// use tower_quota::client::{Adapter, RetryLayer, RetryPolicy};
+///
+/// # async fn send() -> Result<(), reqwest::Error> {
+/// // What is not sent for want of a connection may be sent again, whatever its method.
+/// let policy = RetryPolicy::builder().never_sent(reqwest::Error::is_connect).build().expect("it has no mistakes");
+/// let client = Adapter::<_, reqwest::Request, reqwest::Body>::new(reqwest::Client::new());
+/// let client = RetryLayer::new(policy).body(reqwest::Body::wrap).layer(client);
+///
+/// let request = reqwest::Client::new().post("https://api.example.com/bots").body("{}").build()?;
+/// let response = client.oneshot(request.try_into()?).await?;
+/// println!("{}", reqwest::Response::from(response).text().await?);
+/// # Ok(())
+/// # }
+/// ```
+pub struct Adapter<S, Req, ResBody> {
+    inner: S,
+    types: PhantomData<fn(Req) -> ResBody>,
+}
+
+pin_project! {
+    /// The answer of an [`Adapter`].
+    pub struct AdapterFuture<F, ResBody, E> {
+        #[pin]
+        state: State<F, E>,
+        types: PhantomData<fn() -> ResBody>,
+    }
+}
+
+pin_project! {
+    #[project = StateProj]
+    enum State<F, E> {
+        Sent { #[pin] call: F },
+        Failed { error: Option<E> },
+    }
+}
+
+impl<S, Req, ResBody> Adapter<S, Req, ResBody> {
+    /// Around this client.
+    pub const fn new(inner: S) -> Self {
+        Self { inner, types: PhantomData }
+    }
+
+    /// The client.
+    pub const fn get_ref(&self) -> &S {
+        &self.inner
+    }
+
+    /// The client.
+    pub fn into_inner(self) -> S {
+        self.inner
+    }
+}
+
+impl<S, Req, B, ResBody> Service<Request<B>> for Adapter<S, Req, ResBody>
+where
+    S: Service<Req>,
+    S::Response: Into<Response<ResBody>>,
+    Req: TryFrom<Request<B>>,
+    S::Error: From<Req::Error>,
+{
+    type Response = Response<ResBody>;
+    type Error = S::Error;
+    type Future = AdapterFuture<S::Future, ResBody, S::Error>;
+
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
+        self.inner.poll_ready(cx)
+    }
+
+    fn call(&mut self, request: Request<B>) -> Self::Future {
+        let state = match Req::try_from(request) {
+            Ok(request) => State::Sent { call: self.inner.call(request) },
+            Err(error) => State::Failed { error: Some(error.into()) },
+        };
+        AdapterFuture { state, types: PhantomData }
+    }
+}
+
+impl<F, T, ResBody, E> Future for AdapterFuture<F, ResBody, E>
+where
+    F: Future<Output = Result<T, E>>,
+    T: Into<Response<ResBody>>,
+{
+    type Output = Result<Response<ResBody>, E>;
+
+    #[expect(clippy::expect_used, reason = "whoever polls a future after its end has a bug")]
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        match self.project().state.project() {
+            StateProj::Sent { call } => Poll::Ready(ready!(call.poll(cx)).map(Into::into)),
+            StateProj::Failed { error } => {
+                let error = error.take();
+                Poll::Ready(Err(error.expect("a future is not polled again after it was ready")))
+            }
+        }
+    }
+}
+
+impl<S: Clone, Req, ResBody> Clone for Adapter<S, Req, ResBody> {
+    fn clone(&self) -> Self {
+        Self::new(self.inner.clone())
+    }
+}
+
+impl<S: fmt::Debug, Req, ResBody> fmt::Debug for Adapter<S, Req, ResBody> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Adapter").field("inner", &self.inner).finish()
+    }
+}
+
+impl<F, ResBody, E> fmt::Debug for AdapterFuture<F, ResBody, E> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("AdapterFuture").finish_non_exhaustive()
+    }
+}
