@@ -2,80 +2,23 @@
 #![cfg(feature = "client")]
 #![allow(clippy::unwrap_used, reason = "this is a test")]
 
+#[path = "support/slow_store.rs"]
+mod slow_store;
+
 use std::{
     convert::Infallible,
-    pin::Pin,
-    sync::{
-        Arc,
-        atomic::{AtomicBool, AtomicUsize, Ordering},
-    },
+    sync::{Arc, atomic::Ordering},
     time::Duration,
 };
 
-use futures_util::{FutureExt, future::join_all};
+use futures_util::future::join_all;
 use tokio::time::{Instant, sleep, timeout};
 use tower::{Layer, ServiceExt, service_fn};
-use tower_quota::{
-    ConfigError, Policy, RateLimiter, Rule,
-    client::pace::PaceError,
-    clock::TokioClock,
-    plain::Plain,
-    store::{Charge, MemoryStore, Never, Setup, Store, Unavailable, Verdict},
-};
+use tower_quota::{Policy, RateLimiter, Rule, client::pace::PaceError, clock::TokioClock, plain::Plain};
+
+use slow_store::SlowStore;
 
 const LATENCY: Duration = Duration::from_millis(10);
-
-/// Decides after a while, or not at all.
-#[derive(Debug, Default)]
-struct SlowStore {
-    memory: Arc<MemoryStore>,
-    asked: Arc<AtomicUsize>,
-    is_down: Arc<AtomicBool>,
-}
-
-impl SlowStore {
-    /// Lets `decide` do its work when the time has come.
-    fn later(
-        &self,
-        decide: impl FnOnce(&MemoryStore, &mut Verdict) -> Option<Never> + Send + 'static,
-    ) -> Pin<Box<dyn Future<Output = Result<Verdict, Unavailable>> + Send>> {
-        let (memory, is_down) = (Arc::clone(&self.memory), Arc::clone(&self.is_down));
-        async move {
-            sleep(LATENCY).await;
-            let mut verdict = Verdict::default();
-            assert!(decide(&memory, &mut verdict).is_none());
-            if is_down.load(Ordering::Relaxed) { Err(Unavailable::new("it is down")) } else { Ok(verdict) }
-        }
-        .boxed()
-    }
-}
-
-impl Store for SlowStore {
-    type Deciding = Pin<Box<dyn Future<Output = Result<Verdict, Unavailable>> + Send>>;
-
-    fn open(&mut self, setup: Setup) -> Result<(), ConfigError> {
-        let mut memory = MemoryStore::default();
-        memory.open(setup)?;
-        self.memory = Arc::new(memory);
-        Ok(())
-    }
-
-    fn decide(&self, charges: &[Charge], _: &mut Verdict) -> Option<Self::Deciding> {
-        self.asked.fetch_add(1, Ordering::Relaxed);
-        let charges = charges.to_vec();
-        Some(self.later(move |memory, verdict| Store::decide(memory, &charges, verdict)))
-    }
-
-    fn peek(&self, charges: &[Charge], _: &mut Verdict) -> Option<Self::Deciding> {
-        let charges = charges.to_vec();
-        Some(self.later(move |memory, verdict| Store::peek(memory, &charges, verdict)))
-    }
-
-    fn reset(&self, charges: &[Charge], _: &mut Verdict) -> Option<Self::Deciding> {
-        let charges = charges.to_vec();
-        Some(self.later(move |memory, verdict| Store::reset(memory, &charges, verdict)))
-    }
-}
 
 fn limiter(policy: Policy, store: SlowStore) -> RateLimiter<Plain<u32>, SlowStore> {
     let rule = Rule::new("calls").every_request().level("all", "").policy(policy);
@@ -88,7 +31,7 @@ async fn echo(id: u32) -> Result<u32, Infallible> {
 
 #[tokio::test(start_paused = true)]
 async fn calls_wait_for_the_store_and_go_in_order() {
-    let store = SlowStore::default();
+    let store = SlowStore::new(LATENCY);
     let asked = Arc::clone(&store.asked);
     let service = limiter(Policy::per_second(2), store).pace().layer(service_fn(echo));
     let begin = Instant::now();
@@ -101,7 +44,7 @@ async fn calls_wait_for_the_store_and_go_in_order() {
 
 #[tokio::test(start_paused = true)]
 async fn an_outage_is_an_error_if_the_store_says_so() {
-    let store = SlowStore::default();
+    let store = SlowStore::new(LATENCY);
     store.is_down.store(true, Ordering::Relaxed);
     let layer = limiter(Policy::per_second(2), store).pace();
     let error = layer.layer(service_fn(echo)).oneshot(1).await.unwrap_err();
@@ -111,7 +54,7 @@ async fn an_outage_is_an_error_if_the_store_says_so() {
 
 #[tokio::test(start_paused = true)]
 async fn who_gives_up_while_the_store_decides_leaves_nothing_behind_and_others_go_on() {
-    let layer = limiter(Policy::per_second(1), SlowStore::default()).pace();
+    let layer = limiter(Policy::per_second(1), SlowStore::new(LATENCY)).pace();
     let service = layer.layer(service_fn(echo));
     let gone = timeout(LATENCY / 2, service.clone().oneshot(1)).await;
     assert!(gone.is_err());
@@ -123,7 +66,7 @@ async fn who_gives_up_while_the_store_decides_leaves_nothing_behind_and_others_g
 
 #[tokio::test(start_paused = true)]
 async fn who_gives_up_when_the_store_has_had_no_room_leaves_the_queue() {
-    let layer = limiter(Policy::per_second(1), SlowStore::default()).pace();
+    let layer = limiter(Policy::per_second(1), SlowStore::new(LATENCY)).pace();
     let service = layer.layer(service_fn(echo));
     let calls: Vec<_> = (0..3).map(|id| tokio::spawn(service.clone().oneshot(id))).collect();
     sleep(2 * LATENCY).await;

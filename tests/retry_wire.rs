@@ -303,7 +303,7 @@ async fn reqwest_is_retried_and_what_it_could_not_send_too() {
         .spread(Duration::ZERO)
         .never_sent(reqwest::Error::is_connect)
         .on_retry(move |repeat| {
-            _ = counted.fetch_add(u32::from(repeat.reason() == Reason::NeverSent), Ordering::SeqCst)
+            _ = counted.fetch_add(u32::from(repeat.reason() == Reason::NeverSent), Ordering::SeqCst);
         });
     let reqwest = reqwest::Client::builder().no_proxy().build().unwrap();
     let adapter = Adapter::<_, reqwest::Request, reqwest::Body>::new(reqwest.clone());

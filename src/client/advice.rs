@@ -7,13 +7,17 @@ use smallvec::SmallVec;
 /// What one answer says about when to call again, whatever the protocol and the dialect it was said in.
 ///
 /// It is advice: it can hold calls back, and never lets one pass that the caller's own policy has no room for.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+///
+/// Two pieces of advice are equal if they say the same, whatever it was made of.
+#[derive(Clone, Debug, Default)]
 #[must_use]
 pub struct Advice {
     is_refusal: bool,
     is_failure: bool,
     forbids_retry: bool,
     wait: Option<Duration>,
+    /// The wait is what limits come to that were counted when the call was decided about, not when it was answered.
+    is_as_of_call: bool,
     allowances: SmallVec<[Allowance; 2]>,
 }
 
@@ -48,6 +52,16 @@ impl Advice {
     /// No call is to be made for this long.
     pub fn wait(self, wait: Duration) -> Self {
         Self { wait: Some(self.wait.map_or(wait, |other| other.max(wait))), ..self }
+    }
+
+    /// Nothing was left for this long when the call was decided about.
+    pub(super) fn exhausted(self, within: Duration) -> Self {
+        Self { is_as_of_call: self.wait.is_none(), ..self }.wait(within)
+    }
+
+    /// Whether the wait is to be counted from when the call was sent, and not from its answer.
+    pub(super) const fn is_as_of_call(&self) -> bool {
+        self.is_as_of_call
     }
 
     /// The wait, cut to this length if it is longer.
@@ -110,3 +124,12 @@ impl Allowance {
         self.within
     }
 }
+
+impl PartialEq for Advice {
+    fn eq(&self, other: &Self) -> bool {
+        let flags = |advice: &Self| [advice.is_refusal, advice.is_failure, advice.forbids_retry];
+        flags(self) == flags(other) && self.wait == other.wait && self.allowances == other.allowances
+    }
+}
+
+impl Eq for Advice {}

@@ -16,8 +16,11 @@ pub(super) fn advise(advice: Advice, limits: &[Limit], stated: Option<Duration>)
     // No time at all is none to keep to.
     let limits = limits.iter().filter(|limit| !limit.within.is_zero());
     let (exhausted, others): (Vec<Limit>, Vec<Limit>) = limits.partition(|limit| limit.remaining == 0);
-    let wait = stated.or_else(|| exhausted.iter().map(|limit| limit.within).max());
-    let advice = wait.into_iter().fold(advice, Advice::wait);
+    let advice = match (stated, exhausted.iter().map(|limit| limit.within).max()) {
+        (Some(stated), _) => advice.wait(stated),
+        (None, Some(within)) => advice.exhausted(within),
+        (None, None) => advice,
+    };
     others.iter().fold(advice, |advice, limit| advice.allow(limit.remaining, limit.within))
 }
 

@@ -24,7 +24,7 @@ pub(super) enum Asked {
     /// It goes now.
     Admitted(Call),
     /// It will be called; at the latest it asks again at this time.
-    Later(Option<Instant>),
+    Later(Instant),
     /// The store takes its time.
     Deciding(Deciding),
 }

@@ -34,6 +34,9 @@ pub enum PaceError<E> {
     /// The store could not decide, and calls are not to go on without a decision.
     #[error(transparent)]
     Unavailable(Unavailable),
+    /// It has to wait, and is polled outside of a tokio runtime, which has the timers.
+    #[error("a call can only wait within a tokio runtime")]
+    NoRuntime,
     /// The layer was not built right.
     #[error("the pacing is misconfigured: {0}")]
     Misconfigured(#[source] Arc<ConfigError>),

@@ -57,7 +57,9 @@ struct Reopening {
 pub(super) struct Heard<'a> {
     pub(super) advice: &'a Advice,
     pub(super) call: u64,
-    /// Calls that the server may not have counted when it answered.
+    /// When it was sent: about then the server decided.
+    pub(super) sent: Instant,
+    /// Calls that the server may not have counted when it decided.
     pub(super) uncounted: u64,
     pub(super) now: Instant,
 }
@@ -98,8 +100,11 @@ impl Gate {
     pub(super) fn hear(&mut self, heard: Heard<'_>, settings: &Settings) {
         if let Some(pause) = settings.pause_after(heard.advice) {
             // Those who were served keep to a limit by themselves, and not all at once.
-            let length = if heard.advice.is_refusal() { settings.lengthened(pause) } else { pause };
-            self.pause = self.pause.max(Some(Pause::begin(heard.now, length, settings)));
+            let is_refusal = heard.advice.is_refusal();
+            let length = if is_refusal { settings.lengthened(pause) } else { pause };
+            // A refusal takes no time, but a handler may, and a limit is stated as of before that.
+            let from = if heard.advice.is_as_of_call() && !is_refusal { heard.sent } else { heard.now };
+            self.pause = self.pause.max(Some(Pause::begin(from, length, settings)));
         }
         if !heard.advice.allowances().is_empty() && heard.call >= self.told_by {
             self.told_by = heard.call;
@@ -111,6 +116,14 @@ impl Gate {
     /// Until when calls are held back for certain, if no answer says anything else.
     pub(super) fn paused_until(&self) -> Option<Instant> {
         self.pause.map(|pause| pause.until)
+    }
+
+    /// Until when each of those budgets lasts that so many calls use up, and how many calls remain beyond it.
+    pub(super) fn spent_after(&self, calls: usize) -> impl Iterator<Item = (Instant, usize)> {
+        self.budgets.iter().filter_map(move |budget| {
+            let left = usize::try_from(budget.left).unwrap_or(0);
+            Some((budget.pause.until, calls.checked_sub(left)?))
+        })
     }
 
     /// Whether there is nothing to remember.
@@ -161,7 +174,7 @@ fn budgets(heard: Heard<'_>, settings: &Settings) -> impl Iterator<Item = Budget
     let to_number = |number: u64| i64::try_from(number).unwrap_or(i64::MAX);
     heard.advice.allowances().iter().take(MOST_ALLOWANCES).map(move |allowance| Budget {
         left: to_number(allowance.remaining()).saturating_sub(to_number(heard.uncounted)),
-        pause: Pause::begin(heard.now, allowance.within().min(settings.max_hold), settings),
+        pause: Pause::begin(heard.sent, allowance.within().min(settings.max_hold), settings),
     })
 }
 

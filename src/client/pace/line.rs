@@ -1,6 +1,6 @@
 //! What is known of the calls of one key.
 
-use std::{collections::BTreeSet, time::Duration};
+use std::time::Duration;
 
 use tokio::time::Instant;
 
@@ -9,20 +9,24 @@ use crate::client::{
     pace::{
         gate::{Gate, Heard},
         limits::Limits,
+        ranks::Ranks,
         rate::Rate,
         settings::{Settings, later},
     },
 };
 
+/// Calls that were sent so shortly one after the other may reach the server the other way round.
+const SKEW: Duration = Duration::from_secs(1);
+
 /// The calls of one key under one rule: who waits, who is under way, and what holds them back besides the policy.
 #[derive(Debug)]
 pub(super) struct Line {
     /// The numbers of the tickets that wait here, first come first.
-    waiting: BTreeSet<u64>,
+    waiting: Ranks<()>,
     /// Calls that are about to go, if the store agrees.
     reserved: u64,
-    /// The numbers of the calls under way, counted here.
-    in_flight: BTreeSet<u64>,
+    /// The numbers of the calls under way, counted here, and when they were sent.
+    in_flight: Ranks<Instant>,
     /// Calls that have gone.
     begun: u64,
     /// When the policy has room, if it had none when it was asked.
@@ -36,6 +40,7 @@ pub(super) struct Line {
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Begun {
     number: u64,
+    at: Instant,
     went_ahead: bool,
 }
 
@@ -43,9 +48,9 @@ impl Line {
     pub(super) fn new(limits: Option<&Limits>, now: Instant, settings: &Settings) -> Self {
         let is_adaptive = settings.is_adaptive;
         Self {
-            waiting: BTreeSet::new(),
+            waiting: Ranks::new(),
             reserved: 0,
-            in_flight: BTreeSet::new(),
+            in_flight: Ranks::new(),
             begun: 0,
             room_at: None,
             gate: if is_adaptive { Gate::reopening(now, settings) } else { Gate::default() },
@@ -60,7 +65,7 @@ impl Line {
 
     /// The ticket whose turn is next.
     pub(super) fn first(&self) -> Option<u64> {
-        self.waiting.first().copied()
+        self.waiting.first()
     }
 
     pub(super) fn waiting(&self) -> usize {
@@ -69,8 +74,12 @@ impl Line {
 
     /// How many wait who came before this ticket.
     pub(super) fn waiting_before(&self, ticket: u64) -> usize {
-        let is_last = self.waiting.last().is_none_or(|last| *last < ticket);
-        if is_last { self.waiting.len() } else { self.waiting.range(..ticket).count() }
+        self.waiting.before(ticket)
+    }
+
+    /// The numbers of those who wait, first come first.
+    pub(super) fn tickets(&self) -> impl Iterator<Item = u64> {
+        self.waiting.iter()
     }
 
     pub(super) fn in_flight(&self) -> usize {
@@ -78,13 +87,13 @@ impl Line {
     }
 
     pub(super) fn join(&mut self, ticket: u64) {
-        self.waiting.insert(ticket);
+        self.waiting.insert(ticket, ());
     }
 
     /// Says whether the ticket was the first.
     pub(super) fn leave(&mut self, ticket: u64) -> bool {
         let was_first = self.first() == Some(ticket);
-        self.waiting.remove(&ticket);
+        self.waiting.remove(ticket);
         was_first
     }
 
@@ -112,45 +121,57 @@ impl Line {
         self.unreserve();
         self.room_at = None;
         self.begun += 1;
-        self.in_flight.insert(self.begun);
+        self.in_flight.insert(self.begun, now);
         self.rate.iter_mut().for_each(|rate| rate.pass(now));
-        Begun { number: self.begun, went_ahead: self.gate.pass(now, settings) }
+        Begun { number: self.begun, at: now, went_ahead: self.gate.pass(now, settings) }
     }
 
     /// A call is over, with an answer or without.
     pub(super) fn end(&mut self, begun: Begun, advice: Option<&Advice>, now: Instant, settings: &Settings) {
-        self.in_flight.remove(&begun.number);
+        self.in_flight.remove(begun.number);
         let is_good = advice.is_some_and(Advice::is_served);
         if begun.went_ahead {
             self.gate.came_back(is_good);
         }
         if let Some(advice) = advice {
-            self.hear(advice, begun.number, now, settings);
+            self.hear(advice, begun, now, settings);
         }
     }
 
     /// Heeds advice that came from elsewhere than from an answer.
     pub(super) fn heed(&mut self, advice: &Advice, now: Instant, settings: &Settings) {
-        self.hear(advice, self.begun + 1, now, settings);
+        self.hear(advice, Begun { number: self.begun + 1, at: now, went_ahead: false }, now, settings);
     }
 
-    /// Those calls may not have been counted that began later, and those that began earlier and are still under way.
-    fn hear(&mut self, advice: &Advice, call: u64, now: Instant, settings: &Settings) {
-        let uncounted = self.begun.saturating_sub(call) + self.in_flight.range(..call).count() as u64;
-        self.gate.hear(Heard { advice, call, uncounted, now }, settings);
+    fn hear(&mut self, advice: &Advice, begun: Begun, now: Instant, settings: &Settings) {
+        let heard = Heard { advice, call: begun.number, sent: begun.at, uncounted: self.uncounted(begun), now };
+        self.gate.hear(heard, settings);
         let Some(rate) = &mut self.rate else { return };
         if advice.is_refusal() {
             let pause = settings.pause_after(advice).unwrap_or(settings.back_off);
-            rate.refuse(call, self.begun, now, later(now, pause));
+            rate.refuse(begun.number, self.begun, now, later(now, pause));
         } else if advice.is_served() {
             rate.accept();
         }
     }
 
+    /// Calls that the server may not have counted when it decided about this one: those that were sent later, and those that
+    /// were sent just before it and are still under way.
+    fn uncounted(&self, begun: Begun) -> u64 {
+        let just_before = |sent: &Instant| begun.at.saturating_duration_since(*sent) < SKEW;
+        let earlier = self.in_flight.late_before(begun.number, just_before);
+        self.begun.saturating_sub(begun.number) + earlier as u64
+    }
+
     /// The least time until a call goes before which there are so many others.
     pub(super) fn forecast(&self, ahead: usize, limits: &Limits, now: Instant) -> Duration {
         let begins = self.room_at.max(self.gate.paused_until()).unwrap_or(now);
-        begins.saturating_duration_since(now).saturating_add(limits.least_time_for(ahead))
+        let by_policy = begins.saturating_duration_since(now).saturating_add(limits.least_time_for(ahead));
+        let by_server = self
+            .gate
+            .spent_after(ahead)
+            .map(|(until, beyond)| until.saturating_duration_since(now).saturating_add(limits.least_time_for(beyond)));
+        by_server.fold(by_policy, Duration::max)
     }
 
     /// How long those who wait will take at the pace that it is held to.

@@ -73,8 +73,12 @@
 //!   for one key are called one after the other, each after a round trip.)
 //! * First come, first served, for all calls with the same keys. A call takes its place when it is first polled. One that
 //!   waits for one of its keys lets others by in its other keys, but not more often than it has keys.
-//! * Waiting costs no thread and no polling: whoever is next has a timer, and is woken when it is due; all others sleep. It
-//!   holds no reservation in the inner service.
+//! * Every call ends: when its turn has come, or after [`max_wait`](PaceLayer::max_wait), be it first in the queue or behind others.
+//! * Who is not polled holds up nobody for long. A call whose time has come, and whose future does not answer within a second, is
+//!   called once more; after another second those behind it go, and it takes its place again when it is polled. So there may be
+//!   work in the loop over a `buffer_unordered`.
+//! * Waiting costs no thread and next to no polling: whoever is next has a timer, and is woken when it is due; the timers of
+//!   others are for when they should have been called long since. It holds no reservation in the inner service.
 //! * A call that is dropped while it waits leaves the queue, is charged nothing, and whoever is next is woken.
 //! * How many wait is [bounded](PaceLayer::max_waiting), and for how long can [be](PaceLayer::max_wait). What fails for that
 //!   reason fails at once where this can be known, and says how long it would have had to wait.
@@ -97,8 +101,9 @@
 //!
 //! * No call goes before a wait that is stated, nor until a [little](PaceLayer::spread) after that of a refusal. After a refusal
 //!   without one (or with zero) calls are held back for [a second](PaceLayer::back_off).
-//! * Where so many calls are left within a time, no more go. Calls that the server may not have counted when it answered are
-//!   taken off: those that began after the one that was answered, and those that are still under way.
+//! * Where so many calls are left within a time, no more go. That time begins when the call was sent: about then the server
+//!   decided, however long its handler took for the answer. Calls that the server may not have counted then are taken off: those
+//!   that were sent later, and those that were sent within a second before and are still under way.
 //! * After such a pause one call goes ahead, and each good answer lets two more go; or an answer says how many. One that
 //!   [failed](super::Advice::failed) for another reason, as errors do, lets one more go. If answers take long then one more goes
 //!   each second. This is remembered for as long as the pause was, even if nobody calls meanwhile.
@@ -112,6 +117,32 @@
 //! that refuses a call says so in a response that has only trailers, which is.
 //!
 //! What is said never loosens the policy, and never holds calls back for longer than [`PaceLayer::max_hold`].
+//!
+//! # Several processes, one pace
+//!
+//! Rules whose histories are on Redis are kept to by all processes that share them. Each has a queue of its own, and asks
+//! Redis when the turn of a call has come:
+//!
+//! ```no_run
+//! # #[cfg(feature = "redis")]
+//! # fn main() -> Result<(), tower_quota::ConfigError> {
+//! use std::time::Duration;
+//!
+//! use tower_quota::{Policy, RateLimiter, Rule, key, store::{OnOutage, RedisStore}};
+//!
+//! let store = RedisStore::new("redis://127.0.0.1", OnOutage::Closed).deadline(Duration::from_millis(200));
+//! let policy = Policy::per_minute(60).margin(Duration::from_millis(200));
+//! let rule = Rule::new("api.example.com").every_request().level("host", key::host()).policy(policy);
+//! let pace = RateLimiter::builder().store(store).rule(rule).build()?.pace();
+//! # let _ = pace;
+//! # Ok(())
+//! # }
+//! # #[cfg(not(feature = "redis"))]
+//! # fn main() {}
+//! ```
+//!
+//! The margin is for the time between the decision and the call. What an answer says is known only to the process that has
+//! received it; the others are told when they call.
 //!
 //! # A limit that is not known
 //!
@@ -137,6 +168,7 @@ mod line;
 mod pacer;
 mod place;
 mod queues;
+mod ranks;
 mod rate;
 mod reader;
 mod sees;

@@ -20,7 +20,7 @@ use crate::client::{
         line::Line,
         place::{Place, Places},
         settings::{Settings, later},
-        state::{Obstacle, State},
+        state::{GRACE, Obstacle, State},
         status::LineStatus,
         ticket::Ticket,
     },
@@ -41,7 +41,7 @@ pub(super) struct Queues {
 pub(super) enum Turn {
     Mine,
     /// It will be called; at the latest it asks again at this time.
-    Later(Option<Instant>),
+    Later(Instant),
 }
 
 impl Queues {
@@ -108,7 +108,7 @@ impl Queues {
         self.with(|state, now| {
             for (place, begun) in calls {
                 self.line(state, *place, now).end(*begun, advice, now, &self.settings);
-                state.call_first_if_held(*place);
+                state.call_first_if_held(*place, now);
                 state.forget_if_idle(*place, now);
             }
         });
@@ -118,18 +118,14 @@ impl Queues {
     pub(super) fn heed(&self, place: Place, advice: &Advice) {
         self.with(|state, now| {
             self.line(state, place, now).heed(advice, now, &self.settings);
-            state.call_first_if_held(place);
+            state.call_first_if_held(place, now);
             state.forget_if_idle(place, now);
         });
     }
 
     /// The store has no room for the ticket, which had a reservation. Of each of its places there is a wait, zero where
     /// there is room. Says when to ask again.
-    pub(super) fn deny(
-        &self,
-        ticket: &Ticket,
-        waits: impl Iterator<Item = Duration>,
-    ) -> Result<Option<Instant>, Refused> {
+    pub(super) fn deny(&self, ticket: &Ticket, waits: impl Iterator<Item = Duration>) -> Result<Instant, Refused> {
         let waits: SmallVec<[(Place, Duration); 2]> = ticket.places().iter().copied().zip(waits).collect();
         let longest = waits.iter().max_by_key(|(_, wait)| *wait).copied();
         let full: Places = longest.iter().map(|(place, _)| *place).collect();
@@ -141,8 +137,9 @@ impl Queues {
             for (place, wait) in waits {
                 self.line(state, place, now).is_full_until(later(now, wait));
             }
-            self.wait(state, ticket, &full, Obstacle::None, wait, now);
-            Ok(Some(later(now, wait)))
+            let until = ticket.due(later(now, wait));
+            self.wait(state, ticket, &full, Obstacle::None, (wait, until), now);
+            Ok(until)
         })
     }
 
@@ -154,6 +151,11 @@ impl Queues {
     /// Whether the ticket was called. If not then `waker` will be.
     pub(super) fn park(&self, number: u64, waker: &Waker) -> bool {
         self.state.lock().park(number, waker)
+    }
+
+    /// The ticket is being polled, and is called by `waker`.
+    pub(super) fn answer(&self, number: u64, waker: &Waker) {
+        self.state.lock().answer(number, waker);
     }
 
     /// How many calls wait, and for how long the first of them has.
@@ -177,22 +179,32 @@ impl Queues {
         let obstacle = state.obstacle(ticket.number(), ticket.places(), now, &self.settings);
         let (full, until) = match obstacle {
             Obstacle::None => return Ok(Turn::Mine),
-            Obstacle::Behind(_) => (None, None),
-            Obstacle::Closed(place, until) => (Some(place), Some(until)),
+            Obstacle::Behind(_) => (None, later(now, self.expected(state, ticket, now).saturating_add(GRACE))),
+            Obstacle::Closed(place, until) => (Some(place), until),
         };
-        let wait = self.forecast(state, ticket, now);
+        let (wait, until) = (self.forecast(state, ticket, now), ticket.due(until));
         self.check_wait(ticket, wait, now)?;
         self.check_room(state, ticket, ticket.places())?;
-        self.wait(state, ticket, full.as_slice(), obstacle, wait, now);
+        self.wait(state, ticket, full.as_slice(), obstacle, (wait, until), now);
         Ok(Turn::Later(until))
     }
 
-    /// The least time that a ticket has to wait.
+    /// The least time that a ticket has to wait. Of one that waits already those before it do not count: it stays, though the
+    /// server may have said something new meanwhile.
     fn forecast(&self, state: &State, ticket: &Ticket, now: Instant) -> Duration {
         let is_new = !state.knows(ticket.number());
+        self.least_wait(state, ticket, now, |line| if is_new { line.waiting_before(ticket.number()) } else { 0 })
+    }
+
+    /// The least time in which it is a ticket's turn, with all those before it.
+    fn expected(&self, state: &State, ticket: &Ticket, now: Instant) -> Duration {
+        self.least_wait(state, ticket, now, |line| line.waiting_before(ticket.number()))
+    }
+
+    fn least_wait(&self, state: &State, ticket: &Ticket, now: Instant, before: impl Fn(&Line) -> usize) -> Duration {
         let waits = ticket.places().iter().filter_map(|place| {
             let (line, limits) = (state.line(*place)?, self.limits_of(*place)?);
-            Some(line.forecast(if is_new { line.waiting_before(ticket.number()) } else { 0 }, limits, now))
+            Some(line.forecast(before(line), limits, now))
         });
         waits.max().unwrap_or_default()
     }
@@ -222,16 +234,17 @@ impl Queues {
         ticket: &Ticket,
         full: &[Place],
         obstacle: Obstacle,
-        wait: Duration,
+        (wait, until): (Duration, Instant),
         now: Instant,
     ) {
+        // First it gives up turns, since it may be behind somebody in one of these lines, and has to wait there.
+        let is_in_vain = |place| self.limits_of(place).is_some_and(|limits| limits.longest_window() < wait);
+        state.give_up_turns(ticket.number(), |place| !full.contains(&place) && is_in_vain(place), now);
         let behind = if let Obstacle::Behind(place) = obstacle { Some(place) } else { None };
         for place in full.iter().chain(&behind) {
             self.line(state, *place, now).join(ticket.number());
         }
-        let is_in_vain = |place| self.limits_of(place).is_some_and(|limits| limits.longest_window() < wait);
-        state.give_up_turns(ticket.number(), |place| !full.contains(&place) && is_in_vain(place), now);
-        state.wait(ticket, full, obstacle, now);
+        state.wait(ticket, full, obstacle, until, now);
     }
 
     fn take_reservation(&self, state: &mut State, ticket: &Ticket, now: Instant) {
@@ -241,7 +254,7 @@ impl Queues {
     fn give_back(&self, state: &mut State, places: &[Place], now: Instant) {
         for place in places {
             self.line(state, *place, now).unreserve();
-            state.call_first_if_held(*place);
+            state.call_first_if_held(*place, now);
             state.forget_if_idle(*place, now);
         }
     }

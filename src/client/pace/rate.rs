@@ -27,6 +27,8 @@ pub(super) struct Rate {
     as_of: Instant,
     /// No call before.
     next: Instant,
+    /// When the last call went.
+    last: Option<Instant>,
     /// Calls accepted since `since`.
     accepted: u64,
     since: Instant,
@@ -37,7 +39,7 @@ pub(super) struct Rate {
 impl Rate {
     pub(super) const fn new(ceiling: f64, now: Instant) -> Self {
         let (per_second, peak) = (ceiling, ceiling);
-        Self { ceiling, per_second, peak, as_of: now, next: now, accepted: 0, since: now, judged: 0 }
+        Self { ceiling, per_second, peak, as_of: now, next: now, last: None, accepted: 0, since: now, judged: 0 }
     }
 
     /// The pace, unless it is the policy's own.
@@ -63,6 +65,7 @@ impl Rate {
     /// Counts a call that goes.
     pub(super) fn pass(&mut self, now: Instant) {
         self.next = self.after(1, now).unwrap_or(now);
+        self.last = Some(now);
     }
 
     /// When the next call may go after so many others; none at the policy's own pace.
@@ -88,7 +91,10 @@ impl Rate {
         let observed = self.accepted as f64 / taken.max(f64::MIN_POSITIVE);
         self.peak = observed.clamp(current * LARGEST_DROP, current);
         self.per_second = (self.peak * DROP).max(SLOWEST.min(self.ceiling));
-        (self.as_of, self.next, self.since, self.accepted, self.judged) = (resumes, resumes, resumes, 0, begun);
+        // Where everything is refused the pause may be shorter than the distance between two calls.
+        let distance = seconds(1.0 / self.per_second);
+        self.next = self.last.map_or(resumes, |last| later(last, distance).max(resumes));
+        (self.as_of, self.since, self.accepted, self.judged) = (resumes, resumes, 0, begun);
     }
 
     /// Whether there is nothing to remember.
@@ -173,6 +179,20 @@ mod tests {
         assert_eq!(at(&rate, begin, 0), SLOWEST);
         rate.pass(begin + SECOND * 600);
         assert_eq!(rate.closed_until(0, begin + SECOND * 600), Some(begin + SECOND * 660));
+    }
+
+    #[test]
+    fn where_everything_is_refused_calls_keep_the_distance_of_the_pace_and_not_that_of_the_pause() {
+        let begin = Instant::now();
+        let (mut rate, mut now, mut waits) = (Rate::new(1.0, begin), begin, Vec::new());
+        for call in 1..50 {
+            rate.pass(now);
+            rate.refuse(call, call, now, now + SECOND);
+            let next = rate.closed_until(0, now + SECOND).unwrap_or(now + SECOND);
+            waits.push(next - now);
+            now = next;
+        }
+        assert_eq!(waits.last(), Some(&(60 * SECOND)), "one a minute, as it says");
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! Who waits, and for what.
 
-use std::{collections::BTreeMap, task::Waker};
+use std::{collections::BTreeMap, task::Waker, time::Duration};
 
 use hashbrown::HashMap;
 use smallvec::SmallVec;
@@ -16,6 +16,10 @@ use crate::client::pace::{
 
 /// Fewer lines than these are not worth looking through.
 const FEW: usize = 64;
+/// A ticket that does not answer for so long after its time is called once more, and after as long again is set aside.
+pub(super) const GRACE: Duration = Duration::from_secs(1);
+/// So many of those before a ticket are looked at in one go.
+const LOOKED_AT: usize = 16;
 
 /// Lines and the tickets that wait in them. A ticket waits
 ///
@@ -26,6 +30,9 @@ const FEW: usize = 64;
 /// In its other lines it does not stand in anybody's way: a call that waits for its account holds up none of other
 /// accounts on the same host. It is never overtaken by a call with the same keys, and it never waits for younger tickets, so
 /// no two can wait for each other. And it is in every line at last where it may go soon, so nobody is overtaken for ever.
+///
+/// A ticket whose future nobody polls would hold up all those behind it. So who does not answer is set aside: it is in no line
+/// until it is polled again, and has its place then.
 #[derive(Debug, Default)]
 pub(super) struct State {
     lines: HashMap<Place, Line>,
@@ -48,6 +55,10 @@ struct Waiter {
     /// What it waits for may come with an answer.
     is_held: bool,
     is_called: bool,
+    /// When it is to ask again, by its own timer or because it was called.
+    due: Instant,
+    /// Since when it is known to be late.
+    late_since: Option<Instant>,
     waker: Option<Waker>,
 }
 
@@ -110,6 +121,7 @@ impl State {
         let mut closed = Obstacle::None;
         for place in places {
             self.forget_if_idle(*place, now);
+            self.set_late_ones_aside(*place, number, now);
             let Some(line) = self.lines.get_mut(place) else { continue };
             if line.is_ahead_of(number) {
                 return Obstacle::Behind(*place);
@@ -121,9 +133,10 @@ impl State {
         closed
     }
 
-    /// The ticket, which has joined these lines, waits for what the obstacle says, or else until a time that it knows.
-    pub(super) fn wait(&mut self, ticket: &Ticket, full: &[Place], obstacle: Obstacle, now: Instant) {
-        let waiter = self.waiters.entry(ticket.number()).or_insert_with(|| Waiter::since(ticket.since()));
+    /// The ticket, which has joined these lines, waits for what the obstacle says, and asks again at the latest when it is due.
+    pub(super) fn wait(&mut self, ticket: &Ticket, full: &[Place], obstacle: Obstacle, due: Instant, now: Instant) {
+        let waiter = self.waiters.entry(ticket.number()).or_insert_with(|| Waiter::since(ticket.since(), due));
+        (waiter.due, waiter.late_since) = (due, None);
         for place in full {
             if !waiter.full.contains(place) {
                 waiter.full.push(*place);
@@ -147,12 +160,17 @@ impl State {
 
     /// Whether the ticket was called; else it will be by this waker.
     pub(super) fn park(&mut self, number: u64, waker: &Waker) -> bool {
-        let Some(waiter) = self.waiters.get_mut(&number) else { return true };
-        let was_called = std::mem::take(&mut waiter.is_called);
+        self.answer(number, waker);
+        self.waiters.get_mut(&number).is_none_or(|waiter| std::mem::take(&mut waiter.is_called))
+    }
+
+    /// The ticket is being polled, and is called by this waker.
+    pub(super) fn answer(&mut self, number: u64, waker: &Waker) {
+        let Some(waiter) = self.waiters.get_mut(&number) else { return };
+        waiter.late_since = None;
         if !waiter.waker.as_ref().is_some_and(|known| known.will_wake(waker)) {
             waiter.waker = Some(waker.clone());
         }
-        was_called
     }
 
     /// The ticket waits no longer.
@@ -164,8 +182,8 @@ impl State {
     }
 
     /// Calls the first of the line if it waits for what may come with an answer.
-    pub(super) fn call_first_if_held(&mut self, place: Place) {
-        self.call_first(place, |waiter| waiter.is_held);
+    pub(super) fn call_first_if_held(&mut self, place: Place, now: Instant) {
+        self.call_first(place, now, |waiter| waiter.is_held);
     }
 
     pub(super) fn forget_if_idle(&mut self, place: Place, now: Instant) {
@@ -181,17 +199,42 @@ impl State {
 
     fn leave_line(&mut self, place: Place, number: u64, now: Instant) {
         if self.lines.get_mut(&place).is_some_and(|line| line.leave(number)) {
-            self.call_first(place, |_| true);
+            self.call_first(place, now, |_| true);
         }
         self.forget_if_idle(place, now);
     }
 
-    fn call_first(&mut self, place: Place, wanted: impl Fn(&Waiter) -> bool) {
+    fn call_first(&mut self, place: Place, now: Instant, wanted: impl Fn(&Waiter) -> bool) {
         let first = self.lines.get(&place).and_then(Line::first);
         let waiter = first.and_then(|first| self.waiters.get_mut(&first));
         if let Some(waiter) = waiter.filter(|waiter| wanted(waiter)) {
             waiter.is_called = true;
+            waiter.due = waiter.due.min(now);
             self.called.extend(waiter.waker.take());
+        }
+    }
+
+    /// Sets aside those before a ticket in a line that have not answered, and calls those that have not for a while.
+    fn set_late_ones_aside(&mut self, place: Place, number: u64, now: Instant) {
+        let Some(line) = self.lines.get(&place) else { return };
+        let before = line.tickets().take_while(|other| *other < number).take(LOOKED_AT);
+        for other in before.collect::<SmallVec<[u64; LOOKED_AT]>>() {
+            let Some(waiter) = self.waiters.get_mut(&other) else { continue };
+            if waiter.is_late(now) {
+                self.set_aside(other, now);
+            } else if waiter.late_since == Some(now) {
+                self.called.extend(waiter.waker.take());
+            }
+        }
+    }
+
+    /// The ticket is in no line until it is polled, and then asks at once.
+    fn set_aside(&mut self, number: u64, now: Instant) {
+        let Some(waiter) = self.waiters.get_mut(&number) else { return };
+        waiter.is_called = true;
+        let left = std::mem::take(&mut waiter.full).into_iter().chain(waiter.behind.take());
+        for place in left.collect::<Places>() {
+            self.leave_line(place, number, now);
         }
     }
 
@@ -205,7 +248,19 @@ impl State {
 }
 
 impl Waiter {
-    fn since(since: Instant) -> Self {
-        Self { since, full: Places::new(), behind: None, is_held: false, is_called: false, waker: None }
+    fn since(since: Instant, due: Instant) -> Self {
+        let (full, behind, waker, late_since) = (Places::new(), None, None, None);
+        Self { since, full, behind, is_held: false, is_called: false, due, late_since, waker }
+    }
+
+    /// Whether it has not answered for long enough after it was known to be late, which may be from now on: all may have been
+    /// asleep together, and are not polled in their order then.
+    fn is_late(&mut self, now: Instant) -> bool {
+        let is_due = now.saturating_duration_since(self.due) >= GRACE;
+        if !is_due {
+            return false;
+        }
+        let since = *self.late_since.get_or_insert(now);
+        now.saturating_duration_since(since) >= GRACE
     }
 }

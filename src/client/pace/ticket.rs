@@ -64,7 +64,7 @@ impl Ticket {
     }
 
     /// A reservation if it is its turn; else when to ask again, at the latest. It waits from now on then.
-    pub(super) fn reserve(&mut self) -> Result<Result<Reservation, Option<Instant>>, Refused> {
+    pub(super) fn reserve(&mut self) -> Result<Result<Reservation, Instant>, Refused> {
         self.is_waiting = true;
         Ok(match self.queues.reserve(self)? {
             Turn::Mine => Ok(Reservation::new(&self.queues, &self.places)),
@@ -73,7 +73,7 @@ impl Ticket {
     }
 
     /// The store had no room. Says when to ask again; it waits until then.
-    pub(super) fn denied(&mut self, reservation: Reservation, denial: &Decision) -> Result<Option<Instant>, Refused> {
+    pub(super) fn denied(&mut self, reservation: Reservation, denial: &Decision) -> Result<Instant, Refused> {
         reservation.forget();
         self.is_waiting = true;
         self.queues.deny(self, denial.waits())
@@ -82,6 +82,18 @@ impl Ticket {
     /// Whether it was called since it last asked. If not then `waker` will be.
     pub(super) fn park(&self, waker: &Waker) -> bool {
         self.queues.park(self.number, waker)
+    }
+
+    /// It is being polled, and is called by `waker`.
+    pub(super) fn answer(&self, waker: &Waker) {
+        if self.is_waiting {
+            self.queues.answer(self.number, waker);
+        }
+    }
+
+    /// This time, or when it has waited as long as it may if that is before.
+    pub(super) fn due(&self, time: Instant) -> Instant {
+        self.deadline().map_or(time, |deadline| deadline.min(time))
     }
 
     /// When it has waited as long as it may.

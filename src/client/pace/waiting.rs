@@ -5,7 +5,10 @@ use std::{
     task::{Context, Poll, ready},
 };
 
-use tokio::time::{Instant, Sleep, sleep_until};
+use tokio::{
+    runtime::Handle,
+    time::{Instant, Sleep, sleep_until},
+};
 use tower_service::Service;
 
 use crate::{
@@ -28,7 +31,7 @@ pub(super) struct Waiting<S, R, L> {
     pub(super) layer: L,
     ticket: Ticket,
     step: Step,
-    /// Only who is next has one.
+    /// When it asks again at the latest.
     timer: Option<Pin<Box<Sleep>>>,
 }
 
@@ -55,9 +58,9 @@ impl<S, R, L> Waiting<S, R, L> {
         Self { inner: ready, request, layer, ticket, step: Step::Deciding(deciding), timer: None }
     }
 
-    fn queue(&mut self, until: Option<Instant>) {
+    fn queue(&mut self, until: Instant) {
         self.step = Step::Queued;
-        self.set_timer(until.map(|until| self.ticket.deadline().map_or(until, |deadline| deadline.min(until))));
+        self.set_timer(Some(until));
     }
 
     fn set_timer(&mut self, at: Option<Instant>) {
@@ -77,9 +80,11 @@ where
 {
     /// Ready when the inner service, which is ready then, is to be called at once.
     pub(super) fn poll_turn(&mut self, cx: &mut Context<'_>) -> Poll<Result<Call, PaceError<S::Error>>> {
+        self.ticket.answer(cx.waker());
         loop {
             let asked = match &mut self.step {
                 Step::Arriving => {
+                    Handle::try_current().map_err(|_| PaceError::NoRuntime)?;
                     self.look()?;
                     continue;
                 }
@@ -89,11 +94,7 @@ where
                     continue;
                 }
                 Step::Next => ready!(self.poll_next(cx))?,
-                Step::Deciding(deciding) => {
-                    let decided = ready!(deciding.decision.as_mut().poll(cx));
-                    let Step::Deciding(deciding) = std::mem::replace(&mut self.step, Step::Next) else { continue };
-                    conclude(&mut self.ticket, deciding.reservation, decided)?
-                }
+                Step::Deciding(_) => ready!(self.poll_deciding(cx))?,
             };
             match asked {
                 Asked::Admitted(call) => return Poll::Ready(Ok(call)),
@@ -131,6 +132,21 @@ where
         if let Poll::Ready(ready) = self.inner.poll_ready(cx) {
             ready.map_err(PaceError::Inner)?;
             return Poll::Ready(self.layer.ask(&mut self.ticket));
+        }
+        ready!(self.poll_timer(cx));
+        Poll::Ready(Err(self.ticket.too_long().into()))
+    }
+
+    /// Goes on once the store has decided. A store that takes longer than the call may wait is not waited for.
+    fn poll_deciding(&mut self, cx: &mut Context<'_>) -> Poll<Result<Asked, PaceError<S::Error>>> {
+        if let Step::Deciding(deciding) = &mut self.step
+            && let Poll::Ready(decided) = deciding.decision.as_mut().poll(cx)
+            && let Step::Deciding(deciding) = std::mem::replace(&mut self.step, Step::Next)
+        {
+            return Poll::Ready(conclude(&mut self.ticket, deciding.reservation, decided));
+        }
+        if self.timer.is_none() {
+            self.set_timer(self.ticket.deadline());
         }
         ready!(self.poll_timer(cx));
         Poll::Ready(Err(self.ticket.too_long().into()))

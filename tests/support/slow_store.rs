@@ -1,0 +1,74 @@
+//! A store that takes its time, as those on a server do.
+
+use std::{
+    pin::Pin,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
+
+use futures_util::FutureExt;
+use tokio::time::sleep;
+use tower_quota::{
+    ConfigError,
+    store::{Charge, MemoryStore, Never, Setup, Store, Unavailable, Verdict},
+};
+
+/// Decides after a while, or not at all.
+#[derive(Debug, Default)]
+pub(crate) struct SlowStore {
+    latency: Duration,
+    memory: Arc<MemoryStore>,
+    pub(crate) asked: Arc<AtomicUsize>,
+    pub(crate) is_down: Arc<AtomicBool>,
+}
+
+impl SlowStore {
+    pub(crate) fn new(latency: Duration) -> Self {
+        Self { latency, ..Self::default() }
+    }
+
+    /// Lets `decide` do its work when the time has come.
+    fn later(
+        &self,
+        decide: impl FnOnce(&MemoryStore, &mut Verdict) -> Option<Never> + Send + 'static,
+    ) -> Pin<Box<dyn Future<Output = Result<Verdict, Unavailable>> + Send>> {
+        let (latency, memory, is_down) = (self.latency, Arc::clone(&self.memory), Arc::clone(&self.is_down));
+        async move {
+            sleep(latency).await;
+            let mut verdict = Verdict::default();
+            assert!(decide(&memory, &mut verdict).is_none());
+            if is_down.load(Ordering::Relaxed) { Err(Unavailable::new("it is down")) } else { Ok(verdict) }
+        }
+        .boxed()
+    }
+}
+
+impl Store for SlowStore {
+    type Deciding = Pin<Box<dyn Future<Output = Result<Verdict, Unavailable>> + Send>>;
+
+    fn open(&mut self, setup: Setup) -> Result<(), ConfigError> {
+        let mut memory = MemoryStore::default();
+        memory.open(setup)?;
+        self.memory = Arc::new(memory);
+        Ok(())
+    }
+
+    fn decide(&self, charges: &[Charge], _: &mut Verdict) -> Option<Self::Deciding> {
+        self.asked.fetch_add(1, Ordering::Relaxed);
+        let charges = charges.to_vec();
+        Some(self.later(move |memory, verdict| Store::decide(memory, &charges, verdict)))
+    }
+
+    fn peek(&self, charges: &[Charge], _: &mut Verdict) -> Option<Self::Deciding> {
+        let charges = charges.to_vec();
+        Some(self.later(move |memory, verdict| Store::peek(memory, &charges, verdict)))
+    }
+
+    fn reset(&self, charges: &[Charge], _: &mut Verdict) -> Option<Self::Deciding> {
+        let charges = charges.to_vec();
+        Some(self.later(move |memory, verdict| Store::reset(memory, &charges, verdict)))
+    }
+}
