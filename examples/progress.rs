@@ -31,7 +31,10 @@ use tokio::{
 use tower::{BoxError, ServiceBuilder, ServiceExt};
 use tower_quota::{
     Policy, Quota, RateLimitLayer,
-    client::{PaceLayer, RetryLayer, RetryPolicy, pace::Pacer},
+    client::{
+        PaceLayer, RetryLayer, RetryPolicy,
+        pace::{LineStatus, Pacer},
+    },
     key,
 };
 
@@ -126,7 +129,7 @@ impl Progress {
 
     /// How long a call that came now would wait: at least so long those take that wait already.
     fn time_to_go(&self) -> Duration {
-        self.pacer.lines().iter().map(|line| line.forecast()).max().unwrap_or_default()
+        self.pacer.lines().iter().map(LineStatus::forecast).max().unwrap_or_default()
     }
 }
 

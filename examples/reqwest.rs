@@ -7,13 +7,10 @@
 //! A server of its own admits ten calls per two seconds for each address. The client knows that limit but for the network,
 //! and makes thirty calls at once: it keeps them back so that none is refused, and would repeat one that was.
 
-use std::{
-    net::SocketAddr,
-    time::{Duration, Instant},
-};
+use std::{net::SocketAddr, time::Duration};
 
 use axum::{Router, routing::post};
-use tokio::{net::TcpListener, task::JoinSet};
+use tokio::{net::TcpListener, task::JoinSet, time::Instant};
 use tower::{BoxError, ServiceBuilder, ServiceExt};
 use tower_quota::{
     Policy, Quota, RateLimitLayer,

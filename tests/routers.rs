@@ -496,8 +496,7 @@ async fn a_generous_route_beside_a_strict_rest_does_not_take_its_requests() {
             let rule = Rule::new(route).routes([route]).level("all", |_: &RequestView<'_>| Some(""));
             rule.policy(Policy::per_hour(limit))
         });
-        let limiter =
-            rules.into_iter().fold(RateLimiter::builder(), RateLimiterBuilder::rule).build().unwrap();
+        let limiter = rules.into_iter().fold(RateLimiter::builder(), RateLimiterBuilder::rule).build().unwrap();
         let app = Router::new().route("/api/{*rest}", get(async || "")).route("/api/health", get(async || ""));
         let app = app.layer(limiter.layer());
         assert_eq!(served_of_ten(&app, "GET", target).await, 3, "{target}");

@@ -71,7 +71,8 @@
 //! * Where the inner service is called there are never more than N calls in any window, because the policy is asked and the
 //!   service called in one go. (If the store takes its time then the window is that of its decisions, and those who wait
 //!   for one key are called one after the other, each after a round trip.)
-//! * First come, first served, for all calls with the same keys. A call takes its place when it is first polled. One that
+//! * First come, first served, for all calls with the same keys; where the store takes its time, for all that do not ask it at the
+//!   same time. A call takes its place when it is first polled. One that
 //!   waits for one of its keys lets others by in its other keys, but not more often than it has keys.
 //! * Every call ends: when its turn has come, or after [`max_wait`](PaceLayer::max_wait), be it first in the queue or behind others.
 //! * Who is not polled holds up nobody for long. A call whose time has come, and whose future does not answer within a second, is
