@@ -6,11 +6,12 @@ use bytes::Bytes;
 use hashbrown::{HashMap, HashSet};
 
 use crate::{
+    charged::Charged,
     limiter::{GovernedBy, RuleNumbers, Stripe, Stripes},
     message::Occasion,
     seen::Seen,
     status::QuotaStatus,
-    store::{Told, Verdict},
+    store::{Charge, Told, Verdict},
 };
 
 /// Whether a request was admitted, and how every quota that governs it stands.
@@ -42,15 +43,16 @@ pub struct Decision {
     rulebook: Arc<Stripe>,
     rules: RuleNumbers,
     verdict: Verdict,
-    /// Whether a layer entered this into the request that it is about: others may put decisions into requests, too.
-    is_entered: bool,
+    /// What the request has been charged, if a layer is to enter this into it or has done so: others may put decisions into
+    /// requests, too.
+    charged: Charged,
 }
 
 impl Decision {
     /// A decision about a request that these rules govern, whose verdict is to be written.
     #[inline]
     pub(crate) fn pending(rulebook: &Arc<Stripe>, rules: RuleNumbers, told: Told) -> Self {
-        Self { rulebook: Arc::clone(rulebook), rules, verdict: Verdict::asked(told), is_entered: false }
+        Self { rulebook: Arc::clone(rulebook), rules, verdict: Verdict::asked(told), charged: Charged::default() }
     }
 
     #[inline]
@@ -158,24 +160,33 @@ impl Decision {
         by_name.into_values().map(|(at, _)| at).collect()
     }
 
-    /// This decision as it is entered into the request.
-    pub(crate) fn entered(&self) -> Self {
-        Self { is_entered: true, ..self.clone() }
+    /// Notes what the request is charged if it is admitted.
+    #[inline]
+    pub(crate) fn note(&mut self, charges: &[Charge]) {
+        self.charged = Charged::new(charges);
     }
 
-    /// The rules of this limiter that have been applied to the request already, if a layer entered this decision.
-    pub(crate) fn applied(&self, rulebook: &Stripes) -> &[u16] {
-        if self.is_entered && self.rulebook.is_of(rulebook) { &self.rules } else { &[] }
+    /// This decision as it is entered into the request: with the note of what that was charged, which is kept nowhere else.
+    pub(crate) fn to_enter(&mut self) -> Self {
+        Self { charged: std::mem::take(&mut self.charged), ..self.clone() }
+    }
+
+    /// What this limiter has charged the request already, if a layer entered this decision into it.
+    pub(crate) fn charged_by(&self, rulebook: &Stripes) -> impl Iterator<Item = &Charge> {
+        let is_ours = !self.charged.is_empty() && self.rulebook.is_of(rulebook);
+        self.charged.iter().filter(move |_| is_ours)
     }
 }
 
 impl Clone for Decision {
+    /// The copy says the same, and is no pass: layers further in take none but the original for a sign that the request has
+    /// been charged.
     fn clone(&self) -> Self {
         Self {
             rulebook: Arc::clone(&self.rulebook),
             rules: RuleNumbers::from_slice(&self.rules),
             verdict: self.verdict.clone(),
-            is_entered: self.is_entered,
+            charged: self.charged.clone(),
         }
     }
 }

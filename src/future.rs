@@ -83,9 +83,9 @@ where
         let (mut ready, mut request) = *self.0;
         let refused = |ending: Ending<'_>, request| Some(ending.answer(&RequestView::of(request), style));
         match decided {
-            Ok(decision) if decision.is_admitted() => {
+            Ok(mut decision) if decision.is_admitted() => {
                 if style.in_request {
-                    enter(request.extensions_mut(), decision.entered());
+                    enter(request.extensions_mut(), decision.to_enter());
                 }
                 Kind::Admitted { inner: ready.call(request), decision: Some(decision), style: Arc::clone(style) }
             }

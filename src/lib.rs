@@ -210,6 +210,7 @@ pub mod key;
 pub mod plain;
 pub mod store;
 
+mod charged;
 mod decision;
 mod ending;
 mod error;

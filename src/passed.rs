@@ -4,19 +4,19 @@ use http::Extensions;
 
 use crate::{
     decision::Decision,
-    limiter::{RuleNumbers, Stripes},
+    limiter::{Applied, Stripes},
 };
 
 /// The decisions of other limiters that a request has passed, outermost first: the extension holds only the last one.
 #[derive(Clone, Debug, Default)]
 struct Passed(Vec<Decision>);
 
-/// The rules of this limiter that the request has passed already: it is mounted twice, and charges once.
-pub(crate) fn applied(rulebook: &Stripes, extensions: &Extensions) -> RuleNumbers {
-    let Some(last) = extensions.get::<Decision>() else { return RuleNumbers::new() };
+/// What this limiter has charged the request already: it is mounted twice, and charges once.
+pub(crate) fn applied(rulebook: &Stripes, extensions: &Extensions) -> Applied {
+    let Some(last) = extensions.get::<Decision>() else { return Applied::new() };
     let earlier = extensions.get::<Passed>().map_or(&[][..], |passed| &passed.0);
     let passed = earlier.iter().chain(std::iter::once(last));
-    passed.flat_map(|decision| decision.applied(rulebook)).copied().collect()
+    passed.flat_map(|decision| decision.charged_by(rulebook)).copied().collect()
 }
 
 /// Notes a decision in the request that it admits.

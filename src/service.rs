@@ -81,7 +81,7 @@ impl<S, T: Store> RateLimit<S, T> {
             Err(error) => return refused(Ending::misconfigured(error)),
         };
         let applied = applied(limiter.rulebook(), request.extensions());
-        match limiter.decide_request(&view, &applied, self.style.told()) {
+        match limiter.decide_request(&view, &applied, self.style.told(), self.style.in_request) {
             Ok(None) => Outcome::Passed,
             Ok(Some(Ruling::Now(decision))) if decision.is_admitted() => self.admitted(decision),
             Ok(Some(Ruling::Now(decision))) => refused(Ending::Denied(&decision)),
@@ -120,9 +120,9 @@ where
     fn call(&mut self, mut request: Request<ReqBody>) -> Self::Future {
         match self.decide(&request) {
             Outcome::Passed => ResponseFuture::passed(self.inner.call(request)),
-            Outcome::Admitted(decision) => {
+            Outcome::Admitted(mut decision) => {
                 if self.style.in_request {
-                    enter(request.extensions_mut(), decision.entered());
+                    enter(request.extensions_mut(), decision.to_enter());
                 }
                 ResponseFuture::admitted(self.inner.call(request), decision, Arc::clone(&self.style))
             }

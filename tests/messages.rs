@@ -421,6 +421,29 @@ async fn a_limiter_that_is_mounted_twice_counts_messages_once() {
     assert_eq!(used(&limiter, "messages"), 3);
 }
 
+/// The messages of a call that a handler makes are its own, whatever it has copied from the call that it serves.
+#[tokio::test]
+async fn messages_of_a_copied_call_are_counted() {
+    let (limiter, _clock) = limiter([rule("messages", 9)]);
+    let layer = || limiter.layer().per_message(["messages"]).unwrap();
+    let inside = layer().layer(service_fn(async |request: Request<RequestBody<_>>| {
+        read(Box::pin(request.into_body())).await;
+        Ok::<_, Infallible>(Response::new(Empty::<Bytes>::new()))
+    }));
+    let handler = service_fn(move |request: Request<RequestBody<_>>| {
+        let inside = inside.clone();
+        async move {
+            let mut copy = call(in_pieces(&framed(&["a", "b", "c"]), 99));
+            *copy.extensions_mut() = request.extensions().clone();
+            read(Box::pin(request.into_body())).await;
+            inside.oneshot(copy).await
+        }
+    });
+    let answer = layer().layer(handler).oneshot(call(in_pieces(&framed(&["a", "b"]), 99))).await.unwrap();
+    assert!(!answer.headers().contains_key("grpc-status"));
+    assert_eq!(used(&limiter, "messages"), 5);
+}
+
 #[tokio::test]
 async fn a_call_that_is_dropped_gives_its_permit_back_and_its_charges_stay() {
     let (limiter, _clock) = limiter([rule("messages", 9)]);

@@ -12,6 +12,9 @@ const FEW: usize = 16;
 /// The numbers of rules. A limiter has at most 65,536.
 pub(crate) type RuleNumbers = SmallVec<[u16; 4]>;
 
+/// What a request has been charged by this limiter already.
+pub(crate) type Applied = SmallVec<[Charge; 4]>;
+
 /// What governs a request: charges to decide together, and the rule of each.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Governed {

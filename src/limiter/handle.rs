@@ -273,18 +273,23 @@ impl<K: RequestKind, S: Store> RateLimiter<K, S> {
         found
     }
 
-    /// The decision about a request; none if no rule governs it but those that are `applied` already.
+    /// The decision about a request; none if there is nothing to charge but what is `applied` already. If it is to be
+    /// `noted` then a decision that admits holds what was charged.
     #[inline]
     pub(crate) fn decide_request(
         &self,
         request: K::View<'_>,
-        applied: &[u16],
+        applied: &[Charge],
         told: Told,
+        noted: bool,
     ) -> Result<Option<Ruling<S::Deciding>>, Refused> {
         let mut governed = Governed::default();
-        let wanted = |rule| !applied.contains(&rule);
-        self.state.routing.govern(request, wanted, &self.state.hasher, &mut governed)?;
-        Ok((!governed.charges.is_empty()).then(|| self.rule_on(&governed, told)))
+        self.state.routing.govern(request, |_| true, applied, &self.state.hasher, &mut governed)?;
+        if governed.charges.is_empty() {
+            return Ok(None);
+        }
+        let ruling = self.rule_on(&governed, told);
+        Ok(Some(if noted { ruling.noting(&governed.charges) } else { ruling }))
     }
 
     #[inline]
@@ -294,10 +299,15 @@ impl<K: RequestKind, S: Store> RateLimiter<K, S> {
         Ruling::of(decision, |verdict| self.state.store.decide(&governed.charges, verdict))
     }
 
-    /// What those rules that are `wanted` charge a request to.
-    pub(crate) fn govern(&self, request: K::View<'_>, wanted: impl Fn(u16) -> bool) -> Result<Governed, Refused> {
+    /// What those rules that are `wanted` charge a request, but for what is `applied` already.
+    pub(crate) fn govern(
+        &self,
+        request: K::View<'_>,
+        wanted: impl Fn(u16) -> bool,
+        applied: &[Charge],
+    ) -> Result<Governed, Refused> {
         let mut governed = Governed::default();
-        self.state.routing.govern(request, wanted, &self.state.hasher, &mut governed)?;
+        self.state.routing.govern(request, wanted, applied, &self.state.hasher, &mut governed)?;
         Ok(governed)
     }
 

@@ -33,7 +33,7 @@ pub(crate) use assembly::Assembly;
 #[cfg(feature = "config")]
 pub(crate) use builder::{MOST_RULES, too_many_rules};
 pub(crate) use governed_by::GovernedBy;
-pub(crate) use governing::{Governed, Refused, RuleNumbers};
+pub(crate) use governing::{Applied, Governed, Refused, RuleNumbers};
 pub(crate) use routing::Routing;
 #[cfg(feature = "config")]
 pub(crate) use routing::UNMATCHED;

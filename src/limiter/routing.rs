@@ -9,6 +9,7 @@ use crate::{
     kind::{Condition, RequestKind},
     limiter::{Governed, Refused},
     rule::{AppliesTo, OnMissing, Params, Route, RouteTable, Rule, Spellings, Target},
+    store::Charge,
 };
 
 /// The method by which a rule is for the unmatched requests.
@@ -51,11 +52,13 @@ impl<K: RequestKind> Routing<K> {
         })
     }
 
-    /// Adds the charges of a request under the rules that are `wanted`, unless a rule turns it away.
+    /// Adds the charges of a request under the rules that are `wanted`, unless a rule turns it away. What is `applied` was
+    /// charged already; a rule that knew the caller then needs no key a second time.
     pub(super) fn govern(
         &self,
         request: K::View<'_>,
         wanted: impl Fn(u16) -> bool,
+        applied: &[Charge],
         hasher: &KeyHasher,
         governed: &mut Governed,
     ) -> Result<(), Refused> {
@@ -63,7 +66,9 @@ impl<K: RequestKind> Routing<K> {
         self.for_each_rule(request, wanted, hasher, |number, scope, key| {
             let Some(reader) = self.readers.get(number) else { return };
             match (key, reader.on_missing) {
+                (Some(key), _) if applied.contains(key.charge()) => {}
                 (Some(key), _) => governed.add(number, *key.charge()),
+                (None, _) if applied.iter().any(|charge| charge.scope() == scope) => {}
                 (None, OnMissing::Share) => governed.add(number, *KeyBuilder::in_scope(scope, hasher).charge()),
                 (None, OnMissing::Skip) => {}
                 (None, OnMissing::Reject(status)) => drop(refused.get_or_insert(Refused { rule: number, status })),

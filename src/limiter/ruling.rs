@@ -9,7 +9,7 @@ use pin_project_lite::pin_project;
 
 use crate::{
     decision::Decision,
-    store::{Unavailable, Verdict},
+    store::{Charge, Unavailable, Verdict},
 };
 
 /// A decision that was made at once, or one that a store takes its time for.
@@ -37,6 +37,19 @@ impl<D> Ruling<D> {
             None => Self::Now(pending),
             Some(verdict) => Self::Later(Deciding { verdict, pending: Some(pending) }),
         }
+    }
+}
+
+impl<D> Ruling<D> {
+    /// Notes what the request is charged, for the mounts of the limiter further in.
+    #[inline]
+    pub(crate) fn noting(mut self, charges: &[Charge]) -> Self {
+        match &mut self {
+            Self::Now(decision) if !decision.is_admitted() => {}
+            Self::Now(decision) => decision.note(charges),
+            Self::Later(deciding) => deciding.pending.iter_mut().for_each(|pending| pending.note(charges)),
+        }
+        self
     }
 }
 

@@ -79,7 +79,7 @@ impl<R: 'static, F, T: Store> RateLimitLayer<R, F, T> {
     /// Decides about a request, and charges it if it is admitted; none if no rule governs it.
     pub(super) fn decide(&self, request: &R) -> Result<Option<Ruling<T::Deciding>>, Refusal> {
         let missing = |refused| Refusal::KeyMissing { level: self.limiter.level_of(refused).to_owned() };
-        self.limiter.decide_request(request, &[], self.told()).map_err(missing)
+        self.limiter.decide_request(request, &[], self.told(), false).map_err(missing)
     }
 }
 

@@ -42,7 +42,7 @@ impl<K: RequestKind, T: Store, A> PaceLayer<K, T, A> {
         K: Sees<R>,
     {
         let limiter = self.try_limiter().map_err(|error| PaceError::Misconfigured(Arc::clone(error)))?;
-        let governed = K::show(request, |view| limiter.govern(view, |_| true));
+        let governed = K::show(request, |view| limiter.govern(view, |_| true, &[]));
         governed.map_err(|refused| PaceError::KeyMissing { level: limiter.level_of(refused).to_owned() })
     }
 

@@ -4,20 +4,24 @@ use std::sync::Arc;
 
 use http::Extensions;
 
-use crate::limiter::{RuleNumbers, Stripe, Stripes};
+use crate::{
+    charged::Charged,
+    limiter::{Applied, Stripe, Stripes},
+    store::Charge,
+};
 
-/// The rules whose messages are counted further out already: a limiter that is mounted twice counts them once.
+/// What the messages of a request are charged to further out already: a limiter that is mounted twice counts them once.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Counted(Vec<(Arc<Stripe>, RuleNumbers)>);
+pub(super) struct Counted(Vec<(Arc<Stripe>, Charged)>);
 
 impl Counted {
     /// Those of this limiter.
-    pub(super) fn of(extensions: &Extensions, rulebook: &Stripes) -> RuleNumbers {
+    pub(super) fn of(extensions: &Extensions, rulebook: &Stripes) -> Applied {
         let counted = extensions.get::<Self>().map_or(&[][..], |counted| &counted.0);
-        counted.iter().filter(|(of, _)| of.is_of(rulebook)).flat_map(|(_, rules)| rules).copied().collect()
+        counted.iter().filter(|(of, _)| of.is_of(rulebook)).flat_map(|(_, charged)| charged.iter()).copied().collect()
     }
 
-    pub(super) fn note(extensions: &mut Extensions, rulebook: Arc<Stripe>, rules: RuleNumbers) {
-        extensions.get_or_insert_default::<Self>().0.push((rulebook, rules));
+    pub(super) fn note(extensions: &mut Extensions, rulebook: Arc<Stripe>, charges: &[Charge]) {
+        extensions.get_or_insert_default::<Self>().0.push((rulebook, Charged::new(charges)));
     }
 }

@@ -99,7 +99,7 @@ impl<T: Store> MessageLimitLayer<T> {
         let Some(limiter) = self.opening.limiter() else { return Counting::Uncounted };
         let counted = Counted::of(request.extensions(), limiter.rulebook());
         let style = self.opening.style();
-        match limiter.govern(request, |rule| self.rules.contains(&rule) && !counted.contains(&rule)) {
+        match limiter.govern(request, |rule| self.rules.contains(&rule), &counted) {
             Ok(governed) if governed.charges.is_empty() => Counting::Uncounted,
             Ok(_) if Protocol::of(request) != Protocol::Grpc => {
                 Counting::Refused(Ending::not_grpc().answer(request, style))
