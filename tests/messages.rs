@@ -159,7 +159,7 @@ fn framed(texts: &[&str]) -> Vec<u8> {
     bytes
 }
 
-fn in_pieces(bytes: &[u8], length: usize) -> impl Body<Data = Bytes, Error = Infallible> + Send + 'static {
+fn in_pieces(bytes: &[u8], length: usize) -> impl Body<Data = Bytes, Error = Infallible> + Send + 'static + use<> {
     let pieces: Vec<_> = bytes.chunks(length).map(|piece| Ok(Frame::data(Bytes::copy_from_slice(piece)))).collect();
     StreamBody::new(tokio_stream::iter(pieces))
 }
