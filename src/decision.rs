@@ -69,10 +69,16 @@ impl Decision {
     /// How long until the request would be admitted if nobody else came; none if it was.
     ///
     /// This is the longest wait of all exhausted quotas of all rules, exact to a millisecond: who sleeps for it finds
-    /// room. On the wire it is rounded up to seconds.
+    /// room. On the wire it is rounded up to seconds, and is not longer than the window: the part of a millisecond by which this
+    /// may be, since recording rounds up, is left out there. The way of the next request takes longer than that.
     #[must_use]
     pub fn retry_after(&self) -> Option<Duration> {
         (!self.is_admitted()).then(|| self.exhausted().map(|quota| quota.reset_after()).max().unwrap_or_default())
+    }
+
+    /// The wait as callers are told it: see [`QuotaStatus::stated_wait`].
+    pub(crate) fn stated_wait(&self) -> Duration {
+        self.exhausted().map(|quota| quota.stated_wait()).max().unwrap_or_default()
     }
 
     /// The quotas of all rules that govern the request.
@@ -107,7 +113,7 @@ impl Decision {
     #[must_use]
     pub fn message(&self) -> Option<String> {
         let worst = self.worst()?;
-        let retry_after = worst.reset_after();
+        let retry_after = worst.stated_wait();
         let occasion = Occasion { rule: worst.rule(), level: worst.level(), quota: worst.quota(), retry_after };
         Some(occasion.message(self.rulebook.template()))
     }

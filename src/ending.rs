@@ -7,7 +7,7 @@ use crate::{
     decision::Decision,
     error::ConfigError,
     grpc::{Code, Denial, Protocol, Status},
-    http::{Refusal, RequestView, Style, add_fields, reduced_capacity, turned_away},
+    http::{Refusal, RequestView, Style, add_fields_of_refusal, reduced_capacity, turned_away},
     message,
 };
 
@@ -48,7 +48,7 @@ impl<'a> Ending<'a> {
 
     /// The answer, in the protocol of the caller.
     pub(crate) fn answer(&self, request: &RequestView<'a>, style: &Style) -> Response<Bytes> {
-        match Protocol::of(request) {
+        match style.protocol.of(request) {
             Protocol::Http => self.told(self.on_http(request, style), style),
             protocol => self.told(self.status(style).trailers_only(protocol), style),
         }
@@ -74,7 +74,7 @@ impl<'a> Ending<'a> {
     /// With what callers and outer layers are told of a decision in any protocol.
     fn told(&self, mut answer: Response<Bytes>, style: &Style) -> Response<Bytes> {
         if let Self::Denied(decision) = *self {
-            add_fields(&mut answer, decision, style);
+            add_fields_of_refusal(&mut answer, decision, style);
             answer.extensions_mut().insert(decision.clone());
         }
         answer

@@ -1,20 +1,21 @@
 //! The layer.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use http::Response;
 use tower_layer::Layer;
 
 use crate::{
+    enforced::Enforced,
     error::ConfigError,
-    http::{Http, LegacyReset, OnConflict, Refusal, Style},
+    http::{Calendar, CallerProtocol, Http, Legacy, LegacyReset, OnConflict, Refusal, Style},
     key::KeyExtractor,
     limiter::RateLimiter,
     policy::Policy,
     rule::Rule,
     service::RateLimit,
-    store::MemoryStore,
+    store::{MemoryStore, Store},
 };
 
 /// Admits the requests that the rules of a [`RateLimiter`] have room for, and answers the others itself.
@@ -25,7 +26,7 @@ use crate::{
 #[derive(Debug)]
 #[must_use = "a layer does nothing until it is applied to a service"]
 pub struct RateLimitLayer<T = MemoryStore> {
-    limiter: Result<RateLimiter<Http, T>, Arc<ConfigError>>,
+    enforced: Enforced<T>,
     style: Arc<Style>,
 }
 
@@ -36,7 +37,7 @@ impl RateLimitLayer {
     /// answered with 500 and the mistake: never is a limit silently left out. With numbers from elsewhere use
     /// [`try_new`](Self::try_new).
     pub fn new(extractor: impl KeyExtractor, policy: impl Into<Policy>) -> Self {
-        Self::of(Self::limiter_of(extractor, policy.into()))
+        Self::of(Self::limiter_of(extractor, policy.into()).into())
     }
 
     /// As [`new`](Self::new), with mistakes returned.
@@ -45,7 +46,27 @@ impl RateLimitLayer {
     ///
     /// If the extractor or the policy cannot be used.
     pub fn try_new(extractor: impl KeyExtractor, policy: impl Into<Policy>) -> Result<Self, ConfigError> {
-        Ok(Self::of(Ok(Self::limiter_of(extractor, policy.into())?)))
+        Ok(Self::of(Enforced::Rules(Self::limiter_of(extractor, policy.into())?)))
+    }
+
+    /// Lets every request pass: for a limit that is switched on or off by a setting.
+    ///
+    /// `tower::util::option_layer` is no help there, because the layer changes the type of the response's body. This one has the
+    /// same type whether it limits or not. With a limiter that may not be there, use [`from`](Self::from).
+    ///
+    /// ```
+    /// use tower_quota::{Policy, RateLimitLayer, key};
+    ///
+    /// fn limit(per_minute: Option<u32>) -> RateLimitLayer {
+    ///     let limit = |limit| RateLimitLayer::new(key::peer_ip(), Policy::per_minute(limit));
+    ///     per_minute.map_or_else(RateLimitLayer::disabled, limit)
+    /// }
+    ///
+    /// assert!(limit(Some(60)).limiter().is_some());
+    /// assert!(limit(None).limiter().is_none());
+    /// ```
+    pub fn disabled() -> Self {
+        Self::of(Enforced::Nothing)
     }
 
     fn limiter_of(extractor: impl KeyExtractor, policy: Policy) -> Result<RateLimiter, ConfigError> {
@@ -54,9 +75,27 @@ impl RateLimitLayer {
     }
 }
 
+impl<T: Store> RateLimitLayer<T> {
+    /// Sends `X-RateLimit-Limit`, `-Remaining` and `-Reset` too. Off by default.
+    pub fn legacy_fields(mut self, reset: LegacyReset) -> Self {
+        let legacy = match reset {
+            LegacyReset::Delta => Legacy::Delta,
+            LegacyReset::Epoch => Legacy::Epoch(self.calendar()),
+        };
+        Arc::make_mut(&mut self.style).legacy = Some(legacy);
+        self
+    }
+
+    /// That of the store; who has none is answered by nobody.
+    fn calendar(&self) -> Arc<Calendar> {
+        let limiter = self.limiter().cloned();
+        Arc::new(move || limiter.as_ref().map_or_else(Duration::default, |limiter| limiter.store().since_1970()))
+    }
+}
+
 impl<T> RateLimitLayer<T> {
     /// Whether responses carry the `RateLimit` and `RateLimit-Policy` fields; refusals on HTTP always do. On by default,
-    /// except on redirects, on 401 and where [`fields_in_trailers_only`](Self::fields_in_trailers_only) is asked.
+    /// except on redirects, on 401, on refusals of the inner service and where [`fields_in_trailers_only`](Self::fields_in_trailers_only) is asked.
     pub fn rate_limit_fields(mut self, sent: bool) -> Self {
         Arc::make_mut(&mut self.style).fields = sent;
         self
@@ -79,15 +118,29 @@ impl<T> RateLimitLayer<T> {
         self
     }
 
-    /// Sends `X-RateLimit-Limit`, `-Remaining` and `-Reset` too. Off by default.
-    pub fn legacy_fields(mut self, reset: LegacyReset) -> Self {
-        Arc::make_mut(&mut self.style).legacy = Some(reset);
+    /// What happens to `RateLimit` and `X-RateLimit` fields that the inner service has set itself; they are kept by default.
+    pub fn on_conflict(mut self, outcome: OnConflict) -> Self {
+        Arc::make_mut(&mut self.style).on_conflict = outcome;
         self
     }
 
-    /// What happens to `RateLimit` fields that the inner service has set itself; they are kept by default.
-    pub fn on_conflict(mut self, outcome: OnConflict) -> Self {
-        Arc::make_mut(&mut self.style).on_conflict = outcome;
+    /// In which protocol the callers are answered whose requests go no further;
+    /// [by the content type of the request](CallerProtocol::ByContentType) by default.
+    ///
+    /// A service that does not serve gRPC had better say so: else a caller who claims to speak it gets the refusal of a POST with
+    /// status 200, which everybody who looks at the status alone takes for a success.
+    pub fn caller_protocol(mut self, protocol: CallerProtocol) -> Self {
+        Arc::make_mut(&mut self.style).protocol = protocol;
+        self
+    }
+
+    /// Whether CORS preflights are limited: OPTIONS with `Origin` and `Access-Control-Request-Method`. On by default.
+    ///
+    /// A preflight carries no key but an address, so those of all pages share one history, and if it is refused then the page
+    /// sends nothing. Where this layer is inside of the one that answers them they never get here (see [CORS](Self#cors)). If it
+    /// has to be outside, switch this off; only then, or anybody can mark a request as a preflight and pass.
+    pub fn limit_preflights(mut self, limited: bool) -> Self {
+        Arc::make_mut(&mut self.style).limits_preflights = limited;
         self
     }
 
@@ -128,34 +181,41 @@ impl<T> RateLimitLayer<T> {
         self
     }
 
-    /// The limiter behind this layer; none if it was not built right.
+    /// The limiter behind this layer; none if it is [disabled](RateLimitLayer::disabled) or was not built right.
     #[must_use]
-    pub fn limiter(&self) -> Option<&RateLimiter<Http, T>> {
-        self.limiter.as_ref().ok()
+    pub const fn limiter(&self) -> Option<&RateLimiter<Http, T>> {
+        self.enforced.limiter()
     }
 
-    pub(crate) fn try_limiter(&self) -> Result<&RateLimiter<Http, T>, ConfigError> {
-        self.limiter.as_ref().map_err(|error| ConfigError::clone(error))
+    pub(crate) const fn enforced(&self) -> &Enforced<T> {
+        &self.enforced
     }
 
     pub(crate) const fn style(&self) -> &Arc<Style> {
         &self.style
     }
 
-    fn of(limiter: Result<RateLimiter<Http, T>, ConfigError>) -> Self {
-        Self { limiter: limiter.map_err(Arc::new), style: Arc::default() }
+    fn of(enforced: Enforced<T>) -> Self {
+        Self { enforced, style: Arc::default() }
     }
 }
 
 impl<T> Clone for RateLimitLayer<T> {
     fn clone(&self) -> Self {
-        Self { limiter: self.limiter.clone(), style: Arc::clone(&self.style) }
+        Self { enforced: self.enforced.clone(), style: Arc::clone(&self.style) }
     }
 }
 
 impl<T> From<RateLimiter<Http, T>> for RateLimitLayer<T> {
     fn from(limiter: RateLimiter<Http, T>) -> Self {
-        Self::of(Ok(limiter))
+        Self::of(Enforced::Rules(limiter))
+    }
+}
+
+/// Without a limiter every request passes.
+impl<T> From<Option<RateLimiter<Http, T>>> for RateLimitLayer<T> {
+    fn from(limiter: Option<RateLimiter<Http, T>>) -> Self {
+        Self::of(limiter.map_or(Enforced::Nothing, Enforced::Rules))
     }
 }
 
@@ -163,6 +223,6 @@ impl<S, T> Layer<S> for RateLimitLayer<T> {
     type Service = RateLimit<S, T>;
 
     fn layer(&self, inner: S) -> RateLimit<S, T> {
-        RateLimit::new(inner, self.limiter.clone(), Arc::clone(&self.style))
+        RateLimit::new(inner, self.enforced.clone(), Arc::clone(&self.style))
     }
 }

@@ -213,6 +213,7 @@ pub mod store;
 mod charged;
 mod decision;
 mod ending;
+mod enforced;
 mod error;
 mod future;
 mod history;

@@ -13,10 +13,10 @@ use tower_service::Service;
 use crate::{
     decision::Decision,
     ending::Ending,
-    error::ConfigError,
+    enforced::Enforced,
     future::ResponseFuture,
-    http::{Http, RequestView, ResponseBody, Style},
-    limiter::{Deciding, RateLimiter, Ruling},
+    http::{RequestView, ResponseBody, Style},
+    limiter::{Deciding, Ruling},
     passed::{applied, enter},
     store::{MemoryStore, Store},
 };
@@ -32,7 +32,7 @@ use crate::{
 #[derive(Debug)]
 pub struct RateLimit<S, T = MemoryStore> {
     inner: S,
-    limiter: Result<RateLimiter<Http, T>, Arc<ConfigError>>,
+    enforced: Enforced<T>,
     style: Arc<Style>,
 }
 
@@ -48,12 +48,8 @@ enum Outcome<D> {
 }
 
 impl<S, T> RateLimit<S, T> {
-    pub(crate) const fn new(
-        inner: S,
-        limiter: Result<RateLimiter<Http, T>, Arc<ConfigError>>,
-        style: Arc<Style>,
-    ) -> Self {
-        Self { inner, limiter, style }
+    pub(crate) const fn new(inner: S, enforced: Enforced<T>, style: Arc<Style>) -> Self {
+        Self { inner, enforced, style }
     }
 
     /// The inner service.
@@ -76,9 +72,10 @@ impl<S, T: Store> RateLimit<S, T> {
     fn decide<B>(&self, request: &Request<B>) -> Outcome<T::Deciding> {
         let view = RequestView::of(request);
         let refused = |ending: Ending<'_>| Outcome::Refused(ending.answer(&view, &self.style));
-        let limiter = match &self.limiter {
-            Ok(limiter) => limiter,
-            Err(error) => return refused(Ending::misconfigured(error)),
+        let limiter = match &self.enforced {
+            Enforced::Rules(limiter) if !self.style.passes(&view) => limiter,
+            Enforced::Rules(_) | Enforced::Nothing => return Outcome::Passed,
+            Enforced::Mistake(error) => return refused(Ending::misconfigured(error)),
         };
         let applied = applied(limiter.rulebook(), request.extensions());
         match limiter.decide_request(&view, &applied, self.style.told(), self.style.in_request) {
@@ -99,7 +96,7 @@ impl<S, T> RateLimit<S, T> {
 
 impl<S: Clone, T> Clone for RateLimit<S, T> {
     fn clone(&self) -> Self {
-        Self { inner: self.inner.clone(), limiter: self.limiter.clone(), style: Arc::clone(&self.style) }
+        Self { inner: self.inner.clone(), enforced: self.enforced.clone(), style: Arc::clone(&self.style) }
     }
 }
 

@@ -11,6 +11,9 @@ use crate::{
     store::{QuotaState, Verdict},
 };
 
+/// By how much a wait may exceed its window for the rounding of what is recorded.
+const SURPLUS: Duration = Duration::from_millis(1);
+
 /// How one quota stands.
 #[derive(Clone, Copy)]
 pub struct QuotaStatus<'a> {
@@ -86,6 +89,13 @@ impl<'a> QuotaStatus<'a> {
     #[must_use]
     pub const fn reset_after(&self) -> Duration {
         self.verdict.now.until(self.state.changes_at)
+    }
+
+    /// The wait as callers are told it. Recording rounds up, by a millisecond at most, so who used up a quota at once would be
+    /// told more than its window.
+    pub(crate) fn stated_wait(&self) -> Duration {
+        let (wait, window) = (self.reset_after(), self.window());
+        if wait.saturating_sub(window) <= SURPLUS { wait.min(window) } else { wait }
     }
 
     /// The less is left, and the longer that lasts, the tighter.

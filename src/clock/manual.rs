@@ -57,6 +57,11 @@ impl Clock for ManualClock {
     fn now(&self) -> Duration {
         Duration::from_nanos(self.nanos.load(Ordering::Relaxed))
     }
+
+    /// Its origin is the beginning of 1970.
+    fn since_1970(&self) -> Duration {
+        self.now()
+    }
 }
 
 #[cfg(test)]

@@ -1,6 +1,9 @@
 //! Where the limiter learns the time.
 
-use std::{fmt, time::Duration};
+use std::{
+    fmt,
+    time::{Duration, SystemTime},
+};
 
 mod manual;
 mod moment;
@@ -28,6 +31,12 @@ pub trait Clock: fmt::Debug + Send + Sync + 'static {
     ///
     /// It may be called while a limiter holds locks: it must not ask that limiter anything, and should not block.
     fn now(&self) -> Duration;
+
+    /// Time since 1970, which is what [`LegacyReset::Epoch`](crate::http::LegacyReset::Epoch) counts: that of the operating system,
+    /// unless a clock is one of its own.
+    fn since_1970(&self) -> Duration {
+        SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default()
+    }
 
     #[doc(hidden)]
     /// The same in nanoseconds, for a clock that counts these: a `Duration` is put together and taken apart by dividing.

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use crate::clock::Clock;
+use crate::clock::{Clock, SystemClock};
 
 /// The time that tokio's timers keep, which stands still while a test has paused it.
 ///
@@ -13,13 +13,15 @@ use crate::clock::Clock;
 #[derive(Clone, Copy, Debug)]
 pub struct TokioClock {
     origin: Instant,
+    /// Time from 1970 to that.
+    origin_since_1970: Duration,
 }
 
 impl TokioClock {
     /// A clock whose origin is now.
     #[must_use]
     pub fn new() -> Self {
-        Self { origin: Instant::now() }
+        Self { origin: Instant::now(), origin_since_1970: SystemClock::new().since_1970() }
     }
 }
 
@@ -32,6 +34,10 @@ impl Default for TokioClock {
 impl Clock for TokioClock {
     fn now(&self) -> Duration {
         Instant::now().saturating_duration_since(self.origin)
+    }
+
+    fn since_1970(&self) -> Duration {
+        self.origin_since_1970.saturating_add(self.now())
     }
 }
 

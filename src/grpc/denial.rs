@@ -28,7 +28,7 @@ pub(crate) struct Denial<'a> {
 
 impl Denial<'_> {
     pub(crate) fn status(&self) -> Status {
-        let wait = self.decision.retry_after().unwrap_or_default();
+        let wait = self.decision.stated_wait();
         let status = Status::new(CODE, &self.decision.message().unwrap_or_default());
         let details = self.details(status.message(), wait);
         status.with_details(details).with_pushback(pushback(wait, self.pushback_jitter, fastrand::u64))

@@ -38,4 +38,4 @@ pub(crate) use denial::Denial;
 #[cfg(feature = "client")]
 pub(crate) use outcome::{Outcome, Pushback};
 pub(crate) use protocol::Protocol;
-pub(crate) use status::{Status, is_trailers_only};
+pub(crate) use status::{Status, is_trailers_only, tells_to_stay_away};

@@ -4,6 +4,9 @@ use http::{HeaderValue, Method, header::CONTENT_TYPE};
 
 use crate::http::RequestView;
 
+/// Characters of the name of a codec: RFC 6838 wants a whole media type to keep to 64 on each side.
+const LONGEST_CODEC: usize = 32;
+
 /// What the content type of a message says of its protocol.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Protocol<'a> {
@@ -25,14 +28,15 @@ impl<'a> Protocol<'a> {
         str::from_utf8(media_type).map_or(Self::Http, |media_type| Self::of_media_type(media_type.trim_ascii()))
     }
 
-    /// A bare prefix would not do: `application/grpc-web` is not gRPC, and `application/grpcfoo` is nothing.
+    /// A bare prefix would not do: `application/grpc-web` is not gRPC, and `application/grpcfoo` is nothing. What stands behind
+    /// the `+` names a codec, and only a name is repeated.
     fn of_media_type(media_type: &'a str) -> Self {
         let base = match media_type.split_once('+') {
-            Some((_, "")) => return Self::Http,
-            Some((base, _)) => base,
+            Some((base, codec)) if is_name(codec) => base,
+            Some(_) => return Self::Http,
             None => media_type,
         };
-        let is = |name: &str| media_type.is_ascii() && base.eq_ignore_ascii_case(name);
+        let is = |name: &str| base.eq_ignore_ascii_case(name);
         if is("application/grpc") {
             Self::Grpc
         } else if is("application/grpc-web") || is("application/grpc-web-text") {
@@ -41,6 +45,12 @@ impl<'a> Protocol<'a> {
             Self::Http
         }
     }
+}
+
+/// Whether it can be the end of a media type (RFC 6838, section 4.2), of a length that such an end has.
+fn is_name(codec: &str) -> bool {
+    let may_stand = |byte: u8| byte.is_ascii_alphanumeric() || b"!#$&-^_.+".contains(&byte);
+    (1..=LONGEST_CODEC).contains(&codec.len()) && codec.bytes().all(may_stand)
 }
 
 #[cfg(test)]
@@ -69,6 +79,15 @@ mod tests {
             ("application/grpc-web-text", web("application/grpc-web-text")),
             ("application/grpc-web-text+proto; q=1", web("application/grpc-web-text+proto")),
             ("APPLICATION/GRPC-WEB+PROTO", web("APPLICATION/GRPC-WEB+PROTO")),
+            ("application/grpc-web+vnd.a-b_c.v1+proto", web("application/grpc-web+vnd.a-b_c.v1+proto")),
+            ("application/grpc-web+a, text/html", Protocol::Http),
+            ("application/grpc-web+a,text/html", Protocol::Http),
+            ("application/grpc-web+a b", Protocol::Http),
+            ("application/grpc-web+<script>", Protocol::Http),
+            ("application/grpc-web+\"a\"", Protocol::Http),
+            ("application/grpc-web+a/b", Protocol::Http),
+            ("application/grpc-web+a\tb", Protocol::Http),
+            ("application/grpc+a, text/html", Protocol::Http),
             ("application/grpc+", Protocol::Http),
             ("application/grpc+ ;a=b", Protocol::Http),
             ("application/grpc-web+", Protocol::Http),
@@ -95,6 +114,15 @@ mod tests {
     fn what_is_not_ascii_is_not_grpc() {
         for bytes in ["application/grpc+\u{e9}".as_bytes(), b"application/grpc+\xff", b"application/grpc\xff"] {
             assert_eq!(protocol(&HeaderValue::from_bytes(bytes).unwrap()), Protocol::Http, "{bytes:?}");
+        }
+    }
+
+    #[test]
+    fn a_name_of_a_codec_has_some_characters_and_not_too_many() {
+        let named = |length| HeaderValue::try_from(format!("application/grpc-web+{}", "x".repeat(length))).unwrap();
+        assert!(matches!(protocol(&named(32)), Protocol::GrpcWeb(_)));
+        for length in [0, 33, 5000] {
+            assert_eq!(protocol(&named(length)), Protocol::Http, "{length}");
         }
     }
 

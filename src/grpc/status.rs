@@ -20,6 +20,9 @@ const ENCODED: &AsciiSet = &CONTROLS.add(b'%');
 /// Bytes of an encoded message. A client may refuse more than 8 KiB of header fields, and the details want 6 of them.
 const LONGEST_MESSAGE: usize = 1024;
 
+/// The codes for which a caller should not come back at once.
+const AWAY: [Code; 2] = [Code::ResourceExhausted, Code::Unavailable];
+
 /// How a call ended.
 #[derive(Clone, Debug)]
 pub(crate) struct Status {
@@ -92,6 +95,12 @@ impl Status {
 pub(crate) fn is_trailers_only(headers: &HeaderMap) -> bool {
     let is_grpc = |content_type| Protocol::named(content_type) != Protocol::Http;
     headers.contains_key(GRPC_STATUS) && headers.get(CONTENT_TYPE).is_none_or(is_grpc)
+}
+
+/// Whether header fields that are trailers as well tell the caller to stay away.
+pub(crate) fn tells_to_stay_away(headers: &HeaderMap) -> bool {
+    let is_one_of = |status: &HeaderValue| AWAY.iter().any(|code| *status == u16::from(code.number()).to_string());
+    headers.get(GRPC_STATUS).is_some_and(is_one_of) || headers.contains_key(GRPC_RETRY_PUSHBACK)
 }
 
 fn put(headers: &mut HeaderMap, name: HeaderName, value: String) {

@@ -3,29 +3,24 @@
 //! `RateLimit` and `RateLimit-Policy` are Lists of Strings with parameters (RFC 9651). Names need no escaping: they were
 //! checked when the limiter was built.
 
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
-use http::{
-    HeaderMap, HeaderName, HeaderValue, Response, StatusCode,
-    header::{Entry, RETRY_AFTER},
-};
+use http::{HeaderMap, HeaderValue, Response, StatusCode, header::RETRY_AFTER};
 
 use crate::{
     decision::Decision,
     error::ConfigError,
-    grpc::is_trailers_only,
-    http::{LegacyReset, OnConflict, Style, ink::written},
+    grpc::{is_trailers_only, tells_to_stay_away},
+    http::{
+        Legacy, OnConflict, Style,
+        conflict::{FieldSet, RATE_LIMIT, RATE_LIMIT_POLICY, X_LIMIT, X_REMAINING, X_RESET},
+        ink::written,
+    },
     message::whole_seconds,
     policy_name::PolicyName,
     quota::Quota,
     status::QuotaStatus,
 };
-
-const RATE_LIMIT: HeaderName = HeaderName::from_static("ratelimit");
-const RATE_LIMIT_POLICY: HeaderName = HeaderName::from_static("ratelimit-policy");
-const X_LIMIT: HeaderName = HeaderName::from_static("x-ratelimit-limit");
-const X_REMAINING: HeaderName = HeaderName::from_static("x-ratelimit-remaining");
-const X_RESET: HeaderName = HeaderName::from_static("x-ratelimit-reset");
 
 /// The largest Integer of RFC 9651, section 3.3.1: 15 digits.
 const MAX_INTEGER: u64 = 999_999_999_999_999;
@@ -43,66 +38,54 @@ pub(crate) fn policy_field<'a>(
     HeaderValue::try_from(&field).map_err(|error| ConfigError::new("quota name", field, error.to_string()))
 }
 
-/// Adds the fields of `decision` to the response of the inner service, or to a refusal.
+/// Adds the fields of a `decision` that admitted to the response of the inner service.
 pub(crate) fn add_fields<B>(response: &mut Response<B>, decision: &Decision, style: &Style) {
-    let status = response.status();
-    if decision.is_admitted() && (status.is_redirection() || status == StatusCode::UNAUTHORIZED) {
+    let is_trailers_only = is_trailers_only(response.headers());
+    if is_told_nothing(response.status()) || is_refusal(response, is_trailers_only) {
         return;
-    }
-    let headers = response.headers_mut();
-    if let Some(wait) = decision.retry_after() {
-        headers.entry(RETRY_AFTER).or_insert_with(|| whole_seconds(wait).into());
     }
     // Draft 11 forbids its fields in trailers.
-    if is_trailers_only(headers) && !style.fields_in_trailers_only {
-        return;
-    }
-    if style.fields || !decision.is_admitted() {
-        add(headers, RATE_LIMIT, || rate_limit(decision), style.on_conflict, decision);
-        add(headers, RATE_LIMIT_POLICY, || rate_limit_policy(decision), style.on_conflict, decision);
-    }
-    if let Some(reset) = style.legacy {
-        add_legacy(headers, decision, reset);
+    if !is_trailers_only || style.fields_in_trailers_only {
+        add_sets(response.headers_mut(), decision, style, style.on_conflict);
     }
 }
 
-fn add(
-    headers: &mut HeaderMap,
-    name: HeaderName,
-    value: impl FnOnce() -> Option<HeaderValue>,
-    on_conflict: OnConflict,
-    decision: &Decision,
-) {
-    let mut present = match headers.entry(name) {
-        Entry::Vacant(absent) => {
-            value().map(|value| absent.insert(value));
-            return;
+/// Adds the fields of a `decision` that denied to our own answer, but for those that a closure has set.
+pub(crate) fn add_fields_of_refusal<B>(answer: &mut Response<B>, decision: &Decision, style: &Style) {
+    let headers = answer.headers_mut();
+    headers.entry(RETRY_AFTER).or_insert_with(|| whole_seconds(decision.stated_wait()).into());
+    if !is_trailers_only(headers) || style.fields_in_trailers_only {
+        add_sets(headers, decision, style, OnConflict::Keep);
+    }
+}
+
+/// The draft asks for care on redirects, of which 304 is none; and a 401 would tell strangers about somebody's traffic.
+fn is_told_nothing(status: StatusCode) -> bool {
+    (status.is_redirection() && status != StatusCode::NOT_MODIFIED) || status == StatusCode::UNAUTHORIZED
+}
+
+/// Whether somebody further in tells the caller to stay away: then it would be wrong to say how much is left of ours.
+fn is_refusal<B>(response: &Response<B>, is_trailers_only: bool) -> bool {
+    let (status, headers) = (response.status(), response.headers());
+    match status {
+        StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE => true,
+        _ if status.is_client_error() || status.is_server_error() => headers.contains_key(RETRY_AFTER),
+        _ => is_trailers_only && tells_to_stay_away(headers),
+    }
+}
+
+fn add_sets(headers: &mut HeaderMap, decision: &Decision, style: &Style, on_conflict: OnConflict) {
+    if (style.fields || !decision.is_admitted()) && FieldSet::Draft.admits(headers, on_conflict, decision) {
+        let fields = [(RATE_LIMIT, rate_limit(decision)), (RATE_LIMIT_POLICY, rate_limit_policy(decision))];
+        for (name, value) in fields {
+            value.map(|value| headers.append(name, value));
         }
-        Entry::Occupied(present) => present,
-    };
-    match on_conflict {
-        OnConflict::Keep => {}
-        OnConflict::Replace => drop(value().map(|value| present.insert(value))),
-        OnConflict::Merge if has_a_name_of(present.iter(), decision) => {}
-        OnConflict::Merge => drop(value().map(|value| present.append(value))),
     }
-}
-
-/// Whether a name of ours is in use already. Names are compared ignoring case, and may be Strings or Tokens, as the
-/// draft's editors want it.
-fn has_a_name_of<'a>(lines: impl Iterator<Item = &'a HeaderValue>, decision: &Decision) -> bool {
-    let mut names = lines.filter_map(|line| line.to_str().ok()).flat_map(names_in);
-    names.any(|name| decision.quotas().any(|quota| quota.policy_name().eq_ignore_ascii_case(name)))
-}
-
-/// The names of the items of a list: what stands before their parameters.
-fn names_in(list: &str) -> impl Iterator<Item = &str> {
-    let mut is_quoted = false;
-    let items = list.split(move |char| {
-        is_quoted ^= char == '"';
-        char == ',' && !is_quoted
-    });
-    items.map(|item| item.split(';').next().unwrap_or(item).trim().trim_matches('"'))
+    if let Some(legacy) = &style.legacy
+        && FieldSet::Legacy.admits(headers, on_conflict, decision)
+    {
+        add_legacy(headers, decision, legacy);
+    }
 }
 
 fn rate_limit(decision: &Decision) -> Option<HeaderValue> {
@@ -124,11 +107,10 @@ fn rate_limit(decision: &Decision) -> Option<HeaderValue> {
 
 /// Seconds within which no more than what remains can be used.
 ///
-/// Until there is room if there is none; else until a unit comes back, which is never longer than a whole window. (The
-/// wait itself may be, by the part of a millisecond that recording rounds up.)
+/// Until there is room if there is none; else until a unit comes back, which is never longer than a whole window.
 fn effective_window(quota: &QuotaStatus<'_>) -> u64 {
     let window = quota.quota().window_seconds();
-    let seconds = match quota.reset_after() {
+    let seconds = match quota.stated_wait() {
         Duration::ZERO => window,
         wait if quota.is_exhausted() => whole_seconds(wait),
         wait => whole_seconds(wait).min(window),
@@ -152,21 +134,15 @@ fn rate_limit_policy(decision: &Decision) -> Option<HeaderValue> {
 }
 
 /// The three old fields speak of one quota: the one with the longest wait, or else the one with the least left.
-fn add_legacy(headers: &mut HeaderMap, decision: &Decision, reset: LegacyReset) {
+fn add_legacy(headers: &mut HeaderMap, decision: &Decision, legacy: &Legacy) {
     let tightest = decision.worst().or_else(|| decision.quotas().min_by_key(QuotaStatus::remaining));
     let Some(quota) = tightest else { return };
-    headers.entry(X_LIMIT).or_insert_with(|| quota.limit().into());
-    headers.entry(X_REMAINING).or_insert_with(|| quota.remaining().into());
-    headers.entry(X_RESET).or_insert_with(|| {
-        let wait = quota.reset_after();
-        match reset {
-            LegacyReset::Delta => whole_seconds(wait).min(MAX_INTEGER).into(),
-            LegacyReset::Epoch => since_1970(wait).min(MAX_INTEGER).into(),
-        }
-    });
-}
-
-fn since_1970(wait: Duration) -> u64 {
-    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-    whole_seconds(now.saturating_add(wait))
+    let wait = quota.stated_wait();
+    let reset = match legacy {
+        Legacy::Delta => whole_seconds(wait),
+        Legacy::Epoch(calendar) => whole_seconds(calendar().saturating_add(wait)),
+    };
+    headers.insert(X_LIMIT, quota.limit().into());
+    headers.insert(X_REMAINING, quota.remaining().into());
+    headers.insert(X_RESET, reset.min(MAX_INTEGER).into());
 }

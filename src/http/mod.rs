@@ -17,9 +17,13 @@
 //!  "violated-policies":["minute"]}
 //! ```
 //!
-//! All other responses carry the two fields as well, except redirects (the draft asks for care there) and 401 (it would
-//! tell strangers about somebody's traffic). Fields that the inner service has set itself are left alone, see
+//! All other responses carry the two fields as well, except redirects (the draft asks for care there), 401 (it would
+//! tell strangers about somebody's traffic) and refusals by somebody further in (429, 503, and errors with a `Retry-After`: what
+//! is left of our quotas is not the point then). Fields that the inner service has set itself are left alone, see
 //! [`OnConflict`]. `r` is what is left, `t` the seconds until more is: with `r=0` until there is room.
+//!
+//! No wait that is told is longer than its window: a unit is recorded up to a millisecond late, and for this surplus nobody is
+//! told a second more. (The way of the request takes longer. [`Decision::retry_after`](crate::Decision::retry_after) is exact.)
 //!
 //! A gRPC call is HTTP as well, but a refusal is written as gRPC has it: see [the crate's page](crate#grpc).
 //!
@@ -55,19 +59,24 @@
 //! ```
 
 mod body;
+mod caller_protocol;
+mod conflict;
 mod fields;
 mod ink;
 mod kind;
+mod preflight;
 mod refusal;
 mod style;
 mod view;
 
 pub use body::ResponseBody;
+pub use caller_protocol::CallerProtocol;
 pub use kind::Http;
 pub use refusal::Refusal;
 pub use style::{LegacyReset, OnConflict};
 pub use view::{PeerAddr, RequestView};
 
-pub(crate) use fields::{add_fields, policy_field};
+pub(crate) use fields::{add_fields, add_fields_of_refusal, policy_field};
+pub(crate) use preflight::is_preflight;
 pub(crate) use refusal::{quota_exceeded, reduced_capacity, turned_away};
-pub(crate) use style::Style;
+pub(crate) use style::{Calendar, Legacy, Style};

@@ -1,11 +1,14 @@
 //! How decisions are shown to callers.
 
-use std::{borrow::Cow, fmt, sync::Arc};
+use std::{borrow::Cow, fmt, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use http::Response;
 
-use crate::{http::Refusal, store::Told};
+use crate::{
+    http::{CallerProtocol, Refusal, RequestView, is_preflight},
+    store::Told,
+};
 
 /// What `X-RateLimit-Reset` says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -17,21 +20,37 @@ pub enum LegacyReset {
     Delta,
 }
 
-/// What happens to a `RateLimit` or `RateLimit-Policy` field that the inner service has set itself.
+/// What happens to fields that the inner service has set itself, if it has set any of a set: `RateLimit` and `RateLimit-Policy`
+/// are one (with `RateLimit-Limit`, `-Remaining` and `-Reset`, which they were in older drafts), and
+/// [`X-RateLimit-*`](crate::RateLimitLayer::legacy_fields) are another. Each is of one limiter as a whole.
+///
+/// Refusals of the inner service are left as they are in any case: 429, 503, other errors with a `Retry-After`, and what is
+/// that in gRPC.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum OnConflict {
-    /// It stays and ours is not sent.
+    /// They stay and ours are not sent.
     #[default]
     Keep,
-    /// Ours replaces it.
+    /// Ours replace them.
     Replace,
-    /// Ours is sent in a line of its own, unless one of its names is in use already.
+    /// Ours are sent in lines of their own, unless one of their names is in use already, or theirs are not those of the
+    /// present draft. `X-RateLimit-*` cannot be merged, and stay.
     Merge,
 }
 
 /// A closure that makes the answer to a refused HTTP request.
 pub(crate) type OnDenied = dyn Fn(&Refusal<'_>) -> Response<Bytes> + Send + Sync;
+
+/// The time since 1970.
+pub(crate) type Calendar = dyn Fn() -> Duration + Send + Sync;
+
+/// What `X-RateLimit-Reset` says, and by which calendar.
+#[derive(Clone)]
+pub(crate) enum Legacy {
+    Epoch(Arc<Calendar>),
+    Delta,
+}
 
 /// The choices of one layer.
 #[derive(Clone)]
@@ -39,8 +58,11 @@ pub(crate) struct Style {
     pub(crate) fields: bool,
     pub(crate) in_request: bool,
     pub(crate) in_response: bool,
-    pub(crate) legacy: Option<LegacyReset>,
+    pub(crate) legacy: Option<Legacy>,
     pub(crate) on_conflict: OnConflict,
+    pub(crate) protocol: CallerProtocol,
+    /// Whether CORS preflights are decided about.
+    pub(crate) limits_preflights: bool,
     pub(crate) on_denied: Option<Arc<OnDenied>>,
     pub(crate) fields_in_trailers_only: bool,
     /// In percent of the wait.
@@ -48,10 +70,24 @@ pub(crate) struct Style {
     pub(crate) error_domain: Cow<'static, str>,
 }
 
+impl Legacy {
+    const fn reset(&self) -> LegacyReset {
+        match self {
+            Self::Epoch(_) => LegacyReset::Epoch,
+            Self::Delta => LegacyReset::Delta,
+        }
+    }
+}
+
 impl Style {
     /// What it needs to know of the quotas.
     pub(crate) const fn told(&self) -> Told {
         if self.tells_of_admissions() { Told::Always } else { Told::IfDenied }
+    }
+
+    /// Whether a request is none of the limiter's business.
+    pub(crate) fn passes(&self, request: &RequestView<'_>) -> bool {
+        !self.limits_preflights && is_preflight(request)
     }
 
     /// Whether anybody learns of a decision that admits a request.
@@ -68,6 +104,8 @@ impl Default for Style {
             in_response: false,
             legacy: None,
             on_conflict: OnConflict::default(),
+            protocol: CallerProtocol::default(),
+            limits_preflights: true,
             on_denied: None,
             fields_in_trailers_only: false,
             pushback_jitter: 10,
@@ -82,8 +120,10 @@ impl fmt::Debug for Style {
             .field("fields", &self.fields)
             .field("in_request", &self.in_request)
             .field("in_response", &self.in_response)
-            .field("legacy", &self.legacy)
+            .field("legacy", &self.legacy.as_ref().map(Legacy::reset))
             .field("on_conflict", &self.on_conflict)
+            .field("protocol", &self.protocol)
+            .field("limits_preflights", &self.limits_preflights)
             .field("on_denied", &self.on_denied.as_ref().map(|_| format_args!("closure")))
             .field("fields_in_trailers_only", &self.fields_in_trailers_only)
             .field("pushback_jitter", &self.pushback_jitter)

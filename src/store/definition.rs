@@ -1,8 +1,9 @@
 //! What a store does.
 
-use std::fmt;
+use std::{fmt, time::Duration};
 
 use crate::{
+    clock::{Clock, SystemClock},
     error::ConfigError,
     store::{Charge, Setup, Unavailable, Verdict},
 };
@@ -32,6 +33,12 @@ pub trait Store: fmt::Debug + Send + Sync + 'static {
 
     /// Forgets the histories of these charges. The verdict admits if there was one.
     fn reset(&self, charges: &[Charge], verdict: &mut Verdict) -> Option<Self::Deciding>;
+
+    /// Time since 1970, for callers that are told a moment and not a wait. That of the operating system, unless the store lives
+    /// in virtual time.
+    fn since_1970(&self) -> Duration {
+        SystemClock::new().since_1970()
+    }
 
     /// What keys are hashed with, if the store is shared: it must be the same for all who share it. None for a secret that
     /// is drawn when the limiter is built.

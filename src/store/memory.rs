@@ -1,6 +1,6 @@
 //! The store in this process.
 
-use std::{fmt, sync::Arc};
+use std::{fmt, sync::Arc, time::Duration};
 
 use crate::{
     clock::{Clock, Moment, SystemClock},
@@ -141,6 +141,10 @@ impl Store for MemoryStore {
     fn reset(&self, charges: &[Charge], verdict: &mut Verdict) -> Option<Never> {
         verdict.admitted = charges.iter().fold(false, |found, charge| self.reset(charge) | found);
         None
+    }
+
+    fn since_1970(&self) -> Duration {
+        self.clock.since_1970()
     }
 }
 

@@ -8,6 +8,7 @@ use tower_layer::Layer;
 
 use crate::{
     ending::Ending,
+    enforced::Enforced,
     error::{ConfigError, UnknownRule},
     grpc::{
         Protocol,
@@ -75,20 +76,21 @@ impl<T: Store> RateLimitLayer<T> {
         self,
         rules: impl IntoIterator<Item = &'r str>,
     ) -> Result<MessageLimitLayer<T>, ConfigError> {
-        let limiter = self.try_limiter()?;
         let unknown = |error: UnknownRule| {
             let reason = format!("no rule is named so: {}", error.rules());
             ConfigError::new("per_message", format_args!("{:?}", error.name()), reason)
         };
-        let rules: Arc<[u16]> =
-            rules.into_iter().map(|name| limiter.number_of(name).map_err(unknown)).collect::<Result<_, _>>()?;
-        if rules.is_empty() {
-            return Err(ConfigError::new(
-                "per_message",
-                "[]",
-                "at least one rule is named: write .per_message([\"messages\"])",
-            ));
+        let mut names = rules.into_iter().peekable();
+        if names.peek().is_none() {
+            return Err(ConfigError::new("per_message", "[]", "at least one rule is named: write .per_message([\"messages\"])"));
         }
+        let rules = match self.enforced() {
+            Enforced::Rules(limiter) => {
+                names.map(|name| limiter.number_of(name).map_err(unknown)).collect::<Result<_, _>>()?
+            }
+            Enforced::Nothing => Arc::default(),
+            Enforced::Mistake(error) => return Err(ConfigError::clone(error)),
+        };
         Ok(MessageLimitLayer { opening: self, rules })
     }
 }
@@ -99,6 +101,9 @@ impl<T: Store> MessageLimitLayer<T> {
         let Some(limiter) = self.opening.limiter() else { return Counting::Uncounted };
         let counted = Counted::of(request.extensions(), limiter.rulebook());
         let style = self.opening.style();
+        if style.passes(request) {
+            return Counting::Uncounted;
+        }
         match limiter.govern(request, |rule| self.rules.contains(&rule), &counted) {
             Ok(governed) if governed.charges.is_empty() => Counting::Uncounted,
             Ok(_) if Protocol::of(request) != Protocol::Grpc => {

@@ -8,6 +8,7 @@ use std::{
 };
 
 use crate::{
+    clock::{Clock, SystemClock},
     error::ConfigError,
     history::Plan,
     store::{
@@ -22,6 +23,7 @@ use crate::{
 const DEADLINE: Duration = Duration::from_millis(50);
 const REMEMBERED: Duration = Duration::from_secs(1);
 const REQUESTS_IN_A_CALL: u8 = 32;
+static SYSTEM_CLOCK: SystemClock = SystemClock::new();
 
 /// Histories on a Redis or Valkey server, shared by any number of processes.
 ///
@@ -216,6 +218,20 @@ fn not_opened() -> Unavailable {
     Unavailable::new("the store has not been given to a limiter")
 }
 
+#[cfg(feature = "test-util")]
+impl RedisStore {
+    fn calendar(&self) -> &dyn Clock {
+        self.virtual_time.as_ref().map_or(&SYSTEM_CLOCK, |clock| clock as &dyn Clock)
+    }
+}
+
+#[cfg(not(feature = "test-util"))]
+impl RedisStore {
+    const fn calendar(&self) -> &dyn Clock {
+        &SYSTEM_CLOCK
+    }
+}
+
 impl Store for RedisStore {
     type Deciding = Pin<Box<dyn Future<Output = Result<Verdict, Unavailable>> + Send>>;
 
@@ -268,6 +284,10 @@ impl Store for RedisStore {
     fn reset(&self, charges: &[Charge], _: &mut Verdict) -> Option<Self::Deciding> {
         let (asker, charges) = (self.asker().cloned(), charges.to_vec());
         Some(Box::pin(async move { asker.ok_or_else(not_opened)?.reset(&charges).await }))
+    }
+
+    fn since_1970(&self) -> Duration {
+        self.calendar().since_1970()
     }
 
     fn key_secret(&self) -> Option<[u8; 32]> {
