@@ -7,8 +7,9 @@ use crate::{
     decision::Decision,
     error::ConfigError,
     grpc::{Code, Denial, Protocol, Status},
-    http::{Refusal, RequestView, Style, add_fields_of_refusal, reduced_capacity, turned_away},
+    http::{Refusal, RequestView, Style, add_fields_of_refusal, is_preflight, reduced_capacity, turned_away},
     message,
+    observe::Warning,
 };
 
 /// What callers are told when the store cannot decide: no more than that.
@@ -25,32 +26,49 @@ pub(crate) enum Ending<'a> {
     TurnedAway {
         status: StatusCode,
         reason: String,
+        /// The rule that did, and its level.
+        by: Option<(&'a str, &'a str)>,
     },
 }
 
 impl<'a> Ending<'a> {
     /// The request does not carry the key of a rule which insists on it.
-    pub(crate) fn missing_key(level: &str, status: StatusCode) -> Self {
-        Self::TurnedAway { status, reason: message::missing_key(level) }
+    pub(crate) fn missing_key((rule, level): (&'a str, &'a str), status: StatusCode) -> Self {
+        Self::TurnedAway { status, reason: message::missing_key(level), by: Some((rule, level)) }
     }
 
     /// Its messages are counted, and it does not say that they are gRPC's.
     pub(crate) fn not_grpc() -> Self {
         let reason = "The messages of this method are limited: its content type has to be application/grpc.";
-        Self::TurnedAway { status: StatusCode::UNSUPPORTED_MEDIA_TYPE, reason: reason.to_owned() }
+        Self::TurnedAway { status: StatusCode::UNSUPPORTED_MEDIA_TYPE, reason: reason.to_owned(), by: None }
     }
 
     /// The layer was not built right.
     pub(crate) fn misconfigured(error: &ConfigError) -> Self {
         let reason = format!("The rate limiter is misconfigured: {error}");
-        Self::TurnedAway { status: StatusCode::INTERNAL_SERVER_ERROR, reason }
+        Self::TurnedAway { status: StatusCode::INTERNAL_SERVER_ERROR, reason, by: None }
     }
 
     /// The answer, in the protocol of the caller.
     pub(crate) fn answer(&self, request: &RequestView<'a>, style: &Style) -> Response<Bytes> {
+        if is_preflight(request) {
+            self.warn_of_preflight(style);
+        }
         match style.protocol.of(request) {
             Protocol::Http => self.told(self.on_http(request, style), style),
             protocol => self.told(self.status(style).trailers_only(protocol), style),
+        }
+    }
+
+    #[cold]
+    fn warn_of_preflight(&self, style: &Style) {
+        let by = match self {
+            Self::Denied(decision) => decision.worst().map(|quota| (quota.rule(), quota.level())),
+            Self::Unavailable => None,
+            Self::TurnedAway { by, .. } => *by,
+        };
+        if let Some((rule, level)) = by {
+            style.given.give(Warning::PreflightRefused, rule, level);
         }
     }
 
@@ -67,7 +85,7 @@ impl<'a> Ending<'a> {
                 Denial { decision, domain, pushback_jitter }.status()
             }
             Self::Unavailable => Status::new(Code::Unavailable, UNAVAILABLE),
-            Self::TurnedAway { status, reason } => Status::new(Code::of_http(*status), reason),
+            Self::TurnedAway { status, reason, .. } => Status::new(Code::of_http(*status), reason),
         }
     }
 
@@ -87,7 +105,7 @@ impl<'a> Ending<'a> {
                 style.on_denied.as_ref().map_or_else(|| refusal.response(), |answer| answer(&refusal))
             }
             Self::Unavailable => reduced_capacity(UNAVAILABLE),
-            Self::TurnedAway { status, reason } => turned_away(*status, reason),
+            Self::TurnedAway { status, reason, .. } => turned_away(*status, reason),
         };
         if request.method() == Method::HEAD { without_body(answer) } else { answer }
     }

@@ -83,7 +83,7 @@ impl<S, T: Store> RateLimit<S, T> {
             Ok(Some(Ruling::Now(decision))) if decision.is_admitted() => self.admitted(decision),
             Ok(Some(Ruling::Now(decision))) => refused(Ending::Denied(&decision)),
             Ok(Some(Ruling::Later(deciding))) => Outcome::Deciding(deciding),
-            Err(missing) => refused(Ending::missing_key(limiter.level_of(missing), missing.status)),
+            Err(missing) => refused(Ending::missing_key(limiter.names_of(missing), missing.status)),
         }
     }
 }

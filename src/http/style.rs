@@ -7,6 +7,7 @@ use http::Response;
 
 use crate::{
     http::{CallerProtocol, Refusal, RequestView, is_preflight},
+    observe::Given,
     store::Told,
 };
 
@@ -68,6 +69,7 @@ pub(crate) struct Style {
     /// In percent of the wait.
     pub(crate) pushback_jitter: u8,
     pub(crate) error_domain: Cow<'static, str>,
+    pub(crate) given: Given,
 }
 
 impl Legacy {
@@ -110,6 +112,7 @@ impl Default for Style {
             fields_in_trailers_only: false,
             pushback_jitter: 10,
             error_domain: Cow::Borrowed("tower-quota"),
+            given: Given::default(),
         }
     }
 }
@@ -128,6 +131,6 @@ impl fmt::Debug for Style {
             .field("fields_in_trailers_only", &self.fields_in_trailers_only)
             .field("pushback_jitter", &self.pushback_jitter)
             .field("error_domain", &self.error_domain)
-            .finish()
+            .finish_non_exhaustive()
     }
 }

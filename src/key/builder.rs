@@ -9,7 +9,7 @@ use siphasher::sip128::{Hash128, SipHasher13};
 #[cfg(feature = "redis")]
 use smallvec::SmallVec;
 
-use crate::store::Charge;
+use crate::{observe::Warning, store::Charge};
 
 /// Bytes of a part that are kept as they are: room for an address, a number, or an identifier of usual length.
 const VERBATIM: usize = 27;
@@ -41,6 +41,8 @@ pub struct Key {
 pub struct KeyBuilder<'a> {
     charge: Charge,
     hasher: &'a KeyHasher,
+    /// What the request shows of the deployment. A function, so that nearly always there is one word to leave empty.
+    warning: Option<fn() -> Warning>,
 }
 
 /// What a key can be made from without a request: text, bytes, or several of them.
@@ -198,7 +200,17 @@ impl<'a> KeyBuilder<'a> {
 
     /// Builds the charge of a key in this scope, where it will be read: to move it costs more than to make it.
     pub(crate) const fn in_scope(scope: u32, hasher: &'a KeyHasher) -> Self {
-        Self { charge: Charge { scope, tenant: 0, key: Key::SHARED }, hasher }
+        Self { charge: Charge { scope, tenant: 0, key: Key::SHARED }, hasher, warning: None }
+    }
+
+    /// Tells the operator, once for each rule, that the request shows a mistake in the deployment.
+    pub(crate) fn warn(&mut self, warning: fn() -> Warning) {
+        self.warning.get_or_insert(warning);
+    }
+
+    /// What there is to tell.
+    pub(crate) const fn warning(&self) -> Option<fn() -> Warning> {
+        self.warning
     }
 
     /// Adds a part.

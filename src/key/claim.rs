@@ -5,17 +5,20 @@ use std::{fmt, marker::PhantomData};
 use crate::{
     http::RequestView,
     key::{KeyBuilder, KeyExtractor, Missing},
+    observe::{Sightings, Warning},
 };
 
 /// Reads from a value in the request's extensions; made by [`claim`].
 pub struct Claim<T, F> {
     read: F,
     of: PhantomData<fn(&T)>,
+    sightings: Sightings,
 }
 
 /// What `read` finds in the `T` among the request's extensions: the verified claims of an authentication layer.
 ///
-/// The key is missing if there is no `T`: if the request did not pass that layer, or this one is outside of it.
+/// The key is missing if there is no `T`: if the request did not pass that layer, or this one is outside of it. If there is
+/// none in a hundred requests, and never was, then that is a warning, once.
 ///
 /// ```
 /// use http::Request;
@@ -47,7 +50,7 @@ where
     R: AsRef<[u8]> + ?Sized,
     F: Fn(&T) -> &R + Send + Sync + 'static,
 {
-    Claim { read, of: PhantomData }
+    Claim { read, of: PhantomData, sightings: Sightings::new() }
 }
 
 impl<T, R, F> KeyExtractor for Claim<T, F>
@@ -57,7 +60,13 @@ where
     F: Fn(&T) -> &R + Send + Sync + 'static,
 {
     fn extract(&self, request: &RequestView<'_>, key: &mut KeyBuilder<'_>) -> Result<(), Missing> {
-        let value = request.extensions().get::<T>().ok_or(Missing)?;
+        let Some(value) = request.extensions().get::<T>() else {
+            if self.sightings.missed() {
+                key.warn(|| Warning::ClaimMissing(std::any::type_name::<T>()));
+            }
+            return Err(Missing);
+        };
+        self.sightings.seen();
         key.part((self.read)(value));
         Ok(())
     }
@@ -65,7 +74,7 @@ where
 
 impl<T, F: Clone> Clone for Claim<T, F> {
     fn clone(&self) -> Self {
-        Self { read: self.read.clone(), of: PhantomData }
+        Self { read: self.read.clone(), of: PhantomData, sightings: self.sightings.clone() }
     }
 }
 

@@ -18,16 +18,6 @@ use crate::{
 /// The part of an IPv6 key is at least this long, so that it is never taken for the four bytes of an IPv4 address.
 const IPV6_BYTES: usize = 8;
 
-static NO_PEER: Warning = Warning::new(
-    "a request has no peer address, so its client is unknown: \
-     attach http::PeerAddr to the requests, or with axum serve into_make_service_with_connect_info::<SocketAddr>()",
-);
-
-static UNTRUSTED_PROXY: Warning = Warning::new(
-    "a request came through a proxy in the own network, and no proxy is trusted: \
-     all clients behind the proxy share one history; trust the proxy with ClientIp::trust",
-);
-
 /// Reads the address of the client; made by [`client_ip`] or [`peer_ip`].
 ///
 /// The address of the connection is taken from [`PeerAddr`](crate::http::PeerAddr), or with feature `axum` from its
@@ -178,12 +168,12 @@ impl ClientIp {
 impl KeyExtractor for ClientIp {
     fn extract(&self, request: &RequestView<'_>, key: &mut KeyBuilder<'_>) -> Result<(), Missing> {
         let Some(peer) = request.peer() else {
-            NO_PEER.once();
+            key.warn(|| Warning::PeerMissing);
             return Err(Missing);
         };
         let peer = peer.ip().to_canonical();
         if self.looks_like_an_untrusted_proxy(peer, request.headers()) {
-            UNTRUSTED_PROXY.once();
+            key.warn(|| Warning::ProxyUntrusted);
         }
         self.write(self.client(peer, request.headers()), key);
         Ok(())

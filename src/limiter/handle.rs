@@ -264,8 +264,9 @@ impl<K: RequestKind, S: Store> RateLimiter<K, S> {
             request,
             |_| true,
             &self.state.hasher,
-            |number, _, key| {
-                let governing = self.rulebook().rule(number).map(|rule| Governing::new(rule, key.map(|key| key.key())));
+            |number, key, is_found| {
+                let key = is_found.then(|| key.key());
+                let governing = self.rulebook().rule(number).map(|rule| Governing::new(rule, key));
                 // Several readings of a path may come to the same.
                 found.extend(governing.filter(|governing| !found.iter().any(|known| governing.is_same(known))));
             },
@@ -324,7 +325,12 @@ impl<K: RequestKind, S: Store> RateLimiter<K, S> {
 
     /// The enforcement level of the rule that turned a request away.
     pub(crate) fn level_of(&self, refused: Refused) -> &str {
-        self.rulebook().rule(refused.rule).map_or("key", GovernedBy::level)
+        self.names_of(refused).1
+    }
+
+    /// The rule that turned a request away, and its enforcement level.
+    pub(crate) fn names_of(&self, refused: Refused) -> (&str, &str) {
+        self.rulebook().rule(refused.rule).map_or(("", "key"), |rule| (rule.name(), rule.level()))
     }
 
     /// The charges of a request under several rules.

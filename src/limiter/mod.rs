@@ -10,6 +10,7 @@
 //! * [`governed_by`]: one of them.
 //! * [`ruling`]: a decision, made or on its way.
 //! * [`stripes`]: the rulebook for many threads.
+//! * [`watch`]: signs of a mistake in the deployment.
 
 mod assembly;
 mod builder;
@@ -22,6 +23,7 @@ mod rule_handle;
 mod rulebook;
 mod ruling;
 mod stripes;
+mod watch;
 
 pub use builder::RateLimiterBuilder;
 pub use check_error::CheckError;
@@ -40,3 +42,5 @@ pub(crate) use routing::UNMATCHED;
 pub(crate) use rulebook::Rulebook;
 pub(crate) use ruling::{Deciding, Ruling};
 pub(crate) use stripes::{Stripe, Stripes};
+
+use watch::Watch;

@@ -5,9 +5,9 @@ use std::{fmt, ops::Range, sync::Arc};
 use crate::{
     error::ConfigError,
     http::RequestView,
-    key::{KeyBuilder, KeyExtractor, KeyHasher},
+    key::{Key, KeyBuilder, KeyExtractor, KeyHasher},
     kind::{Condition, RequestKind},
-    limiter::{Governed, Refused},
+    limiter::{Governed, Refused, Watch},
     rule::{AppliesTo, OnMissing, Params, Route, RouteTable, Rule, Spellings, Target},
     store::Charge,
 };
@@ -15,7 +15,7 @@ use crate::{
 /// The method by which a rule is for the unmatched requests.
 pub(crate) const UNMATCHED: &str = "unmatched_requests";
 
-/// What of the rules depends on the kind of request. It never changes.
+/// What of the rules depends on the kind of request. It never changes, but for what the first requests show.
 pub(crate) struct Routing<K: RequestKind> {
     table: RouteTable,
     /// The rules without routes, and the condition of those that have one.
@@ -23,6 +23,7 @@ pub(crate) struct Routing<K: RequestKind> {
     /// The rule for requests that match no route.
     unmatched: Option<usize>,
     readers: Box<[Reader<K>]>,
+    watch: Watch,
 }
 
 /// How the key of one rule is read.
@@ -49,6 +50,7 @@ impl<K: RequestKind> Routing<K> {
             unbound: unbound(rules).collect(),
             unmatched: one_for_unmatched(rules)?,
             readers: readers.into(),
+            watch: Watch::new(rules),
         })
     }
 
@@ -63,41 +65,47 @@ impl<K: RequestKind> Routing<K> {
         governed: &mut Governed,
     ) -> Result<(), Refused> {
         let mut refused = None;
-        self.for_each_rule(request, wanted, hasher, |number, scope, key| {
+        self.for_each_rule(request, wanted, hasher, |number, key, is_found| {
             let Some(reader) = self.readers.get(number) else { return };
-            match (key, reader.on_missing) {
-                (Some(key), _) if applied.contains(key.charge()) => {}
-                (Some(key), _) => governed.add(number, *key.charge()),
-                (None, _) if applied.iter().any(|charge| charge.scope() == scope) => {}
-                (None, OnMissing::Share) => governed.add(number, *KeyBuilder::in_scope(scope, hasher).charge()),
-                (None, OnMissing::Skip) => {}
-                (None, OnMissing::Reject(status)) => drop(refused.get_or_insert(Refused { rule: number, status })),
+            self.watch.note_key(number, key, is_found);
+            let charge = key.charge();
+            match reader.on_missing {
+                _ if is_found && applied.contains(charge) => {}
+                _ if is_found => governed.add(number, *charge),
+                _ if applied.iter().any(|earlier| earlier.scope() == charge.scope()) => {}
+                OnMissing::Share => governed.add(number, *charge),
+                OnMissing::Skip => {}
+                OnMissing::Reject(status) => drop(refused.get_or_insert(Refused { rule: number, status })),
             }
         });
+        self.watch.note_request();
         refused.map_or(Ok(()), Err)
     }
 
-    /// Calls `visit` with the number, the scope and the key of every `wanted` rule that governs the request.
+    /// Calls `visit` with the number of every `wanted` rule that governs the request, the key, and whether the request carries
+    /// that: else it is the one that all those share.
     pub(super) fn for_each_rule(
         &self,
         request: K::View<'_>,
         wanted: impl Fn(u16) -> bool,
         hasher: &KeyHasher,
-        mut visit: impl FnMut(usize, u32, Option<KeyBuilder<'_>>),
+        mut visit: impl FnMut(usize, &KeyBuilder<'_>, bool),
     ) {
         let is_wanted = |number: usize| wanted(number as u16);
         let is_matched = self.visit_routes(request, |target, request| {
             if is_wanted(target.rule) {
-                let place = (target.rule, target.group, target.scope);
-                visit(target.rule, target.scope, self.key_of(place, request, hasher));
+                let mut key = KeyBuilder::in_scope(target.scope, hasher);
+                let is_found = self.read_key((target.rule, target.group), request, &mut key);
+                visit(target.rule, &key, is_found);
             }
         });
         let holds = |condition: &Option<Condition<K>>| condition.as_ref().is_none_or(|holds| holds(request));
         let unbound = self.unbound.iter().filter(|(_, condition)| holds(condition)).map(|(number, _)| *number);
         let unmatched = self.unmatched.filter(|_| !is_matched);
         for number in unbound.chain(unmatched).filter(|number| is_wanted(*number)) {
-            let scope = self.readers.get(number).map_or(0, |reader| reader.scope);
-            visit(number, scope, self.key_of((number, 0, scope), request, hasher));
+            let mut key = KeyBuilder::in_scope(self.readers.get(number).map_or(0, |reader| reader.scope), hasher);
+            let is_found = self.read_key((number, 0), request, &mut key);
+            visit(number, &key, is_found);
         }
     }
 
@@ -149,15 +157,14 @@ impl<K: RequestKind> Routing<K> {
         true
     }
 
-    fn key_of<'h>(
-        &self,
-        (rule, group, scope): (usize, usize, u32),
-        request: K::View<'_>,
-        hasher: &'h KeyHasher,
-    ) -> Option<KeyBuilder<'h>> {
-        let mut key = KeyBuilder::in_scope(scope, hasher);
-        self.readers.get(rule)?.extractors.get(group)?.extract(request, &mut key).ok()?;
-        Some(key)
+    /// Whether the request carries the key that a rule looks for, in one of its groups of routes.
+    fn read_key(&self, (rule, group): (usize, usize), request: K::View<'_>, key: &mut KeyBuilder<'_>) -> bool {
+        let extractor = self.readers.get(rule).and_then(|reader| reader.extractors.get(group));
+        let is_found = extractor.is_some_and(|extractor| extractor.extract(request, key).is_ok());
+        if !is_found {
+            key.return_to(Key::SHARED);
+        }
+        is_found
     }
 }
 

@@ -79,7 +79,7 @@ impl Rulebook {
         for rule in &self.rules {
             for (idle, other) in rule.policy().idle_quotas() {
                 let (name, idle, other) = (rule.name(), idle.to_string(), other.to_string());
-                warn(&format!(
+                warn(format_args!(
                     "rule \"{name}\": {idle} never denies, because {other} has no room before it: leave one out"
                 ));
             }

@@ -114,7 +114,7 @@ impl<T: Store> MessageLimitLayer<T> {
                 Counting::Counted(Box::new(Count::new(limiter.clone(), governed, fate)))
             }
             Err(missing) => {
-                let ending = Ending::missing_key(limiter.level_of(missing), missing.status);
+                let ending = Ending::missing_key(limiter.names_of(missing), missing.status);
                 Counting::Refused(ending.answer(request, style))
             }
         }
