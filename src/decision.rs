@@ -17,7 +17,8 @@ use crate::{
 /// Whether a request was admitted, and how every quota that governs it stands.
 ///
 /// Handlers find it among the request's extensions, outer layers among those of a refusal, and of other responses if
-/// [they are to](crate::RateLimitLayer::decision_in_response).
+/// [they are to](crate::RateLimitLayer::decision_in_response). A copy that is put into another request says the same and is
+/// [no pass](crate::RateLimitLayer#batches).
 ///
 /// ```
 /// use tower_quota::{Policy, RateLimiter, Rule};

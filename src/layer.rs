@@ -23,6 +23,88 @@ use crate::{
 /// See the [crate docs](crate) for its use. It needs no type parameter, unless the histories are in another store `T`: keep it
 /// in a struct, return it from a function.
 /// All services it makes share one state, and so do its clones.
+///
+/// # CORS
+///
+/// Before a page sends a request with a header field of its own, the browser asks with a *preflight*, which carries no key:
+/// those of all pages share one history, and when that is used up every page stops. And a page can read an answer, also that it
+/// was refused, only if the answer has CORS fields. So the limiter belongs inside of the layer that adds these, which answers
+/// preflights itself, and that layer has to expose what the page is to read:
+///
+/// ```
+/// use axum::{Router, routing::get};
+/// use http::{HeaderName, header::RETRY_AFTER};
+/// use tower_http::cors::{Any, CorsLayer};
+/// use tower_quota::{Policy, RateLimitLayer, key};
+///
+/// let told = [RETRY_AFTER, HeaderName::from_static("ratelimit"), HeaderName::from_static("ratelimit-policy")];
+/// let app: Router = Router::new()
+///     .route("/cases", get(async || "cases"))
+///     .layer(RateLimitLayer::new(key::header("x-account-id"), Policy::per_minute(60)))
+///     // What is added later is further out.
+///     .layer(CorsLayer::new().allow_origin(Any).allow_headers(Any).expose_headers(told));
+/// # let _ = app;
+/// ```
+///
+/// If the limiter has to be outside, see [`limit_preflights`](Self::limit_preflights). A preflight that is refused is a
+/// [warning](crate#warnings).
+///
+/// # Mounted twice
+///
+/// A request that passes two layers of one limiter is charged once. The outer one leaves a note in the
+/// [`Decision`](crate::Decision) among the request's extensions, of what was charged to whom, and the inner one takes nothing
+/// but this for done: if a layer between has found out who the caller is, or leads the request to another rule, that key and that
+/// rule are charged as well. A rule that knew the caller needs no key a second time.
+///
+/// The note is bound to the very request. It does not go with a copy: not with a clone of the request, of its extensions or of
+/// the decision. So attempts that are repeated between two layers are charged from the second one on, which is a copy; and a layer
+/// between that sends on a copy in place of the request has it charged twice.
+///
+/// # Batches
+///
+/// For the same reason each part of a batch pays for itself, with its own key, whatever a handler copies from the request that the
+/// batch came in. That request is charged too, at the layer that it passed; leave its route out of the rules if only the parts are
+/// to count.
+///
+/// ```
+/// # use http::{Request, Response};
+/// # use tower::{Layer, ServiceExt, service_fn};
+/// use tower_quota::{Policy, RateLimiter, Rule, key};
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let limiter = RateLimiter::builder()
+///     .rule(
+///         Rule::new("calls")
+///             .every_request()
+///             .level("account", key::header("x-account-id"))
+///             .policy(Policy::per_minute(3)),
+///     )
+///     .build()?;
+///
+/// let items = limiter.layer().layer(service_fn(async |_: Request<()>| Ok::<_, std::io::Error>(Response::new(String::new()))));
+/// let batch = limiter.layer().layer(service_fn(move |batch: Request<()>| {
+///     let items = items.clone();
+///     async move {
+///         let mut statuses = Vec::new();
+///         for account in ["acme", "acme", "acme", "zeta"] {
+///             let mut part = Request::get("/item").header("x-account-id", account).body(()).map_err(std::io::Error::other)?;
+///             *part.extensions_mut() = batch.extensions().clone(); // the claims, the peer, and no pass
+///             statuses.push(items.clone().oneshot(part).await?.status().as_u16());
+///         }
+///         Ok::<_, std::io::Error>(Response::new(format!("{statuses:?}")))
+///     }
+/// }));
+///
+/// // The batch itself is the first of acme's three.
+/// let answer = batch.oneshot(Request::post("/batch").header("x-account-id", "acme").body(())?).await?;
+/// # let body = http_body_util::BodyExt::collect(answer.into_body()).await?.to_bytes();
+/// assert_eq!(body, "[200, 200, 429, 200]");
+/// # Ok(())
+/// # }
+/// ```
+///
+/// Who dispatches the parts without a service asks [`RateLimiter::check`], or for all of them together `check_all`.
 #[derive(Debug)]
 #[must_use = "a layer does nothing until it is applied to a service"]
 pub struct RateLimitLayer<T = MemoryStore> {
@@ -111,8 +193,8 @@ impl<T> RateLimitLayer<T> {
     /// Whether admitted requests carry the [`Decision`](crate::Decision) among their extensions, for the handler and for the
     /// layers between. On by default, at the price of one to three small allocations.
     ///
-    /// Without it nobody further in knows of this layer: where the same limiter is mounted twice, each request is charged
-    /// twice.
+    /// Without it nobody further in knows of this layer: where the same limiter is [mounted twice](Self#mounted-twice), each
+    /// request is charged twice.
     pub fn decision_in_request(mut self, attached: bool) -> Self {
         Arc::make_mut(&mut self.style).in_request = attached;
         self

@@ -84,14 +84,15 @@
 //! # Where to put the layer
 //!
 //! Outside of what it protects and inside of what it relies on: behind the layer that verifies who is calling, in front
-//! of the handlers. In axum, `Router::layer` covers the routes added *before* it and the fallback, so it counts requests
-//! that match no route; `route_layer` does not. A service that dispatches the items of a batch itself should ask
-//! [`RateLimiter::check`] for each of them, or [`RuleHandle::admit`] if it wants to know no more than yes or no.
+//! of the handlers. Behind the layer that [answers CORS preflights](RateLimitLayer#cors), too. In axum, `Router::layer` covers the routes added *before* it and the fallback, so it counts requests
+//! that match no route; `route_layer` does not. Where a setting says whether there is a limit at all, use
+//! [`RateLimitLayer::disabled`].
 //!
-//! A limiter mounted twice charges each of its rules once: it finds its own [`Decision`] among the request's extensions.
-//! Handlers find it there too (as an `Option<Extension<Decision>>` where not every route is governed), and outer layers
-//! among those of a refusal, or of [any response](RateLimitLayer::decision_in_response). Of two different limiters the inner one's decision is what the handler sees, and its
-//! fields are what the caller sees, see [`http::OnConflict`].
+//! A limiter [mounted twice](RateLimitLayer#mounted-twice) charges a request once: it finds its own [`Decision`] among the
+//! request's extensions. The [parts of a batch](RateLimitLayer#batches) are requests of their own, whatever is copied into them.
+//! Handlers find the decision there too (as an `Option<Extension<Decision>>` where not every route is governed), and outer
+//! layers among the extensions of a refusal, or of [any response](RateLimitLayer::decision_in_response). Of two different limiters
+//! the inner one's decision is what the handler sees, and its fields are what the caller sees, see [`http::OnConflict`].
 //!
 //! A `ConcurrencyLimit` or a `Buffer` may be outside or inside: what a refused request had reserved in it is given back at
 //! once. A layer that rewrites the path belongs outside; in axum routes are matched against the path as it came in, before
@@ -101,7 +102,8 @@
 //!
 //! The layer answers in the protocol of the caller, which the request's `content-type` tells: `application/grpc` and
 //! gRPC-Web get the status `RESOURCE_EXHAUSTED`, never a 429, which clients would take for `UNAVAILABLE` and try again
-//! at once. Nothing has to be switched on.
+//! at once. Nothing has to be switched on. A service that serves one protocol alone may say so
+//! ([`RateLimitLayer::caller_protocol`]): then nobody is answered in the other for claiming to speak it.
 //!
 //! The answer is *Trailers-Only*: HTTP 200, no body, and in the header fields `grpc-status`, the same sentence as on HTTP
 //! in `grpc-message`, and `grpc-status-details-bin` with the exact wait (`RetryInfo`), the exhausted quotas
@@ -171,6 +173,20 @@
 //!
 //! Requests need not be HTTP's: see the [module `plain`](plain), for job runners and the like.
 //!
+//! # Warnings
+//!
+//! Mistakes that can be seen in a rule are found when the limiter is built. Some can be seen only in what comes in: each of these
+//! is a warning through `tracing` (target `tower_quota`), once per rule, which names the rule and its level and nobody's key.
+//!
+//! | `code` | when | it probably means |
+//! |---|---|---|
+//! | `peer-missing` | a key wants the peer's address, and a request has none | the server does not attach it, or the feature `axum` is off |
+//! | `proxy-untrusted` | a request of the own network has `X-Forwarded-For`, and no proxy is trusted | all clients behind the proxy share one history |
+//! | `claim-missing` | a hundred requests had no value of the type that a [`key::claim`] looks for, and none ever had | the limiter is in front of the layer that sets it |
+//! | `key-missing` | 90 % of a rule's first thousand requests lack the key (all, where [`OnMissing`] is not `Share`) | clients send it elsewhere or by another name |
+//! | `rule-idle` | a rule has governed none of the first thousand requests | its routes are not the paths that come in |
+//! | `preflight-refused` | a CORS preflight was refused | the limiter is outside of the [CORS layer](RateLimitLayer#cors) |
+//!
 //! # Memory
 //!
 //! A key that has used up to five units takes 64 bytes and its share of the table's free places, about 100 bytes in all.
@@ -192,7 +208,7 @@
 //! | `redis-tls` | reaches that with TLS: `rediss://` | no |
 //! | `test-util` | virtual time for that, and a suite to test a store of your own with | no |
 //! | `tonic` | reads the peer's address from tonic's connect info; tonic's `add_service` takes a service behind the layer | no |
-//! | `tracing` | warns once of a deployment mistake seen at run time | no |
+//! | `tracing` | [warns](self#warnings) of deployment mistakes that only requests can show | yes |
 
 #![cfg_attr(docsrs, feature(doc_cfg))]
 

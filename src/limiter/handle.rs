@@ -19,7 +19,7 @@ use crate::{
 
 /// Rules and their histories. Clones share one state.
 ///
-/// Most users only call [`layer`](Self::layer). The others ask the limiter directly, without any HTTP: for the items of
+/// Most users only make [layers](RateLimitLayer) of it. The others ask the limiter directly, without any HTTP: for the items of
 /// a batch, for a job queue, for a page that shows what is left.
 ///
 /// ```

@@ -11,10 +11,10 @@ use crate::{
     store::{MemoryStore, Store, Told, Unavailable},
 };
 
-/// Admits the requests that the rules of a [`RateLimiter`] have room for, and answers the others by a closure; made by
-/// [`RateLimiter::layer`](RateLimiter#method.layer-1).
+/// Admits the requests that the rules of a [`RateLimiter`] have room for, and answers the others by a closure; made by the
+/// `layer` of such a limiter, as the [module docs](crate::plain) show.
 ///
-/// All services it makes share one state, and so do its clones. See the [module docs](crate::plain) for its use.
+/// All services it makes share one state, and so do its clones.
 #[must_use = "a layer does nothing until it is applied to a service"]
 pub struct RateLimitLayer<R: 'static, F, T = MemoryStore> {
     limiter: RateLimiter<Plain<R>, T>,
