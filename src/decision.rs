@@ -6,12 +6,12 @@ use bytes::Bytes;
 use hashbrown::{HashMap, HashSet};
 
 use crate::{
-    charged::Charged,
+    charged::{Charged, Mark},
     limiter::{GovernedBy, RuleNumbers, Stripe, Stripes},
     message::Occasion,
     seen::Seen,
     status::QuotaStatus,
-    store::{Charge, Told, Verdict},
+    store::{Told, Verdict},
 };
 
 /// Whether a request was admitted, and how every quota that governs it stands.
@@ -169,8 +169,8 @@ impl Decision {
 
     /// Notes what the request is charged if it is admitted.
     #[inline]
-    pub(crate) fn note(&mut self, charges: &[Charge]) {
-        self.charged = Charged::new(charges);
+    pub(crate) fn note(&mut self, charged: Charged) {
+        self.charged = charged;
     }
 
     /// This decision as it is entered into the request: with the note of what that was charged, which is kept nowhere else.
@@ -179,7 +179,7 @@ impl Decision {
     }
 
     /// What this limiter has charged the request already, if a layer entered this decision into it.
-    pub(crate) fn charged_by(&self, rulebook: &Stripes) -> impl Iterator<Item = &Charge> {
+    pub(crate) fn charged_by(&self, rulebook: &Stripes) -> impl Iterator<Item = &Mark> {
         let is_ours = !self.charged.is_empty() && self.rulebook.is_of(rulebook);
         self.charged.iter().filter(move |_| is_ours)
     }

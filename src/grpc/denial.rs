@@ -183,6 +183,19 @@ mod tests {
         assert_eq!(details.retry_info().unwrap().retry_delay, Some(Duration::from_millis(1500)));
     }
 
+    /// Recording rounds up to a millisecond, which is nobody's business.
+    #[test]
+    fn no_wait_is_told_that_is_longer_than_the_window() {
+        let clock = ManualClock::new();
+        clock.advance(Duration::from_nanos(1));
+        let limiter = RateLimiter::builder().clock(clock).rule(rule("bots", Policy::per_minute(1))).build().unwrap();
+        let decision = denied(&limiter, ["bots"]);
+        assert!(decision.retry_after().unwrap() > Duration::from_secs(60));
+        let status = status(&decision);
+        assert_eq!(read(&status).1.retry_info().unwrap().retry_delay, Some(Duration::from_secs(60)));
+        assert_eq!(status.trailers()["grpc-retry-pushback-ms"], "60000");
+    }
+
     #[test]
     fn a_thousand_exhausted_quotas_find_their_limit() {
         let names: Vec<_> = (0..1000).map(|at| format!("rule-{at:04}")).collect();

@@ -4,7 +4,7 @@ use hashbrown::HashSet;
 use http::StatusCode;
 use smallvec::SmallVec;
 
-use crate::{key::Key, limiter::GovernedBy, policy::Policy, store::Charge};
+use crate::{charged::Mark, key::Key, limiter::GovernedBy, policy::Policy, store::Charge};
 
 /// Up to so many charges are looked through one by one.
 const FEW: usize = 16;
@@ -13,7 +13,7 @@ const FEW: usize = 16;
 pub(crate) type RuleNumbers = SmallVec<[u16; 4]>;
 
 /// What a request has been charged by this limiter already.
-pub(crate) type Applied = SmallVec<[Charge; 4]>;
+pub(crate) type Applied = SmallVec<[Mark; 4]>;
 
 /// What governs a request: charges to decide together, and the rule of each.
 #[derive(Clone, Debug, Default)]

@@ -3,6 +3,7 @@
 use std::{fmt, slice, sync::Arc};
 
 use crate::{
+    charged::{Charged, Mark},
     decision::Decision,
     error::UnknownRule,
     http::Http,
@@ -280,7 +281,7 @@ impl<K: RequestKind, S: Store> RateLimiter<K, S> {
     pub(crate) fn decide_request(
         &self,
         request: K::View<'_>,
-        applied: &[Charge],
+        applied: &[Mark],
         told: Told,
         noted: bool,
     ) -> Result<Option<Ruling<S::Deciding>>, Refused> {
@@ -290,7 +291,7 @@ impl<K: RequestKind, S: Store> RateLimiter<K, S> {
             return Ok(None);
         }
         let ruling = self.rule_on(&governed, told);
-        Ok(Some(if noted { ruling.noting(&governed.charges) } else { ruling }))
+        Ok(Some(if noted { ruling.noting(|| self.charged(&governed)) } else { ruling }))
     }
 
     #[inline]
@@ -300,12 +301,17 @@ impl<K: RequestKind, S: Store> RateLimiter<K, S> {
         Ruling::of(decision, |verdict| self.state.store.decide(&governed.charges, verdict))
     }
 
+    /// A note of what a request is charged.
+    pub(crate) fn charged(&self, governed: &Governed) -> Charged {
+        self.state.routing.charged(&governed.charges)
+    }
+
     /// What those rules that are `wanted` charge a request, but for what is `applied` already.
     pub(crate) fn govern(
         &self,
         request: K::View<'_>,
         wanted: impl Fn(u16) -> bool,
-        applied: &[Charge],
+        applied: &[Mark],
     ) -> Result<Governed, Refused> {
         let mut governed = Governed::default();
         self.state.routing.govern(request, wanted, applied, &self.state.hasher, &mut governed)?;

@@ -2,7 +2,10 @@
 
 use std::{fmt, ops::Range, sync::Arc};
 
+use hashbrown::DefaultHashBuilder;
+
 use crate::{
+    charged::{Charged, Mark},
     error::ConfigError,
     http::RequestView,
     key::{Key, KeyBuilder, KeyExtractor, KeyHasher},
@@ -24,6 +27,8 @@ pub(crate) struct Routing<K: RequestKind> {
     unmatched: Option<usize>,
     readers: Box<[Reader<K>]>,
     watch: Watch,
+    /// Of the notes of what was charged.
+    secret: DefaultHashBuilder,
 }
 
 /// How the key of one rule is read.
@@ -51,6 +56,7 @@ impl<K: RequestKind> Routing<K> {
             unmatched: one_for_unmatched(rules)?,
             readers: readers.into(),
             watch: Watch::new(rules),
+            secret: DefaultHashBuilder::default(),
         })
     }
 
@@ -60,7 +66,7 @@ impl<K: RequestKind> Routing<K> {
         &self,
         request: K::View<'_>,
         wanted: impl Fn(u16) -> bool,
-        applied: &[Charge],
+        applied: &[Mark],
         hasher: &KeyHasher,
         governed: &mut Governed,
     ) -> Result<(), Refused> {
@@ -70,9 +76,8 @@ impl<K: RequestKind> Routing<K> {
             self.watch.note_key(number, key, is_found);
             let charge = key.charge();
             match reader.on_missing {
-                _ if is_found && applied.contains(charge) => {}
+                _ if self.is_applied(applied, charge, is_found) => {}
                 _ if is_found => governed.add(number, *charge),
-                _ if applied.iter().any(|earlier| earlier.scope() == charge.scope()) => {}
                 OnMissing::Share => governed.add(number, *charge),
                 OnMissing::Skip => {}
                 OnMissing::Reject(status) => drop(refused.get_or_insert(Refused { rule: number, status })),
@@ -80,6 +85,21 @@ impl<K: RequestKind> Routing<K> {
         });
         self.watch.note_request();
         refused.map_or(Ok(()), Err)
+    }
+
+    /// A note of what a request is charged.
+    pub(super) fn charged(&self, charges: &[Charge]) -> Charged {
+        Charged::new(charges, &self.secret)
+    }
+
+    /// Whether the request has paid this, or the rule knew the caller further out and does not know it here.
+    #[inline]
+    fn is_applied(&self, applied: &[Mark], charge: &Charge, is_found: bool) -> bool {
+        match applied {
+            [] => false,
+            marks if is_found => marks.contains(&Mark::new(charge, &self.secret)),
+            marks => marks.iter().any(|mark| mark.is_in(charge.scope())),
+        }
     }
 
     /// Calls `visit` with the number of every `wanted` rule that governs the request, the key, and whether the request carries

@@ -8,8 +8,9 @@ use std::{
 use pin_project_lite::pin_project;
 
 use crate::{
+    charged::Charged,
     decision::Decision,
-    store::{Charge, Unavailable, Verdict},
+    store::{Unavailable, Verdict},
 };
 
 /// A decision that was made at once, or one that a store takes its time for.
@@ -43,11 +44,15 @@ impl<D> Ruling<D> {
 impl<D> Ruling<D> {
     /// Notes what the request is charged, for the mounts of the limiter further in.
     #[inline]
-    pub(crate) fn noting(mut self, charges: &[Charge]) -> Self {
+    pub(crate) fn noting(mut self, charged: impl FnOnce() -> Charged) -> Self {
         match &mut self {
             Self::Now(decision) if !decision.is_admitted() => {}
-            Self::Now(decision) => decision.note(charges),
-            Self::Later(deciding) => deciding.pending.iter_mut().for_each(|pending| pending.note(charges)),
+            Self::Now(decision) => decision.note(charged()),
+            Self::Later(deciding) => {
+                if let Some(pending) = &mut deciding.pending {
+                    pending.note(charged());
+                }
+            }
         }
         self
     }

@@ -63,7 +63,7 @@ impl<T: Store> Count<T> {
 
     /// Tells those further in that these messages are counted.
     pub(super) fn note_in(&self, extensions: &mut Extensions) {
-        Counted::note(extensions, Arc::clone(self.limiter.rulebook().mine()), &self.governed.charges);
+        Counted::note(extensions, Arc::clone(self.limiter.rulebook().mine()), self.limiter.charged(&self.governed));
     }
 
     /// Why nothing more may pass.

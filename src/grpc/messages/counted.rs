@@ -7,7 +7,6 @@ use http::Extensions;
 use crate::{
     charged::Charged,
     limiter::{Applied, Stripe, Stripes},
-    store::Charge,
 };
 
 /// What the messages of a request are charged to further out already: a limiter that is mounted twice counts them once.
@@ -21,7 +20,7 @@ impl Counted {
         counted.iter().filter(|(of, _)| of.is_of(rulebook)).flat_map(|(_, charged)| charged.iter()).copied().collect()
     }
 
-    pub(super) fn note(extensions: &mut Extensions, rulebook: Arc<Stripe>, charges: &[Charge]) {
-        extensions.get_or_insert_default::<Self>().0.push((rulebook, Charged::new(charges)));
+    pub(super) fn note(extensions: &mut Extensions, rulebook: Arc<Stripe>, charged: Charged) {
+        extensions.get_or_insert_default::<Self>().0.push((rulebook, charged));
     }
 }
