@@ -174,7 +174,7 @@ impl Decision {
     }
 
     /// This decision as it is entered into the request: with the note of what that was charged, which is kept nowhere else.
-    pub(crate) fn to_enter(&mut self) -> Self {
+    pub(crate) fn take_entered(&mut self) -> Self {
         Self { charged: std::mem::take(&mut self.charged), ..self.clone() }
     }
 

@@ -85,7 +85,7 @@ where
         match decided {
             Ok(mut decision) if decision.is_admitted() => {
                 if style.in_request {
-                    enter(request.extensions_mut(), decision.to_enter());
+                    enter(request.extensions_mut(), decision.take_entered());
                 }
                 Kind::Admitted { inner: ready.call(request), decision: Some(decision), style: Arc::clone(style) }
             }

@@ -119,7 +119,7 @@ where
             Outcome::Passed => ResponseFuture::passed(self.inner.call(request)),
             Outcome::Admitted(mut decision) => {
                 if self.style.in_request {
-                    enter(request.extensions_mut(), decision.to_enter());
+                    enter(request.extensions_mut(), decision.take_entered());
                 }
                 ResponseFuture::admitted(self.inner.call(request), decision, Arc::clone(&self.style))
             }
