@@ -82,7 +82,11 @@ impl<T: Store> RateLimitLayer<T> {
         };
         let mut names = rules.into_iter().peekable();
         if names.peek().is_none() {
-            return Err(ConfigError::new("per_message", "[]", "at least one rule is named: write .per_message([\"messages\"])"));
+            return Err(ConfigError::new(
+                "per_message",
+                "[]",
+                "at least one rule is named: write .per_message([\"messages\"])",
+            ));
         }
         let rules = match self.enforced() {
             Enforced::Rules(limiter) => {
