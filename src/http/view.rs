@@ -6,6 +6,8 @@ use std::{borrow::Cow, net::SocketAddr};
 
 use http::{Extensions, HeaderMap, Method, Request, Uri};
 
+#[cfg(feature = "axum")]
+use crate::rule::NOT_UTF8;
 use crate::rule::Params;
 
 /// Everything of a request but its body, and the parameters of the route it matched.
@@ -83,26 +85,47 @@ impl<'a> RequestView<'a> {
 }
 
 impl<'a> RequestView<'a> {
-    /// The method, and the one that it counts as besides: with a path, CONNECT is what GET is in HTTP/1 for a WebSocket
-    /// (RFC 8441, section 5).
-    pub(crate) fn methods(&self) -> impl Iterator<Item = &'a Method> + use<'a> {
+    /// The method, and what it counts as besides: with a path, CONNECT is what GET is in HTTP/1 for a WebSocket (RFC 8441,
+    /// section 5); and a server that takes `post` for anything but a method of its own takes it for POST.
+    pub(crate) fn methods(&self) -> impl Iterator<Item = Cow<'a, Method>> + use<'a> {
         let is_extended = *self.method == Method::CONNECT && self.uri.path().starts_with('/');
-        std::iter::once(self.method).chain(is_extended.then_some(&Method::GET))
+        let besides = if is_extended { Some(Method::GET) } else { upper_case(self.method) };
+        std::iter::once(Cow::Borrowed(self.method)).chain(besides.map(Cow::Owned))
     }
+}
+
+/// The method in capital letters, if it is not written so.
+fn upper_case(method: &Method) -> Option<Method> {
+    let text = method.as_str();
+    if !text.bytes().any(|byte| byte.is_ascii_lowercase()) {
+        return None;
+    }
+    Method::from_bytes(text.to_ascii_uppercase().as_bytes()).ok()
 }
 
 #[cfg(feature = "axum")]
 impl<'a> RequestView<'a> {
-    /// The path, before a router that nests this layer took a prefix off. If somebody has rewritten it, both count.
-    pub(crate) fn paths(&self) -> impl Iterator<Item = &'a str> + use<'a> {
+    /// The path, before a router that nests this layer took a prefix off, and whether it is one that counts by itself. If
+    /// somebody has rewritten it then the original one counts too, and what axum's nesting says.
+    pub(crate) fn paths(&self) -> impl Iterator<Item = (Cow<'a, str>, bool)> + use<'a> {
         let present = self.uri.path();
         let original = self.extensions.get::<axum::extract::OriginalUri>().map(|original| original.0.path());
         let (first, second) = match original {
             None => (present, None),
-            Some(original) if original == present || self.is_nested(original, present) => (original, None),
-            Some(original) => (present, Some(original)),
+            Some(original) if self.is_nested(original, present) => (original, None),
+            Some(original) => (present, Some(original).filter(|original| *original != present)),
         };
-        std::iter::once(first).chain(second)
+        // axum takes no prefix off that has a parameter in a part of a segment.
+        let below = if first == present { self.below_prefix(present) } else { None };
+        let others = second.map(|path| (path.into(), false)).into_iter().chain(below.map(|path| (path.into(), true)));
+        std::iter::once((first.into(), true)).chain(others)
+    }
+
+    /// Whether the path is what the outermost router had: then it means the same to all of them.
+    pub(crate) fn is_untouched(&self) -> bool {
+        let original = self.extensions.get::<axum::extract::OriginalUri>();
+        original.is_none_or(|original| original.0.path() == self.uri.path())
+            && self.extensions.get::<axum::extract::NestedPath>().is_none()
     }
 
     /// The template that axum has matched.
@@ -110,17 +133,45 @@ impl<'a> RequestView<'a> {
         self.extensions.get::<axum::extract::MatchedPath>().map(axum::extract::MatchedPath::as_str)
     }
 
-    /// The parameters of all templates that axum has matched, outermost first: what it gives to a handler.
-    pub(crate) fn axum_params(&self) -> Vec<(String, String)> {
-        use axum::extract::{FromRequestParts, RawPathParams};
+    /// The parameters of all templates that axum has matched, outermost first: what it gives to a handler. None if one of
+    /// them is not UTF-8, of which axum tells nothing.
+    pub(crate) fn axum_params(&self) -> Option<Vec<(String, String)>> {
+        use axum::extract::{FromRequestParts, RawPathParams, rejection::RawPathParamsRejection};
         let (mut parts, ()) = Request::new(()).into_parts();
         parts.extensions = self.extensions.clone();
         let reading = std::pin::pin!(RawPathParams::from_request_parts(&mut parts, &()));
         // It waits for nothing.
         match reading.poll(&mut Context::from_waker(Waker::noop())) {
-            Poll::Ready(Ok(params)) => params.iter().map(|(name, value)| (name.to_owned(), value.to_owned())).collect(),
-            _ => Vec::new(),
+            Poll::Ready(Ok(params)) => {
+                Some(params.iter().map(|(name, value)| (name.to_owned(), value.to_owned())).collect())
+            }
+            Poll::Ready(Err(RawPathParamsRejection::InvalidUtf8InPathParam(_))) => None,
+            _ => Some(Vec::new()),
         }
+    }
+
+    /// The path behind the prefix below which axum has nested this layer, whatever the path was before.
+    fn below_prefix(&self, path: &str) -> Option<String> {
+        let prefix = self.extensions.get::<axum::extract::NestedPath>()?.as_str().trim_end_matches('/');
+        let Some(params) = self.axum_params() else { return self.below_same_prefix(prefix, path) };
+        let mut filled = String::new();
+        let mut rest = prefix;
+        while let Some((before, (name, after))) =
+            rest.split_once('{').and_then(|(before, at)| Some((before, at.split_once('}')?)))
+        {
+            let (_, value) = params.iter().find(|(other, _)| other == name)?;
+            filled.push_str(before);
+            filled.extend(percent_encoding::utf8_percent_encode(value, percent_encoding::NON_ALPHANUMERIC));
+            rest = after;
+        }
+        Some(filled + rest + path)
+    }
+
+    /// The path behind as much of the original one as the prefix takes.
+    fn below_same_prefix(&self, prefix: &str, path: &str) -> Option<String> {
+        let original = self.extensions.get::<axum::extract::OriginalUri>()?.0.path();
+        let segments = prefix.split('/').count();
+        Some(original.split('/').take(segments).collect::<Vec<_>>().join("/") + path)
     }
 
     /// Whether what is missing of the original path is what nesting takes off: as many segments as the prefix has.
@@ -138,24 +189,36 @@ impl<'a> RequestView<'a> {
     }
 
     fn axum_param(&self, name: &str) -> Option<Cow<'_, [u8]>> {
-        let params = self.axum_params();
+        let Some(params) = self.axum_params() else { return self.has_axum_param(name).then_some(NOT_UTF8.into()) };
         let (_, value) = params.into_iter().find(|(other, _)| other == name)?;
         Some(Cow::Owned(value.into_bytes()))
+    }
+
+    fn has_axum_param(&self, name: &str) -> bool {
+        let nested = self.extensions.get::<axum::extract::NestedPath>().map(axum::extract::NestedPath::as_str);
+        let templates = self.axum_template().into_iter().chain(nested);
+        let names =
+            templates.flat_map(|template| template.split('{').skip(1)).filter_map(|part| part.split('}').next());
+        names.map(|known| known.trim_start_matches('*')).any(|known| known == name)
     }
 }
 
 #[cfg(not(feature = "axum"))]
 impl<'a> RequestView<'a> {
-    pub(crate) fn paths(&self) -> impl Iterator<Item = &'a str> + use<'a> {
-        std::iter::once(self.uri.path())
+    pub(crate) fn paths(&self) -> impl Iterator<Item = (Cow<'a, str>, bool)> + use<'a> {
+        std::iter::once((self.uri.path().into(), true))
+    }
+
+    pub(crate) const fn is_untouched(&self) -> bool {
+        true
     }
 
     pub(crate) const fn axum_template(&self) -> Option<&'a str> {
         None
     }
 
-    pub(crate) const fn axum_params(&self) -> Vec<(String, String)> {
-        Vec::new()
+    pub(crate) const fn axum_params(&self) -> Option<Vec<(String, String)>> {
+        Some(Vec::new())
     }
 
     const fn axum_peer(&self) -> Option<SocketAddr> {
@@ -187,3 +250,21 @@ impl RequestView<'_> {
 /// `TlsConnectInfo` too.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct PeerAddr(pub SocketAddr);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn methods(method: &str, target: &str) -> Vec<String> {
+        let request = Request::builder().method(method).uri(target).body(()).unwrap();
+        RequestView::of(&request).methods().map(|method| method.to_string()).collect()
+    }
+
+    #[test]
+    fn a_method_counts_as_what_a_server_may_take_it_for_as_well() {
+        assert_eq!(methods("POST", "/x"), ["POST"]);
+        assert_eq!(methods("post", "/x"), ["post", "POST"]);
+        assert_eq!(methods("CONNECT", "/ws"), ["CONNECT", "GET"]);
+        assert_eq!(methods("CONNECT", "example.org:443"), ["CONNECT"]);
+    }
+}

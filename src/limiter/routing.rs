@@ -141,14 +141,15 @@ impl<K: RequestKind> Routing<K> {
         };
         let template = request.axum_template();
         let (mut is_matched, mut is_template_known) = (false, template.is_none());
-        let is_rewritten = request.paths().nth(1).is_some();
-        for path in request.paths() {
-            let path = Spellings::of(path);
+        let is_untouched = request.is_untouched();
+        for (path, counts) in request.paths() {
+            let path = Spellings::of(&path);
             for method in request.methods() {
-                is_matched |= self.table.visit(method, &path, |target, params, is_as_it_came| {
-                    is_template_known |= is_as_it_came && !is_rewritten && template == Some(&*target.template);
+                let is_found = self.table.visit(&method, &path, |target, params, is_as_it_came| {
+                    is_template_known |= is_as_it_came && is_untouched && template == Some(&*target.template);
                     visit(target, params);
                 });
+                is_matched |= counts && is_found;
             }
         }
         // What axum has matched is governed by the rules with that template, however the path came to match it.
@@ -165,14 +166,21 @@ impl<K: RequestKind> Routing<K> {
         template: &str,
         mut visit: impl FnMut(&Target, Params<'_>),
     ) -> bool {
-        let mut targets = request.methods().flat_map(|method| self.table.with_template(method, template)).peekable();
+        let mut targets = request.methods().flat_map(|method| self.table.with_template(&method, template)).peekable();
         if targets.peek().is_none() {
             return false;
         }
-        let values: Vec<String> = request.axum_params().into_iter().map(|(_, value)| value).collect();
+        let values: Option<Vec<String>> =
+            request.axum_params().map(|params| params.into_iter().map(|(_, value)| value).collect());
         for target in targets {
-            let own = values.len().saturating_sub(target.params.len());
-            visit(target, Params::decoded(&target.params, values.get(own..).unwrap_or_default()));
+            let params = match &values {
+                Some(values) => {
+                    let own = values.len().saturating_sub(target.params.len());
+                    Params::decoded(&target.params, values.get(own..).unwrap_or_default())
+                }
+                None => Params::not_utf8(&target.params),
+            };
+            visit(target, params);
         }
         true
     }

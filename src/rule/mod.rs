@@ -23,6 +23,8 @@ pub use on_missing::OnMissing;
 
 pub(crate) use applies_to::AppliesTo;
 pub(crate) use definition::no_policy;
+#[cfg(feature = "axum")]
+pub(crate) use params::NOT_UTF8;
 pub(crate) use params::Params;
 pub(crate) use route::{Route, canonical_shape};
 pub(crate) use spelling::Spellings;

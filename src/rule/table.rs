@@ -104,22 +104,11 @@ impl RouteTable {
         templates.get(&anonymous(template)).or_else(canonical).map_or(&[], Vec::as_slice)
     }
 
-    /// HEAD counts as GET, and `post` as POST: a server that takes it at all takes it for that.
+    /// HEAD counts as GET.
     fn matcher(&self, method: &Method) -> &Matcher {
-        let upper = upper_case(method);
-        let method = upper.as_ref().unwrap_or(method);
         let method = if method == Method::HEAD { &Method::GET } else { method };
         self.methods.get(method).unwrap_or(&self.any)
     }
-}
-
-/// The method in capital letters, if it is not written so.
-fn upper_case(method: &Method) -> Option<Method> {
-    let text = method.as_str();
-    if !text.bytes().any(|byte| byte.is_ascii_lowercase()) {
-        return None;
-    }
-    Method::from_bytes(text.to_ascii_uppercase().as_bytes()).ok()
 }
 
 impl Matcher {
@@ -234,10 +223,9 @@ mod tests {
     }
 
     #[test]
-    fn head_counts_as_get_and_the_case_of_a_method_does_not_matter() {
+    fn head_counts_as_get() {
         let table = table(&["GET /x", "POST /y"]).unwrap();
         assert_eq!(found(&table, "HEAD", "/x"), [0]);
-        assert_eq!(found(&table, "post", "/y"), [1]);
         assert!(found(&table, "BREW", "/y").is_empty());
     }
 
