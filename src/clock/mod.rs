@@ -10,6 +10,7 @@ mod moment;
 #[cfg(feature = "client")]
 mod runtime;
 mod system;
+mod tick;
 
 pub use manual::ManualClock;
 #[cfg(feature = "client")]
@@ -17,6 +18,7 @@ pub use runtime::TokioClock;
 pub use system::SystemClock;
 
 pub(crate) use moment::Moment;
+pub(crate) use tick::Tick;
 
 /// A source of time for a limiter.
 ///
