@@ -2,7 +2,7 @@
 
 use std::{fmt, str::FromStr, time::Duration};
 
-use crate::{error::ConfigError, quota::Quota};
+use crate::{clock::Tick, error::ConfigError, quota::Quota};
 
 /// The finest and coarsest resolution a policy may ask for.
 const RESOLUTIONS: std::ops::RangeInclusive<u32> = 16..=65_536;
@@ -187,6 +187,11 @@ impl Policy {
             window.is_ge() && limit.is_ge() && (window.is_gt() || limit.is_gt())
         };
         self.quotas.iter().filter_map(move |quota| Some((quota, self.quotas.iter().find(|other| stops(other, quota))?)))
+    }
+
+    /// What its histories count time in.
+    pub(crate) fn tick(&self) -> Tick {
+        Tick::for_window(self.quotas.iter().map(Quota::window).max().unwrap_or_default())
     }
 
     pub(crate) fn validate(&self) -> Result<(), ConfigError> {

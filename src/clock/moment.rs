@@ -2,18 +2,12 @@
 
 use std::time::Duration;
 
-use crate::clock::Clock;
-
-const NANOS_PER_MILLI: u64 = 1_000_000;
-
-/// Where histories begin to count, in milliseconds: 278 years after zero, so that the age of anything still remembered
-/// can be subtracted from any moment, also from that of a clock that was set back to its origin.
-const EPOCH: u64 = 1 << 43;
+use crate::clock::{Clock, Tick};
 
 /// One reading of a clock.
 ///
-/// Histories count whole milliseconds. What is *recorded* is rounded up and what is *asked* is rounded down, so that
-/// rounding can hold a unit back for less than a millisecond and can never free one early.
+/// Histories count whole ticks. What is *recorded* is rounded up and what is *asked* is rounded down, so that rounding can
+/// hold a unit back for less than a tick and can never free one early.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Moment {
     nanos: u64,
@@ -35,30 +29,31 @@ impl Moment {
         Self { nanos }
     }
 
-    /// Whole milliseconds that have passed: rounded down, for asking what has expired.
-    pub(crate) const fn millis(self) -> u64 {
-        EPOCH + self.nanos / NANOS_PER_MILLI
+    /// Time since the clock's origin, in nanoseconds.
+    #[inline]
+    pub(crate) const fn nanos(self) -> u64 {
+        self.nanos
     }
 
-    /// The millisecond to record an admission under: rounded up.
-    pub(crate) const fn stamp(self) -> u64 {
-        EPOCH + self.nanos.div_ceil(NANOS_PER_MILLI)
+    /// Whole ticks that have passed: rounded down, for asking what has expired.
+    #[inline]
+    pub(crate) const fn ticks(self, tick: Tick) -> u64 {
+        tick.at(self.nanos)
+    }
+
+    /// The tick to record an admission under: rounded up.
+    #[inline]
+    pub(crate) const fn stamp(self, tick: Tick) -> u64 {
+        tick.from(self.nanos)
     }
 
     /// The moment so much later.
-    #[cfg(feature = "redis")]
     pub(crate) fn later(self, by: Duration) -> Self {
         Self { nanos: self.nanos.saturating_add(saturating_nanos(by)) }
     }
 
-    /// The millisecond that begins `wait` from here, or next after that.
-    pub(crate) fn after(self, wait: Duration) -> u64 {
-        Self { nanos: self.nanos.saturating_add(saturating_nanos(wait)) }.stamp()
-    }
-
-    /// Time from here to the beginning of `millis`; zero if that has passed.
-    pub(crate) const fn until(self, millis: u64) -> Duration {
-        let nanos = millis.saturating_sub(EPOCH).saturating_mul(NANOS_PER_MILLI);
+    /// Time from here to the nanosecond `nanos`; zero if that has passed.
+    pub(crate) const fn until(self, nanos: u64) -> Duration {
         Duration::from_nanos(nanos.saturating_sub(self.nanos))
     }
 }
@@ -74,14 +69,15 @@ mod tests {
     #[test]
     fn recording_rounds_up_and_asking_rounds_down() {
         let moment = Moment::from_nanos(1_500_000);
-        assert_eq!(moment.millis(), EPOCH + 1);
-        assert_eq!(moment.stamp(), EPOCH + 2);
-        assert_eq!(Moment::from_nanos(2_000_000).stamp(), EPOCH + 2);
+        assert_eq!(moment.stamp(Tick::MILLISECOND), moment.ticks(Tick::MILLISECOND) + 1);
+        let whole = Moment::from_nanos(2_000_000);
+        assert_eq!(whole.stamp(Tick::MILLISECOND), whole.ticks(Tick::MILLISECOND));
+        assert_eq!(whole.stamp(Tick::MILLISECOND), moment.stamp(Tick::MILLISECOND));
     }
 
     #[test]
     fn the_time_until_a_passed_moment_is_zero() {
-        assert_eq!(Moment::from_nanos(5_000_000).until(EPOCH + 4), Duration::ZERO);
-        assert_eq!(Moment::from_nanos(4_999_999).until(EPOCH + 5), Duration::from_nanos(1));
+        assert_eq!(Moment::from_nanos(5_000_000).until(4_000_000), Duration::ZERO);
+        assert_eq!(Moment::from_nanos(4_999_999).until(5_000_000), Duration::from_nanos(1));
     }
 }

@@ -7,10 +7,10 @@ use crate::history::ring::Ring;
 /// Units that a key may have before its history needs memory of its own.
 const INLINE: usize = 5;
 
-/// When each remembered unit was admitted, oldest first, in milliseconds.
+/// When each remembered unit was admitted, oldest first, in ticks.
 ///
 /// Entries never decrease. The caller keeps the newest of them in full and passes it in; of the others the low 32 bits
-/// are enough, since none is more than some weeks older than it. However long a key has been idle, nothing wraps.
+/// are enough, since none is more than two windows older than it. However long a key has been idle, nothing wraps.
 #[derive(Debug)]
 pub(crate) enum Stamps {
     /// In the key's own slot: nothing on the heap.
@@ -110,10 +110,13 @@ impl Stamps {
 
     /// Brings entries that are later than `latest` down to it; `newest` is the last of them.
     pub(crate) fn clamp(&mut self, latest: u64, newest: u64) {
-        let clamp = |stamp: &mut u32| *stamp = widen(*stamp, newest).min(latest) as u32;
+        let is_later = |stamp: &&mut u32| widen(**stamp, newest) > latest;
+        let bring_down = |stamp: &mut u32| *stamp = latest as u32;
         match self {
-            Self::Heap { block, ring } => ring.iter_mut(block).for_each(clamp),
-            Self::Inline { len, stamps } => stamps.iter_mut().take(usize::from(*len)).for_each(clamp),
+            Self::Heap { block, ring } => ring.newest_first(block).take_while(is_later).for_each(bring_down),
+            Self::Inline { len, stamps } => {
+                stamps.iter_mut().take(usize::from(*len)).rev().take_while(is_later).for_each(bring_down);
+            }
         }
     }
 
@@ -127,7 +130,7 @@ impl Stamps {
     }
 }
 
-/// Entries as milliseconds before the newest of them: 32 bits, in which nothing wraps.
+/// Entries as ticks before the newest of them: 32 bits, in which nothing wraps.
 #[derive(Clone, Copy)]
 struct Ages<'a> {
     block: &'a [u32],

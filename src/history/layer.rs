@@ -6,7 +6,7 @@ use crate::history::compact::{push_within, widen};
 
 /// The cells of one large quota, oldest first.
 ///
-/// Cell `c` holds the units recorded in the milliseconds from `c * grain` to `(c + 1) * grain - 1`. All of them leave
+/// Cell `c` holds the units recorded in the ticks from `c * grain` to `(c + 1) * grain - 1`. All of them leave
 /// when one recorded in the last of these would, so none leaves early. As with stamps, the caller knows the newest cell
 /// in full and 32 bits are enough for the others.
 #[derive(Debug, Default)]
@@ -66,10 +66,17 @@ impl Layer {
         self.cells.get(at).map(|cell| widen(cell.index, newest))
     }
 
-    /// Brings cells that are later than `latest` down to it; `newest` is not before any of them.
+    /// Brings cells that are later than `latest` down to it, where they are one; `newest` is not before any of them.
     pub(crate) fn clamp(&mut self, latest: u64, newest: u64) {
-        for cell in &mut self.cells {
-            cell.index = widen(cell.index, newest).min(latest) as u32;
+        let total = self.total();
+        let is_later = |cell: &&Cell| widen(cell.index, newest) > latest;
+        let later = self.cells.iter().rev().take_while(is_later).count();
+        if later > 0 {
+            self.cells.truncate(self.cells.len() - later);
+            match self.cells.back_mut() {
+                Some(cell) if cell.index == latest as u32 => cell.total = total,
+                _ => self.cells.push_back(Cell { index: latest as u32, total }),
+            }
         }
     }
 

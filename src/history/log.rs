@@ -1,5 +1,7 @@
 //! The history of one key.
 
+use std::time::Duration;
+
 use crate::{
     clock::Moment,
     history::{
@@ -9,11 +11,12 @@ use crate::{
     },
 };
 
-/// By how many milliseconds a history may be ahead of the clock without being brought back.
-const SMALL_LEAD: u64 = 10;
+/// By how much a history may be ahead of the clock without being brought back.
+const SMALL_LEAD: Duration = Duration::from_millis(10);
 
-/// Old units are forgotten when the newest comes into another stretch of so many milliseconds (12 days), at the latest. No
-/// window is longer, so after that all are younger than one stretch, and before the next time than two: 32 bits tell four.
+/// Old units are forgotten when the newest comes into another stretch of so many ticks (18 minutes of the finest, 12 days of
+/// the coarsest), at the latest. No window is longer, so after that all are younger than one stretch, and before the next
+/// time than two: 32 bits tell four.
 const FAR: u64 = Plan::LONGEST_COMPACT_WINDOW;
 
 /// The admissions remembered for one key under one plan.
@@ -42,22 +45,23 @@ impl History {
 
     /// Whether this history says the same as a fresh one: nothing it remembers counts any more.
     pub(crate) const fn is_fresh(&self, plan: &Plan, now: Moment) -> bool {
-        self.newest.saturating_add(plan.horizon()) <= now.millis()
+        self.newest.saturating_add(plan.horizon()) <= now.ticks(plan.tick())
     }
 
     /// Whether the newest unit lies after `now`: another thread read the clock later, or the clock stepped back.
-    pub(crate) const fn is_ahead_of(&self, now: Moment) -> bool {
-        self.newest > now.stamp()
+    #[inline]
+    pub(crate) const fn is_ahead_of(&self, plan: &Plan, now: Moment) -> bool {
+        self.newest > now.stamp(plan.tick())
     }
 
     /// Lets go of what has left every window.
     pub(crate) fn settle(&mut self, plan: &Plan, now: Moment) {
         match &mut self.log {
             Log::Compact(stamps) => {
-                let expired = now.millis().saturating_sub(plan.horizon());
+                let expired = now.ticks(plan.tick()).saturating_sub(plan.horizon());
                 stamps.forget_until(expired, self.newest);
             }
-            Log::Large(large) => large.settle(plan, self.newest, now),
+            Log::Large(large) => large.settle(plan, self.newest, now.ticks(plan.tick())),
         }
     }
 
@@ -66,11 +70,12 @@ impl History {
     /// Where denials count, more than the limit may be told as the limit.
     #[inline]
     pub(crate) fn standing(&mut self, plan: &Plan, window: &Window, now: Moment) -> (u32, u64) {
-        let expired = now.millis().saturating_sub(window.millis);
+        let now = now.ticks(plan.tick());
         match &mut self.log {
             Log::Compact(stamps) => {
+                let expired = now.saturating_sub(window.ticks);
                 let (used, oldest) = stamps.count_after(expired, self.newest, window.limit as usize);
-                (used as u32, oldest + window.millis)
+                (used as u32, oldest + window.ticks)
             }
             Log::Large(large) => {
                 let used = large.used(window, now);
@@ -83,11 +88,11 @@ impl History {
     /// [`standing`](Self::standing) would say, with fewer looks, and the history need not be settled.
     #[inline]
     pub(crate) fn room_at(&mut self, plan: &Plan, now: Moment) -> Option<u64> {
-        let newest = self.newest;
+        let (now, newest) = (now.ticks(plan.tick()), self.newest);
         match &mut self.log {
             Log::Compact(stamps) => plan.windows().iter().find_map(|window| {
-                let expired = now.millis().saturating_sub(window.millis);
-                Some(stamps.last_but(expired, newest, window.limit as usize)? + window.millis)
+                let expired = now.saturating_sub(window.ticks);
+                Some(stamps.last_but(expired, newest, window.limit as usize)? + window.ticks)
             }),
             Log::Large(large) => {
                 large.settle(plan, newest, now);
@@ -96,13 +101,13 @@ impl History {
         }
     }
 
-    /// The millisecond in which unit `nth` of the `used` that `window` counts leaves it, counted from 1 at the oldest.
+    /// The tick in which unit `nth` of the `used` that `window` counts leaves it, counted from 1 at the oldest.
     #[inline]
     pub(crate) fn leaves_at(&self, plan: &Plan, window: &Window, used: u32, nth: u32) -> u64 {
         match &self.log {
             Log::Compact(stamps) => {
                 let oldest = stamps.len().saturating_sub(used as usize);
-                stamps.get(oldest + nth.saturating_sub(1) as usize, self.newest) + window.millis
+                stamps.get(oldest + nth.saturating_sub(1) as usize, self.newest) + window.ticks
             }
             Log::Large(large) => large.leaves_at(plan, self.newest, window, used, nth),
         }
@@ -111,13 +116,13 @@ impl History {
     /// Records one unit at `now`.
     #[inline]
     pub(crate) fn charge(&mut self, plan: &Plan, now: Moment) {
-        let stamp = self.newest.max(now.stamp());
+        let stamp = self.newest.max(now.stamp(plan.tick()));
         let is_far = (self.newest ^ stamp) >= FAR;
         match &mut self.log {
             Log::Compact(stamps) => {
                 // The memory grows only for units that count, and what is too old to be told from what is new has to go.
                 if is_far || stamps.fills_its_memory() {
-                    stamps.forget_until(now.millis().saturating_sub(plan.horizon()), self.newest);
+                    stamps.forget_until(now.ticks(plan.tick()).saturating_sub(plan.horizon()), self.newest);
                 }
                 let capacity = plan.exact().map_or(1, |Exact { capacity, .. }| capacity);
                 // More than that there are only where denials count, or in a shared history: the newest are what matters.
@@ -137,14 +142,14 @@ impl History {
     /// counted twice. A lead of a few milliseconds, as between threads that read different clocks, is left alone: such
     /// units simply wait until the clock has caught up. Says whether any unit was brought down.
     pub(crate) fn come_back_to(&mut self, plan: &Plan, now: Moment) -> bool {
-        let latest = now.stamp();
-        if self.newest <= latest.saturating_add(SMALL_LEAD) {
+        let latest = now.stamp(plan.tick());
+        if self.newest <= now.later(SMALL_LEAD).stamp(plan.tick()) {
             return false;
         }
         match &mut self.log {
             Log::Compact(stamps) => {
                 // What had left every window when the newest unit was recorded does not return. The stamp of that is
-                // rounded up, so the clock may have shown one millisecond less.
+                // rounded up, so the clock may have shown one tick less.
                 stamps.forget_until(self.newest.saturating_sub(plan.horizon().saturating_add(1)), self.newest);
                 stamps.clamp(latest, self.newest);
             }

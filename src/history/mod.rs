@@ -7,7 +7,7 @@
 //! ```text
 //!   newest                                                                oldest
 //!   |<------------- stamps ------------->|<--- layer 0 --->|<---- layer 1 ---->|
-//!   one entry per unit, exact to 1 ms     cells: one entry per grain of time
+//!   one entry per unit, exact to a tick   cells: one entry per grain of time
 //!   counted by the quotas of <= 4096      counted by larger quotas only
 //! ```
 //!
@@ -17,7 +17,8 @@
 //!
 //! * [`plan`]: a policy made ready for the arithmetic.
 //! * [`log`]: a history, in one of two forms.
-//! * [`compact`]: exact stamps of 32 bits, for quotas of up to 4096 and windows of up to 12 days.
+//! * [`compact`]: exact stamps of 32 bits, for quotas of up to 4096 and windows of up to 12 days. They count in ticks,
+//!   which are as fine as these bits allow for the longest window.
 //! * [`ring`]: where they are when there are more than a few.
 //! * [`large`]: everything else, stamps of 64 bits and layers.
 //! * [`layer`]: the coalesced log of one large quota.

@@ -64,6 +64,14 @@ impl Ring {
         first.iter_mut().chain(wrapped).take(self.len())
     }
 
+    /// The stamps from the newest to the oldest.
+    pub(super) fn newest_first(self, block: &mut [u32]) -> impl Iterator<Item = &mut u32> {
+        let (wrapped, first) = block.split_at_mut(self.head.into());
+        let before_the_end = self.len().min(first.len());
+        let after_it = wrapped.iter_mut().take(self.len() - before_the_end).rev();
+        after_it.chain(first.iter_mut().take(before_the_end).rev())
+    }
+
     /// Where in the block stamp `at` is.
     #[inline]
     fn place(self, block: &[u32], at: usize) -> usize {
@@ -116,7 +124,9 @@ mod tests {
                 }
                 let contents: Vec<_> = (0..queue.len()).map(|at| ring.get(&block, at)).collect();
                 prop_assert_eq!(&contents, &queue.iter().copied().collect::<Vec<_>>());
-                prop_assert_eq!(ring.iter_mut(&mut block).map(|stamp| *stamp).collect::<Vec<_>>(), contents);
+                prop_assert_eq!(&ring.iter_mut(&mut block).map(|stamp| *stamp).collect::<Vec<_>>(), &contents);
+                let backwards: Vec<_> = contents.into_iter().rev().collect();
+                prop_assert_eq!(ring.newest_first(&mut block).map(|stamp| *stamp).collect::<Vec<_>>(), backwards);
                 prop_assert!(block.len() <= 9);
             }
         }

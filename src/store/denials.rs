@@ -97,7 +97,7 @@ impl Denial {
     /// A clock that is behind may have stepped back.
     #[inline]
     fn holds_at(&self, now: Moment) -> bool {
-        self.told <= now && now.millis() < self.until
+        self.told <= now && now.nanos() < self.until
     }
 }
 

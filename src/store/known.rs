@@ -47,7 +47,7 @@ impl<'a> Known<'a> {
         for (charge, hash) in charges.iter().zip(hashes) {
             let plan = shards.scopes().plan(charge.scope).filter(|plan| !plan.counts_denied())?;
             let item = tables.locate(hash, charge, plan)?;
-            item.slot(&mut tables).filter(|slot| !slot.owes() && !slot.history.is_ahead_of(now))?;
+            item.slot(&mut tables).filter(|slot| !slot.owes() && !slot.history.is_ahead_of(plan, now))?;
             items.push(item);
         }
         Some(Self { items, tables })

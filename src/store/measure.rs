@@ -22,7 +22,7 @@ impl History {
             };
             if verdict.told == Told::Never {
                 verdict.admitted = false;
-                return Some(room_at);
+                return Some(plan.tick().beginning(room_at));
             }
         }
         self.decide_in_full(plan, now, verdict)
@@ -47,7 +47,8 @@ impl History {
         for window in plan.windows() {
             let (used, changes_at) = self.standing(plan, window, now);
             has_room &= used < window.limit;
-            states.push(QuotaState { used, changes_at: if used == 0 { 0 } else { changes_at } });
+            let changes_at = if used == 0 { 0 } else { plan.tick().beginning(changes_at) };
+            states.push(QuotaState { used, changes_at });
         }
         has_room
     }
@@ -60,7 +61,7 @@ impl History {
             state.used = state.used.saturating_add(1);
             // What was the oldest unit still is.
             if state.used == 1 {
-                state.changes_at = self.leaves_at(plan, window, 1, 1);
+                state.changes_at = plan.tick().beginning(self.leaves_at(plan, window, 1, 1));
             }
         }
     }
@@ -84,7 +85,7 @@ impl History {
             let own_leaves = |nth| if nth == 0 { 0 } else { self.leaves_at(plan, window, own, nth) };
             let owed_leaves = |nth| if nth == 0 { 0 } else { shared.leaves_at(plan, window, owed, nth) };
             let of_own = in_the_way.saturating_sub(owed)..=in_the_way.min(own);
-            state.changes_at = leave_together(in_the_way, of_own, own_leaves, owed_leaves);
+            state.changes_at = plan.tick().beginning(leave_together(in_the_way, of_own, own_leaves, owed_leaves));
         }
     }
 }

@@ -43,7 +43,7 @@ pub(super) struct Shards {
     keys: AtomicUsize,
     max_keys: usize,
     overflow: Mutex<Overflow>,
-    /// From which millisecond on no shared history counts any more.
+    /// From which nanosecond of the clock on no shared history counts any more.
     overflow_drained_at: AtomicU64,
     /// The number of steps of the sweep; the next is in the shard of this number.
     swept: AtomicUsize,
@@ -94,7 +94,7 @@ impl Shards {
     /// still ahead then the clock itself stepped back, and the history comes back to it.
     #[inline]
     pub(super) fn agree(&self, history: &mut History, plan: &Plan, now: Moment, clock: &dyn Clock) -> Moment {
-        if !history.is_ahead_of(now) {
+        if !history.is_ahead_of(plan, now) {
             return now;
         }
         let now = Moment::read(clock);
@@ -130,7 +130,7 @@ impl Shards {
 
     /// Whether any shared history may still count.
     pub(super) fn may_owe(&self, now: Moment) -> bool {
-        now.millis() < self.overflow_drained_at.load(Ordering::Relaxed)
+        now.nanos() < self.overflow_drained_at.load(Ordering::Relaxed)
     }
 
     pub(super) fn note_overflow(&self, drained_at: u64) {

@@ -123,7 +123,7 @@ impl<'a> Transaction<'a> {
     fn is_any_ahead(&mut self) -> bool {
         let (now, mut is_any) = (self.now, false);
         self.for_each_item(|transaction, item| {
-            is_any |= transaction.slot(item).is_some_and(|slot| slot.history.is_ahead_of(now));
+            is_any |= transaction.slot(item).is_some_and(|slot| slot.history.is_ahead_of(item.plan, now));
         });
         is_any
     }
@@ -233,7 +233,8 @@ impl<'a> Transaction<'a> {
             }
             Place::Overflow => {
                 self.overflow().of(item.charge.scope, plan).admit(plan, now, &mut item.states);
-                self.store.note_overflow(now.stamp().saturating_add(plan.horizon()));
+                let drained_at = now.stamp(plan.tick()).saturating_add(plan.horizon());
+                self.store.note_overflow(plan.tick().beginning(drained_at));
             }
         }
     }

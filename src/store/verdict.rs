@@ -41,8 +41,8 @@ pub(crate) enum Told {
 pub(crate) struct QuotaState {
     /// Units counted, this request's included if it was admitted.
     pub(crate) used: u32,
-    /// The millisecond in which the quota has room again if it has none, else the one in which the oldest counted unit
-    /// leaves; zero if nothing is counted.
+    /// When the quota has room again if it has none, else when the oldest counted unit leaves, in nanoseconds since the
+    /// clock's origin; zero if nothing is counted.
     pub(crate) changes_at: u64,
 }
 
@@ -97,9 +97,9 @@ impl Verdict {
 
     /// Says how the next quota stands, in the order of the charges and of the quotas in their policies: the units that it
     /// counts, this request's included if it was admitted; and the time until it has room if it has none, else until the
-    /// oldest of these units leaves, which is rounded up to a millisecond.
+    /// oldest of these units leaves.
     pub fn tell(&mut self, used: u32, changes_after: Duration) {
-        let changes_at = if used == 0 { 0 } else { self.now.after(changes_after) };
+        let changes_at = if used == 0 { 0 } else { self.now.later(changes_after).nanos() };
         self.states.push(QuotaState { used, changes_at });
     }
 

@@ -44,11 +44,11 @@ enum Shape {
 
 impl Logs {
     pub(crate) fn of(plan: &Plan) -> Self {
-        let exact = plan.exact().map(|exact| (Counted::Exactly, Shape::Exact { width: stamp_width(exact.millis) }));
+        let exact = plan.exact().map(|exact| (Counted::Exactly, Shape::Exact { width: stamp_width(exact.ticks) }));
         let last = plan.grains().len().saturating_sub(1);
         let cells = plan.grains().iter().enumerate().map(|(at, grain)| {
             let most = u32::try_from(grain.cells).unwrap_or(u32::MAX);
-            (Counted::UpToLayer(at), Shape::Cells { grain: grain.millis, most, is_last: at == last })
+            (Counted::UpToLayer(at), Shape::Cells { grain: grain.ticks, most, is_last: at == last })
         });
         let logs = exact.into_iter().chain(cells).enumerate();
         let logs = logs.map(|(number, (counted, shape))| Log::new(number, shape, places(plan, counted), plan));
@@ -132,7 +132,7 @@ const fn stamp_width(window: u64) -> u8 {
 fn places(plan: &Plan, counted: Counted) -> Box<[Place]> {
     let windows = plan.windows().iter().enumerate().filter(|(_, window)| window.counted == counted);
     let mut places: Box<[Place]> =
-        windows.map(|(at, window)| Place { at, limit: window.limit, millis: window.millis }).collect();
+        windows.map(|(at, window)| Place { at, limit: window.limit, millis: window.ticks }).collect();
     places.sort_by_key(|place| (Reverse(place.millis), place.limit));
     places
 }

@@ -5,7 +5,7 @@ use std::sync::LazyLock;
 use redis::{Cmd, ErrorKind, RedisError, RedisResult, Value, make_extension_error};
 
 use crate::{
-    clock::Moment,
+    clock::{Moment, Tick},
     store::{
         redis::log::{Log, Logs, low_bytes},
         verdict::{QuotaState, Verdict},
@@ -152,7 +152,7 @@ impl Script {
             Mode::Decide if self.time == 0 && matches!(requests, [Request { units: 1, .. }]) => return None,
             Mode::Decide => (b'd', 0),
             Mode::Peek => (b'p', 0),
-            Mode::Refund(moment) => (b'r', moment.stamp()),
+            Mode::Refund(moment) => (b'r', moment.stamp(Tick::MILLISECOND)),
         };
         let mut options = [&[letter], low_bytes::<7>(self.time).as_slice(), &low_bytes::<6>(stamp)].concat();
         for request in requests {
@@ -217,7 +217,7 @@ fn read(header: &[u8], log: &Log, verdict: &mut Verdict, first: usize) -> Option
     for (at, quota) in log.quotas().iter().enumerate() {
         let used = number(header, QUOTAS + at * QUOTA, 4)? as u32;
         let recorded_at = number(header, QUOTAS + at * QUOTA + 4, 6)?;
-        let changes_at = if used == 0 { 0 } else { recorded_at + quota.millis };
+        let changes_at = if used == 0 { 0 } else { Tick::MILLISECOND.beginning(recorded_at + quota.millis) };
         *verdict.states.get_mut(first + quota.at)? = QuotaState { used, changes_at };
     }
     Some(units)

@@ -8,7 +8,7 @@ use std::{
 };
 
 use crate::{
-    clock::{Clock, SystemClock},
+    clock::{Clock, SystemClock, Tick},
     error::ConfigError,
     history::Plan,
     store::{
@@ -207,8 +207,8 @@ impl RedisStore {
     /// The logs of a scope on the server. What is lent counts for longer.
     fn logs_of(&self, scope: &Scope) -> Logs {
         let plan = match self.lease.as_ref().filter(|lease| lease.covers(scope)) {
-            Some(lease) => Plan::of(&lease.lengthened(scope.policy())),
-            None => Plan::of(scope.policy()),
+            Some(lease) => Plan::counting_in(Tick::MILLISECOND, &lease.lengthened(scope.policy())),
+            None => Plan::counting_in(Tick::MILLISECOND, scope.policy()),
         };
         Logs::of(&plan)
     }

@@ -9,7 +9,7 @@ use proptest::prelude::*;
 use redis::{Connection, RedisResult};
 
 use crate::{
-    clock::Moment,
+    clock::{Moment, Tick},
     history::{History, Plan},
     policy::Policy,
     quota::Quota,
@@ -40,7 +40,7 @@ struct Subject {
 impl Subject {
     fn new(policy: &Policy) -> Self {
         static MADE: AtomicU32 = AtomicU32::new(0);
-        let plan = Plan::of(policy);
+        let plan = Plan::counting_in(Tick::MILLISECOND, policy);
         let logs = Logs::of(&plan).kept_for(3_600_000);
         let key = format!("tq:{{{}}}", MADE.fetch_add(1, Ordering::Relaxed));
         Self { history: History::fresh(&plan), plan, logs, key }
@@ -66,7 +66,7 @@ fn expected(subjects: &mut [Subject], micros: u64) -> Verdict {
     let mut measured: Vec<QuotaStates> = Vec::new();
     let mut admitted = true;
     for Subject { plan, history, .. } in &mut *subjects {
-        if history.is_ahead_of(now) {
+        if history.is_ahead_of(plan, now) {
             history.come_back_to(plan, now);
         }
         let mut states = QuotaStates::new();
@@ -414,7 +414,7 @@ fn under_a_lowered_limit_the_wait_is_until_enough_units_have_left() {
                 if count_denied {
                     continue;
                 }
-                let room_at = Moment::from_micros(at(before - limit) + 60_000 * MILLI).millis();
+                let room_at = Moment::from_micros(at(before - limit) + 60_000 * MILLI).nanos();
                 assert_eq!((denied.states[0].changes_at, peeked.states[0].changes_at), (room_at, room_at));
             }
             if !count_denied {
@@ -457,7 +457,7 @@ fn every_write_has_an_end_and_after_it_nothing_is_left() {
     let connection = &mut server.connect();
     let policy =
         Policy::new(Quota::new(40, Duration::from_millis(50))).and(Quota::new(400, Duration::from_millis(300)));
-    let plan = Plan::of(&policy.resolution(64));
+    let plan = Plan::counting_in(Tick::MILLISECOND, &policy.resolution(64));
     let logs = Logs::of(&plan);
     let charges = [Charged { logs: &logs, key: b"k" }];
     for _ in 0..300 {
@@ -486,7 +486,7 @@ fn every_write_has_an_end_and_after_it_nothing_is_left() {
 fn by_the_clock_of_the_server_a_hundred_years_are_remembered_and_a_millisecond_is_not() {
     let server = Server::start();
     let connection = &mut server.connect();
-    let century = Plan::of(&Policy::new(Quota::new(2, Duration::from_secs(36_525 * 86_400))));
+    let century = Plan::counting_in(Tick::MILLISECOND, &Policy::new(Quota::new(2, Duration::from_secs(36_525 * 86_400))));
     let logs = Logs::of(&century);
     let charges = [Charged { logs: &logs, key: b"k" }];
     for expected in [true, true, false] {
