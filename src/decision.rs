@@ -69,9 +69,9 @@ impl Decision {
 
     /// How long until the request would be admitted if nobody else came; none if it was.
     ///
-    /// This is the longest wait of all exhausted quotas of all rules, exact to a millisecond: who sleeps for it finds
-    /// room. On the wire it is rounded up to seconds, and is not longer than the window: the part of a millisecond by which this
-    /// may be, since recording rounds up, is left out there. The way of the next request takes longer than that.
+    /// This is the longest wait of all exhausted quotas of all rules, exact to a [tick](crate::Policy::resolution): who sleeps for it
+    /// finds room. On the wire it is rounded up to seconds, and is not longer than the window: the tick by which this may be,
+    /// since recording rounds up, is left out there. The way of the next request takes longer than that.
     #[must_use]
     pub fn retry_after(&self) -> Option<Duration> {
         (!self.is_admitted()).then(|| self.exhausted().map(|quota| quota.reset_after()).max().unwrap_or_default())

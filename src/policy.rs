@@ -28,6 +28,8 @@ const MOST_QUOTAS: usize = 16;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Policy {
     quotas: Vec<Quota>,
+    /// Which of them spreads those before it evenly.
+    spread_at: Option<usize>,
     count_denied: bool,
     resolution: u32,
 }
@@ -105,16 +107,15 @@ impl Policy {
     /// Of two calls the first may take longer to arrive than the second, and then the server sees them closer together
     /// than they were sent. A margin as long as that difference at its worst keeps calls within the server's windows.
     ///
-    /// Calls that are [spread evenly](Self::spread_evenly) stay so: the spacing follows the windows, whichever is said first.
+    /// Calls that are [spread evenly](Self::spread_evenly) stay so: that spacing follows the windows, whichever is said first.
+    /// [One of your own](Self::spaced_by) is the server's as well, and gets longer as every window does.
     #[must_use]
     pub fn margin(mut self, margin: Duration) -> Self {
-        let is_derived =
-            |quota: &Quota| spacing(self.quotas.iter().filter(|other| *other != quota)).as_ref() == Some(quota);
-        let derived = self.quotas.iter().position(is_derived);
-        derived.map(|at| self.quotas.remove(at));
         self.quotas.iter_mut().for_each(|quota| *quota = quota.lengthened(margin));
-        if let Some((at, spacing)) = derived.zip(spacing(&self.quotas)) {
-            self.quotas.insert(at, spacing);
+        if let Some(at) = self.spread_at
+            && let Some(spacing) = spacing(self.quotas.iter().take(at))
+        {
+            self.quotas.iter_mut().skip(at).take(1).for_each(|quota| *quota = spacing.clone());
         }
         self
     }
@@ -125,7 +126,9 @@ impl Policy {
     /// W/N: of 60 per second not 1 per 17 ms but 3 per 50 ms.
     #[must_use]
     pub fn spread_evenly(self) -> Self {
-        spacing(&self.quotas).into_iter().fold(self, Self::and)
+        let spacing = spacing(&self.quotas);
+        let spread_at = spacing.is_some().then_some(self.quotas.len()).or(self.spread_at);
+        spacing.into_iter().fold(Self { spread_at, ..self }, Self::and)
     }
 
     /// Charges denied requests too, so that a caller who keeps knocking stays out.
@@ -139,7 +142,8 @@ impl Policy {
 
     /// How finely large quotas are remembered; 4096 by default, from 16 to 65536.
     ///
-    /// A quota of at most this many units is exact to the millisecond. Of a larger one the admissions within one
+    /// A quota of at most this many units is exact to a tick, which is as fine as 32 bits allow for the longest window of the
+    /// policy: 1 us for a minute, 4 us for an hour, 100 us for a day, and never more than a millisecond. Of a larger one the admissions within one
     /// `resolution`-th of its window share an entry, which leaves when the newest of them does: a unit may come back
     /// late by that much and never comes back early. This is what bounds the bytes per key whatever the limit is.
     #[must_use]
@@ -174,7 +178,7 @@ impl Policy {
         self.count_denied
     }
 
-    /// The [resolution](Self::resolution): quotas of at most this many units are exact to the millisecond.
+    /// The [resolution](Self::resolution): quotas of at most this many units are exact to a tick.
     #[must_use]
     pub const fn entries_per_window(&self) -> u32 {
         self.resolution
@@ -246,7 +250,7 @@ fn spacing<'a>(quotas: impl IntoIterator<Item = &'a Quota>) -> Option<Quota> {
 
 impl FromIterator<Quota> for Policy {
     fn from_iter<I: IntoIterator<Item = Quota>>(quotas: I) -> Self {
-        Self { quotas: quotas.into_iter().collect(), count_denied: false, resolution: DEFAULT_RESOLUTION }
+        Self { quotas: quotas.into_iter().collect(), spread_at: None, count_denied: false, resolution: DEFAULT_RESOLUTION }
     }
 }
 
@@ -322,6 +326,26 @@ mod tests {
             3 * margin,
             "a spacing of one's own is the server's as well"
         );
+    }
+
+    #[test]
+    fn a_spacing_that_happens_to_be_even_is_still_ones_own() {
+        for millis in [999, 1000, 1001] {
+            let policy = Policy::per_second(1).spaced_by(Duration::from_millis(millis));
+            let windows: Vec<_> = policy.margin(Duration::from_millis(100)).quotas().map(Quota::window).collect();
+            assert_eq!(windows, [1100, millis + 100].map(Duration::from_millis));
+            let policy = Policy::per_minute(60).spaced_by(Duration::from_millis(millis));
+            let spacing = policy.margin(Duration::from_millis(100)).quotas().last().unwrap().window();
+            assert_eq!(spacing, Duration::from_millis(millis + 100));
+        }
+    }
+
+    #[test]
+    fn what_is_said_after_an_even_spread_does_not_change_it() {
+        let policy = Policy::per_second(10).spread_evenly().and_per_hour(360);
+        assert_eq!(policy.clone().margin(Duration::ZERO).quotas().nth(1), policy.quotas().nth(1));
+        let spacing = Policy::per_second(10).margin(Duration::from_secs(1)).spread_evenly().quotas().last().cloned();
+        assert_eq!(policy.margin(Duration::from_secs(1)).quotas().nth(1), spacing.as_ref());
     }
 
     #[test]

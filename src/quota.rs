@@ -12,7 +12,7 @@ const WEEK: Duration = Duration::from_secs(7 * 24 * 60 * 60);
 
 const NANOS_PER_MILLI: u128 = 1_000_000;
 
-/// The shortest window, and the resolution of every window.
+/// The shortest window.
 pub(crate) const SHORTEST_WINDOW: Duration = Duration::from_millis(1);
 /// The longest window: a hundred years.
 pub(crate) const LONGEST_WINDOW: Duration = Duration::from_secs(36_525 * 24 * 60 * 60);
@@ -48,7 +48,8 @@ impl Quota {
     /// `limit` units per `window`.
     ///
     /// Windows are from 1 ms to 100 years and limits from 1; anything else is refused when the limiter is built. A
-    /// window is counted in whole milliseconds, rounded up.
+    /// window is counted in whole ticks, rounded up: of 1 us if no window of the policy is over 17 minutes, of 4 us up to an
+    /// hour, of 100 us up to a day, and never of more than a millisecond.
     #[must_use]
     pub const fn new(limit: u32, window: Duration) -> Self {
         Self { limit, window, name: None }
