@@ -47,6 +47,11 @@ impl Large {
         }
     }
 
+    /// Units that are remembered.
+    pub(crate) fn units(&self) -> u32 {
+        self.units_up_to(self.layers.len())
+    }
+
     /// When `window` has room, if it has none now.
     pub(crate) fn room_at(&self, plan: &Plan, newest: u64, window: &Window, now: u64) -> Option<u64> {
         let used = self.used(window, now);
@@ -117,7 +122,7 @@ impl Large {
     }
 
     fn make_room(&mut self, most: u32) {
-        let is_full = self.units_up_to(self.layers.len()) >= most;
+        let is_full = self.units() >= most;
         if let Some(oldest) = self.layers.iter_mut().rev().find(|layer| is_full && layer.units() > 0) {
             oldest.drop_unit();
         }

@@ -84,6 +84,14 @@ impl History {
         }
     }
 
+    /// Units that are remembered.
+    pub(crate) fn units(&self) -> u32 {
+        match &self.log {
+            Log::Compact(stamps) => stamps.len() as u32,
+            Log::Large(large) => large.units(),
+        }
+    }
+
     /// When the first window that has no room for one more unit has some; none if all have. That is what
     /// [`standing`](Self::standing) would say, with fewer looks, and the history need not be settled.
     #[inline]

@@ -35,4 +35,4 @@ mod tests;
 pub(crate) use log::History;
 #[cfg(feature = "redis")]
 pub(crate) use plan::Counted;
-pub(crate) use plan::Plan;
+pub(crate) use plan::{Plan, Window};

@@ -5,6 +5,8 @@ use std::{
     sync::atomic::{AtomicU64, Ordering},
 };
 
+use parking_lot::Mutex;
+
 use crate::{
     clock::Moment,
     store::verdict::{Charge, QuotaStates, Told, Verdict},
@@ -18,13 +20,26 @@ const PAUSE: u32 = 64;
 /// The denials of a store, which each thread remembers for itself.
 ///
 /// A key that is exhausted cannot be charged before the first of its units leaves a window. Until then every answer is the
-/// same but for the time, and is given without a lock: who knocks all the time costs little, on however many threads. What
-/// changes a history otherwise (a reset, a charge that nobody asks for, a clock that was seen to step back) makes all of
-/// them void.
+/// same but for the time, and is given without a lock: who knocks all the time costs little, on however many threads.
+///
+/// Who looks at a history after the end of a denial makes it void for all threads: the clock may step back, and the history
+/// does not. So does what changes a history otherwise: a reset, a charge that nobody asks for, a clock that was seen to step
+/// back.
 #[derive(Debug)]
 pub(super) struct Denials {
-    /// Tells this store, and what it has become, from all others.
+    /// Keys share them as they share the places of a thread.
+    spans: [Span; PLACES],
+}
+
+/// What is common to the denials of some keys.
+#[derive(Debug)]
+struct Span {
+    /// Tells them from all that are void, of any store.
     era: AtomicU64,
+    /// The nanosecond in which the first of them ends.
+    ends: AtomicU64,
+    /// Held while either changes.
+    change: Mutex<()>,
 }
 
 /// What a thread remembers.
@@ -37,7 +52,7 @@ struct Known {
 struct Denial {
     era: u64,
     charge: Charge,
-    /// When it was last told.
+    /// When it was decided.
     told: Moment,
     until: u64,
     /// None if nobody asked.
@@ -51,15 +66,19 @@ thread_local! {
 }
 
 impl Denials {
-    /// What is remembered of now is void after the next [`forget`](Self::forget).
+    /// To be called by who looks at a history at this moment, and has it locked.
     #[inline]
-    pub(super) fn era(&self) -> u64 {
-        self.era.load(Ordering::Acquire)
+    pub(super) fn pass(&self, charge: &Charge, now: Moment) {
+        if let Some(span) = self.spans.get(place(charge))
+            && now.nanos() >= span.ends.load(Ordering::Acquire)
+        {
+            span.forget();
+        }
     }
 
-    /// To be called after a history was changed otherwise than by a decision.
-    pub(super) fn forget(&self) {
-        self.era.store(ERAS.fetch_add(1, Ordering::Relaxed), Ordering::Release);
+    /// To be called after a history was changed otherwise than by a decision, by who has it locked.
+    pub(super) fn forget(&self, charge: &Charge) {
+        self.spans.get(place(charge)).map(Span::forget);
     }
 
     /// Writes the verdict at the moment that stands there already, if it is known to be a denial. Then says whether it is
@@ -67,12 +86,11 @@ impl Denials {
     #[inline]
     pub(super) fn recall(&self, charge: &Charge, verdict: &mut Verdict) -> Option<bool> {
         with_known(|known| {
-            let denial = known.places.get_mut(place(charge))?.as_mut().filter(|denial| denial.charge == *charge)?;
+            let denial = known.places.get(place(charge))?.as_ref().filter(|denial| denial.charge == *charge)?;
             let is_enough = verdict.told == Told::Never || !denial.states.is_empty();
-            if !is_enough || denial.era != self.era() || !denial.holds_at(verdict.now) {
+            if !is_enough || denial.era != self.spans.get(place(charge))?.era.load(Ordering::Acquire) || !denial.holds_at(verdict.now) {
                 return None;
             }
-            denial.told = verdict.now;
             verdict.admitted = false;
             if verdict.told != Told::Never {
                 verdict.states.extend(denial.states.iter().copied());
@@ -82,19 +100,45 @@ impl Denials {
         })
     }
 
-    /// Remembers a denial that was decided in this `era` and that is the same `until` then, as far as it was told.
-    pub(super) fn note(&self, era: u64, charge: &Charge, verdict: &Verdict, until: u64) {
+    /// Remembers a denial that is the same `until` then, as far as it was told. The history is to be locked.
+    pub(super) fn note(&self, charge: &Charge, verdict: &Verdict, until: u64) {
         let states = QuotaStates::from_slice(&verdict.states);
-        let denial = Denial { era, charge: *charge, told: verdict.now, until, states };
         with_known(|known| {
+            let era = self.spans.get(place(charge))?.keep_until(until);
+            let denial = Denial { era, charge: *charge, told: verdict.now, until, states };
             *known.places.get_mut(place(charge))? = Some(denial);
             Some(())
         });
     }
 }
 
+impl Span {
+    fn new() -> Self {
+        Self {
+            era: AtomicU64::new(ERAS.fetch_add(1, Ordering::Relaxed)),
+            ends: AtomicU64::new(u64::MAX),
+            change: Mutex::new(()),
+        }
+    }
+
+    /// The era of a denial that ends then.
+    fn keep_until(&self, until: u64) -> u64 {
+        let _changing = self.change.lock();
+        self.ends.fetch_min(until, Ordering::Release);
+        self.era.load(Ordering::Acquire)
+    }
+
+    /// All of them are void. Who sees that none is left to end sees that as well.
+    #[cold]
+    fn forget(&self) {
+        let _changing = self.change.lock();
+        self.era.store(ERAS.fetch_add(1, Ordering::Relaxed), Ordering::Release);
+        self.ends.store(u64::MAX, Ordering::Release);
+    }
+}
+
 impl Denial {
-    /// A clock that is behind may have stepped back.
+    /// Before it was told there may have been more units.
     #[inline]
     fn holds_at(&self, now: Moment) -> bool {
         self.told <= now && now.nanos() < self.until
@@ -109,7 +153,7 @@ fn with_known<T>(act: impl FnOnce(&mut Known) -> Option<T>) -> Option<T> {
 
 impl Default for Denials {
     fn default() -> Self {
-        Self { era: AtomicU64::new(ERAS.fetch_add(1, Ordering::Relaxed)) }
+        Self { spans: std::array::from_fn(|_| Span::new()) }
     }
 }
 
@@ -225,6 +269,49 @@ mod tests {
         assert!(!is_admitted(&limiter));
         clock.set(SECOND * 1030);
         assert!(is_admitted(&limiter), "60 seconds after {:?}", clock.now());
+    }
+
+    /// What `work` makes on another thread, and then on this one.
+    fn on_two_threads<T: Send>(work: impl Fn() -> T + Sync) -> (T, T) {
+        (std::thread::scope(|scope| scope.spawn(&work).join().unwrap()), work())
+    }
+
+    #[test]
+    fn a_denial_that_an_admission_has_followed_does_not_come_back_with_the_clock() {
+        let clock = ManualClock::new();
+        clock.set(SECOND * 1000);
+        let limiter = limiter(&clock, Policy::per_second(2).and_per_hour(3));
+        assert!(is_admitted(&limiter) && is_admitted(&limiter) && !is_admitted(&limiter));
+        clock.set(SECOND * 1001);
+        std::thread::scope(|scope| assert!(scope.spawn(|| is_admitted(&limiter)).join().unwrap()));
+        // By less than what brings the history back, and by more.
+        for back in [SECOND / 200, SECOND / 2, SECOND] {
+            clock.set(SECOND * 1001 - back);
+            let left = |quotas: &crate::Decision| quotas.quotas().map(|quota| quota.remaining()).collect::<Vec<_>>();
+            let told = || {
+                let denied = limiter.check("calls", "ann").unwrap();
+                (left(&denied), denied.retry_after())
+            };
+            let (other, own) = on_two_threads(told);
+            assert_eq!(own, other, "{back:?} back");
+            assert_eq!(own.0[1], 0, "{back:?} back");
+        }
+    }
+
+    #[test]
+    fn a_denial_whose_history_was_let_go_does_not_come_back_with_the_clock() {
+        let clock = ManualClock::new();
+        clock.set(SECOND * 10_000);
+        let limiter = limiter(&clock, Policy::per_hour(1));
+        assert!(is_admitted(&limiter) && !is_admitted(&limiter));
+        clock.set(SECOND * 14_000);
+        // So many newcomers that every place has been looked at.
+        std::thread::scope(|scope| {
+            scope.spawn(|| (0..3000).for_each(|key| drop(limiter.check("other", format!("{key}")).unwrap())));
+        });
+        assert_eq!(limiter.len(), 3000);
+        clock.set(SECOND * 13_000);
+        assert!(is_admitted(&limiter));
     }
 
     #[test]

@@ -48,6 +48,7 @@ impl<'a> Known<'a> {
             let plan = shards.scopes().plan(charge.scope).filter(|plan| !plan.counts_denied())?;
             let item = tables.locate(hash, charge, plan)?;
             item.slot(&mut tables).filter(|slot| !slot.owes() && !slot.history.is_ahead_of(plan, now))?;
+            shards.denials().pass(charge, now);
             items.push(item);
         }
         Some(Self { items, tables })

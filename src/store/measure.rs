@@ -5,7 +5,10 @@ use std::ops::RangeInclusive;
 use crate::{
     clock::Moment,
     history::{History, Plan},
-    store::verdict::{QuotaState, QuotaStates, Told, Verdict},
+    store::{
+        debt::{Owed, Shared},
+        verdict::{QuotaState, QuotaStates, Told, Verdict},
+    },
 };
 
 impl History {
@@ -77,13 +80,13 @@ impl History {
 
     /// Says of each quota that was measured when it changes where units of a `shared` history may be the key's own: they
     /// are counted with its own.
-    pub(super) fn explain_with(&self, shared: &Self, plan: &Plan, states: &mut [QuotaState], debts: &[QuotaState]) {
+    pub(super) fn explain_with(&self, shared: &Shared, plan: &Plan, states: &mut [QuotaState], debts: &[Owed]) {
         for ((state, debt), window) in states.iter_mut().zip(debts).zip(plan.windows()) {
-            let (own, owed) = (state.used, debt.used);
+            let (own, owed) = (state.used, debt.units());
             state.used = own.saturating_add(owed);
             let in_the_way = window.in_the_way(state.used).min(state.used);
             let own_leaves = |nth| if nth == 0 { 0 } else { self.leaves_at(plan, window, own, nth) };
-            let owed_leaves = |nth| if nth == 0 { 0 } else { shared.leaves_at(plan, window, owed, nth) };
+            let owed_leaves = |nth| if nth == 0 { 0 } else { shared.leaves_at(plan, window, debt, nth) };
             let of_own = in_the_way.saturating_sub(owed)..=in_the_way.min(own);
             state.changes_at = plan.tick().beginning(leave_together(in_the_way, of_own, own_leaves, owed_leaves));
         }

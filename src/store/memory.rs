@@ -46,16 +46,11 @@ impl MemoryStore {
     pub(crate) fn record(&self, charges: &[Charge]) {
         let clock = &*self.clock;
         Transaction::begin(&self.shards, charges, Moment::read(clock), clock).record();
-        self.shards.denials().forget();
     }
 
     /// Forgets one history; says whether there was one.
     pub(crate) fn reset(&self, charge: &Charge) -> bool {
-        let hash = self.shards.hash(charge);
-        let found = self.shards.lock(Shards::number_of(hash)).is_some_and(|mut table| table.remove(hash, charge));
-        self.shards.give_back(usize::from(found));
-        self.shards.denials().forget();
-        found
+        self.shards.remove(charge, Moment::read(&*self.clock))
     }
 
     /// A denial that is known without a look at the history.
@@ -75,11 +70,11 @@ impl MemoryStore {
         let plan = self.shards.scopes().plan(charge.scope)?;
         let hash = self.shards.hash(charge);
         let mut table = self.shards.lock(Shards::number_of(hash))?;
-        let era = self.shards.denials().era();
         let (denied_until, is_turn) = match table.find(hash, charge) {
             Some(slot) if slot.owes() => return None,
             Some(slot) => {
-                let now = self.shards.agree(&mut slot.history, plan, verdict.now, clock);
+                let now = self.shards.agree(slot, plan, verdict.now, clock);
+                self.shards.denials().pass(charge, now);
                 (slot.history.decide(plan, now, verdict), table.count_decision())
             }
             None => {
@@ -87,10 +82,11 @@ impl MemoryStore {
                 (None, true)
             }
         };
-        drop(table);
+        // Before anybody else may charge the history.
         if let Some(until) = denied_until.filter(|_| !plan.counts_denied()) {
-            self.shards.denials().note(era, charge, verdict, until);
+            self.shards.denials().note(charge, verdict, until);
         }
+        drop(table);
         if is_turn {
             self.shards.sweep(verdict.now, clock);
         }

@@ -71,6 +71,7 @@
 #[cfg(feature = "test-util")]
 pub mod conformance;
 
+mod debt;
 mod definition;
 mod denials;
 mod known;

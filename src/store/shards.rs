@@ -93,19 +93,19 @@ impl Shards {
     /// Another thread may have read the clock later and come first; reading it again settles that. If the history is
     /// still ahead then the clock itself stepped back, and the history comes back to it.
     #[inline]
-    pub(super) fn agree(&self, history: &mut History, plan: &Plan, now: Moment, clock: &dyn Clock) -> Moment {
-        if !history.is_ahead_of(plan, now) {
+    pub(super) fn agree(&self, slot: &mut Slot, plan: &Plan, now: Moment, clock: &dyn Clock) -> Moment {
+        if !slot.history.is_ahead_of(plan, now) {
             return now;
         }
         let now = Moment::read(clock);
-        self.bring_back(history, plan, now);
+        self.bring_back(slot, plan, now);
         now
     }
 
     /// Brings a history back to a clock that has stepped back, if it has.
-    pub(super) fn bring_back(&self, history: &mut History, plan: &Plan, now: Moment) {
-        if history.come_back_to(plan, now) {
-            self.denials.forget();
+    pub(super) fn bring_back(&self, slot: &mut Slot, plan: &Plan, now: Moment) {
+        if slot.history.come_back_to(plan, now) {
+            self.denials.forget(&slot.charge());
         }
     }
 
@@ -174,10 +174,39 @@ impl Shards {
 
     /// Looks at the next places of one table for idle histories; says how many these were.
     pub(super) fn sweep_table(&self, table: &mut Table, places: usize, now: Moment, clock: &dyn Clock) -> usize {
-        let agree = |history: &mut History, plan: &Plan| self.agree(history, plan, now, clock);
-        let step = table.sweep(places, &self.scopes, agree);
+        let step = table.sweep(places, &self.scopes, |slot, plan| self.may_go(slot, plan, now, clock));
         self.give_back(step.dropped);
         step.seen
+    }
+
+    /// Whether a history is equal to a fresh one. If so it is about to go, and what follows from that is noted.
+    fn may_go(&self, slot: &mut Slot, plan: &Plan, now: Moment, clock: &dyn Clock) -> bool {
+        let (charge, now) = (slot.charge(), self.agree(slot, plan, now, clock));
+        if !slot.history.is_fresh(plan, now) {
+            return false;
+        }
+        if slot.owes() || self.may_owe(now) {
+            let (hash, mut overflow) = (self.hash(&charge), self.lock_overflow());
+            if slot.owes() && !overflow.is_settled(hash, charge.scope, plan, now, clock) {
+                return false;
+            }
+            overflow.let_go(hash, charge.scope, self.max_keys);
+        }
+        self.denials.pass(&charge, now);
+        true
+    }
+
+    /// Forgets one history; says whether there was one.
+    pub(super) fn remove(&self, charge: &Charge, now: Moment) -> bool {
+        let hash = self.hash(charge);
+        let Some(mut table) = self.lock(Self::number_of(hash)) else { return false };
+        let found = table.remove(hash, charge);
+        self.give_back(usize::from(found));
+        if self.may_owe(now) {
+            self.lock_overflow().let_go(hash, charge.scope, self.max_keys);
+        }
+        self.denials.forget(charge);
+        found
     }
 
     /// Looks at a few places for idle histories, in the shards whose turn it is.

@@ -3,8 +3,7 @@
 use hashbrown::{HashTable, hash_table::OccupiedEntry};
 
 use crate::{
-    clock::Moment,
-    history::{History, Plan},
+    history::Plan,
     store::{scopes::Scopes, slot::Slot, verdict::Charge},
 };
 
@@ -64,12 +63,12 @@ impl Table {
         self.decisions.is_multiple_of(PAUSE)
     }
 
-    /// Looks at the next `places` and lets go of histories that are idle at the moment that each of them `agree`s on.
+    /// Looks at the next `places` and lets go of those that may go.
     pub(super) fn sweep(
         &mut self,
         places: usize,
         scopes: &Scopes,
-        agree: impl Fn(&mut History, &Plan) -> Moment,
+        may_go: impl Fn(&mut Slot, &Plan) -> bool,
     ) -> Step {
         let mut step = Step { seen: places.min(self.slots.num_buckets()), dropped: 0 };
         for _ in 0..step.seen {
@@ -77,8 +76,7 @@ impl Table {
             let Ok(mut entry) = self.slots.get_bucket_entry(self.swept) else { continue };
             let slot = entry.get_mut();
             let Some(plan) = scopes.plan(slot.scope()) else { continue };
-            let now = agree(&mut slot.history, plan);
-            if slot.history.is_fresh(plan, now) {
+            if may_go(slot, plan) {
                 entry.remove();
                 step.dropped += 1;
             }

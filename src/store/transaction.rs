@@ -7,6 +7,7 @@ use crate::{
     clock::{Clock, Moment},
     history::{History, Plan},
     store::{
+        debt::{AllOwed, Debt},
         overflow::Overflow,
         shards::{STEP_OF_NEWCOMER, Shards},
         slot::Slot,
@@ -35,8 +36,10 @@ struct Item<'a> {
     hash: u64,
     place: Place,
     states: QuotaStates,
-    /// What the shared history counts against a key that may have been behind it; empty for all others.
-    debts: QuotaStates,
+    /// What may be the key's own of the shared history.
+    debt: Option<Debt>,
+    /// What each quota counts of that; nothing if there is none.
+    owed: AllOwed,
 }
 
 /// Where a charge goes.
@@ -68,7 +71,15 @@ impl<'a> Transaction<'a> {
     /// Admits all charges or none. Says as well whether it is this decision's turn to sweep.
     pub(super) fn decide(mut self) -> (Verdict, bool) {
         let admitted = self.measure(true);
-        self.for_each_item(if admitted { Self::admit } else { Self::refuse });
+        self.for_each_item(if admitted { Self::charge } else { Self::refuse });
+        // Several charges may have gone to one history.
+        self.for_each_item(|transaction, item| {
+            let is_counted = admitted || item.plan.counts_denied();
+            if is_counted && (!admitted || item.place == Place::Overflow) {
+                transaction.measure_place(item);
+            }
+        });
+        self.for_each_item(Self::explain);
         let is_turn = self.is_turn();
         (self.into_verdict(admitted), is_turn)
     }
@@ -77,7 +88,10 @@ impl<'a> Transaction<'a> {
     #[cfg(feature = "redis")]
     pub(super) fn record(mut self) {
         self.measure(true);
-        self.for_each_item(Self::admit);
+        self.for_each_item(|transaction, item| {
+            transaction.charge(item);
+            transaction.store.denials().forget(&item.charge);
+        });
     }
 
     /// Whoever brings a new key looks for idle ones.
@@ -115,7 +129,7 @@ impl<'a> Transaction<'a> {
         self.for_each_item(|transaction, item| {
             let store = transaction.store;
             if let Some(slot) = transaction.slot(item) {
-                store.bring_back(&mut slot.history, item.plan, now);
+                store.bring_back(slot, item.plan, now);
             }
         });
     }
@@ -173,12 +187,15 @@ impl<'a> Transaction<'a> {
     fn measure_place(&mut self, item: &mut Item<'a>) -> bool {
         let (store, now, clock, mut states) = (self.store, self.now, self.clock, QuotaStates::new());
         let has_room = match item.place {
-            Place::Own => self.slot(item).is_some_and(|slot| slot.history.measure(item.plan, now, &mut states)),
+            Place::Own => {
+                store.denials().pass(&item.charge, now);
+                self.slot(item).is_some_and(|slot| slot.history.measure(item.plan, now, &mut states))
+            }
             Place::New => History::fresh(item.plan).measure(item.plan, now, &mut states),
             Place::Overflow => {
-                let history = self.overflow().of(item.charge.scope, item.plan);
-                let agreed = store.agree(history, item.plan, now, clock);
-                let has_room = history.measure(item.plan, agreed, &mut states);
+                let shared = self.overflow().of(item.charge.scope, item.plan);
+                let agreed = shared.agree(item.plan, now, clock);
+                let has_room = shared.history.measure(item.plan, agreed, &mut states);
                 self.now = now.max(agreed);
                 has_room
             }
@@ -189,38 +206,45 @@ impl<'a> Transaction<'a> {
 
     /// Whether there is room beside what may be owed.
     fn measure_debt(&mut self, item: &mut Item<'a>) -> bool {
-        let (store, now, clock) = (self.store, self.now, self.clock);
-        let Some(history) = self.overflow().live(item.charge.scope, item.plan, now) else {
-            if let Some(slot) = self.slot(item) {
-                slot.settle_debt();
-            }
-            return true;
+        let (now, clock, scope, plan) = (self.now, self.clock, item.charge.scope, item.plan);
+        let overflow = self.overflow();
+        item.debt = match item.place {
+            Place::Own => overflow.debt_of(item.hash),
+            _ => Some(overflow.debt_of_newcomer(item.hash, scope, plan, now)),
         };
-        let agreed = store.agree(history, item.plan, now, clock);
-        history.measure(item.plan, agreed, &mut item.debts);
-        self.now = now.max(agreed);
+        if let (Some(debt), Some(shared)) = (item.debt, overflow.live(scope, plan, now)) {
+            let agreed = shared.agree(plan, now, clock);
+            item.owed = shared.owed(debt, plan, agreed);
+            self.now = now.max(agreed);
+        }
+        if !item.owes() {
+            self.settle_debt(item);
+        }
         item.has_room_beside_debts()
     }
 
-    fn admit(&mut self, item: &mut Item<'a>) {
-        self.charge(item);
-        self.explain(item);
+    fn settle_debt(&mut self, item: &mut Item<'a>) {
+        item.debt = None;
+        item.owed.clear();
+        if item.place == Place::Own {
+            self.overflow().settle(item.hash);
+            self.slot(item).map(Slot::settle_debt);
+        }
     }
 
     fn refuse(&mut self, item: &mut Item<'a>) {
         if item.plan.counts_denied() {
             self.charge(item);
-            self.measure_place(item);
         } else if item.place == Place::New {
             self.store.give_back(1);
         }
-        self.explain(item);
     }
 
     fn charge(&mut self, item: &mut Item<'a>) {
         let (now, plan) = (self.now, item.plan);
         match item.place {
             Place::Own => {
+                self.store.denials().pass(&item.charge, now);
                 if let Some(slot) = self.slot(item) {
                     slot.history.admit(plan, now, &mut item.states);
                 }
@@ -232,7 +256,7 @@ impl<'a> Transaction<'a> {
                 item.place = Place::Own;
             }
             Place::Overflow => {
-                self.overflow().of(item.charge.scope, plan).admit(plan, now, &mut item.states);
+                self.overflow().admit(item.charge.scope, plan, now, &mut item.states);
                 let drained_at = now.stamp(plan.tick()).saturating_add(plan.horizon());
                 self.store.note_overflow(plan.tick().beginning(drained_at));
             }
@@ -241,25 +265,27 @@ impl<'a> Transaction<'a> {
 
     /// Tells of what may be owed as if it were the key's own.
     fn explain(&mut self, item: &mut Item<'a>) {
-        if !item.debts.is_empty() {
-            self.explain_with_debts(item);
+        if let Some(debt) = item.debt {
+            self.explain_with(debt, item);
         }
     }
 
-    fn explain_with_debts(&mut self, item: &mut Item<'a>) {
-        let (scope, plan) = (item.charge.scope, item.plan);
-        let mut overflow = self.overflow.take();
-        if let Some(overflow) = &mut overflow {
-            let (shared, newcomer) = (&*overflow.of(scope, plan), History::fresh(plan));
+    fn explain_with(&mut self, debt: Debt, item: &mut Item<'a>) {
+        let (now, plan, mut overflow) = (self.now, item.plan, self.overflow.take());
+        if let Some(shared) = overflow.as_mut().and_then(|overflow| overflow.live(item.charge.scope, plan, now)) {
+            let (owed, newcomer) = (shared.owed(debt, plan, now), History::fresh(plan));
             let own = self.slot(item).map_or(&newcomer, |slot| &slot.history);
-            own.explain_with(shared, plan, &mut item.states, &item.debts);
+            own.explain_with(shared, plan, &mut item.states, &owed);
         }
         self.overflow = overflow;
     }
 
     fn move_in(&mut self, item: &Item<'a>, history: History) {
-        let slot = Slot::new(&item.charge, !item.debts.is_empty(), history);
+        let slot = Slot::new(&item.charge, item.debt.is_some(), history);
         let store = self.store;
+        if let Some(debt) = item.debt {
+            self.overflow().take_on(item.hash, debt);
+        }
         if let Some(table) = self.table(item.hash) {
             table.insert(item.hash, slot, |slot| store.hash(&slot.charge()));
         }
@@ -282,11 +308,15 @@ impl<'a> Transaction<'a> {
 
 impl<'a> Item<'a> {
     fn new(charge: Charge, plan: &'a Plan, hash: u64) -> Self {
-        Self { charge, plan, hash, place: Place::Own, states: QuotaStates::new(), debts: QuotaStates::new() }
+        Self { charge, plan, hash, place: Place::Own, states: QuotaStates::new(), debt: None, owed: AllOwed::new() }
     }
 
     fn has_room_beside_debts(&self) -> bool {
-        let quotas = self.states.iter().zip(&self.debts).zip(self.plan.windows());
-        quotas.into_iter().all(|((state, debt), window)| state.used.saturating_add(debt.used) < window.limit)
+        let mut quotas = self.states.iter().zip(&self.owed).zip(self.plan.windows());
+        quotas.all(|((state, owed), window)| state.used.saturating_add(owed.units()) < window.limit)
+    }
+
+    fn owes(&self) -> bool {
+        self.owed.iter().any(|owed| owed.units() > 0)
     }
 }
