@@ -250,7 +250,12 @@ fn spacing<'a>(quotas: impl IntoIterator<Item = &'a Quota>) -> Option<Quota> {
 
 impl FromIterator<Quota> for Policy {
     fn from_iter<I: IntoIterator<Item = Quota>>(quotas: I) -> Self {
-        Self { quotas: quotas.into_iter().collect(), spread_at: None, count_denied: false, resolution: DEFAULT_RESOLUTION }
+        Self {
+            quotas: quotas.into_iter().collect(),
+            spread_at: None,
+            count_denied: false,
+            resolution: DEFAULT_RESOLUTION,
+        }
     }
 }
 

@@ -65,8 +65,10 @@ impl Plan {
 
     pub(crate) fn counting_in(tick: Tick, policy: &Policy) -> Self {
         let (resolution, count_denied) = (policy.entries_per_window(), policy.counts_denied());
-        let window = |quota: &Quota| {
-            Window { limit: quota.limit(), ticks: tick.count(quota.window()), counted: Counted::Exactly }
+        let window = |quota: &Quota| Window {
+            limit: quota.limit(),
+            ticks: tick.count(quota.window()),
+            counted: Counted::Exactly,
         };
         let mut windows: Box<[Window]> = policy.quotas().map(window).collect();
         let exact = longest_exact(&windows, resolution, count_denied);

@@ -88,7 +88,10 @@ impl Denials {
         with_known(|known| {
             let denial = known.places.get(place(charge))?.as_ref().filter(|denial| denial.charge == *charge)?;
             let is_enough = verdict.told == Told::Never || !denial.states.is_empty();
-            if !is_enough || denial.era != self.spans.get(place(charge))?.era.load(Ordering::Acquire) || !denial.holds_at(verdict.now) {
+            if !is_enough
+                || denial.era != self.spans.get(place(charge))?.era.load(Ordering::Acquire)
+                || !denial.holds_at(verdict.now)
+            {
                 return None;
             }
             verdict.admitted = false;

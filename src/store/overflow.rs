@@ -11,6 +11,9 @@ use crate::{
     },
 };
 
+/// Of how many keys that were let go it is remembered at least.
+const FEWEST_LET_GO: usize = 256;
+
 /// One shared history per scope, used while the table is full of live keys.
 ///
 /// A key that is charged here may get a place of its own later. What was shared by then counts against it as well until it
@@ -73,12 +76,12 @@ impl Overflow {
         shared.owed(debt, plan, now).iter().all(|owed| owed.units() == 0)
     }
 
-    /// A key loses its place, or is to begin afresh: it owes nothing of what has been shared until now. At most so many are
-    /// remembered.
-    pub(super) fn let_go(&mut self, hash: u64, scope: u32, most: usize) {
+    /// A key loses its place, or is to begin afresh: it owes nothing of what has been shared until now. As many as there are
+    /// places are remembered.
+    pub(super) fn let_go(&mut self, hash: u64, scope: u32, places: usize) {
         self.debts.remove(&hash);
         let Some(units) = self.shared.get(&scope).map(|shared| shared.units()) else { return };
-        if self.let_go.len() >= most {
+        if self.let_go.len() >= places.max(FEWEST_LET_GO) {
             self.let_go.clear();
         }
         self.let_go.insert(hash, units);

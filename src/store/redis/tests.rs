@@ -486,7 +486,8 @@ fn every_write_has_an_end_and_after_it_nothing_is_left() {
 fn by_the_clock_of_the_server_a_hundred_years_are_remembered_and_a_millisecond_is_not() {
     let server = Server::start();
     let connection = &mut server.connect();
-    let century = Plan::counting_in(Tick::MILLISECOND, &Policy::new(Quota::new(2, Duration::from_secs(36_525 * 86_400))));
+    let century =
+        Plan::counting_in(Tick::MILLISECOND, &Policy::new(Quota::new(2, Duration::from_secs(36_525 * 86_400))));
     let logs = Logs::of(&century);
     let charges = [Charged { logs: &logs, key: b"k" }];
     for expected in [true, true, false] {
