@@ -211,11 +211,7 @@ impl fmt::Debug for Decision {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{
-        limiter::{RateLimiter, RateLimiterBuilder},
-        policy::Policy,
-        rule::Rule,
-    };
+    use crate::{Policy, Quota, RateLimiter, RateLimiterBuilder, Rule, clock::ManualClock};
 
     const MANY: usize = 50;
 
@@ -250,5 +246,58 @@ mod tests {
         let (told, first) = (decision.tightest().next().unwrap(), decision.quotas().next().unwrap());
         assert_eq!(told.reset_after(), first.reset_after());
         assert_eq!(decision.places_of_the_tightest().into_iter().collect::<Vec<_>>(), [0]);
+    }
+
+    const MINUTE: Duration = Duration::from_secs(60);
+
+    fn limiter(policy: Policy) -> RateLimiter {
+        let rule = |name| Rule::new(name).every_request().level("key", "");
+        let builder = RateLimiter::builder().clock(ManualClock::new());
+        let builder = builder.rule(rule("calls").policy(policy));
+        builder.rule(rule("other").policy(Policy::per_minute(100))).build().unwrap()
+    }
+
+    fn named(decision: &Decision) -> Option<String> {
+        decision.worst().map(|quota| quota.name().into_owned())
+    }
+
+    #[test]
+    fn the_quota_with_the_longest_wait_is_the_worst_and_the_first_of_equals() {
+        let quota = |name: &'static str, minutes| Quota::new(1, MINUTE * minutes).named(name);
+        for (policy, worst) in [
+            (Policy::new(quota("a", 1)).and(quota("b", 1)), "a"),
+            (Policy::new(quota("a", 1)).and(quota("b", 2)), "b"),
+            (Policy::new(quota("a", 2)).and(quota("b", 1)), "a"),
+        ] {
+            let limiter = limiter(policy);
+            assert_eq!(named(&limiter.check("calls", "ann").unwrap()), None);
+            assert_eq!(named(&limiter.check("calls", "ann").unwrap()).as_deref(), Some(worst));
+        }
+    }
+
+    #[test]
+    fn of_a_rule_that_counts_twice_the_tightest_is_told_and_the_rule_is_named_once() {
+        let limiter = limiter(Policy::per_minute(5));
+        limiter.check("calls", "ann").unwrap();
+        for keys in [["ann", "bob"], ["bob", "ann"], ["carl", "dora"]] {
+            let charges = [("calls", keys[0]), ("other", "all"), ("calls", keys[1])];
+            let decision = limiter.check_all(charges).unwrap();
+            let least = decision.quotas().map(|quota| quota.remaining()).filter(|left| *left < 90).min().unwrap();
+            let told: Vec<_> = decision.tightest().map(|quota| (quota.rule().to_owned(), quota.remaining())).collect();
+            assert_eq!(told.len(), 2, "{keys:?}");
+            assert!(told.contains(&("calls".to_owned(), least)), "{told:?} of {keys:?}");
+            let rules: Vec<_> = decision.governed_by().map(|rule| rule.name().to_owned()).collect();
+            assert_eq!(rules, ["calls", "other"]);
+        }
+    }
+
+    #[cfg(feature = "client")]
+    #[test]
+    fn each_charge_of_a_denied_request_has_a_wait_of_its_own() {
+        let limiter = limiter(Policy::per_minute(1).and(Quota::new(1, 2 * MINUTE)));
+        limiter.check("calls", "ann").unwrap();
+        let charges = [("other", "ann"), ("calls", "ann"), ("calls", "bob")];
+        let denied = limiter.check_all(charges).unwrap();
+        assert_eq!(denied.waits().collect::<Vec<_>>(), [Duration::ZERO, 2 * MINUTE, Duration::ZERO]);
     }
 }

@@ -371,6 +371,24 @@ mod tests {
         assert!(Policy::per_second(0).spread_evenly().validate().is_err());
     }
 
+    #[cfg(feature = "redis")]
+    #[test]
+    fn other_limits_and_windows_keep_all_quotas_and_their_names() {
+        let policy = Policy::per_minute(60).and(Quota::per_hour(1800).named("slow")).count_denied().resolution(64);
+        let quotas = |policy: &Policy| {
+            let quotas = policy.quotas().map(|quota| (quota.name().into_owned(), quota.limit(), quota.window()));
+            quotas.collect::<Vec<_>>()
+        };
+        let (minute, hour) = (Duration::from_secs(60), Duration::from_secs(3600));
+        let halved = policy.with_limits(|limit| limit / 2);
+        assert_eq!(quotas(&halved), [("minute".to_owned(), 30, minute), ("slow".to_owned(), 900, hour)]);
+        let doubled = policy.with_windows(|window| window * 2);
+        assert_eq!(quotas(&doubled), [("2m".to_owned(), 60, 2 * minute), ("slow".to_owned(), 1800, 2 * hour)]);
+        for changed in [halved, doubled] {
+            assert_eq!((changed.counts_denied(), changed.entries_per_window()), (true, 64));
+        }
+    }
+
     #[test]
     fn a_quota_never_denies_beside_a_longer_one_that_is_not_larger() {
         let idle = |text: &str| {

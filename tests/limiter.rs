@@ -864,3 +864,39 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn where_denials_count_a_quota_beside_a_longer_and_smaller_one_is_told_as_it_is() {
+    let (limiter, clock) = limiter([rule("calls", Policy::per_second(10).and_per_minute(3).count_denied())]);
+    let told = |decision: &Decision| {
+        let left: Vec<u32> = decision.quotas().map(|quota| quota.remaining()).collect();
+        (left, decision.exhausted().map(|quota| quota.name().into_owned()).collect::<Vec<_>>())
+    };
+    for request in 1..=12u32 {
+        let decision = limiter.check("calls", "ann").unwrap();
+        let (left, exhausted) = told(&decision);
+        assert_eq!(left, [10u32.saturating_sub(request), 3u32.saturating_sub(request)]);
+        let expected: &[&str] = match request {
+            ..=3 => &[],
+            4..=9 => &["minute"],
+            _ => &["second", "minute"],
+        };
+        assert_eq!(exhausted, expected, "after {request}");
+    }
+    clock.advance(Duration::from_secs(1));
+    assert_eq!(told(&limiter.peek("calls", "ann").unwrap()).0, [10, 0]);
+}
+
+#[test]
+fn calls_that_are_spread_evenly_and_wait_as_told_get_their_rate() {
+    for rate in [60, 100, 200, 500, 1000, 2000] {
+        let (limiter, clock) = limiter([rule("calls", Policy::per_second(rate).spread_evenly())]);
+        let mut admitted = 0;
+        while clock.now() < Duration::from_secs(2) {
+            let decision = limiter.check("calls", "ann").unwrap();
+            admitted += u32::from(decision.is_admitted());
+            clock.advance(decision.retry_after().unwrap_or_default() + Duration::from_nanos(311));
+        }
+        assert!(f64::from(admitted) >= 0.99 * 2.0 * f64::from(rate), "{admitted} in 2 s of {rate}/s");
+    }
+}

@@ -70,8 +70,7 @@ impl Source {
     fn since_anchor(&self) -> Option<u64> {
         let anchor = ANCHOR.get()?;
         let counter = self.counter.raw();
-        let passed = self.counter.delta_as_nanos(anchor.counter, counter);
-        (counter >= anchor.counter && passed < TRUST).then_some(anchor.nanos + passed)
+        anchor.at(counter, self.counter.delta_as_nanos(anchor.counter, counter))
     }
 
     /// Nanoseconds since the origin, from the operating system. A thread that was interrupted meanwhile trusts nothing.
@@ -82,6 +81,13 @@ impl Source {
         let is_one_moment = self.counter.delta_as_nanos(before, counter) <= ONE_MOMENT;
         ANCHOR.set(is_one_moment.then_some(Anchor { counter, nanos }));
         nanos
+    }
+}
+
+impl Anchor {
+    /// Nanoseconds since the origin at this reading of the counter, if what has `passed` is little enough to trust it.
+    fn at(self, counter: u64, passed: u64) -> Option<u64> {
+        (counter >= self.counter && passed < TRUST).then_some(self.nanos + passed)
     }
 }
 
@@ -98,6 +104,16 @@ mod tests {
             assert!(now + Duration::from_nanos(TRUST) >= last);
             last = now;
         }
+    }
+
+    #[test]
+    fn a_counter_is_trusted_for_a_while_and_not_if_it_goes_back() {
+        let anchor = Anchor { counter: 1000, nanos: 7 };
+        assert_eq!(anchor.at(1000, 0), Some(7));
+        assert_eq!(anchor.at(1001, TRUST - 1), Some(7 + TRUST - 1));
+        assert_eq!(anchor.at(1001, TRUST), None);
+        assert_eq!(anchor.at(1001, TRUST + 1), None);
+        assert_eq!(anchor.at(999, 0), None);
     }
 
     #[test]
