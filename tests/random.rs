@@ -8,12 +8,13 @@ mod support;
 use std::{
     collections::HashMap,
     env,
-    sync::{Condvar, Mutex},
+    panic::{self, AssertUnwindSafe},
     thread,
     time::Duration,
 };
 
 use fastrand::Rng;
+use parking_lot::{Condvar, Mutex};
 use tower_quota::{
     Decision, Policy, Quota, RateLimiter, Rule,
     clock::{Clock, ManualClock},
@@ -239,13 +240,17 @@ impl<T: Send> Turns<T> {
 
     fn take_turns(&self, number: usize, count: usize, work: &impl Fn(&mut T) -> Option<usize>) {
         loop {
-            let mut turn =
-                self.1.wait_while(self.0.lock().unwrap(), |turn| turn.0 != number && turn.0 < count).unwrap();
+            let mut turn = self.0.lock();
+            self.1.wait_while(&mut turn, |turn| turn.0 != number && turn.0 < count);
             if turn.0 == count {
                 return;
             }
-            turn.0 = work(&mut turn.1).unwrap_or(count);
+            // Who fails lets the others end.
+            let next = panic::catch_unwind(AssertUnwindSafe(|| work(&mut turn.1)));
+            turn.0 = next.as_ref().map_or(count, |next| next.unwrap_or(count));
             self.1.notify_all();
+            drop(turn);
+            next.unwrap_or_else(|failure| panic::resume_unwind(failure));
         }
     }
 }

@@ -67,7 +67,7 @@ impl Tick {
 
     #[inline]
     const fn passed(self, nanos: u64) -> u64 {
-        ((nanos / 1000) as u128 * self.reciprocal as u128 >> 63) as u64
+        (((nanos / 1000) as u128 * self.reciprocal as u128) >> 63) as u64
     }
 }
 

@@ -54,7 +54,7 @@ impl Shared {
     }
 
     /// All units of now after `since`, for a key that has no place until now.
-    pub(super) fn debt_since(&self, since: u64, plan: &Plan, now: Moment) -> Debt {
+    pub(super) const fn debt_since(&self, since: u64, plan: &Plan, now: Moment) -> Debt {
         Debt { since, until: self.units, moved_in: now.stamp(plan.tick()) }
     }
 

@@ -80,7 +80,7 @@ impl Overflow {
     /// places are remembered.
     pub(super) fn let_go(&mut self, hash: u64, scope: u32, places: usize) {
         self.debts.remove(&hash);
-        let Some(units) = self.shared.get(&scope).map(|shared| shared.units()) else { return };
+        let Some(units) = self.shared.get(&scope).map(Shared::units) else { return };
         if self.let_go.len() >= places.max(FEWEST_LET_GO) {
             self.let_go.clear();
         }
