@@ -65,7 +65,9 @@ impl Table {
 
     /// Looks at the next `places` and lets go of those that may go.
     pub(super) fn sweep(&mut self, places: usize, scopes: &Scopes, may_go: impl Fn(&mut Slot, &Plan) -> bool) -> Step {
-        let mut step = Step { seen: places.min(self.slots.num_buckets()), dropped: 0 };
+        // An empty table says that it has one place.
+        let places = if self.slots.is_empty() { 0 } else { places.min(self.slots.num_buckets()) };
+        let mut step = Step { seen: places, dropped: 0 };
         for _ in 0..step.seen {
             self.swept = (self.swept + 1) % self.slots.num_buckets();
             let Ok(mut entry) = self.slots.get_bucket_entry(self.swept) else { continue };
