@@ -24,6 +24,7 @@ use support::{limiter, rule};
 
 const RULES: [&str; 3] = ["a", "b", "c"];
 const MILLI: u64 = 1_000_000;
+const NANO: Duration = Duration::from_nanos(1);
 const OPERATIONS: u64 = 1_050_000;
 const OPERATIONS_OF_A_ROUND: u64 = 500;
 
@@ -260,18 +261,26 @@ struct World {
     dice: Rng,
     truth: u64,
     left: u64,
+    /// What the clock has shown, the newest first.
+    past: Vec<Duration>,
     lists: HashMap<(usize, String), List>,
 }
 
 impl World {
     fn new(dice: &mut Rng) -> Self {
-        Self { dice: dice.fork(), truth: 0, left: OPERATIONS_OF_A_ROUND, lists: HashMap::new() }
+        Self { dice: dice.fork(), truth: 0, left: OPERATIONS_OF_A_ROUND, past: Vec::new(), lists: HashMap::new() }
     }
 
     /// The clock goes on, trembles, or steps back.
     fn pass_time(&mut self, clock: &ManualClock) {
         let step = step(&mut self.dice);
+        self.past.truncate(8);
+        self.past.insert(0, clock.now());
         match self.dice.u8(0..8) {
+            0 if self.dice.bool() => {
+                let past = self.dice.choice(&self.past).copied().unwrap() + NANO * self.dice.u32(0..2);
+                clock.set(past.min(clock.now()));
+            }
             0 => clock.set(clock.now().saturating_sub(Duration::from_nanos(step))),
             1 => clock.set(clock.now().saturating_sub(Duration::from_nanos(self.dice.u64(0..30 * MILLI)))),
             _ => {
