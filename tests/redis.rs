@@ -518,7 +518,7 @@ async fn tasks_share_one_connection_which_ends_with_the_limiter() {
     tokio::task::block_in_place(|| eventually("no task is left", || (metrics.num_alive_tasks() == 0).then_some(())));
 }
 
-/// Rows F8 and F25: what is dropped may have been charged, and nothing else happens.
+/// Rows F8 and F25: what is dropped is not charged in the end, and nothing else happens.
 #[tokio::test]
 async fn a_decision_that_is_dropped_at_any_point_disturbs_no_other() {
     let server = Server::start();
@@ -541,9 +541,11 @@ async fn a_decision_that_is_dropped_at_any_point_disturbs_no_other() {
         assert_eq!(remaining(&whole), [999 - polls]);
     }
     assert!(dropped > 10, "{dropped}");
-    let left = remaining(&limiter.peek_async("calls", "ann").await.unwrap())[0];
-    assert!((940..=1000).contains(&left), "{left}");
-    assert!(server.calls_of("evalsha") <= 60 * 3 + 3);
+    let start = Instant::now();
+    while remaining(&limiter.peek_async("calls", "ann").await.unwrap()) != [1000 - (60 - dropped as u32)] {
+        assert!(start.elapsed() < 20 * SECOND, "what nobody took is given back");
+        tokio::time::sleep(MILLI).await;
+    }
 }
 
 /// Row F11. The connection ends with its runtime, which the next one notices: that may cost it one decision.
@@ -674,8 +676,10 @@ async fn a_reply_that_is_late_is_nobody_elses() {
         assert!(!ann.unwrap().is_admitted());
         assert_eq!(remaining(&dora.unwrap()), [999 - round]);
     }
-    // Each late one was charged once, which is what the server made of it, and not twice.
-    assert_eq!(remaining(&direct.peek_async("calls", "carl").await.unwrap()), [1000 - ROUNDS]);
+    // Each late one was charged once, which is what the server made of it, and not twice; or given back, where the reply
+    // came when nobody waited any more.
+    let left = remaining(&direct.peek_async("calls", "carl").await.unwrap())[0];
+    assert!((1000 - ROUNDS..=1000).contains(&left), "{left}");
     assert_eq!(proxy.connections(), 1);
 }
 

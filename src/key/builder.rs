@@ -68,6 +68,8 @@ pub trait KeyParts {
 pub(crate) struct KeyHasher {
     parts: SipHasher13,
     joined: SipHasher13,
+    /// Whether tenants decide where histories are: then nobody may choose the place by the text of a key.
+    hashes_tenants: bool,
 }
 
 impl Key {
@@ -218,7 +220,7 @@ impl<'a> KeyBuilder<'a> {
     pub fn part(&mut self, part: impl AsRef<[u8]>) {
         if self.charge.key == Key::SHARED {
             self.charge.key.become_part(part.as_ref(), self.hasher);
-            self.charge.tenant = self.charge.key.folded();
+            self.charge.tenant = self.hasher.tenant(self.charge.key);
         } else {
             let mut other = Key::SHARED;
             other.become_part(part.as_ref(), self.hasher);
@@ -263,7 +265,21 @@ impl KeyHasher {
     pub(crate) fn with_secret(secret: [u8; 32]) -> Self {
         let word = |at: usize| u64::from_le_bytes(std::array::from_fn(|byte| secret[8 * at + byte]));
         let half = |at: usize| SipHasher13::new_with_keys(word(at), word(at + 1));
-        Self { parts: half(0), joined: half(2) }
+        Self { parts: half(0), joined: half(2), hashes_tenants: true }
+    }
+
+    /// A number of the first part of a key.
+    #[inline]
+    fn tenant(&self, key: Key) -> u32 {
+        if !self.hashes_tenants {
+            return key.folded();
+        }
+        let mut bytes = [0; 32];
+        for (place, word) in bytes.chunks_exact_mut(8).zip(key.all()) {
+            place.copy_from_slice(&word.to_le_bytes());
+        }
+        // Keys are joined from twice as many bytes, so this is never the hash of one.
+        self.joined.hash(&bytes).h1 as u32
     }
 }
 
@@ -273,7 +289,7 @@ impl Default for KeyHasher {
         let random = RandomState::new();
         let secret =
             |number: u8| SipHasher13::new_with_keys(random.hash_one((number, 0)), random.hash_one((number, 1)));
-        Self { parts: secret(0), joined: secret(1) }
+        Self { parts: secret(0), joined: secret(1), hashes_tenants: false }
     }
 }
 
@@ -384,6 +400,24 @@ mod tests {
     fn hashes_of_long_keys_differ_between_limiters() {
         let long = parts(&["a value that is clearly longer than a key may be"]);
         assert_ne!(key(&KeyHasher::default(), &long), key(&KeyHasher::default(), &long));
+    }
+
+    #[test]
+    fn nobody_chooses_by_the_text_of_a_key_with_which_others_it_is_kept() {
+        let hasher = KeyHasher::with_secret([7; 32]);
+        let tenant = |text: &str| {
+            let mut builder = KeyBuilder::new(&hasher);
+            builder.part(text);
+            builder.charge().tenant
+        };
+        // Alike when folded, each of them: words that differ in the same way.
+        let texts = (0..500u32).map(|number| format!("{number:08x}{number:08x}"));
+        let tenants: std::collections::HashSet<u32> = texts.map(|text| tenant(&text)).collect();
+        assert_eq!(tenants.len(), 500);
+        let mut both = KeyBuilder::new(&hasher);
+        both.part("acme");
+        both.part("orders");
+        assert_eq!(both.charge().tenant, tenant("acme"), "what follows the first part changes nothing");
     }
 
     #[test]

@@ -91,7 +91,7 @@ mod unavailable;
 mod verdict;
 
 #[cfg(feature = "redis")]
-pub use self::redis::{Lease, OnOutage, RedisStore};
+pub use self::redis::{BreakerState, ConnectionState, Health, Lease, NodeHealth, OnOutage, RedisStore};
 pub use definition::Store;
 pub use memory::MemoryStore;
 pub use never::Never;

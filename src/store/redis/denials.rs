@@ -2,6 +2,7 @@
 
 use std::{
     hash::{BuildHasher, RandomState},
+    sync::atomic::{AtomicU64, Ordering},
     time::Duration,
 };
 
@@ -19,6 +20,10 @@ pub(super) struct Denials {
     places: Box<[Mutex<Option<Denial>>]>,
     hasher: RandomState,
     longest: Duration,
+    /// How long ago a denial was met first before it is believed.
+    doubtful_for: Duration,
+    /// How often something was reset here.
+    resets: AtomicU64,
 }
 
 #[derive(Clone)]
@@ -31,48 +36,72 @@ struct Denial {
     ends: Instant,
 }
 
+/// When something was asked, and how often something had been reset by then.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Question {
+    asked: Instant,
+    resets: u64,
+}
+
+impl Question {
+    pub(super) const fn asked(self) -> Instant {
+        self.asked
+    }
+}
+
 impl Denials {
     /// Remembers for at most `longest`: for so long another process may reset a key without being noticed here.
-    pub(super) fn new(longest: Duration) -> Self {
+    ///
+    /// Where units may be reserved that are given back soon, as on a cluster, a denial may be about to end. So it is
+    /// remembered only if the same one was met before, at least `doubtful_for` ago.
+    pub(super) fn new(longest: Duration, doubtful_for: Duration) -> Self {
         let places = if longest.is_zero() { 0 } else { PLACES };
         let places = std::iter::repeat_with(Mutex::default).take(places).collect();
-        Self { places, hasher: RandomState::new(), longest }
+        Self { places, hasher: RandomState::new(), longest, doubtful_for, resets: AtomicU64::new(0) }
     }
 
     /// What the store would answer now, if that is known.
-    pub(super) fn get(&self, charges: &[Charge]) -> Option<Verdict> {
+    pub(super) fn get(&self, charges: &[Charge], now: Instant) -> Option<Verdict> {
         let place = self.place(charges)?.lock();
         let denial = place.as_ref().filter(|denial| denial.charges.as_slice() == charges)?;
-        let now = Instant::now();
         (now < denial.ends).then(|| denial.at(now))
     }
 
-    /// Remembers a verdict if it is a denial, for as long as nothing changes and if it `is_current`. The question was sent
-    /// when `asked` says.
-    pub(super) fn remember(
-        &self,
-        charges: &[Charge],
-        verdict: &Verdict,
-        asked: Instant,
-        unchanged_for: Duration,
-        is_current: impl Fn() -> bool,
-    ) {
-        let Some(place) = self.place(charges).filter(|_| !verdict.admitted) else { return };
-        let denial = Denial {
-            charges: charges.into(),
-            verdict: verdict.clone(),
-            received: Instant::now(),
-            // The server decided after the question was sent: never later than its own clock would say.
-            ends: asked + unchanged_for.min(self.longest),
-        };
-        let mut place = place.lock();
-        if is_current() {
-            *place = Some(denial);
-        }
+    /// A question that is about to be asked.
+    pub(super) fn question(&self, now: Instant) -> Question {
+        Question { asked: now, resets: self.resets.load(Ordering::Acquire) }
     }
 
-    /// Forgets everything, because some key was reset.
+    /// Whether nothing was reset since it was asked.
+    pub(super) fn is_current(&self, question: Question) -> bool {
+        self.resets.load(Ordering::Acquire) == question.resets
+    }
+
+    /// Remembers a verdict if it is a denial, for as long as nothing changes and if nothing was reset since the question.
+    pub(super) fn remember(&self, charges: &[Charge], verdict: &Verdict, question: Question, now: Instant) {
+        let Some(place) = self.place(charges).filter(|_| !verdict.admitted) else { return };
+        let changes = verdict.states.iter().filter(|state| state.used > 0);
+        let unchanged_for = changes.map(|state| verdict.now.until(state.changes_at)).min().unwrap_or_default();
+        let mut place = place.lock();
+        if !self.is_current(question) {
+            return;
+        }
+        let before = place.as_ref().filter(|denial| denial.charges.as_slice() == charges);
+        // One that is long gone says nothing about this one.
+        let age = before.map(|denial| now.saturating_duration_since(denial.received));
+        let age = age.filter(|age| *age <= self.doubtful_for + self.longest * 2);
+        let is_certain = self.doubtful_for.is_zero() || age.is_some_and(|age| age >= self.doubtful_for);
+        if !is_certain && age.is_some() {
+            return;
+        }
+        // The server decided after the question was sent: never later than its own clock would say.
+        let ends = if is_certain { question.asked + unchanged_for.min(self.longest) } else { now };
+        *place = Some(Denial { charges: charges.into(), verdict: verdict.clone(), received: now, ends });
+    }
+
+    /// Forgets everything, because some key was reset. What was asked before is not to be remembered afterwards.
     pub(super) fn clear(&self) {
+        self.resets.fetch_add(1, Ordering::Release);
         self.places.iter().for_each(|place| *place.lock() = None);
     }
 
@@ -120,56 +149,72 @@ mod tests {
     }
 
     const MINUTE: Duration = Duration::from_secs(60);
+    const SECOND: Duration = Duration::from_secs(1);
+    const MILLI: Duration = Duration::from_millis(1);
 
-    #[tokio::test(start_paused = true)]
-    async fn a_denial_is_known_for_a_while_and_its_wait_gets_shorter() {
-        let denials = Denials::new(Duration::from_secs(1));
-        denials.remember(&[charge("ann")], &denial(MINUTE), Instant::now(), MINUTE, || true);
-        tokio::time::advance(Duration::from_millis(600)).await;
-        let known = denials.get(&[charge("ann")]).unwrap();
+    fn remember(denials: &Denials, key: &str, wait: Duration, asked: Instant, now: Instant) {
+        denials.remember(&[charge(key)], &denial(wait), denials.question(asked), now);
+    }
+
+    #[test]
+    fn a_denial_is_known_for_a_while_and_its_wait_gets_shorter() {
+        let (denials, start) = (Denials::new(SECOND, Duration::ZERO), Instant::now());
+        remember(&denials, "ann", MINUTE, start, start);
+        let then = start + 600 * MILLI;
+        let known = denials.get(&[charge("ann")], then).unwrap();
         assert!(!known.admitted);
         assert_eq!(wait_of(&known), Duration::from_millis(59_400));
-        assert!(denials.get(&[charge("bob")]).is_none());
-        assert!(denials.get(&[charge("ann"), charge("bob")]).is_none(), "another question");
-        tokio::time::advance(Duration::from_millis(400)).await;
-        assert!(denials.get(&[charge("ann")]).is_none());
+        assert!(denials.get(&[charge("bob")], then).is_none());
+        assert!(denials.get(&[charge("ann"), charge("bob")], then).is_none(), "another question");
+        assert!(denials.get(&[charge("ann")], start + SECOND).is_none());
     }
 
-    #[tokio::test(start_paused = true)]
-    async fn it_is_asked_again_before_there_can_be_room() {
-        let denials = Denials::new(MINUTE);
-        let asked = Instant::now();
-        tokio::time::advance(Duration::from_millis(3)).await;
-        denials.remember(
-            &[charge("ann")],
-            &denial(Duration::from_millis(20)),
-            asked,
-            Duration::from_millis(20),
-            || true,
+    #[test]
+    fn it_is_asked_again_before_there_can_be_room() {
+        let (denials, asked) = (Denials::new(MINUTE, Duration::ZERO), Instant::now());
+        remember(&denials, "ann", 20 * MILLI, asked, asked + 3 * MILLI);
+        assert!(denials.get(&[charge("ann")], asked + 19 * MILLI).is_some());
+        assert!(
+            denials.get(&[charge("ann")], asked + 20 * MILLI).is_none(),
+            "20 ms after the question, 17 after the answer"
         );
-        tokio::time::advance(Duration::from_millis(16)).await;
-        assert!(denials.get(&[charge("ann")]).is_some());
-        tokio::time::advance(Duration::from_millis(1)).await;
-        assert!(denials.get(&[charge("ann")]).is_none(), "20 ms after the question, 17 after the answer");
     }
 
-    #[tokio::test(start_paused = true)]
-    async fn admissions_are_not_remembered_and_a_reset_forgets() {
-        let denials = Denials::new(MINUTE);
-        denials.remember(&[charge("ann")], &Verdict::new(true), Instant::now(), MINUTE, || true);
-        assert!(denials.get(&[charge("ann")]).is_none());
-        denials.remember(&[charge("ann")], &denial(MINUTE), Instant::now(), MINUTE, || true);
+    #[test]
+    fn admissions_are_not_remembered_and_a_reset_forgets() {
+        let (denials, now) = (Denials::new(MINUTE, Duration::ZERO), Instant::now());
+        denials.remember(&[charge("ann")], &Verdict::new(true), denials.question(now), now);
+        assert!(denials.get(&[charge("ann")], now).is_none());
+        remember(&denials, "ann", MINUTE, now, now);
+        let question = denials.question(now);
         denials.clear();
-        assert!(denials.get(&[charge("ann")]).is_none());
-        denials.remember(&[charge("ann")], &denial(MINUTE), Instant::now(), MINUTE, || false);
-        assert!(denials.get(&[charge("ann")]).is_none(), "it was reset since it was asked about");
+        assert!(denials.get(&[charge("ann")], now).is_none());
+        denials.remember(&[charge("ann")], &denial(MINUTE), question, now);
+        assert!(denials.get(&[charge("ann")], now).is_none(), "it was reset since it was asked about");
     }
 
-    #[tokio::test(start_paused = true)]
-    async fn with_no_time_to_remember_nothing_is() {
-        let denials = Denials::new(Duration::ZERO);
-        denials.remember(&[charge("ann")], &denial(MINUTE), Instant::now(), MINUTE, || true);
-        assert!(denials.get(&[charge("ann")]).is_none());
+    #[test]
+    fn with_no_time_to_remember_nothing_is() {
+        let (denials, now) = (Denials::new(Duration::ZERO, Duration::ZERO), Instant::now());
+        remember(&denials, "ann", MINUTE, now, now);
+        assert!(denials.get(&[charge("ann")], now).is_none());
         denials.clear();
+    }
+
+    #[test]
+    fn where_units_may_be_on_their_way_back_a_denial_is_believed_when_it_is_met_again() {
+        let (denials, start) = (Denials::new(SECOND, 50 * MILLI), Instant::now());
+        let at = |millis: u32| start + millis * MILLI;
+        for millis in [0, 20, 49] {
+            remember(&denials, "ann", MINUTE, at(millis), at(millis));
+            assert!(denials.get(&[charge("ann")], at(millis)).is_none(), "after {millis} ms");
+        }
+        remember(&denials, "ann", MINUTE, at(50), at(50));
+        assert!(denials.get(&[charge("ann")], at(1049)).is_some());
+        assert!(denials.get(&[charge("ann")], at(1050)).is_none());
+        remember(&denials, "ann", MINUTE, at(1051), at(1051));
+        assert!(denials.get(&[charge("ann")], at(1052)).is_some(), "it has been so all the time");
+        remember(&denials, "ann", MINUTE, at(9000), at(9000));
+        assert!(denials.get(&[charge("ann")], at(9000)).is_none(), "that was long ago");
     }
 }

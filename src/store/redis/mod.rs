@@ -3,41 +3,59 @@
 //! * [`RedisStore`]: what users see of it.
 //! * [`OnOutage`]: what happens while it is unavailable.
 //! * [`Lease`]: what a process may take at once.
-//! * [`ask`]: one decision, in the order of things; [`evaluate`]: a call of the script, within a deadline.
-//! * [`turn`]: those who ask at the same time; [`share`]: asking for them in one call.
-//! * [`leases`]: what this process has been lent; [`lend`]: how it gets and returns it.
-//! * [`together`]: one decision where histories are on several nodes of a cluster.
-//! * [`breaker`]: leaving a server alone that does not answer.
-//! * [`denials`]: what need not be asked.
-//! * [`link`]: the connection; [`topology`]: to what; [`tls`]: in secret.
-//! * [`names`]: what keys are called.
-//! * `decide.lua`: the decision, on the server; [`script`]: its call and its reply; [`log`]: what it is told.
+//! * [`Health`]: how it stands with the servers.
+//!
+//! One object for each job, the lower ones further down:
+//!
+//! * [`decider`]: one decision, in the order of things.
+//! * [`denials`]: what need not be asked. [`lender`]: what is spent here, from the [`lease_pool`]. [`fallback`]: deciding
+//!   without the server.
+//! * [`reservation`]: one decision where histories are in several slots of a cluster.
+//! * [`batcher`]: those who ask at the same time, in one call. [`waiting`]: who they are; [`handover`]: those who go away.
+//! * [`histories`]: calling the script. [`names`]: what keys are called. `decide.lua`: the decision, on the server;
+//!   [`script`]: its call and its reply; [`log`]: what it is told.
+//! * [`routes`]: to which server. [`cluster`]: which node is to be asked, by its [`slots`]. [`sentinels`]: who is the master.
+//! * [`node`]: one server. [`circuit_breaker`]: leaving it alone; [`connection`]: the way to it, to a [`target`] and with
+//!   [`tls`]; [`journal`]: how it stands with it, for [`health`]; [`failure`]: why there is no answer.
+//! * [`timepiece`]: what time it is.
 
 #[cfg(any(test, fuzzing))]
 mod any_reply;
-mod ask;
-mod breaker;
+mod batcher;
+mod circuit_breaker;
+mod cluster;
+mod connection;
+mod decider;
 mod denials;
-mod evaluate;
+mod failure;
+mod fallback;
+mod handover;
+mod health;
+mod histories;
+mod journal;
 mod lease;
-mod leases;
-mod lend;
-mod link;
+mod lease_pool;
+mod lender;
 mod log;
 mod names;
+mod node;
 mod outage;
+mod reservation;
+mod routes;
 mod script;
+mod sentinels;
 #[cfg(test)]
 mod server;
-mod share;
+mod slots;
 mod store;
+mod target;
 #[cfg(test)]
 mod tests;
+mod timepiece;
 mod tls;
-mod together;
-mod topology;
-mod turn;
+mod waiting;
 
+pub use health::{BreakerState, ConnectionState, Health, NodeHealth};
 pub use lease::Lease;
 pub use outage::OnOutage;
 pub use store::RedisStore;

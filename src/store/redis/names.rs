@@ -7,7 +7,7 @@ use percent_encoding::{AsciiSet, CONTROLS, percent_encode};
 
 use crate::{
     key::Text,
-    store::{Charge, Scope},
+    store::{Charge, Scope, redis::slots::slot_of},
 };
 
 /// What does not stand in a name as it is: what would end a part of it, and what looks bad in a terminal.
@@ -25,6 +25,14 @@ pub(super) fn name(prefix: &str, scope: &Scope, charge: &Charge) -> String {
         Text::Hash(hash) => write!(name, "~{}", URL_SAFE_NO_PAD.encode(hash)),
     };
     name
+}
+
+/// The name of a history of nobody, which no rule has, in this slot if it has to be.
+pub(super) fn trial_name(prefix: &str, slot: Option<u16>) -> String {
+    let number = fastrand::u32(..);
+    let is_there = |tag: &u32| slot.is_none_or(|slot| slot_of(format!("{{{tag:08x}}}").as_bytes()) == slot);
+    let tag = (0..u32::MAX).find(is_there).unwrap_or_default();
+    format!("{prefix}:{{{tag:08x}}}::{number:08x}")
 }
 
 #[cfg(test)]
@@ -45,7 +53,7 @@ mod tests {
     #[test]
     fn a_short_key_can_be_read() {
         let name = named(&[b"acme"]);
-        assert_eq!(name, "quota:{606d6361}:bots%20GET%20/x/%7Bid%7D:acme");
+        assert_eq!(name, "quota:{d67567e8}:bots%20GET%20/x/%7Bid%7D:acme");
     }
 
     #[test]

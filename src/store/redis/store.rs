@@ -1,11 +1,6 @@
 //! The store.
 
-use std::{
-    fmt,
-    pin::Pin,
-    sync::{Arc, atomic::AtomicU64},
-    time::Duration,
-};
+use std::{fmt, pin::Pin, sync::Arc, time::Duration};
 
 use crate::{
     clock::{Clock, SystemClock, Tick},
@@ -14,8 +9,9 @@ use crate::{
     store::{
         Charge, Scope, Setup, Store, Unavailable, Verdict,
         redis::{
-            Lease, OnOutage, ask::Asker, denials::Denials, leases::Leases, link::Link, log::Logs, tls::Tls,
-            topology::Topology, turn::Turn,
+            Health, Lease, OnOutage, batcher::Batcher, decider::Decider, denials::Denials, fallback::Fallback,
+            histories::Histories, lease_pool::LeasePool, lender::Lender, log::Logs, reservation::Reserver,
+            routes::Routes, target::Topology, timepiece::Timepiece, tls::Tls,
         },
     },
 };
@@ -58,7 +54,7 @@ pub struct RedisStore {
     key_secret: Vec<u8>,
     #[cfg(feature = "test-util")]
     virtual_time: Option<crate::clock::ManualClock>,
-    asker: Option<Arc<Asker>>,
+    decider: Option<Arc<Decider>>,
 }
 
 impl RedisStore {
@@ -103,7 +99,7 @@ impl RedisStore {
             key_secret: Vec::new(),
             #[cfg(feature = "test-util")]
             virtual_time: None,
-            asker: None,
+            decider: None,
         }
     }
 
@@ -181,29 +177,80 @@ impl RedisStore {
         Self { virtual_time: Some(clock), ..self }
     }
 
-    /// Whether the server can be reached and will decide.
+    /// Whether the server can be reached and will decide: waits until it is connected, for at most 5 s, and has it decide
+    /// once and write, about a key of nobody that expires within seconds. Of a cluster every master is asked, and whether all slots
+    /// are served.
     ///
     /// # Errors
     ///
-    /// If not, with what is wrong: nobody listens, the password is wrong, and so on.
+    /// If not, with what is wrong: nobody listens, the password is wrong, a right is missing, it is a replica, and so on.
     pub async fn ping(&self) -> Result<(), Unavailable> {
-        self.asker().ok_or_else(not_opened)?.ping().await
+        self.decider().ok_or_else(not_opened)?.ping().await
+    }
+
+    /// How it stands with the servers, as far as is known without asking them. None before the store belongs to a limiter.
+    ///
+    /// With feature `tracing`, every change is an event too, and what is not as it should be a warning.
+    #[must_use]
+    pub fn health(&self) -> Option<Health> {
+        self.decider().map(|decider| decider.health())
     }
 
     /// Gives back what is left of all [leases](Self::lease), at once: for a process that is about to end. What cannot be given
     /// back counts until it expires.
     pub async fn return_leases(&self) {
-        if let Some(asker) = self.asker() {
-            asker.give_all_back().await;
+        if let Some(decider) = self.decider() {
+            decider.lender.give_all_back().await;
         }
     }
 
-    const fn asker(&self) -> Option<&Arc<Asker>> {
-        self.asker.as_ref()
+    const fn decider(&self) -> Option<&Arc<Decider>> {
+        self.decider.as_ref()
     }
 }
 
 impl RedisStore {
+    fn decider_of(&self, setup: &Setup) -> Result<Decider, ConfigError> {
+        let timepiece = self.timepiece();
+        let routes = Routes::new(&self.topology, &self.tls, &timepiece)?;
+        let fallback = Arc::new(Fallback::new(self.on_outage, setup)?);
+        // A reservation in several slots is given back within a deadline, and another one for the call.
+        let doubtful_for = if routes.is_cluster() { self.deadline } else { Duration::ZERO };
+        let denials = Arc::new(Denials::new(self.remembered, doubtful_for));
+        let scopes = setup.scopes.clone();
+        let pool = LeasePool::new(self.lease.as_ref(), &scopes, self.deadline);
+        let histories = Arc::new(Histories {
+            routes,
+            logs: scopes.iter().map(|scope| self.logs_of(scope)).collect(),
+            scopes,
+            prefix: self.prefix.clone(),
+            deadline: self.deadline,
+            timepiece,
+        });
+        let batcher = Batcher::new(Arc::clone(&histories), Arc::clone(&denials), self.requests_in_a_call);
+        let batcher = Arc::new(batcher);
+        let lender = Lender { histories: Arc::clone(&histories), denials: Arc::clone(&denials), pool };
+        let reserver = Reserver {
+            histories: Arc::clone(&histories),
+            batcher: Arc::clone(&batcher),
+            denials: Arc::clone(&denials),
+            fallback: Arc::clone(&fallback),
+        };
+        let (lender, reserver) = (Arc::new(lender), Arc::new(reserver));
+        Ok(Decider { histories, denials, lender, batcher, reserver, fallback })
+    }
+
+    #[cfg(feature = "test-util")]
+    fn timepiece(&self) -> Timepiece {
+        Timepiece::new(self.virtual_time.clone())
+    }
+
+    #[cfg(not(feature = "test-util"))]
+    #[expect(clippy::unused_self, reason = "its twin needs it")]
+    fn timepiece(&self) -> Timepiece {
+        Timepiece::default()
+    }
+
     /// The logs of a scope on the server. What is lent counts for longer.
     fn logs_of(&self, scope: &Scope) -> Logs {
         let plan = match self.lease.as_ref().filter(|lease| lease.covers(scope)) {
@@ -247,43 +294,25 @@ impl Store for RedisStore {
             return Err(ConfigError::new("requests_in_a_call", 0, "a call is about at least one request"));
         }
         self.lease.as_ref().map_or(Ok(()), |lease| lease.validate(&setup.scopes))?;
-        let link = Link::through(self.topology.connector(&self.tls)?);
-        let outcome = self.on_outage.prepare(&setup)?;
-        let scopes = setup.scopes;
-        self.asker = Some(Arc::new(Asker {
-            link,
-            outcome,
-            logs: scopes.iter().map(|scope| self.logs_of(scope)).collect(),
-            turn: Turn::of(self.requests_in_a_call),
-            leases: Leases::of(self.lease.as_ref(), &scopes, self.deadline),
-            resets: AtomicU64::new(0),
-            scopes,
-            prefix: self.prefix.clone(),
-            deadline: self.deadline,
-            denials: Denials::new(self.remembered),
-            breaker: Arc::default(),
-            is_cluster: self.topology.is_cluster(),
-            #[cfg(feature = "test-util")]
-            virtual_time: self.virtual_time.clone(),
-        }));
+        self.decider = Some(Arc::new(self.decider_of(&setup)?));
         Ok(())
     }
 
     fn decide(&self, charges: &[Charge], verdict: &mut Verdict) -> Option<Self::Deciding> {
-        match self.asker() {
-            Some(asker) => asker.decide(charges, verdict),
+        match self.decider() {
+            Some(decider) => decider.decide(charges, verdict),
             None => Some(Box::pin(std::future::ready(Err(not_opened())))),
         }
     }
 
     fn peek(&self, charges: &[Charge], _: &mut Verdict) -> Option<Self::Deciding> {
-        let (asker, charges) = (self.asker().cloned(), charges.to_vec());
-        Some(Box::pin(async move { asker.ok_or_else(not_opened)?.peek(&charges).await }))
+        let (decider, charges) = (self.decider().cloned(), charges.to_vec());
+        Some(Box::pin(async move { decider.ok_or_else(not_opened)?.peek(&charges).await }))
     }
 
     fn reset(&self, charges: &[Charge], _: &mut Verdict) -> Option<Self::Deciding> {
-        let (asker, charges) = (self.asker().cloned(), charges.to_vec());
-        Some(Box::pin(async move { asker.ok_or_else(not_opened)?.reset(&charges).await }))
+        let (decider, charges) = (self.decider().cloned(), charges.to_vec());
+        Some(Box::pin(async move { decider.ok_or_else(not_opened)?.reset(&charges).await }))
     }
 
     fn since_1970(&self) -> Duration {

@@ -1,38 +1,50 @@
 //! Connections with TLS, where the feature `redis-tls` is on.
 
-use redis::{Client, RedisResult, cluster::ClusterClientBuilder};
+use redis::{Client, ConnectionInfo, RedisResult};
+
+use crate::error::ConfigError;
 
 /// Certificates other than those of the system.
 #[derive(Clone, Default)]
 pub(super) struct Tls {
     /// Who vouches for the server, in PEM.
+    #[cfg(feature = "redis-tls")]
     pub(super) root: Option<Vec<u8>>,
     /// The certificate of the client and its key, in PEM.
+    #[cfg(feature = "redis-tls")]
     pub(super) identity: Option<[Vec<u8>; 2]>,
-}
-
-impl Tls {
-    pub(super) const fn is_custom(&self) -> bool {
-        self.root.is_some() || self.identity.is_some()
-    }
 }
 
 #[cfg(feature = "redis-tls")]
 impl Tls {
-    pub(super) fn client(&self, url: &str) -> RedisResult<Client> {
-        choose_cryptography();
-        if self.is_custom() { Client::build_with_tls(url, self.certificates()) } else { Client::open(url) }
+    /// A file without a certificate in it would have no server believed, and one without one of the client show none.
+    pub(super) fn validate(&self) -> Result<(), ConfigError> {
+        let identity = self.identity.as_ref().map(|[certificate, _]| certificate);
+        for (field, pem) in [("redis root_certificate", self.root.as_ref()), ("redis client_certificate", identity)] {
+            if pem.is_some_and(|pem| !has_certificate(pem)) {
+                let reason = "it has no certificate in PEM, which begins with -----BEGIN CERTIFICATE-----";
+                return Err(ConfigError::new(field, "\"…\"", reason));
+            }
+        }
+        Ok(())
     }
 
-    pub(super) fn of_cluster(&self, builder: ClusterClientBuilder) -> ClusterClientBuilder {
+    pub(super) fn client(&self, info: ConnectionInfo) -> RedisResult<Client> {
         choose_cryptography();
-        if self.is_custom() { builder.certs(self.certificates()) } else { builder }
-    }
-
-    fn certificates(&self) -> redis::TlsCertificates {
+        if self.root.is_none() && self.identity.is_none() {
+            return Client::open(info);
+        }
         let identity = |[client_cert, client_key]: [Vec<u8>; 2]| redis::ClientTlsConfig { client_cert, client_key };
-        redis::TlsCertificates { client_tls: self.identity.clone().map(identity), root_cert: self.root.clone() }
+        let certificates =
+            redis::TlsCertificates { client_tls: self.identity.clone().map(identity), root_cert: self.root.clone() };
+        Client::build_with_tls(info, certificates)
     }
+}
+
+#[cfg(feature = "redis-tls")]
+fn has_certificate(pem: &[u8]) -> bool {
+    use rustls::pki_types::{CertificateDer, pem::PemObject};
+    CertificateDer::pem_slice_iter(pem).next().is_some_and(|certificate| certificate.is_ok())
 }
 
 /// rustls panics where it has to choose between several and nobody has chosen for it.
@@ -45,14 +57,13 @@ fn choose_cryptography() {
 }
 
 #[cfg(not(feature = "redis-tls"))]
+#[expect(clippy::unused_self, reason = "its twin needs it")]
 impl Tls {
-    #[expect(clippy::unused_self, reason = "its twin needs it")]
-    pub(super) fn client(&self, url: &str) -> RedisResult<Client> {
-        Client::open(url)
+    pub(super) const fn validate(&self) -> Result<(), ConfigError> {
+        Ok(())
     }
 
-    #[expect(clippy::unused_self, reason = "its twin needs it")]
-    pub(super) const fn of_cluster(&self, builder: ClusterClientBuilder) -> ClusterClientBuilder {
-        builder
+    pub(super) fn client(&self, info: ConnectionInfo) -> RedisResult<Client> {
+        Client::open(info)
     }
 }

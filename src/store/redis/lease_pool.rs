@@ -22,7 +22,7 @@ const PLACES: usize = 1024;
 
 /// The leases of this process, by what they are for.
 #[derive(Debug)]
-pub(super) struct Leases {
+pub(super) struct LeasePool {
     life: Duration,
     most: u8,
     /// How long those who take more may take for it.
@@ -91,8 +91,8 @@ pub(super) enum Next {
     Wait(watch::Receiver<Taken>),
 }
 
-impl Leases {
-    pub(super) fn of(lease: Option<&Lease>, scopes: &Scopes, patience: Duration) -> Self {
+impl LeasePool {
+    pub(super) fn new(lease: Option<&Lease>, scopes: &Scopes, patience: Duration) -> Self {
         let is_lent = |lease: &Lease| scopes.iter().map(|scope| lease.covers(scope)).collect();
         Self {
             life: lease.map(Lease::life).unwrap_or_default(),
@@ -120,18 +120,18 @@ impl Leases {
         hot.next(wanted, now, self.patience)
     }
 
-    /// Notes that so many units have been lent, if that `is_current`. The question was sent when `asked` says.
+    /// Notes that so many units have been lent, if that `is_current`, with when the question was sent and the answer came.
     pub(super) fn lend(
         &self,
         charges: &[Charge],
         units: u32,
         verdict: Verdict,
-        asked: Instant,
+        [asked, received]: [Instant; 2],
         is_current: impl Fn() -> bool,
     ) -> Arc<Loan> {
         // The server counts from a moment after the question was sent.
         let ends = asked + self.life;
-        let loan = Arc::new(Loan { left: AtomicU32::new(units), ends, verdict, received: Instant::now() });
+        let loan = Arc::new(Loan { left: AtomicU32::new(units), ends, verdict, received });
         let mut table = self.table.lock();
         if !is_current() {
             loan.take_back();
@@ -257,9 +257,9 @@ mod tests {
 
     const LIFE: Duration = Duration::from_millis(500);
 
-    fn leases(most: u8) -> Leases {
+    fn leases(most: u8) -> LeasePool {
         let scopes = Scopes::new([Scope::new("calls".to_owned(), &Policy::per_minute(60))]);
-        Leases::of(Some(&Lease::of(most, LIFE)), &scopes, LIFE / 10)
+        LeasePool::new(Some(&Lease::of(most, LIFE)), &scopes, LIFE / 10)
     }
 
     fn charge(key: &str) -> [Charge; 1] {
@@ -304,7 +304,7 @@ mod tests {
         let leases = leases(8);
         let asked = Instant::now();
         drop(leases.next(&charge("ann"), asked));
-        leases.lend(&charge("ann"), 3, lent(), asked, || true);
+        leases.lend(&charge("ann"), 3, lent(), [asked; 2], || true);
         tokio::time::advance(LIFE - Duration::from_millis(1)).await;
         for used in [8, 9] {
             let Next::Lent(verdict) = leases.next(&charge("ann"), Instant::now()) else { panic!("not lent") };
@@ -319,14 +319,14 @@ mod tests {
         let leases = leases(8);
         let now = Instant::now();
         drop(leases.next(&charge("ann"), now));
-        let loan = leases.lend(&charge("ann"), 3, lent(), now, || true);
+        let loan = leases.lend(&charge("ann"), 3, lent(), [now; 2], || true);
         assert_eq!(loan.take_back(), 3);
         assert!(!matches!(leases.next(&charge("ann"), now), Next::Lent(_)));
-        let loan = leases.lend(&charge("ann"), 3, lent(), now, || true);
+        let loan = leases.lend(&charge("ann"), 3, lent(), [now; 2], || true);
         leases.clear();
         assert_eq!(loan.take_back(), 0);
         drop(leases.next(&charge("ann"), now));
-        let loan = leases.lend(&charge("ann"), 3, lent(), now, || false);
+        let loan = leases.lend(&charge("ann"), 3, lent(), [now; 2], || false);
         assert_eq!(loan.take_back(), 0, "it was reset since it was asked for");
     }
 

@@ -1,0 +1,171 @@
+//! One decision, in the order of things.
+
+use std::{panic, pin::Pin, sync::Arc, time::Duration};
+
+use tokio::runtime::Handle;
+
+use crate::store::{
+    Charge, Unavailable, Verdict,
+    redis::{
+        batcher::Batcher,
+        denials::Denials,
+        failure::Failure,
+        fallback::Fallback,
+        health::Health,
+        histories::Histories,
+        lease_pool::Next,
+        lender::{Borrowed, Lender},
+        node::Deadline,
+        reservation::{Group, Reserver},
+    },
+};
+
+/// Decides: what is known needs no question, what is lent is spent here, and all else is asked, or done without.
+#[derive(Debug)]
+pub(super) struct Decider {
+    pub(super) histories: Arc<Histories>,
+    pub(super) denials: Arc<Denials>,
+    pub(super) lender: Arc<Lender>,
+    pub(super) batcher: Arc<Batcher>,
+    pub(super) reserver: Arc<Reserver>,
+    pub(super) fallback: Arc<Fallback>,
+}
+
+/// A decision on its way.
+pub(super) type Deciding = Pin<Box<dyn Future<Output = Result<Verdict, Unavailable>> + Send>>;
+
+impl Decider {
+    /// The answer if it is known or nobody is to be asked, else a question on its way.
+    pub(super) fn decide(self: &Arc<Self>, charges: &[Charge], verdict: &mut Verdict) -> Option<Deciding> {
+        if charges.is_empty() {
+            *verdict = Verdict::new(true);
+            return None;
+        }
+        if let Some(known) = self.denials.get(charges, self.histories.timepiece.now()) {
+            *verdict = known;
+            return None;
+        }
+        let next = match self.lender.next(charges) {
+            Next::Lent(lent) => {
+                self.fallback.note_admitted(charges);
+                *verdict = lent;
+                return None;
+            }
+            next => next,
+        };
+        if matches!(next, Next::Ask) && self.is_left_alone(charges) {
+            return self.do_without(charges, verdict);
+        }
+        let (this, charges) = (Arc::clone(self), charges.to_vec());
+        Some(Box::pin(async move { this.ask(charges, next).await }))
+    }
+
+    /// What would be decided now.
+    pub(super) async fn peek(&self, charges: &[Charge]) -> Result<Verdict, Unavailable> {
+        let deadline = self.deadline()?;
+        let peeked = match self.groups(charges) {
+            Some(groups) => self.reserver.peek(charges, &groups, deadline).await,
+            None => match self.histories.peek(charges, deadline).await {
+                Err(failure) if failure.is_try_again() => {
+                    self.reserver.peek(charges, &Group::one_by_one(charges), deadline).await
+                }
+                peeked => peeked,
+            },
+        };
+        peeked.map_err(Failure::into_unavailable)
+    }
+
+    /// Forgets histories; admits if there was one.
+    pub(super) async fn reset(&self, charges: &[Charge]) -> Result<Verdict, Unavailable> {
+        let mut found = Ok(false);
+        for charge in charges {
+            let deleted = self.histories.delete(*charge, self.deadline()?).await;
+            found = deleted.and_then(|deleted| found.map(|found| found | deleted));
+            if found.is_err() {
+                break;
+            }
+        }
+        // Whether all of it is gone or only a part.
+        self.denials.clear();
+        self.lender.pool.clear();
+        charges.iter().for_each(|charge| self.fallback.forget(charge));
+        found.map(Verdict::new).map_err(Failure::into_unavailable)
+    }
+
+    /// Whether every server can be reached, and decides and writes.
+    pub(super) async fn ping(&self) -> Result<(), Unavailable> {
+        self.deadline()?;
+        self.histories.try_all().await.map_err(Failure::into_unavailable)
+    }
+
+    pub(super) fn health(&self) -> Health {
+        let (nodes, is_left_alone) = self.histories.routes.health();
+        Health::new(nodes, is_left_alone, self.fallback.is_local())
+    }
+
+    async fn ask(self: Arc<Self>, charges: Vec<Charge>, next: Next) -> Result<Verdict, Unavailable> {
+        let deadline = self.deadline()?;
+        if !matches!(next, Next::Ask) {
+            match self.lender.borrow(&charges, next, deadline).await {
+                Borrowed::Ask => {}
+                Borrowed::Denied(verdict) => return Ok(verdict),
+                Borrowed::Failed(reason) => return self.fallback.decide(&charges, &reason),
+                Borrowed::Lent(verdict) => {
+                    self.fallback.note_admitted(&charges);
+                    return Ok(verdict);
+                }
+            }
+        }
+        let decided = match self.groups(&charges) {
+            Some(groups) => self.reserver.decide(charges.clone(), groups, deadline).await,
+            None => match self.batcher.decide(&charges, deadline).await {
+                Err(failure) if failure.is_try_again() && charges.len() > 1 => {
+                    self.reserver.decide(charges.clone(), Group::one_by_one(&charges), deadline).await
+                }
+                Err(failure) => return self.fallback.decide(&charges, &failure.reason()),
+                Ok(verdict) => Ok(verdict),
+            },
+        };
+        if decided.as_ref().is_ok_and(|verdict| verdict.admitted) {
+            self.fallback.note_admitted(&charges);
+        }
+        decided
+    }
+
+    /// The charges by slot, if they are in several.
+    fn groups(&self, charges: &[Charge]) -> Option<Vec<Group>> {
+        let is_one_tenant = charges.windows(2).all(|pair| matches!(pair, [one, other] if one.tenant == other.tenant));
+        (self.histories.routes.is_cluster() && !is_one_tenant).then(|| Group::by_tenant(charges))
+    }
+
+    /// Whether no server that would have to be asked is.
+    fn is_left_alone(&self, charges: &[Charge]) -> bool {
+        let is_left_alone = |charges: &[Charge]| self.histories.routes.is_left_alone(self.histories.slot(charges));
+        match self.groups(charges) {
+            Some(groups) => groups.iter().all(|group| is_left_alone(&group.charges)),
+            None => is_left_alone(charges),
+        }
+    }
+
+    fn do_without(&self, charges: &[Charge], verdict: &mut Verdict) -> Option<Deciding> {
+        match self.fallback.decide(charges, &Failure::LeftAlone(None).reason()) {
+            Ok(decided) => {
+                *verdict = decided;
+                None
+            }
+            Err(unavailable) => Some(Box::pin(std::future::ready(Err(unavailable)))),
+        }
+    }
+
+    /// Until when there has to be an answer, if there can be one at all.
+    fn deadline(&self) -> Result<Deadline, Unavailable> {
+        if Handle::try_current().is_err() {
+            return Err(Unavailable::new("there is no tokio runtime here"));
+        }
+        // There is no other way to find out than to be told by a panic.
+        if panic::catch_unwind(|| drop(tokio::time::sleep(Duration::ZERO))).is_err() {
+            return Err(Unavailable::new("the tokio runtime here has no timers: build it with `enable_all`"));
+        }
+        Ok(Deadline::after(self.histories.deadline))
+    }
+}
