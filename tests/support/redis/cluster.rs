@@ -68,6 +68,19 @@ impl Cluster {
         eventually("the cluster is ok", || self.nodes.iter().all(is_ok).then_some(()));
     }
 
+    /// Has all nodes tell clients that they are at these ports.
+    pub(crate) fn announce(&self, ports: &[u16]) {
+        for (node, port) in self.nodes.iter().zip(ports) {
+            let bus = node.option("--cluster-port").unwrap();
+            node.run(&format!("CONFIG SET cluster-announce-port {port} cluster-announce-bus-port {bus}"));
+        }
+        let known = |node: &Server| {
+            let told: String = node.query("CLUSTER NODES");
+            ports.iter().all(|port| told.contains(&format!(":{port}@")))
+        };
+        eventually("all nodes know the ports", || self.nodes.iter().all(known).then_some(()));
+    }
+
     /// Where to find it: all nodes.
     pub(crate) fn urls(&self) -> Vec<String> {
         self.nodes.iter().map(Server::url).collect()

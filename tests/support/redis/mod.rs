@@ -6,15 +6,19 @@
 #![allow(clippy::disallowed_methods, reason = "here the time is that of real servers")]
 
 mod cluster;
+mod distance;
 mod fake;
 mod limiting;
 mod proxy;
+mod secured;
 mod sentinel;
 mod server;
 
 pub(crate) use cluster::Cluster;
+pub(crate) use distance::Distance;
 pub(crate) use fake::{Fake, Reply};
 pub(crate) use limiting::{Limiter, admitted, limiter, remaining, rule, store};
 pub(crate) use proxy::{Proxy, Through};
+pub(crate) use secured::{Identity, Secured, authority};
 pub(crate) use sentinel::{Sentinel, replica_of};
 pub(crate) use server::{Server, eventually, free_port};

@@ -17,13 +17,7 @@ pub(crate) struct Sentinel(Server);
 
 impl Sentinel {
     pub(crate) fn of(primary: &Server) -> Self {
-        let text = format!(
-            "sentinel monitor mymaster 127.0.0.1 {} 1\n\
-             sentinel down-after-milliseconds mymaster 500\n\
-             sentinel failover-timeout mymaster 3000\n",
-            primary.port(),
-        );
-        let sentinel = Self(Server::sentinel(&text));
+        let sentinel = Self::at(primary.port());
         // It looks every 10 s otherwise.
         sentinel.0.run("SENTINEL DEBUG INFO-PERIOD 100 PING-PERIOD 100");
         eventually("the sentinel knows the replica", || {
@@ -32,8 +26,22 @@ impl Sentinel {
         sentinel
     }
 
+    /// One that knows nobody who could take over from the primary at this port.
+    pub(crate) fn at(port: u16) -> Self {
+        let text = format!(
+            "sentinel monitor mymaster 127.0.0.1 {port} 1\n\
+             sentinel down-after-milliseconds mymaster 500\n\
+             sentinel failover-timeout mymaster 3000\n",
+        );
+        Self(Server::sentinel(&text))
+    }
+
     pub(crate) fn url(&self) -> String {
         self.0.url()
+    }
+
+    pub(crate) const fn server(&self) -> &Server {
+        &self.0
     }
 
     /// The port of whom it takes for the primary.

@@ -1,0 +1,225 @@
+//! The Redis store at a distance: whatever a round trip takes, it connects and decides, and is back after a pause.
+#![cfg(feature = "redis-tls")]
+#![allow(clippy::unwrap_used, clippy::panic, reason = "this is a test")]
+#![allow(clippy::disallowed_methods, reason = "here the time is that of real servers")]
+
+#[path = "support/redis/mod.rs"]
+mod harness;
+
+use std::{
+    net::TcpListener,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::{Duration, Instant},
+};
+
+use tokio::task::JoinSet;
+use tower_quota::{
+    Policy,
+    store::{BreakerState, ConnectionState, OnOutage, RedisStore},
+};
+
+use harness::{Cluster, Distance, Limiter, Secured, Sentinel, Server, limiter, rule};
+
+const MILLI: Duration = Duration::from_millis(1);
+const SECOND: Duration = Duration::from_secs(1);
+/// From the next machine to the other side of the world.
+const ROUND_TRIPS: [u64; 5] = [0, 5, 20, 50, 100];
+/// As many as make a breaker open while nothing answers yet.
+const TASKS: usize = 8;
+
+fn calls(store: RedisStore) -> Limiter {
+    let store = store.remember_denials(Duration::ZERO).requests_in_a_call(1);
+    limiter(store, [rule("calls", Policy::per_hour(1_000_000))])
+}
+
+/// Tasks that ask all the time, from the first moment.
+struct Load {
+    is_over: Arc<AtomicBool>,
+    tasks: JoinSet<Vec<(Instant, bool)>>,
+}
+
+impl Load {
+    fn on(limiter: &Limiter) -> Self {
+        let (is_over, mut tasks) = (Arc::<AtomicBool>::default(), JoinSet::new());
+        for number in 0..TASKS {
+            let (limiter, is_over) = (limiter.clone(), Arc::clone(&is_over));
+            tasks.spawn(async move {
+                let mut outcomes = Vec::new();
+                while !is_over.load(Ordering::Relaxed) {
+                    let start = Instant::now();
+                    let decided = limiter.check_async("calls", format!("key {number}")).await.is_ok();
+                    outcomes.push((start, decided));
+                    tokio::time::sleep(4 * MILLI).await;
+                }
+                outcomes
+            });
+        }
+        Self { is_over, tasks }
+    }
+
+    /// When each question was asked, and whether it was decided.
+    async fn end(self) -> Vec<(Instant, bool)> {
+        self.is_over.store(true, Ordering::Relaxed);
+        self.tasks.join_all().await.concat()
+    }
+}
+
+/// Waits until all keys are decided.
+async fn decided(limiter: &Limiter, most: Duration, what: &str) {
+    let start = Instant::now();
+    for number in 0..TASKS {
+        while let Err(error) = limiter.check_async("calls", format!("key {number}")).await {
+            assert!(
+                start.elapsed() < most,
+                "{what}: not decided within {most:?}: {error}, {:?}",
+                limiter.store().health()
+            );
+            tokio::time::sleep(5 * MILLI).await;
+        }
+    }
+}
+
+/// Everything that is promised of a server that answers after `round_trip`, if `freeze` and `thaw` stop it and let it go on.
+async fn assert_bends(store: impl Fn() -> RedisStore, round_trip: Duration, freeze: impl Fn(), thaw: impl Fn()) {
+    let what = &format!("{round_trip:?}");
+    // To connect takes some round trips, and on a busy machine some time.
+    let connects = SECOND + 10 * round_trip;
+    let hasty = calls(store());
+    let load = Load::on(&hasty);
+    let start = Instant::now();
+    while !hasty.store().health().unwrap().nodes().iter().all(|node| node.connection() == ConnectionState::Connected) {
+        assert!(start.elapsed() < 3 * connects, "{what}: never connected, {:?}", hasty.store().health());
+        tokio::time::sleep(MILLI).await;
+    }
+    load.end().await;
+    hasty.store().ping().await.unwrap();
+
+    let fitting = calls(store().deadline(2 * round_trip + 200 * MILLI));
+    let load = Load::on(&fitting);
+    decided(&fitting, 2 * connects, what).await;
+    tokio::time::sleep(2 * round_trip + 200 * MILLI).await;
+    let connected = Instant::now();
+    tokio::time::sleep(500 * MILLI).await;
+    let outcomes = load.end().await;
+    let after: Vec<bool> =
+        outcomes.iter().filter(|(asked, _)| *asked >= connected).map(|(_, decided)| *decided).collect();
+    let count = after.iter().filter(|decided| **decided).count();
+    assert!(count * 100 > after.len() * 99, "{what}: {count} decided of {}", after.len());
+
+    let lengths: &[Duration] = if round_trip == 20 * MILLI { &[300 * MILLI, 5 * SECOND] } else { &[300 * MILLI] };
+    for length in lengths {
+        let load = Load::on(&fitting);
+        freeze();
+        tokio::time::sleep(*length).await;
+        thaw();
+        // And a second more, since machines that run tests are busy.
+        decided(&fitting, 2 * SECOND + connects, &format!("{what}, frozen for {length:?}")).await;
+        load.end().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_server_decides_at_any_distance_and_after_any_pause() {
+    let server = Server::start();
+    let distance = Distance::to(server.address()).await;
+    for millis in ROUND_TRIPS {
+        distance.set_round_trip(millis as u32 * MILLI);
+        let store = || RedisStore::new(format!("redis://127.0.0.1:{}", distance.port()), OnOutage::Closed);
+        assert_bends(store, millis as u32 * MILLI, || server.freeze(), || server.thaw()).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_server_with_tls_decides_at_any_distance_and_after_any_pause() {
+    let secured = Secured::start();
+    let distance = Distance::to(format!("127.0.0.1:{}", secured.port)).await;
+    for millis in ROUND_TRIPS {
+        distance.set_round_trip(millis as u32 * MILLI);
+        let store = || {
+            let store = RedisStore::new(Secured::url_at(distance.port()), OnOutage::Closed);
+            let (certificate, key) = (secured.client.certificate.as_str(), secured.client.key.as_str());
+            store.root_certificate(secured.root.as_str()).client_certificate(certificate, key)
+        };
+        assert_bends(store, millis as u32 * MILLI, || secured.server.freeze(), || secured.server.thaw()).await;
+    }
+}
+
+/// One sentinel is down, one is silent, and one is frozen.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_master_behind_sentinels_decides_at_any_distance_and_after_any_pause() {
+    let primary = Server::start();
+    let to_primary = Distance::to(primary.address()).await;
+    let (sentinel, frozen) = (Sentinel::at(to_primary.port()), Sentinel::at(to_primary.port()));
+    let to_sentinel = Distance::to(sentinel.server().address()).await;
+    let (down, silent) = (Server::down(), TcpListener::bind("127.0.0.1:0").unwrap());
+    let silent = silent.local_addr().unwrap().to_string();
+    frozen.server().freeze();
+    let addresses = [down.address(), silent, frozen.server().address(), format!("127.0.0.1:{}", to_sentinel.port())];
+    let urls = addresses.map(|address| format!("redis://{address}"));
+    for millis in ROUND_TRIPS {
+        to_primary.set_round_trip(millis as u32 * MILLI);
+        to_sentinel.set_round_trip(millis as u32 * MILLI);
+        let store = || RedisStore::sentinel(&urls, "mymaster", OnOutage::Closed);
+        assert_bends(store, millis as u32 * MILLI, || primary.freeze(), || primary.thaw()).await;
+    }
+}
+
+/// One seed is down, and one is silent.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_cluster_decides_at_any_distance_and_after_any_pause() {
+    let cluster = Cluster::start();
+    let mut distances = Vec::new();
+    for node in cluster.nodes() {
+        distances.push(Distance::to(node.address()).await);
+    }
+    let ports: Vec<u16> = distances.iter().map(Distance::port).collect();
+    tokio::task::block_in_place(|| cluster.announce(&ports));
+    let (down, silent) = (Server::down(), TcpListener::bind("127.0.0.1:0").unwrap());
+    let addresses = [down.address(), silent.local_addr().unwrap().to_string(), format!("127.0.0.1:{}", ports[0])];
+    let urls = addresses.map(|address| format!("redis://{address}"));
+    for millis in ROUND_TRIPS {
+        distances.iter().for_each(|distance| distance.set_round_trip(millis as u32 * MILLI));
+        let store = || RedisStore::cluster(&urls, OnOutage::Closed);
+        let freeze = || cluster.nodes().iter().for_each(Server::freeze);
+        let thaw = || cluster.nodes().iter().for_each(Server::thaw);
+        assert_bends(store, millis as u32 * MILLI, freeze, thaw).await;
+    }
+}
+
+/// What an operator sees of it, from outside.
+#[tokio::test]
+async fn health_tells_how_it_stands_with_each_server() {
+    let server = Server::start();
+    let store = RedisStore::new(server.url(), OnOutage::Local { share: 0.5 });
+    assert!(store.health().is_none(), "it belongs to no limiter yet");
+    let limiter = calls(store);
+    let health = || limiter.store().health().unwrap();
+    assert_eq!(health().nodes()[0].connection(), ConnectionState::Disconnected);
+    decided(&limiter, 5 * SECOND, "at first").await;
+    let before = health();
+    let node = &before.nodes()[0];
+    assert_eq!((node.address(), node.connection()), (&*server.address(), ConnectionState::Connected));
+    assert_eq!((node.breaker(), node.last_error()), (BreakerState::Closed, None));
+    assert!(before.is_well() && !before.is_local());
+    server.kill();
+    for _ in 0..20 {
+        limiter.check_async("calls", "ann").await.unwrap();
+    }
+    let during = health();
+    let node = &during.nodes()[0];
+    assert!(during.is_local() && !during.is_well());
+    assert_ne!(node.connection(), ConnectionState::Connected);
+    assert!(node.last_error().unwrap().contains("refused"), "{node:?}");
+    server.restart();
+    let start = Instant::now();
+    while !health().is_well() {
+        assert!(start.elapsed() < 10 * SECOND, "{:?}", health());
+        limiter.check_async("calls", "ann").await.unwrap();
+        tokio::time::sleep(5 * MILLI).await;
+    }
+    assert_eq!(health().nodes()[0].connection(), ConnectionState::Connected);
+    assert!(health().nodes()[0].since() > before.nodes()[0].since());
+}
