@@ -105,25 +105,41 @@ impl Cluster {
         self.primaries().iter().filter(|node| node.is_running()).flat_map(Server::keys).collect()
     }
 
+    pub(crate) fn slot_of(&self, key: &[u8]) -> u16 {
+        self.nodes[0].query_words([b"CLUSTER".as_slice(), b"KEYSLOT", key])
+    }
+
     /// Gives a slot of one primary to another, with the keys in it.
     pub(crate) fn move_slot(&self, slot: u16, from: usize, to: usize) {
+        self.open_slot(slot, from, to);
+        loop {
+            let keys: Vec<Vec<u8>> = self.nodes[from].query(&format!("CLUSTER GETKEYSINSLOT {slot} 100"));
+            if keys.is_empty() {
+                break;
+            }
+            keys.iter().for_each(|key| self.move_key(key, from, to));
+        }
+        self.close_slot(slot, from, to);
+    }
+
+    /// Begins to give a slot of one primary to another: from now on new keys are there.
+    pub(crate) fn open_slot(&self, slot: u16, from: usize, to: usize) {
         let (source, target) = (&self.nodes[from], &self.nodes[to]);
         let (from, to): (String, String) = (source.query("CLUSTER MYID"), target.query("CLUSTER MYID"));
         target.run(&format!("CLUSTER SETSLOT {slot} IMPORTING {from}"));
         source.run(&format!("CLUSTER SETSLOT {slot} MIGRATING {to}"));
-        loop {
-            let keys: Vec<Vec<u8>> = source.query(&format!("CLUSTER GETKEYSINSLOT {slot} 100"));
-            if keys.is_empty() {
-                break;
-            }
-            for key in keys {
-                let port = target.port().to_string();
-                let words: [&[u8]; 6] = [b"MIGRATE", b"127.0.0.1", port.as_bytes(), &key, b"0", b"5000"];
-                let _: Value = source.query_words(words);
-            }
-        }
-        for node in [target, source] {
-            node.run(&format!("CLUSTER SETSLOT {slot} NODE {to}"));
+    }
+
+    pub(crate) fn move_key(&self, key: &[u8], from: usize, to: usize) {
+        let port = self.nodes[to].port().to_string();
+        let words: [&[u8]; 6] = [b"MIGRATE", b"127.0.0.1", port.as_bytes(), key, b"0", b"5000"];
+        let _: Value = self.nodes[from].query_words(words);
+    }
+
+    pub(crate) fn close_slot(&self, slot: u16, from: usize, to: usize) {
+        let heir: String = self.nodes[to].query("CLUSTER MYID");
+        for node in [&self.nodes[to], &self.nodes[from]] {
+            node.run(&format!("CLUSTER SETSLOT {slot} NODE {heir}"));
         }
     }
 }
