@@ -99,7 +99,9 @@ pub(super) fn explained(error: &RedisError) -> String {
     let text = error.to_string();
     let code = error.code().unwrap_or_default();
     let advice = match code {
-        "NOAUTH" => "the server wants a password, and the URL has none",
+        _ if code == "NOAUTH" || text.contains("unauthenticated") => {
+            "the server wants a password, and the URL has none"
+        }
         "WRONGPASS" => "the user or the password of the URL is wrong",
         "NOPERM" => "the user of the URL may not do this: give it the rights that the documentation of the store lists",
         "READONLY" => "the server is a replica, which does not write: this has to be the master",
@@ -111,6 +113,9 @@ pub(super) fn explained(error: &RedisError) -> String {
         "MASTERDOWN" => "the server is a replica that has lost its master",
         "MISCONF" => "the server takes no writes because it cannot save its data",
         "NOREPLICAS" => "the server takes no writes because it has too few replicas",
+        _ if text.contains("can't run this command") => {
+            "the user of the URL may not do this: give it the rights that the documentation of the store lists"
+        }
         _ if text.contains("max number of clients") => "the server has as many clients as it takes: raise maxclients",
         _ if text.contains("unknown command") => "the server does not know, or forbids, a command that is needed",
         _ => return text,

@@ -10,6 +10,7 @@ use parking_lot::Mutex;
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::{TcpListener, TcpStream},
+    sync::Notify,
 };
 
 /// What is said to a command that is not part of getting to know each other.
@@ -51,14 +52,19 @@ struct Shared {
     /// Commands that were not part of getting to know each other, and when they came.
     asked: Mutex<Vec<(Instant, Vec<Vec<u8>>)>>,
     connections: Mutex<Vec<Instant>>,
+    hang_up: Notify,
 }
 
 impl Fake {
     pub(crate) async fn saying(reply: Reply) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
-        let shared =
-            Arc::new(Shared { reply: Mutex::new(reply), asked: Mutex::default(), connections: Mutex::default() });
+        let shared = Arc::new(Shared {
+            reply: Mutex::new(reply),
+            asked: Mutex::default(),
+            connections: Mutex::default(),
+            hang_up: Notify::new(),
+        });
         let served = Arc::clone(&shared);
         let task = tokio::spawn(async move {
             loop {
@@ -77,6 +83,11 @@ impl Fake {
     /// From now on.
     pub(crate) fn say(&self, reply: Reply) {
         *self.shared.reply.lock() = reply;
+    }
+
+    /// Ends all connections that there are.
+    pub(crate) fn hang_up(&self) {
+        self.shared.hang_up.notify_waiters();
     }
 
     /// The commands that came, but for those that begin a connection, and when.
@@ -105,9 +116,12 @@ async fn serve(mut stream: TcpStream, shared: Arc<Shared>) {
                 return;
             }
         }
-        match stream.read(&mut chunk).await {
-            Ok(length @ 1..) => buffer.extend_from_slice(&chunk[..length]),
-            _ => return,
+        tokio::select! {
+            () = shared.hang_up.notified() => return,
+            read = stream.read(&mut chunk) => match read {
+                Ok(length @ 1..) => buffer.extend_from_slice(&chunk[..length]),
+                _ => return,
+            },
         }
     }
 }

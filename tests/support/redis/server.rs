@@ -97,6 +97,7 @@ impl Server {
             .args(["--port", &self.port.to_string(), "--bind", "127.0.0.1", "--protected-mode", "no"])
             .args(["--unixsocket", self.socket().to_str().unwrap(), "--dir", self.folder.to_str().unwrap()])
             .args(["--save", "", "--appendonly", "no", "--enable-debug-command", "local", "--daemonize", "no"])
+            .args(["--repl-diskless-sync-delay", "0"])
             .args(["--logfile", log.to_str().unwrap()])
             .args(&self.options)
             .stdin(Stdio::null())
