@@ -18,7 +18,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use futures_util::poll;
+use futures_util::{future::join_all, poll};
 use tokio::task::JoinSet;
 use tower_quota::{
     CheckError, Policy, Quota, RateLimiter,
@@ -330,6 +330,22 @@ async fn a_unit_takes_a_few_bytes_on_the_server() {
     let policy = || Policy::per_minute(1800).and_per_hour(1800);
     assert!(bytes_with(&server, policy(), 1).await < 300);
     assert!(bytes_with(&server, policy(), 1800).await < 1800 * 12);
+}
+
+/// What an operator sees of many keys: with what the server adds for each, of which some comes in powers of two.
+#[tokio::test]
+async fn a_key_takes_so_much_of_the_memory_of_the_server() {
+    const KEYS: usize = 20_000;
+    let server = Server::start();
+    let limiter = limiter(store(server.unix_url()), [rule("calls", Policy::per_minute(60).and_per_hour(1800))]);
+    assert_eq!(admitted(&limiter, "calls", "first", 1).await, 1);
+    let before = server.info("memory", "used_memory");
+    for round in 0..KEYS / 1000 {
+        let asked = (0..1000).map(|number| limiter.check_async("calls", format!("{:08}", round * 1000 + number)));
+        assert!(join_all(asked).await.into_iter().all(|decision| decision.unwrap().is_admitted()));
+    }
+    let bytes = (server.info("memory", "used_memory") - before) as usize / KEYS;
+    assert!((150..260).contains(&bytes), "{bytes} bytes a key");
 }
 
 /// Row A8, F09.

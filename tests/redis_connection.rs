@@ -21,7 +21,7 @@ use tower_quota::{
     store::{BreakerState, Lease, OnOutage, RedisStore},
 };
 
-use harness::{Cluster, Fake, Limiter, Reply, Server, admitted, limiter, remaining, replica_of, rule, store};
+use harness::{Cluster, Fake, Limiter, Reply, Sentinel, Server, admitted, limiter, remaining, replica_of, rule, store};
 
 const MILLI: Duration = Duration::from_millis(1);
 const SECOND: Duration = Duration::from_secs(1);
@@ -137,8 +137,8 @@ fn futures_executor<F: Future>(future: F) -> F::Output {
 // Rights, and what else may be wrong with a server that can be reached.
 
 /// The line of the documentation of the store.
-const RIGHTS: &str = "ACL SETUSER limits on >secret resetkeys ~quota:* resetchannels -@all +eval +evalsha +get +set \
-                      +getrange +setrange +pexpire +pttl +strlen +del +time";
+const RIGHTS: &str = "ACL SETUSER limits on >secret resetkeys ~quota:* resetchannels -@all +eval +evalsha +get +getrange +set \
+                      +setrange +pexpire +del +time";
 
 async fn refusal(limiter: &Limiter) -> String {
     limiter.store().ping().await.unwrap_err().to_string()
@@ -165,6 +165,32 @@ async fn the_rights_that_are_documented_are_enough_and_ping_misses_those_that_ma
     }
     server.run("ACL SETUSER limits resetkeys ~other:*");
     assert!(!refusal(&limiter).await.is_empty());
+}
+
+/// On a cluster also while slots move, and behind sentinels.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_rights_that_are_documented_are_enough_on_a_cluster_and_behind_sentinels() {
+    let cluster = tokio::task::block_in_place(Cluster::start);
+    cluster.nodes().iter().for_each(|node| node.run(&format!("{RIGHTS} +cluster|slots +asking")));
+    let urls = cluster.urls().into_iter().map(|url| url.replace("redis://", "redis://limits:secret@"));
+    let on_cluster = calls(RedisStore::cluster(urls, OnOutage::Closed).deadline(SECOND));
+    on_cluster.store().ping().await.unwrap();
+    assert_eq!(admitted(&on_cluster, "calls", "ann", 3).await, 3);
+    let key = cluster.keys().remove(0);
+    let (home, slot) = (cluster.node_of(&key), cluster.slot_of(&key));
+    tokio::task::block_in_place(|| {
+        cluster.open_slot(slot, home, (home + 1) % 3);
+        cluster.move_key(&key, home, (home + 1) % 3);
+    });
+    assert_eq!(admitted(&on_cluster, "calls", "ann", 3).await, 3);
+
+    let primary = Server::start();
+    let sentinel = Sentinel::at(primary.port());
+    for role in ["", " +role"] {
+        primary.run(&format!("{RIGHTS}{role}"));
+        let store = RedisStore::sentinel([sentinel.url()], "redis://limits:secret@mymaster", OnOutage::Closed);
+        calls(store).store().ping().await.unwrap();
+    }
 }
 
 #[tokio::test]

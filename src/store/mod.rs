@@ -24,30 +24,51 @@
 //!
 //! ## When the server is gone
 //!
-//! A decision has a deadline, 50 ms by default, and is not sent twice, because it may have been executed: at worst one
-//! request is counted that was not served. After three failures in a row the server is left alone, but for one request a
-//! second. What happens to all others is said by `OnOutage`: they pass, they are refused, or they are counted in this process
-//! against a share of each limit. `RedisStore::ping` is for those who do not want to start without the server.
+//! A decision has a deadline, 50 ms by default. What was written to a server is not sent twice, because it may have been
+//! executed: at worst one request is counted that was not served. What was never written, because the connection had been
+//! closed while nobody used it, goes on a new one. To connect takes as long as it takes, up to 5 s, whatever the deadline:
+//! choose one that a round trip fits in.
+//!
+//! After three failures in a row a server is left alone, but for one request a second; a connection that many lose is one
+//! failure, and a new one lets the next request try at once. What happens to all others is said by `OnOutage`: they pass, they
+//! are refused, or they are counted in this process against a share of each limit. `RedisStore::ping` is for those who do
+//! not want to start without the server: it waits for the connection and has every master decide and write once.
+//! `RedisStore::health` says how it stands with each server, without asking; with feature `tracing` every change is an event.
+//!
+//! A caller that hangs up while it is decided about is not charged in the end: what has been admitted for nobody is given
+//! back by the task that asked.
 //!
 //! ## Cluster
 //!
 //! The first part of a key is the tenant: all histories with the same one are in one slot. So rules say that they belong
 //! together by the order of their parts: with `header("x-account")` and `(header("x-account"), path("table"))` a request is
 //! decided in one atomic step. Where a request has charges in several slots,
-//! these are reserved at the same time, and given back before the decision is made known if one of the slots denies. So
-//! never is more admitted than a quota has room for, and a denial costs nothing; but in the meantime somebody else may be
-//! denied by a unit that is about to be given back. If a node is lost at that moment then a reservation may stay.
+//! these are reserved at the same time, and given back before the decision is made known if one of the slots denies, all of it
+//! within one deadline. So never is more admitted than a quota has room for, and a denial costs nothing; but in the meantime
+//! somebody else may be denied by a unit that is about to be given back. So on a cluster a denial is remembered only when it has
+//! been met twice, a deadline apart. If a node is lost at that moment then a reservation may stay.
+//!
+//! Which slot a tenant is in is up to a keyed hash: give `RedisStore::key_secret` a secret of your own, and nobody can
+//! gather keys in one slot by their text.
+//!
+//! Each node has a connection and a breaker of its own. Where one is gone, only requests that need it meet `OnOutage`, and of
+//! these only the charges that are there: what another node denies is denied, and what it admits is counted there. While a slot
+//! moves (`redis-cli --cluster reshard`) redirections are followed. A request with several keys of that slot, some of which
+//! are not where the others are, is then decided key by key, as if they were in several slots; but a history of
+//! several strings (a limit over 4096 beside a smaller one) that is new or half-way cannot be decided until it has arrived. Let
+//! `cluster-require-full-coverage` be `no`: otherwise all nodes refuse when one is gone.
 //!
 //! ## For the operator
 //!
-//! **Names.** `prefix:{tag}:rule:key`, for example `quota:{606d6361}:bots:acme`. A key of one part of up to 27 bytes can be read;
+//! **Names.** `prefix:{tag}:rule:key`, for example `quota:{d67567e8}:bots:acme`. A key of one part of up to 27 bytes can be read;
 //! longer ones, and those of several parts, are hashes behind a `~`. A rule with limits over 4096 has several strings for
 //! each key, which end in `:1`, `:2`.
 //!
 //! **Memory.** Each rule and key has one string: for two quotas 54 bytes and 4 for each unit, up to 16 units; with more of them
 //! 54 + 64 × 3 bytes (10 + 64 for each further quota) and 4 for each unit that the longest quota may count, in steps of twice as
-//! many. With its name and what the server adds that is, by `MEMORY USAGE`, 136 bytes with one unit, 584 with 60 and 8,264 with
-//! 1,800 (two sorted sets: 215 kB). Windows over 12 days take 6 bytes per unit. A limit over 4096 takes at most 8 bytes for each
+//! many. With its name that is, by `MEMORY USAGE`, 136 bytes with one unit, 584 with 60 and 8,264 with
+//! 1,800 (two sorted sets: 215 kB). The server's tables of keys and of expiries come on top: of 100,000 keys with one unit each
+//! `used_memory` has 214 bytes a key. Windows over 12 days take 6 bytes per unit. A limit over 4096 takes at most 8 bytes for each
 //! 1/8192 of its window, 64 kB.
 //!
 //! **Sizing.** A core of the server decides about 65,000 requests a second of many keys that share calls, and 150,000 of one
@@ -55,18 +76,46 @@
 //! `cargo bench --bench redis --features redis`). Denials that are known and units that are lent come on top. Beyond that take
 //! a cluster, whose slots are spread by tenant, or leases.
 //!
+//! **Rights.** As one line, with `prefix` in the place of `quota`:
+//!
+//! ```text
+//! ACL SETUSER limits on >secret ~quota:* resetchannels -@all +eval +evalsha +get +getrange +set +setrange +pexpire +del +time
+//! ```
+//!
+//! On a cluster also `+cluster|slots +asking`, for another database than the first `+select`, and behind sentinels better
+//! `+role`, by which a former master is told from the present one.
+//!
 //! **Eviction.** Everything expires by itself, at the latest after two of the longest window. A key that is evicted before is
 //! as if it had never been used: let `maxmemory-policy` be `noeviction`, or a `volatile-` one on a server that holds more than
 //! it must remember. With `noeviction` a full server is an outage.
 //!
-//! **Failover.** Replication is asynchronous: what was not yet replicated when the master was lost may be admitted once more,
-//! so at most the limit of each key. A restart without persistence is the same for all keys.
+//! **More than N** are admitted in a window in these cases, and in no others that are known:
+//!
+//! | when | at most so many more |
+//! |---|---|
+//! | a failover: replication is asynchronous, and units that had not arrived are lost | N for each key, once |
+//! | a restart without persistence, or `FLUSHALL` | N for each key, once |
+//! | eviction | N for each key that is evicted, each time |
+//! | the server's clock jumps forward, also by a failover to a server whose clock is ahead: units leave early by as much | N, once |
+//! | `OnOutage::Open` | no bound while it lasts; what was let pass is not counted afterwards |
+//! | `OnOutage::Local` | the share of N in each process while it lasts, and as many once more afterwards, since the server does not know of them |
+//! | a reset by another process while units are lent | what is lent, until the leases end |
+//!
+//! A clock of the server that is set back admits no more than N.
+//!
+//! **Runtimes.** A store may be used from several tokio runtimes, at the same time or one after the other. The connection
+//! belongs to the one that first needed it: when that ends, the next decision makes another one. A runtime needs I/O and
+//! timers, as `enable_all` gives it.
+//!
+//! **Virtual time.** With `RedisStore::virtual_time`, for tests, all that this process measures (breakers, leases, remembered
+//! denials) and all that the script counts follow that clock; deadlines and connecting keep to the real one, and the server lets
+//! keys expire by its own.
 //!
 //! **TLS** comes with the feature `redis-tls`: `rediss://` URLs, `RedisStore::root_certificate` and `client_certificate`. If
 //! the process has not chosen a provider of cryptography for rustls by then, building a limiter with TLS installs `ring`.
 //!
-//! **Watch** the server's memory, `evicted_keys` (0), the length of its slow log, and how many answers have status 503 or no
-//! `RateLimit` fields.
+//! **Watch** `RedisStore::health`, the server's memory, `evicted_keys` (0), the length of its slow log, and how many answers
+//! have status 503 or no `RateLimit` fields.
 
 #[cfg(feature = "test-util")]
 pub mod conformance;
