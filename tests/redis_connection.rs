@@ -94,15 +94,17 @@ async fn a_connection_that_is_lost_with_all_that_is_in_it_is_one_failure() {
 
 #[test]
 fn when_a_runtime_has_ended_the_first_decision_of_the_next_is_made() {
-    let server = Server::start();
-    let limiter = calls(store(server.url()));
-    for round in 0..6 {
-        let runtime = match round % 2 {
-            0 => tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap(),
-            _ => tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap(),
-        };
-        let decision = runtime.block_on(limiter.check_async("calls", "ann")).unwrap();
-        assert_eq!(remaining(&decision), [999 - round]);
+    let (server, cluster) = (Server::start(), Cluster::start());
+    for store in [store(server.url()), RedisStore::cluster(cluster.urls(), OnOutage::Closed).deadline(GUARD)] {
+        let limiter = calls(store);
+        for round in 0..6 {
+            let runtime = match round % 2 {
+                0 => tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap(),
+                _ => tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap(),
+            };
+            let decision = runtime.block_on(limiter.check_async("calls", "ann")).unwrap();
+            assert_eq!(remaining(&decision), [999 - round]);
+        }
     }
 }
 

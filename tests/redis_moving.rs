@@ -230,8 +230,10 @@ async fn assert_others_go_on(on_outage: OnOutage, freezes: bool) {
     warm(&limiter).await;
     // By the names that are there when each was asked for once.
     let mut homes = Vec::new();
+    let patient = RedisStore::cluster(cluster.urls(), OnOutage::Closed).deadline(20 * SECOND);
+    let patient = harness::limiter(patient, [rule("calls", Policy::per_hour(FEW))]);
     for number in 0..60 {
-        limiter.check_async("calls", format!("key {number}")).await.unwrap();
+        patient.check_async("calls", format!("key {number}")).await.unwrap();
     }
     let names = cluster.keys();
     for number in 0..60 {
@@ -288,6 +290,11 @@ async fn what_a_node_has_denied_is_denied_even_if_another_is_gone() {
             // Each of them charged where that can be.
             _ => assert_eq!((admitted, left), (4, 0), "{on_outage}"),
         }
+        let rest = (0..left).map(|_| limiter.check_async("calls", here.0.as_str()));
+        assert!(futures_util::future::join_all(rest).await.into_iter().all(|answer| answer.unwrap().is_admitted()));
+        let both = [("calls", here.0.as_str()), ("other", gone.0.as_str())];
+        let denied = limiter.check_all_async(both).await.unwrap();
+        assert!(!denied.is_admitted(), "{on_outage}: it is denied and not in doubt");
     }
 }
 

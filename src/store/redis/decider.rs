@@ -116,20 +116,22 @@ impl Decider {
                 }
             }
         }
-        let decided = match self.groups(&charges) {
-            Some(groups) => self.reserver.decide(charges.clone(), groups, deadline).await,
-            None => match self.batcher.decide(&charges, deadline).await {
-                Err(failure) if failure.is_try_again() && charges.len() > 1 => {
-                    self.reserver.decide(charges.clone(), Group::one_by_one(&charges), deadline).await
-                }
-                Err(failure) => return self.fallback.decide(&charges, &failure.reason()),
-                Ok(verdict) => Ok(verdict),
-            },
-        };
-        if decided.as_ref().is_ok_and(|verdict| verdict.admitted) {
-            self.fallback.note_admitted(&charges);
+        if let Some(groups) = self.groups(&charges) {
+            return self.reserver.decide(charges, groups, deadline).await;
         }
-        decided
+        match self.batcher.decide(&charges, deadline).await {
+            Ok(verdict) => {
+                if verdict.admitted {
+                    self.fallback.note_admitted(&charges);
+                }
+                Ok(verdict)
+            }
+            Err(failure) if failure.is_try_again() && charges.len() > 1 => {
+                let groups = Group::one_by_one(&charges);
+                self.reserver.decide(charges, groups, deadline).await
+            }
+            Err(failure) => self.fallback.decide(&charges, &failure.reason()),
+        }
     }
 
     /// The charges by slot, if they are in several.

@@ -14,7 +14,7 @@ use crate::{
         redis::{
             failure::Failure,
             log::Logs,
-            names::{name, trial_name},
+            names::{name, slot_of_tenant, trial_name},
             node::{Command, Deadline, Node},
             routes::Routes,
             script::{Charged, Mode, Reply, Request, Script},
@@ -71,12 +71,21 @@ impl Histories {
         deadline: Deadline,
     ) -> Result<(), Failure> {
         let charges: Vec<Charge> = charges.iter().copied().filter(|charge| !self.counts_denied(&[*charge])).collect();
-        if charges.is_empty() {
-            return Ok(());
+        let refund = async |charges: &[Charge]| {
+            let named = self.named(charges);
+            let charges = &*charged(&named);
+            self.call(&[Request { charges, units }], Mode::Refund(admitted_at), deadline).await.map(drop)
+        };
+        match charges.as_slice() {
+            [] => Ok(()),
+            charges => match refund(charges).await {
+                // While a slot moves, only one key at a time is sure to be somewhere.
+                Err(failure) if failure.is_try_again() && charges.len() > 1 => {
+                    try_join_all(charges.chunks(1).map(refund)).await.map(drop)
+                }
+                refunded => refunded,
+            },
         }
-        let named = self.named(&charges);
-        let charges = &*charged(&named);
-        self.call(&[Request { charges, units }], Mode::Refund(admitted_at), deadline).await.map(drop)
     }
 
     /// Forgets the history of a charge. Says whether there was anything.
@@ -106,9 +115,8 @@ impl Histories {
 
     /// Where in a cluster the histories of these charges are, if they are all in one place.
     pub(super) fn slot(&self, charges: &[Charge]) -> u16 {
-        let charge = charges.first();
-        let named = charge.and_then(|charge| Some(name(&self.prefix, self.scopes.get(charge.scope)?, charge)));
-        named.map_or(0, |name| slot_of(name.as_bytes()))
+        let is_cluster = self.routes.is_cluster();
+        charges.first().filter(|_| is_cluster).map_or(0, |charge| slot_of_tenant(charge.tenant))
     }
 
     async fn try_one(&self, node: &Arc<Node>, slot: u16) -> Result<(), Failure> {

@@ -75,6 +75,8 @@ pub(super) enum Taken {
     NotYet,
     Lent,
     Denied(Verdict),
+    /// The charges have to be asked about one by one.
+    Apart,
     Failed(Arc<str>),
 }
 

@@ -66,6 +66,7 @@ impl Lender {
             };
             match end_of(taken).await {
                 Taken::Denied(verdict) => return Borrowed::Denied(verdict),
+                Taken::Apart => return Borrowed::Ask,
                 Taken::Failed(reason) => return Borrowed::Failed(reason),
                 Taken::Lent | Taken::NotYet => next = self.next(charges),
             }
@@ -78,6 +79,7 @@ impl Lender {
         let (taken, loan) = match self.lent(&charges, units).await {
             Ok((verdict, None)) => (Taken::Denied(verdict), None),
             Ok((_, loan)) => (Taken::Lent, loan),
+            Err(failure) if failure.is_try_again() => (Taken::Apart, None),
             Err(failure) => (Taken::Failed(failure.reason().into()), None),
         };
         self.pool.taken(&charges);

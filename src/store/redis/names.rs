@@ -27,6 +27,13 @@ pub(super) fn name(prefix: &str, scope: &Scope, charge: &Charge) -> String {
     name
 }
 
+/// Where in a cluster the histories of a tenant are.
+pub(super) fn slot_of_tenant(tenant: u32) -> u16 {
+    const DIGITS: &[u8; 16] = b"0123456789abcdef";
+    // No prefix has braces, so the tag alone decides.
+    slot_of(&std::array::from_fn::<u8, 8, _>(|at| DIGITS[(tenant >> (28 - 4 * at)) as usize & 15]))
+}
+
 /// The name of a history of nobody, which no rule has, in this slot if it has to be.
 pub(super) fn trial_name(prefix: &str, slot: Option<u16>) -> String {
     let number = fastrand::u32(..);

@@ -64,7 +64,9 @@ impl Reserver {
             }
         });
         let ended = || Unavailable::new("the runtime of the task that asks has ended");
-        told.await.map_or_else(|| Err(ended()), |(decided, _)| decided)
+        let (decided, reserved) = told.await.ok_or_else(ended)?;
+        reserved.iter().for_each(|(charges, _)| self.fallback.note_admitted(charges));
+        decided
     }
 
     /// What would be decided now.
