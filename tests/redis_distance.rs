@@ -121,8 +121,7 @@ async fn assert_bends(store: impl Fn() -> RedisStore, round_trip: Duration, free
     }
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_server_decides_at_any_distance_and_after_any_pause() {
+async fn server_bends() {
     let server = Server::start();
     let distance = Distance::to(server.address()).await;
     for millis in ROUND_TRIPS {
@@ -132,8 +131,7 @@ async fn a_server_decides_at_any_distance_and_after_any_pause() {
     }
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_server_with_tls_decides_at_any_distance_and_after_any_pause() {
+async fn tls_bends() {
     let secured = Secured::start();
     let distance = Distance::to(format!("127.0.0.1:{}", secured.port)).await;
     for millis in ROUND_TRIPS {
@@ -148,8 +146,7 @@ async fn a_server_with_tls_decides_at_any_distance_and_after_any_pause() {
 }
 
 /// One sentinel is down, one is silent, and one is frozen.
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_master_behind_sentinels_decides_at_any_distance_and_after_any_pause() {
+async fn sentinels_bend() {
     let primary = Server::start();
     let to_primary = Distance::to(primary.address()).await;
     let (sentinel, frozen) = (Sentinel::at(to_primary.port()), Sentinel::at(to_primary.port()));
@@ -168,8 +165,7 @@ async fn a_master_behind_sentinels_decides_at_any_distance_and_after_any_pause()
 }
 
 /// One seed is down, and one is silent.
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_cluster_decides_at_any_distance_and_after_any_pause() {
+async fn cluster_bends() {
     let cluster = Cluster::start();
     let mut distances = Vec::new();
     for node in cluster.nodes() {
@@ -186,6 +182,20 @@ async fn a_cluster_decides_at_any_distance_and_after_any_pause() {
         let freeze = || cluster.nodes().iter().for_each(Server::freeze);
         let thaw = || cluster.nodes().iter().for_each(Server::thaw);
         assert_bends(store, millis as u32 * MILLI, freeze, thaw).await;
+    }
+}
+
+/// All at the same time, since most of it is waiting.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn every_kind_of_server_decides_at_any_distance_and_after_any_pause() {
+    let bends = [
+        tokio::spawn(server_bends()),
+        tokio::spawn(tls_bends()),
+        tokio::spawn(sentinels_bend()),
+        tokio::spawn(cluster_bends()),
+    ];
+    for bends in bends {
+        bends.await.unwrap();
     }
 }
 
