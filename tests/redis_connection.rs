@@ -361,35 +361,6 @@ async fn who_hangs_up_while_units_are_lent_loses_none() {
     }
 }
 
-/// A reservation that is given back a moment later is no reason to deny for a second.
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_reservation_that_is_given_back_is_not_remembered_as_a_denial() {
-    let cluster = tokio::task::block_in_place(Cluster::start);
-    let store = RedisStore::cluster(cluster.urls(), OnOutage::Closed).deadline(SECOND);
-    let limiter = limiter(store, [rule("account", Policy::per_hour(1)), rule("everybody", Policy::per_hour(60))]);
-    limiter.store().ping().await.unwrap();
-    for account in 0..5 {
-        assert_eq!(admitted(&limiter, "account", &format!("account {account}"), 1).await, 1);
-    }
-    // These five reserve a unit of everybody's each time, and are denied.
-    let knocking = limiter.clone();
-    let knocking = tokio::spawn(async move {
-        loop {
-            let asked = (0..5).map(|number| {
-                knocking.check_all_async([("account", format!("account {number}")), ("everybody", "all".to_owned())])
-            });
-            join_all(asked).await;
-        }
-    });
-    let (mut admitted, start) = (0, Instant::now());
-    while admitted < 60 {
-        admitted += u32::from(limiter.check_async("everybody", "all").await.unwrap().is_admitted());
-        assert!(start.elapsed() < GUARD, "{admitted} admitted");
-        tokio::time::sleep(MILLI).await;
-    }
-    knocking.abort();
-}
-
 // Virtual time.
 
 #[tokio::test]
@@ -410,12 +381,12 @@ async fn a_denial_ends_when_the_virtual_time_says_so() {
 async fn what_is_lent_ends_when_the_virtual_time_says_so() {
     let server = Server::start();
     let clock = ManualClock::new();
-    let store = store(server.url()).virtual_time(clock.clone()).lease(Lease::of(64, 10 * SECOND));
+    let store = store(server.url()).virtual_time(clock.clone()).lease(Lease::of(64, 600 * SECOND));
     let limiter = limiter(store, [rule("calls", Policy::per_hour(300))]);
     let spent = admitted(&limiter, "calls", "ann", 20).await as u32;
     let lent = remaining(&limiter.peek_async("calls", "ann").await.unwrap())[0];
     assert!(lent < 300 - spent, "more is lent than is spent");
-    clock.advance(10 * SECOND);
+    clock.advance(600 * SECOND);
     let start = Instant::now();
     while remaining(&limiter.peek_async("calls", "ann").await.unwrap()) != [300 - spent] {
         assert!(start.elapsed() < GUARD, "what was not spent returns");

@@ -304,6 +304,42 @@ async fn what_a_node_has_denied_is_denied_even_if_another_is_gone() {
     }
 }
 
+/// A unit that is about to be given back is no reason to deny for a second.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_reservation_that_is_given_back_is_not_remembered_as_a_denial() {
+    let cluster = tokio::task::block_in_place(Cluster::start);
+    let store = RedisStore::cluster(cluster.urls(), OnOutage::Closed).deadline(400 * MILLI);
+    let limiter = limiter(store, [rule("calls", Policy::per_hour(1)), rule("other", Policy::per_hour(1000))]);
+    warm(&limiter).await;
+    let [here, gone] = cluster.keys_on_two_nodes(&limiter).await;
+    assert!(limiter.reset_async("calls", &*here.0).await.unwrap());
+    let left = async || remaining(&limiter.peek_async("calls", &*here.0).await.unwrap())[0];
+    cluster.nodes()[gone.1].freeze();
+    let (reserving, both) = (limiter.clone(), [("calls", here.0.clone()), ("other", gone.0.clone())]);
+    let reserving = tokio::spawn(async move { reserving.check_all_async(both).await });
+    while left().await > 0 {
+        tokio::time::sleep(MILLI).await;
+    }
+    assert!(!limiter.check_async("calls", &*here.0).await.unwrap().is_admitted(), "it is reserved");
+    assert!(reserving.await.unwrap().is_err());
+    while left().await == 0 {
+        tokio::time::sleep(MILLI).await;
+    }
+    assert!(limiter.check_async("calls", &*here.0).await.unwrap().is_admitted());
+    // And what is denied for good is known after a while.
+    let calls = || cluster.nodes()[here.1].calls_of("evalsha");
+    let start = Instant::now();
+    loop {
+        let before = calls();
+        assert!(!limiter.check_async("calls", &*here.0).await.unwrap().is_admitted());
+        if calls() == before {
+            return;
+        }
+        assert!(start.elapsed() < 20 * SECOND, "it is asked about every time");
+        tokio::time::sleep(20 * MILLI).await;
+    }
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn roles_are_changed_without_an_error() {
     let cluster = Cluster::with_replicas();

@@ -87,13 +87,19 @@ impl Batcher {
     /// Asks for all who wait.
     async fn ask_for_all(self: Arc<Self>) {
         let waiting = std::mem::take(&mut *self.waiting.lock());
-        join_all(self.calls(waiting).into_iter().map(|waiting| self.ask_about(waiting))).await;
+        join_all(
+            Waiting::calls(waiting, self.most, self.histories.routes.is_cluster())
+                .into_iter()
+                .map(|waiting| self.ask_about(waiting)),
+        )
+        .await;
     }
 
     /// Asks about all of these in one call, and again about those that came after one whose history could not be read.
     async fn ask_about(&self, mut waiting: Vec<Waiting>) {
         waiting.retain(|waiting| !waiting.is_gone());
-        let (mut alike, mut unclaimed) = (self.alike(waiting), Vec::new());
+        let (mut alike, mut unclaimed) =
+            (Alike::all(waiting, |charges| self.histories.counts_denied(charges)), Vec::new());
         while !alike.is_empty() {
             let (question, answer) = self.ask(&alike).await;
             match answer {
@@ -154,40 +160,5 @@ impl Batcher {
         let deadline = Deadline::after(self.histories.deadline);
         // If the server cannot be reached it keeps them: too much is counted then, never too little.
         drop(self.histories.refund(&charges, admitted_at, units, deadline).await);
-    }
-
-    /// Requests with the same charges are one request for several units, unless denials are to be counted one by one.
-    fn alike(&self, waiting: Vec<Waiting>) -> Vec<Alike> {
-        let mut all: Vec<Alike> = Vec::new();
-        for request in waiting {
-            let is_like = |other: &&mut Alike| {
-                other.charges() == request.charges && !self.histories.counts_denied(&request.charges)
-            };
-            match all.iter_mut().find(is_like) {
-                Some(alike) => alike.push(request),
-                None => all.push(Alike::new(request)),
-            }
-        }
-        all
-    }
-
-    /// What may be asked about in one call: so many at most, and on a cluster those that share a slot.
-    fn calls(&self, mut waiting: Vec<Waiting>) -> Vec<Vec<Waiting>> {
-        let is_cluster = self.histories.routes.is_cluster();
-        if is_cluster {
-            waiting.sort_by_key(Waiting::tenant);
-        }
-        let mut calls: Vec<Vec<Waiting>> = Vec::new();
-        for request in waiting {
-            let shares = |call: &&mut Vec<Waiting>| {
-                let is_near = !is_cluster || call.last().map(Waiting::tenant) == Some(request.tenant());
-                is_near && call.len() < self.most
-            };
-            match calls.last_mut().filter(shares) {
-                Some(call) => call.push(request),
-                None => calls.push(vec![request]),
-            }
-        }
-        calls
     }
 }

@@ -14,7 +14,8 @@
 //! * [`batcher`]: those who ask at the same time, in one call. [`waiting`]: who they are; [`handover`]: those who go away.
 //! * [`histories`]: calling the script. [`names`]: what keys are called. `decide.lua`: the decision, on the server;
 //!   [`script`]: its call and its reply; [`log`]: what it is told.
-//! * [`routes`]: to which server. [`cluster`]: which node is to be asked, by its [`slots`]. [`sentinels`]: who is the master.
+//! * [`routes`]: to which server. [`cluster`]: which node is to be asked, of the [`cluster_nodes`] and by their [`slots`], for
+//!   which there is a [`lookout`]. [`sentinels`]: who is the master.
 //! * [`node`]: one server. [`circuit_breaker`]: leaving it alone; [`connection`]: the way to it, to a [`target`] and with
 //!   [`tls`]; [`journal`]: how it stands with it, for [`health`]; [`failure`]: why there is no answer.
 //! * [`timepiece`]: what time it is.
@@ -24,6 +25,7 @@ mod any_reply;
 mod batcher;
 mod circuit_breaker;
 mod cluster;
+mod cluster_nodes;
 mod connection;
 mod decider;
 mod denials;
@@ -37,6 +39,7 @@ mod lease;
 mod lease_pool;
 mod lender;
 mod log;
+mod lookout;
 mod names;
 mod node;
 mod outage;

@@ -21,7 +21,7 @@ use crate::{
 #[derive(Debug)]
 pub(super) enum Routes {
     One(Arc<Node>),
-    Cluster(Arc<Cluster>),
+    Cluster(Box<Cluster>),
 }
 
 impl Routes {
@@ -31,7 +31,7 @@ impl Routes {
             Topology::Cluster(urls) => {
                 let infos = urls.iter().filter_map(|url| url.as_str().into_connection_info().ok());
                 let targets: Vec<(Target, ConnectionInfo)> = targets.iter().cloned().zip(infos).collect();
-                Cluster::new(&targets, tls.clone(), timepiece.clone()).map(Self::Cluster)
+                Cluster::new(&targets, tls.clone(), timepiece.clone()).map(Box::new).map(Self::Cluster)
             }
             _ => None,
         };

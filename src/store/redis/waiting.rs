@@ -34,19 +34,42 @@ impl Waiting {
         self.tell.is_closed()
     }
 
-    pub(super) fn tenant(&self) -> Option<u32> {
+    /// What may be asked about in one call: so many at most, and on a cluster those that share a slot.
+    pub(super) fn calls(mut waiting: Vec<Self>, most: usize, is_cluster: bool) -> Vec<Vec<Self>> {
+        if is_cluster {
+            waiting.sort_by_key(Self::tenant);
+        }
+        let mut calls: Vec<Vec<Self>> = Vec::new();
+        for request in waiting {
+            let shares = |call: &&mut Vec<Self>| {
+                let is_near = !is_cluster || call.last().map(Self::tenant) == Some(request.tenant());
+                is_near && call.len() < most
+            };
+            match calls.last_mut().filter(shares) {
+                Some(call) => call.push(request),
+                None => calls.push(vec![request]),
+            }
+        }
+        calls
+    }
+
+    fn tenant(&self) -> Option<u32> {
         self.charges.first().map(Charge::tenant)
     }
 }
 
 impl Alike {
-    pub(super) fn new(first: Waiting) -> Self {
-        Self(vec![first])
-    }
-
-    /// One more who asks the same.
-    pub(super) fn push(&mut self, waiting: Waiting) {
-        self.0.push(waiting);
+    /// Requests with the same charges are one request for several units, unless denials are to be counted one by one.
+    pub(super) fn all(waiting: Vec<Waiting>, counts_denied: impl Fn(&[Charge]) -> bool) -> Vec<Self> {
+        let mut all: Vec<Self> = Vec::new();
+        for request in waiting {
+            let is_like = |other: &&mut Self| other.charges() == request.charges && !counts_denied(&request.charges);
+            match all.iter_mut().find(is_like) {
+                Some(alike) => alike.0.push(request),
+                None => all.push(Self(vec![request])),
+            }
+        }
+        all
     }
 
     pub(super) fn charges(&self) -> &[Charge] {
