@@ -220,6 +220,10 @@ async fn a_server_with_too_many_clients_says_so() {
     let limiter = calls(store(server.url()));
     let reason = refusal(&limiter).await;
     assert!(reason.contains("maxclients"), "{reason}");
+    for _ in 0..5 {
+        let error = limiter.check_async("calls", "ann").await.unwrap_err().to_string();
+        assert!(error.contains("maxclients"), "{error}");
+    }
     let told = limiter.store().health().unwrap();
     assert!(told.nodes()[0].last_error().unwrap().contains("maxclients"), "{told:?}");
 }

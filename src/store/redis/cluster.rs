@@ -74,18 +74,16 @@ impl Cluster {
         }
     }
 
-    /// Whether a request about a slot need not be sent.
-    pub(super) fn is_left_alone(&self, slot: u16) -> bool {
-        let is_left_alone = match self.nodes.owner(slot) {
-            Owner::Known(owner) => owner.is_left_alone(),
-            Owner::Nobody => false,
-            Owner::Unknown => self.lookout.is_in_the_dark(),
-        };
-        if is_left_alone {
-            // Somebody may have been promoted in its place.
-            self.lookout.look_again();
-        }
-        is_left_alone
+    /// Why a request about a slot need not be sent, if so.
+    pub(super) fn left_alone(&self, slot: u16) -> Option<Failure> {
+        let failure = match self.nodes.owner(slot) {
+            Owner::Known(owner) => owner.is_left_alone().then(|| owner.left_alone()),
+            Owner::Nobody => None,
+            Owner::Unknown => self.lookout.left_alone(),
+        }?;
+        // Somebody may have been promoted in its place.
+        self.lookout.look_again();
+        Some(failure)
     }
 
     /// All masters as they are now, with a slot of each; or why there is none, or that some slots have none.

@@ -53,8 +53,10 @@ impl Decider {
             }
             next => next,
         };
-        if matches!(next, Next::Ask) && self.is_left_alone(charges) {
-            return self.do_without(charges, verdict);
+        if matches!(next, Next::Ask)
+            && let Some(failure) = self.left_alone(charges)
+        {
+            return self.do_without(charges, failure, verdict);
         }
         let (this, charges) = (Arc::clone(self), charges.to_vec());
         Some(Box::pin(async move { this.ask(charges, next).await }))
@@ -109,7 +111,7 @@ impl Decider {
             match self.lender.borrow(&charges, next, deadline).await {
                 Borrowed::Ask => {}
                 Borrowed::Denied(verdict) => return Ok(verdict),
-                Borrowed::Failed(reason) => return self.fallback.decide(&charges, &reason),
+                Borrowed::Failed(failure) => return self.fallback.decide(&charges, failure),
                 Borrowed::Lent(verdict) => {
                     self.fallback.note_admitted(&charges);
                     return Ok(verdict);
@@ -130,7 +132,7 @@ impl Decider {
                 let groups = Group::one_by_one(&charges);
                 self.reserver.decide(charges, groups, deadline).await
             }
-            Err(failure) => self.fallback.decide(&charges, &failure.reason()),
+            Err(failure) => self.fallback.decide(&charges, failure),
         }
     }
 
@@ -140,17 +142,17 @@ impl Decider {
         (self.histories.routes.is_cluster() && !is_one_tenant).then(|| Group::by_tenant(charges))
     }
 
-    /// Whether no server that would have to be asked is.
-    fn is_left_alone(&self, charges: &[Charge]) -> bool {
-        let is_left_alone = |charges: &[Charge]| self.histories.routes.is_left_alone(self.histories.slot(charges));
+    /// Why no server that would have to be asked is, if so.
+    fn left_alone(&self, charges: &[Charge]) -> Option<Failure> {
+        let left_alone = |charges: &[Charge]| self.histories.routes.left_alone(self.histories.slot(charges));
         match self.groups(charges) {
-            Some(groups) => groups.iter().all(|group| is_left_alone(&group.charges)),
-            None => is_left_alone(charges),
+            Some(groups) => groups.iter().map(|group| left_alone(&group.charges)).reduce(Option::and)?,
+            None => left_alone(charges),
         }
     }
 
-    fn do_without(&self, charges: &[Charge], verdict: &mut Verdict) -> Option<Deciding> {
-        match self.fallback.decide(charges, &Failure::LeftAlone(None).reason()) {
+    fn do_without(&self, charges: &[Charge], failure: Failure, verdict: &mut Verdict) -> Option<Deciding> {
+        match self.fallback.decide(charges, failure) {
             Ok(decided) => {
                 *verdict = decided;
                 None

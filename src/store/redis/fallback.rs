@@ -6,7 +6,10 @@ use crate::{
     clock::Clock,
     error::ConfigError,
     policy::Policy,
-    store::{Charge, MemoryStore, Scope, Scopes, Setup, Store, Unavailable, Verdict, redis::OnOutage},
+    store::{
+        Charge, MemoryStore, Scope, Scopes, Setup, Store, Unavailable, Verdict,
+        redis::{OnOutage, failure::Failure},
+    },
 };
 
 /// What happens to requests while the server is unavailable, ready for use.
@@ -41,10 +44,10 @@ impl Fallback {
     }
 
     /// What becomes of a request.
-    pub(super) fn decide(&self, charges: &[Charge], reason: &str) -> Result<Verdict, Unavailable> {
+    pub(super) fn decide(&self, charges: &[Charge], failure: Failure) -> Result<Verdict, Unavailable> {
         match self {
             Self::Open => Ok(Verdict::new(true)),
-            Self::Closed => Err(Unavailable::new(reason)),
+            Self::Closed => Err(failure.into_unavailable()),
             Self::Local(local) => Ok(local.decide(charges)),
         }
     }
@@ -124,19 +127,19 @@ mod tests {
     #[test]
     fn open_admits_without_a_word_and_closed_says_why_it_does_not() {
         let (open, _) = fallback(OnOutage::Open).unwrap();
-        let verdict = open.decide(&[charge()], "gone").unwrap();
+        let verdict = open.decide(&[charge()], Failure::impossible("gone")).unwrap();
         assert!(verdict.admitted && verdict.states.is_empty());
         let (closed, _) = fallback(OnOutage::Closed).unwrap();
-        assert_eq!(closed.decide(&[charge()], "gone").unwrap_err().reason(), "gone");
+        assert_eq!(closed.decide(&[charge()], Failure::impossible("gone")).unwrap_err().reason(), "gone");
     }
 
     #[test]
     fn a_share_is_at_least_one_and_the_rest_counts_as_used() {
         let (local, _) = fallback(OnOutage::Local { share: 0.25 }).unwrap();
-        let first = local.decide(&[charge()], "").unwrap();
+        let first = local.decide(&[charge()], Failure::impossible("")).unwrap();
         assert!(first.admitted);
         assert_eq!([first.states[0].used, first.states[1].used], [46, 1]);
-        let second = local.decide(&[charge()], "").unwrap();
+        let second = local.decide(&[charge()], Failure::impossible("")).unwrap();
         assert!(!second.admitted, "a quarter of one an hour is one");
     }
 
@@ -153,9 +156,9 @@ mod tests {
         }
         // Two of the four are enough, and the later two count for longer.
         clock.advance(std::time::Duration::from_secs(39));
-        assert!(!local.decide(&[charge()], "").unwrap().admitted);
+        assert!(!local.decide(&[charge()], Failure::impossible("")).unwrap().admitted);
         clock.advance(std::time::Duration::from_secs(1));
-        assert!(local.decide(&[charge()], "").unwrap().admitted);
+        assert!(local.decide(&[charge()], Failure::impossible("")).unwrap().admitted);
     }
 
     #[test]

@@ -14,7 +14,10 @@ use tokio::{sync::watch, time::Instant};
 
 use crate::{
     clock::Moment,
-    store::{Charge, Scopes, Verdict, redis::Lease},
+    store::{
+        Charge, Scopes, Verdict,
+        redis::{Lease, failure::Failure},
+    },
 };
 
 /// Keys that may be lent units at a time. The others are decided by the server.
@@ -77,7 +80,7 @@ pub(super) enum Taken {
     Denied(Verdict),
     /// The charges have to be asked about one by one.
     Apart,
-    Failed(Arc<str>),
+    Failed(Failure),
 }
 
 /// What is to be done about a request.

@@ -32,7 +32,7 @@ pub(super) enum Borrowed {
     Denied(Verdict),
     /// The server is to be asked about this one.
     Ask,
-    Failed(Arc<str>),
+    Failed(Failure),
 }
 
 impl Lender {
@@ -49,7 +49,7 @@ impl Lender {
     pub(super) async fn borrow(self: &Arc<Self>, charges: &[Charge], next: Next, deadline: Deadline) -> Borrowed {
         // Whoever asks the server has the same deadline, so this one ends first only where others were quicker.
         let borrowed = timeout_at(deadline.end, self.borrow_in_turns(charges, next)).await;
-        borrowed.unwrap_or_else(|_| Borrowed::Failed(deadline.missed().reason().into()))
+        borrowed.unwrap_or_else(|_| Borrowed::Failed(deadline.missed()))
     }
 
     async fn borrow_in_turns(self: &Arc<Self>, charges: &[Charge], mut next: Next) -> Borrowed {
@@ -67,7 +67,7 @@ impl Lender {
             match end_of(taken).await {
                 Taken::Denied(verdict) => return Borrowed::Denied(verdict),
                 Taken::Apart => return Borrowed::Ask,
-                Taken::Failed(reason) => return Borrowed::Failed(reason),
+                Taken::Failed(failure) => return Borrowed::Failed(failure),
                 Taken::Lent | Taken::NotYet => next = self.next(charges),
             }
         }
@@ -80,7 +80,7 @@ impl Lender {
             Ok((verdict, None)) => (Taken::Denied(verdict), None),
             Ok((_, loan)) => (Taken::Lent, loan),
             Err(failure) if failure.is_try_again() => (Taken::Apart, None),
-            Err(failure) => (Taken::Failed(failure.reason().into()), None),
+            Err(failure) => (Taken::Failed(failure), None),
         };
         self.pool.taken(&charges);
         tell.send_replace(taken);
@@ -127,6 +127,6 @@ impl Lender {
 async fn end_of(mut taken: watch::Receiver<Taken>) -> Taken {
     match taken.wait_for(|taken| !matches!(taken, Taken::NotYet)).await {
         Ok(taken) => taken.clone(),
-        Err(_) => Taken::Failed("the runtime of the task that asks has ended".into()),
+        Err(_) => Taken::Failed(Failure::impossible("the runtime of the task that asks has ended")),
     }
 }

@@ -53,7 +53,7 @@ impl Lookout {
 
     /// Waits for a look until the deadline, unless nobody has said anything several times.
     pub(super) async fn news_by(self: &Arc<Self>, deadline: Deadline) -> Result<(), Failure> {
-        let attempt = self.breaker.attempt().ok_or(Failure::LeftAlone(None))?;
+        let attempt = self.breaker.attempt().ok_or_else(|| self.in_the_dark())?;
         let news = timeout_at(deadline.end, self.news()).await.unwrap_or_else(|_| Err(deadline.missed()));
         match &news {
             Ok(()) => drop(attempt.succeed()),
@@ -68,9 +68,15 @@ impl Lookout {
         self.news().await
     }
 
-    /// Whether nobody has said anything several times.
-    pub(super) fn is_in_the_dark(&self) -> bool {
-        self.breaker.is_open()
+    /// Why nobody is waited for, if nobody has said anything several times.
+    pub(super) fn left_alone(&self) -> Option<Failure> {
+        self.breaker.is_open().then(|| self.in_the_dark())
+    }
+
+    fn in_the_dark(&self) -> Failure {
+        let look = self.look.lock();
+        let last = look.news.as_ref().and_then(|news| news.borrow().clone());
+        Failure::LeftAlone(last.and_then(Result::err))
     }
 
     /// Whether something has been said since.

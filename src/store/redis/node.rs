@@ -60,7 +60,7 @@ impl Node {
     pub(super) async fn ask(&self, command: &Command<'_>, asking: bool, deadline: Deadline) -> Result<Value, Failure> {
         // To connect is to try already.
         let attempt = if self.is_left_alone() { None } else { self.breaker.attempt() };
-        let Some(attempt) = attempt else { return Err(Failure::LeftAlone(self.journal.last_error())) };
+        let attempt = attempt.ok_or_else(|| self.left_alone())?;
         let reply = timeout_at(deadline.end, self.send(command, asking)).await;
         let reply = reply.unwrap_or_else(|_| Err(deadline.missed()));
         self.learn(&reply, attempt);
@@ -87,6 +87,11 @@ impl Node {
     /// Whether a request need not be sent.
     pub(super) fn is_left_alone(&self) -> bool {
         self.breaker.is_open() || (self.breaker.state() != BreakerState::Closed && self.connection.is_connecting())
+    }
+
+    /// Why it is left alone.
+    pub(super) fn left_alone(&self) -> Failure {
+        Failure::LeftAlone(self.journal.last_error())
     }
 
     /// Lets go of the connection, because it is not needed any more.

@@ -119,11 +119,11 @@ impl Reserver {
     /// Decides what the nodes that cannot be asked would have had to, unless somebody has denied already.
     fn do_without(&self, groups: &[Group], parts: &mut [Part]) -> Result<(), Unavailable> {
         let is_denied = parts.iter().any(|part| part.as_ref().is_ok_and(|part| !part.admitted));
-        let failure = parts.iter().find_map(|part| part.as_ref().err());
+        let failure = parts.iter().find_map(|part| part.as_ref().err().cloned());
         let Some(failure) = failure.filter(|_| !is_denied) else { return Ok(()) };
         let missing = || groups.iter().zip(&*parts).filter(|(_, part)| part.is_err());
         let charges: Vec<Charge> = missing().flat_map(|(group, _)| group.charges.iter().copied()).collect();
-        let verdict = self.fallback.decide(&charges, &failure.reason())?;
+        let verdict = self.fallback.decide(&charges, failure)?;
         let mut states = verdict.states.iter();
         if states.len() == 0 {
             // It says nothing of any quota.

@@ -52,11 +52,11 @@ impl Routes {
         }
     }
 
-    /// Whether a request about a slot need not be sent.
-    pub(super) fn is_left_alone(&self, slot: u16) -> bool {
+    /// Why a request about a slot need not be sent, if so.
+    pub(super) fn left_alone(&self, slot: u16) -> Option<Failure> {
         match self {
-            Self::One(node) => node.is_left_alone(),
-            Self::Cluster(cluster) => cluster.is_left_alone(slot),
+            Self::One(node) => node.is_left_alone().then(|| node.left_alone()),
+            Self::Cluster(cluster) => cluster.left_alone(slot),
         }
     }
 
