@@ -161,6 +161,7 @@ async fn a_slot_that_is_held_open_is_decided_about_key_by_key() {
     let limiter = limiter_on(store(&cluster, OnOutage::Closed));
     let ask = async |charges: &[(&str, (&str, &str))]| limiter.check_all_async(charges.iter().copied()).await.unwrap();
     let (account, tables) = (("account", ("ann", "all")), [("table", ("ann", "one")), ("table", ("ann", "two"))]);
+    let elsewhere = ("region", ("west", ""));
     ask(&[account, tables[0]]).await;
     let keys = cluster.keys();
     let (home, slot) = (cluster.node_of(&keys[0]), cluster.slot_of(&keys[0]));
@@ -169,7 +170,7 @@ async fn a_slot_that_is_held_open_is_decided_about_key_by_key() {
     for _ in 0..20 {
         ask(&[account]).await;
         ask(&[account, tables[0]]).await;
-        ask(&[account, tables[1]]).await;
+        ask(&[account, elsewhere, tables[1]]).await;
     }
     // One of two goes; then the other; and then it is over.
     for key in &keys {
@@ -177,13 +178,15 @@ async fn a_slot_that_is_held_open_is_decided_about_key_by_key() {
         for _ in 0..20 {
             ask(&[account]).await;
             ask(&[account, tables[0]]).await;
-            ask(&[account, tables[1]]).await;
+            ask(&[elsewhere, account, tables[1]]).await;
         }
     }
     tokio::task::block_in_place(|| cluster.close_slot(slot, home, target));
     let last = ask(&[account, tables[0]]).await;
     let used: Vec<u32> = remaining(&last).into_iter().map(|left| LIMIT - left).collect();
     assert_eq!(used, [2 + 180, 2 + 60]);
+    let region = limiter.peek_async("region", ("west", "")).await.unwrap();
+    assert_eq!(remaining(&region), [LIMIT - 60]);
     assert_all_closed(&limiter);
 }
 

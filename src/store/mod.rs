@@ -104,8 +104,9 @@
 //! A clock of the server that is set back admits no more than N.
 //!
 //! **Runtimes.** A store may be used from several tokio runtimes, at the same time or one after the other. The connection
-//! belongs to the one that first needed it: when that ends, the next decision makes another one. A runtime needs I/O and
-//! timers, as `enable_all` gives it.
+//! belongs to the one that first needed it: when that ends, the next decision makes another one. One that stands still, such as
+//! a `current_thread` runtime outside of `block_on`, holds up those of the others until the breaker opens: give each its own
+//! store then. A runtime needs I/O and timers, as `enable_all` gives it.
 //!
 //! **Virtual time.** With `RedisStore::virtual_time`, for tests, all that this process measures (breakers, leases, remembered
 //! denials) and all that the script counts follow that clock; deadlines and connecting keep to the real one, and the server lets

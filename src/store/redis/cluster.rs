@@ -16,9 +16,9 @@ use crate::store::redis::{
     tls::Tls,
 };
 
-/// A slot that is given from hand to hand for longer is somebody's mistake.
-const MOST_REDIRECTIONS: u32 = 5;
-/// How long keys on their way are waited for, at first.
+/// A slot that is passed on more often is waited for, until those who pass it on agree.
+const FREE_REDIRECTIONS: u32 = 2;
+/// How long that is, at first, and for keys on their way.
 const FIRST_PAUSE: Duration = Duration::from_millis(2);
 
 /// A cluster, whose nodes have a connection and a breaker each.
@@ -40,37 +40,51 @@ impl Cluster {
 
     /// Sends a command to the node that has the slot of its keys, wherever that may have gone.
     pub(super) async fn ask(&self, slot: u16, command: &Command<'_>, deadline: Deadline) -> Result<Value, Failure> {
-        let (mut redirections, mut pause) = (0, FIRST_PAUSE);
         let mut node = self.owner(slot, deadline).await?;
-        let mut asking = false;
+        let (mut asking, mut redirections, mut pause) = (false, 0, FIRST_PAUSE);
         loop {
             let reply = node.ask(command, asking, deadline).await;
             let Err(failure) = reply else { return reply };
-            let redirection = failure.redirection();
-            (node, asking) = match redirection {
-                Some(Redirection::TryAgain) if !command.is_divisible && Instant::now() + pause < deadline.end => {
-                    sleep_until(Instant::now() + pause).await;
-                    pause *= 2;
-                    (self.owner(slot, deadline).await?, false)
-                }
-                Some(Redirection::Moved(address)) if redirections < MOST_REDIRECTIONS => {
-                    redirections += 1;
-                    let next = self.nodes.node_at(&address, &node)?;
-                    self.nodes.give(slot, &next);
-                    self.lookout.look_again();
-                    (next, false)
-                }
-                Some(Redirection::Ask(address)) if redirections < MOST_REDIRECTIONS => {
-                    redirections += 1;
-                    (self.nodes.node_at(&address, &node)?, true)
-                }
-                _ => {
-                    if !failure.is_about_the_key() {
-                        self.lookout.look_again();
-                    }
+            let Some(next) = self.redirected(slot, command, &node, &failure) else { return Err(failure) };
+            redirections += 1;
+            if next.is_none() || redirections > FREE_REDIRECTIONS {
+                let end = Instant::now() + pause;
+                if end >= deadline.end {
                     return Err(failure);
                 }
+                sleep_until(end).await;
+                pause *= 2;
+            }
+            (node, asking) = match next {
+                Some(next) => next,
+                None => (self.owner(slot, deadline).await?, false),
             };
+        }
+    }
+
+    /// Whom to ask instead, and whether the slot is only on its way there; or nobody else, but later.
+    fn redirected(
+        &self,
+        slot: u16,
+        command: &Command<'_>,
+        asked: &Node,
+        failure: &Failure,
+    ) -> Option<Option<(Arc<Node>, bool)>> {
+        match failure.redirection() {
+            Some(Redirection::TryAgain) => (!command.is_divisible).then_some(None),
+            Some(Redirection::Ask(address)) => Some(Some((self.nodes.node_at(&address, asked).ok()?, true))),
+            Some(Redirection::Moved(address)) => {
+                let next = self.nodes.node_at(&address, asked).ok()?;
+                self.nodes.give(slot, &next);
+                self.lookout.look_again();
+                Some(Some((next, false)))
+            }
+            Some(Redirection::Down) | None => {
+                if !failure.is_about_the_key() {
+                    self.lookout.look_again();
+                }
+                None
+            }
         }
     }
 

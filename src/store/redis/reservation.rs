@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use futures_util::future::{join_all, try_join_all};
+use futures_util::future::join_all;
 use tokio::{runtime::Handle, time::timeout_at};
 
 use crate::{
@@ -11,7 +11,7 @@ use crate::{
         Charge, Unavailable, Verdict,
         redis::{
             batcher::Batcher, denials::Denials, failure::Failure, fallback::Fallback, handover::Awaited,
-            histories::Histories, node::Deadline,
+            histories::Histories, node::Deadline, script::Mode,
         },
     },
 };
@@ -76,10 +76,10 @@ impl Reserver {
         groups: &[Group],
         deadline: Deadline,
     ) -> Result<Verdict, Failure> {
-        let peeked = groups.iter().map(|group| self.histories.peek(&group.charges, deadline));
-        let parts = try_join_all(peeked).await?;
-        let admitted = parts.iter().all(|part| part.admitted);
-        Ok(self.combined(charges, groups, &parts.into_iter().map(Ok).collect::<Vec<_>>(), admitted, false))
+        let (groups, parts) = self.parts(groups, Mode::Peek, deadline).await;
+        let verdicts = parts.iter().map(Result::as_ref).collect::<Result<Vec<_>, _>>().map_err(Clone::clone)?;
+        let admitted = verdicts.iter().all(|verdict| verdict.admitted);
+        Ok(self.combined(charges, &groups, &parts, admitted, false))
     }
 
     /// What is decided, and what it has reserved if it is an admission.
@@ -90,7 +90,8 @@ impl Reserver {
         deadline: Deadline,
     ) -> (Result<Verdict, Unavailable>, Reserved) {
         let question = self.denials.question(self.histories.timepiece.now());
-        let mut parts = join_all(groups.iter().map(|group| self.batcher.decide(&group.charges, deadline))).await;
+        let (groups, mut parts) = self.parts(groups, Mode::Decide, deadline).await;
+        let groups = groups.as_slice();
         let reserved = groups.iter().zip(&parts).filter_map(|(group, part)| {
             let verdict = part.as_ref().ok().filter(|verdict| verdict.admitted)?;
             Some((group.charges.clone(), verdict.now))
@@ -114,6 +115,27 @@ impl Reserver {
             self.denials.remember(charges, verdict, question, self.histories.timepiece.now());
         }
         (decided, Reserved::new())
+    }
+
+    /// What is decided about each group; about charges one by one where only one key at a time is sure to be somewhere.
+    async fn parts(&self, groups: &[Group], mode: Mode, deadline: Deadline) -> (Vec<Group>, Vec<Part>) {
+        let (mut settled, mut moving) = (Vec::new(), Vec::new());
+        let parts = join_all(groups.iter().map(|group| self.part(group, mode, deadline))).await;
+        for (group, part) in groups.iter().zip(parts) {
+            match part {
+                Err(failure) if failure.is_try_again() && group.charges.len() > 1 => moving.extend(group.apart()),
+                part => settled.push((group.clone(), part)),
+            }
+        }
+        let parts = join_all(moving.iter().map(|group| self.part(group, mode, deadline))).await;
+        settled.into_iter().chain(moving.iter().cloned().zip(parts)).unzip()
+    }
+
+    async fn part(&self, group: &Group, mode: Mode, deadline: Deadline) -> Part {
+        match mode {
+            Mode::Decide => self.batcher.decide(&group.charges, deadline).await,
+            _ => self.histories.peek(&group.charges, deadline).await,
+        }
     }
 
     /// Decides what the nodes that cannot be asked would have had to, unless somebody has denied already.
@@ -185,6 +207,11 @@ impl Reserver {
 }
 
 impl Group {
+    fn apart(&self) -> impl Iterator<Item = Self> {
+        let alone = |(charge, place): (&Charge, &usize)| Self { charges: vec![*charge], places: vec![*place] };
+        self.charges.iter().zip(&self.places).map(alone)
+    }
+
     /// One for each tenant, whose histories are in one slot.
     pub(super) fn by_tenant(charges: &[Charge]) -> Vec<Self> {
         let mut groups: Vec<Self> = Vec::new();

@@ -154,7 +154,7 @@ impl RedisStore {
     }
 
     /// Believes a server that shows a certificate by this authority, in PEM, and not those that the system trusts. For
-    /// `rediss://` and clusters; a mistake in it is found when the limiter is built.
+    /// `rediss://`; a mistake in it is found when the limiter is built.
     #[cfg(feature = "redis-tls")]
     #[must_use]
     pub fn root_certificate(mut self, pem: impl Into<Vec<u8>>) -> Self {
