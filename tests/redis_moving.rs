@@ -134,7 +134,7 @@ fn assert_all_closed(limiter: &Limiter) {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn slots_are_given_to_other_nodes_under_load_without_an_error() {
-    let cluster = Cluster::start();
+    let cluster = Cluster::start().trust();
     let limiter = limiter_on(store(&cluster, OnOutage::Closed));
     warm(&limiter).await;
     let load = Load::on(&limiter, 400);
@@ -157,7 +157,7 @@ async fn slots_are_given_to_other_nodes_under_load_without_an_error() {
 /// What somebody has begun and not ended: keys are here and there, and new ones only there.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_slot_that_is_held_open_is_decided_about_key_by_key() {
-    let cluster = Cluster::start();
+    let cluster = Cluster::start().trust();
     let limiter = limiter_on(store(&cluster, OnOutage::Closed));
     let ask = async |charges: &[(&str, (&str, &str))]| limiter.check_all_async(charges.iter().copied()).await.unwrap();
     let (account, tables) = (("account", ("ann", "all")), [("table", ("ann", "one")), ("table", ("ann", "two"))]);
@@ -193,7 +193,7 @@ async fn a_slot_that_is_held_open_is_decided_about_key_by_key() {
 /// Who is denied by one key is not charged by the other, in whatever place these are.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_denial_costs_nothing_while_a_slot_is_held_open() {
-    let cluster = Cluster::start();
+    let cluster = Cluster::start().trust();
     let rules = [rule("account", Policy::per_hour(LIMIT)), rule("table", Policy::per_hour(3))];
     let limiter = limiter(store(&cluster, OnOutage::Closed), rules);
     let both = [("account", ("ann", "all")), ("table", ("ann", "one"))];
@@ -226,9 +226,9 @@ async fn a_node_that_is_killed_or_frozen_takes_nobody_with_it() {
 
 async fn assert_others_go_on(on_outage: OnOutage, freezes: bool) {
     const FEW: u32 = 20;
-    let cluster = tokio::task::block_in_place(Cluster::start);
+    let cluster = tokio::task::block_in_place(|| Cluster::start().trust());
     cluster.nodes().iter().for_each(|node| node.run("CONFIG SET cluster-require-full-coverage no"));
-    let store = RedisStore::cluster(cluster.urls(), on_outage).deadline(100 * MILLI).remember_denials(Duration::ZERO);
+    let store = RedisStore::cluster(cluster.urls(), on_outage).deadline(250 * MILLI).remember_denials(Duration::ZERO);
     let limiter = limiter(store, [rule("calls", Policy::per_hour(FEW))]);
     warm(&limiter).await;
     // By the names that are there when each was asked for once.
@@ -277,7 +277,7 @@ async fn assert_others_go_on(on_outage: OnOutage, freezes: bool) {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_a_node_has_denied_is_denied_even_if_another_is_gone() {
     for on_outage in [OnOutage::Open, OnOutage::Closed, OnOutage::Local { share: 0.5 }] {
-        let cluster = tokio::task::block_in_place(Cluster::start);
+        let cluster = tokio::task::block_in_place(|| Cluster::start().trust());
         cluster.nodes().iter().for_each(|node| node.run("CONFIG SET cluster-require-full-coverage no"));
         let rules = [rule("calls", Policy::per_hour(4)), rule("other", Policy::per_hour(1000))];
         let store =
@@ -310,7 +310,7 @@ async fn what_a_node_has_denied_is_denied_even_if_another_is_gone() {
 /// A unit that is about to be given back is no reason to deny for a second.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_reservation_that_is_given_back_is_not_remembered_as_a_denial() {
-    let cluster = tokio::task::block_in_place(Cluster::start);
+    let cluster = tokio::task::block_in_place(|| Cluster::start().trust());
     let store = RedisStore::cluster(cluster.urls(), OnOutage::Closed).deadline(400 * MILLI);
     let limiter = limiter(store, [rule("calls", Policy::per_hour(1)), rule("other", Policy::per_hour(1000))]);
     warm(&limiter).await;
@@ -345,7 +345,7 @@ async fn a_reservation_that_is_given_back_is_not_remembered_as_a_denial() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn roles_are_changed_without_an_error() {
-    let cluster = Cluster::with_replicas();
+    let cluster = Cluster::with_replicas().trust();
     let limiter = limiter_on(store(&cluster, OnOutage::Closed).deadline(5 * SECOND));
     warm(&limiter).await;
     let load = Load::on(&limiter, 400);
