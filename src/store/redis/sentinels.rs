@@ -2,7 +2,7 @@
 
 use std::collections::HashSet;
 
-use futures_util::{StreamExt, stream::FuturesUnordered};
+use futures_util::{FutureExt, StreamExt, stream::FuturesUnordered};
 use redis::{Client, ConnectionAddr, ConnectionInfo, Value, aio::MultiplexedConnection, cmd};
 
 use crate::store::redis::{
@@ -17,6 +17,12 @@ pub(super) struct Sentinels {
     /// How to connect to a master, with the name of the service in the place of the host.
     master: ConnectionInfo,
     tls: Tls,
+}
+
+/// What has been reached.
+enum Step {
+    Told(Result<(String, u16), String>),
+    Connected(Result<MultiplexedConnection, String>),
 }
 
 impl Sentinels {
@@ -35,23 +41,20 @@ impl Sentinels {
     /// Connects to the master. All sentinels are asked at the same time, since any of them may be gone, silent or wrong, and
     /// the first one wins whose master says that it is one.
     pub(super) async fn connect(&self) -> Result<MultiplexedConnection, String> {
-        let mut answers: FuturesUnordered<_> = self.sentinels.iter().map(|sentinel| self.ask(sentinel)).collect();
-        let mut masters = FuturesUnordered::new();
+        let asked = self.sentinels.iter().map(|sentinel| self.ask(sentinel).map(Step::Told).boxed());
+        let mut steps: FuturesUnordered<_> = asked.collect();
         let (mut known, mut reason) = (HashSet::new(), String::from("there is no sentinel"));
-        loop {
-            tokio::select! {
-                Some(answer) = answers.next() => match answer {
-                    Ok(address) if known.insert(address.clone()) => masters.push(self.connect_to(address)),
-                    Ok(_) => {}
-                    Err(error) => reason = error,
-                },
-                Some(connected) = masters.next() => match connected {
-                    Ok(connection) => return Ok(connection),
-                    Err(error) => reason = error,
-                },
-                else => return Err(reason),
+        while let Some(step) = steps.next().await {
+            match step {
+                Step::Told(Ok(address)) if known.insert(address.clone()) => {
+                    steps.push(self.connect_to(address).map(Step::Connected).boxed());
+                }
+                Step::Connected(Ok(connection)) => return Ok(connection),
+                Step::Told(Err(error)) | Step::Connected(Err(error)) => reason = error,
+                Step::Told(Ok(_)) => {}
             }
         }
+        Err(reason)
     }
 
     /// Where the master is, by one sentinel.
