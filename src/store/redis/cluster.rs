@@ -11,6 +11,7 @@ use crate::store::redis::{
     health::NodeHealth,
     lookout::Lookout,
     node::{Command, Deadline, Node},
+    slots::Masters,
     target::Target,
     timepiece::Timepiece,
     tls::Tls,
@@ -101,7 +102,7 @@ impl Cluster {
     }
 
     /// All masters as they are now, with a slot of each; or why there is none, or that some slots have none.
-    pub(super) async fn masters(&self) -> Result<Vec<(Arc<Node>, u16)>, Failure> {
+    pub(super) async fn masters(&self) -> Result<Masters, Failure> {
         self.lookout.fresh_news().await?;
         match self.nodes.masters().ok_or_else(nobody_knows)? {
             (masters, 0) => Ok(masters),

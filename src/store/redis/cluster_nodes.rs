@@ -8,7 +8,7 @@ use redis::{ConnectionAddr, ConnectionInfo};
 use crate::store::redis::{
     failure::Failure,
     node::Node,
-    slots::{Range, Slots, host_and_port},
+    slots::{Masters, Range, Slots, host_and_port},
     target::{Target, moved_to},
     timepiece::Timepiece,
     tls::Tls,
@@ -80,7 +80,7 @@ impl ClusterNodes {
     }
 
     /// All masters and a slot of each, and how many slots have none; none of it before somebody has said who has which.
-    pub(super) fn masters(&self) -> Option<(Vec<(Arc<Node>, u16)>, usize)> {
+    pub(super) fn masters(&self) -> Option<(Masters, usize)> {
         self.known.lock().slots.as_ref().map(|slots| (slots.masters(), slots.unserved()))
     }
 

@@ -11,6 +11,7 @@ use crate::{
         failure::Failure,
         health::{BreakerState, NodeHealth},
         node::{Command, Deadline, Node},
+        slots::Masters,
         target::{Target, Topology},
         timepiece::Timepiece,
         tls::Tls,
@@ -61,7 +62,7 @@ impl Routes {
     }
 
     /// All that have to decide, and a slot of each.
-    pub(super) async fn masters(&self) -> Result<Vec<(Arc<Node>, u16)>, Failure> {
+    pub(super) async fn masters(&self) -> Result<Masters, Failure> {
         match self {
             Self::One(node) => Ok(vec![(Arc::clone(node), 0)]),
             Self::Cluster(cluster) => cluster.masters().await,

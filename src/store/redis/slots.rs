@@ -22,6 +22,9 @@ pub(super) struct Range {
     pub(super) address: (String, u16),
 }
 
+/// Nodes that have slots, each once, and one slot of each.
+pub(super) type Masters = Vec<(Arc<Node>, u16)>;
+
 impl Slots {
     pub(super) fn new(ranges: impl IntoIterator<Item = (Range, Arc<Node>)>) -> Self {
         let mut owners = vec![None; SLOTS];
@@ -44,9 +47,8 @@ impl Slots {
         }
     }
 
-    /// All nodes that have slots, each once, and one slot of each.
-    pub(super) fn masters(&self) -> Vec<(Arc<Node>, u16)> {
-        let mut masters: Vec<(Arc<Node>, u16)> = Vec::new();
+    pub(super) fn masters(&self) -> Masters {
+        let mut masters = Masters::new();
         for (slot, owner) in (0..).zip(&self.owners) {
             let Some(owner) = owner else { continue };
             if !masters.iter().rev().any(|(master, _)| Arc::ptr_eq(master, owner)) {
