@@ -15,7 +15,8 @@ use std::{
     time::{Duration, Instant},
 };
 
-use tokio::task::JoinSet;
+use futures_util::StreamExt;
+use tokio::task::{JoinSet, block_in_place};
 use tower_quota::{
     Policy,
     store::{BreakerState, ConnectionState, OnOutage, RedisStore},
@@ -25,6 +26,8 @@ use harness::{Cluster, Distance, Limiter, Secured, Sentinel, Server, limiter, ru
 
 const MILLI: Duration = Duration::from_millis(1);
 const SECOND: Duration = Duration::from_secs(1);
+/// It takes a second and some round trips where it takes less than for ever, unless the machine is busy.
+const GUARD: Duration = Duration::from_secs(15);
 /// From the next machine to the other side of the world.
 const ROUND_TRIPS: [u64; 5] = [0, 5, 20, 50, 100];
 /// As many as make a breaker open while nothing answers yet.
@@ -38,7 +41,7 @@ fn calls(store: RedisStore) -> Limiter {
 /// Tasks that ask all the time, from the first moment.
 struct Load {
     is_over: Arc<AtomicBool>,
-    tasks: JoinSet<Vec<(Instant, bool)>>,
+    tasks: JoinSet<()>,
 }
 
 impl Load {
@@ -47,34 +50,29 @@ impl Load {
         for number in 0..TASKS {
             let (limiter, is_over) = (limiter.clone(), Arc::clone(&is_over));
             tasks.spawn(async move {
-                let mut outcomes = Vec::new();
                 while !is_over.load(Ordering::Relaxed) {
-                    let start = Instant::now();
-                    let decided = limiter.check_async("calls", format!("key {number}")).await.is_ok();
-                    outcomes.push((start, decided));
+                    let _ = limiter.check_async("calls", format!("key {number}")).await;
                     tokio::time::sleep(4 * MILLI).await;
                 }
-                outcomes
             });
         }
         Self { is_over, tasks }
     }
 
-    /// When each question was asked, and whether it was decided.
-    async fn end(self) -> Vec<(Instant, bool)> {
+    async fn end(self) {
         self.is_over.store(true, Ordering::Relaxed);
-        self.tasks.join_all().await.concat()
+        self.tasks.join_all().await;
     }
 }
 
 /// Waits until all keys are decided.
-async fn decided(limiter: &Limiter, most: Duration, what: &str) {
+async fn decided(limiter: &Limiter, what: &str) {
     let start = Instant::now();
     for number in 0..TASKS {
         while let Err(error) = limiter.check_async("calls", format!("key {number}")).await {
             assert!(
-                start.elapsed() < most,
-                "{what}: not decided within {most:?}: {error}, {:?}",
+                start.elapsed() < GUARD,
+                "{what}: not decided within {GUARD:?}: {error}, {:?}",
                 limiter.store().health()
             );
             tokio::time::sleep(5 * MILLI).await;
@@ -85,44 +83,45 @@ async fn decided(limiter: &Limiter, most: Duration, what: &str) {
 /// Everything that is promised of a server that answers after `round_trip`, if `freeze` and `thaw` stop it and let it go on.
 async fn assert_bends(store: impl Fn() -> RedisStore, round_trip: Duration, freeze: impl Fn(), thaw: impl Fn()) {
     let what = &format!("{round_trip:?}");
-    // To connect takes some round trips, and on a busy machine some time.
-    let connects = SECOND + 10 * round_trip;
     let hasty = calls(store());
     let load = Load::on(&hasty);
     let start = Instant::now();
     while !hasty.store().health().unwrap().nodes().iter().all(|node| node.connection() == ConnectionState::Connected) {
-        assert!(start.elapsed() < 3 * connects, "{what}: never connected, {:?}", hasty.store().health());
+        assert!(start.elapsed() < GUARD, "{what}: never connected, {:?}", hasty.store().health());
         tokio::time::sleep(MILLI).await;
     }
     load.end().await;
     hasty.store().ping().await.unwrap();
 
-    let fitting = calls(store().deadline(2 * round_trip + 200 * MILLI));
+    // On a busy machine somebody may not get a turn for a second.
+    let fitting = calls(store().deadline(2 * round_trip + 3 * SECOND));
     let load = Load::on(&fitting);
-    decided(&fitting, 2 * connects, what).await;
-    tokio::time::sleep(2 * round_trip + 200 * MILLI).await;
-    let connected = Instant::now();
-    tokio::time::sleep(500 * MILLI).await;
-    let outcomes = load.end().await;
-    let after: Vec<bool> =
-        outcomes.iter().filter(|(asked, _)| *asked >= connected).map(|(_, decided)| *decided).collect();
-    let count = after.iter().filter(|decided| **decided).count();
-    assert!(count * 100 > after.len() * 99, "{what}: {count} decided of {}", after.len());
+    decided(&fitting, what).await;
+    let asked = (0..15 * TASKS).map(|number| fitting.check_async("calls", format!("key {}", number % TASKS)));
+    let mut errors = Vec::new();
+    let mut asked = futures_util::stream::iter(asked).buffer_unordered(TASKS);
+    while let Some(answer) = asked.next().await {
+        errors.extend(answer.err());
+    }
+    drop(asked);
+    load.end().await;
+    assert!(errors.len() <= 15 * TASKS / 100, "{what}: {} not decided: {errors:?}", errors.len());
 
     let lengths: &[Duration] = if round_trip == 20 * MILLI { &[300 * MILLI, 5 * SECOND] } else { &[300 * MILLI] };
+    let short = calls(store().deadline(2 * round_trip + 150 * MILLI));
+    decided(&short, what).await;
     for length in lengths {
-        let load = Load::on(&fitting);
-        freeze();
+        let load = Load::on(&short);
+        block_in_place(&freeze);
         tokio::time::sleep(*length).await;
-        thaw();
-        // And a second more, since machines that run tests are busy.
-        decided(&fitting, 2 * SECOND + connects, &format!("{what}, frozen for {length:?}")).await;
+        block_in_place(&thaw);
+        decided(&short, &format!("{what}, frozen for {length:?}")).await;
         load.end().await;
     }
 }
 
 async fn server_bends() {
-    let server = Server::start();
+    let server = block_in_place(Server::start);
     let distance = Distance::to(server.address()).await;
     for millis in ROUND_TRIPS {
         distance.set_round_trip(millis as u32 * MILLI);
@@ -132,7 +131,7 @@ async fn server_bends() {
 }
 
 async fn tls_bends() {
-    let secured = Secured::start();
+    let secured = block_in_place(Secured::start);
     let distance = Distance::to(format!("127.0.0.1:{}", secured.port)).await;
     for millis in ROUND_TRIPS {
         distance.set_round_trip(millis as u32 * MILLI);
@@ -147,13 +146,14 @@ async fn tls_bends() {
 
 /// One sentinel is down, one is silent, and one is frozen.
 async fn sentinels_bend() {
-    let primary = Server::start();
+    let primary = block_in_place(Server::start);
     let to_primary = Distance::to(primary.address()).await;
-    let (sentinel, frozen) = (Sentinel::at(to_primary.port()), Sentinel::at(to_primary.port()));
+    let sentinel = || block_in_place(|| Sentinel::at(to_primary.port()));
+    let (sentinel, frozen) = (sentinel(), sentinel());
     let to_sentinel = Distance::to(sentinel.server().address()).await;
     let (down, silent) = (Server::down(), TcpListener::bind("127.0.0.1:0").unwrap());
     let silent = silent.local_addr().unwrap().to_string();
-    frozen.server().freeze();
+    block_in_place(|| frozen.server().freeze());
     let addresses = [down.address(), silent, frozen.server().address(), format!("127.0.0.1:{}", to_sentinel.port())];
     let urls = addresses.map(|address| format!("redis://{address}"));
     for millis in ROUND_TRIPS {
@@ -166,13 +166,13 @@ async fn sentinels_bend() {
 
 /// One seed is down, and one is silent.
 async fn cluster_bends() {
-    let cluster = Cluster::start();
+    let cluster = block_in_place(Cluster::start);
     let mut distances = Vec::new();
     for node in cluster.nodes() {
         distances.push(Distance::to(node.address()).await);
     }
     let ports: Vec<u16> = distances.iter().map(Distance::port).collect();
-    tokio::task::block_in_place(|| cluster.announce(&ports));
+    block_in_place(|| cluster.announce(&ports));
     let (down, silent) = (Server::down(), TcpListener::bind("127.0.0.1:0").unwrap());
     let addresses = [down.address(), silent.local_addr().unwrap().to_string(), format!("127.0.0.1:{}", ports[0])];
     let urls = addresses.map(|address| format!("redis://{address}"));
@@ -186,7 +186,7 @@ async fn cluster_bends() {
 }
 
 /// All at the same time, since most of it is waiting.
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn every_kind_of_server_decides_at_any_distance_and_after_any_pause() {
     let bends = [
         tokio::spawn(server_bends()),
@@ -203,12 +203,12 @@ async fn every_kind_of_server_decides_at_any_distance_and_after_any_pause() {
 #[tokio::test]
 async fn health_tells_how_it_stands_with_each_server() {
     let server = Server::start();
-    let store = RedisStore::new(server.url(), OnOutage::Local { share: 0.5 });
+    let store = RedisStore::new(server.url(), OnOutage::Local { share: 0.5 }).deadline(5 * SECOND);
     assert!(store.health().is_none(), "it belongs to no limiter yet");
     let limiter = calls(store);
     let health = || limiter.store().health().unwrap();
     assert_eq!(health().nodes()[0].connection(), ConnectionState::Disconnected);
-    decided(&limiter, 5 * SECOND, "at first").await;
+    decided(&limiter, "at first").await;
     let before = health();
     let node = &before.nodes()[0];
     assert_eq!((node.address(), node.connection()), (&*server.address(), ConnectionState::Connected));
