@@ -34,5 +34,5 @@ mod tests;
 
 pub(crate) use log::History;
 #[cfg(feature = "redis")]
-pub(crate) use plan::Counted;
+pub(crate) use plan::{Counted, Grain};
 pub(crate) use plan::{Plan, Window};

@@ -4,12 +4,19 @@ use std::{cmp::Reverse, hash::Hasher};
 
 use siphasher::sip::SipHasher13;
 
-use crate::history::{Counted, Plan};
+use crate::history::{Counted, Grain, Plan};
 
 /// A log that begins with anything else is not ours. A new layout gets a new one.
-const MAGIC: u8 = b'Q';
+const MAGIC: u8 = b'R';
 
-/// The logs of a plan: one exact log if any of its quotas is counted exactly, and a cell log per grain.
+/// What stands in the tag of a cell log in place of the number of quotas.
+const CELLS: u8 = 32;
+
+/// What an exact log keeps is told in one number: its longest window in so many bits, above that whether anybody asks for
+/// it, then in five bits as which power of two the most units, and the number of cell logs beside it.
+const WINDOW_BITS: u32 = 42;
+
+/// The logs of a plan: an exact log, which may answer for no quota but lists the others, and a cell log per grain.
 #[derive(Debug)]
 pub(crate) struct Logs {
     logs: Box<[Log]>,
@@ -33,25 +40,10 @@ pub(super) struct Place {
     pub(super) millis: u64,
 }
 
-/// What a log has one of per entry.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Shape {
-    /// A stamp of so many bytes.
-    Exact { width: u8 },
-    /// A cell of so many milliseconds; the window needs at most so many.
-    Cells { grain: u64, most: u32, is_last: bool },
-}
-
 impl Logs {
     pub(crate) fn of(plan: &Plan) -> Self {
-        let exact = plan.exact().map(|exact| (Counted::Exactly, Shape::Exact { width: stamp_width(exact.ticks) }));
-        let last = plan.grains().len().saturating_sub(1);
-        let cells = plan.grains().iter().enumerate().map(|(at, grain)| {
-            let most = u32::try_from(grain.cells).unwrap_or(u32::MAX);
-            (Counted::UpToLayer(at), Shape::Cells { grain: grain.ticks, most, is_last: at == last })
-        });
-        let logs = exact.into_iter().chain(cells).enumerate();
-        let logs = logs.map(|(number, (counted, shape))| Log::new(number, shape, places(plan, counted), plan));
+        let cells = plan.grains().iter().enumerate().map(|(at, grain)| Log::of_cells(plan, at, grain));
+        let logs = std::iter::once(Log::exact(plan)).chain(cells);
         Self { logs: logs.collect(), quotas: plan.windows().len() }
     }
 
@@ -75,10 +67,30 @@ impl Logs {
 }
 
 impl Log {
-    fn new(number: usize, shape: Shape, quotas: Box<[Place]>, plan: &Plan) -> Self {
-        let suffix = if number == 0 { String::new() } else { format!(":{number}") };
-        let argument = argument(shape, &quotas, plan.counts_denied());
-        Self { suffix, argument, quotas }
+    fn exact(plan: &Plan) -> Self {
+        let quotas = places(plan, Counted::Exactly);
+        let width = stamp_width(quotas.first().map_or(0, |longest| longest.millis));
+        let kept = kept(&quotas, plan.grains().len());
+        let mut argument = tag(quotas.len() as u8, &windows(&quotas));
+        argument.extend([width, u8::from(plan.counts_denied()), quotas.len() as u8]);
+        argument.extend(low_bytes::<6>(time_to_live(plan.horizon())));
+        argument.extend(low_bytes::<7>(kept));
+        argument.extend(told(&quotas));
+        argument.extend(plan.grains().iter().flat_map(beside));
+        Self { suffix: String::new(), argument, quotas }
+    }
+
+    fn of_cells(plan: &Plan, at: usize, grain: &Grain) -> Self {
+        let quotas = places(plan, Counted::UpToLayer(at));
+        // Where denials count no more are told of than the longest of these quotas allows.
+        let most = plan.grains().last().map_or(u32::MAX, |longest| longest.limit);
+        let mut argument = tag(CELLS, &[]);
+        argument.extend([8, u8::from(plan.counts_denied()), quotas.len() as u8]);
+        argument.extend(low_bytes::<6>(time_to_live(grain.window + grain.millis)));
+        argument.extend(low_bytes::<7>(most.into()));
+        argument.extend(told(&quotas));
+        argument.extend(low_bytes::<6>(grain.millis));
+        Self { suffix: format!(":{}.{}", grain.window, grain.millis), argument, quotas }
     }
 
     /// What follows the key in the name of this log; empty for the first.
@@ -97,32 +109,6 @@ impl Log {
     }
 }
 
-impl Shape {
-    const fn entry_bytes(self) -> u8 {
-        match self {
-            Self::Exact { width } => width,
-            Self::Cells { .. } => 8,
-        }
-    }
-
-    const fn grain(self) -> u64 {
-        match self {
-            Self::Exact { .. } => 1,
-            Self::Cells { grain, .. } => grain,
-        }
-    }
-
-    /// The shape and the number of quotas in one byte, so that the script finds its way in a log of another policy.
-    const fn with_quotas(self, quotas: usize) -> u8 {
-        let kind = match self {
-            Self::Exact { width: 4 } => 0,
-            Self::Exact { .. } => 1,
-            Self::Cells { .. } => 2,
-        };
-        (kind << 4) | (quotas.saturating_sub(1) as u8 & 15)
-    }
-}
-
 /// The low bytes of a stamp tell it from all others that are up to two windows older.
 const fn stamp_width(window: u64) -> u8 {
     if window <= Plan::LONGEST_COMPACT_WINDOW { 4 } else { 6 }
@@ -137,34 +123,40 @@ fn places(plan: &Plan, counted: Counted) -> Box<[Place]> {
     places
 }
 
-/// As `decide.lua` says at its beginning.
-fn argument(shape: Shape, quotas: &[Place], counts_denied: bool) -> Vec<u8> {
-    let mut windows = Vec::new();
-    for quota in quotas {
-        windows.extend(low_bytes::<6>(quota.millis));
-        windows.extend(quota.limit.to_le_bytes());
-    }
-    if let Shape::Cells { grain, most, is_last } = shape {
-        windows.extend(low_bytes::<6>(grain));
-        windows.extend(most.to_le_bytes());
-        windows.push(u8::from(is_last));
-    }
-    let mut argument = vec![MAGIC, shape.with_quotas(quotas.len())];
-    argument.extend(low_bytes::<4>(hash(&windows)));
-    argument.extend([shape.entry_bytes(), u8::from(counts_denied), quotas.len() as u8]);
-    argument.extend(low_bytes::<6>(time_to_live(shape, quotas)));
-    argument.extend(windows);
-    argument
+/// What a log and an argument begin with. Limits are not part of it: they change what a log is compared with.
+fn tag(kind: u8, windows: &[u8]) -> Vec<u8> {
+    let hash = if windows.is_empty() { [0; 4] } else { low_bytes::<4>(hash(windows)) };
+    [&[MAGIC, kind], &hash[..]].concat()
+}
+
+fn windows(quotas: &[Place]) -> Vec<u8> {
+    quotas.iter().flat_map(|quota| low_bytes::<6>(quota.millis)).collect()
+}
+
+/// The quotas, as `decide.lua` says at its beginning.
+fn told(quotas: &[Place]) -> Vec<u8> {
+    let told = |quota: &Place| [&low_bytes::<6>(quota.millis)[..], &quota.limit.to_le_bytes()].concat();
+    quotas.iter().flat_map(told).collect()
+}
+
+/// What these quotas need an exact log to keep, with so many cell logs beside it.
+fn kept(quotas: &[Place], beside: usize) -> u64 {
+    let (window, most) = quotas.first().map_or((0, 1), |longest| (longest.millis, u64::from(longest.limit)));
+    let most = u64::from(most.next_power_of_two().trailing_zeros());
+    window | (1 | (most | (beside as u64) << 5) << 1) << WINDOW_BITS
+}
+
+fn beside(grain: &Grain) -> Vec<u8> {
+    [low_bytes::<6>(grain.window), low_bytes::<6>(grain.millis)].concat()
 }
 
 /// Twice what the newest unit needs, so that it has to be renewed only once per window; for the shortest windows a second
 /// more, so that it is not renewed all the time.
-fn time_to_live(shape: Shape, quotas: &[Place]) -> u64 {
-    let longest = quotas.iter().map(|quota| quota.millis).max().unwrap_or(0);
-    (longest + shape.grain()) * 2 + 1000
+const fn time_to_live(longest: u64) -> u64 {
+    longest * 2 + 1000
 }
 
-/// Tells the quotas of one policy from those of another, in all processes alike.
+/// Tells the windows of one policy from those of another, in all processes alike.
 fn hash(bytes: &[u8]) -> u64 {
     let mut hasher = SipHasher13::new();
     hasher.write(bytes);
@@ -194,28 +186,42 @@ mod tests {
         let logs = logs("60/minute, 1800/hour");
         let log = logs.iter().next().unwrap();
         assert_eq!((logs.iter().len(), log.suffix(), quotas(log)), (1, "", vec![1, 0]));
-        assert_eq!(log.argument()[..2], [b'Q', 1]);
+        assert_eq!(log.argument()[..2], [b'R', 2]);
         assert_eq!(log.argument()[6..9], [4, 0, 2]);
     }
 
     #[test]
-    fn every_large_window_has_a_log_of_its_own() {
-        let logs = logs("a=20000/hour, b=600/minute, c=30000/hour, 100000/day");
+    fn every_large_window_has_a_log_of_its_own_named_for_it() {
+        let (alone, logs) = (logs("20000/hour"), logs("a=20000/hour, b=600/minute, c=30000/hour, 100000/day"));
         let all: Vec<_> = logs.iter().map(|log| (log.suffix(), quotas(log))).collect();
-        assert_eq!(all, [("", vec![1]), (":1", vec![0, 2]), (":2", vec![3])]);
+        assert_eq!(all, [("", vec![1]), (":3600000.878", vec![0, 2]), (":86400000.21072", vec![3])]);
+        let all: Vec<_> = alone.iter().map(|log| (log.suffix(), quotas(log))).collect();
+        assert_eq!(all, [("", vec![]), (":3600000.878", vec![0])]);
     }
 
     #[test]
     fn stamps_are_wider_where_the_window_is_longer_than_twelve_days() {
-        let width = |policy| logs(policy).iter().next().unwrap().argument()[6];
+        let width = |policy| logs(policy).iter().last().unwrap().argument()[6];
         assert_eq!((width("5/12d"), width("5/13d"), width("5000/13d")), (4, 6, 8));
     }
 
     #[test]
-    fn other_limits_and_other_windows_have_other_tags() {
+    fn other_windows_have_other_tags_and_other_limits_have_not() {
         let tag = |policy| logs(policy).iter().next().unwrap().argument()[..6].to_vec();
-        assert_eq!(tag("60/minute"), tag("60/minute"));
-        assert_ne!(tag("60/minute"), tag("61/minute"));
+        assert_eq!(tag("60/minute"), tag("61/minute"));
         assert_ne!(tag("60/minute"), tag("60/61s"));
+        assert_ne!(tag("60/minute"), tag("60/minute, 60/hour"));
+    }
+
+    #[test]
+    fn what_is_kept_is_one_number() {
+        let told = |policy| {
+            let quotas = logs(policy).iter().next().unwrap().argument()[15..22].to_vec();
+            let number = quotas.iter().rev().fold(0, |number, byte| number << 8 | u64::from(*byte));
+            (number % (1 << 42), number >> 42 & 1, number >> 43 & 31, number >> 48)
+        };
+        assert_eq!(told("60/minute, 1800/hour"), (3_600_000, 1, 11, 0));
+        assert_eq!(told("64/minute, 18000/hour, 1000000/day"), (60_000, 1, 6, 2));
+        assert_eq!(told("18000/hour"), (0, 1, 0, 1));
     }
 }

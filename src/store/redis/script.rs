@@ -22,7 +22,7 @@ const CORRUPT: &str = "TOWERQUOTA";
 /// What a reply begins with, as the argument does: the bytes that tell of which quotas it is.
 const TAG: usize = 6;
 /// Where the quotas begin in a reply, and how long each of them is.
-const QUOTAS: usize = 34;
+const QUOTAS: usize = 45;
 const QUOTA: usize = 10;
 
 /// One history to charge: its logs, and the key that their names begin with.
@@ -264,11 +264,11 @@ mod tests {
             Value::BulkString(header)
         };
         for answer in
-            [Value::Nil, Value::Int(1), reply(43), Value::BulkString(vec![0; 44]), Value::Array(vec![]), Value::Okay]
+            [Value::Nil, Value::Int(1), reply(54), Value::BulkString(vec![0; 55]), Value::Array(vec![]), Value::Okay]
         {
             assert!(Script::reply(&charges, answer).is_err());
         }
-        assert!(Script::reply(&charges, reply(44)).is_ok());
+        assert!(Script::reply(&charges, reply(55)).is_ok());
     }
 
     #[test]
@@ -276,10 +276,13 @@ mod tests {
         let text = include_str!("decide.lua");
         let calls = text.lines().filter(|line| line.contains("call('"));
         for call in calls.filter(|line| !line.contains("call('TIME')")) {
-            let of_a_key = ["', key", "', log.key"].iter().any(|key| call.contains(key));
+            let of_a_key = ["', key", "', log.key", "', name", "', exact"].iter().any(|key| call.contains(key));
             assert!(of_a_key, "{call}");
         }
-        let keys = text.lines().filter(|line| line.contains("key = ") && !line.contains("log.key"));
-        assert!(keys.clone().all(|line| line.contains("KEYS[i]") || line.contains("key = key")), "{keys:?}");
+        let keys = text.lines().filter(|line| ["key = ", "name = ", "exact = "].iter().any(|name| line.contains(name)));
+        let of_those = ["KEYS[i]", "key = key", "key = name", "name = key .. ':' ..", "key = log.key"];
+        for line in keys {
+            assert!(of_those.iter().any(|known| line.contains(known)), "{line}");
+        }
     }
 }

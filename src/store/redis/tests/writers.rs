@@ -1,0 +1,256 @@
+//! Several processes with policies of their own on one history: what it remembers does not depend on who writes.
+
+use super::*;
+
+/// Everything that was ever recorded in one history, and what of it has to be known still.
+#[derive(Default)]
+struct Everything {
+    all: Vec<u64>,
+    known: Vec<u64>,
+    /// For which windows how many units have been asked for, and when last.
+    asked: Vec<(u64, usize, u64)>,
+}
+
+/// Windows that are asked about, in microseconds, and how many of the newest units matter in each.
+fn needs(plan: &Plan) -> Vec<(u64, usize)> {
+    let exact = plan.exact().map(|exact| (exact.millis * MILLI, exact.capacity));
+    let large = plan.windows().iter().filter(|window| window.counted != crate::history::Counted::Exactly);
+    exact.into_iter().chain(large.map(|window| (window.millis * MILLI, window.limit as usize))).collect()
+}
+
+impl Everything {
+    /// Somebody asks. What nobody has asked for as long as that lasts need not be known any more.
+    fn ask(&mut self, subject: &Subject, now: u64) {
+        for (window, most) in needs(&subject.plan) {
+            self.asked.retain(|(other, limit, _)| (*other, *limit) != (window, most));
+            self.asked.push((window, most, now));
+        }
+        self.asked.retain(|(window, _, at)| at + window >= now);
+        let asked = &self.asked;
+        let count = self.known.len();
+        let mut place = 0;
+        self.known.retain(|at| {
+            place += 1;
+            asked.iter().any(|(window, most, _)| at + window > now && count - place < *most)
+        });
+    }
+
+    fn record(&mut self, now: u64) {
+        self.all.push(now);
+        self.known.push(now);
+    }
+
+    fn has_room(units: &[u64], policy: &Policy, now: u64, late: u64) -> bool {
+        let live = |quota: &Quota| units.iter().filter(|at| **at + micros(quota) + late > now).count();
+        policy.quotas().all(|quota| live(quota) < quota.limit() as usize)
+    }
+}
+
+/// Small limits in windows from a second to an hour.
+fn exact_policies() -> impl Strategy<Value = Policy> {
+    let window = prop_oneof![Just(1u64), Just(10), Just(60), Just(600), Just(3600), 1u64..3600];
+    prop::collection::vec((1u32..60, window), 1..4).prop_map(|quotas| {
+        let quotas = quotas.into_iter().enumerate();
+        quotas.map(|(at, (limit, secs))| Quota::new(limit, Duration::from_secs(secs)).named(format!("q{at}"))).collect()
+    })
+}
+
+fn pauses() -> impl Strategy<Value = u64> {
+    prop_oneof![8 => Just(0u64), 6 => 0u64..1_000, 6 => 0u64..10_000, 3 => 0u64..60_000, 1 => 0u64..600_000, 1 => 0u64..2_000_000]
+}
+
+/// Turns of processes: who, with which of its policies, and after how many milliseconds.
+fn turns() -> impl Strategy<Value = Vec<(usize, u64)>> {
+    // Runs of one process, so that others are away for a while.
+    let run = (0usize..4, prop::collection::vec(pauses(), 1..60));
+    prop::collection::vec(run, 1..40).prop_map(|runs| {
+        runs.into_iter().flat_map(|(who, pauses)| pauses.into_iter().map(move |pause| (who, pause))).collect()
+    })
+}
+
+#[test]
+fn processes_with_random_policies_on_one_key_never_admit_more_than_their_own_nor_deny_with_room() {
+    let input = (prop::collection::vec(exact_policies(), 4), turns());
+    check(60, input, |connection, (policies, turns)| {
+        let first = Subject::new(&policies[0]);
+        let subjects: Vec<_> = policies.iter().map(|policy| first.under(policy)).collect();
+        let (mut everything, mut now) = (Everything::default(), START);
+        for (who, pause) in turns {
+            now += pause * MILLI;
+            everything.ask(&subjects[who], now);
+            let admitted = decide(connection, &subjects[who], now).admitted;
+            let may = Everything::has_room(&everything.known, &policies[who], now, 0);
+            let must = Everything::has_room(&everything.all, &policies[who], now, 0);
+            prop_assert!(!admitted || may, "over the limits of {} at {}", who, now);
+            prop_assert!(admitted || !must, "denied with room by {} at {}", who, now);
+            if admitted {
+                everything.record(now);
+            }
+        }
+        Ok(())
+    });
+}
+
+#[test]
+fn processes_of_large_and_small_quotas_on_one_key_never_admit_more_than_their_own() {
+    let input = (prop::collection::vec((exact_policies(), prop::bool::ANY), 4), turns());
+    check(60, input, |connection, (policies, turns)| {
+        let of = |(policy, is_coarse): (Policy, bool)| if is_coarse { policy.resolution(16) } else { policy };
+        let policies: Vec<_> = policies.into_iter().map(of).collect();
+        let late = policies.iter().flat_map(Policy::quotas).map(micros).max().unwrap() / 8;
+        let first = Subject::new(&policies[0]);
+        let subjects: Vec<_> = policies.iter().map(|policy| first.under(policy)).collect();
+        let (mut everything, mut now) = (Everything::default(), START);
+        for (who, pause) in turns {
+            now += pause * MILLI;
+            everything.ask(&subjects[who], now);
+            let admitted = decide(connection, &subjects[who], now).admitted;
+            let may = Everything::has_room(&everything.known, &policies[who], now, 0);
+            let must = Everything::has_room(&everything.all, &policies[who], now, late);
+            prop_assert!(!admitted || may, "over the limits of {} at {}", who, now);
+            prop_assert!(admitted || !must, "denied with room by {} at {}", who, now);
+            if admitted {
+                everything.record(now);
+            }
+        }
+        Ok(())
+    });
+}
+
+fn minutes(policy: &str, resolution: u32) -> Policy {
+    policy.parse::<Policy>().unwrap().resolution(resolution)
+}
+
+/// Admitted by each of two processes that ask in turn, once every so many milliseconds, in an hour.
+fn side_by_side(connection: &mut Connection, subjects: [&Subject; 2], millis: u64, from: u64) -> [u32; 2] {
+    let mut admitted = [0; 2];
+    for at in 0..3_600_000 / millis {
+        let now = from + at * millis * MILLI;
+        for (subject, admitted) in subjects.iter().zip(&mut admitted) {
+            *admitted += u32::from(decide(connection, subject, now).admitted);
+        }
+    }
+    admitted
+}
+
+#[test]
+fn a_call_with_a_shorter_window_refills_nobody() {
+    let server = Server::start();
+    let connection = &mut server.connect();
+    let minute = Subject::new(&Policy::per_minute(10));
+    let second = minute.under(&Policy::per_second(10));
+    assert_eq!(admitted_at(connection, &minute, START, 20), 10);
+    assert!(decide(connection, &second, START + 1_500 * MILLI).admitted);
+    assert_eq!(admitted_at(connection, &minute, START + 1_600 * MILLI, 20), 0);
+    assert_eq!(admitted_at(connection, &minute, START + 59_999 * MILLI, 20), 0);
+    assert_eq!(admitted_at(connection, &minute, START + 60_000 * MILLI, 20), 9);
+}
+
+#[test]
+fn a_bad_deploy_that_is_rolled_back_refills_nobody() {
+    let server = Server::start();
+    let connection = &mut server.connect();
+    let hour = Subject::new(&Policy::per_hour(1000));
+    assert_eq!(admitted_at(connection, &hour, START, 1001), 1000);
+    for policy in [Policy::per_second(1000), Policy::per_minute(100_000), Policy::per_hour(100_000)] {
+        let bad = hour.under(&policy);
+        assert!(decide(connection, &bad, START + 90_000 * MILLI).admitted);
+        assert_eq!(admitted_at(connection, &hour, START + 100_000 * MILLI, 1000), 0, "{policy}");
+    }
+}
+
+#[test]
+fn a_canary_without_the_hour_does_not_empty_it() {
+    let server = Server::start();
+    let connection = &mut server.connect();
+    for (both, resolution) in
+        [("60/minute, 1800/hour", 4096), ("60/minute, 1800/hour", 256), ("60/minute, 100/hour", 4096)]
+    {
+        let canary = Subject::new(&Policy::per_minute(60));
+        let both = canary.under(&minutes(both, resolution));
+        let [alone, with_hour] = side_by_side(connection, [&canary, &both], 500, START);
+        let hour = both.plan.windows()[1].limit;
+        assert!((3_590..=3_600).contains(&(alone + with_hour)), "{alone} + {with_hour}: the canary has a minute only");
+        assert!(with_hour <= hour);
+        assert_eq!(admitted_at(connection, &both, START + 3_600_000 * MILLI, 10), 0, "the canary has used the hour");
+    }
+}
+
+#[test]
+fn a_minute_that_is_dropped_and_brought_back_frees_nothing_of_the_hour() {
+    let server = Server::start();
+    let connection = &mut server.connect();
+    let both = Subject::new(&minutes("600/minute, 5000/hour", 4096));
+    let hour = both.under(&minutes("5000/hour", 4096));
+    let mut admitted = 0;
+    for minute in 0..8 {
+        admitted += admitted_at(connection, &both, START + minute * 61_000 * MILLI, 601);
+    }
+    assert_eq!(admitted, 4800);
+    admitted += admitted_at(connection, &hour, START + 500_000 * MILLI, 1000);
+    admitted += admitted_at(connection, &both, START + 600_000 * MILLI, 1000);
+    assert_eq!(admitted, 5000);
+    assert_eq!(admitted_at(connection, &hour, START + 3_500_000 * MILLI, 1000), 0);
+    assert_eq!(admitted_at(connection, &both, START + 3_602_000 * MILLI, 1000), 600);
+    let other = Subject::new(&minutes("500/minute, 500/hour", 256));
+    let [old, new] = side_by_side(connection, [&other, &other.under(&minutes("500/hour", 256))], 1000, START);
+    assert_eq!(old + new, 500);
+}
+
+#[test]
+fn a_lease_lengthens_windows_and_frees_nothing() {
+    let server = Server::start();
+    let connection = &mut server.connect();
+    let plain = Subject::new(&Policy::per_minute(60).and_per_hour(100));
+    let lending = plain.under(&minutes("60/61s, 100/3601s", 4096));
+    let [one, other] = side_by_side(connection, [&plain, &lending], 5_000, START);
+    assert_eq!(one + other, 100);
+}
+
+#[test]
+fn what_nobody_asks_for_any_more_is_forgotten_in_the_end() {
+    let server = Server::start();
+    let connection = &mut server.connect();
+    for resolution in [4096, 16] {
+        let mut day = Subject::new(&minutes("2000/day", resolution));
+        day.logs = day.logs.kept_for(1000);
+        let mut second = day.under(&Policy::per_second(20));
+        second.logs = second.logs.kept_for(1000);
+        redis::cmd("CONFIG").arg("SET").arg("maxmemory-policy").arg("noeviction").exec(connection).unwrap();
+        assert_eq!(admitted_at(connection, &day, START, 2000), 2000);
+        for hour in 1..24 * 5 {
+            decide(connection, &second, START + hour * 3_600_000 * MILLI);
+        }
+        let length: usize = redis::cmd("STRLEN").arg(&day.key).query(connection).unwrap();
+        assert!(length < 400, "{length}");
+    }
+}
+
+#[test]
+fn a_reset_of_a_history_voids_the_cells_beside_it() {
+    let server = Server::start();
+    let connection = &mut server.connect();
+    let large = Subject::new(&minutes("100/minute", 16));
+    let small = large.under(&Policy::per_minute(60));
+    assert_eq!(admitted_at(connection, &large, START, 200), 100);
+    redis::cmd("DEL").arg(&large.key).exec(connection).unwrap();
+    assert_eq!(admitted_at(connection, &small, START + MILLI, 70), 60);
+    assert_eq!(admitted_at(connection, &large, START + 2 * MILLI, 200), 40);
+}
+
+#[test]
+fn a_unit_is_given_back_in_the_logs_of_others_too() {
+    let server = Server::start();
+    let connection = &mut server.connect();
+    let large = Subject::new(&minutes("100/minute", 16));
+    let small = large.under(&Policy::per_minute(60));
+    assert_eq!(admitted_at(connection, &large, START, 50), 50);
+    assert_eq!(admitted_at(connection, &small, START + 5_000 * MILLI, 50), 10);
+    assert_eq!(refund_units(connection, &small, START + 5_000 * MILLI, START + 6_000 * MILLI, 8), 8);
+    let used_by = |connection: &mut Connection, subject: &Subject| {
+        used(&ask(connection, std::slice::from_ref(subject), START + 7_000 * MILLI, Mode::Peek).unwrap())
+    };
+    assert_eq!((used_by(connection, &large), used_by(connection, &small)), (vec![52], vec![52]));
+    assert_eq!(refund_units(connection, &large, START, START + 8_000 * MILLI, 20), 40, "20 in each of its logs");
+    assert_eq!((used_by(connection, &large), used_by(connection, &small)), (vec![32], vec![32]));
+}
