@@ -83,14 +83,15 @@ impl Log {
     fn of_cells(plan: &Plan, at: usize, grain: &Grain) -> Self {
         let quotas = places(plan, Counted::UpToLayer(at));
         // Where denials count no more are told of than the longest of these quotas allows.
-        let most = plan.grains().last().map_or(u32::MAX, |longest| longest.limit);
+        let longest = places(plan, Counted::UpToLayer(plan.grains().len().saturating_sub(1)));
+        let most = longest.first().map_or(u32::MAX, |longest| longest.limit);
         let mut argument = tag(CELLS, &[]);
         argument.extend([8, u8::from(plan.counts_denied()), quotas.len() as u8]);
-        argument.extend(low_bytes::<6>(time_to_live(grain.window + grain.millis)));
+        argument.extend(low_bytes::<6>(time_to_live(grain.window + grain.ticks)));
         argument.extend(low_bytes::<7>(most.into()));
         argument.extend(told(&quotas));
-        argument.extend(low_bytes::<6>(grain.millis));
-        Self { suffix: format!(":{}.{}", grain.window, grain.millis), argument, quotas }
+        argument.extend(low_bytes::<6>(grain.ticks));
+        Self { suffix: format!(":{}.{}", grain.window, grain.ticks), argument, quotas }
     }
 
     /// What follows the key in the name of this log; empty for the first.
@@ -147,7 +148,7 @@ fn kept(quotas: &[Place], beside: usize) -> u64 {
 }
 
 fn beside(grain: &Grain) -> Vec<u8> {
-    [low_bytes::<6>(grain.window), low_bytes::<6>(grain.millis)].concat()
+    [low_bytes::<6>(grain.window), low_bytes::<6>(grain.ticks)].concat()
 }
 
 /// Twice what the newest unit needs, so that it has to be renewed only once per window; for the shortest windows a second

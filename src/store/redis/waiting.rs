@@ -59,12 +59,13 @@ impl Waiting {
 }
 
 impl Alike {
-    /// Requests with the same charges are one request for several units, unless denials are to be counted one by one.
+    /// Requests with the same charges that came one after the other are one request for several units, unless denials are to
+    /// be counted one by one. None is put before one that came earlier, for that may have a charge in common with it.
     pub(super) fn all(waiting: Vec<Waiting>, counts_denied: impl Fn(&[Charge]) -> bool) -> Vec<Self> {
         let mut all: Vec<Self> = Vec::new();
         for request in waiting {
             let is_like = |other: &&mut Self| other.charges() == request.charges && !counts_denied(&request.charges);
-            match all.iter_mut().find(is_like) {
+            match all.last_mut().filter(is_like) {
                 Some(alike) => alike.0.push(request),
                 None => all.push(Self(vec![request])),
             }
