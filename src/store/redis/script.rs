@@ -276,11 +276,16 @@ mod tests {
         let text = include_str!("decide.lua");
         let calls = text.lines().filter(|line| line.contains("call('"));
         for call in calls.filter(|line| !line.contains("call('TIME')")) {
-            let of_a_key = ["', key", "', log.key", "', name", "', exact"].iter().any(|key| call.contains(key));
+            let of_a_key = ["', key", "', log.key", "', name", "', exact", "', spread(names)"]
+                .iter()
+                .any(|key| call.contains(key));
             assert!(of_a_key, "{call}");
         }
-        let keys = text.lines().filter(|line| ["key = ", "name = ", "exact = "].iter().any(|name| line.contains(name)));
-        let of_those = ["KEYS[i]", "key = key", "key = name", "name = key .. ':' ..", "key = log.key"];
+        let keys = text.lines().filter(|line| {
+            ["key = ", "name = ", "exact = ", "names[#names + 1] = "].iter().any(|name| line.contains(name))
+        });
+        let of_those =
+            ["KEYS[i]", "key = key", "key = name", "name = key .. ':' ..", "key = log.key", "= KEYS[i] .. sibling"];
         for line in keys {
             assert!(of_those.iter().any(|known| line.contains(known)), "{line}");
         }

@@ -719,3 +719,72 @@ fn what_is_wrong_with_one_request_is_told_and_the_later_ones_are_not_charged() {
     assert!(replies[1].as_ref().is_err_and(Script::is_corrupt));
     assert_eq!(redis::cmd("EXISTS").arg(&subjects[2].key).query(connection), Ok(0));
 }
+
+#[test]
+fn it_is_the_server_who_says_what_time_it_is() {
+    let server = Server::start();
+    let connection = &mut server.connect();
+    let subject = Subject::new(&Policy::per_minute(60));
+    let time = |connection: &mut Connection| {
+        let (secs, micros): (u64, u64) = redis::cmd("TIME").query(connection).unwrap();
+        Moment::from_micros(secs * 1_000_000 + micros)
+    };
+    let charges = [subject.charged()];
+    let before = time(connection);
+    let answer = Script::new().call_in_full(&[one(&charges)], Mode::Decide).query(connection).unwrap();
+    let decided = Script::reply(&charges, answer).unwrap().verdict.now;
+    assert!(before <= decided && decided <= time(connection), "{before:?} {decided:?}");
+}
+
+#[test]
+fn a_lead_of_ten_milliseconds_is_left_alone_and_a_longer_one_is_brought_back() {
+    let server = Server::start();
+    let connection = &mut server.connect();
+    for (policy, back, free_at) in [("1/minute", 10, 60_000), ("1/minute", 11, 59_989)] {
+        let subject = Subject::new(&policy.parse().unwrap());
+        assert!(decide(connection, &subject, START).admitted);
+        assert!(!decide(connection, &subject, START - back * MILLI).admitted);
+        assert!(!decide(connection, &subject, START + free_at * MILLI - 1).admitted);
+        assert!(decide(connection, &subject, START + free_at * MILLI).admitted, "{back} ms back");
+    }
+}
+
+#[test]
+fn a_refund_reaches_ten_milliseconds_beyond_its_stamp() {
+    let server = Server::start();
+    let connection = &mut server.connect();
+    for newer in [0, 3, 40] {
+        let subject = Subject::new(&Policy::per_minute(100));
+        for unit in 0..=newer {
+            assert!(decide(connection, &subject, START + unit * 100 * MILLI).admitted);
+        }
+        let later = START + 5_000 * MILLI;
+        assert_eq!(refund(connection, &subject, START - 11 * MILLI, later), 0, "{newer} newer");
+        assert_eq!(refund(connection, &subject, START + MILLI, later), 0, "{newer} newer");
+        assert_eq!(refund(connection, &subject, START - 10 * MILLI, later), 1, "{newer} newer");
+    }
+}
+
+#[test]
+fn a_log_that_is_laid_out_anew_lives_as_long_as_it_is_asked_for() {
+    let server = Server::start();
+    let connection = &mut server.connect();
+    let life =
+        |connection: &mut Connection, key: &str| -> i64 { redis::cmd("PTTL").arg(key).query(connection).unwrap() };
+    let of = |policy: &str, key: &str| {
+        let plan = Plan::of(&policy.parse().unwrap());
+        Subject { key: key.to_owned(), logs: Logs::of(&plan), history: History::fresh(&plan), plan }
+    };
+    let lives = |secs: i64| secs * 2_000 - 5_000..=secs * 2_000 + 1_000;
+    for (first, second, secs) in
+        [("5/minute", "5/hour", 3600), ("5/hour", "5/minute", 3600), ("5/hour", "5/minute, 6/second", 3600)]
+    {
+        let key = format!("{first} {second}");
+        let (first, second) = (of(first, &key), of(second, &key));
+        decide(connection, &first, START);
+        decide(connection, &second, START + MILLI);
+        assert!(lives(secs).contains(&life(connection, &key)), "{key}");
+        decide(connection, &second, START - 3_000 * MILLI);
+        assert!(lives(secs).contains(&life(connection, &key)), "{key} after a step back");
+    }
+}
