@@ -23,6 +23,9 @@ use crate::{
 /// Keys that may be lent units at a time. The others are decided by the server.
 const PLACES: usize = 1024;
 
+/// What was recorded so much later than the stamp of a refund may be taken for it: 10 ms, and what a clock needs.
+const REFUND_REACH: Duration = Duration::from_millis(12);
+
 /// The leases of this process, by what they are for.
 #[derive(Debug)]
 pub(super) struct LeasePool {
@@ -154,10 +157,13 @@ impl LeasePool {
         }
     }
 
-    /// Forgets all that is left, because some key was reset.
+    /// Lets nothing be spent that was lent before, because some key was reset. What is left goes back to the server at the end
+    /// of the lease, so that no other key loses it; of the key that was reset nothing is found there then.
     pub(super) fn clear(&self) {
+        let now = Instant::now();
         self.table.lock().retain(|_, hot| {
-            if let Some(loan) = hot.loan.take() {
+            // A refund reaches a little beyond its stamp, and must not find what came after the reset.
+            if let Some(loan) = hot.loan.take().filter(|loan| now < loan.received + REFUND_REACH) {
                 loan.take_back();
             }
             hot.taking.is_some()
@@ -329,10 +335,21 @@ mod tests {
         assert!(!matches!(leases.next(&charge("ann"), now), Next::Lent(_)));
         let loan = leases.lend(&charge("ann"), 3, lent(), [now; 2], || true);
         leases.clear();
-        assert_eq!(loan.take_back(), 0);
+        assert_eq!(loan.take_back(), 0, "a refund of it might find what came after the reset");
         drop(leases.next(&charge("ann"), now));
         let loan = leases.lend(&charge("ann"), 3, lent(), [now; 2], || false);
         assert_eq!(loan.take_back(), 0, "it was reset since it was asked for");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_reset_of_any_key_loses_nothing_that_was_lent_to_others() {
+        let leases = leases(8);
+        drop(leases.next(&charge("ann"), Instant::now()));
+        let loan = leases.lend(&charge("ann"), 3, lent(), Instant::now(), || true);
+        tokio::time::advance(REFUND_REACH).await;
+        leases.clear();
+        assert!(!matches!(leases.next(&charge("ann"), Instant::now()), Next::Lent(_)));
+        assert_eq!(loan.take_back(), 3, "to be given back at the end of the lease");
     }
 
     #[tokio::test(start_paused = true)]
