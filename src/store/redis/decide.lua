@@ -57,7 +57,7 @@ end
 
 -- What is rarely needed: makes the functions that lay a log out anew and that take units back.
 local function rare()
-  local MAGIC, CELLS, SMALL_LEAD, KEPT = 82, 32, 10, 2 ^ 42
+  local MAGIC, OLDER, CELLS, SMALL_LEAD, KEPT = 82, 81, 32, 10, 2 ^ 42
   local call, pcall, pack, read, sub = redis.call, redis.pcall, struct.pack, struct.unpack, string.sub
   local min, max, floor, rep, concat, spread = math.min, math.max, math.floor, string.rep, table.concat, unpack
 
@@ -360,7 +360,7 @@ local function rare()
   local function given_back(key, spec, stamp, most, asked)
     local text = pcall('GETRANGE', key, 0, 44)
     if text.err then return end
-    if text == '' then return 0 end
+    if text == '' or string.byte(text) == OLDER then return 0 end
     local log = opened(text)
     if not log then return end
     log.text = call('GETRANGE', key, 0, log.ring - 1)
@@ -617,7 +617,7 @@ local function cells()
   return settle, room_of, record, keep, told, feed
 end
 
-local EPOCH, SMALL_LEAD, KEPT = 2 ^ 43, 10, 2 ^ 42
+local EPOCH, SMALL_LEAD, KEPT, OLDER = 2 ^ 43, 10, 2 ^ 42, 81
 local call, pack, read, sub, spread = redis.call, struct.pack, struct.unpack, string.sub, unpack
 
 local logs = #KEYS
@@ -777,14 +777,18 @@ while group <= groups do
         end
         if not is_read then
           if whole then return stopped('TOWERQUOTA corrupt: not a log', replies, group) end
-          local before_that
-          whole, before_that = rare()(key, spec, recorded, asked, mode)
-          if not whole then return stopped('TOWERQUOTA corrupt: not a log', replies, group) end
-          known, listed, moved = nil, before_that, false
+          known, moved = nil, false
           tag, width = read('<I6B', spec)
           header = 45 + 10 * n + #own
           full = header + 16 * width * (n + 1)
-          s = sub(whole, 1, full)
+          if string.byte(s) == OLDER then
+            -- A history of an earlier layout begins afresh.
+            s = ''
+          else
+            whole, listed = rare()(key, spec, recorded, asked, mode)
+            if not whole then return stopped('TOWERQUOTA corrupt: not a log', replies, group) end
+            s = sub(whole, 1, full)
+          end
         end
       until is_read
 

@@ -55,6 +55,13 @@ fn exact_policies() -> impl Strategy<Value = Policy> {
     })
 }
 
+/// One history under each of these policies, whose memory is seen to as often as it would be.
+fn short_lived(policies: &[Policy]) -> Vec<Subject> {
+    let first = Subject::new(&policies[0]);
+    let subjects = policies.iter().map(|policy| first.under(policy));
+    subjects.map(|subject| Subject { logs: Logs::of(&subject.plan).kept_for(20_000), ..subject }).collect()
+}
+
 fn pauses() -> impl Strategy<Value = u64> {
     prop_oneof![8 => Just(0u64), 6 => 0u64..1_000, 6 => 0u64..10_000, 3 => 0u64..60_000, 1 => 0u64..600_000, 1 => 0u64..2_000_000]
 }
@@ -72,8 +79,7 @@ fn turns() -> impl Strategy<Value = Vec<(usize, u64)>> {
 fn processes_with_random_policies_on_one_key_never_admit_more_than_their_own_nor_deny_with_room() {
     let input = (prop::collection::vec(exact_policies(), 4), turns());
     check(60, input, |connection, (policies, turns)| {
-        let first = Subject::new(&policies[0]);
-        let subjects: Vec<_> = policies.iter().map(|policy| first.under(policy)).collect();
+        let subjects = short_lived(&policies);
         let (mut everything, mut now) = (Everything::default(), START);
         for (who, pause) in turns {
             now += pause * MILLI;
@@ -98,8 +104,7 @@ fn processes_of_large_and_small_quotas_on_one_key_never_admit_more_than_their_ow
         let of = |(policy, is_coarse): (Policy, bool)| if is_coarse { policy.resolution(16) } else { policy };
         let policies: Vec<_> = policies.into_iter().map(of).collect();
         let late = policies.iter().flat_map(Policy::quotas).map(micros).max().unwrap() / 8;
-        let first = Subject::new(&policies[0]);
-        let subjects: Vec<_> = policies.iter().map(|policy| first.under(policy)).collect();
+        let subjects = short_lived(&policies);
         let (mut everything, mut now) = (Everything::default(), START);
         for (who, pause) in turns {
             now += pause * MILLI;
@@ -253,4 +258,17 @@ fn a_unit_is_given_back_in_the_logs_of_others_too() {
     assert_eq!((used_by(connection, &large), used_by(connection, &small)), (vec![52], vec![52]));
     assert_eq!(refund_units(connection, &large, START, START + 8_000 * MILLI, 20), 40, "20 in each of its logs");
     assert_eq!((used_by(connection, &large), used_by(connection, &small)), (vec![32], vec![32]));
+}
+
+#[test]
+fn a_history_of_an_earlier_layout_begins_afresh() {
+    let server = Server::start();
+    let connection = &mut server.connect();
+    for policy in [Policy::per_minute(60), Policy::per_minute(60).resolution(16)] {
+        let subject = Subject::new(&policy);
+        let earlier = [b"Q\x01abcd".to_vec(), vec![7; 90]].concat();
+        redis::cmd("SET").arg(&subject.key).arg(earlier).exec(connection).unwrap();
+        assert_eq!(refund(connection, &subject, START, START), 0);
+        assert_eq!(admitted_at(connection, &subject, START, 70), 60);
+    }
 }
