@@ -291,7 +291,12 @@ local function rare()
     end
     -- What a new cell log can still learn from this one stays until then.
     laid.live = min(count_after(laid, asked - (#siblings > #stored and need or window)), 2 ^ most)
-    if laid.live == 0 then laid = rolled({ width = width }, { times = {}, units = {}, newest = laid.newest }, 0) end
+    if laid.live == 0 or laid.room * 16 > 4 * laid.live + 32 then
+      -- The ring is too large for what is left.
+      local list = { times = {}, units = {}, newest = laid.newest }
+      for age = laid.live - 1, 0, -1 do list.times[laid.live - age], list.units[laid.live - age] = stamp_of(laid, age), 1 end
+      laid = rolled({ width = width }, list, 2 ^ most)
+    end
     local keep = window + KEPT * (flag + 2 * (most + 32 * (#siblings / 12)))
     local text = laid_out(laid, spec, asked, keep, lives, siblings)
     if mode == 'd' then

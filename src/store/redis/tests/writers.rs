@@ -221,10 +221,9 @@ fn what_nobody_asks_for_any_more_is_forgotten_in_the_end() {
         day.logs = day.logs.kept_for(1000);
         let mut second = day.under(&Policy::per_second(20));
         second.logs = second.logs.kept_for(1000);
-        redis::cmd("CONFIG").arg("SET").arg("maxmemory-policy").arg("noeviction").exec(connection).unwrap();
         assert_eq!(admitted_at(connection, &day, START, 2000), 2000);
-        for hour in 1..24 * 5 {
-            decide(connection, &second, START + hour * 3_600_000 * MILLI);
+        for minute in 1..24 * 60 * 5 {
+            decide(connection, &second, START + minute * 60_000 * MILLI);
         }
         let length: usize = redis::cmd("STRLEN").arg(&day.key).query(connection).unwrap();
         assert!(length < 400, "{length}");
@@ -271,4 +270,38 @@ fn a_history_of_an_earlier_layout_begins_afresh() {
         assert_eq!(refund(connection, &subject, START, START), 0);
         assert_eq!(admitted_at(connection, &subject, START, 70), 60);
     }
+}
+
+#[test]
+fn whoever_is_denied_asks_for_a_long_memory_too() {
+    let server = Server::start();
+    let connection = &mut server.connect();
+    for resolution in [4096, 16] {
+        let hour = Subject::new(&minutes("50/hour", resolution));
+        let minute = hour.under(&Policy::per_minute(60));
+        let [hour, minute] = [hour, minute].map(|subject| Subject {
+            logs: Logs::of(&subject.plan).kept_for(if resolution == 16 { 60_000 } else { 20_000 }),
+            ..subject
+        });
+        assert_eq!(admitted_at(connection, &hour, START, 60), 50);
+        for at in 1..600 {
+            let now = START + at * 60_000 * MILLI;
+            assert!(decide(connection, &minute, now).admitted);
+            if at % 40 == 0 {
+                assert!(!decide(connection, &hour, now).admitted, "after {at} minutes: 60 in an hour are more than 50");
+            }
+        }
+    }
+}
+
+#[test]
+fn processes_with_as_many_large_quotas_in_other_windows_feed_each_other() {
+    let server = Server::start();
+    let connection = &mut server.connect();
+    let seconds = Subject::new(&minutes("17/second, 18/10s", 16));
+    let hour = seconds.under(&minutes("17/second, 21/hour", 16));
+    assert_eq!(admitted_at(connection, &hour, START, 1), 1);
+    assert_eq!(admitted_at(connection, &seconds, START, 10), 10);
+    assert_eq!(used(&decide(connection, &hour, START)), [12, 12]);
+    assert_eq!(used(&decide(connection, &seconds, START)), [13, 13]);
 }
