@@ -345,7 +345,7 @@ mod tests {
     async fn a_reset_of_any_key_loses_nothing_that_was_lent_to_others() {
         let leases = leases(8);
         drop(leases.next(&charge("ann"), Instant::now()));
-        let loan = leases.lend(&charge("ann"), 3, lent(), Instant::now(), || true);
+        let loan = leases.lend(&charge("ann"), 3, lent(), [Instant::now(); 2], || true);
         tokio::time::advance(REFUND_REACH).await;
         leases.clear();
         assert!(!matches!(leases.next(&charge("ann"), Instant::now()), Next::Lent(_)));

@@ -172,10 +172,10 @@ pub(super) fn low_bytes<const N: usize>(number: u64) -> [u8; N] {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::policy::Policy;
+    use crate::clock::Tick;
 
     fn logs(policy: &str) -> Logs {
-        Logs::of(&Plan::of(&policy.parse::<Policy>().unwrap()))
+        Logs::of(&Plan::counting_in(Tick::MILLISECOND, &policy.parse().unwrap()))
     }
 
     fn quotas(log: &Log) -> Vec<usize> {

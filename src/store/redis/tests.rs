@@ -772,7 +772,7 @@ fn a_log_that_is_laid_out_anew_lives_as_long_as_it_is_asked_for() {
     let life =
         |connection: &mut Connection, key: &str| -> i64 { redis::cmd("PTTL").arg(key).query(connection).unwrap() };
     let of = |policy: &str, key: &str| {
-        let plan = Plan::of(&policy.parse().unwrap());
+        let plan = Plan::counting_in(Tick::MILLISECOND, &policy.parse().unwrap());
         Subject { key: key.to_owned(), logs: Logs::of(&plan), history: History::fresh(&plan), plan }
     };
     let lives = |secs: i64| secs * 2_000 - 5_000..=secs * 2_000 + 1_000;

@@ -13,9 +13,9 @@ struct Everything {
 
 /// Windows that are asked about, in microseconds, and how many of the newest units matter in each.
 fn needs(plan: &Plan) -> Vec<(u64, usize)> {
-    let exact = plan.exact().map(|exact| (exact.millis * MILLI, exact.capacity));
+    let exact = plan.exact().map(|exact| (exact.ticks * MILLI, exact.capacity));
     let large = plan.windows().iter().filter(|window| window.counted != crate::history::Counted::Exactly);
-    exact.into_iter().chain(large.map(|window| (window.millis * MILLI, window.limit as usize))).collect()
+    exact.into_iter().chain(large.map(|window| (window.ticks * MILLI, window.limit as usize))).collect()
 }
 
 impl Everything {
