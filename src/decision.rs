@@ -21,10 +21,10 @@ use crate::{
 /// [no pass](crate::RateLimitLayer#batches).
 ///
 /// ```
-/// use tower_quota::{Policy, RateLimiter, Rule};
+/// use tower_quota::{Policy, RateLimiter, Rule, key};
 ///
 /// let limiter = RateLimiter::builder()
-///     .rule(Rule::new("jobs").every_request().level("all", "all").policy(Policy::per_minute(2).and_per_hour(100)))
+///     .rule(Rule::new("jobs").every_request().level("all", key::constant("all")).policy(Policy::per_minute(2).and_per_hour(100)))
 ///     .build()?;
 ///
 /// let decision = limiter.check("jobs", "ann")?;
@@ -219,8 +219,9 @@ mod tests {
     #[test]
     fn of_many_rules_each_is_told_of_once_and_by_its_tightest_key() {
         let names: Vec<String> = (0..MANY).map(|number| format!("rule{number}")).collect();
-        let rules =
-            names.iter().map(|name| Rule::new(name).every_request().level("k", "k").policy(Policy::per_minute(9)));
+        let rules = names.iter().map(|name| {
+            Rule::new(name).every_request().level("k", crate::key::constant("k")).policy(Policy::per_minute(9))
+        });
         let limiter = rules.fold(RateLimiter::builder(), RateLimiterBuilder::rule).build().unwrap();
         let charges = |key| names.iter().map(move |name| (&**name, key));
         limiter.check_all(charges("used").take(MANY / 2)).unwrap();
@@ -240,7 +241,8 @@ mod tests {
 
     #[test]
     fn of_equally_tight_keys_the_first_is_told_of() {
-        let rule = Rule::new("calls").every_request().level("k", "k").policy(Policy::per_minute(9));
+        let rule =
+            Rule::new("calls").every_request().level("k", crate::key::constant("k")).policy(Policy::per_minute(9));
         let limiter = RateLimiter::builder().rule(rule).build().unwrap();
         let decision = limiter.check_all([("calls", "a"), ("calls", "b")]).unwrap();
         let (told, first) = (decision.tightest().next().unwrap(), decision.quotas().next().unwrap());
@@ -251,7 +253,7 @@ mod tests {
     const MINUTE: Duration = Duration::from_secs(60);
 
     fn limiter(policy: Policy) -> RateLimiter {
-        let rule = |name| Rule::new(name).every_request().level("key", "");
+        let rule = |name| Rule::new(name).every_request().level("key", crate::key::constant(""));
         let builder = RateLimiter::builder().clock(ManualClock::new());
         let builder = builder.rule(rule("calls").policy(policy));
         builder.rule(rule("other").policy(Policy::per_minute(100))).build().unwrap()

@@ -120,7 +120,7 @@ impl fmt::Display for ConfigError {
 /// ```
 /// use tower_quota::{Policy, RateLimiter, Rule};
 ///
-/// let rule = |name| Rule::new(name).every_request().level("all", "all").policy(Policy::per_minute(60));
+/// let rule = |name| Rule::new(name).every_request().level("all", tower_quota::key::constant("all")).policy(Policy::per_minute(60));
 /// let limiter = RateLimiter::builder().rule(rule("exports")).rule(rule("bots")).build()?;
 ///
 /// let error = limiter.check("bot", "ann").unwrap_err();

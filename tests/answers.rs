@@ -13,6 +13,7 @@ use tower_quota::{
     client::{Advice, Answers, answers::Reset},
     clock::ManualClock,
     http::LegacyReset,
+    key,
 };
 
 /// Thu, 15 Oct 2026 13:54:56 GMT
@@ -414,7 +415,7 @@ async fn ask(layer: &RateLimitLayer, content_type: &'static str) -> Response<()>
 #[tokio::test]
 async fn what_our_layer_says_is_read_back() {
     let policy = Policy::per_minute(2).and_per_hour(9);
-    let rule = Rule::new("calls").every_request().level("everybody", "all").policy(policy);
+    let rule = Rule::new("calls").every_request().level("everybody", key::constant("all")).policy(policy);
     let limiter = RateLimiter::builder().clock(ManualClock::new()).rule(rule).build().unwrap();
     let layer = limiter.layer().legacy_fields(LegacyReset::Delta).pushback_jitter(0);
 

@@ -91,7 +91,7 @@ fn client() -> Client {
 }
 
 fn rule(name: &str, limit: u32) -> Rule {
-    Rule::new(name).level("everybody", "everybody").policy(Policy::per_minute(limit))
+    Rule::new(name).level("everybody", key::constant("everybody")).policy(Policy::per_minute(limit))
 }
 
 fn limiter(rules: impl IntoIterator<Item = Rule>) -> RateLimiter {
@@ -197,7 +197,7 @@ async fn a_handler_reads_the_decision() {
     async fn left(Extension(decision): Extension<Decision>) -> Json<Value> {
         Json(decision.quotas().map(|quota| (quota.name().into_owned(), quota.remaining())).collect())
     }
-    let layer = RateLimitLayer::new("everybody", Policy::per_minute(10).and_per_hour(20));
+    let layer = RateLimitLayer::new(key::constant("everybody"), Policy::per_minute(10).and_per_hour(20));
     let server = Server::start(Router::new().route("/left", get(left)).layer(layer)).await;
     for left in ["{\"hour\":19,\"minute\":9}", "{\"hour\":18,\"minute\":8}"] {
         assert_eq!(server.get("/left").await.text().await.unwrap(), left);

@@ -19,12 +19,15 @@ fn good(name: &str) -> Rule {
 
 /// A rule for every request without a mistake, to make one in.
 fn every(name: &str) -> Rule {
-    Rule::new(name).every_request().level("everybody", "everybody").policy(Policy::per_minute(60))
+    Rule::new(name).every_request().level("everybody", key::constant("everybody")).policy(Policy::per_minute(60))
 }
 
 /// A rule with these routes and no need of their parameters.
 fn routed(routes: &[&str]) -> Rule {
-    Rule::new("bad").routes(routes.iter().copied()).level("everybody", "everybody").policy(Policy::per_minute(60))
+    Rule::new("bad")
+        .routes(routes.iter().copied())
+        .level("everybody", key::constant("everybody"))
+        .policy(Policy::per_minute(60))
 }
 
 fn builder(rules: impl IntoIterator<Item = Rule>) -> RateLimiterBuilder {
@@ -167,7 +170,7 @@ fn names_outside_visible_ascii_are_refused() {
         let error = builder([good("one"), every(name)]).build().unwrap_err();
         assert_eq!(error.rule(), Some(name));
         assert_error(&error, "name", shown, "visible ASCII");
-        assert_mistake(every("bad").level(name, "everybody"), "level", shown, "visible ASCII");
+        assert_mistake(every("bad").level(name, key::constant("everybody")), "level", shown, "visible ASCII");
         assert_policy_mistake(Quota::per_minute(1).named(name), "quota name", shown, "visible ASCII");
     }
 }
@@ -200,15 +203,25 @@ fn a_rule_that_is_asked_for_and_not_there_is_named() {
 
 #[test]
 fn a_rule_without_routes_is_refused() {
-    let rule = || Rule::new("bad").level("everybody", "everybody").policy(Policy::per_minute(60));
+    let rule = || Rule::new("bad").level("everybody", key::constant("everybody")).policy(Policy::per_minute(60));
     assert_mistake(rule(), "routes", "[]", "write .routes([\"POST /bots/{id}\"])");
     assert_mistake(rule().routes([""; 0]), "routes", "[]", "write .routes([\"POST /bots/{id}\"])");
-    assert_mistake(rule().routes_keyed_by("key", [""; 0]), "routes", "[]", "write .routes([\"POST /bots/{id}\"])");
+    assert_mistake(
+        rule().routes_keyed_by(key::constant("key"), [""; 0]),
+        "routes",
+        "[]",
+        "write .routes([\"POST /bots/{id}\"])",
+    );
 }
 
 #[test]
 fn a_rule_without_a_policy_is_refused() {
-    assert_mistake(Rule::new("bad").routes(["/x"]).level("everybody", "all"), "policy", "", "write .policy(");
+    assert_mistake(
+        Rule::new("bad").routes(["/x"]).level("everybody", key::constant("all")),
+        "policy",
+        "",
+        "write .policy(",
+    );
 }
 
 #[test]
@@ -228,7 +241,7 @@ fn a_rule_for_every_request_or_unmatched_ones_has_no_routes() {
     let reason = "has no routes of its own";
     assert_mistake(routed(&["GET /x"]).every_request(), "route", "\"GET /x\"", reason);
     assert_mistake(routed(&["GET /x"]).unmatched_requests(), "route", "\"GET /x\"", reason);
-    assert_mistake(every("bad").routes_keyed_by("key", ["/y"]), "route", "\"/y\"", reason);
+    assert_mistake(every("bad").routes_keyed_by(key::constant("key"), ["/y"]), "route", "\"/y\"", reason);
 }
 
 #[test]
@@ -306,7 +319,7 @@ fn a_route_that_stands_twice_in_a_rule_is_refused() {
     ] {
         let (value, reason) = (format!("\"{second}\""), format!("has the route already, as \"{first}\""));
         assert_mistake(routed(&[first, "/other", second]), "route", &value, &reason);
-        assert_mistake(routed(&[first]).routes_keyed_by("key", [second]), "route", &value, &reason);
+        assert_mistake(routed(&[first]).routes_keyed_by(key::constant("key"), [second]), "route", &value, &reason);
     }
     let different = ["GET /x", "POST /x", "/x/{y}", "GET /a/{x}", "GET /a/{x}/b", "GET /a/b"];
     assert!(builder([routed(&different)]).build().is_ok());
@@ -324,7 +337,7 @@ fn templates_that_conflict_are_refused_and_both_are_named() {
     ] {
         let rules = [good("one"), routed(&[first]), good("two"), every("last")];
         let error = builder(rules)
-            .rule(Rule::new("late").routes([second]).level("all", "all").policy(Policy::per_minute(1)))
+            .rule(Rule::new("late").routes([second]).level("all", key::constant("all")).policy(Policy::per_minute(1)))
             .build();
         let Err(error) = error else {
             eprintln!("NOCONFLICT {first} {second}");
@@ -347,7 +360,8 @@ fn a_path_parameter_that_the_template_lacks_is_refused() {
     assert_mistake(rule().routes(routes).level("bot", key::path("botId")), "key", value, reason);
     let pair = (key::header("x-account"), key::path("botId"));
     assert_mistake(rule().routes(routes).level("bot", pair), "key", value, reason);
-    let elsewhere = rule().routes(["/x"]).level("all", "all").routes_keyed_by(key::path("botId"), [routes[1]]);
+    let elsewhere =
+        rule().routes(["/x"]).level("all", key::constant("all")).routes_keyed_by(key::path("botId"), [routes[1]]);
     assert_mistake(elsewhere, "key", value, reason);
     assert_mistake(rule().routes(["/bots/{botid}"]).level("bot", key::path("botId")), "key", value, "no parameter");
     assert_mistake(
@@ -395,7 +409,7 @@ fn what_is_not_the_name_of_a_header_is_refused_beside_good_alternatives_too() {
 #[test]
 fn networks_are_checked_beside_good_alternatives_too() {
     for (network, reason) in [("10.0.0.0/33", "not a network"), ("0.0.0.0/0", "every client chooses its key")] {
-        let places = key::first_of((key::client_ip().trust([network]), "nobody"));
+        let places = key::first_of((key::client_ip().trust([network]), key::constant("nobody")));
         let value = format!("\"{network}\"");
         assert_mistake(every("bad").level("client", places), "client_ip.trusted", &value, reason);
     }
@@ -444,7 +458,9 @@ fn a_limiter_without_room_for_a_key_is_refused() {
 
 #[test]
 fn two_rules_for_the_unmatched_requests_are_refused() {
-    let unmatched = |name: &str| Rule::new(name).unmatched_requests().level("all", "all").policy(Policy::per_minute(1));
+    let unmatched = |name: &str| {
+        Rule::new(name).unmatched_requests().level("all", key::constant("all")).policy(Policy::per_minute(1))
+    };
     let error = builder([unmatched("first"), good("one"), unmatched("bad")]).build().unwrap_err();
     assert_eq!(error.rule(), Some("bad"));
     assert_error(&error, "unmatched_requests", "", "rule \"first\" is for the unmatched requests already");
@@ -479,12 +495,12 @@ fn a_mistake_is_told_with_what_to_write() {
     #[rustfmt::skip]
     let mistakes = [
         (rule().every_request(), r#"level: the rule does not say whom to count: write .level("account", key::header("x-account")), with what reads the key from a request"#),
-        (rule().every_request().level("a b", "all"), r#"level "a b": a name is one or more visible ASCII characters without spaces, " and \: write one such as "a-b""#),
-        (rule().level("all", "all"), r#"routes []: the rule governs no request: write .routes(["POST /bots/{id}"]), .every_request(), or .when for requests of other kinds"#),
-        (Rule::new("bad").every_request().level("all", "all"), "policy: the rule has no policy: write .policy(Policy::per_minute(60))"),
+        (rule().every_request().level("a b", tower_quota::key::constant("all")), r#"level "a b": a name is one or more visible ASCII characters without spaces, " and \: write one such as "a-b""#),
+        (rule().level("all", tower_quota::key::constant("all")), r#"routes []: the rule governs no request: write .routes(["POST /bots/{id}"]), .every_request(), or .when for requests of other kinds"#),
+        (Rule::new("bad").every_request().level("all", tower_quota::key::constant("all")), "policy: the rule has no policy: write .policy(Policy::per_minute(60))"),
         (every("bad").per_route(), "per_route true: a rule without routes has one history per key: leave it out"),
         (every("bad").routes(["/x"]), r#"route "/x": a rule for every request or for unmatched ones has no routes of its own: leave out the one or the other"#),
-        (routed(&["/x"]).routes_keyed_by("k", [""; 0]), "routes []: routes_keyed_by is given at least one route"),
+        (routed(&["/x"]).routes_keyed_by(tower_quota::key::constant("k"), [""; 0]), "routes []: routes_keyed_by is given at least one route"),
         (routed(&["/x", "ANY /x"]), r#"route "ANY /x": this rule has the route already, as "/x": leave one of them out"#),
         (every("bad").on_missing(OnMissing::Reject(StatusCode::OK)), "on_missing 200 OK: a rejection has a status from 400 to 599: write one such as OnMissing::Reject(StatusCode::UNAUTHORIZED)"),
         (every("bad").policy(Policy::per_minute(0)), r#"quota "minute": limit 0: a quota admits at least 1: write 1 or more"#),

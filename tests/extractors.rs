@@ -16,7 +16,7 @@ const ID: &str = "x-account";
 
 /// A rule without its requests and its level.
 fn rule(name: &str, limit: u32) -> Rule {
-    Rule::new(name).level("everybody", "everybody").policy(Policy::per_minute(limit))
+    Rule::new(name).level("everybody", key::constant("everybody")).policy(Policy::per_minute(limit))
 }
 
 fn limiter(rules: impl IntoIterator<Item = Rule>) -> RateLimiter {
@@ -226,7 +226,7 @@ fn a_claim_is_read_from_the_extensions() {
 
 #[test]
 fn a_constant_is_the_same_key_for_everybody() {
-    let keys = Keys::by("everybody");
+    let keys = Keys::by(key::constant("everybody"));
     for request in [get("/"), with_id("acme"), with_claims("acme")] {
         keys.assert(&request, "everybody");
     }
@@ -286,7 +286,7 @@ fn the_parts_of_a_tuple_do_not_run_into_each_other() {
 
 #[test]
 fn a_tuple_is_missing_if_one_of_its_parts_is() {
-    let keys = Keys::by((key::header("a"), "constant", key::header("b")));
+    let keys = Keys::by((key::header("a"), key::constant("constant"), key::header("b")));
     keys.assert(&with_headers([("a", &b"1"[..]), ("b", b"2")]), ("1", "constant", "2"));
     keys.assert_missing(&with_headers([("a", &b"1"[..])]));
     keys.assert_missing(&with_headers([("b", &b"2"[..])]));
@@ -294,7 +294,9 @@ fn a_tuple_is_missing_if_one_of_its_parts_is() {
 
 #[test]
 fn tuples_have_up_to_four_parts_and_nest() {
-    let nested = (("a", "b"), key::first_of((key::header("none"), "c")), "d", ("e", "f", "g", "h"));
+    let text = |text: &'static str| key::constant(text);
+    let letters = (text("e"), text("f"), text("g"), text("h"));
+    let nested = ((text("a"), text("b")), key::first_of((key::header("none"), text("c"))), text("d"), letters);
     Keys::by(nested).assert(&get("/"), ("a", "b", ("c", "d"), ("e", "f", "g", "h")));
 }
 
@@ -664,9 +666,9 @@ fn requests_that_match_no_route_pass_unless_a_rule_is_for_them() {
 #[test]
 fn floods_of_404_unknown_methods_and_options_are_counted() {
     let (mut routed, mut default) = (rule("routed", 9).routes(["/known"]), rule("default", 3).unmatched_requests());
-    (routed, default) = (routed.level("all", "all"), default.level("all", "all"));
+    (routed, default) = (routed.level("all", key::constant("all")), default.level("all", key::constant("all")));
     let layers = [
-        RateLimitLayer::new("everybody", Policy::per_minute(3)),
+        RateLimitLayer::new(key::constant("everybody"), Policy::per_minute(3)),
         limiter([rule("total", 3).every_request()]).layer(),
         limiter([routed, default]).layer(),
     ];
@@ -739,6 +741,6 @@ fn an_extractor_of_one_s_own_may_check_itself() {
     let build = |rule: Rule| RateLimiter::builder().rule(rule).build().unwrap_err();
     let error = build(rule("calls", 1).routes(["/a/{x}/{*y}"]).level("picky", Picky));
     assert_eq!((error.rule(), error.field(), error.value()), (Some("calls"), "key", r#"Some(["x", "y"])"#));
-    let error = build(rule("calls", 1).every_request().level("picky", ("a", Picky)));
+    let error = build(rule("calls", 1).every_request().level("picky", (key::constant("a"), Picky)));
     assert_eq!(error.value(), "None");
 }

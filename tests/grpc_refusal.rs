@@ -23,7 +23,7 @@ const PER_MINUTE: &str = "You've exceeded the per-minute rate limit. Please wait
 type Answer = Response<ResponseBody<String>>;
 
 fn rule(name: &str, policy: impl Into<Policy>) -> Rule {
-    Rule::new(name).every_request().level("everybody", "everybody").policy(policy)
+    Rule::new(name).every_request().level("everybody", key::constant("everybody")).policy(policy)
 }
 
 fn builder(rules: impl IntoIterator<Item = Rule>) -> RateLimiterBuilder {
@@ -214,7 +214,7 @@ async fn a_missing_key_has_the_code_of_its_status() {
 
 #[tokio::test]
 async fn a_layer_that_was_not_built_right_answers_internal() {
-    let layer = RateLimitLayer::new("everybody", Policy::per_minute(0));
+    let layer = RateLimitLayer::new(key::constant("everybody"), Policy::per_minute(0));
     let answer = send(&layer, request(GRPC)).await;
     assert_eq!((answer.status(), status(&answer).code()), (StatusCode::OK, Code::Internal));
     assert!(status(&answer).message().starts_with("The rate limiter is misconfigured: "), "{:?}", status(&answer));

@@ -31,7 +31,10 @@ use tower_quota::{OnMissing, Policy, RateLimiter, RateLimiterBuilder, Rule, cloc
 use echo::{Echo, listen};
 
 fn limiter(limit: u32) -> RateLimiter {
-    let rule = Rule::new("calls").every_request().level("everybody", "everybody").policy(Policy::per_minute(limit));
+    let rule = Rule::new("calls")
+        .every_request()
+        .level("everybody", key::constant("everybody"))
+        .policy(Policy::per_minute(limit));
     RateLimiter::builder().rule(rule).clock(ManualClock::new()).build().unwrap()
 }
 
@@ -258,7 +261,10 @@ async fn the_fields_of_a_refusal_are_those_of_grpc_and_small() {
 async fn a_refusal_by_a_hundred_rules_is_no_larger_than_clients_take() {
     let rule = |number| Rule::new(format!("a-rule-with-a-long-name-and-number-{number}"));
     let rules = (0..100).map(|number| {
-        rule(number).every_request().level("everybody", "everybody").policy(Policy::per_minute(1).and_per_hour(1))
+        rule(number)
+            .every_request()
+            .level("everybody", key::constant("everybody"))
+            .policy(Policy::per_minute(1).and_per_hour(1))
     });
     let limiter = rules.fold(RateLimiter::builder(), RateLimiterBuilder::rule);
     let client = H2::connect(serve(&limiter.clock(ManualClock::new()).build().unwrap())).await;

@@ -102,7 +102,7 @@ async fn one_limit_for_both_versions_and_all_connections_of_a_peer() {
 
 #[tokio::test]
 async fn a_hundred_connections_that_send_at_once_share_the_limit() {
-    let (server, permits) = serve(RateLimitLayer::new("everybody", Policy::per_hour(40))).await;
+    let (server, permits) = serve(RateLimitLayer::new(key::constant("everybody"), Policy::per_hour(40))).await;
     let mut requests = JoinSet::new();
     for number in 0..100 {
         let version = if number % 2 == 0 { Version::HTTP_11 } else { Version::HTTP_2 };

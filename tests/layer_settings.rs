@@ -17,7 +17,10 @@ use tower_quota::{
 };
 
 fn limiter(limit: u32) -> RateLimiter {
-    let rule = Rule::new("calls").every_request().level("all", "all").policy(Policy::per_minute(limit));
+    let rule = Rule::new("calls")
+        .every_request()
+        .level("all", tower_quota::key::constant("all"))
+        .policy(Policy::per_minute(limit));
     RateLimiter::builder().rule(rule).clock(ManualClock::new()).build().unwrap()
 }
 

@@ -27,7 +27,7 @@ const HOUR: Duration = Duration::from_secs(3600);
 const CENTURY: Duration = Duration::from_secs(100 * 365 * 86_400);
 
 fn rule(name: &str, policy: impl Into<Policy>) -> Rule {
-    Rule::new(name).every_request().level("caller", "").policy(policy)
+    Rule::new(name).every_request().level("caller", key::constant("")).policy(policy)
 }
 
 fn limiter_on(clock: impl Clock, rules: impl IntoIterator<Item = Rule>) -> RateLimiter {
@@ -151,7 +151,8 @@ fn what_governs_a_request_is_told_without_charging() {
         .routes(["GET|PUT /tables/{table}"])
         .level("account+table", (key::header("x-account"), key::path("table")))
         .policy(Policy::per_minute(600).and_per_hour(18_000));
-    let rest = Rule::new("rest").unmatched_requests().level("anyone", "all").policy(Policy::per_minute(9));
+    let rest =
+        Rule::new("rest").unmatched_requests().level("anyone", key::constant("all")).policy(Policy::per_minute(9));
     let (limiter, _) = limiter([tables, rest]);
 
     let request = Request::get("/tables/orders").header("x-account", "acme").body(()).unwrap();

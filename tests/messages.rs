@@ -142,7 +142,8 @@ fn a_rule_that_does_not_exist_and_no_rule_at_all_are_errors() {
     let error = limiter.layer().per_message(["Messages", "massages"]).unwrap_err();
     assert_eq!(error.to_string(), "per_message \"massages\": no rule is named so: the rules are \"messages\"");
     assert_eq!(limiter.layer().per_message([]).unwrap_err().field(), "per_message");
-    let mistaken = RateLimitLayer::new("everybody", Policy::per_minute(0)).per_message(["default"]).unwrap_err();
+    let mistaken =
+        RateLimitLayer::new(key::constant("everybody"), Policy::per_minute(0)).per_message(["default"]).unwrap_err();
     assert_eq!(mistaken.field(), "quota \"minute\": limit", "the layer's own mistake is what is told");
 }
 

@@ -38,7 +38,7 @@ use tower_test::mock::{self, Handle, Spawn};
 
 /// One rule for everybody together, so that every request is charged to the same history.
 fn rule(name: &str, limit: u32) -> Rule {
-    Rule::new(name).every_request().level("everybody", "everybody").policy(Policy::per_minute(limit))
+    Rule::new(name).every_request().level("everybody", key::constant("everybody")).policy(Policy::per_minute(limit))
 }
 
 fn builder(limit: u32) -> RateLimiterBuilder {
@@ -120,7 +120,7 @@ async fn neither_do_requests_to_a_layer_that_was_not_built_right_nor_those_witho
     let insisting = rule("calls", 1).level("account", key::header("x-account"));
     let insisting = insisting.on_missing(OnMissing::Reject(StatusCode::UNAUTHORIZED));
     let insisting = RateLimiter::builder().rule(insisting).build().unwrap().layer();
-    for (layer, status) in [(RateLimitLayer::new("all", Policy::per_minute(0)), 500), (insisting, 401)] {
+    for (layer, status) in [(RateLimitLayer::new(key::constant("all"), Policy::per_minute(0)), 500), (insisting, 401)] {
         let (mut service, mut inner) = mock::spawn_layer::<Request<()>, Response<String>, _>(layer);
         assert!(service.poll_ready().is_ready());
         assert_eq!(service.call(request()).await.unwrap().status(), status);
@@ -525,7 +525,7 @@ async fn clones_of_a_service_share_one_state() {
 
 #[tokio::test]
 async fn ten_services_of_one_layer_share_one_state() {
-    for layer in [limiter(10).layer(), RateLimitLayer::new("everybody", Policy::per_minute(10))] {
+    for layer in [limiter(10).layer(), RateLimitLayer::new(key::constant("everybody"), Policy::per_minute(10))] {
         let services: Vec<_> = (0..10).map(|_| layer.clone().layer(answering())).collect();
         for expected in [200, 429] {
             for service in &services {
@@ -692,7 +692,8 @@ async fn two_limiters_around_each_other_charge_once_each() {
 
 #[tokio::test]
 async fn a_mount_that_did_not_govern_a_request_leaves_it_to_the_next() {
-    let rule = Rule::new("calls").routes(["/x"]).level("everybody", "everybody").policy(Policy::per_minute(2));
+    let rule =
+        Rule::new("calls").routes(["/x"]).level("everybody", key::constant("everybody")).policy(Policy::per_minute(2));
     let limiter = RateLimiter::builder().rule(rule).build().unwrap();
     let inside = limiter.layer().layer(answering());
     let rewriting = service_fn(move |mut request: Request<()>| {
@@ -802,7 +803,8 @@ async fn of_two_decisions_the_one_that_refused_is_told_outwards() {
 
 #[tokio::test]
 async fn a_request_that_no_rule_governs_carries_no_decision() {
-    let rule = Rule::new("calls").routes(["/governed"]).level("all", "all").policy(Policy::per_minute(1));
+    let rule =
+        Rule::new("calls").routes(["/governed"]).level("all", key::constant("all")).policy(Policy::per_minute(1));
     let handler = service_fn(|request: Request<()>| {
         assert!(request.extensions().get::<Decision>().is_none());
         ready(Ok::<_, Infallible>(Response::new(String::new())))
@@ -899,7 +901,7 @@ fn the_response_of_a_layered_service_is_a_body_of_bytes() {
 /// Who has no use for it outside does not pay for it.
 #[tokio::test]
 async fn the_decision_is_not_attached_to_admitted_responses_unless_asked_for() {
-    let layer = RateLimitLayer::new("everybody", Policy::per_minute(1));
+    let layer = RateLimitLayer::new(key::constant("everybody"), Policy::per_minute(1));
     let service = layer.layer(tower::service_fn(|_: Request<()>| async {
         Ok::<_, std::convert::Infallible>(http::Response::new(String::new()))
     }));

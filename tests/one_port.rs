@@ -109,7 +109,7 @@ async fn the_peer_is_one_and_the_same_over_http_and_grpc() {
 async fn calls_of_services_that_are_not_there_meet_the_rule_for_unmatched_requests() {
     let clock = ManualClock::new();
     let served = by_account().policy(Policy::per_minute(9));
-    let rest = Rule::new("rest").unmatched_requests().level("all", "all").policy(Policy::per_minute(2));
+    let rest = Rule::new("rest").unmatched_requests().level("all", key::constant("all")).policy(Policy::per_minute(2));
     let limiter = RateLimiter::builder().rule(served).rule(rest).clock(clock).build().unwrap();
     let app = Router::new().route("/accounts/{account}", get(async || "served"));
     let server = serve(app.layer(limiter.layer())).await;

@@ -504,7 +504,10 @@ async fn whose_turn_it_is_waits_for_the_inner_service_and_then_asks_again() {
 
 #[tokio::test(start_paused = true)]
 async fn what_no_rule_governs_goes_at_once() {
-    let none = Rule::new("none").when(|job: &Job| job.account == "a").level("all", "").policy(Policy::per_minute(1));
+    let none = Rule::new("none")
+        .when(|job: &Job| job.account == "a")
+        .level("all", key::constant(""))
+        .policy(Policy::per_minute(1));
     let (layer, journal) = (limiter([none]).pace(), Journal::default());
     let service = layer.layer(journal.clone());
     let _calls: Vec<_> = (0..10).map(|id| call(&service, Job::of("b", id))).collect();

@@ -343,7 +343,7 @@ async fn a_policy_that_counts_denied_calls_cannot_be_paced() {
     let policy = || Policy::per_second(1).count_denied();
     let mistake = PaceLayer::try_new(key::host(), policy()).unwrap_err();
     assert_eq!((mistake.field(), mistake.rule()), ("count_denied", Some("default")));
-    let rule = Rule::new("calls").every_request().level("all", "").policy(policy());
+    let rule = Rule::new("calls").every_request().level("all", key::constant("")).policy(policy());
     let (client, calls) = client(RateLimiter::builder().rule(rule).build().unwrap().pace(), |_| "");
     let error = call(&client).await.unwrap_err();
     assert!(matches!(&error, PaceError::Misconfigured(mistake) if mistake.rule() == Some("calls")), "{error}");
@@ -375,7 +375,7 @@ proptest! {
     ) {
         let quota = Quota::new(3, SECOND);
         let run = async {
-            let layer = PaceLayer::new("", quota.clone()).max_hold(5 * SECOND).advised_by({
+            let layer = PaceLayer::new(key::constant(""), quota.clone()).max_hold(5 * SECOND).advised_by({
                 let next = Mutex::new(said.into_iter().cycle());
                 move |_, _| next.lock().next().unwrap()
             });
@@ -398,7 +398,7 @@ proptest! {
 /// A server that admits so much and says of a refusal only that it is one; and how many it has refused.
 fn silent_server(limit: u32) -> (impl Fn(u32) + Clone, Server, Arc<Mutex<Vec<bool>>>) {
     let limiter_of = |limit: u32| {
-        let rule = Rule::new("calls").every_request().level("all", "").policy(Policy::per_second(limit));
+        let rule = Rule::new("calls").every_request().level("all", key::constant("")).policy(Policy::per_second(limit));
         RateLimiter::builder().rule(rule).clock(TokioClock::new()).build().unwrap()
     };
     let limiter = Arc::new(Mutex::new(limiter_of(limit)));
@@ -464,7 +464,8 @@ async fn an_idle_key_is_forgotten_with_its_pace() {
 
 /// How long fifty calls take to this crate's own layer, with ten a minute, before a handler that takes so long.
 async fn time_of_fifty(handler: Duration, reads_fields: bool, policy: Policy) -> Duration {
-    let rule = Rule::new("calls").every_request().level("all", "").policy(Policy::per_minute(10));
+    let rule =
+        Rule::new("calls").every_request().level("all", tower_quota::key::constant("")).policy(Policy::per_minute(10));
     let limit = RateLimiter::builder().rule(rule).clock(TokioClock::new()).build().unwrap().layer();
     let server = limit.layer(service_fn(move |_: Request<()>| async move {
         sleep(handler).await;

@@ -14,14 +14,14 @@ use std::{
 use futures_util::future::join_all;
 use tokio::time::{Instant, sleep, timeout};
 use tower::{Layer, ServiceExt, service_fn};
-use tower_quota::{Policy, RateLimiter, Rule, client::pace::PaceError, clock::TokioClock, plain::Plain};
+use tower_quota::{Policy, RateLimiter, Rule, client::pace::PaceError, clock::TokioClock, key, plain::Plain};
 
 use slow_store::SlowStore;
 
 const LATENCY: Duration = Duration::from_millis(10);
 
 fn limiter(policy: Policy, store: SlowStore) -> RateLimiter<Plain<u32>, SlowStore> {
-    let rule = Rule::new("calls").every_request().level("all", "").policy(policy);
+    let rule = Rule::new("calls").every_request().level("all", key::constant("")).policy(policy);
     RateLimiter::builder_for::<u32>().rule(rule).clock(TokioClock::new()).store(store).build().unwrap()
 }
 

@@ -147,7 +147,7 @@ fn closures_tuples_alternatives_and_boxes_of_extractors_read_requests_of_any_typ
         every("either").level("queue|tenant", key::first_of((queue, key::field(tenant)))),
         every("boxed").level("queue", boxed),
         every("shared").level("queue", shared),
-        every("same").level("everybody", "everybody"),
+        every("same").level("everybody", key::constant("everybody")),
     ]);
     let keys = |job: &Job| limiter.governing(job).iter().map(Governing::key).collect::<Vec<_>>();
 

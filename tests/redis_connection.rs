@@ -251,7 +251,7 @@ async fn ping_says_no_to_a_cluster_that_lacks_slots_or_a_master() {
 
 fn shop(store: RedisStore, shared: u32) -> Limiter {
     let account = Rule::new("account").every_request().level("account", key::header("x-account"));
-    let everybody = Rule::new("everybody").every_request().level("everybody", "everybody");
+    let everybody = Rule::new("everybody").every_request().level("everybody", tower_quota::key::constant("everybody"));
     RateLimiter::builder()
         .store(store)
         .rule(account.policy(Policy::per_hour(3)))

@@ -33,7 +33,7 @@ const HOURLY: &str = "You've exceeded the hourly rate limit. Please wait for som
 type Answer<B> = Response<ResponseBody<B>>;
 
 fn rule(name: &str, policy: Policy) -> Rule {
-    Rule::new(name).every_request().level("everybody", "everybody").policy(policy)
+    Rule::new(name).every_request().level("everybody", key::constant("everybody")).policy(policy)
 }
 
 fn builder(clock: &ManualClock, rules: impl IntoIterator<Item = Rule>) -> RateLimiterBuilder {
@@ -320,7 +320,7 @@ async fn other_refusals_of_a_head_have_no_body_either() {
     let closure = layer(Policy::per_minute(1)).on_denied(|_| Response::new("text".into()));
     let insisting = rule("calls", Policy::per_minute(1)).level("account", key::header("x-account"));
     let insisting = builder(&ManualClock::new(), [insisting.on_missing(OnMissing::Reject(StatusCode::UNAUTHORIZED))]);
-    let broken = RateLimitLayer::new("all", Policy::per_minute(0));
+    let broken = RateLimitLayer::new(key::constant("all"), Policy::per_minute(0));
     for layer in [closure, insisting.build().unwrap().layer(), broken] {
         let service = layer.layer(answering());
         for _ in 0..2 {
@@ -411,7 +411,8 @@ async fn the_old_fields_in_epoch_form_keep_to_a_clock_that_is_moved_by_hand() {
 
 #[tokio::test]
 async fn the_old_fields_in_epoch_form_name_a_second_of_the_calendar() {
-    let layer = RateLimitLayer::new("everybody", Policy::per_hour(1)).legacy_fields(LegacyReset::Epoch);
+    let layer = RateLimitLayer::new(tower_quota::key::constant("everybody"), Policy::per_hour(1))
+        .legacy_fields(LegacyReset::Epoch);
     let now = || SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap().as_secs();
     for _ in 0..2 {
         let earliest = now() + 3600;
@@ -514,7 +515,7 @@ async fn several_rules_are_told_under_names_of_their_own() {
 
 #[tokio::test]
 async fn a_request_is_told_of_the_rules_that_govern_it_only() {
-    let other = Rule::new("other").routes(["/other"]).level("all", "all").policy(Policy::per_minute(5));
+    let other = Rule::new("other").routes(["/other"]).level("all", key::constant("all")).policy(Policy::per_minute(5));
     let layer = builder(&ManualClock::new(), [other, rule("calls", Policy::per_minute(5))]).build().unwrap().layer();
     assert_eq!(limits(send(&layer).await.headers()), [named("calls/minute", 4, 60)]);
 }
@@ -772,8 +773,8 @@ async fn a_status_without_a_name_has_a_title_all_the_same() {
 #[tokio::test]
 async fn a_layer_with_a_mistake_answers_500_and_names_the_field() {
     for (layer, field) in [
-        (RateLimitLayer::new("all", Policy::per_minute(0)), "limit 0"),
-        (RateLimitLayer::new("all", Policy::new(Quota::new(1, Duration::ZERO))), "window 0ns"),
+        (RateLimitLayer::new(key::constant("all"), Policy::per_minute(0)), "limit 0"),
+        (RateLimitLayer::new(key::constant("all"), Policy::new(Quota::new(1, Duration::ZERO))), "window 0ns"),
         (RateLimitLayer::new(key::header("not a name"), Policy::per_minute(1)), "\"header:not a name\""),
     ] {
         assert!(layer.limiter().is_none());
@@ -791,11 +792,11 @@ async fn a_layer_with_a_mistake_answers_500_and_names_the_field() {
 
 #[test]
 fn try_new_returns_the_mistake() {
-    let error = RateLimitLayer::try_new("all", Policy::per_minute(0)).unwrap_err();
+    let error = RateLimitLayer::try_new(key::constant("all"), Policy::per_minute(0)).unwrap_err();
     assert_eq!((error.field(), error.value()), ("quota \"minute\": limit", "0"));
     let error = RateLimitLayer::try_new(key::header(""), Policy::per_minute(1)).unwrap_err();
     assert_eq!((error.field(), error.value()), ("key", "\"header:\""));
-    assert!(RateLimitLayer::try_new("all", Policy::per_minute(1)).is_ok());
+    assert!(RateLimitLayer::try_new(key::constant("all"), Policy::per_minute(1)).is_ok());
 }
 
 // ---- the inner service's body passes ----

@@ -28,6 +28,7 @@ use tower_quota::{
         retry::{Attempts, Backoff, Budget, Reason, Repeat, ReplayBody, Retry, RetryPolicyBuilder},
     },
     http::RequestView,
+    key,
 };
 
 type Answer = Result<Response<String>, Error>;
@@ -200,7 +201,7 @@ async fn an_error_of_the_client_is_known_again_around_a_pacing_layer() {
     for (kind, calls) in [(ErrorKind::ConnectionRefused, 2), (ErrorKind::BrokenPipe, 1)] {
         let server = Server::default();
         let client = server.answering(move |at| if at == 0 { Err(kind.into()) } else { Ok(ok().response()) });
-        let client = PaceLayer::new("all", Policy::per_second(10)).layer(client);
+        let client = PaceLayer::new(key::constant("all"), Policy::per_second(10)).layer(client);
         let policy = builder().on_error(refused).build().unwrap();
         let outcome = RetryLayer::new(policy).layer(client).oneshot(request("GET")).await;
         assert_eq!((server.calls(), outcome.is_ok()), (calls, calls == 2), "{kind}");
@@ -854,7 +855,8 @@ async fn refusals_that_state_no_wait_are_answered_with_a_growing_patience() {
 #[tokio::test(start_paused = true)]
 async fn the_wait_for_a_turn_is_not_taken_off_the_deadline() {
     let (server, policy) = (Server::default(), builder().deadline(seconds(30)).build().unwrap());
-    let pace = PaceLayer::new("everybody", Policy::new(tower_quota::Quota::new(1, seconds(100))));
+    let pace =
+        PaceLayer::new(tower_quota::key::constant("everybody"), Policy::new(tower_quota::Quota::new(1, seconds(100))));
     let retry = RetryLayer::new(policy.clone());
     let script = vec![ok(), says(429, &[("retry-after", "1")]), ok()];
     let client = ServiceBuilder::new().layer(retry).layer(pace).service(server.saying(script));

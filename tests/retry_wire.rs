@@ -42,6 +42,7 @@ use tower_quota::{
         retry::{Attempts, Backoff, Reason, ReplayBody, Retry},
     },
     clock::Clock,
+    key,
 };
 
 use echo::{Echo, listen};
@@ -57,7 +58,7 @@ impl Clock for TokioClock {
 }
 
 fn limiter(policy: Policy) -> RateLimiter {
-    let rule = Rule::new("calls").every_request().level("everybody", "all").policy(policy);
+    let rule = Rule::new("calls").every_request().level("everybody", key::constant("all")).policy(policy);
     RateLimiter::builder().clock(TokioClock(Instant::now())).rule(rule).build().unwrap()
 }
 

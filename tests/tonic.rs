@@ -163,7 +163,10 @@ async fn a_rule_names_a_method_or_all_methods_of_a_service() {
 
 #[tokio::test]
 async fn calls_that_no_rule_names_pass() {
-    let rule = Rule::new("other").routes(["/echo.Other/{*method}"]).level("all", "all").policy(Policy::per_minute(1));
+    let rule = Rule::new("other")
+        .routes(["/echo.Other/{*method}"])
+        .level("all", key::constant("all"))
+        .policy(Policy::per_minute(1));
     let (client, echo) = served_by(rule).await;
     assert_eq!(client.admitted_of(5).await, 5);
     assert_eq!(echo.calls(), 5);
@@ -310,7 +313,8 @@ async fn an_interceptor_in_front_of_the_server_s_layer_tells_who_is_calling() {
 /// `RateLimit` is a `NamedService` if what it protects is one.
 #[tokio::test]
 async fn add_service_takes_a_service_behind_the_layer_and_counts_that_service_only() {
-    let (limiter, echo) = (limiter([calls(Policy::per_minute(1)).level("everybody", "everybody")]).0, Echo::default());
+    let (limiter, echo) =
+        (limiter([calls(Policy::per_minute(1)).level("everybody", key::constant("everybody"))]).0, Echo::default());
     let limited = ServiceBuilder::new().layer(limiter.layer()).service(echo.clone());
     let (address, incoming) = listen();
     tokio::spawn(Server::builder().add_service(limited).serve_with_incoming(incoming));

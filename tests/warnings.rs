@@ -261,7 +261,7 @@ async fn a_closure_that_finds_nothing_is_a_warning() {
 async fn a_rule_that_governs_nothing_is_a_warning() {
     let (log, _listening) = Log::listen();
     let on = |route: &str| {
-        let rule = Rule::new("calls").routes([route.to_owned()]).level("caller", "all");
+        let rule = Rule::new("calls").routes([route.to_owned()]).level("caller", tower_quota::key::constant("all"));
         limiter([rule.policy(Policy::per_minute(1_000_000))]).layer()
     };
     let layer = on("GET /api/calls/{id}");
@@ -282,9 +282,14 @@ async fn a_rule_that_governs_nothing_is_a_warning() {
 #[tokio::test]
 async fn a_rule_for_what_matches_no_route_may_be_idle() {
     let (log, _listening) = Log::listen();
-    let routed =
-        Rule::new("routed").routes(["/calls/{id}"]).level("caller", "all").policy(Policy::per_minute(1_000_000));
-    let unmatched = Rule::new("calls").unmatched_requests().level("caller", "all").policy(Policy::per_minute(1));
+    let routed = Rule::new("routed")
+        .routes(["/calls/{id}"])
+        .level("caller", tower_quota::key::constant("all"))
+        .policy(Policy::per_minute(1_000_000));
+    let unmatched = Rule::new("calls")
+        .unmatched_requests()
+        .level("caller", tower_quota::key::constant("all"))
+        .policy(Policy::per_minute(1));
     send(&limiter([routed, unmatched]).layer(), 2000, &nothing()).await;
     log.assert_silent();
 }
@@ -293,7 +298,10 @@ async fn a_rule_for_what_matches_no_route_may_be_idle() {
 async fn a_condition_that_holds_for_nothing_is_a_warning() {
     let (log, _listening) = Log::listen();
     let rule = |condition: fn(&u32) -> bool| {
-        let rule = Rule::new("calls").when(condition).level("caller", "all").policy(Policy::per_minute(1_000_000));
+        let rule = Rule::new("calls")
+            .when(condition)
+            .level("caller", tower_quota::key::constant("all"))
+            .policy(Policy::per_minute(1_000_000));
         let limiter = RateLimiter::builder_for::<u32>().rule(rule).clock(ManualClock::new()).build().unwrap();
         limiter.layer(|_: u32, refusal| Err(refusal)).layer(service_fn(|number: u32| ready(Ok(number))))
     };
@@ -318,7 +326,7 @@ fn options(fields: &[&str]) -> Request<()> {
 async fn a_refused_preflight_is_a_warning() {
     let (log, _listening) = Log::listen();
     let preflight = options(&["origin", "access-control-request-method"]);
-    let layer = limiter([rule("all").policy(Policy::per_minute(1))]).layer();
+    let layer = limiter([rule(key::constant("all")).policy(Policy::per_minute(1))]).layer();
     assert_eq!(send(&layer, 1, &preflight).await, 200);
     log.assert_silent();
     assert_eq!(send(&layer, 3, &preflight).await, 429);
@@ -332,7 +340,7 @@ async fn a_refused_preflight_is_a_warning() {
 #[tokio::test]
 async fn what_is_no_preflight_or_is_let_through_is_no_warning() {
     let (log, _listening) = Log::listen();
-    let layer = limiter([rule("all").policy(Policy::per_minute(1))]).layer();
+    let layer = limiter([rule(key::constant("all")).policy(Policy::per_minute(1))]).layer();
     for fields in [&[][..], &["origin"], &["access-control-request-method"]] {
         assert_eq!(send(&layer, 3, &options(fields)).await, 429);
     }

@@ -95,7 +95,9 @@ fn over_rules(effort: Effort) -> Chart {
     let names = ["a", "b", "c", "d", "e", "f", "g", "h"];
     for count in 1..=names.len() {
         let rules = names.iter().take(count);
-        let rule = |name: &&str| Rule::new(*name).every_request().level("key", "").policy(ours::policy(LIMITS[1]));
+        let rule = |name: &&str| {
+            Rule::new(*name).every_request().level("key", key::constant("")).policy(ours::policy(LIMITS[1]))
+        };
         let clock = PacedClock::new(Duration::from_millis(2200));
         let builder =
             rules.clone().map(rule).fold(RateLimiter::builder().clock(clock), |builder, rule| builder.rule(rule));

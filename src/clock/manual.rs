@@ -14,11 +14,11 @@ use crate::clock::{Clock, moment::saturating_nanos};
 ///
 /// ```
 /// use std::time::Duration;
-/// use tower_quota::{Policy, RateLimiter, Rule, clock::ManualClock};
+/// use tower_quota::{Policy, RateLimiter, Rule, clock::ManualClock, key};
 ///
 /// let clock = ManualClock::new();
 /// let limiter = RateLimiter::builder()
-///     .rule(Rule::new("calls").every_request().level("anyone", "one key for all").policy(Policy::per_minute(1)))
+///     .rule(Rule::new("calls").every_request().level("anyone", key::constant("one key for all")).policy(Policy::per_minute(1)))
 ///     .clock(clock.clone())
 ///     .build()?;
 ///

@@ -182,7 +182,7 @@ mod tests {
     #[test]
     fn a_source_that_no_key_can_name_is_a_mistake() {
         for name in ["", "a|b", " a", "a "] {
-            let error = RateLimiter::builder().source(name, "x").toml("").map(|_| ()).unwrap_err();
+            let error = RateLimiter::builder().source(name, key::constant("x")).toml("").map(|_| ()).unwrap_err();
             assert_eq!((error.field(), error.value()), ("source", &*format!("{name:?}")));
         }
     }
@@ -264,7 +264,7 @@ mod tests {
 
     #[test]
     fn a_mistake_in_a_rule_of_the_program_has_no_line() {
-        let rule = Rule::new("code").every_request().level("all", "all").policy(Policy::per_minute(0));
+        let rule = Rule::new("code").every_request().level("all", key::constant("all")).policy(Policy::per_minute(0));
         let error = RateLimiter::builder().rule(rule).toml(&GOOD.join("\n")).unwrap_err();
         assert_eq!((error.line(), error.rule()), (None, Some("code")), "{error}");
     }

@@ -158,7 +158,6 @@
 
 mod check;
 mod client_ip;
-mod constant;
 mod file;
 mod key;
 mod lines;

@@ -3,7 +3,6 @@
 use std::{collections::BTreeMap, fmt, sync::Arc};
 
 use crate::{
-    config::constant::Constant,
     error::ConfigError,
     key::{self, KeyExtractor},
 };
@@ -87,7 +86,7 @@ fn parametric(kind: &str, name: &str) -> Option<Result<Arc<dyn KeyExtractor>, Co
         "metadata" => Arc::new(key::metadata(owned)),
         "query" => Arc::new(key::query(owned)),
         "cookie" => Arc::new(key::cookie(owned)),
-        "constant" => Arc::new(Constant(owned)),
+        "constant" => Arc::new(key::constant(owned)),
         _ => return None,
     };
     if name.is_empty() {

@@ -97,7 +97,7 @@ mod tests {
     use tonic_types::{ErrorDetails, StatusExt, pb};
 
     use super::*;
-    use crate::{Policy, Quota, RateLimiter, RateLimiterBuilder, Rule, clock::ManualClock, grpc::Protocol};
+    use crate::{Policy, Quota, RateLimiter, RateLimiterBuilder, Rule, clock::ManualClock, grpc::Protocol, key};
 
     fn limiter(rules: impl IntoIterator<Item = Rule>, message: &str) -> RateLimiter {
         let builder = RateLimiter::builder().clock(ManualClock::new()).message(message);
@@ -105,7 +105,7 @@ mod tests {
     }
 
     fn rule(name: &str, policy: impl Into<Policy>) -> Rule {
-        Rule::new(name).every_request().level("caller", "").policy(policy)
+        Rule::new(name).every_request().level("caller", key::constant("")).policy(policy)
     }
 
     /// The decision that denied, when every rule was asked often enough for `key`.
@@ -200,7 +200,8 @@ mod tests {
     fn a_thousand_exhausted_quotas_find_their_limit() {
         let names: Vec<_> = (0..1000).map(|at| format!("rule-{at:04}")).collect();
         let rules = names.iter().enumerate().map(|(at, name)| {
-            rule(name, Quota::new(1, Duration::from_secs(60 + at as u64))).level("caller-of-this-rule", "")
+            rule(name, Quota::new(1, Duration::from_secs(60 + at as u64)))
+                .level("caller-of-this-rule", key::constant(""))
         });
         let limiter = limiter(rules, &"long ".repeat(10_000));
         let status = status(&denied(&limiter, names.iter().map(String::as_str)));

@@ -34,11 +34,11 @@
 //! use http::{Request, Response};
 //! use tower::{ServiceExt, service_fn};
 //! use tower_layer::Layer;
-//! use tower_quota::{Policy, RateLimitLayer};
+//! use tower_quota::{Policy, RateLimitLayer, key};
 //!
 //! # #[tokio::main(flavor = "current_thread")]
 //! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
-//! let layer = RateLimitLayer::new("everybody", Policy::per_minute(1)).on_denied(|refusal| {
+//! let layer = RateLimitLayer::new(key::constant("everybody"), Policy::per_minute(1)).on_denied(|refusal| {
 //!     let mut response = Response::new(Bytes::from_static(b"later, please"));
 //!     *response.status_mut() = http::StatusCode::SERVICE_UNAVAILABLE;
 //!     let wait = refusal.decision().retry_after().unwrap_or_default().as_millis();

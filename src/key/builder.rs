@@ -48,9 +48,9 @@ pub struct KeyBuilder<'a> {
 /// What a key can be made from without a request: text, bytes, or several of them.
 ///
 /// ```
-/// # use tower_quota::{Policy, RateLimiter, Rule};
+/// # use tower_quota::{Policy, RateLimiter, Rule, key};
 /// # let limiter = RateLimiter::builder()
-/// #     .rule(Rule::new("tables").every_request().level("account+table", "").policy(Policy::per_minute(1)))
+/// #     .rule(Rule::new("tables").every_request().level("account+table", key::constant("")).policy(Policy::per_minute(1)))
 /// #     .build()?;
 /// assert!(limiter.check("tables", ("acme", "orders"))?.is_admitted());
 /// assert!(limiter.check("tables", ("acmeo", "rders"))?.is_admitted());

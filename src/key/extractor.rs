@@ -44,7 +44,11 @@ pub struct Missing;
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 #[diagnostic::on_unimplemented(
-    note = "extractors are the functions of `tower_quota::key`, tuples of them, and closures `Fn(&RequestView<'_>) -> Option<String>`"
+    message = "`{Self}` does not say who is counted",
+    label = "not a key extractor",
+    note = "a text alone is none: write `key::header(\"x-account-id\")` to count by a header field, \
+            or `key::constant(\"everybody\")` for one history that all callers share",
+    note = "extractors are the functions of `tower_quota::key`, tuples of them, and closures `Fn(&RequestView<'_>) -> Option<T>` whose `T` is text or bytes"
 )]
 pub trait KeyExtractor<K: RequestKind = Http>: Send + Sync + 'static {
     /// Writes the parts of the key. On an error what was written is thrown away.
@@ -98,6 +102,8 @@ impl<'a> RouteParams<'a> {
     }
 }
 
+// So that of a text the compiler says what the trait notes, and not that it is no closure.
+#[diagnostic::do_not_recommend]
 impl<F, T> KeyExtractor for F
 where
     F: Fn(&RequestView<'_>) -> Option<T> + Send + Sync + 'static,
@@ -109,6 +115,7 @@ where
     }
 }
 
+#[diagnostic::do_not_recommend]
 impl<F, R, T> KeyExtractor<Plain<R>> for F
 where
     F: Fn(&R) -> Option<T> + Send + Sync + 'static,
@@ -117,14 +124,6 @@ where
 {
     fn extract(&self, request: &R, key: &mut KeyBuilder<'_>) -> Result<(), Missing> {
         key.part(self(request).ok_or(Missing)?);
-        Ok(())
-    }
-}
-
-/// A key that is the same for every request: one history for all callers.
-impl<K: RequestKind> KeyExtractor<K> for &'static str {
-    fn extract(&self, _: K::View<'_>, key: &mut KeyBuilder<'_>) -> Result<(), Missing> {
-        key.part(self);
         Ok(())
     }
 }

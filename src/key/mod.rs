@@ -38,6 +38,7 @@
 mod builder;
 mod claim;
 mod client_ip;
+mod constant;
 mod cookie;
 mod extractor;
 mod field;
@@ -52,6 +53,7 @@ mod query;
 pub use builder::{Key, KeyBuilder, KeyParts};
 pub use claim::{Claim, claim};
 pub use client_ip::{ClientIp, client_ip, peer_ip};
+pub use constant::{Constant, constant};
 pub use cookie::{Cookie, cookie};
 pub use extractor::{KeyExtractor, Missing, RouteParams};
 pub use field::{Field, field};

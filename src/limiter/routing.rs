@@ -8,7 +8,7 @@ use crate::{
     charged::{Charged, Mark},
     error::ConfigError,
     http::RequestView,
-    key::{Key, KeyBuilder, KeyExtractor, KeyHasher},
+    key::{self, Key, KeyBuilder, KeyExtractor, KeyHasher},
     kind::{Condition, RequestKind},
     limiter::{Governed, Refused, Watch},
     rule::{AppliesTo, OnMissing, Params, Route, RouteTable, Rule, Spellings, Target},
@@ -204,7 +204,7 @@ impl<K: RequestKind> fmt::Debug for Routing<K> {
 
 impl<K: RequestKind> Reader<K> {
     fn of(rule: &Rule<K>, scope: u32) -> Self {
-        let unread: Arc<dyn KeyExtractor<K>> = Arc::new("");
+        let unread: Arc<dyn KeyExtractor<K>> = Arc::new(key::constant(""));
         let extractors =
             rule.groups().iter().map(|group| group.extractor.clone().unwrap_or_else(|| Arc::clone(&unread)));
         Self { extractors: extractors.collect(), on_missing: rule.missing_outcome(), scope }

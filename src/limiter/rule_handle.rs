@@ -14,10 +14,10 @@ use crate::{
 /// A rule of a limiter that is asked often: looked up [by its name](RateLimiter::rule) once. It shares the limiter's state.
 ///
 /// ```
-/// use tower_quota::{Policy, RateLimiter, Rule};
+/// use tower_quota::{Policy, RateLimiter, Rule, key};
 ///
 /// let limiter = RateLimiter::builder()
-///     .rule(Rule::new("jobs").every_request().level("tenant", "").policy(Policy::per_minute(2)))
+///     .rule(Rule::new("jobs").every_request().level("tenant", key::constant("")).policy(Policy::per_minute(2)))
 ///     .build()?;
 ///
 /// let jobs = limiter.rule("jobs")?;
@@ -132,6 +132,7 @@ mod tests {
     use super::*;
     use crate::{
         clock::ManualClock,
+        key,
         limiter::{RateLimiterBuilder, Ruling},
         policy::Policy,
         quota::Quota,
@@ -152,8 +153,9 @@ mod tests {
         ];
         let limiter = || {
             let rules = NAMES.iter().zip(&policies);
-            let rules =
-                rules.map(|(name, policy)| Rule::new(*name).every_request().level("key", "").policy(policy.clone()));
+            let rules = rules.map(|(name, policy)| {
+                Rule::new(*name).every_request().level("key", key::constant("")).policy(policy.clone())
+            });
             rules.fold(RateLimiter::builder().clock(clock.clone()), RateLimiterBuilder::rule)
         };
         (std::array::from_fn(|_| limiter().build().unwrap()), clock.clone())
@@ -169,7 +171,7 @@ mod tests {
     #[test]
     fn in_a_full_table_newcomers_share_a_limit_however_they_ask() {
         for is_told in [true, false] {
-            let rule = Rule::new("calls").every_request().level("key", "").policy(Policy::per_minute(2));
+            let rule = Rule::new("calls").every_request().level("key", key::constant("")).policy(Policy::per_minute(2));
             let limiter: RateLimiter = RateLimiter::builder().max_keys(1).rule(rule).build().unwrap();
             let calls = limiter.rule("calls").unwrap();
             let admits = |key: &str| if is_told { calls.check(key).is_admitted() } else { calls.admit(key) };

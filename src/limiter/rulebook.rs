@@ -174,7 +174,10 @@ mod tests {
     fn heard_while_building(policies: &[Policy]) -> Vec<String> {
         let heard = Heard::default();
         let rules = policies.iter().enumerate().map(|(number, policy)| {
-            Rule::new(format!("rule{number}")).every_request().level("all", "all").policy(policy.clone())
+            Rule::new(format!("rule{number}"))
+                .every_request()
+                .level("all", crate::key::constant("all"))
+                .policy(policy.clone())
         });
         let builder = rules.fold(RateLimiter::builder(), RateLimiterBuilder::rule);
         with_default(heard.clone(), || builder.build().unwrap().check("rule0", "x").unwrap());

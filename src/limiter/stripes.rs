@@ -73,10 +73,11 @@ impl Deref for Stripe {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{http::Http, limiter::Assembly, policy::Policy, rule::Rule};
+    use crate::{http::Http, key, limiter::Assembly, policy::Policy, rule::Rule};
 
     fn stripes() -> Stripes {
-        let rule = Rule::<Http>::new("calls").every_request().level("key", "").policy(Policy::per_minute(1));
+        let rule =
+            Rule::<Http>::new("calls").every_request().level("key", key::constant("")).policy(Policy::per_minute(1));
         Stripes::of(Assembly::of(&[rule], None).unwrap().rulebook)
     }
 

@@ -9,9 +9,9 @@ use crate::{
     rule::spelling::{collapse, encode},
 };
 
-/// The methods that are registered for HTTP (IANA, Hypertext Transfer Protocol Method Registry), and QUERY, which is on its way
-/// there. HEAD counts as GET.
-const METHODS: [&str; 39] = [
+/// The methods that are registered for HTTP (IANA, Hypertext Transfer Protocol Method Registry), QUERY, which is on its way
+/// there, and PURGE, which caches have. HEAD counts as GET.
+const METHODS: [&str; 40] = [
     "ACL",
     "BASELINE-CONTROL",
     "BIND",
@@ -38,6 +38,7 @@ const METHODS: [&str; 39] = [
     "PRI",
     "PROPFIND",
     "PROPPATCH",
+    "PURGE",
     "PUT",
     "QUERY",
     "REBIND",
@@ -171,6 +172,13 @@ fn parse_method(name: &str) -> Result<Method, String> {
     }
     if METHODS.contains(&name) {
         return Method::from_bytes(name.as_bytes()).map_err(|error| error.to_string());
+    }
+    if name.is_empty() || name.contains([',', '/', ';']) {
+        let joined = name.split([',', '/', ';']).map(str::trim).collect::<Vec<_>>().join("|");
+        return Err(format!(
+            "methods are in capital letters, with | between them: write {}",
+            joined.to_ascii_uppercase()
+        ));
     }
     let upper = name.to_ascii_uppercase();
     if METHODS.contains(&&*upper) {
@@ -346,7 +354,7 @@ mod tests {
             ("x", "begins with /"),
             ("GET", "begins with /"),
             ("get /x", "write get"),
-            ("GET|| /x", "no method"),
+            ("GET|| /x", "capital letters"),
             ("PSOT /login", "did you mean post"),
             ("GETT /x", "did you mean get"),
             ("FROBNICATE /x", "leave the method out"),

@@ -173,10 +173,11 @@ mod tests {
     use crate::{
         Policy, Quota, RateLimiter, Rule,
         clock::{Clock, ManualClock},
+        key,
     };
 
     fn limiter(clock: &ManualClock, policy: impl Into<Policy>) -> RateLimiter {
-        let rule = |name| Rule::new(name).every_request().level("key", "");
+        let rule = |name| Rule::new(name).every_request().level("key", key::constant(""));
         let builder = RateLimiter::builder().clock(clock.clone()).rule(rule("calls").policy(policy));
         builder.rule(rule("other").policy(Policy::per_hour(1))).build().unwrap()
     }

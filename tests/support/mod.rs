@@ -1,11 +1,11 @@
 //! What several tests of the limiter begin with.
 #![allow(clippy::unwrap_used, reason = "this is a test")]
 
-use tower_quota::{Policy, RateLimiter, RateLimiterBuilder, Rule, clock::ManualClock};
+use tower_quota::{Policy, RateLimiter, RateLimiterBuilder, Rule, clock::ManualClock, key};
 
 /// A rule whose key is given by hand.
 pub(crate) fn rule(name: &str, policy: impl Into<Policy>) -> Rule {
-    Rule::new(name).every_request().level("caller", "").policy(policy)
+    Rule::new(name).every_request().level("caller", key::constant("")).policy(policy)
 }
 
 /// A limiter for at most `max_keys` and the clock that it stands on.

@@ -11,6 +11,7 @@ use tower_quota::{
     Policy, Quota, RateLimiter, Rule,
     clock::{Clock, ManualClock},
     http::Http,
+    key,
     store::{OnOutage, RedisStore},
 };
 
@@ -159,7 +160,7 @@ pub(crate) fn limiter(
         Some(time) => store.requests_in_a_call(1).virtual_time(time.clock.clone()),
         None => store,
     };
-    let rule = |name: &str| Rule::new(name).every_request().level("key", "").policy(situation.policy());
+    let rule = |name: &str| Rule::new(name).every_request().level("key", key::constant("")).policy(situation.policy());
     let limiter = RateLimiter::builder().rule(rule("calls")).rule(rule("tables")).store(store).build();
     limiter.expect("the policy is sound")
 }

@@ -1,6 +1,6 @@
 //! This crate.
 
-use tower_quota::{Policy, Quota, RateLimiter, Rule, RuleHandle, clock::ManualClock};
+use tower_quota::{Policy, Quota, RateLimiter, Rule, RuleHandle, clock::ManualClock, key};
 
 use crate::{
     paced_clock::PacedClock,
@@ -42,7 +42,8 @@ pub(crate) fn limiter(setup: &Setup) -> RateLimiter {
 }
 
 fn builder(limits: &[Limit]) -> tower_quota::RateLimiterBuilder {
-    RateLimiter::builder().rule(Rule::new("calls").every_request().level("key", "").policy(policy(limits)))
+    RateLimiter::builder()
+        .rule(Rule::new("calls").every_request().level("key", key::constant("")).policy(policy(limits)))
 }
 
 pub(crate) fn policy(limits: &[Limit]) -> Policy {

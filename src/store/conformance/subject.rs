@@ -6,6 +6,7 @@ use crate::{
     clock::{Clock, ManualClock},
     decision::Decision,
     http::Http,
+    key,
     limiter::{CheckError, RateLimiter, RateLimiterBuilder},
     policy::Policy,
     rule::Rule,
@@ -36,10 +37,9 @@ impl<S: Store> Subject<S> {
     pub(super) fn new(store: S, clock: ManualClock, policies: Vec<Policy>, max_keys: usize) -> Result<Self, Breach> {
         let names: Vec<String> = (0..policies.len()).map(|number| format!("rule-{number}")).collect();
         let builder = RateLimiter::builder().clock(clock.clone()).max_keys(max_keys).store(store);
-        let rules = names
-            .iter()
-            .zip(&policies)
-            .map(|(name, policy)| Rule::new(name.as_str()).every_request().level("key", "").policy(policy.clone()));
+        let rules = names.iter().zip(&policies).map(|(name, policy)| {
+            Rule::new(name.as_str()).every_request().level("key", key::constant("")).policy(policy.clone())
+        });
         let limiter = rules.fold(builder, RateLimiterBuilder::rule).build();
         let limiter = limiter.map_err(|error| Breach::of(Promise::DoesAsTold, format!("not opened: {error}")))?;
         Ok(Self { limiter, clock, policies, names, model: Model::default() })

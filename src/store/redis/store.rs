@@ -345,10 +345,10 @@ impl fmt::Debug for RedisStore {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{limiter::RateLimiter, policy::Policy, rule::Rule};
+    use crate::{key, limiter::RateLimiter, policy::Policy, rule::Rule};
 
     fn mistake(store: RedisStore) -> ConfigError {
-        let rule = Rule::new("calls").every_request().level("all", "all").policy(Policy::per_minute(1));
+        let rule = Rule::new("calls").every_request().level("all", key::constant("all")).policy(Policy::per_minute(1));
         RateLimiter::builder().store(store).rule(rule).build().map(drop).unwrap_err()
     }
 

@@ -5,6 +5,7 @@ use std::time::Duration;
 use tower_quota::{
     Decision, Policy, RateLimiter, RateLimiterBuilder, Rule,
     http::Http,
+    key,
     store::{OnOutage, RedisStore},
 };
 
@@ -12,7 +13,7 @@ pub(crate) type Limiter = RateLimiter<Http, RedisStore>;
 
 /// A rule whose key is given by hand.
 pub(crate) fn rule(name: &str, policy: impl Into<Policy>) -> Rule {
-    Rule::new(name).every_request().level("caller", "").policy(policy)
+    Rule::new(name).every_request().level("caller", key::constant("")).policy(policy)
 }
 
 /// A store that always asks, and waits for as long as a busy machine may take: for tests that are about counting.

@@ -1,0 +1,55 @@
+//! One key for everybody.
+
+use std::borrow::Cow;
+
+use crate::{
+    key::{KeyBuilder, KeyExtractor, Missing},
+    kind::RequestKind,
+};
+
+/// Gives every request the same key; made by [`constant`].
+#[derive(Clone, Debug)]
+pub struct Constant {
+    text: Cow<'static, str>,
+}
+
+/// The same key for every request: all callers share one history.
+///
+/// For what is short for all together, such as a database behind the service; or as the last of several places, for those
+/// who do not say who they are.
+///
+/// ```
+/// use http::Request;
+/// use tower_quota::{Policy, RateLimiter, Rule, http::RequestView, key};
+///
+/// let account = key::first_of((key::header("x-account-id"), key::constant("nobody")));
+/// let rule = |name: &str| Rule::new(name).every_request().policy(Policy::per_minute(60));
+/// let limiter = RateLimiter::builder()
+///     .rule(rule("reports").level("everybody", key::constant("everybody")))
+///     .rule(rule("calls").level("account", account))
+///     .build()?;
+///
+/// let request = Request::new(());
+/// let governing = limiter.governing(&RequestView::of(&request));
+/// let keys: Vec<_> = governing.iter().map(|governing| governing.key()).collect();
+/// assert_eq!(keys, [Some(limiter.key("everybody")), Some(limiter.key("nobody"))]);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+///
+/// A text alone is no extractor, because it is a name far more often than one key for the world:
+///
+/// ```compile_fail,E0277
+/// # use tower_quota::{Policy, RateLimitLayer};
+/// RateLimitLayer::new(crate::key::constant("x-account-id"), Policy::per_minute(60));
+/// ```
+#[must_use]
+pub fn constant(text: impl Into<Cow<'static, str>>) -> Constant {
+    Constant { text: text.into() }
+}
+
+impl<K: RequestKind> KeyExtractor<K> for Constant {
+    fn extract(&self, _: K::View<'_>, key: &mut KeyBuilder<'_>) -> Result<(), Missing> {
+        key.part(&*self.text);
+        Ok(())
+    }
+}
