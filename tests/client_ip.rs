@@ -212,7 +212,21 @@ fn an_address_that_only_ends_like_an_ipv4_address_belongs_to_its_network() {
     let keys = Keys::by(key::client_ip());
     assert_eq!(keys.of_peer("2001:db8:1234:5678::1.2.3.4"), keys.of_peer("2001:db8:1234:5678::1"));
     assert_ne!(keys.of_peer("2001:db8:1234:5678::1.2.3.4"), keys.of_peer("1.2.3.4"));
-    assert_ne!(keys.of_peer("::ffff:1.2.3.4"), keys.of_peer("::1.2.3.4"));
+}
+
+#[test]
+fn clients_behind_a_translator_are_counted_by_their_ipv4_addresses() {
+    let keys = Keys::by(key::client_ip());
+    for translated in ["::ffff:1.2.3.4", "::1.2.3.4", "64:ff9b::1.2.3.4"] {
+        assert_eq!(keys.of_peer(translated), keys.of_peer("1.2.3.4"), "{translated}");
+    }
+    assert_ne!(keys.of_peer("64:ff9b:1::1"), keys.of_peer("64:ff9b:1::2"));
+    // 2001:0:SERVER:FLAGS:PORT:CLIENT, the last two with all bits turned: no key of an IPv4 client.
+    let (ann, bob) = ("2001:0:4136:e378:8000:63bf:3fff:fdd2", "2001:0:4136:e378:8000:63bf:3fff:fdd3");
+    assert_ne!(keys.of_peer(ann), keys.of_peer(bob));
+    assert_ne!(keys.of_peer(ann), keys.of_peer("192.0.2.45"));
+    assert_eq!(keys.of_peer("2002:102:304:1::1"), keys.of_peer("2002:102:304:2::2"));
+    assert_ne!(keys.of_peer("2002:102:304::1"), keys.of_peer("1.2.3.4"));
 }
 
 #[tokio::test]

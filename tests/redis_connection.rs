@@ -140,7 +140,7 @@ fn futures_executor<F: Future>(future: F) -> F::Output {
 
 /// The line of the documentation of the store.
 const RIGHTS: &str = "ACL SETUSER limits on >secret resetkeys ~quota:* resetchannels -@all +eval +evalsha +get +getrange +set \
-                      +setrange +pexpire +del +time";
+                      +setrange +exists +pexpire +del +time";
 
 async fn refusal(limiter: &Limiter) -> String {
     limiter.store().ping().await.unwrap_err().to_string()

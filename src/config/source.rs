@@ -9,7 +9,9 @@ use crate::{
 
 pub(super) const CLIENT_IP: &str = "client-ip";
 const PEER_IP: &str = "peer-ip";
-const BUILT_IN: &str = "path:NAME, header:NAME, query:NAME, cookie:NAME, constant:TEXT, peer-ip, client-ip";
+const PARAMETRIC: [&str; 6] = ["path", "header", "query", "cookie", "metadata", "constant"];
+const BUILT_IN: &str =
+    "path:NAME, header:NAME, query:NAME, cookie:NAME, metadata:NAME, constant:TEXT, peer-ip, client-ip";
 
 /// The key sources that the program names for a file, beside those that every file has.
 #[derive(Clone, Default)]
@@ -37,6 +39,9 @@ impl Sources {
 
     /// One part of a key: a source, or several to be tried in order.
     pub(super) fn part(&self, text: &str) -> Result<Arc<dyn KeyExtractor>, ConfigError> {
+        if text.trim() != text {
+            return Err(refuse(text, &format!("spaces at the ends: write \"{}\"", text.trim())));
+        }
         let sources: Vec<_> = alternatives(text).map(|source| self.source(source)).collect::<Result<_, _>>()?;
         match <[_; 1]>::try_from(sources) {
             Ok([only]) => Ok(only),
@@ -48,17 +53,30 @@ impl Sources {
         if let Some(named) = self.named.get(text) {
             return Ok(Arc::clone(named));
         }
-        match (text, text.split_once(':')) {
-            (PEER_IP, _) => Ok(Arc::new(key::peer_ip())),
-            (CLIENT_IP, _) => Err(refuse(text, "needs the table [client_ip], which says whom to believe")),
-            (_, Some((kind, name))) => parametric(kind, name).unwrap_or_else(|| Err(self.unknown(text))),
-            _ => Err(self.unknown(text)),
+        match text {
+            PEER_IP => Ok(Arc::new(key::peer_ip())),
+            CLIENT_IP => Err(refuse(text, "needs the table [client_ip], which says whom to believe")),
+            _ => parametric(text).unwrap_or_else(|| Err(self.unknown(text))),
         }
     }
 
     fn unknown(&self, text: &str) -> ConfigError {
-        let known = self.named.keys().fold(BUILT_IN.to_owned(), |known, name| format!("{known}, {name}"));
-        refuse(text, &format!("not a key source; known are {known}"))
+        let mut known = vec![BUILT_IN];
+        known.extend(self.named.keys().map(String::as_str));
+        let meant = self.meant(text).map(|meant| format!(": write \"{meant}\"")).unwrap_or_default();
+        refuse(text, &format!("not a key source{meant}; known are {}", known.join(", ")))
+    }
+
+    /// The source that is spelled like this, but for spaces, capitals and hyphens.
+    fn meant(&self, text: &str) -> Option<String> {
+        let plain = |text: &str| text.replace(' ', "").replace('_', "-").to_lowercase();
+        let whole = self.named.keys().map(String::as_str).chain([PEER_IP, CLIENT_IP]);
+        if let Some(source) = whole.into_iter().find(|source| plain(source) == plain(text)) {
+            return Some(source.to_owned());
+        }
+        let (kind, name) = text.split_once(':')?;
+        let kind = PARAMETRIC.into_iter().find(|known| *known == plain(kind))?;
+        Some(format!("{kind}:{}", name.trim()))
     }
 }
 
@@ -78,7 +96,8 @@ fn refuse(text: &str, reason: &str) -> ConfigError {
 }
 
 /// A source that is told what to read, or none if there is no such kind.
-fn parametric(kind: &str, name: &str) -> Option<Result<Arc<dyn KeyExtractor>, ConfigError>> {
+fn parametric(text: &str) -> Option<Result<Arc<dyn KeyExtractor>, ConfigError>> {
+    let (kind, name) = text.split_once(':')?;
     let owned = name.to_owned();
     let extractor: Arc<dyn KeyExtractor> = match kind {
         "path" => Arc::new(key::path(owned)),
@@ -90,7 +109,11 @@ fn parametric(kind: &str, name: &str) -> Option<Result<Arc<dyn KeyExtractor>, Co
         _ => return None,
     };
     if name.is_empty() {
-        return Some(Err(refuse(&format!("{kind}:"), "nothing stands behind the colon")));
+        let what = if kind == "constant" { "TEXT" } else { "NAME" };
+        return Some(Err(refuse(text, &format!("nothing stands behind the colon: write \"{kind}:{what}\""))));
+    }
+    if kind == "constant" && name.trim() != name {
+        return Some(Err(refuse(text, &format!("spaces at the ends: write \"{kind}:{}\"", name.trim()))));
     }
     // As if on a route with this parameter: whether the rule's routes have it is for the routes to say.
     Some(extractor.validate().map(|()| extractor))
@@ -145,7 +168,7 @@ mod tests {
     #[test]
     fn alternatives_are_tried_in_order_with_or_without_spaces() {
         for text in
-            ["header:a | header:b | claim:appId", "header:a|header:b|claim:appId", " header:a |header:b| claim:appId "]
+            ["header:a | header:b | claim:appId", "header:a|header:b|claim:appId", "header:a |header:b| claim:appId"]
         {
             assert_eq!(key(text, Request::get("/").header("a", "1").header("b", "2")), of("1"), "{text}");
             assert_eq!(key(text, Request::get("/").header("b", "2")), of("2"), "{text}");
@@ -155,9 +178,21 @@ mod tests {
 
     #[test]
     fn an_unknown_source_is_told_what_is_known() {
-        let known = "path:NAME, header:NAME, query:NAME, cookie:NAME, constant:TEXT, peer-ip, client-ip, claim:appId";
-        for text in ["claim:appid", "PATH:x", "peer_ip", ""] {
+        let known = "path:NAME, header:NAME, query:NAME, cookie:NAME, metadata:NAME, constant:TEXT, peer-ip, client-ip, \
+                     claim:appId";
+        for text in ["claim:id", "x", ""] {
             assert_eq!(refusal(text), format!("key \"{text}\": not a key source; known are {known}"));
+        }
+        let nearly = [
+            ("claim:appid", "claim:appId"),
+            ("claim: appId", "claim:appId"),
+            ("PATH:x", "path:x"),
+            ("cookie : sid", "cookie:sid"),
+            ("peer_ip", "peer-ip"),
+        ];
+        for (text, meant) in nearly {
+            let expected = format!("key \"{text}\": not a key source: write \"{meant}\"; known are {known}");
+            assert_eq!(refusal(text), expected);
         }
         assert!(refusal("path:x | claim:y").starts_with("key \"claim:y\": not a key source"));
         assert!(refusal("path:x |").starts_with("key \"\": not a key source"));
@@ -165,9 +200,33 @@ mod tests {
 
     #[test]
     fn a_source_that_can_find_nothing_is_refused() {
-        assert_eq!(refusal("path:"), "key \"path:\": nothing stands behind the colon");
-        assert_eq!(refusal("constant:"), "key \"constant:\": nothing stands behind the colon");
-        assert_eq!(refusal("path:x | header:a b"), "key \"header:a b\": not the name of a header field");
+        let table = [
+            ("path:", "path:", "nothing stands behind the colon: write \"path:NAME\""),
+            ("header:", "header:", "nothing stands behind the colon: write \"header:NAME\""),
+            ("query:a | cookie:", "cookie:", "nothing stands behind the colon: write \"cookie:NAME\""),
+            ("metadata:", "metadata:", "nothing stands behind the colon: write \"metadata:NAME\""),
+            ("constant:", "constant:", "nothing stands behind the colon: write \"constant:TEXT\""),
+            ("constant: all", "constant: all", "spaces at the ends: write \"constant:all\""),
+            ("metadata:x-bin ", "metadata:x-bin ", "spaces at the ends: write \"metadata:x-bin\""),
+            (" peer-ip", " peer-ip", "spaces at the ends: write \"peer-ip\""),
+            ("path:x | header:a b", "header:a b", "not the name of a header field: write \"header:NAME\""),
+            ("header: x", "header: x", "not the name of a header field: write \"header:x\""),
+            ("header::authority", "header::authority", "not the name of a header field: write \"header:authority\""),
+            ("metadata: x-bin", "metadata: x-bin", "not the name of metadata: write \"metadata:x-bin\""),
+            ("cookie: sid", "cookie: sid", "not the name of a cookie: write \"cookie:sid\""),
+            ("cookie:sid=", "cookie:sid=", "not the name of a cookie: write \"cookie:sid\""),
+            ("cookie:s%69d", "cookie:s%69d", "names are compared decoded: write \"cookie:sid\""),
+            ("query: botId", "query: botId", "not the name of a query parameter: write \"query:botId\""),
+            ("query:?a", "query:?a", "not the name of a query parameter: write \"query:a\""),
+            ("query:a=b", "query:a=b", "not the name of a query parameter: write \"query:a\""),
+            ("query:a%20b", "query:a%20b", "names are compared decoded: write \"query:a b\""),
+            ("path:{botId}", "path:{botId}", "not the name of a parameter: write \"path:botId\""),
+            ("path:{*rest}", "path:{*rest}", "not the name of a parameter: write \"path:rest\""),
+            ("path::id", "path::id", "not the name of a parameter: write \"path:id\""),
+        ];
+        for (text, value, reason) in table {
+            assert_eq!(refusal(text), format!("key \"{value}\": {reason}"));
+        }
     }
 
     #[test]

@@ -2,7 +2,7 @@
 
 #[cfg(feature = "axum")]
 use std::task::{Context, Poll, Waker};
-use std::{borrow::Cow, net::SocketAddr};
+use std::{borrow::Cow, fmt, net::SocketAddr};
 
 use http::{Extensions, HeaderMap, Method, Request, Uri};
 
@@ -11,7 +11,7 @@ use crate::rule::NOT_UTF8;
 use crate::rule::Params;
 
 /// Everything of a request but its body, and the parameters of the route it matched.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct RequestView<'a> {
     method: &'a Method,
     uri: &'a Uri,
@@ -103,6 +103,16 @@ fn upper_case(method: &Method) -> Option<Method> {
     Method::from_bytes(text.to_ascii_uppercase().as_bytes()).ok()
 }
 
+impl fmt::Debug for RequestView<'_> {
+    /// Shows no value that a client or a layer has put there: credentials are in fields, queries and extensions.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let fields: Vec<_> = self.headers.keys().map(http::HeaderName::as_str).collect();
+        let mut shown = f.debug_struct("RequestView");
+        shown.field("method", self.method).field("path", &self.uri.path()).field("fields", &fields);
+        shown.finish_non_exhaustive()
+    }
+}
+
 #[cfg(feature = "axum")]
 impl<'a> RequestView<'a> {
     /// The path, before a router that nests this layer took a prefix off, and whether it is one that counts by itself. If
@@ -185,7 +195,9 @@ impl<'a> RequestView<'a> {
     }
 
     fn axum_peer(&self) -> Option<SocketAddr> {
-        self.extensions.get::<axum::extract::ConnectInfo<SocketAddr>>().map(|info| info.0)
+        use axum::extract::connect_info::{ConnectInfo, MockConnectInfo};
+        let real = self.extensions.get::<ConnectInfo<SocketAddr>>().map(|info| info.0);
+        real.or_else(|| self.extensions.get::<MockConnectInfo<SocketAddr>>().map(|info| info.0))
     }
 
     fn axum_param(&self, name: &str) -> Option<Cow<'_, [u8]>> {
@@ -246,7 +258,7 @@ impl RequestView<'_> {
 
 /// The peer's address, attached to requests by whoever accepted the connection.
 ///
-/// With feature `axum` its `ConnectInfo<SocketAddr>` is read as well, and with feature `tonic` its `TcpConnectInfo`, within
+/// With feature `axum` its `ConnectInfo<SocketAddr>` is read as well, or else its `MockConnectInfo<SocketAddr>`, and with feature `tonic` its `TcpConnectInfo`, within
 /// `TlsConnectInfo` too.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct PeerAddr(pub SocketAddr);

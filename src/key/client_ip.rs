@@ -1,6 +1,6 @@
 //! The address of the client, as far as it can be believed.
 
-use std::net::{IpAddr, Ipv6Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use http::{HeaderMap, header::FORWARDED};
 use ipnet::{IpNet, Ipv4Net};
@@ -10,10 +10,23 @@ use crate::{
     http::RequestView,
     key::{
         ForwardedHeader, KeyBuilder, KeyExtractor, Missing,
+        embedded::Embedded,
         forwarded::{Entry, X_FORWARDED_FOR},
     },
     observe::Warning,
 };
+
+/// Of IPv4, what no client on the Internet has: to trust all the rest is to trust everybody.
+const NO_PUBLIC_HOSTS: [(Ipv4Addr, u8); 6] = [
+    (Ipv4Addr::new(0, 0, 0, 0), 8),
+    (Ipv4Addr::new(10, 0, 0, 0), 8),
+    (Ipv4Addr::new(127, 0, 0, 0), 8),
+    (Ipv4Addr::new(172, 16, 0, 0), 12),
+    (Ipv4Addr::new(192, 168, 0, 0), 16),
+    (Ipv4Addr::new(224, 0, 0, 0), 3),
+];
+/// Of IPv6, what all clients on the Internet have.
+const GLOBAL_UNICAST: (Ipv6Addr, u8) = (Ipv6Addr::new(0x2000, 0, 0, 0, 0, 0, 0, 0), 3);
 
 /// The part of an IPv6 key is at least this long, so that it is never taken for the four bytes of an IPv4 address.
 const IPV6_BYTES: usize = 8;
@@ -32,6 +45,14 @@ const IPV6_BYTES: usize = 8;
 /// The one part of the key has the 4 bytes of an IPv4 address, also of one that is written as an IPv6 address
 /// (`::ffff:198.51.100.7`); or the first 8 bytes of an IPv6 address, because a client usually has the whole /64 to
 /// choose addresses from. See [`ipv6_prefix`](Self::ipv6_prefix).
+///
+/// An IPv6 address that a translator made for an IPv4 client (`64:ff9b::/96`, and the old forms `::a.b.c.d` and
+/// `::ffff:0:a.b.c.d`) is that client's IPv4 key: such addresses come from a translator in the own network, answers go
+/// back through it, and a client writes none of their bits. In `64:ff9b:1::/48` every network puts the IPv4 address where
+/// it likes, so the whole address is the key. A tunnel's address (6to4, `2002::/16`, and Teredo, `2001::/32`) holds the IPv4
+/// address of the client beside bits that the client chooses. Only that IPv4 address counts, but as a key of its own: who
+/// could route tunnels' prefixes to themselves would otherwise use up the history of any IPv4 client. An ISATAP address
+/// is like any other, since everybody may write one into their own /64.
 ///
 /// ```
 /// use http::Request;
@@ -144,14 +165,18 @@ impl ClientIp {
     }
 
     fn write(&self, address: IpAddr, key: &mut KeyBuilder<'_>) {
-        match address {
-            IpAddr::V4(address) => key.part(address.octets()),
-            IpAddr::V6(address) => {
-                let mask = u128::MAX << (128 - self.ipv6_prefix);
-                let octets = Ipv6Addr::from_bits(address.to_bits() & mask).octets();
-                key.part(&octets[..usize::from(self.ipv6_prefix).div_ceil(8).max(IPV6_BYTES)]);
-            }
-        }
+        let (address, prefix) = match address {
+            IpAddr::V4(address) => return key.part(address.octets()),
+            IpAddr::V6(address) => match Embedded::in_address(address) {
+                Embedded::Translated(client) => return key.part(client.octets()),
+                Embedded::Tunnelled(own, prefix) => (own, prefix),
+                Embedded::Anywhere => (address, 128),
+                Embedded::Nothing => (address, self.ipv6_prefix),
+            },
+        };
+        let mask = u128::MAX << (128 - prefix);
+        let octets = Ipv6Addr::from_bits(address.to_bits() & mask).octets();
+        key.part(&octets[..usize::from(prefix).div_ceil(8).max(IPV6_BYTES)]);
     }
 
     fn looks_like_an_untrusted_proxy(&self, peer: IpAddr, headers: &HeaderMap) -> bool {
@@ -160,8 +185,17 @@ impl ClientIp {
             && (headers.contains_key(&X_FORWARDED_FOR) || headers.contains_key(FORWARDED))
     }
 
-    fn network_of_everybody(&self) -> Option<&IpNet> {
-        self.trusted.iter().find(|network| network.prefix_len() == 0)
+    /// The networks that together leave no host of an address family out, if they do.
+    fn networks_of_everybody(&self) -> Option<String> {
+        let no_public_hosts = NO_PUBLIC_HOSTS.iter().map(|(address, prefix)| (*address, *prefix));
+        let no_public_hosts = no_public_hosts.filter_map(|(address, prefix)| IpNet::new(address.into(), prefix).ok());
+        let all: Vec<_> = self.trusted.iter().copied().chain(no_public_hosts).collect();
+        let everybody = IpNet::aggregate(&all).into_iter().find(|network| match network {
+            IpNet::V4(network) => network.prefix_len() == 0,
+            IpNet::V6(network) => network.contains(&GLOBAL_UNICAST.0) && network.prefix_len() <= GLOBAL_UNICAST.1,
+        })?;
+        let of_it = self.trusted.iter().filter(|network| everybody.contains(*network));
+        Some(of_it.map(|network| format!("\"{network}\"")).collect::<Vec<_>>().join(", "))
     }
 }
 
@@ -186,11 +220,11 @@ impl KeyExtractor for ClientIp {
         if let Some(mistake) = &self.mistake {
             return Err(mistake.clone());
         }
-        match (&self.header, self.network_of_everybody()) {
+        match (&self.header, self.networks_of_everybody()) {
             (ForwardedHeader::Single(_), _) | (_, None) => Ok(()),
-            (_, Some(network)) => Err(ConfigError::new(
+            (_, Some(networks)) => Err(ConfigError::new(
                 "client_ip.trusted",
-                format_args!("\"{network}\""),
+                networks,
                 "if everybody is trusted then every client chooses its key: trust the proxies only",
             )),
         }
@@ -313,6 +347,48 @@ mod tests {
             assert!(mistake(&client_ip().trust([everybody])).starts_with("client_ip.trusted"), "{everybody}");
             assert_eq!(mistake(&client_ip().trust([everybody]).header(single())), "none");
         }
+    }
+
+    #[test]
+    fn networks_that_together_are_everybody_are_a_mistake_however_split() {
+        let halves = |networks: &[&str]| mistake(&client_ip().trust(networks));
+        let reason = "if everybody is trusted then every client chooses its key: trust the proxies only";
+        assert_eq!(
+            halves(&["0.0.0.0/1", "10.0.0.0/8", "128.0.0.0/1"]),
+            format!("client_ip.trusted \"0.0.0.0/1\", \"10.0.0.0/8\", \"128.0.0.0/1\": {reason}")
+        );
+        assert!(halves(&["::/1", "8000::/2", "c000::/2"]).ends_with(reason));
+        assert!(halves(&["2000::/3"]).ends_with(reason));
+        assert!(halves(&["2000::/4", "3000::/4"]).ends_with(reason));
+        let eighths: Vec<_> = (0..256).map(|first| format!("{first}.0.0.0/8")).collect();
+        assert!(mistake(&client_ip().trust(&eighths)).ends_with(reason));
+        assert!(mistake(&client_ip().trust(&eighths[1..224])).ends_with(reason));
+        assert_eq!(mistake(&client_ip().trust(&eighths[2..])), "none");
+        assert_eq!(halves(&["0.0.0.0/1", "8000::/1"]), "none");
+    }
+
+    #[test]
+    fn ipv4_clients_behind_a_translator_or_a_tunnel_are_told_apart() {
+        let hasher = KeyHasher::default();
+        let key = |peer: &str| key_of(&peer_ip(), &hasher, peer);
+        for translated in ["64:ff9b::192.0.2.1", "::192.0.2.1", "::ffff:0:192.0.2.1", "::ffff:192.0.2.1"] {
+            assert_eq!(key(translated), key("192.0.2.1"), "{translated}");
+        }
+        assert_ne!(key("64:ff9b:1::192.0.2.1"), key("64:ff9b:1::192.0.2.2"));
+        for (tunnelled, same) in
+            [("2002:c000:201:1::1", "2002:c000:201:2::2"), ("2001:0:1::3fff:fdfe", "2001:0:2::3fff:fdfe")]
+        {
+            assert_eq!(key(tunnelled), key(same));
+            assert_ne!(key(tunnelled), key("192.0.2.1"));
+        }
+        assert_ne!(key("2002:c000:201::1"), key("2002:c000:202::1"));
+        assert_ne!(key("2001::3fff:fdfe"), key("2001::3fff:fdfd"));
+    }
+
+    #[test]
+    fn a_translated_address_is_not_trusted_as_the_ipv4_proxy_it_holds() {
+        let proxy = client_ip().trust(["10.0.0.0/8"]);
+        assert!(!proxy.trusts("64:ff9b::10.0.0.1".parse().unwrap()));
     }
 
     #[test]

@@ -2,13 +2,16 @@
 
 use std::borrow::Cow;
 
-use http::HeaderName;
+use http::{HeaderName, HeaderValue, header::HOST};
 
 use crate::{
     error::ConfigError,
     http::RequestView,
-    key::{KeyBuilder, KeyExtractor, Missing},
+    key::{KeyBuilder, KeyExtractor, Missing, Several, name},
 };
+
+/// What the names are of, in errors.
+pub(super) const NOUN: &str = "a header field";
 
 /// Reads a header field; made by [`header`].
 #[derive(Clone, Debug)]
@@ -17,22 +20,10 @@ pub struct Header {
     several: Several,
 }
 
-/// Which value counts if a header field or a query parameter stands in a request several times.
-///
-/// It should be the one that the service behind reads, or a client can choose its key.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum Several {
-    /// The first, which is what `HeaderMap::get` gives to handlers.
-    #[default]
-    First,
-    /// All of them, as parts of one key.
-    Joined,
-    /// None: the key is missing.
-    Missing,
-}
-
 /// The value of header field `name`, byte for byte.
+///
+/// `host` is also found where HTTP/2 and HTTP/3 have it, in the target. Of several lines the first one counts, which is what
+/// `HeaderMap::get` gives to handlers.
 ///
 /// A client can send what it likes: use this for what an authentication layer has verified, or a proxy has set.
 ///
@@ -53,7 +44,7 @@ pub enum Several {
 #[must_use]
 pub fn header(name: impl Into<Cow<'static, str>>) -> Header {
     let name = name.into();
-    Header { name: HeaderName::from_bytes(name.as_bytes()).map_err(|_| name), several: Several::default() }
+    Header { name: HeaderName::from_bytes(name.as_bytes()).map_err(|_| name), several: Several::First }
 }
 
 impl Header {
@@ -65,37 +56,29 @@ impl Header {
     }
 }
 
-impl Several {
-    /// Adds those of the values that count to the key.
-    pub(super) fn add(
-        self,
-        mut values: impl Iterator<Item = impl AsRef<[u8]>>,
-        key: &mut KeyBuilder<'_>,
-    ) -> Result<(), Missing> {
-        key.part(values.next().ok_or(Missing)?);
-        match self {
-            Self::First => Ok(()),
-            Self::Joined => {
-                values.for_each(|value| key.part(value));
-                Ok(())
-            }
-            Self::Missing => values.next().map_or(Ok(()), |_| Err(Missing)),
-        }
-    }
-}
-
 impl KeyExtractor for Header {
     fn extract(&self, request: &RequestView<'_>, key: &mut KeyBuilder<'_>) -> Result<(), Missing> {
         let Ok(name) = &self.name else { return Err(Missing) };
-        self.several.add(request.headers().get_all(name).iter(), key)
+        let values = request.headers().get_all(name).iter().map(HeaderValue::as_bytes);
+        match target_host(name, request) {
+            Some(host) => self.several.add([host].into_iter(), Some, key),
+            None => self.several.add(values, Some, key),
+        }
     }
 
     fn validate(&self) -> Result<(), ConfigError> {
         match &self.name {
             Ok(_) => Ok(()),
-            Err(name) => {
-                Err(ConfigError::new("key", format_args!("\"header:{name}\""), "not the name of a header field"))
-            }
+            Err(name) => Err(name::refuse("header", name, NOUN, name::is_of_token)),
         }
     }
+}
+
+/// The field `Host` of a request that has it in its target: on HTTP/2 and HTTP/3 there is no other.
+fn target_host<'r>(name: &HeaderName, request: &RequestView<'r>) -> Option<&'r [u8]> {
+    if *name != HOST || request.headers().contains_key(HOST) {
+        return None;
+    }
+    let authority = request.uri().authority()?.as_str();
+    Some(authority.rsplit_once('@').map_or(authority, |(_, host)| host).as_bytes())
 }

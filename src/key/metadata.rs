@@ -11,7 +11,7 @@ use http::{HeaderName, HeaderValue};
 use crate::{
     error::ConfigError,
     http::RequestView,
-    key::{Header, KeyBuilder, KeyExtractor, Missing, Several, header},
+    key::{Header, KeyBuilder, KeyExtractor, Missing, Several, header, name},
 };
 
 /// Reads whatever some service may read, or a spelling could be an identity there and none here: another history for the
@@ -30,6 +30,7 @@ pub struct Metadata {
     field: Header,
     /// The name, if it is that of binary metadata.
     binary: Option<HeaderName>,
+    name: Cow<'static, str>,
     several: Several,
 }
 
@@ -60,7 +61,7 @@ pub fn metadata(name: impl Into<Cow<'static, str>>) -> Metadata {
     let name = name.into();
     let field_name = HeaderName::from_bytes(name.as_bytes()).ok();
     let binary = field_name.filter(|name| name.as_str().ends_with("-bin"));
-    Metadata { field: header(name), binary, several: Several::default() }
+    Metadata { field: header(name.clone()), binary, name, several: Several::First }
 }
 
 impl Metadata {
@@ -76,18 +77,13 @@ impl Metadata {
 impl KeyExtractor for Metadata {
     fn extract(&self, request: &RequestView<'_>, key: &mut KeyBuilder<'_>) -> Result<(), Missing> {
         let Some(name) = &self.binary else { return self.field.extract(request, key) };
-        let mut is_valid = true;
-        let values = request.headers().get_all(name).iter().flat_map(values_in).map_while(|value| {
-            let decoded = LENIENT.decode(value).ok();
-            is_valid &= decoded.is_some();
-            decoded
-        });
-        self.several.add(values, key)?;
-        if is_valid { Ok(()) } else { Err(Missing) }
+        let values = request.headers().get_all(name).iter().flat_map(values_in);
+        self.several.add(values, |value| LENIENT.decode(value).ok(), key)
     }
 
     fn validate(&self) -> Result<(), ConfigError> {
-        self.field.validate()
+        let refuse = |_| name::refuse("metadata", &self.name, "metadata", name::is_of_token);
+        self.field.validate().map_err(refuse)
     }
 }
 
@@ -179,7 +175,7 @@ mod tests {
     #[test]
     fn what_is_no_field_name_is_refused() {
         let error = metadata("a b-bin").validate().unwrap_err();
-        assert_eq!(error.reason(), "not the name of a header field");
+        assert_eq!(error.to_string(), "key \"metadata:a b-bin\": not the name of metadata: write \"metadata:NAME\"");
         assert!(metadata("tenant-bin").validate().is_ok());
     }
 

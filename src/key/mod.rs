@@ -40,6 +40,7 @@ mod claim;
 mod client_ip;
 mod constant;
 mod cookie;
+mod embedded;
 mod extractor;
 mod field;
 mod first_of;
@@ -47,8 +48,10 @@ mod forwarded;
 mod header;
 mod host;
 mod metadata;
+mod name;
 mod path;
 mod query;
+mod several;
 
 pub use builder::{Key, KeyBuilder, KeyParts};
 pub use claim::{Claim, claim};
@@ -59,11 +62,12 @@ pub use extractor::{KeyExtractor, Missing, RouteParams};
 pub use field::{Field, field};
 pub use first_of::{Alternatives, FirstOf, first_of};
 pub use forwarded::ForwardedHeader;
-pub use header::{Header, Several, header};
+pub use header::{Header, header};
 pub use host::{Host, host};
 pub use metadata::{Metadata, metadata};
 pub use path::{Path, path};
 pub use query::{Query, query};
+pub use several::Several;
 
 pub(crate) use builder::KeyHasher;
 #[cfg(feature = "redis")]

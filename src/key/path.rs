@@ -5,7 +5,7 @@ use std::borrow::Cow;
 use crate::{
     error::ConfigError,
     http::RequestView,
-    key::{KeyBuilder, KeyExtractor, Missing, RouteParams},
+    key::{KeyBuilder, KeyExtractor, Missing, RouteParams, name},
 };
 
 /// Reads a path parameter; made by [`path`].
@@ -27,6 +27,10 @@ impl KeyExtractor for Path {
     fn extract(&self, request: &RequestView<'_>, key: &mut KeyBuilder<'_>) -> Result<(), Missing> {
         key.part(request.param(&self.name).ok_or(Missing)?);
         Ok(())
+    }
+
+    fn validate(&self) -> Result<(), ConfigError> {
+        name::check("path", &self.name, "a parameter", name::is_of_template)
     }
 
     fn validate_on(&self, params: Option<RouteParams<'_>>) -> Result<(), ConfigError> {

@@ -2,9 +2,12 @@
 
 use std::borrow::Cow;
 
+use percent_encoding::{percent_decode, percent_decode_str};
+
 use crate::{
+    error::ConfigError,
     http::RequestView,
-    key::{KeyBuilder, KeyExtractor, Missing, Several},
+    key::{KeyBuilder, KeyExtractor, Missing, Several, name},
 };
 
 /// Reads a query parameter; made by [`query`].
@@ -15,24 +18,61 @@ pub struct Query {
 }
 
 /// The query parameter called `name`, decoded as a form: `+` is a space, and so is `%20`.
+///
+/// Of several parameters of one name the last one counts, which is what axum's `Query` of a map gives to handlers. A
+/// `Query` of a struct refuses such requests; for a handler that looks through a list of pairs use [`Several::First`].
+///
+/// A value that is not UTF-8 is a key byte for byte. (axum replaces what is no text by `U+FFFD`, so such values may be
+/// one to the handler, but none of them names anybody there.)
+///
+/// ```
+/// use http::Request;
+/// use tower_quota::{Policy, RateLimiter, Rule, http::RequestView, key};
+///
+/// let rule = Rule::new("calls").every_request().level("bot", key::query("bot id")).policy(Policy::per_minute(60));
+/// let limiter = RateLimiter::builder().rule(rule).build()?;
+///
+/// for uri in ["/?bot+id=a+b", "/?bot%20id=%61%20b", "/?bot+id=junk&bot+id=a+b"] {
+///     let request = Request::get(uri).body(())?;
+///     assert_eq!(limiter.governing(&RequestView::of(&request))[0].key(), Some(limiter.key("a b")));
+/// }
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[must_use]
 pub fn query(name: impl Into<Cow<'static, str>>) -> Query {
-    Query { name: name.into(), several: Several::default() }
+    Query { name: name.into(), several: Several::Last }
 }
 
 impl Query {
-    /// What to do if the parameter stands in a request several times; [`Several::First`] by default.
+    /// What to do if the parameter stands in a request several times; [`Several::Last`] by default.
     #[must_use]
     pub const fn several(mut self, several: Several) -> Self {
         self.several = several;
         self
+    }
+
+    fn value_in<'p>(&self, pair: &'p str) -> Option<&'p str> {
+        let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
+        (*decoded(name) == *self.name.as_bytes()).then_some(value)
     }
 }
 
 impl KeyExtractor for Query {
     fn extract(&self, request: &RequestView<'_>, key: &mut KeyBuilder<'_>) -> Result<(), Missing> {
         let query = request.uri().query().ok_or(Missing)?;
-        let pairs = form_urlencoded::parse(query.as_bytes()).filter(|(name, _)| *name == self.name);
-        self.several.add(pairs.map(|(_, value)| value.into_owned()), key)
+        let values = query.split('&').filter_map(|pair| self.value_in(pair));
+        self.several.add(values, |value| Some(decoded(value)), key)
     }
+
+    fn validate(&self) -> Result<(), ConfigError> {
+        name::check_decoded("query", &self.name, "a query parameter", name::is_of_parameter)
+    }
+}
+
+/// What a form encodes as `text`, which need not be text itself.
+fn decoded(text: &str) -> Cow<'_, [u8]> {
+    if text.contains('+') {
+        return percent_decode(text.replace('+', " ").as_bytes()).collect();
+    }
+    percent_decode_str(text).into()
 }

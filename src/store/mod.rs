@@ -79,7 +79,7 @@
 //! **Rights.** As one line, with `prefix` in the place of `quota`:
 //!
 //! ```text
-//! ACL SETUSER limits on >secret ~quota:* resetchannels -@all +eval +evalsha +get +getrange +set +setrange +pexpire +del +time
+//! ACL SETUSER limits on >secret ~quota:* resetchannels -@all +eval +evalsha +get +getrange +set +setrange +exists +pexpire +del +time
 //! ```
 //!
 //! On a cluster also `+cluster|slots +asking`, for another database than the first `+select`, and behind sentinels better
