@@ -91,6 +91,12 @@ impl Connection {
         state.progress.as_ref().is_some_and(goes_on)
     }
 
+    /// Whether commands can be sent at once.
+    pub(super) fn is_established(&self) -> bool {
+        let state = self.state.lock();
+        state.progress.as_ref().is_some_and(|progress| progress.borrow().as_ref().is_some_and(Result::is_ok))
+    }
+
     async fn connected(&self) -> Result<(MultiplexedConnection, u64), Failure> {
         let (mut progress, number) = self.progress();
         let outcome = match progress.wait_for(Option::is_some).await {

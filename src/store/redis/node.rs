@@ -61,10 +61,22 @@ impl Node {
         // To connect is to try already.
         let attempt = if self.is_left_alone() { None } else { self.breaker.attempt() };
         let attempt = attempt.ok_or_else(|| self.left_alone())?;
-        let reply = timeout_at(deadline.end, self.send(command, asking)).await;
-        let reply = reply.unwrap_or_else(|_| Err(deadline.missed()));
+        let had_connection = self.connection.is_established();
+        let Ok(reply) = timeout_at(deadline.end, self.send(command, asking)).await else {
+            return Err(self.miss(attempt, had_connection, deadline.missed()));
+        };
         self.learn(&reply, attempt);
         reply
+    }
+
+    /// There was no answer in time. Where nearly all of that was spent on connecting it shows nothing of the server: the next
+    /// request has the connection, and all of its time.
+    fn miss(&self, attempt: Attempt, had_connection: bool, missed: Failure) -> Failure {
+        if had_connection || !self.connection.is_established() {
+            let reply = Err(missed.clone());
+            self.learn(&reply, attempt);
+        }
+        missed
     }
 
     /// Sends a command whatever the breaker thinks, and gives it as much time as it takes to connect, and as much again.
