@@ -368,7 +368,7 @@ fn a_path_parameter_that_the_template_lacks_is_refused() {
         rule().routes(["/{*rest}"]).level("rest", key::path("*rest")),
         "key",
         "\"path:*rest\"",
-        "no parameter",
+        "write \"path:rest\"",
     );
     let places = key::first_of((key::path("botId"), key::path("streamId")));
     assert_mistake(rule().routes(["/x/{id}"]).level("bot", places), "key", value, "no parameter");

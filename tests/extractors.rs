@@ -198,7 +198,7 @@ fn a_cookie_is_found_in_any_of_the_lines() {
     }
     keys.assert_missing(&get("/"));
     keys.assert(&with_headers([("cookie", &b"a=1"[..]), ("cookie", b"b=2; id=acme")]), "acme");
-    keys.assert(&with_headers([("cookie", &b"id=\xff"[..])]), b"\xff"[..].to_vec().as_slice());
+    keys.assert_missing(&with_headers([("cookie", &b"id=\xff"[..])]));
 }
 
 // ---- claim, constant, closure, own extractors ----

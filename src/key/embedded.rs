@@ -19,9 +19,10 @@ impl Embedded {
     pub(super) const fn in_address(address: Ipv6Addr) -> Self {
         let bits = address.to_bits();
         match address.segments() {
-            // IPv4-compatible, but for `::`, `::1` and others that are no host of IPv4.
-            [0, 0, 0, 0, 0, 0, 0x100..=u16::MAX, _] => Self::Translated(last(bits)),
-            [0, 0, 0, 0, 0xffff, 0, _, _] | [0x64, 0xff9b, 0, 0, 0, 0, _, _] => Self::Translated(last(bits)),
+            // The first is IPv4-compatible, but for `::`, `::1` and others that are no host of IPv4.
+            [0, 0, 0, 0, 0, 0, 0x100..=u16::MAX, _]
+            | [0, 0, 0, 0, 0xffff, 0, _, _]
+            | [0x64, 0xff9b, 0, 0, 0, 0, _, _] => Self::Translated(last(bits)),
             [0x64, 0xff9b, 1, ..] => Self::Anywhere,
             [0x2002, ..] => Self::Tunnelled(address, 48),
             [0x2001, 0, ..] => Self::Tunnelled(teredo(bits), 64),
