@@ -164,7 +164,7 @@ fn tell(warning: Warning, rule: &str, level: &str) {
 }
 
 #[cfg(not(feature = "tracing"))]
-fn tell(warning: Warning, _: &str, _: &str) {
+const fn tell(warning: Warning, _: &str, _: &str) {
     let _ = warning.code();
 }
 

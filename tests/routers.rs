@@ -259,10 +259,10 @@ impl World {
         self.plan.top.iter().chain(&self.plan.nested)
     }
 
-    /// A limiter outside cannot know which templates belong to a service that is nested: one of another router that is more
+    /// A limiter in front of a nested service cannot know which templates belong to that: one of the outer router that is more
     /// specific, and does not match there, hides it. The request is charged to that.
     fn is_hidden_from_outside(&self, endpoint: &Endpoint, charged: &[(String, Option<tower_quota::key::Key>)]) -> bool {
-        let is_foreign = self.plan.place == Place::Outside && self.plan.nesting == Nesting::NestService;
+        let is_foreign = self.plan.place != Place::Inside && self.plan.nesting == Nesting::NestService;
         is_foreign && !endpoint.prefix.is_empty() && !charged.is_empty()
     }
 

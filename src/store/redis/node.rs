@@ -69,12 +69,12 @@ impl Node {
         reply
     }
 
-    /// There was no answer in time. Where nearly all of that was spent on connecting it shows nothing of the server: the next
-    /// request has the connection, and all of its time.
+    /// There was no answer in time. A connection that was only made meanwhile is kept: the next request has it, and all of
+    /// its own time.
     fn miss(&self, attempt: Attempt, had_connection: bool, missed: Failure) -> Failure {
-        if had_connection || !self.connection.is_established() {
-            let reply = Err(missed.clone());
-            self.learn(&reply, attempt);
+        let is_new = !had_connection && self.connection.is_established();
+        if self.note_failure(&missed, attempt) && !is_new {
+            self.connection.discard(&missed.reason());
         }
         missed
     }
@@ -138,16 +138,20 @@ impl Node {
                 return;
             }
         };
-        let reason = failure.reason();
-        self.journal.note_error(&reason);
+        // The connection may be what is broken, or busy with a reply that never ends, or lead to a master of yesterday.
+        if self.note_failure(failure, attempt) || failure.is_demotion() {
+            self.connection.discard(&failure.reason());
+        }
+    }
+
+    /// Says whether the server is left alone for it.
+    fn note_failure(&self, failure: &Failure, attempt: Attempt) -> bool {
+        self.journal.note_error(&failure.reason());
         let lost = if let Failure::Lost(number, _) = failure { Some(*number) } else { None };
         let failed = attempt.fail(lost);
         if failed == Failed::Opened {
             self.journal.note_opened();
         }
-        // The connection may be what is broken, or busy with a reply that never ends, or lead to a master of yesterday.
-        if failed != Failed::Counted || failure.is_demotion() {
-            self.connection.discard(&reason);
-        }
+        failed != Failed::Counted
     }
 }
