@@ -185,3 +185,38 @@ pub(crate) fn warn(_: impl fmt::Display) {}
 
 #[cfg(all(not(feature = "tracing"), feature = "redis"))]
 pub(crate) fn info(_: impl fmt::Display) {}
+
+#[cfg(all(test, feature = "tracing"))]
+pub(crate) mod heard {
+    //! What is told while a test listens.
+
+    use std::{io, sync::Arc};
+
+    use parking_lot::Mutex;
+    use tracing::{Level, subscriber::with_default};
+
+    #[derive(Clone, Default)]
+    struct Lines(Arc<Mutex<Vec<u8>>>);
+
+    impl io::Write for Lines {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            self.0.lock().extend_from_slice(bytes);
+            Ok(bytes.len())
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    /// The events of this thread, each with its level in front.
+    pub(crate) fn heard_during(run: impl FnOnce()) -> Vec<String> {
+        let lines = Lines::default();
+        let writer = lines.clone();
+        let subscriber = tracing_subscriber::fmt().with_ansi(false).without_time().with_target(false);
+        let subscriber = subscriber.with_max_level(Level::TRACE).with_writer(move || writer.clone());
+        with_default(subscriber.finish(), run);
+        let text = String::from_utf8_lossy(&lines.0.lock()).into_owned();
+        text.lines().map(|line| line.trim().to_owned()).collect()
+    }
+}

@@ -359,6 +359,16 @@ async fn the_queue_is_bounded_for_each_key() {
     assert_eq!(layer.pacer().waiting(), 3);
 }
 
+#[test]
+fn without_a_runtime_a_call_goes_at_once_or_says_what_it_needs() {
+    let journal = Journal::default();
+    let service = layer(Policy::per_minute(1)).layer(journal.clone());
+    let _first = call(&service, Job::of("a", 0));
+    assert_eq!(journal.ids(), [0]);
+    let refused = call(&service, Job::of("a", 1)).now_or_never().unwrap().unwrap_err();
+    assert!(matches!(refused, PaceError::NoRuntime), "{refused}");
+}
+
 #[tokio::test(start_paused = true)]
 async fn with_no_place_to_wait_a_call_fails_at_once() {
     let service = layer(Policy::per_minute(1)).max_waiting(0).layer(Journal::default());

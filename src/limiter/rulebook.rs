@@ -123,65 +123,20 @@ fn check_names<K: RequestKind>(rules: &[Rule<K>]) -> Result<(), ConfigError> {
 #[cfg(test)]
 #[cfg(feature = "tracing")]
 mod tests {
-    use std::{fmt, sync::Arc};
-
-    use parking_lot::Mutex;
-    use tracing::{
-        Event, Metadata, Subscriber,
-        field::{Field, Visit},
-        span::{Attributes, Id, Record},
-        subscriber::with_default,
-    };
-
     use crate::{
+        key,
         limiter::{RateLimiter, RateLimiterBuilder},
+        observe::heard::heard_during,
         policy::Policy,
         rule::Rule,
     };
 
-    /// What is said while it listens.
-    #[derive(Clone, Default)]
-    struct Heard(Arc<Mutex<Vec<String>>>);
-
-    impl Visit for Heard {
-        fn record_debug(&mut self, _: &Field, value: &dyn fmt::Debug) {
-            self.0.lock().push(format!("{value:?}"));
-        }
-    }
-
-    impl Subscriber for Heard {
-        fn enabled(&self, _: &Metadata<'_>) -> bool {
-            true
-        }
-
-        fn new_span(&self, _: &Attributes<'_>) -> Id {
-            Id::from_u64(1)
-        }
-
-        fn record(&self, _: &Id, _: &Record<'_>) {}
-
-        fn record_follows_from(&self, _: &Id, _: &Id) {}
-
-        fn event(&self, event: &Event<'_>) {
-            event.record(&mut self.clone());
-        }
-
-        fn enter(&self, _: &Id) {}
-
-        fn exit(&self, _: &Id) {}
-    }
-
     fn heard_while_building(policies: &[Policy]) -> Vec<String> {
-        let heard = Heard::default();
-        let rules = policies.iter().enumerate().map(|(number, policy)| {
-            Rule::new(format!("rule{number}"))
-                .every_request()
-                .level("all", crate::key::constant("all"))
-                .policy(policy.clone())
-        });
+        let rule =
+            |number: usize| Rule::new(format!("rule{number}")).every_request().level("all", key::constant("all"));
+        let rules = policies.iter().enumerate().map(|(number, policy)| rule(number).policy(policy.clone()));
         let builder = rules.fold(RateLimiter::builder(), RateLimiterBuilder::rule);
-        with_default(heard.clone(), || builder.build().unwrap().check("rule0", "x").unwrap());
-        heard.0.lock().clone()
+        heard_during(|| drop(builder.build().unwrap().check("rule0", "x").unwrap()))
     }
 
     #[test]
@@ -189,7 +144,7 @@ mod tests {
         let (sound, idle) = (Policy::per_minute(60).and_per_hour(1800), Policy::per_minute(60).and_per_hour(10));
         assert_eq!(
             heard_while_building(&[sound.clone(), idle]),
-            [r#"rule "rule1": 60/minute never denies, because 10/hour has no room before it: leave one out"#]
+            [r#"WARN rule "rule1": 60/minute never denies, because 10/hour has no room before it: leave one out"#]
         );
         assert!(heard_while_building(&[sound.spread_evenly()]).is_empty());
     }

@@ -3,7 +3,7 @@
 //! * [`Rule`]: one row of a rate-limit matrix.
 //! * [`OnMissing`]: what happens to a request without the key.
 //! * [`applies_to`]: which requests a rule governs.
-//! * [`route`]: a method and a path template.
+//! * [`route`]: methods and a path template; [`method`]: which methods there are.
 //! * [`spelling`]: the ways in which one path may be written.
 //! * [`table`]: from a method and a path to the rules that govern it.
 //! * [`template`]: templates, whatever their parameters are called.
@@ -11,6 +11,7 @@
 
 mod applies_to;
 mod definition;
+mod method;
 mod on_missing;
 mod params;
 mod route;

@@ -6,53 +6,11 @@ use http::Method;
 
 use crate::{
     error::ConfigError,
-    rule::spelling::{collapse, encode},
+    rule::{
+        method::parse_methods,
+        spelling::{collapse, encode},
+    },
 };
-
-/// The methods that are registered for HTTP (IANA, Hypertext Transfer Protocol Method Registry), QUERY, which is on its way
-/// there, and PURGE, which caches have. HEAD counts as GET.
-const METHODS: [&str; 40] = [
-    "ACL",
-    "BASELINE-CONTROL",
-    "BIND",
-    "CHECKIN",
-    "CHECKOUT",
-    "CONNECT",
-    "COPY",
-    "DELETE",
-    "GET",
-    "LABEL",
-    "LINK",
-    "LOCK",
-    "MERGE",
-    "MKACTIVITY",
-    "MKCALENDAR",
-    "MKCOL",
-    "MKREDIRECTREF",
-    "MKWORKSPACE",
-    "MOVE",
-    "OPTIONS",
-    "ORDERPATCH",
-    "PATCH",
-    "POST",
-    "PRI",
-    "PROPFIND",
-    "PROPPATCH",
-    "PURGE",
-    "PUT",
-    "QUERY",
-    "REBIND",
-    "REPORT",
-    "SEARCH",
-    "TRACE",
-    "UNBIND",
-    "UNCHECKOUT",
-    "UNLINK",
-    "UNLOCK",
-    "UPDATE",
-    "UPDATEREDIRECTREF",
-    "VERSION-CONTROL",
-];
 
 /// One or several methods and a path template, in axum's syntax.
 ///
@@ -147,53 +105,6 @@ fn split_template(text: &str) -> Result<(&str, &str), String> {
         }
         None => Ok((methods, template)),
     }
-}
-
-fn parse_methods(text: &str) -> Result<Vec<Method>, String> {
-    if text == "ANY" || text == "*" {
-        return Ok(Vec::new());
-    }
-    let mut methods = Vec::new();
-    for name in text.split('|') {
-        let method = parse_method(name)?;
-        if methods.contains(&method) {
-            return Err(format!("{name} stands twice: write it once"));
-        }
-        methods.push(method);
-    }
-    Ok(methods)
-}
-
-fn parse_method(name: &str) -> Result<Method, String> {
-    match name {
-        "HEAD" => return Err("HEAD counts as GET: write GET".to_owned()),
-        "ANY" | "*" => return Err(format!("{name} means every method: write it alone, or no method at all")),
-        _ => {}
-    }
-    if METHODS.contains(&name) {
-        return Method::from_bytes(name.as_bytes()).map_err(|error| error.to_string());
-    }
-    if name.is_empty() || name.contains([',', '/', ';']) {
-        let joined = name.split([',', '/', ';']).map(str::trim).collect::<Vec<_>>().join("|");
-        return Err(format!(
-            "methods are in capital letters, with | between them: write {}",
-            joined.to_ascii_uppercase()
-        ));
-    }
-    let upper = name.to_ascii_uppercase();
-    if METHODS.contains(&&*upper) {
-        return Err(format!("methods are in capital letters: write {upper}"));
-    }
-    Err(match nearest_method(&upper) {
-        Some(near) => format!("\"{name}\" is no method that is registered for HTTP: did you mean {near}?"),
-        None => format!("\"{name}\" is no method that is registered for HTTP; leave the method out for all of them"),
-    })
-}
-
-/// The method that a name was meant to be, if it is one or two letters from it.
-fn nearest_method(name: &str) -> Option<&'static str> {
-    let distance = |method: &&&str| strsim::damerau_levenshtein(method, name);
-    METHODS.iter().min_by_key(distance).filter(|method| distance(method) <= 2 && name.len() > 1).copied()
 }
 
 /// Replaces the names of the parameters by their numbers, and writes static parts as `literal` has them.

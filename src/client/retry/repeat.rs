@@ -82,3 +82,22 @@ pub(super) fn trace(repeat: &Repeat<'_>) {
 
 #[cfg(not(feature = "tracing"))]
 pub(super) const fn trace(_: &Repeat<'_>) {}
+
+#[cfg(all(test, feature = "tracing"))]
+mod tests {
+    use http::Request;
+
+    use super::*;
+    use crate::observe::heard::heard_during;
+
+    #[test]
+    fn the_event_tells_of_a_repeat_and_of_nothing_secret() {
+        let request =
+            Request::post("https://ann:word@api.example.com/bots?token=secret").header("authorization", "secret");
+        let request = request.body(()).unwrap();
+        let view = RequestView::of(&request);
+        let told = heard_during(|| trace(&Repeat::new(&view, 2, Duration::from_millis(1500), Reason::Refused)));
+        let fields = r#"method=POST host="api.example.com" path="/bots" attempts=2 wait_ms=1500 reason=refused"#;
+        assert_eq!(told, [format!("DEBUG a call is made again {fields}")]);
+    }
+}

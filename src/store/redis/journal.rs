@@ -104,55 +104,13 @@ impl Journal {
 
 #[cfg(all(test, feature = "tracing"))]
 mod tests {
-    use tracing::{
-        Event, Level, Metadata, Subscriber,
-        field::{Field, Visit},
-        span::{Attributes, Id, Record},
-        subscriber::with_default,
-    };
-
     use super::*;
-
-    /// What was told, and how loudly.
-    #[derive(Clone, Default)]
-    struct Told(Arc<Mutex<Vec<(Level, String)>>>);
-
-    struct Message<'a>(&'a mut String);
-
-    impl Visit for Message<'_> {
-        fn record_debug(&mut self, _: &Field, value: &dyn std::fmt::Debug) {
-            *self.0 = format!("{value:?}");
-        }
-    }
-
-    impl Subscriber for Told {
-        fn enabled(&self, _: &Metadata<'_>) -> bool {
-            true
-        }
-
-        fn new_span(&self, _: &Attributes<'_>) -> Id {
-            Id::from_u64(1)
-        }
-
-        fn record(&self, _: &Id, _: &Record<'_>) {}
-
-        fn record_follows_from(&self, _: &Id, _: &Id) {}
-
-        fn event(&self, event: &Event<'_>) {
-            let mut text = String::new();
-            event.record(&mut Message(&mut text));
-            self.0.lock().push((*event.metadata().level(), text));
-        }
-
-        fn enter(&self, _: &Id) {}
-
-        fn exit(&self, _: &Id) {}
-    }
+    use crate::observe::heard::heard_during;
 
     #[test]
     fn each_change_is_told_once_with_what_is_the_matter() {
-        let (told, journal) = (Told::default(), Journal::new("host:6379".to_owned()));
-        with_default(told.clone(), || {
+        let journal = Journal::new("host:6379".to_owned());
+        let told = heard_during(|| {
             journal.note_connected();
             for _ in 0..3 {
                 journal.note_error("no answer within 50ms");
@@ -164,13 +122,12 @@ mod tests {
             journal.note_closed();
         });
         let expected = [
-            (Level::WARN, "redis host:6379: no answer within 50ms"),
-            (Level::WARN, "redis host:6379: left alone after several failures, the last one: no answer within 50ms"),
-            (Level::INFO, "redis host:6379: connected again"),
-            (Level::WARN, "redis host:6379: again"),
-            (Level::INFO, "redis host:6379: decides again"),
+            "WARN redis host:6379: no answer within 50ms",
+            "WARN redis host:6379: left alone after several failures, the last one: no answer within 50ms",
+            "INFO redis host:6379: connected again",
+            "WARN redis host:6379: again",
+            "INFO redis host:6379: decides again",
         ];
-        let told = told.0.lock();
-        assert!(told.iter().map(|(level, text)| (*level, text.as_str())).eq(expected), "{told:?}");
+        assert_eq!(told, expected);
     }
 }
