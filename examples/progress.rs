@@ -5,10 +5,10 @@
 //! cargo run --example progress
 //! ```
 //!
-//! On a terminal it is a bar; elsewhere (`cargo run --example progress | cat`) a line is printed each second.
+//! On a terminal it is a bar; elsewhere (`cargo run --example progress 2>&1 | cat`) a line is printed each second.
 
 use std::{
-    io::{IsTerminal, stderr},
+    io::{IsTerminal, stderr, stdout},
     net::SocketAddr,
     sync::{
         Arc,
@@ -99,9 +99,11 @@ async fn main() -> Result<(), BoxError> {
 
 impl Progress {
     fn new(pacer: Pacer, retries: RetryPolicy) -> Self {
-        let style = ProgressStyle::with_template("{bar:30} {pos:>4}/{len} {msg}")
+        let style = ProgressStyle::with_template("{bar:30} {pos:>4}/{len}\n{msg}")
             .unwrap_or_else(|_| ProgressStyle::default_bar());
-        let target = if stderr().is_terminal() { ProgressDrawTarget::stderr() } else { ProgressDrawTarget::hidden() };
+        // A bar on one of them would be drawn over what is printed to the other.
+        let is_seen = stderr().is_terminal() && stdout().is_terminal();
+        let target = if is_seen { ProgressDrawTarget::stderr() } else { ProgressDrawTarget::hidden() };
         let bar = ProgressBar::with_draw_target(Some(CALLS), target).with_style(style);
         Self { bar, pacer, retries, begun: Instant::now(), open: Arc::default() }
     }

@@ -133,7 +133,7 @@ fn retry_after_takes_precedence_over_what_limits_say() {
 fn malformed_rate_limit_fields_are_ignored() {
     let malformed = [
         r#""a";r=1.5"#,
-        r#""a";r=1.5;t=5"#,
+        r#""a";r=-1.5;t=5"#,
         "R=1",
         r#""a";r=1 ;t=2"#,
         r#""a";r="1";t=2"#,
@@ -332,6 +332,25 @@ fn an_epoch_where_seconds_are_expected_is_taken_for_what_it_is() {
     let field = format!("limit=100, remaining=7, reset={epoch}");
     assert_eq!(read(200, &[("ratelimit", &field)]), Advice::none().allow(7, seconds(30)));
     assert_eq!(read(200, &[("ratelimit", &format!("a;r=7;t={epoch}"))]), Advice::none().allow(7, seconds(30)));
+    let millis = ((NOW + 30) * 1000).to_string();
+    let github = headers(&[("x-ratelimit-remaining", "0"), ("x-ratelimit-reset", &millis)]);
+    assert_eq!(answers().github().read(StatusCode::FORBIDDEN, &github), refused().wait(seconds(30)));
+}
+
+#[test]
+fn decimals_in_structured_fields_are_rounded_as_elsewhere() {
+    assert_eq!(read(200, &[("ratelimit", "a;r=7.9;t=1.5")]), Advice::none().allow(7, seconds(2)));
+    assert_eq!(read(429, &[("ratelimit", "limit=9, remaining=0, reset=5.5")]), refused().wait(seconds(6)));
+}
+
+#[test]
+fn of_several_families_a_refusal_is_about_those_that_say_so() {
+    let fields = [
+        ("x-ratelimit-remaining-requests", "59"),
+        ("x-ratelimit-reset-requests", "1s"),
+        ("x-ratelimit-reset-tokens", "6m0s"),
+    ];
+    assert_eq!(read(429, &fields), refused().allow(59, seconds(1)));
 }
 
 // ---- gRPC ----

@@ -460,6 +460,21 @@ async fn who_is_never_polled_holds_up_nobody() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn who_is_polled_once_and_left_holds_up_the_others_by_seconds_and_not_by_windows() {
+    for (window, left) in [(2, 1), (60, 1), (3600, 1), (60, 20), (60, 100)] {
+        let layer = layer(Quota::new(1, SECOND * window));
+        let service = layer.layer(Journal::default());
+        let _gone = call(&service, Job::of("a", 0));
+        let mut calls: Vec<_> = (1..=left).map(|id| Box::pin(call(&service, Job::of("a", id)))).collect();
+        calls.iter_mut().for_each(|call| assert!(poll_once(call.as_mut()).is_pending()));
+        let begin = Instant::now();
+        assert_eq!(call(&service, Job::of("a", 999)).await.unwrap(), 999);
+        let most = SECOND * (window + left as u32 + 3);
+        assert!(begin.elapsed() <= most, "{left} before it, {window} s: {:?}", begin.elapsed());
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn the_longest_wait_ends_for_who_is_next_while_the_inner_service_is_busy() {
     let layer = layer(Policy::per_second(1)).max_wait(5 * SECOND);
     let service = layer.layer(ConcurrencyLimit::new(Journal::slow(SECOND * 60), 1));

@@ -533,3 +533,53 @@ async fn adapting_goes_as_slowly_as_it_says_where_everything_is_refused() {
     assert!(distance.as_secs_f64() >= 0.9 / pace, "{distance:?} at {pace} calls a second");
     assert!(distance >= 50 * SECOND, "{distance:?}");
 }
+
+/// When the second of two calls goes, after a handler of a minute that answers with these fields.
+async fn second_call(layer: PaceLayer, fields: Vec<(&'static str, String)>) -> u64 {
+    let times = Arc::new(Mutex::new(Vec::new()));
+    let (seen, begin) = (Arc::clone(&times), Instant::now());
+    let server = service_fn(move |_: Request<()>| {
+        times.lock().push(begin.elapsed().as_secs());
+        let fields = fields.clone();
+        async move {
+            sleep(60 * SECOND).await;
+            let response =
+                fields.iter().fold(Response::builder(), |response, (name, value)| response.header(*name, value));
+            Ok::<_, Infallible>(response.body(()).unwrap())
+        }
+    });
+    let client = layer.layer(server);
+    for _ in 0..2 {
+        client.clone().oneshot(request("api.example")).await.unwrap();
+    }
+    let times = seen.lock();
+    times[1]
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_lasts_until_a_date_is_counted_from_the_answer_and_what_lasts_so_long_from_the_call() {
+    // The answer has the date 13:54:56, which is a minute after the call; all of these end at 13:55:26.
+    let date = || ("date", "Thu, 15 Oct 2026 13:54:56 GMT".to_owned());
+    let nothing_left = |name: &'static str| (name, "0".to_owned());
+    for (remaining, reset, value) in [
+        ("ratelimit-remaining", "ratelimit-reset", "1792072526"),
+        ("anthropic-ratelimit-requests-remaining", "anthropic-ratelimit-requests-reset", "2026-10-15T13:55:26Z"),
+        ("ratelimit-remaining", "ratelimit-reset", "Thu, 15 Oct 2026 13:55:26 GMT"),
+    ] {
+        let fields = vec![date(), nothing_left(remaining), (reset, value.to_owned())];
+        assert_eq!(second_call(generous(), fields).await, 90, "{reset}: {value}");
+    }
+    for (name, value, expected) in
+        [("ratelimit", "a;r=0;t=90", 90), ("ratelimit", "a;r=0;t=10", 60), ("ratelimit-reset", "90", 60)]
+    {
+        let fields = vec![date(), (name, value.to_owned())];
+        assert_eq!(second_call(generous(), fields).await, expected, "{name}: {value}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_wait_in_so_many_words_begins_with_the_answer_whatever_fields_say_besides() {
+    let answers = tower_quota::client::Answers::new();
+    let layer = generous().advised_by(move |status, headers| answers.read(status, headers).wait(30 * SECOND));
+    assert_eq!(second_call(layer, vec![("ratelimit", "a;r=0;t=10".to_owned())]).await, 90);
+}

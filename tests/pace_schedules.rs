@@ -9,6 +9,7 @@
 mod slow_store;
 
 use std::{
+    collections::HashMap,
     convert::Infallible,
     env,
     future::poll_fn,
@@ -31,8 +32,9 @@ use tower_quota::{
         pace::{PaceError, PaceLayer, Unread},
     },
     clock::TokioClock,
+    key::Key,
     plain::Plain,
-    store::{MemoryStore, Store},
+    store::{Charge, MemoryStore, Store},
 };
 
 use slow_store::SlowStore;
@@ -41,6 +43,8 @@ use slow_store::SlowStore;
 const FOR_EVER: Duration = Duration::from_secs(24 * 60 * 60);
 /// What timers may be late, and what the slowest store takes.
 const LATE: Duration = Duration::from_millis(120);
+/// How long a server may hold calls back.
+const MAX_HOLD: Duration = Duration::from_secs(5);
 const KEYS: [&str; 2] = ["a", "b"];
 
 /// Numbers that a seed determines.
@@ -122,6 +126,13 @@ impl Schedule {
         }
     }
 
+    /// No call takes longer: each before it may cost a window, a pause and what it takes to find out that nobody polls it.
+    fn longest(&self) -> Duration {
+        let windows = self.policies.iter().flat_map(Policy::quotas).map(Quota::window).max().unwrap_or_default();
+        let each = windows + MAX_HOLD + Duration::from_secs(4);
+        if self.is_adaptive { FOR_EVER } else { each * (self.arrivals.len() as u32 + 1) }
+    }
+
     /// Whether the store may decide about both at once: then a unit may come back just between the two answers.
     fn ask_together(&self, one: &Job, other: &Job) -> bool {
         let between = self.arrivals[one.id + 1..=other.id].iter().map(|arrival| arrival.after).sum::<Duration>();
@@ -173,6 +184,8 @@ fn advice(dice: &mut Dice) -> Advice {
 #[derive(Clone, Debug, Default)]
 struct Server {
     calls: Arc<Mutex<Vec<(Instant, Job)>>>,
+    /// What a store that takes its time has admitted, and when.
+    admissions: Arc<Mutex<Vec<(Instant, Charge)>>>,
     answers: Arc<Vec<(Duration, Advice)>>,
 }
 
@@ -236,7 +249,7 @@ fn settings<T: Store>(
     schedule: &Schedule,
     layer: PaceLayer<Plain<Job>, T, Unread>,
 ) -> PaceLayer<Plain<Job>, T, Unread> {
-    let layer = layer.back_off(schedule.back_off).max_hold(Duration::from_secs(5)).spread(Duration::ZERO);
+    let layer = layer.back_off(schedule.back_off).max_hold(MAX_HOLD).spread(Duration::ZERO);
     let layer = if schedule.is_adaptive { layer.adaptive() } else { layer };
     schedule.max_wait.map_or(layer.clone(), |wait| layer.max_wait(wait))
 }
@@ -268,7 +281,7 @@ fn check(schedule: &Schedule, server: &Server, ended: &[Ended]) -> Result<(), St
         match end {
             None if !matches!(fate, Fate::Dropped(_)) => return Err(format!("call {id} never ends")),
             Some((took, outcome)) if fate == Fate::Awaited => {
-                let most = schedule.max_wait.map_or(FOR_EVER, |wait| wait + LATE);
+                let most = schedule.max_wait.map_or(schedule.longest(), |wait| wait + LATE);
                 let most = if outcome.is_ok() { most + slowest } else { most };
                 if *took > most {
                     return Err(format!("call {id} took {took:?}, {outcome:?}"));
@@ -279,27 +292,41 @@ fn check(schedule: &Schedule, server: &Server, ended: &[Ended]) -> Result<(), St
     }
     let calls = server.calls.lock();
     check_policies(schedule, &calls)?;
+    check_admissions(schedule, &server.admissions.lock())?;
     check_order(schedule, &calls)
 }
 
+/// Of calls that reached the server, unless the store takes its time: then who is told late calls late.
 fn check_policies(schedule: &Schedule, calls: &[(Instant, Job)]) -> Result<(), String> {
-    // With a store that takes its time the window is that of its decisions, and who is polled late calls late.
     if schedule.latency.is_some() {
         return Ok(());
     }
     for (at, policy) in schedule.policies.iter().enumerate() {
         for key in KEYS {
             let times: Vec<_> = calls.iter().filter(|(_, job)| job.keys[at] == key).map(|(time, _)| *time).collect();
-            for quota in policy.quotas() {
-                let n = quota.limit() as usize;
-                if let Some(calls) = times.windows(n + 1).find(|calls| calls[n] - calls[0] < quota.window()) {
-                    return Err(format!(
-                        "rule {at}, key {key}: {} calls in {:?}, of {quota}",
-                        n + 1,
-                        calls[n] - calls[0]
-                    ));
-                }
-            }
+            check_windows(policy, &times).map_err(|why| format!("rule {at}, key {key}: {why}"))?;
+        }
+    }
+    Ok(())
+}
+
+/// Of what a store that takes its time has decided.
+fn check_admissions(schedule: &Schedule, admissions: &[(Instant, Charge)]) -> Result<(), String> {
+    let mut histories: HashMap<(u32, Key), Vec<Instant>> = HashMap::new();
+    for (time, charge) in admissions {
+        histories.entry((charge.scope(), charge.key())).or_default().push(*time);
+    }
+    for ((scope, _), times) in histories {
+        check_windows(&schedule.policies[scope as usize], &times).map_err(|why| format!("scope {scope}: {why}"))?;
+    }
+    Ok(())
+}
+
+fn check_windows(policy: &Policy, times: &[Instant]) -> Result<(), String> {
+    for quota in policy.quotas() {
+        let n = quota.limit() as usize;
+        if let Some(calls) = times.windows(n + 1).find(|calls| calls[n] - calls[0] < quota.window()) {
+            return Err(format!("{} calls in {:?}, of {quota}", n + 1, calls[n] - calls[0]));
         }
     }
     Ok(())
@@ -320,11 +347,13 @@ fn check_order(schedule: &Schedule, calls: &[(Instant, Job)]) -> Result<(), Stri
 }
 
 async fn play(schedule: &Schedule) -> Result<usize, String> {
-    let server = Server { answers: Arc::new(schedule.answers.clone()), ..Server::default() };
+    let mut server = Server { answers: Arc::new(schedule.answers.clone()), ..Server::default() };
     let ended = match schedule.latency {
         None => run::<MemoryStore>(schedule, schedule.builder().build().unwrap(), &server).await,
         Some(latency) => {
-            let limiter = schedule.builder().store(SlowStore::new(latency)).build().unwrap();
+            let store = SlowStore::new(latency);
+            server.admissions = Arc::clone(&store.admissions);
+            let limiter = schedule.builder().store(store).build().unwrap();
             run(schedule, limiter, &server).await
         }
     };

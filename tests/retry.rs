@@ -835,6 +835,23 @@ async fn a_body_that_has_been_read_and_a_typed_error_are_advice_too() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn failures_are_for_the_statuses_to_say_whoever_reads_the_answer() {
+    let answer = |status| move |_| Ok(says(status, &[]).response());
+    let by_fields = |_: &RequestView<'_>, _: StatusCode, _: &HeaderMap| Advice::none().failed();
+    let by_response = |_: &RequestView<'_>, _: &Response<String>| Some(Advice::none().failed());
+    let delegated = |_: &RequestView<'_>, response: &Response<String>| Some(Answers::new().of(response));
+    for (status, attempts) in [(500, 1), (501, 1), (503, 4)] {
+        assert_eq!(calls_with(builder().advised_by(by_fields), "GET", answer(status)).await, attempts, "{status}");
+        assert_eq!(calls_with(builder().advised_by_response(by_response), "GET", answer(status)).await, attempts);
+        assert_eq!(calls_with(builder().advised_by_response(delegated), "GET", answer(status)).await, attempts);
+    }
+    let failed = |_: &RequestView<'_>, _: &Error| Some(Advice::none().failed());
+    let error = |_| Err(Error::from(ErrorKind::ConnectionReset));
+    assert_eq!(calls_with(builder().advised_by_error(failed), "GET", error).await, 4);
+    assert_eq!(calls_with(builder().advised_by_error(failed), "POST", error).await, 1);
+}
+
+#[tokio::test(start_paused = true)]
 async fn refusals_that_state_no_wait_are_answered_with_a_growing_patience() {
     let server = Server::default();
     let policy = builder().attempts(12).deadline(seconds(3600)).build().unwrap();

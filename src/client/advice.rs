@@ -7,17 +7,14 @@ use smallvec::SmallVec;
 /// What one answer says about when to call again, whatever the protocol and the dialect it was said in.
 ///
 /// It is advice: it can hold calls back, and never lets one pass that the caller's own policy has no room for.
-///
-/// Two pieces of advice are equal if they say the same, whatever it was made of.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[must_use]
 pub struct Advice {
     is_refusal: bool,
     is_failure: bool,
     forbids_retry: bool,
     wait: Option<Duration>,
-    /// The wait is what limits come to that were counted when the call was decided about, not when it was answered.
-    is_as_of_call: bool,
+    wait_begins: Beginning,
     allowances: SmallVec<[Allowance; 2]>,
 }
 
@@ -26,6 +23,17 @@ pub struct Advice {
 pub struct Allowance {
     remaining: u64,
     within: Duration,
+    begins: Beginning,
+}
+
+/// When a time begins that an answer states. That is no part of what it says, so all of them are equal.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) enum Beginning {
+    /// When the call was sent, since about then the server decided about it.
+    #[default]
+    Sent,
+    /// When it was answered: of a wait in so many words, and of what lasts until a date.
+    Answered,
 }
 
 impl Advice {
@@ -49,19 +57,20 @@ impl Advice {
         Self { forbids_retry: true, ..self }
     }
 
-    /// No call is to be made for this long.
+    /// No call is to be made for this long after the answer.
     pub fn wait(self, wait: Duration) -> Self {
-        Self { wait: Some(self.wait.map_or(wait, |other| other.max(wait))), ..self }
+        let wait = self.wait.map_or(wait, |other| other.max(wait));
+        Self { wait: Some(wait), wait_begins: Beginning::Answered, ..self }
     }
 
-    /// Nothing was left for this long when the call was decided about.
-    pub(super) fn exhausted(self, within: Duration) -> Self {
-        Self { is_as_of_call: self.wait.is_none(), ..self }.wait(within)
+    /// No call is to be made for this long after the call was sent.
+    pub(super) fn wait_since_sent(self, wait: Duration) -> Self {
+        Self { wait_begins: Beginning::Sent, ..self.wait(wait) }
     }
 
-    /// Whether the wait is to be counted from when the call was sent, and not from its answer.
-    pub(super) const fn is_as_of_call(&self) -> bool {
-        self.is_as_of_call
+    /// When the wait begins.
+    pub(super) const fn wait_begins(&self) -> Beginning {
+        self.wait_begins
     }
 
     /// The wait, cut to this length if it is longer.
@@ -69,9 +78,13 @@ impl Advice {
         Self { wait: self.wait.map(|wait| wait.min(longest)), ..self }
     }
 
-    /// At most `remaining` calls are to be made within the time that follows.
-    pub fn allow(mut self, remaining: u64, within: Duration) -> Self {
-        self.allowances.push(Allowance { remaining, within });
+    /// At most `remaining` calls are to be made within this time after the call was sent.
+    pub fn allow(self, remaining: u64, within: Duration) -> Self {
+        self.allow_from(remaining, within, Beginning::Sent)
+    }
+
+    pub(super) fn allow_from(mut self, remaining: u64, within: Duration, begins: Beginning) -> Self {
+        self.allowances.push(Allowance { remaining, within, begins });
         self
     }
 
@@ -123,13 +136,16 @@ impl Allowance {
     pub const fn within(&self) -> Duration {
         self.within
     }
-}
 
-impl PartialEq for Advice {
-    fn eq(&self, other: &Self) -> bool {
-        let flags = |advice: &Self| [advice.is_refusal, advice.is_failure, advice.forbids_retry];
-        flags(self) == flags(other) && self.wait == other.wait && self.allowances == other.allowances
+    pub(super) const fn begins(&self) -> Beginning {
+        self.begins
     }
 }
 
-impl Eq for Advice {}
+impl PartialEq for Beginning {
+    fn eq(&self, _: &Self) -> bool {
+        true
+    }
+}
+
+impl Eq for Beginning {}

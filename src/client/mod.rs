@@ -49,6 +49,7 @@ mod jitter;
 mod journey;
 
 pub use adapter::{Adapter, AdapterFuture};
+use advice::Beginning;
 pub use advice::{Advice, Allowance};
 pub use answers::Answers;
 pub use pace::PaceLayer;

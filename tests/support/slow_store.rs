@@ -10,7 +10,8 @@ use std::{
 };
 
 use futures_util::FutureExt;
-use tokio::time::sleep;
+use parking_lot::Mutex;
+use tokio::time::{Instant, sleep};
 use tower_quota::{
     ConfigError,
     store::{Charge, MemoryStore, Never, Setup, Store, Unavailable, Verdict},
@@ -21,6 +22,8 @@ use tower_quota::{
 pub(crate) struct SlowStore {
     latency: Duration,
     memory: Arc<MemoryStore>,
+    /// What was charged, and when.
+    pub(crate) admissions: Arc<Mutex<Vec<(Instant, Charge)>>>,
     pub(crate) asked: Arc<AtomicUsize>,
     pub(crate) is_down: Arc<AtomicBool>,
 }
@@ -58,8 +61,14 @@ impl Store for SlowStore {
 
     fn decide(&self, charges: &[Charge], _: &mut Verdict) -> Option<Self::Deciding> {
         self.asked.fetch_add(1, Ordering::Relaxed);
-        let charges = charges.to_vec();
-        Some(self.later(move |memory, verdict| Store::decide(memory, &charges, verdict)))
+        let (charges, admissions) = (charges.to_vec(), Arc::clone(&self.admissions));
+        Some(self.later(move |memory, verdict| {
+            let pending = Store::decide(memory, &charges, verdict);
+            if verdict.is_admitted() {
+                admissions.lock().extend(charges.into_iter().map(|charge| (Instant::now(), charge)));
+            }
+            pending
+        }))
     }
 
     fn peek(&self, charges: &[Charge], _: &mut Verdict) -> Option<Self::Deciding> {

@@ -1,7 +1,5 @@
 //! Limits in fields of their own: `…-Limit`, `…-Remaining`, `…-Reset`.
 
-use std::time::Duration;
-
 use http::{HeaderMap, HeaderName};
 
 use crate::client::answers::{
@@ -9,6 +7,7 @@ use crate::client::answers::{
     limit::Limit,
     moment::read_duration,
     number::{Number, digits, numbers},
+    reset::Lasting,
     timeline::Timeline,
 };
 
@@ -70,7 +69,9 @@ impl Family {
         reset: Reset,
         timeline: &Timeline,
     ) -> Option<Limit> {
-        let remaining = if headers.contains_key(&self.remaining) || !is_refusal { self.remaining(headers)? } else { 0 };
+        // Where a server has several families, a refusal is not about each of them.
+        let is_implied = is_refusal && matches!(self.kind, Kind::Unknown | Kind::Seconds);
+        let remaining = if headers.contains_key(&self.remaining) || !is_implied { self.remaining(headers)? } else { 0 };
         let within = self.within(headers, reset, timeline)?;
         (self.kind != Kind::Other || remaining == 0).then_some(Limit { remaining, within })
     }
@@ -85,25 +86,31 @@ impl Family {
         parts(headers, &self.remaining).filter_map(|(number, _)| number).map(Number::rounded_down).min()
     }
 
-    fn within(&self, headers: &HeaderMap, reset: Reset, timeline: &Timeline) -> Option<Duration> {
+    fn within(&self, headers: &HeaderMap, reset: Reset, timeline: &Timeline) -> Option<Lasting> {
         let stated = match self.kind {
             Kind::Unknown => reset.longest_in(headers, &self.reset, timeline),
             Kind::Requests | Kind::Other => Reset::Guess.longest_in(headers, &self.reset, timeline),
             Kind::Seconds => longest_seconds(headers, &self.reset, timeline),
-            Kind::Window => {
-                numbers(headers, &self.reset).map(Number::rounded_up).max().map(|millis| timeline.millis(millis))
-            }
+            Kind::Window => numbers(headers, &self.reset)
+                .map(Number::rounded_up)
+                .max()
+                .map(|millis| Lasting::for_time(timeline.millis(millis))),
         };
-        let window = || parts(headers, &self.remaining).filter_map(|(_, window)| window).max();
-        stated.or_else(|| window().map(|seconds| timeline.seconds(seconds)))
+        let windows = || parts(headers, &self.remaining).filter_map(|(_, window)| window);
+        let window = || Some(Lasting::for_time(timeline.seconds(windows().max()?)));
+        stated.or_else(|| window().filter(|_| self.kind == Kind::Unknown))
     }
 }
 
 /// Seconds whose fraction matters: buckets of a second are not worth rounding to the next.
-fn longest_seconds(headers: &HeaderMap, name: &HeaderName, timeline: &Timeline) -> Option<Duration> {
+fn longest_seconds(headers: &HeaderMap, name: &HeaderName, timeline: &Timeline) -> Option<Lasting> {
+    let read = |item: &str| {
+        let is_number = Number::parse(item.as_bytes()).is_some();
+        if is_number { read_duration(&format!("{item}s")) } else { read_duration(item) }
+    };
     let lines = headers.get_all(name).iter().filter_map(|line| line.to_str().ok());
-    let seconds = lines.flat_map(|line| line.split(',')).filter_map(|item| read_duration(&format!("{}s", item.trim())));
-    seconds.max().map(|wait| timeline.capped(wait))
+    let times = lines.flat_map(|line| line.split(',')).filter_map(|item| read(item.trim_ascii()));
+    times.max().map(|time| Lasting::for_time(timeline.capped(time)))
 }
 
 /// The numbers of a list, and the windows that stand as their parameters.
@@ -127,7 +134,7 @@ mod tests {
             fields.iter().map(|(name, value)| (name.parse().unwrap(), value.parse().unwrap())).collect();
         let timeline = Timeline::of(&headers, Duration::from_secs(3600), || SystemTime::UNIX_EPOCH);
         let limit = RATE_LIMIT.limit(&headers, is_refusal, Reset::Delta, &timeline)?;
-        Some((limit.remaining, limit.within.as_secs()))
+        Some((limit.remaining, limit.within.time.as_secs()))
     }
 
     #[test]
@@ -172,13 +179,24 @@ mod tests {
                 fields.iter().map(|(name, value)| (name.parse().unwrap(), value.parse().unwrap())).collect();
             let timeline = Timeline::of(&headers, Duration::from_secs(3600), || SystemTime::UNIX_EPOCH);
             let limits = SELF_NAMED.iter().filter_map(|family| family.limit(&headers, false, Reset::Epoch, &timeline));
-            limits.map(|limit| (limit.remaining, limit.within.as_millis())).collect::<Vec<_>>()
+            limits.map(|limit| (limit.remaining, limit.within.time.as_millis())).collect::<Vec<_>>()
         };
         let requests = [("x-ratelimit-remaining-requests", "59"), ("x-ratelimit-reset-requests", "6m0s")];
         assert_eq!(read(&requests), [(59, 360_000)]);
         let tokens = |left| [("x-ratelimit-remaining-tokens", left), ("x-ratelimit-reset-tokens", "20ms")];
         assert_eq!((read(&tokens("149984")), read(&tokens("0"))), (vec![], vec![(0, 20)]));
         assert_eq!(read(&[("x-ratelimit-remaining", "4"), ("x-ratelimit-reset-after", "0.343")]), [(4, 343)]);
+        for (text, millis) in [("6m0s", 360_000), ("343ms", 343), ("2", 2000)] {
+            assert_eq!(
+                read(&[("x-ratelimit-remaining", "4"), ("x-ratelimit-reset-after", text)]),
+                [(4, millis)],
+                "{text}"
+            );
+        }
+        for junk in ["5.", "1d2", "-1", "soon"] {
+            assert_eq!(read(&[("x-ratelimit-remaining", "4"), ("x-ratelimit-reset-after", junk)]), [], "{junk}");
+        }
+        assert_eq!(read(&[("x-ratelimit-remaining", "5;w=60")]), [], "that family has to be asked for");
         let interval = ("x-hubspot-ratelimit-interval-milliseconds", "10000");
         assert_eq!(read(&[("x-hubspot-ratelimit-remaining", "108"), interval]), [(108, 10_000)]);
     }

@@ -2,26 +2,34 @@
 
 use std::time::Duration;
 
-use crate::client::Advice;
+use crate::client::{Advice, Beginning, answers::reset::Lasting};
 
 /// So much is left, within the time that follows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Limit {
     pub(super) remaining: u64,
-    pub(super) within: Duration,
+    pub(super) within: Lasting,
 }
 
 /// What limits come to. With nothing left they are a wait, unless the answer has stated one that takes precedence.
 pub(super) fn advise(advice: Advice, limits: &[Limit], stated: Option<Duration>) -> Advice {
     // No time at all is none to keep to.
-    let limits = limits.iter().filter(|limit| !limit.within.is_zero());
+    let limits = limits.iter().filter(|limit| !limit.within.time.is_zero());
     let (exhausted, others): (Vec<Limit>, Vec<Limit>) = limits.partition(|limit| limit.remaining == 0);
     let advice = match (stated, exhausted.iter().map(|limit| limit.within).max()) {
         (Some(stated), _) => advice.wait(stated),
-        (None, Some(within)) => advice.exhausted(within),
+        // The later beginning if there are several.
+        (None, Some(longest)) if exhausted.iter().any(|limit| limit.within.is_until_date) => advice.wait(longest.time),
+        (None, Some(longest)) => advice.wait_since_sent(longest.time),
         (None, None) => advice,
     };
-    others.iter().fold(advice, |advice, limit| advice.allow(limit.remaining, limit.within))
+    others.iter().fold(advice, |advice, limit| advice.allow_from(limit.remaining, limit.within.time, limit.begins()))
+}
+
+impl Limit {
+    const fn begins(&self) -> Beginning {
+        if self.within.is_until_date { Beginning::Answered } else { Beginning::Sent }
+    }
 }
 
 #[cfg(test)]
@@ -29,7 +37,7 @@ mod tests {
     use super::*;
 
     const fn limit(remaining: u64, seconds: u64) -> Limit {
-        Limit { remaining, within: Duration::from_secs(seconds) }
+        Limit { remaining, within: Lasting::for_time(Duration::from_secs(seconds)) }
     }
 
     #[test]

@@ -1,6 +1,9 @@
 //! Times in the forms that servers write them in.
 
-use std::time::{Duration, SystemTime};
+use std::{
+    borrow::Cow,
+    time::{Duration, SystemTime},
+};
 
 use crate::client::answers::number::digits;
 
@@ -58,33 +61,42 @@ fn part(number: &str, unit: &str) -> Option<Duration> {
     Some(Duration::from_nanos(u64::try_from(whole.saturating_add(fraction)).unwrap_or(u64::MAX)))
 }
 
-/// `2026-10-15T13:54:56Z`; the `T` may be a space, seconds may be missing or have a fraction, and there may be an offset.
+/// `2026-10-15T13:54:56Z`; the `T` may be a space, seconds may be missing or have a fraction, and there may be an offset, or a
+/// zone behind a space. `20261015T135456Z` is the same.
 fn iso_8601(text: &str) -> Option<SystemTime> {
     let (date, time) = text.split_once(['T', 't', ' '])?;
-    let is_zone = |char: char| matches!(char, 'Z' | 'z' | '+' | '-');
+    let is_zone = |char: char| char.is_ascii_alphabetic() || matches!(char, '+' | '-');
     let (time, zone) = time.split_at(time.find(is_zone).unwrap_or(time.len()));
+    let (date, time) = (with_signs(date, '-', 4)?, with_signs(time.trim_ascii_end(), ':', 2)?);
     let seconds = if time.len() == "13:54".len() { ":00" } else { "" };
     let utc = humantime::parse_rfc3339(&format!("{date}T{time}{seconds}Z")).ok()?;
     moved(utc, zone)
 }
 
+/// The basic form, without signs between its parts, in the extended one; the first part is so long and the others two.
+fn with_signs(text: &str, sign: char, first: usize) -> Option<Cow<'_, str>> {
+    if text.contains(sign) {
+        return Some(text.into());
+    }
+    let (start, second, rest) = (text.get(..first)?, text.get(first..first + 2)?, text.get(first + 2..)?);
+    let sign_or_none = if rest.is_empty() { String::new() } else { sign.to_string() };
+    Some(format!("{start}{sign}{second}{sign_or_none}{rest}").into())
+}
+
 /// The same wall clock east or west of Greenwich: `+02:00`, `-0700`, `+02`.
 fn moved(time: SystemTime, zone: &str) -> Option<SystemTime> {
-    let west = match zone.get(..1) {
-        None | Some("Z" | "z") if zone.len() <= 1 => return Some(time),
-        Some("+") => false,
-        Some("-") => true,
-        _ => return None,
-    };
-    let zone: String = zone.get(1..)?.split(':').collect();
-    let number = digits(zone.as_bytes())?;
-    let minutes = match zone.len() {
+    if ["", "Z", "GMT", "UTC"].iter().any(|known| known.eq_ignore_ascii_case(zone)) {
+        return Some(time);
+    }
+    let offset: String = zone.strip_prefix(['+', '-'])?.split(':').collect();
+    let number = digits(offset.as_bytes())?;
+    let minutes = match offset.len() {
         2 => number * 60,
         4 => number / 100 * 60 + number % 100,
         _ => return None,
     };
     let offset = Duration::from_secs(minutes * 60);
-    if west { time.checked_add(offset) } else { time.checked_sub(offset) }
+    if zone.starts_with('-') { time.checked_add(offset) } else { time.checked_sub(offset) }
 }
 
 /// What looks like a date of HTTP: another zone, a day of one digit, a year of four with hyphens, no weekday.
@@ -169,6 +181,9 @@ mod tests {
             "1994-11-06T08:49:37+00:00",
             "1994-11-06T10:49:37+02:00",
             "1994-11-06T01:49:37.25-0700",
+            "1994-11-06 08:49:37 UTC",
+            "1994-11-06 10:49:37 +0200",
+            "19941106T084937Z",
         ] {
             assert_eq!(date(text), Some(SECONDS), "{text}");
         }

@@ -6,7 +6,7 @@
 use http::{HeaderMap, HeaderName, HeaderValue};
 use sfv::{BareItem, Dictionary, FieldType, Item, List, ListEntry, Parameters, Parser};
 
-use crate::client::answers::{Reset, limit::Limit, timeline::Timeline};
+use crate::client::answers::{Reset, limit::Limit, number::Number, timeline::Timeline};
 
 const RATE_LIMIT: HeaderName = HeaderName::from_static("ratelimit");
 const RATE_LIMIT_POLICY: HeaderName = HeaderName::from_static("ratelimit-policy");
@@ -32,9 +32,9 @@ fn limit(item: &Item, policies: &[Item], timeline: &Timeline) -> Option<Limit> {
     let name = name(item)?;
     let policy =
         policies.iter().find(|policy| self::name(policy).is_some_and(|other| other.eq_ignore_ascii_case(name)));
-    let remaining = natural(parameter(&item.params, &REMAINING)?)?;
+    let remaining = number(parameter(&item.params, &REMAINING)?)?.rounded_down();
     let window = || parameter(&policy?.params, &["w"]);
-    let seconds = natural(parameter(&item.params, &WITHIN).or_else(window)?)?;
+    let seconds = number(parameter(&item.params, &WITHIN).or_else(window)?)?.rounded_up();
     // A number of something else says nothing about calls, but when there is nothing left of it none will pass.
     let counts_requests = policy.is_none_or(|policy| is_of_requests(&policy.params));
     (counts_requests || remaining == 0).then(|| Limit { remaining, within: Reset::Guess.read(seconds, timeline) })
@@ -44,11 +44,11 @@ fn limit(item: &Item, policies: &[Item], timeline: &Timeline) -> Option<Limit> {
 fn draft_7(headers: &HeaderMap, timeline: &Timeline) -> Option<Limit> {
     let members: Dictionary = parsed(headers, &RATE_LIMIT)?;
     let member = |name| match members.get(name)? {
-        ListEntry::Item(item) => natural(&item.bare_item),
+        ListEntry::Item(item) => number(&item.bare_item),
         ListEntry::InnerList(_) => None,
     };
-    let within = Reset::Guess.read(member("reset")?, timeline);
-    Some(Limit { remaining: member("remaining")?, within })
+    let within = Reset::Guess.read(member("reset")?.rounded_up(), timeline);
+    Some(Limit { remaining: member("remaining")?.rounded_down(), within })
 }
 
 /// The first items of a list that have a name; none if it cannot be parsed.
@@ -80,9 +80,14 @@ fn parameter<'a>(parameters: &'a Parameters, names: &[&str]) -> Option<&'a BareI
     names.iter().find_map(|name| parameters.get(*name))
 }
 
-/// An Integer that is not negative. A Decimal, a String, a Date are none, though they parse.
-fn natural(value: &BareItem) -> Option<u64> {
-    u64::try_from(i64::from(value.as_integer()?)).ok()
+/// A number that is not negative; a Decimal is one that some write. A String and a Date are none, though they parse.
+fn number(value: &BareItem) -> Option<Number> {
+    let text = match value {
+        BareItem::Integer(number) => number.to_string(),
+        BareItem::Decimal(number) => number.to_string(),
+        _ => return None,
+    };
+    Number::parse(text.as_bytes())
 }
 
 /// Which is so if nothing is said. The text of the draft has `requests`, its registry `request`.
@@ -106,7 +111,7 @@ mod tests {
             headers.append(*name, value.parse().unwrap());
         }
         let timeline = Timeline::of(&headers, Duration::from_secs(LONGEST), || SystemTime::UNIX_EPOCH);
-        limits(&headers, &timeline).iter().map(|limit| (limit.remaining, limit.within.as_secs())).collect()
+        limits(&headers, &timeline).iter().map(|limit| (limit.remaining, limit.within.time.as_secs())).collect()
     }
 
     fn rate_limit(value: &str) -> Vec<(u64, u64)> {
@@ -134,13 +139,12 @@ mod tests {
     #[test]
     fn a_malformed_item_is_ignored_and_the_others_stand() {
         let malformed = [
-            r#""a";r=1.5;t=2"#,
             r#""a";r="1";t=2"#,
             r#""a";r=-1;t=2"#,
             r#""a";r=?1;t=2"#,
             r#""a";r=@5;t=2"#,
             r#""a";r=1;t=-2"#,
-            r#""a";r=1;t=2.0"#,
+            r#""a";r=-1.5;t=2"#,
             r#""a";r;t=2"#,
             r#""a";t=2"#,
             r#""a";r=1"#,
@@ -152,6 +156,12 @@ mod tests {
             assert_eq!(rate_limit(item), [], "{item}");
             assert_eq!(rate_limit(&format!("{item}, good;r=7;t=8")), [(7, 8)], "{item}");
         }
+    }
+
+    #[test]
+    fn of_a_decimal_the_side_is_taken_that_nobody_is_refused_for() {
+        assert_eq!(rate_limit(r#""a";r=1.9;t=2.1"#), [(1, 3)]);
+        assert_eq!(with_policy("daily;r=3", "daily;w=2.5"), [(3, 3)]);
     }
 
     #[test]
@@ -184,7 +194,7 @@ mod tests {
             assert_eq!(with_policy("DAILY;a=3", policy), [(3, 30)], "{policy}");
             assert_eq!(with_policy("daily;r=3;t=7", policy), [(3, 7)], "{policy}");
         }
-        for policy in ["hourly;w=30", "daily;q=9", "daily;w=-30", "daily;w=3.0", "daily;w=30 ;q=1"] {
+        for policy in ["hourly;w=30", "daily;q=9", "daily;w=-30", "daily;w=-3.0", "daily;w=30 ;q=1"] {
             assert_eq!(with_policy("daily;r=3", policy), [], "{policy}");
         }
     }

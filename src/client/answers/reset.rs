@@ -23,7 +23,7 @@ const EPOCH_MICROS: u64 = 1_000_000_000_000_000;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Reset {
-    /// Seconds since 1970, as GitHub and GitLab send it.
+    /// Seconds since 1970, as GitHub and GitLab send it; milliseconds or microseconds if it is too large for that.
     Epoch,
     /// Seconds from now, as Envoy sends it.
     Delta,
@@ -34,35 +34,56 @@ pub enum Reset {
     Guess,
 }
 
+/// How long something lasts, the longest first in order.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Lasting {
+    pub(super) time: Duration,
+    /// It lasts until a date, and so from the answer on, which has one too.
+    pub(super) is_until_date: bool,
+}
+
 impl Reset {
-    pub(super) fn read(self, number: u64, timeline: &Timeline) -> Duration {
-        match self {
-            Self::Guess if number >= EPOCH_MICROS => timeline.until_epoch(Duration::from_micros(number)),
-            Self::Guess if number >= EPOCH_MILLIS => timeline.until_epoch(Duration::from_millis(number)),
-            Self::Guess if number >= EPOCH_SECONDS => timeline.until_epoch(Duration::from_secs(number)),
-            Self::Epoch => timeline.until_epoch(Duration::from_secs(number)),
-            Self::Delta | Self::Guess => timeline.seconds(number),
-        }
+    pub(super) fn read(self, number: u64, timeline: &Timeline) -> Lasting {
+        let is_until_date = match self {
+            Self::Delta => false,
+            Self::Epoch => true,
+            Self::Guess => number >= EPOCH_SECONDS,
+        };
+        let time = match number {
+            _ if !is_until_date => timeline.seconds(number),
+            EPOCH_MICROS.. => timeline.until_epoch(Duration::from_micros(number)),
+            EPOCH_MILLIS.. => timeline.until_epoch(Duration::from_millis(number)),
+            _ => timeline.until_epoch(Duration::from_secs(number)),
+        };
+        Lasting { time, is_until_date }
     }
 
     /// The longest time that a field states, in all its lines, which may be joined. The comma within a date parts it from its
     /// weekday, which is not needed.
-    pub(super) fn longest_in(self, headers: &HeaderMap, name: &HeaderName, timeline: &Timeline) -> Option<Duration> {
+    pub(super) fn longest_in(self, headers: &HeaderMap, name: &HeaderName, timeline: &Timeline) -> Option<Lasting> {
         let lines = headers.get_all(name).iter().filter_map(|line| str::from_utf8(line.as_bytes()).ok());
         lines.filter_map(|line| self.longest_of(line, timeline)).max()
     }
 
-    fn longest_of(self, line: &str, timeline: &Timeline) -> Option<Duration> {
+    fn longest_of(self, line: &str, timeline: &Timeline) -> Option<Lasting> {
         line.split(',').filter_map(|item| self.time(item, timeline)).max()
     }
 
-    fn time(self, item: &str, timeline: &Timeline) -> Option<Duration> {
+    fn time(self, item: &str, timeline: &Timeline) -> Option<Lasting> {
         let item = item.trim_ascii();
         if let Some(number) = Number::parse(item.as_bytes()) {
             return Some(self.read(number.rounded_up(), timeline));
         }
-        let duration = read_duration(item).map(|duration| timeline.capped(duration));
-        duration.or_else(|| read_date(item).map(|date| timeline.until(date)))
+        let duration = || Some(Lasting::for_time(timeline.capped(read_duration(item)?)));
+        let date = || Some(Lasting { time: timeline.until(read_date(item)?), is_until_date: true });
+        duration().or_else(date)
+    }
+}
+
+impl Lasting {
+    /// So long, whenever that begins.
+    pub(super) const fn for_time(time: Duration) -> Self {
+        Self { time, is_until_date: false }
     }
 }
 
@@ -81,17 +102,18 @@ mod tests {
     }
 
     fn read(reset: Reset, number: u64) -> Duration {
-        reset.read(number, &timeline())
+        reset.read(number, &timeline()).time
     }
 
     fn guessed(line: &str) -> Option<u64> {
-        Some(Reset::Guess.longest_of(line, &timeline())?.as_secs())
+        Some(Reset::Guess.longest_of(line, &timeline())?.time.as_secs())
     }
 
     #[test]
     fn an_epoch_is_five_seconds_from_now_and_as_a_delta_very_long() {
         let epoch = NOW + 5;
         assert_eq!(read(Reset::Epoch, epoch), Duration::from_secs(5));
+        assert_eq!(read(Reset::Epoch, epoch * 1000), Duration::from_secs(5));
         assert_eq!(read(Reset::Guess, epoch), Duration::from_secs(5));
         assert_eq!(read(Reset::Guess, epoch * 1000 + 250), Duration::from_millis(5250));
         assert_eq!(read(Reset::Guess, epoch * 1_000_000 + 250), Duration::from_micros(5_000_250));

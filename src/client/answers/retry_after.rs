@@ -19,7 +19,7 @@ static SECONDS: [HeaderName; 2] = [RETRY_AFTER, HeaderName::from_static("x-retry
 /// What the first of the fields says that holds a time; of several times in it the longest.
 pub(super) fn stated_wait(headers: &HeaderMap, timeline: &Timeline) -> Option<Duration> {
     let in_millis = |name| numbers(headers, name).map(Number::rounded_up).max().map(|millis| timeline.millis(millis));
-    let in_seconds = |name| Reset::Guess.longest_in(headers, name, timeline);
+    let in_seconds = |name| Some(Reset::Guess.longest_in(headers, name, timeline)?.time);
     MILLIS.iter().find_map(in_millis).or_else(|| SECONDS.iter().find_map(in_seconds))
 }
 

@@ -6,7 +6,7 @@ use smallvec::SmallVec;
 use tokio::time::Instant;
 
 use crate::client::{
-    Advice,
+    Advice, Beginning,
     jitter::random,
     pace::settings::{Settings, later},
 };
@@ -103,7 +103,7 @@ impl Gate {
             let is_refusal = heard.advice.is_refusal();
             let length = if is_refusal { settings.lengthened(pause) } else { pause };
             // A refusal takes no time, but a handler may, and a limit is stated as of before that.
-            let from = if heard.advice.is_as_of_call() && !is_refusal { heard.sent } else { heard.now };
+            let from = if is_refusal { heard.now } else { heard.beginning(heard.advice.wait_begins()) };
             self.pause = self.pause.max(Some(Pause::begin(from, length, settings)));
         }
         if !heard.advice.allowances().is_empty() && heard.call >= self.told_by {
@@ -146,6 +146,15 @@ impl Gate {
     }
 }
 
+impl Heard<'_> {
+    const fn beginning(&self, begins: Beginning) -> Instant {
+        match begins {
+            Beginning::Sent => self.sent,
+            Beginning::Answered => self.now,
+        }
+    }
+}
+
 impl Reopening {
     fn begin(now: Instant, forgotten: Instant, settings: &Settings) -> Self {
         Self { credit: 1, next: later(now, settings.back_off), forgotten }
@@ -174,7 +183,7 @@ fn budgets(heard: Heard<'_>, settings: &Settings) -> impl Iterator<Item = Budget
     let to_number = |number: u64| i64::try_from(number).unwrap_or(i64::MAX);
     heard.advice.allowances().iter().take(MOST_ALLOWANCES).map(move |allowance| Budget {
         left: to_number(allowance.remaining()).saturating_sub(to_number(heard.uncounted)),
-        pause: Pause::begin(heard.sent, allowance.within().min(settings.max_hold), settings),
+        pause: Pause::begin(heard.beginning(allowance.begins()), allowance.within().min(settings.max_hold), settings),
     })
 }
 

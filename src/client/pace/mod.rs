@@ -76,8 +76,8 @@
 //!   waits for one of its keys lets others by in its other keys, but not more often than it has keys.
 //! * Every call ends: when its turn has come, or after [`max_wait`](PaceLayer::max_wait), be it first in the queue or behind others.
 //! * Who is not polled holds up nobody for long. A call whose time has come, and whose future does not answer within a second, is
-//!   called once more; after another second those behind it go, and it takes its place again when it is polled. So there may be
-//!   work in the loop over a `buffer_unordered`.
+//!   called once more; after another second those behind it go, and it takes its place again when it is polled. Who is not the
+//!   next looks later, by a second for each call in between. So there may be work in the loop over a `buffer_unordered`.
 //! * Waiting costs no thread and next to no polling: whoever is next has a timer, and is woken when it is due; the timers of
 //!   others are for when they should have been called long since. It holds no reservation in the inner service.
 //! * A call that is dropped while it waits leaves the queue, is charged nothing, and whoever is next is woken.

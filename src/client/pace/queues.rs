@@ -179,7 +179,10 @@ impl Queues {
         let obstacle = state.obstacle(ticket.number(), ticket.places(), now, &self.settings);
         let (full, until) = match obstacle {
             Obstacle::None => return Ok(Turn::Mine),
-            Obstacle::Behind(_) => (None, later(now, self.expected(state, ticket, now).saturating_add(GRACE))),
+            Obstacle::Behind(place) => {
+                let expected = later(now, self.expected(state, ticket, now).saturating_add(GRACE));
+                (None, state.look_at(place, ticket.number(), now).map_or(expected, |at| at.min(expected)))
+            }
             Obstacle::Closed(place, until) => (Some(place), until),
         };
         let (wait, until) = (self.forecast(state, ticket, now), ticket.due(until));

@@ -10,7 +10,7 @@ use crate::client::pace::{
     limits::Limits,
     line::Line,
     place::{Place, Places},
-    settings::Settings,
+    settings::{Settings, later},
     ticket::Ticket,
 };
 
@@ -18,8 +18,6 @@ use crate::client::pace::{
 const FEW: usize = 64;
 /// A ticket that does not answer for so long after its time is called once more, and after as long again is set aside.
 pub(super) const GRACE: Duration = Duration::from_secs(1);
-/// So many of those before a ticket are looked at in one go.
-const LOOKED_AT: usize = 16;
 
 /// Lines and the tickets that wait in them. A ticket waits
 ///
@@ -214,11 +212,27 @@ impl State {
         }
     }
 
-    /// Sets aside those before a ticket in a line that have not answered, and calls those that have not for a while.
+    /// When a ticket looks whether the first of the line is late: the nearer it is the sooner, so that many cost little.
+    pub(super) fn look_at(&self, place: Place, number: u64, now: Instant) -> Option<Instant> {
+        let line = self.lines.get(&place)?;
+        let first = self.waiters.get(&line.first()?)?;
+        if let Some(since) = first.late_since {
+            return Some(later(since, GRACE));
+        }
+        let before = u32::try_from(line.waiting_before(number)).unwrap_or(u32::MAX).max(1);
+        Some(later(first.due.max(now), GRACE.saturating_mul(before)))
+    }
+
+    /// Sets aside those before a ticket in a line that have not answered, and calls those that have not for a while. As long as
+    /// the first answers there is nothing to look for.
     fn set_late_ones_aside(&mut self, place: Place, number: u64, now: Instant) {
         let Some(line) = self.lines.get(&place) else { return };
-        let before = line.tickets().take_while(|other| *other < number).take(LOOKED_AT);
-        for other in before.collect::<SmallVec<[u64; LOOKED_AT]>>() {
+        let first = line.first().filter(|first| *first < number).and_then(|first| self.waiters.get(&first));
+        if !first.is_some_and(|first| first.is_overdue(now)) {
+            return;
+        }
+        let before: Vec<u64> = line.tickets().take_while(|other| *other < number).collect();
+        for other in before {
             let Some(waiter) = self.waiters.get_mut(&other) else { continue };
             if waiter.is_late(now) {
                 self.set_aside(other, now);
@@ -253,11 +267,14 @@ impl Waiter {
         Self { since, full, behind, is_held: false, is_called: false, due, late_since, waker }
     }
 
+    fn is_overdue(&self, now: Instant) -> bool {
+        now.saturating_duration_since(self.due) >= GRACE
+    }
+
     /// Whether it has not answered for long enough after it was known to be late, which may be from now on: all may have been
     /// asleep together, and are not polled in their order then.
     fn is_late(&mut self, now: Instant) -> bool {
-        let is_due = now.saturating_duration_since(self.due) >= GRACE;
-        if !is_due {
+        if !self.is_overdue(now) {
             return false;
         }
         let since = *self.late_since.get_or_insert(now);

@@ -80,6 +80,9 @@ impl RetryPolicyBuilder {
 
     /// Reads the answers in place of [`Answers`], with the request at hand.
     ///
+    /// Advice says whether a call was refused, for how long, and whether it is never to be made again. Which failures are worth
+    /// another attempt is for the statuses to say ([`retry_statuses`](Self::retry_statuses)), whatever advice says of them.
+    ///
     /// ```
     /// use http::{HeaderMap, StatusCode};
     /// use tower_quota::{client::{Advice, Answers, RetryPolicy}, http::RequestView};
@@ -101,7 +104,8 @@ impl RetryPolicyBuilder {
     }
 
     /// Reads responses whose body, of type `B`, or whose extensions tell more than the fields: of a client that has read its
-    /// answers already. Where it returns none the fields are read.
+    /// answers already. Where it returns none the fields are read. As with [`advised_by`](Self::advised_by), what only failed is
+    /// for the statuses to say.
     ///
     /// ```
     /// use http::Response;
@@ -123,7 +127,8 @@ impl RetryPolicyBuilder {
     }
 
     /// Reads errors of the client, of type `E`, that are answers of the server: those of a client with an error for each
-    /// status. Where it returns none [`never_sent`](Self::never_sent) and [`on_error`](Self::on_error) are asked.
+    /// status. An error has no status, so if it is said to have [failed](Advice::failed) then an idempotent call is made again.
+    /// Where it returns none [`never_sent`](Self::never_sent) and [`on_error`](Self::on_error) are asked.
     pub fn advised_by_error<E: 'static>(
         self,
         read: impl Fn(&RequestView<'_>, &E) -> Option<Advice> + Send + Sync + 'static,

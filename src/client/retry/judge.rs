@@ -79,10 +79,8 @@ impl Judge {
             return None;
         }
         let told = self.read_response.as_ref().and_then(|read| read(request, response));
-        let is_told_of_failure = told.as_ref().is_some_and(Advice::is_failure);
         let advice = told.unwrap_or_else(|| self.read_fields(request, status, headers));
-        let has_failed = || is_told_of_failure || self.has_failed(status, headers);
-        self.conclude(request, &advice, has_failed)
+        self.conclude(request, &advice, || self.has_failed(status, headers))
     }
 
     fn judge_error(&self, request: &RequestView<'_>, error: &dyn Any) -> Option<Repeatable> {
