@@ -226,44 +226,21 @@ pub mod key;
 pub mod plain;
 pub mod store;
 
-mod charged;
-mod decision;
-mod ending;
-mod enforced;
 mod error;
-mod future;
 mod history;
-mod kind;
-mod layer;
 mod limiter;
-mod message;
-mod nearest;
-mod observe;
-mod passed;
+mod messages;
 mod policy;
-mod policy_name;
-mod quota;
+mod request;
 mod rule;
-mod seen;
-mod service;
-mod status;
-#[cfg(feature = "tonic")]
-mod tonic;
-mod visible;
-mod window;
-mod written;
+mod warn;
 
-pub use decision::Decision;
-pub use error::{ConfigError, UnknownRule};
-pub use future::ResponseFuture;
-pub use kind::RequestKind;
-pub use layer::RateLimitLayer;
-pub use limiter::{CheckError, Governing, RateLimiter, RateLimiterBuilder, RuleHandle};
-pub use policy::Policy;
-pub use quota::Quota;
+pub use error::{CheckError, ConfigError, UnknownRule};
+pub use http::{RateLimit, RateLimitLayer, ResponseFuture};
+pub use limiter::{Decision, Governing, QuotaStatus, RateLimiter, RateLimiterBuilder, RuleHandle};
+pub use policy::{Policy, Quota};
+pub use request::RequestKind;
 pub use rule::{OnMissing, Rule};
-pub use service::RateLimit;
-pub use status::QuotaStatus;
 
 /// The README's examples compile, too.
 #[cfg(doctest)]

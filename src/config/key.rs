@@ -11,8 +11,8 @@ use crate::{
         source::{Sources, alternatives},
     },
     error::ConfigError,
-    http::RequestView,
     key::{KeyBuilder, KeyExtractor, Missing, RouteParams},
+    request::RequestView,
 };
 
 /// What a tuple of extractors is in code: the parts of one key, missing if one of them is.

@@ -14,8 +14,7 @@ use crate::{
     },
     error::ConfigError,
     key::KeyExtractor,
-    limiter::{Assembly, MOST_RULES, RateLimiter, RateLimiterBuilder, UNMATCHED, too_many_rules},
-    message::Template,
+    limiter::{Assembly, MOST_RULES, RateLimiter, RateLimiterBuilder, Template, UNMATCHED, too_many_rules},
     rule::Rule,
 };
 
@@ -147,10 +146,9 @@ mod tests {
 
     use super::*;
     use crate::{
-        http::{PeerAddr, RequestView},
         key,
-        policy::Policy,
-        quota::Quota,
+        policy::{Policy, Quota},
+        request::{PeerAddr, RequestView},
         rule::OnMissing,
     };
 

@@ -5,8 +5,7 @@ use toml::Spanned;
 use crate::{
     config::{file::RuleTable, lines::Lines},
     error::ConfigError,
-    policy::Policy,
-    quota::Quota,
+    policy::{Policy, Quota},
 };
 
 pub(super) fn policy(table: &RuleTable, lines: Lines<'_>) -> Result<Policy, ConfigError> {

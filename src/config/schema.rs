@@ -1,6 +1,6 @@
 //! What the tables of a file may hold.
 
-use crate::nearest::nearest;
+use crate::error::nearest;
 
 /// A table of the file.
 #[derive(Debug)]

@@ -125,8 +125,8 @@ mod tests {
 
     use super::*;
     use crate::{
-        http::RequestView,
         key::{Key, KeyBuilder, KeyHasher},
+        request::RequestView,
     };
 
     fn sources() -> Sources {

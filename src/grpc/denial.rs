@@ -3,13 +3,12 @@
 use std::{cmp::Reverse, iter, ops::RangeInclusive, time::Duration};
 
 use crate::{
-    decision::Decision,
     grpc::{
         Code, Status,
         details::{Detail, ErrorInfo, Violation, encode},
         protobuf::Message,
     },
-    status::QuotaStatus,
+    limiter::{Decision, QuotaStatus},
 };
 
 const CODE: Code = Code::ResourceExhausted;

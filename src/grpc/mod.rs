@@ -22,7 +22,6 @@ mod denial;
 mod details;
 #[cfg(feature = "client")]
 mod fields;
-mod messages;
 #[cfg(feature = "client")]
 mod outcome;
 mod protobuf;
@@ -31,7 +30,7 @@ mod protocol;
 mod retry_info;
 mod status;
 
-pub use messages::{MessageDenied, MessageFuture, MessageLimit, MessageLimitLayer, RequestBody, ResponseBody};
+pub use crate::messages::{MessageDenied, MessageFuture, MessageLimit, MessageLimitLayer, RequestBody, ResponseBody};
 
 pub(crate) use code::Code;
 pub(crate) use denial::Denial;

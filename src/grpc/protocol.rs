@@ -2,7 +2,7 @@
 
 use http::{HeaderValue, Method, header::CONTENT_TYPE};
 
-use crate::http::RequestView;
+use crate::request::RequestView;
 
 /// Characters of the name of a codec: RFC 6838 wants a whole media type to keep to 64 on each side.
 const LONGEST_CODEC: usize = 32;

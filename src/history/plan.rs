@@ -1,6 +1,10 @@
 //! A policy, made ready for the arithmetic.
 
-use crate::{clock::Tick, history::ring::Ring, policy::Policy, quota::Quota};
+use crate::{
+    clock::Tick,
+    history::ring::Ring,
+    policy::{Policy, Quota},
+};
 
 /// What a history needs to know of its policy.
 #[derive(Debug)]

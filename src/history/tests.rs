@@ -7,8 +7,7 @@ use proptest::prelude::*;
 use crate::{
     clock::Moment,
     history::{History, Plan, plan::Window},
-    policy::Policy,
-    quota::Quota,
+    policy::{Policy, Quota},
 };
 
 const MILLI: u64 = 1_000_000;

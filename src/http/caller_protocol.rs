@@ -1,6 +1,6 @@
 //! In which protocol callers are answered.
 
-use crate::{grpc::Protocol, http::RequestView};
+use crate::{grpc::Protocol, request::RequestView};
 
 /// In which protocol callers are answered whose requests go no further.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

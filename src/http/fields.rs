@@ -8,7 +8,6 @@ use std::time::Duration;
 use http::{HeaderMap, HeaderValue, Response, StatusCode, header::RETRY_AFTER};
 
 use crate::{
-    decision::Decision,
     error::ConfigError,
     grpc::{is_trailers_only, tells_to_stay_away},
     http::{
@@ -16,10 +15,8 @@ use crate::{
         conflict::{FieldSet, RATE_LIMIT, RATE_LIMIT_POLICY, X_LIMIT, X_REMAINING, X_RESET},
         ink::written,
     },
-    message::whole_seconds,
-    policy_name::PolicyName,
-    quota::Quota,
-    status::QuotaStatus,
+    limiter::{Decision, QuotaStatus, whole_seconds},
+    policy::{PolicyName, Quota},
 };
 
 /// The largest Integer of RFC 9651, section 3.3.1: 15 digits.

@@ -61,21 +61,28 @@
 mod body;
 mod caller_protocol;
 mod conflict;
+mod ending;
+mod enforced;
 mod fields;
+mod future;
 mod ink;
-mod kind;
+mod layer;
 mod preflight;
 mod refusal;
+mod service;
 mod style;
-mod view;
 
+pub use crate::request::{Http, PeerAddr, RequestView};
 pub use body::ResponseBody;
 pub use caller_protocol::CallerProtocol;
-pub use kind::Http;
+pub use future::ResponseFuture;
+pub use layer::RateLimitLayer;
 pub use refusal::Refusal;
+pub use service::RateLimit;
 pub use style::{LegacyReset, OnConflict};
-pub use view::{PeerAddr, RequestView};
 
+pub(crate) use ending::Ending;
+pub(crate) use enforced::Enforced;
 pub(crate) use fields::{add_fields, add_fields_of_refusal, policy_field};
 pub(crate) use preflight::is_preflight;
 pub(crate) use refusal::{quota_exceeded, reduced_capacity, turned_away};

@@ -5,7 +5,7 @@ use http::{
     header::{ACCESS_CONTROL_REQUEST_METHOD, ORIGIN},
 };
 
-use crate::http::RequestView;
+use crate::request::RequestView;
 
 /// Whether it is a CORS preflight: OPTIONS with `Origin` and `Access-Control-Request-Method` (the Fetch standard, CORS-preflight
 /// fetch). It never carries what the page would send: no account, no cookie.

@@ -6,7 +6,10 @@ use http::{
     header::{CONTENT_TYPE, RETRY_AFTER},
 };
 
-use crate::{decision::Decision, http::RequestView, status::QuotaStatus};
+use crate::{
+    limiter::{Decision, QuotaStatus},
+    request::RequestView,
+};
 
 const PROBLEM_JSON: HeaderValue = HeaderValue::from_static("application/problem+json");
 const QUOTA_EXCEEDED: &str = "https://iana.org/assignments/http-problem-types#quota-exceeded";

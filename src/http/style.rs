@@ -6,9 +6,10 @@ use bytes::Bytes;
 use http::Response;
 
 use crate::{
-    http::{CallerProtocol, Refusal, RequestView, is_preflight},
-    observe::Given,
+    http::{CallerProtocol, Refusal, is_preflight},
+    request::RequestView,
     store::Told,
+    warn::Given,
 };
 
 /// What `X-RateLimit-Reset` says.

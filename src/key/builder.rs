@@ -9,7 +9,7 @@ use siphasher::sip128::{Hash128, SipHasher13};
 #[cfg(feature = "redis")]
 use smallvec::SmallVec;
 
-use crate::{observe::Warning, store::Charge};
+use crate::{key::Charge, warn::Warning};
 
 /// Bytes of a part that are kept as they are: room for an address, a number, or an identifier of usual length.
 const VERBATIM: usize = 27;

@@ -3,9 +3,9 @@
 use std::{fmt, marker::PhantomData};
 
 use crate::{
-    http::RequestView,
     key::{KeyBuilder, KeyExtractor, Missing},
-    observe::{Sightings, Warning},
+    request::RequestView,
+    warn::{Sightings, Warning},
 };
 
 /// Reads from a value in the request's extensions; made by [`claim`].

@@ -7,13 +7,13 @@ use ipnet::{IpNet, Ipv4Net};
 
 use crate::{
     error::ConfigError,
-    http::RequestView,
     key::{
         ForwardedHeader, KeyBuilder, KeyExtractor, Missing,
         embedded::Embedded,
         forwarded::{Entry, X_FORWARDED_FOR},
     },
-    observe::Warning,
+    request::RequestView,
+    warn::Warning,
 };
 
 /// Of IPv4, what no client on the Internet has: to trust all the rest is to trust everybody.
@@ -33,7 +33,7 @@ const IPV6_BYTES: usize = 8;
 
 /// Reads the address of the client; made by [`client_ip`] or [`peer_ip`].
 ///
-/// The address of the connection is taken from [`PeerAddr`](crate::http::PeerAddr), or with feature `axum` from its
+/// The address of the connection is taken from [`PeerAddr`](crate::request::PeerAddr), or with feature `axum` from its
 /// `ConnectInfo<SocketAddr>`, or with feature `tonic` from its server's connect info; without any of them the key is
 /// missing. (Behind a Unix socket attach an address of your own choice, and trust it.) If it belongs to a trusted proxy
 /// then the [header](ForwardedHeader) is read from the right, from one trusted proxy to the next, and the first address
@@ -265,8 +265,8 @@ mod tests {
 
     use super::*;
     use crate::{
-        http::PeerAddr,
         key::{Key, KeyHasher},
+        request::PeerAddr,
     };
 
     fn mistake(extractor: &ClientIp) -> String {

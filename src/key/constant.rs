@@ -4,7 +4,7 @@ use std::borrow::Cow;
 
 use crate::{
     key::{KeyBuilder, KeyExtractor, Missing},
-    kind::RequestKind,
+    request::RequestKind,
 };
 
 /// Gives every request the same key; made by [`constant`].

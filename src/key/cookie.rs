@@ -7,8 +7,8 @@ use percent_encoding::percent_decode_str;
 
 use crate::{
     error::ConfigError,
-    http::RequestView,
     key::{KeyBuilder, KeyExtractor, Missing, Several, name},
+    request::RequestView,
 };
 
 /// Reads a cookie; made by [`cookie`].

@@ -4,10 +4,8 @@ use std::{borrow::Cow, sync::Arc};
 
 use crate::{
     error::ConfigError,
-    http::{Http, RequestView},
     key::KeyBuilder,
-    kind::RequestKind,
-    plain::Plain,
+    request::{Http, Plain, RequestKind, RequestView},
 };
 
 /// The request does not carry what the extractor looks for.

@@ -4,7 +4,7 @@ use std::{fmt, marker::PhantomData};
 
 use crate::{
     key::{KeyBuilder, KeyExtractor, Missing},
-    plain::Plain,
+    request::Plain,
 };
 
 /// Reads a field of a request; made by [`field`].

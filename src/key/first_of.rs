@@ -4,9 +4,8 @@ use std::sync::Arc;
 
 use crate::{
     error::ConfigError,
-    http::Http,
     key::{KeyBuilder, KeyExtractor, Missing, RouteParams},
-    kind::RequestKind,
+    request::{Http, RequestKind},
 };
 
 /// Tries one extractor after another; made by [`first_of`].

@@ -6,8 +6,8 @@ use http::{HeaderName, HeaderValue, header::HOST};
 
 use crate::{
     error::ConfigError,
-    http::RequestView,
     key::{KeyBuilder, KeyExtractor, Missing, Several, name},
+    request::RequestView,
 };
 
 /// What the names are of, in errors.

@@ -8,8 +8,8 @@ use http::{
 };
 
 use crate::{
-    http::RequestView,
     key::{KeyBuilder, KeyExtractor, Missing},
+    request::RequestView,
 };
 
 /// Reads the host that a request is for; made by [`host`].

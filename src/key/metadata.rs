@@ -10,8 +10,8 @@ use http::{HeaderName, HeaderValue};
 
 use crate::{
     error::ConfigError,
-    http::RequestView,
     key::{Header, KeyBuilder, KeyExtractor, Missing, Several, header, name},
+    request::RequestView,
 };
 
 /// Reads whatever some service may read, or a spelling could be an identity there and none here: another history for the

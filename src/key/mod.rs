@@ -36,6 +36,7 @@
 //! missing one: it is a key like any other.
 
 mod builder;
+mod charge;
 mod claim;
 mod client_ip;
 mod constant;
@@ -54,6 +55,7 @@ mod query;
 mod several;
 
 pub use builder::{Key, KeyBuilder, KeyParts};
+pub use charge::Charge;
 pub use claim::{Claim, claim};
 pub use client_ip::{ClientIp, client_ip, peer_ip};
 pub use constant::{Constant, constant};

@@ -4,8 +4,8 @@ use std::borrow::Cow;
 
 use crate::{
     error::ConfigError,
-    http::RequestView,
     key::{KeyBuilder, KeyExtractor, Missing, RouteParams, name},
+    request::RequestView,
 };
 
 /// Reads a path parameter; made by [`path`].

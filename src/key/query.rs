@@ -6,8 +6,8 @@ use percent_encoding::{percent_decode, percent_decode_str};
 
 use crate::{
     error::ConfigError,
-    http::RequestView,
     key::{KeyBuilder, KeyExtractor, Missing, Several, name},
+    request::RequestView,
 };
 
 /// Reads a query parameter; made by [`query`].

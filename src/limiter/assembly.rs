@@ -4,9 +4,8 @@ use std::ops::Range;
 
 use crate::{
     error::ConfigError,
-    kind::RequestKind,
-    limiter::{Routing, Rulebook},
-    message::Template,
+    limiter::{Routing, Rulebook, Template},
+    request::RequestKind,
     rule::Rule,
     store::{Scope, Scopes},
 };

@@ -5,10 +5,8 @@ use std::sync::Arc;
 use crate::{
     clock::{Clock, SystemClock},
     error::ConfigError,
-    http::Http,
-    kind::RequestKind,
-    limiter::{Assembly, RateLimiter},
-    message::Template,
+    limiter::{Assembly, RateLimiter, Template},
+    request::{Http, RequestKind},
     rule::Rule,
     store::{MemoryStore, Setup, Store},
 };

@@ -8,11 +8,9 @@ use http::HeaderValue;
 use crate::{
     error::ConfigError,
     http::{policy_field, quota_exceeded},
-    kind::RequestKind,
-    message::{Occasion, Template},
-    policy::Policy,
-    policy_name::PolicyName,
-    quota::Quota,
+    limiter::{Template, message::Occasion},
+    policy::{Policy, PolicyName, Quota},
+    request::RequestKind,
     rule::{Rule, no_policy},
 };
 

@@ -4,7 +4,11 @@ use hashbrown::HashSet;
 use http::StatusCode;
 use smallvec::SmallVec;
 
-use crate::{charged::Mark, key::Key, limiter::GovernedBy, policy::Policy, store::Charge};
+use crate::{
+    key::{Charge, Key},
+    limiter::{GovernedBy, Mark},
+    policy::Policy,
+};
 
 /// Up to so many charges are looked through one by one.
 const FEW: usize = 16;

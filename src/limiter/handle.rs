@@ -3,24 +3,19 @@
 use std::{fmt, slice, sync::Arc};
 
 use crate::{
-    charged::{Charged, Mark},
-    decision::Decision,
-    error::UnknownRule,
-    http::Http,
-    key::{Key, KeyBuilder, KeyHasher, KeyParts},
-    kind::RequestKind,
-    layer::RateLimitLayer,
+    error::{CheckError, Unavailable, UnknownRule},
+    key::{Charge, Key, KeyBuilder, KeyHasher, KeyParts},
     limiter::{
-        Assembly, CheckError, Governed, GovernedBy, Governing, RateLimiterBuilder, Refused, Routing, RuleHandle,
-        RuleNumbers, Ruling, Stripes, rule_handle::Place,
+        Assembly, Charged, Decision, Governed, GovernedBy, Governing, Mark, RateLimiterBuilder, Refused, Routing,
+        RuleHandle, RuleNumbers, Ruling, Stripes, rule_handle::Place,
     },
-    plain::Plain,
-    store::{Charge, MemoryStore, Store, Told, Unavailable, Verdict},
+    request::{Http, Plain, RequestKind},
+    store::{MemoryStore, Store, Told, Verdict},
 };
 
 /// Rules and their histories. Clones share one state.
 ///
-/// Most users only make [layers](RateLimitLayer) of it. The others ask the limiter directly, without any HTTP: for the items of
+/// Most users only make [layers](crate::RateLimitLayer) of it. The others ask the limiter directly, without any HTTP: for the items of
 /// a batch, for a job queue, for a page that shows what is left.
 ///
 /// ```
@@ -63,13 +58,6 @@ impl RateLimiter {
     /// As [`builder`](Self::builder), for the requests `R` of a service that is not about HTTP: see [`plain`](crate::plain).
     pub fn builder_for<R: 'static>() -> RateLimiterBuilder<Plain<R>> {
         RateLimiterBuilder::default()
-    }
-}
-
-impl<S: Store> RateLimiter<Http, S> {
-    /// A layer that enforces the rules. It may be made many times: all share one state.
-    pub fn layer(&self) -> RateLimitLayer<S> {
-        RateLimitLayer::from(self.clone())
     }
 }
 

@@ -14,28 +14,37 @@
 
 mod assembly;
 mod builder;
-mod check_error;
+mod charged;
+mod decision;
 mod governed_by;
 mod governing;
 mod handle;
+mod message;
+mod passed;
+mod quota_status;
 mod routing;
 mod rule_handle;
 mod rulebook;
 mod ruling;
+mod seen;
 mod stripes;
 mod watch;
 
 pub use builder::RateLimiterBuilder;
-pub use check_error::CheckError;
+pub use decision::Decision;
 pub use governing::Governing;
 pub use handle::RateLimiter;
+pub use quota_status::QuotaStatus;
 pub use rule_handle::RuleHandle;
 
 pub(crate) use assembly::Assembly;
 #[cfg(feature = "config")]
 pub(crate) use builder::{MOST_RULES, too_many_rules};
+pub(crate) use charged::{Charged, Mark};
 pub(crate) use governed_by::GovernedBy;
 pub(crate) use governing::{Applied, Governed, Refused, RuleNumbers};
+pub(crate) use message::{Template, missing_key, whole_seconds};
+pub(crate) use passed::{applied, enter};
 pub(crate) use routing::Routing;
 #[cfg(feature = "config")]
 pub(crate) use routing::UNMATCHED;

@@ -5,14 +5,11 @@ use std::{fmt, ops::Range, sync::Arc};
 use hashbrown::DefaultHashBuilder;
 
 use crate::{
-    charged::{Charged, Mark},
     error::ConfigError,
-    http::RequestView,
-    key::{self, Key, KeyBuilder, KeyExtractor, KeyHasher},
-    kind::{Condition, RequestKind},
-    limiter::{Governed, Refused, Watch},
-    rule::{AppliesTo, OnMissing, Params, Route, RouteTable, Rule, Spellings, Target},
-    store::Charge,
+    key::{self, Charge, Key, KeyBuilder, KeyExtractor, KeyHasher},
+    limiter::{Charged, Governed, Mark, Refused, Watch},
+    request::{Condition, Params, RequestKind, RequestView},
+    rule::{AppliesTo, OnMissing, Route, RouteTable, Rule, Spellings, Target},
 };
 
 /// The method by which a rule is for the unmatched requests.

@@ -3,12 +3,11 @@
 use std::{fmt, ops::Range};
 
 use crate::{
-    decision::Decision,
-    http::Http,
+    error::Unavailable,
     key::KeyParts,
-    kind::RequestKind,
-    limiter::{GovernedBy, RateLimiter},
-    store::{MemoryStore, Store, Unavailable},
+    limiter::{Decision, GovernedBy, RateLimiter},
+    request::{Http, RequestKind},
+    store::{MemoryStore, Store},
 };
 
 /// A rule of a limiter that is asked often: looked up [by its name](RateLimiter::rule) once. It shares the limiter's state.
@@ -134,8 +133,7 @@ mod tests {
         clock::ManualClock,
         key,
         limiter::{RateLimiterBuilder, Ruling},
-        policy::Policy,
-        quota::Quota,
+        policy::{Policy, Quota},
         rule::Rule,
         store::Told,
     };

@@ -4,7 +4,13 @@ use std::{ops::Range, sync::Arc};
 
 use hashbrown::HashMap;
 
-use crate::{error::ConfigError, kind::RequestKind, limiter::GovernedBy, message::Template, observe::warn, rule::Rule};
+use crate::{
+    error::ConfigError,
+    limiter::{GovernedBy, Template},
+    request::RequestKind,
+    rule::Rule,
+    warn::warn,
+};
 
 /// Up to so many names are looked through one by one.
 const FEW: usize = 4;
@@ -126,9 +132,9 @@ mod tests {
     use crate::{
         key,
         limiter::{RateLimiter, RateLimiterBuilder},
-        observe::heard::heard_during,
         policy::Policy,
         rule::Rule,
+        warn::heard::heard_during,
     };
 
     fn heard_while_building(policies: &[Policy]) -> Vec<String> {

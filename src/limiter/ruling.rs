@@ -8,9 +8,9 @@ use std::{
 use pin_project_lite::pin_project;
 
 use crate::{
-    charged::Charged,
-    decision::Decision,
-    store::{Unavailable, Verdict},
+    error::Unavailable,
+    limiter::{Charged, Decision},
+    store::Verdict,
 };
 
 /// A decision that was made at once, or one that a store takes its time for.

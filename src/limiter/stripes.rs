@@ -73,7 +73,7 @@ impl Deref for Stripe {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{http::Http, key, limiter::Assembly, policy::Policy, rule::Rule};
+    use crate::{key, limiter::Assembly, policy::Policy, request::Http, rule::Rule};
 
     fn stripes() -> Stripes {
         let rule =

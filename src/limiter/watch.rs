@@ -7,9 +7,9 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 use crate::{
     key::KeyBuilder,
-    kind::RequestKind,
-    observe::{Given, SAMPLE, Warning},
+    request::RequestKind,
     rule::{AppliesTo, OnMissing, Rule},
+    warn::{Given, SAMPLE, Warning},
 };
 
 /// Out of a hundred: if so many requests do not carry the key then it is no matter of some clients.

@@ -10,10 +10,10 @@ use pin_project_lite::pin_project;
 use tower_service::Service;
 
 use crate::{
-    decision::Decision,
-    limiter::Deciding,
+    error::Unavailable,
+    limiter::{Deciding, Decision},
     plain::{RateLimitLayer, Refusal},
-    store::{MemoryStore, Store, Unavailable},
+    store::{MemoryStore, Store},
 };
 
 pin_project! {

@@ -5,10 +5,11 @@ use std::{fmt, sync::Arc};
 use tower_layer::Layer;
 
 use crate::{
-    decision::Decision,
-    limiter::{RateLimiter, Ruling},
-    plain::{Plain, RateLimit, Refusal},
-    store::{MemoryStore, Store, Told, Unavailable},
+    error::Unavailable,
+    limiter::{Decision, RateLimiter, Ruling},
+    plain::{RateLimit, Refusal},
+    request::Plain,
+    store::{MemoryStore, Store, Told},
 };
 
 /// Admits the requests that the rules of a [`RateLimiter`] have room for, and answers the others by a closure; made by the

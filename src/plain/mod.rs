@@ -54,13 +54,12 @@
 //! error or made from [`Refusal`].
 
 mod future;
-mod kind;
 mod layer;
 mod refusal;
 mod service;
 
+pub use crate::request::Plain;
 pub use future::ResponseFuture;
-pub use kind::Plain;
 pub use layer::RateLimitLayer;
 pub use refusal::Refusal;
 pub use service::RateLimit;

@@ -2,7 +2,10 @@
 
 use std::time::Duration;
 
-use crate::{decision::Decision, message, store::Unavailable};
+use crate::{
+    error::Unavailable,
+    limiter::{Decision, missing_key},
+};
 
 /// Why a request goes no further.
 ///
@@ -17,7 +20,7 @@ pub enum Refusal {
     #[error(transparent)]
     Unavailable(Unavailable),
     /// The request does not carry the key of a rule that [requires](crate::Rule::key_required) it. Nothing was decided.
-    #[error("{}", message::missing_key(.level))]
+    #[error("{}", missing_key(.level))]
     KeyMissing {
         /// The enforcement level, which is what the request does not carry.
         level: String,

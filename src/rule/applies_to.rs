@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use crate::kind::{Condition, RequestKind};
+use crate::request::{Condition, RequestKind};
 
 /// Which requests a rule governs.
 #[derive(Clone)]

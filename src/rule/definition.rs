@@ -7,12 +7,9 @@ use http::StatusCode;
 
 use crate::{
     error::ConfigError,
-    http::Http,
     key::{KeyExtractor, RouteParams},
-    kind::RequestKind,
-    plain::Plain,
-    policy::Policy,
-    quota::check_name,
+    policy::{Policy, check_name},
+    request::{Http, Plain, RequestKind},
     rule::{AppliesTo, OnMissing, Route},
 };
 

@@ -2,7 +2,7 @@
 
 use http::Method;
 
-use crate::nearest::nearest;
+use crate::error::nearest;
 
 /// The methods that are registered for HTTP (IANA, Hypertext Transfer Protocol Method Registry), QUERY, which is on its way
 /// there, and PURGE, which caches have. HEAD counts as GET.

@@ -13,7 +13,6 @@ mod applies_to;
 mod definition;
 mod method;
 mod on_missing;
-mod params;
 mod route;
 mod spelling;
 mod table;
@@ -24,9 +23,6 @@ pub use on_missing::OnMissing;
 
 pub(crate) use applies_to::AppliesTo;
 pub(crate) use definition::no_policy;
-#[cfg(feature = "axum")]
-pub(crate) use params::NOT_UTF8;
-pub(crate) use params::Params;
 pub(crate) use route::{Route, canonical_shape};
 pub(crate) use spelling::Spellings;
 pub(crate) use table::{RouteTable, Target};

@@ -7,7 +7,8 @@ use http::Method;
 
 use crate::{
     error::ConfigError,
-    rule::{Anonymous, Params, Route, Spellings, anonymous, canonical_shape},
+    request::Params,
+    rule::{Anonymous, Route, Spellings, anonymous, canonical_shape},
 };
 
 /// One matcher per method, so that of the routes for this method the most specific decides, as in axum.

@@ -4,8 +4,9 @@ use std::{fmt, time::Duration};
 
 use crate::{
     clock::{Clock, SystemClock},
-    error::ConfigError,
-    store::{Charge, Setup, Unavailable, Verdict},
+    error::{ConfigError, Unavailable},
+    key::Charge,
+    store::{Setup, Verdict},
 };
 
 /// Keeps histories, and decides about all charges of a request in one atomic step.

@@ -9,7 +9,8 @@ use parking_lot::Mutex;
 
 use crate::{
     clock::Moment,
-    store::verdict::{Charge, QuotaStates, Told, Verdict},
+    key::Charge,
+    store::verdict::{QuotaStates, Told, Verdict},
 };
 
 /// Keys that one thread remembers.

@@ -6,11 +6,12 @@ use smallvec::SmallVec;
 use crate::{
     clock::Moment,
     history::Plan,
+    key::Charge,
     store::{
         shards::Shards,
         slot::Slot,
         table::Table,
-        verdict::{Charge, Told, Verdict},
+        verdict::{Told, Verdict},
     },
 };
 

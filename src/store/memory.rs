@@ -5,7 +5,8 @@ use std::{fmt, sync::Arc, time::Duration};
 use crate::{
     clock::{Clock, Moment, SystemClock},
     error::ConfigError,
-    store::{Charge, Never, Scopes, Setup, Store, Verdict, known::Known, shards::Shards, transaction::Transaction},
+    key::Charge,
+    store::{Never, Scopes, Setup, Store, Verdict, known::Known, shards::Shards, transaction::Transaction},
 };
 
 /// Histories in memory, in shards that are locked in order.

@@ -137,18 +137,17 @@ mod shards;
 mod slot;
 mod table;
 mod transaction;
-mod unavailable;
 mod verdict;
 
 #[cfg(feature = "redis")]
 pub use self::redis::{BreakerState, ConnectionState, Health, Lease, NodeHealth, OnOutage, RedisStore};
+pub use crate::{error::Unavailable, key::Charge};
 pub use definition::Store;
 pub use memory::MemoryStore;
 pub use never::Never;
 pub use scopes::{Scope, Scopes};
 pub use setup::Setup;
-pub use unavailable::Unavailable;
-pub use verdict::{Charge, Verdict};
+pub use verdict::Verdict;
 
 #[cfg(all(feature = "redis", fuzzing))]
 pub(crate) use self::redis::check_replies;

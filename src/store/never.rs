@@ -6,7 +6,7 @@ use std::{
     task::{Context, Poll},
 };
 
-use crate::store::{Unavailable, Verdict};
+use crate::{error::Unavailable, store::Verdict};
 
 /// The future of a store that answers at once: there is none.
 #[derive(Debug)]

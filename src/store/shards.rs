@@ -11,13 +11,14 @@ use parking_lot::{Mutex, MutexGuard};
 use crate::{
     clock::{Clock, Moment},
     history::{History, Plan},
+    key::Charge,
     store::{
         denials::Denials,
         overflow::Overflow,
         scopes::Scopes,
         slot::Slot,
         table::{STEP, Table},
-        verdict::{Charge, Verdict},
+        verdict::Verdict,
     },
 };
 

@@ -1,6 +1,9 @@
 //! One key's place in the table.
 
-use crate::{history::History, key::Key, store::verdict::Charge};
+use crate::{
+    history::History,
+    key::{Charge, Key},
+};
 
 /// A key and its history: one cache line, and all the memory that a key with up to five units needs.
 #[derive(Debug)]

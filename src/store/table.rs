@@ -4,7 +4,8 @@ use hashbrown::{HashTable, hash_table::OccupiedEntry};
 
 use crate::{
     history::Plan,
-    store::{scopes::Scopes, slot::Slot, verdict::Charge},
+    key::Charge,
+    store::{scopes::Scopes, slot::Slot},
 };
 
 /// Places looked at in one step.

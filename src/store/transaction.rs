@@ -6,13 +6,14 @@ use smallvec::SmallVec;
 use crate::{
     clock::{Clock, Moment},
     history::{History, Plan},
+    key::Charge,
     store::{
         debt::{AllOwed, Debt},
         overflow::Overflow,
         shards::{STEP_OF_NEWCOMER, Shards},
         slot::Slot,
         table::Table,
-        verdict::{Charge, QuotaStates, Verdict},
+        verdict::{QuotaStates, Verdict},
     },
 };
 

@@ -1,19 +1,10 @@
-//! What is asked of a store, and what it answers.
+//! A store's answer to the charges of a request.
 
-use std::{fmt, time::Duration};
+use std::time::Duration;
 
 use smallvec::SmallVec;
 
-use crate::{clock::Moment, key::Key};
-
-/// One history to charge with one unit: of which scope, and whose.
-#[derive(Clone, Copy, PartialEq, Eq, Hash)]
-pub struct Charge {
-    pub(crate) scope: u32,
-    /// The same for all keys with the same first part.
-    pub(crate) tenant: u32,
-    pub(crate) key: Key,
-}
+use crate::clock::Moment;
 
 /// The answer to all charges of a request.
 #[derive(Debug, Default)]
@@ -52,33 +43,6 @@ impl Clone for Verdict {
     /// In one copy: a derived one would go from quota to quota.
     fn clone(&self) -> Self {
         Self { states: SmallVec::from_slice(&self.states), ..*self }
-    }
-}
-
-impl Charge {
-    /// A number that is the same for all keys with the same first part, to keep their histories in one place.
-    #[must_use]
-    pub const fn tenant(&self) -> u32 {
-        self.tenant
-    }
-
-    /// The number of the scope among those of the [`Setup`](super::Setup).
-    #[must_use]
-    pub const fn scope(&self) -> u32 {
-        self.scope
-    }
-
-    /// Who is charged.
-    #[must_use]
-    pub const fn key(&self) -> Key {
-        self.key
-    }
-}
-
-impl fmt::Debug for Charge {
-    /// Without the tenant, which is made of the key: that is other people's identity.
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Charge").field("scope", &self.scope).field("key", &self.key).finish_non_exhaustive()
     }
 }
 

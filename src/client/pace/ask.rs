@@ -12,10 +12,10 @@ use crate::{
         sees::Sees,
         ticket::Ticket,
     },
-    decision::Decision,
-    kind::RequestKind,
-    limiter::{Governed, Ruling},
-    store::{Store, Told, Unavailable},
+    error::Unavailable,
+    limiter::{Decision, Governed, Ruling},
+    request::RequestKind,
+    store::{Store, Told},
 };
 
 /// What comes of asking whether a call may go.

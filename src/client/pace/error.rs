@@ -2,7 +2,10 @@
 
 use std::{sync::Arc, time::Duration};
 
-use crate::{error::ConfigError, message, store::Unavailable};
+use crate::{
+    error::{ConfigError, Unavailable},
+    limiter::missing_key,
+};
 
 /// The error of a paced call: the inner service's, or why that was never called.
 ///
@@ -26,7 +29,7 @@ pub enum PaceError<E> {
         wait: Duration,
     },
     /// The request does not carry the key of a rule that rejects such requests.
-    #[error("{}", message::missing_key(.level))]
+    #[error("{}", missing_key(.level))]
     KeyMissing {
         /// The enforcement level, which is what the request does not carry.
         level: String,

@@ -19,12 +19,10 @@ use crate::{
     },
     clock::TokioClock,
     error::ConfigError,
-    http::Http,
     key::KeyExtractor,
-    kind::RequestKind,
     limiter::RateLimiter,
-    plain::Plain,
     policy::Policy,
+    request::{Http, Plain, RequestKind},
     rule::Rule,
     store::{MemoryStore, Store},
 };

@@ -5,9 +5,9 @@ use std::{sync::Arc, time::Duration};
 use smallvec::SmallVec;
 
 use crate::{
-    kind::RequestKind,
     limiter::{GovernedBy, RateLimiter},
     policy::Policy,
+    request::RequestKind,
 };
 
 /// The rule that a history belongs to, and what its policy says about the pace in the long run.

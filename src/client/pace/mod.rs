@@ -30,7 +30,7 @@
 //! ```
 //!
 //! A limiter's rules are paced by [`RateLimiter::pace`](crate::RateLimiter#method.pace). Requests that are not of the crate
-//! `http`, such as reqwest's, are [`Plain`](crate::plain::Plain) ones:
+//! `http`, such as reqwest's, are [`Plain`](crate::request::Plain) ones:
 //!
 //! ```
 //! use std::time::Duration;

@@ -2,7 +2,7 @@
 
 use smallvec::SmallVec;
 
-use crate::{key::Key, store::Charge};
+use crate::key::{Charge, Key};
 
 /// Where a call is counted: of which scope, and whose.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

@@ -300,8 +300,8 @@ mod tests {
         client::pace::{PaceLayer, Unread},
         clock::TokioClock,
         limiter::RateLimiter,
-        plain::Plain,
         policy::Policy,
+        request::Plain,
         rule::Rule,
         store::MemoryStore,
     };

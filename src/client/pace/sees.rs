@@ -4,9 +4,7 @@ use http::Request;
 
 use crate::{
     client::journey::Journey,
-    http::{Http, RequestView},
-    kind::RequestKind,
-    plain::Plain,
+    request::{Http, Plain, RequestKind, RequestView},
 };
 
 /// A kind of requests to which `R` belongs: [`Http`] for every [`Request`], and [`Plain<R>`](Plain) for `R`.

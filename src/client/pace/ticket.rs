@@ -11,8 +11,7 @@ use crate::{
         place::{Place, Places},
         queues::{Queues, Turn},
     },
-    decision::Decision,
-    limiter::Governed,
+    limiter::{Decision, Governed},
 };
 
 /// A call's turn to come. Who drops it leaves the queues, and whoever is next is called.

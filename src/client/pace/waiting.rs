@@ -20,7 +20,7 @@ use crate::{
         queues::Turn,
         ticket::Ticket,
     },
-    kind::RequestKind,
+    request::RequestKind,
     store::Store,
 };
 

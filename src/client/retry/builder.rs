@@ -14,7 +14,7 @@ use crate::{
         },
     },
     error::ConfigError,
-    http::RequestView,
+    request::RequestView,
 };
 
 /// Makes a [`RetryPolicy`]; made by [`RetryPolicy::builder`].

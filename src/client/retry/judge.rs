@@ -7,7 +7,7 @@ use http::{HeaderMap, Response, StatusCode};
 use crate::{
     client::{Advice, Answers, pace::PaceError, retry::repeat::Reason},
     grpc::{Outcome, is_trailers_only},
-    http::RequestView,
+    request::RequestView,
 };
 
 /// UNAVAILABLE

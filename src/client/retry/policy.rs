@@ -13,7 +13,7 @@ use crate::{
         },
     },
     grpc::Protocol,
-    http::RequestView,
+    request::RequestView,
 };
 
 /// gRFC A6: how many attempts a call had before this one.

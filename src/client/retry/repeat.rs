@@ -2,7 +2,7 @@
 
 use std::{fmt, time::Duration};
 
-use crate::http::RequestView;
+use crate::request::RequestView;
 
 /// A call that is made again, as [`on_retry`](super::RetryPolicyBuilder::on_retry) is told.
 #[derive(Clone, Debug)]
@@ -88,7 +88,7 @@ mod tests {
     use http::Request;
 
     use super::*;
-    use crate::observe::heard::heard_during;
+    use crate::warn::heard::heard_during;
 
     #[test]
     fn the_event_tells_of_a_repeat_and_of_nothing_secret() {

@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, time::Duration};
 
-use crate::{policy::Policy, quota::Quota};
+use crate::policy::{Policy, Quota};
 
 const MILLI: Duration = Duration::from_millis(1);
 

@@ -3,8 +3,7 @@
 use std::time::Duration;
 
 use crate::{
-    policy::Policy,
-    quota::Quota,
+    policy::{Policy, Quota},
     store::{
         Store,
         conformance::{Breach, Promise, breach::expect, dice::Dice, subject::Subject},

@@ -4,11 +4,11 @@ use std::time::Duration;
 
 use crate::{
     clock::{Clock, ManualClock},
-    decision::Decision,
-    http::Http,
+    error::CheckError,
     key,
-    limiter::{CheckError, RateLimiter, RateLimiterBuilder},
+    limiter::{Decision, RateLimiter, RateLimiterBuilder},
     policy::Policy,
+    request::Http,
     rule::Rule,
     store::{
         Store,

@@ -6,8 +6,7 @@ use tokio::task::JoinSet;
 
 use crate::{
     clock::ManualClock,
-    policy::Policy,
-    quota::Quota,
+    policy::{Policy, Quota},
     store::{
         Store,
         conformance::{

@@ -10,16 +10,19 @@ use tokio::{
     time::{timeout, timeout_at},
 };
 
-use crate::store::{
-    Charge, Verdict,
-    redis::{
-        denials::{Denials, Question},
-        failure::Failure,
-        handover::Awaited,
-        histories::Histories,
-        node::Deadline,
-        script::{Mode, Reply},
-        waiting::{Alike, Unclaimed, Waiting},
+use crate::{
+    key::Charge,
+    store::{
+        Verdict,
+        redis::{
+            denials::{Denials, Question},
+            failure::Failure,
+            handover::Awaited,
+            histories::Histories,
+            node::Deadline,
+            script::{Mode, Reply},
+            waiting::{Alike, Unclaimed, Waiting},
+        },
     },
 };
 

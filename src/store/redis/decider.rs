@@ -4,19 +4,23 @@ use std::{panic, pin::Pin, sync::Arc, time::Duration};
 
 use tokio::runtime::Handle;
 
-use crate::store::{
-    Charge, Unavailable, Verdict,
-    redis::{
-        batcher::Batcher,
-        denials::Denials,
-        failure::Failure,
-        fallback::Fallback,
-        health::Health,
-        histories::Histories,
-        lease_pool::Next,
-        lender::{Borrowed, Lender},
-        node::Deadline,
-        reservation::{Group, Reserver},
+use crate::{
+    error::Unavailable,
+    key::Charge,
+    store::{
+        Verdict,
+        redis::{
+            batcher::Batcher,
+            denials::Denials,
+            failure::Failure,
+            fallback::Fallback,
+            health::Health,
+            histories::Histories,
+            lease_pool::Next,
+            lender::{Borrowed, Lender},
+            node::Deadline,
+            reservation::{Group, Reserver},
+        },
     },
 };
 

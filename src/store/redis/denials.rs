@@ -10,7 +10,7 @@ use parking_lot::Mutex;
 use smallvec::SmallVec;
 use tokio::time::Instant;
 
-use crate::store::{Charge, Verdict};
+use crate::{key::Charge, store::Verdict};
 
 /// Denials remembered at a time. One that is overwritten is asked for again: nothing is lost.
 const PLACES: usize = 4096;

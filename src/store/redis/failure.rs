@@ -4,7 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use redis::{ErrorKind, RedisError, ServerErrorKind};
 
-use crate::store::{Unavailable, redis::script::Script};
+use crate::{error::Unavailable, store::redis::script::Script};
 
 /// Why a command has no reply.
 #[derive(Clone, Debug)]

@@ -4,10 +4,11 @@ use std::sync::Arc;
 
 use crate::{
     clock::Clock,
-    error::ConfigError,
+    error::{ConfigError, Unavailable},
+    key::Charge,
     policy::Policy,
     store::{
-        Charge, MemoryStore, Scope, Scopes, Setup, Store, Unavailable, Verdict,
+        MemoryStore, Scope, Scopes, Setup, Store, Verdict,
         redis::{OnOutage, failure::Failure},
     },
 };

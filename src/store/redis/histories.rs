@@ -8,9 +8,10 @@ use redis::{RedisResult, Value, cmd};
 use crate::{
     clock::{Moment, Tick},
     history::Plan,
+    key::Charge,
     policy::Policy,
     store::{
-        Charge, Scopes, Verdict,
+        Scopes, Verdict,
         redis::{
             failure::Failure,
             log::Logs,

@@ -5,8 +5,8 @@ use std::{sync::Arc, time::SystemTime};
 use parking_lot::Mutex;
 
 use crate::{
-    observe,
     store::redis::health::{BreakerState, ConnectionState, NodeHealth},
+    warn,
 };
 
 /// What has become of a server, and since when. A change is a warning.
@@ -48,7 +48,7 @@ impl Journal {
         let before = self.turn(ConnectionState::Connected);
         if before.is_told {
             self.entry.lock().is_told = false;
-            observe::info(format_args!("redis {}: connected again", self.address));
+            warn::info(format_args!("redis {}: connected again", self.address));
         }
     }
 
@@ -67,19 +67,19 @@ impl Journal {
         let is_told = std::mem::replace(&mut entry.is_told, true);
         drop(entry);
         if !is_told {
-            observe::warn(format_args!("redis {}: {error}", self.address));
+            warn::warn(format_args!("redis {}: {error}", self.address));
         }
     }
 
     pub(super) fn note_opened(&self) {
         let why = self.last_error();
         let why = why.as_deref().unwrap_or("no answer");
-        observe::warn(format_args!("redis {}: left alone after several failures, the last one: {why}", self.address));
+        warn::warn(format_args!("redis {}: left alone after several failures, the last one: {why}", self.address));
     }
 
     pub(super) fn note_closed(&self) {
         self.entry.lock().is_told = false;
-        observe::info(format_args!("redis {}: decides again", self.address));
+        warn::info(format_args!("redis {}: decides again", self.address));
     }
 
     pub(super) fn last_error(&self) -> Option<Arc<str>> {
@@ -105,7 +105,7 @@ impl Journal {
 #[cfg(all(test, feature = "tracing"))]
 mod tests {
     use super::*;
-    use crate::observe::heard::heard_during;
+    use crate::warn::heard::heard_during;
 
     #[test]
     fn each_change_is_told_once_with_what_is_the_matter() {

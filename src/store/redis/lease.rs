@@ -4,8 +4,7 @@ use std::time::Duration;
 
 use crate::{
     error::ConfigError,
-    policy::Policy,
-    quota::Quota,
+    policy::{Policy, Quota},
     store::{Scope, Scopes},
 };
 

@@ -14,8 +14,9 @@ use tokio::{sync::watch, time::Instant};
 
 use crate::{
     clock::Moment,
+    key::Charge,
     store::{
-        Charge, Scopes, Verdict,
+        Scopes, Verdict,
         redis::{Lease, failure::Failure},
     },
 };

@@ -5,15 +5,18 @@ use std::sync::Arc;
 use futures_util::future::join_all;
 use tokio::{sync::watch, time::timeout_at};
 
-use crate::store::{
-    Charge, Verdict,
-    redis::{
-        denials::Denials,
-        failure::Failure,
-        histories::{Histories, the_only_one},
-        lease_pool::{LeasePool, Loan, Next, Taken},
-        node::Deadline,
-        script::Mode,
+use crate::{
+    key::Charge,
+    store::{
+        Verdict,
+        redis::{
+            denials::Denials,
+            failure::Failure,
+            histories::{Histories, the_only_one},
+            lease_pool::{LeasePool, Loan, Next, Taken},
+            node::Deadline,
+            script::Mode,
+        },
     },
 };
 

@@ -6,8 +6,8 @@ use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use percent_encoding::{AsciiSet, CONTROLS, percent_encode};
 
 use crate::{
-    key::Text,
-    store::{Charge, Scope, redis::slots::slot_of},
+    key::{Charge, Text},
+    store::{Scope, redis::slots::slot_of},
 };
 
 /// What does not stand in a name as it is: what would end a part of it, and what looks bad in a terminal.

@@ -7,8 +7,10 @@ use tokio::{runtime::Handle, time::timeout_at};
 
 use crate::{
     clock::Moment,
+    error::Unavailable,
+    key::Charge,
     store::{
-        Charge, Unavailable, Verdict,
+        Verdict,
         redis::{
             batcher::Batcher, denials::Denials, failure::Failure, fallback::Fallback, handover::Awaited,
             histories::Histories, node::Deadline, script::Mode,

@@ -4,10 +4,11 @@ use std::{fmt, pin::Pin, sync::Arc, time::Duration};
 
 use crate::{
     clock::{Clock, SystemClock, Tick},
-    error::ConfigError,
+    error::{ConfigError, Unavailable},
     history::Plan,
+    key::Charge,
     store::{
-        Charge, Scope, Setup, Store, Unavailable, Verdict,
+        Scope, Setup, Store, Verdict,
         redis::{
             Health, Lease, OnOutage, batcher::Batcher, decider::Decider, denials::Denials, fallback::Fallback,
             histories::Histories, lease_pool::LeasePool, lender::Lender, log::Logs, reservation::Reserver,

@@ -13,8 +13,7 @@ use redis::{Connection, RedisResult};
 use crate::{
     clock::{Moment, Tick},
     history::{History, Plan},
-    policy::Policy,
-    quota::Quota,
+    policy::{Policy, Quota},
     store::{
         redis::{
             log::Logs,

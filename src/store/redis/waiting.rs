@@ -4,8 +4,9 @@ use tokio::sync::oneshot::Sender;
 
 use crate::{
     clock::Moment,
+    key::Charge,
     store::{
-        Charge, Verdict,
+        Verdict,
         redis::{failure::Failure, node::Deadline, script::Reply},
     },
 };

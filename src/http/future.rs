@@ -1,0 +1,170 @@
+//! The response on its way.
+
+use std::{
+    fmt,
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll, ready},
+};
+
+use bytes::Bytes;
+use http::{Request, Response};
+use http_body::Body;
+use pin_project_lite::pin_project;
+use tower_service::Service;
+
+use crate::{
+    error::Unavailable,
+    http::{Ending, ResponseBody, Style, add_fields},
+    limiter::{Deciding, Decision, enter},
+    request::RequestView,
+    store::Verdict,
+};
+
+pin_project! {
+    /// The response of a [`RateLimit`](crate::RateLimit) service around `S`, to a request with body `B`, where `D` is the
+    /// [decision](crate::store::Store::Deciding) of its store.
+    ///
+    /// Dropping it drops the inner response; what was charged stays charged, since the request has begun.
+    pub struct ResponseFuture<S, B, D>
+    where
+        S: Service<Request<B>>,
+    {
+        #[pin]
+        kind: Kind<S, B, D>,
+    }
+}
+
+pin_project! {
+    #[project = KindProj]
+    enum Kind<S, B, D>
+    where
+        S: Service<Request<B>>,
+    {
+        Deciding { #[pin] deciding: Deciding<D>, begun: Option<Begun<S, B>>, style: Arc<Style> },
+        Passed { #[pin] inner: S::Future },
+        Admitted { #[pin] inner: S::Future, decision: Option<Decision>, style: Arc<Style> },
+        Refused { answer: Option<Response<Bytes>> },
+    }
+}
+
+/// A request that waits for its decision, and the service that was polled ready for it.
+struct Begun<S, B>(Box<(S, Request<B>)>);
+
+impl<S, B, D> ResponseFuture<S, B, D>
+where
+    S: Service<Request<B>>,
+{
+    /// The request goes to `ready` if it is admitted.
+    pub(crate) fn deciding(deciding: Deciding<D>, ready: S, request: Request<B>, style: Arc<Style>) -> Self {
+        Self { kind: Kind::Deciding { deciding, begun: Some(Begun(Box::new((ready, request)))), style } }
+    }
+
+    pub(crate) const fn passed(inner: S::Future) -> Self {
+        Self { kind: Kind::Passed { inner } }
+    }
+
+    pub(crate) const fn admitted(inner: S::Future, decision: Decision, style: Arc<Style>) -> Self {
+        Self { kind: Kind::Admitted { inner, decision: Some(decision), style } }
+    }
+
+    pub(crate) const fn refused(answer: Response<Bytes>) -> Self {
+        Self { kind: Kind::Refused { answer: Some(answer) } }
+    }
+}
+
+impl<S, B> Begun<S, B>
+where
+    S: Service<Request<B>>,
+{
+    /// Goes on as the store has decided.
+    fn go_on<D>(self, decided: Result<Decision, Unavailable>, style: &Arc<Style>) -> Kind<S, B, D> {
+        let (mut ready, mut request) = *self.0;
+        let refused = |ending: Ending<'_>, request| Some(ending.answer(&RequestView::of(request), style));
+        match decided {
+            Ok(mut decision) if decision.is_admitted() => {
+                if style.in_request {
+                    enter(request.extensions_mut(), decision.take_entered());
+                }
+                Kind::Admitted { inner: ready.call(request), decision: Some(decision), style: Arc::clone(style) }
+            }
+            Ok(decision) => Kind::Refused { answer: refused(Ending::Denied(&decision), &request) },
+            Err(_) => Kind::Refused { answer: refused(Ending::Unavailable, &request) },
+        }
+    }
+}
+
+impl<S, B, ResBody, D> Future for ResponseFuture<S, B, D>
+where
+    S: Service<Request<B>, Response = Response<ResBody>>,
+    ResBody: Body,
+    D: Future<Output = Result<Verdict, Unavailable>>,
+{
+    type Output = Result<Response<ResponseBody<ResBody>>, S::Error>;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let mut kind = self.project().kind;
+        if let KindProj::Deciding { deciding, begun, style } = kind.as_mut().project() {
+            let decided = ready!(deciding.poll(cx));
+            // None if polled after completion, against the contract of futures: there is nothing to say.
+            let Some(begun) = begun.take() else { return Poll::Pending };
+            let next = begun.go_on(decided, style);
+            kind.set(next);
+        }
+        match kind.project() {
+            KindProj::Passed { inner } => Poll::Ready(Ok(ready!(inner.poll(cx))?.map(ResponseBody::inner))),
+            KindProj::Admitted { inner, decision, style } => {
+                let mut response = ready!(inner.poll(cx))?;
+                tell(&mut response, decision, style);
+                Poll::Ready(Ok(response.map(ResponseBody::inner)))
+            }
+            KindProj::Refused { answer } => match answer.take() {
+                Some(answer) => Poll::Ready(Ok(answer.map(ResponseBody::text))),
+                None => Poll::Pending,
+            },
+            KindProj::Deciding { .. } => Poll::Pending,
+        }
+    }
+}
+
+impl<S, B, D> fmt::Debug for ResponseFuture<S, B, D>
+where
+    S: Service<Request<B>>,
+{
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("ResponseFuture").field(&self.kind.name()).finish()
+    }
+}
+
+impl<S, B, D> Kind<S, B, D>
+where
+    S: Service<Request<B>>,
+{
+    const fn name(&self) -> &'static str {
+        match self {
+            Self::Deciding { .. } => "deciding",
+            Self::Passed { .. } => "passed",
+            Self::Admitted { .. } => "admitted",
+            Self::Refused { .. } => "refused",
+        }
+    }
+}
+
+/// Tells callers and outer layers of the decision, with the inner service's response.
+fn tell<B>(response: &mut Response<B>, made: &mut Option<Decision>, style: &Style) {
+    if let Some(decision) = made
+        && !is_denied_further_in(response)
+    {
+        add_fields(response, decision, style);
+        if style.in_response
+            && let Some(decision) = made.take()
+        {
+            response.extensions_mut().insert(decision);
+        }
+    }
+}
+
+/// Whether a limiter further in has denied the request: then its answer is the one that counts.
+fn is_denied_further_in<B>(response: &Response<B>) -> bool {
+    response.extensions().get::<Decision>().is_some_and(|decision| !decision.is_admitted())
+}

@@ -1,0 +1,142 @@
+//! The service: decides, and calls the inner service only after admission.
+
+use std::{
+    sync::Arc,
+    task::{Context, Poll},
+};
+
+use bytes::Bytes;
+use http::{Request, Response};
+use http_body::Body;
+use tower_service::Service;
+
+use crate::{
+    http::{Ending, Enforced, ResponseBody, ResponseFuture, Style},
+    limiter::{Deciding, Decision, Ruling, applied, enter},
+    request::RequestView,
+    store::{MemoryStore, Store},
+};
+
+/// A service behind a [`RateLimitLayer`](crate::RateLimitLayer).
+///
+/// The decision falls in `call`, before the inner service is called: a request that is not admitted never reaches it.
+/// What `poll_ready` reserved in the inner service, such as a permit, is given back then, by going on with a clone; so the
+/// inner service is `Clone`, as those of servers are. Put a `tower::buffer::Buffer` around one that is not.
+///
+/// If the [store](crate::store::Store) `T` takes its time then the service that was polled ready waits with the request, and
+/// a clone stays behind.
+#[derive(Debug)]
+pub struct RateLimit<S, T = MemoryStore> {
+    inner: S,
+    enforced: Enforced<T>,
+    style: Arc<Style>,
+}
+
+/// What becomes of a request.
+enum Outcome<D> {
+    /// No rule governs it, or nobody is told of the decision.
+    Passed,
+    Admitted(Decision),
+    /// That takes its time.
+    Deciding(Deciding<D>),
+    /// It ends here, with this answer.
+    Refused(Response<Bytes>),
+}
+
+impl<S, T> RateLimit<S, T> {
+    pub(crate) const fn new(inner: S, enforced: Enforced<T>, style: Arc<Style>) -> Self {
+        Self { inner, enforced, style }
+    }
+
+    /// The inner service.
+    pub const fn get_ref(&self) -> &S {
+        &self.inner
+    }
+
+    /// The inner service.
+    pub const fn get_mut(&mut self) -> &mut S {
+        &mut self.inner
+    }
+
+    /// The inner service.
+    pub fn into_inner(self) -> S {
+        self.inner
+    }
+}
+
+impl<S, T: Store> RateLimit<S, T> {
+    fn decide<B>(&self, request: &Request<B>) -> Outcome<T::Deciding> {
+        let view = RequestView::of(request);
+        let refused = |ending: Ending<'_>| Outcome::Refused(ending.answer(&view, &self.style));
+        let limiter = match &self.enforced {
+            Enforced::Rules(limiter) if !self.style.passes(&view) => limiter,
+            Enforced::Rules(_) | Enforced::Nothing => return Outcome::Passed,
+            Enforced::Mistake(error) => return refused(Ending::misconfigured(error)),
+        };
+        let applied = applied(limiter.rulebook(), request.extensions());
+        match limiter.decide_request(&view, &applied, self.style.told(), self.style.in_request) {
+            Ok(None) => Outcome::Passed,
+            Ok(Some(Ruling::Now(decision))) if decision.is_admitted() => self.admitted(decision),
+            Ok(Some(Ruling::Now(decision))) => refused(Ending::Denied(&decision)),
+            Ok(Some(Ruling::Later(deciding))) => Outcome::Deciding(deciding),
+            Err(missing) => refused(Ending::missing_key(limiter.names_of(missing), missing.status)),
+        }
+    }
+}
+
+impl<S, T> RateLimit<S, T> {
+    fn admitted<D>(&self, decision: Decision) -> Outcome<D> {
+        if self.style.tells_of_admissions() { Outcome::Admitted(decision) } else { Outcome::Passed }
+    }
+}
+
+impl<S: Clone, T> Clone for RateLimit<S, T> {
+    fn clone(&self) -> Self {
+        Self { inner: self.inner.clone(), enforced: self.enforced.clone(), style: Arc::clone(&self.style) }
+    }
+}
+
+impl<S, T, ReqBody, ResBody> Service<Request<ReqBody>> for RateLimit<S, T>
+where
+    S: Service<Request<ReqBody>, Response = Response<ResBody>> + Clone,
+    ResBody: Body,
+    T: Store,
+{
+    type Response = Response<ResponseBody<ResBody>>;
+    type Error = S::Error;
+    type Future = ResponseFuture<S, ReqBody, T::Deciding>;
+
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
+        self.inner.poll_ready(cx)
+    }
+
+    fn call(&mut self, mut request: Request<ReqBody>) -> Self::Future {
+        match self.decide(&request) {
+            Outcome::Passed => ResponseFuture::passed(self.inner.call(request)),
+            Outcome::Admitted(mut decision) => {
+                if self.style.in_request {
+                    enter(request.extensions_mut(), decision.take_entered());
+                }
+                ResponseFuture::admitted(self.inner.call(request), decision, Arc::clone(&self.style))
+            }
+            Outcome::Deciding(deciding) => {
+                let clone = self.inner.clone();
+                let ready = std::mem::replace(&mut self.inner, clone);
+                ResponseFuture::deciding(deciding, ready, request, Arc::clone(&self.style))
+            }
+            Outcome::Refused(answer) => {
+                self.inner = self.inner.clone();
+                ResponseFuture::refused(answer)
+            }
+        }
+    }
+}
+
+/// Lets tonic's `add_service` take a gRPC service behind the layer: it is found under the same name.
+#[cfg(feature = "tonic")]
+impl<S, T> tonic::server::NamedService for RateLimit<S, T>
+where
+    S: tonic::server::NamedService,
+{
+    const NAME: &'static str = S::NAME;
+}

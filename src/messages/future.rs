@@ -1,0 +1,79 @@
+//! The response on its way.
+
+use std::{
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll},
+};
+
+use bytes::Bytes;
+use http::Response;
+use http_body::Body;
+use pin_project_lite::pin_project;
+
+use crate::messages::{ResponseBody, fate::Fate};
+
+pin_project! {
+    /// The response of a [`MessageLimit`](super::MessageLimit) service.
+    ///
+    /// If a message is denied before the inner service has answered then the refusal is the answer. Dropping it drops the
+    /// inner response; what was charged stays charged.
+    #[derive(Debug)]
+    pub struct MessageFuture<F> {
+        #[pin]
+        kind: Kind<F>,
+    }
+}
+
+pin_project! {
+    #[project = KindProj]
+    #[derive(Debug)]
+    enum Kind<F> {
+        Uncounted { #[pin] inner: F },
+        Counted { #[pin] inner: F, fate: Arc<Fate> },
+        Refused { answer: Option<Response<Bytes>> },
+    }
+}
+
+impl<F> MessageFuture<F> {
+    pub(super) const fn uncounted(inner: F) -> Self {
+        Self { kind: Kind::Uncounted { inner } }
+    }
+
+    pub(super) const fn counted(inner: F, fate: Arc<Fate>) -> Self {
+        Self { kind: Kind::Counted { inner, fate } }
+    }
+
+    pub(super) const fn refused(answer: Response<Bytes>) -> Self {
+        Self { kind: Kind::Refused { answer: Some(answer) } }
+    }
+}
+
+impl<F, B, E> Future for MessageFuture<F>
+where
+    F: Future<Output = Result<Response<B>, E>>,
+    B: Body,
+{
+    type Output = Result<Response<ResponseBody<B>>, E>;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        match self.project().kind.project() {
+            KindProj::Uncounted { inner } => inner.poll(cx).map_ok(|response| response.map(ResponseBody::uncounted)),
+            KindProj::Counted { inner, fate } => {
+                let answer = inner.poll(cx);
+                // Only after the inner service has been polled: that may be what reads the request.
+                match fate.poll_end(cx) {
+                    Some(end) => Poll::Ready(Ok(fate.refusal(&end).map(ResponseBody::told))),
+                    None => {
+                        answer.map_ok(|response| response.map(|body| ResponseBody::counted(body, Arc::clone(fate))))
+                    }
+                }
+            }
+            // None if polled after completion, against the contract of futures: there is nothing to say.
+            KindProj::Refused { answer } => match answer.take() {
+                Some(answer) => Poll::Ready(Ok(answer.map(ResponseBody::told))),
+                None => Poll::Pending,
+            },
+        }
+    }
+}

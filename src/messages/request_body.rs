@@ -1,0 +1,93 @@
+//! The request on its way in.
+
+use std::{
+    error::Error,
+    pin::Pin,
+    task::{Context, Poll, ready},
+};
+
+use bytes::{Buf, Bytes};
+use http_body::{Body, Frame, SizeHint};
+use pin_project_lite::pin_project;
+
+use crate::{
+    messages::{MessageDenied, count::Count, fate::End},
+    store::{MemoryStore, Store},
+};
+
+type BoxError = Box<dyn Error + Send + Sync>;
+
+pin_project! {
+    /// The body of a request whose messages are charged as they arrive, in the store `T`.
+    ///
+    /// When one is denied, neither it nor anything behind it is passed on: the stream ends with a [`MessageDenied`],
+    /// once.
+    #[derive(Debug)]
+    pub struct RequestBody<B, T: Store = MemoryStore> {
+        #[pin]
+        inner: B,
+        count: Option<Box<Count<T>>>,
+        has_failed: bool,
+    }
+}
+
+impl<B, T: Store> RequestBody<B, T> {
+    pub(super) const fn new(inner: B, count: Option<Box<Count<T>>>) -> Self {
+        Self { inner, count, has_failed: false }
+    }
+}
+
+impl<B, T> Body for RequestBody<B, T>
+where
+    B: Body,
+    B::Error: Into<BoxError>,
+    T: Store,
+{
+    type Data = Bytes;
+    type Error = BoxError;
+
+    fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
+        let this = self.project();
+        let Some(count) = this.count else { return poll_inner(this.inner, cx) };
+        if let Some(end) = count.end() {
+            let error = (!std::mem::replace(this.has_failed, true)).then(|| Err(error(end)));
+            return Poll::Ready(error);
+        }
+        if count.is_empty() {
+            match ready!(poll_inner(this.inner, cx)?) {
+                Some(frame) if frame.is_data() => count.take(frame.into_data().unwrap_or_default()),
+                other => return Poll::Ready(other.map(Ok)),
+            }
+        }
+        let data = ready!(count.poll_admitted(cx));
+        let error = count.end().filter(|_| data.is_empty()).map(error);
+        *this.has_failed = error.is_some();
+        Poll::Ready(Some(error.map_or_else(|| Ok(Frame::data(data)), Err)))
+    }
+
+    fn is_end_stream(&self) -> bool {
+        let has_passed = |count: &Count<T>| count.is_empty() && count.end().is_none();
+        self.has_failed || self.inner.is_end_stream() && self.count.as_deref().is_none_or(has_passed)
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        if self.count.is_some() { SizeHint::default() } else { self.inner.size_hint() }
+    }
+}
+
+/// The inner body's next frame, with its data as bytes.
+fn poll_inner<B>(inner: Pin<&mut B>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BoxError>>>
+where
+    B: Body,
+    B::Error: Into<BoxError>,
+{
+    let into_bytes = |mut data: B::Data| data.copy_to_bytes(data.remaining());
+    inner.poll_frame(cx).map_ok(|frame| frame.map_data(into_bytes)).map_err(Into::into)
+}
+
+fn error(end: &End) -> BoxError {
+    match end {
+        End::Denied(decision) => MessageDenied::new(decision.clone()).into(),
+        End::Unavailable(unavailable) => unavailable.clone().into(),
+    }
+}

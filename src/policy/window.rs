@@ -1,0 +1,219 @@
+//! The window of a quota, as it is written.
+
+use std::time::Duration;
+
+use crate::error::nearest;
+
+/// The units with all their spellings, longest first, and how many nanoseconds they have. The last spelling is the shortest.
+const UNITS: [(&[&str], u128); 10] = [
+    (&["years", "year", "yrs", "yr", "y"], 31_557_600_000_000_000),
+    (&["months", "month"], 2_630_016_000_000_000),
+    (&["weeks", "week", "wks", "wk", "w"], 604_800_000_000_000),
+    (&["days", "day", "d"], 86_400_000_000_000),
+    (&["hours", "hour", "hrs", "hr", "h"], 3_600_000_000_000),
+    (&["minutes", "minute", "mins", "min", "m"], 60_000_000_000),
+    (&["seconds", "second", "secs", "sec", "s"], 1_000_000_000),
+    (&["milliseconds", "millisecond", "millis", "msec", "ms"], 1_000_000),
+    (&["micros", "usec", "µs", "us"], 1_000),
+    (&["nanos", "nsec", "ns"], 1),
+];
+
+const NANOS_PER_SECOND: u128 = 1_000_000_000;
+const MOST_DECIMALS: usize = 9;
+
+/// Why a text is no window, and what may have been meant, as far as one can guess: it need not be a window either.
+#[derive(Debug)]
+pub(crate) struct NoWindow {
+    pub(crate) why: String,
+    pub(crate) guesses: Vec<String>,
+}
+
+/// A number and its unit.
+#[derive(Clone, Copy, Debug)]
+struct Part<'a> {
+    number: &'a str,
+    unit: &'a str,
+}
+
+/// `minute` is one minute. Else it is numbers with units, longest first: `5m`, `90s`, `1day 12h`, `1.5h`.
+pub(crate) fn parse_window(text: &str) -> Result<Duration, NoWindow> {
+    let parts = parts(text)?;
+    let counted = match parts[..] {
+        [] => return Err(no_window("there is no window", [""; 0])),
+        [Part { number: "", unit }] => {
+            let unit = nanos_of_unit(unit, text)?;
+            vec![(unit, unit)]
+        }
+        _ => parts.iter().map(|part| part.nanos(text)).collect::<Result<_, _>>()?,
+    };
+    let nanos = counted.iter().try_fold(0u128, |sum, (nanos, _)| sum.checked_add(*nanos)).unwrap_or(u128::MAX);
+    if counted.is_sorted_by(|(_, longer), (_, shorter)| longer > shorter) {
+        Ok(from_nanos(nanos))
+    } else {
+        let sum = humantime::format_duration(from_nanos(nanos)).to_string().replace(' ', "");
+        Err(no_window("each unit stands once, the longest first", [sum]))
+    }
+}
+
+fn no_window<S>(why: impl Into<String>, guesses: impl IntoIterator<Item = S>) -> NoWindow
+where
+    S: Into<String>,
+{
+    NoWindow { why: why.into(), guesses: guesses.into_iter().map(Into::into).collect() }
+}
+
+fn from_nanos(nanos: u128) -> Duration {
+    let seconds = u64::try_from(nanos / NANOS_PER_SECOND);
+    seconds.map_or(Duration::MAX, |seconds| Duration::new(seconds, (nanos % NANOS_PER_SECOND) as u32))
+}
+
+/// Cuts a text into numbers with their units. Spaces may be anywhere between these.
+fn parts(text: &str) -> Result<Vec<Part<'_>>, NoWindow> {
+    let mut parts = Vec::new();
+    let mut rest = text.trim_start_matches(' ');
+    while !rest.is_empty() {
+        let (number, after) = split_while(rest, |letter| letter.is_ascii_digit() || letter == '.');
+        let (unit, after) = split_while(after.trim_start_matches(' '), char::is_alphabetic);
+        if number.is_empty() && unit.is_empty() {
+            return Err(foreign(rest, text));
+        }
+        parts.push(Part { number, unit });
+        rest = after.trim_start_matches(' ');
+    }
+    Ok(parts)
+}
+
+fn split_while(text: &str, belongs: impl Fn(char) -> bool) -> (&str, &str) {
+    text.split_at(text.find(|letter| !belongs(letter)).unwrap_or(text.len()))
+}
+
+/// A text with a character that no window has.
+fn foreign(rest: &str, text: &str) -> NoWindow {
+    let letter = rest.chars().next().unwrap_or(' ');
+    let before = &text[..text.len() - rest.len()];
+    let why = match letter {
+        '/' => "a quota has one window, and each other window is a quota of its own".to_owned(),
+        _ => format!("{letter:?} has no place in a window, such as minute or 5m"),
+    };
+    no_window(why, [before.trim_end_matches(' ')])
+}
+
+impl Part<'_> {
+    /// How long it is, and how long its unit is.
+    fn nanos(self, text: &str) -> Result<(u128, u128), NoWindow> {
+        if self.number.is_empty() {
+            return Err(no_window(format!("the unit \"{}\" has no number before it", self.unit), [format!("1{text}")]));
+        }
+        if self.unit.is_empty() {
+            return Err(no_window(format!("the number {} has no unit behind it", self.number), [format!("{text}s")]));
+        }
+        let unit = nanos_of_unit(self.unit, text)?;
+        Ok((self.count(unit).ok_or_else(|| self.no_number(text))?, unit))
+    }
+
+    /// So many nanoseconds, rounded up; none if the number is none.
+    fn count(self, unit: u128) -> Option<u128> {
+        let (whole, decimals) = self.number.split_once('.').unwrap_or((self.number, "0"));
+        if whole.is_empty() || decimals.is_empty() || decimals.len() > MOST_DECIMALS {
+            return None;
+        }
+        // More digits than a number has are too long a window, which is found later.
+        let whole: u128 = whole.parse().unwrap_or(u128::MAX);
+        let fraction = decimals.parse::<u128>().ok()? * unit;
+        Some(whole.saturating_mul(unit).saturating_add(fraction.div_ceil(10u128.pow(decimals.len() as u32))))
+    }
+
+    fn no_number(self, text: &str) -> NoWindow {
+        let why = format!(
+            "\"{}\" is not a number: it has digits on both sides of its point, and at most 9 behind it",
+            self.number
+        );
+        no_window(why, [format!("0{text}")])
+    }
+}
+
+/// How long a unit is that stands in `text`.
+fn nanos_of_unit(unit: &str, text: &str) -> Result<u128, NoWindow> {
+    let known = UNITS.iter().find(|(spellings, _)| spellings.contains(&unit));
+    known.map(|(_, nanos)| *nanos).ok_or_else(|| unknown_unit(unit, text))
+}
+
+fn unknown_unit(unit: &str, text: &str) -> NoWindow {
+    let meant = |unit_meant: &str| text.replacen(unit, unit_meant, 1);
+    if unit == "M" {
+        let why = "\"M\" is a minute to some and a month to others";
+        return no_window(why, ["m", "minute", "month"].map(meant));
+    }
+    let spellings = UNITS.iter().flat_map(|(spellings, _)| spellings.iter().copied());
+    let small = unit.to_lowercase();
+    if spellings.clone().any(|spelling| spelling == small) {
+        return no_window(format!("the unit \"{unit}\" is written in small letters"), [meant(&small)]);
+    }
+    let why = format!("\"{unit}\" is not a unit, which are ms, s, m, h, day, week, month and year");
+    no_window(why, nearest(unit, spellings).map(meant))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn millis(text: &str) -> u128 {
+        parse_window(text).unwrap().as_millis()
+    }
+
+    #[test]
+    fn a_unit_alone_is_one_of_it() {
+        for (spellings, nanos) in UNITS {
+            for unit in spellings {
+                assert_eq!(parse_window(unit).unwrap().as_nanos(), nanos, "{unit}");
+                assert_eq!(parse_window(&format!("12{unit}")).unwrap().as_nanos(), 12 * nanos, "{unit}");
+            }
+        }
+    }
+
+    #[test]
+    fn numbers_with_units_are_added_up() {
+        assert_eq!(millis("1h30m"), 90 * 60_000);
+        assert_eq!(millis("1day 12h"), 36 * 3_600_000);
+        assert_eq!(millis(" 2 minutes  3 s "), 123_000);
+        assert_eq!(
+            [millis("1.5h"), millis("0.5s"), millis("1.000000001ms"), millis("007s")],
+            [5_400_000, 500, 1, 7_000]
+        );
+    }
+
+    #[test]
+    fn a_fraction_of_a_nanosecond_is_rounded_up() {
+        assert_eq!(parse_window("1.000000001ms").unwrap(), Duration::from_nanos(1_000_001));
+    }
+
+    #[test]
+    fn a_window_that_is_too_long_for_numbers_is_one_that_is_too_long() {
+        let digits = "9".repeat(50);
+        for text in [&*format!("{digits}y"), &format!("{digits}.5ns"), "18446744073709551615s1000000000ns"] {
+            assert!(parse_window(text).unwrap() > Duration::from_secs(u64::MAX / 2), "{text}");
+        }
+    }
+
+    #[test]
+    fn what_may_have_been_meant_is_guessed() {
+        for (text, guesses) in [
+            ("", &[][..]),
+            (".5s", &["0.5s"]),
+            ("m30s", &["1m30s"]),
+            ("1m30", &["1m30s"]),
+            ("M", &["m", "minute", "month"]),
+            ("5M", &["5m", "5minute", "5month"]),
+            ("Minute", &["minute"]),
+            ("MIN", &["min"]),
+            ("minuet", &["minute"]),
+            ("fortnight", &[]),
+            ("30s1m", &["1m30s"]),
+            ("1m1m", &["2m"]),
+            ("minute/hour", &["minute"]),
+            ("m;", &["m"]),
+        ] {
+            assert_eq!(parse_window(text).unwrap_err().guesses, guesses, "{text}");
+        }
+    }
+}
