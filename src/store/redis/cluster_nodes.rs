@@ -6,10 +6,11 @@ use parking_lot::Mutex;
 use redis::{ConnectionAddr, ConnectionInfo};
 
 use crate::store::redis::{
+    dial::moved_to,
     failure::Failure,
     node::Node,
     slots::{Masters, Range, Slots, host_and_port},
-    target::{Target, moved_to},
+    target::Target,
     timepiece::Timepiece,
     tls::Tls,
 };

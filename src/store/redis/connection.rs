@@ -1,15 +1,14 @@
 //! The connection to one server.
 
-use std::{fmt, future::poll_fn, pin::pin, sync::Arc, task::Poll, time::Duration};
+use std::{fmt, future::poll_fn, pin::pin, sync::Arc, task::Poll};
 
 use parking_lot::Mutex;
 use redis::{Cmd, RedisError, Value, aio::MultiplexedConnection};
 use tokio::{sync::watch, time::timeout};
 
-use crate::store::redis::{circuit_breaker::CircuitBreaker, failure::Failure, journal::Journal, target::Target};
-
-/// Time in which a connection has to be established. A decision waits for one no longer than its own deadline.
-pub(super) const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+use crate::store::redis::{
+    circuit_breaker::CircuitBreaker, dial::CONNECT_TIMEOUT, failure::Failure, journal::Journal, target::Target,
+};
 
 /// One connection, which all decisions share and pipeline on, and which is made anew when it is lost.
 ///

@@ -14,7 +14,7 @@ use tokio::{
 use crate::store::redis::{
     circuit_breaker::CircuitBreaker,
     cluster_nodes::ClusterNodes,
-    connection::CONNECT_TIMEOUT,
+    dial::CONNECT_TIMEOUT,
     failure::Failure,
     health::BreakerState,
     node::{Command, Deadline, Node},

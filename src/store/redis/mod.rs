@@ -29,6 +29,7 @@ mod cluster_nodes;
 mod connection;
 mod decider;
 mod denials;
+mod dial;
 mod failure;
 mod fallback;
 mod handover;

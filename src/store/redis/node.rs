@@ -7,7 +7,8 @@ use tokio::time::{Instant, timeout, timeout_at};
 
 use crate::store::redis::{
     circuit_breaker::{Attempt, CircuitBreaker, Failed},
-    connection::{CONNECT_TIMEOUT, Connection},
+    connection::Connection,
+    dial::CONNECT_TIMEOUT,
     failure::Failure,
     health::{BreakerState, NodeHealth},
     journal::Journal,

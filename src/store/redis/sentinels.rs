@@ -6,8 +6,8 @@ use futures_util::{FutureExt, StreamExt, stream::FuturesUnordered};
 use redis::{Client, ConnectionAddr, ConnectionInfo, Value, aio::MultiplexedConnection, cmd};
 
 use crate::store::redis::{
+    dial::{connect, moved_to},
     failure::explained,
-    target::{connect, moved_to},
     tls::Tls,
 };
 
