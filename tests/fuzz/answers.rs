@@ -11,7 +11,8 @@ use crate::input::Input;
 
 const STATUSES: [u16; 8] = [200, 429, 503, 403, 500, 304, 599, 401];
 /// Fields of these families may say something, as may `date` and `age` beside them.
-const FAMILIES: [&str; 6] = ["retry-after", "ratelimit", "x-ratelimit", "x-rate-limit", "grpc-", "x-ms-retry"];
+const FAMILIES: [&str; 7] =
+    ["retry-after", "x-retry-after", "ratelimit", "x-ratelimit", "x-rate-limit", "grpc-", "x-ms-retry"];
 /// Thu, 15 Oct 2026 13:54:56 GMT
 const NOW: u64 = 1_792_072_496;
 /// More than any answer states: the list of the draft, and a family of fields for each dialect.
