@@ -8,7 +8,7 @@ use std::{
     time::Duration,
 };
 
-use crate::clock::{Clock, moment::saturating_nanos};
+use crate::clock::{Clock, timestamp::saturating_nanos};
 
 /// A clock that moves only when told to. Clones share one time.
 ///

@@ -6,19 +6,19 @@ use std::{
 };
 
 mod manual;
-mod moment;
-#[cfg(feature = "client")]
-mod runtime;
 mod system;
 mod tick;
-
-pub use manual::ManualClock;
+mod timestamp;
 #[cfg(feature = "client")]
-pub use runtime::TokioClock;
+mod tokio;
+
+#[cfg(feature = "client")]
+pub use self::tokio::TokioClock;
+pub use manual::ManualClock;
 pub use system::SystemClock;
 
-pub(crate) use moment::Moment;
 pub(crate) use tick::Tick;
+pub(crate) use timestamp::Timestamp;
 
 /// A source of time for a limiter.
 ///
@@ -44,6 +44,6 @@ pub trait Clock: fmt::Debug + Send + Sync + 'static {
     /// The same in nanoseconds, for a clock that counts these: a `Duration` is put together and taken apart by dividing.
     #[inline]
     fn nanos(&self) -> u64 {
-        moment::saturating_nanos(self.now())
+        timestamp::saturating_nanos(self.now())
     }
 }

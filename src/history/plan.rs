@@ -6,13 +6,13 @@ use crate::{
     policy::{Policy, Quota},
 };
 
-/// What a history needs to know of its policy.
+/// A policy as its histories need it.
 #[derive(Debug)]
 pub(crate) struct Plan {
     tick: Tick,
     windows: Box<[Window]>,
     exact: Option<Exact>,
-    grains: Box<[Grain]>,
+    bucket_specs: Box<[BucketSpec]>,
     count_denied: bool,
     most_units: u32,
     horizon: u64,
@@ -26,44 +26,44 @@ pub(crate) struct Window {
     pub(crate) counted: Counted,
 }
 
-/// Where the units that a quota counts are found.
+/// The place of the units that a quota counts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Counted {
-    /// Among the stamps.
+    /// Among the timestamps.
     Exactly,
-    /// Among the stamps and in the layers up to this one.
-    UpToLayer(usize),
+    /// Among the timestamps, and in the buckets up to this part.
+    InBuckets(usize),
 }
 
-/// The longest window that is counted exactly: how long a stamp is kept, and how many.
+/// The longest window that is counted exactly, which says how long timestamps are kept, and how many.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Exact {
     pub(crate) ticks: u64,
     pub(crate) capacity: usize,
 }
 
-/// The window of a large quota and the grain of time whose admissions share an entry.
+/// The window of a large quota, and the stretch of time whose admissions share a bucket.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Grain {
+pub(crate) struct BucketSpec {
     pub(crate) window: u64,
     pub(crate) ticks: u64,
-    /// The most cells that can count at once.
-    pub(crate) cells: usize,
+    /// The most buckets that can count at once.
+    pub(crate) max_buckets: usize,
 }
 
 impl Window {
-    /// How many of the `used` units have to leave before there is room, or else one.
-    pub(crate) const fn in_the_way(&self, used: u32) -> u32 {
+    /// Returns the number of `used` units that have to leave before there is room, and 1 if there is room.
+    pub(crate) const fn excess(&self, used: u32) -> u32 {
         let too_many = used.saturating_add(1).saturating_sub(self.limit);
         if too_many == 0 { 1 } else { too_many }
     }
 }
 
 impl Plan {
-    /// Stamps are kept in 32 bits up to this window, in ticks. The tick is a millisecond if it is over six days; so it is 12 days.
+    /// The longest window of timestamps of 32 bits, in ticks. The tick is a millisecond if it is over six days; so it is 12 days.
     pub(crate) const LONGEST_COMPACT_WINDOW: u64 = Tick::MOST_PER_WINDOW;
 
-    pub(crate) fn of(policy: &Policy) -> Self {
+    pub(crate) fn new(policy: &Policy) -> Self {
         Self::counting_in(policy.tick(), policy)
     }
 
@@ -76,14 +76,14 @@ impl Plan {
         };
         let mut windows: Box<[Window]> = policy.quotas().map(window).collect();
         let exact = longest_exact(&windows, resolution, count_denied);
-        let grains = grains_beyond(exact.map_or(0, |exact| exact.ticks), &windows, resolution);
+        let bucket_specs = bucket_specs_beyond(exact.map_or(0, |exact| exact.ticks), &windows, resolution);
         for window in &mut windows {
-            window.counted = counted_by(window, &grains);
+            window.counted = counted_by(window, &bucket_specs);
         }
         let horizon = windows.iter().map(|window| window.ticks).max().unwrap_or(0);
-        let late = grains.last().map_or(0, |grain| grain.ticks);
+        let late = bucket_specs.last().map_or(0, |spec| spec.ticks);
         let most_units = most_units(&windows, count_denied);
-        Self { tick, windows, exact, grains, count_denied, most_units, horizon: horizon + late }
+        Self { tick, windows, exact, bucket_specs, count_denied, most_units, horizon: horizon + late }
     }
 
     /// What all times in the history of this plan are counted in.
@@ -100,8 +100,8 @@ impl Plan {
         self.exact
     }
 
-    pub(crate) fn grains(&self) -> &[Grain] {
-        &self.grains
+    pub(crate) fn bucket_specs(&self) -> &[BucketSpec] {
+        &self.bucket_specs
     }
 
     pub(crate) const fn counts_denied(&self) -> bool {
@@ -118,10 +118,10 @@ impl Plan {
         self.horizon
     }
 
-    /// Whether exact 32-bit stamps are all that is needed.
+    /// Returns true if exact timestamps of 32 bits are enough.
     pub(crate) fn is_compact(&self) -> bool {
         let fits = self.exact.is_none_or(|exact| exact.capacity <= Ring::LARGEST);
-        self.grains.is_empty() && fits && self.horizon <= Self::LONGEST_COMPACT_WINDOW
+        self.bucket_specs.is_empty() && fits && self.horizon <= Self::LONGEST_COMPACT_WINDOW
     }
 }
 
@@ -145,11 +145,11 @@ fn most_units<'a>(windows: impl IntoIterator<Item = &'a Window>, count_denied: b
     longest.map_or(0, |window| window.limit)
 }
 
-/// The large quotas whose windows reach beyond the stamps, shortest first.
+/// The large quotas whose windows reach beyond the timestamps, shortest first.
 ///
-/// Grains are multiples of each other, so that a cell falls whole into a cell of the next layer and no unit is held
-/// back by more than the one grain of the quota that counts it.
-fn grains_beyond(exact_ticks: u64, windows: &[Window], resolution: u32) -> Box<[Grain]> {
+/// Widths are multiples of each other, so that a bucket falls whole into a bucket of the next part, and no unit is held back by
+/// more than one bucket of the quota that counts it.
+fn bucket_specs_beyond(exact_ticks: u64, windows: &[Window], resolution: u32) -> Box<[BucketSpec]> {
     let mut large: Vec<&Window> =
         windows.iter().filter(|window| window.limit > resolution && window.ticks > exact_ticks).collect();
     large.sort_by_key(|window| (window.ticks, window.limit));
@@ -160,14 +160,14 @@ fn grains_beyond(exact_ticks: u64, windows: &[Window], resolution: u32) -> Box<[
         .map(|window| {
             let multiple = (window.ticks / u64::from(resolution) / previous).max(1);
             previous = previous.saturating_mul(multiple);
-            let cells = (window.ticks / previous).saturating_add(2) as usize;
-            Grain { window: window.ticks, ticks: previous, cells }
+            let max_buckets = (window.ticks / previous).saturating_add(2) as usize;
+            BucketSpec { window: window.ticks, ticks: previous, max_buckets }
         })
         .collect()
 }
 
-fn counted_by(window: &Window, grains: &[Grain]) -> Counted {
-    grains.iter().position(|grain| grain.window == window.ticks).map_or(Counted::Exactly, Counted::UpToLayer)
+fn counted_by(window: &Window, bucket_specs: &[BucketSpec]) -> Counted {
+    bucket_specs.iter().position(|spec| spec.window == window.ticks).map_or(Counted::Exactly, Counted::InBuckets)
 }
 
 #[cfg(test)]
@@ -176,26 +176,26 @@ mod tests {
 
     #[test]
     fn small_quotas_are_counted_exactly() {
-        let plan = Plan::of(&Policy::per_minute(60).and_per_hour(1800));
+        let plan = Plan::new(&Policy::per_minute(60).and_per_hour(1800));
         assert!(plan.windows().iter().all(|window| window.counted == Counted::Exactly));
         assert_eq!(plan.exact().map(|exact| (exact.ticks, exact.capacity)), Some((900_000_000, 1800)));
-        assert!(plan.grains().is_empty());
+        assert!(plan.bucket_specs().is_empty());
     }
 
     #[test]
     fn a_small_quota_stays_exact_beside_a_large_one() {
-        let plan = Plan::of(&Policy::per_minute(600).and_per_hour(18_000));
+        let plan = Plan::new(&Policy::per_minute(600).and_per_hour(18_000));
         assert_eq!(plan.windows()[0].counted, Counted::Exactly);
-        assert_eq!(plan.windows()[1].counted, Counted::UpToLayer(0));
-        assert_eq!(plan.grains()[0].ticks, 900_000_000 / 4096);
+        assert_eq!(plan.windows()[1].counted, Counted::InBuckets(0));
+        assert_eq!(plan.bucket_specs()[0].ticks, 900_000_000 / 4096);
         assert_eq!(plan.horizon(), 900_000_000 + 900_000_000 / 4096);
     }
 
     #[test]
     fn a_large_quota_within_an_exact_window_needs_no_layer() {
-        let plan = Plan::of(&Policy::per_second(10_000).and_per_hour(100));
+        let plan = Plan::new(&Policy::per_second(10_000).and_per_hour(100));
         assert_eq!(plan.windows()[0].counted, Counted::Exactly);
-        assert!(plan.grains().is_empty());
+        assert!(plan.bucket_specs().is_empty());
     }
 
     #[test]
@@ -203,21 +203,21 @@ mod tests {
         let policy = Policy::per_minute(10_000)
             .and_per_hour(100_000)
             .and(Quota::new(5_000_000, std::time::Duration::from_secs(100_003)));
-        let plan = Plan::of(&policy);
-        assert_eq!(plan.grains().len(), 3);
-        for pair in plan.grains().windows(2) {
+        let plan = Plan::new(&policy);
+        assert_eq!(plan.bucket_specs().len(), 3);
+        for pair in plan.bucket_specs().windows(2) {
             assert_eq!(pair[1].ticks % pair[0].ticks, 0);
         }
-        for grain in plan.grains() {
-            assert!(grain.ticks * 4096 <= grain.window);
-            assert!(grain.window / grain.ticks <= 2 * 4096, "{grain:?}");
+        for spec in plan.bucket_specs() {
+            assert!(spec.ticks * 4096 <= spec.window);
+            assert!(spec.window / spec.ticks <= 2 * 4096, "{spec:?}");
         }
     }
 
     #[test]
     fn long_windows_and_large_limits_are_not_compact() {
-        assert!(Plan::of(&Policy::per_day(4096)).is_compact());
-        assert!(!Plan::of(&Policy::per_day(4097)).is_compact());
-        assert!(!Plan::of(&Policy::new("100/30d".parse().unwrap())).is_compact());
+        assert!(Plan::new(&Policy::per_day(4096)).is_compact());
+        assert!(!Plan::new(&Policy::per_day(4097)).is_compact());
+        assert!(!Plan::new(&Policy::new("100/30d".parse().unwrap())).is_compact());
     }
 }

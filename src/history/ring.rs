@@ -1,24 +1,24 @@
-//! The stamps of a busy key: a queue in a block of memory.
+//! The timestamps of a busy key: a queue in a block of memory.
 
-/// Which places of a block hold stamps: it is used round and round, oldest first.
+/// The places of a block that hold timestamps: a ring buffer, oldest first.
 ///
 /// With its block it is a `VecDeque` in 22 bytes, so that both fit into the slot of a key.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Ring {
-    /// Where the oldest stamp is.
+    /// Where the oldest timestamp is.
     head: u16,
     len: u16,
-    /// Where a search begins: the number of stamps that it found the last time. Any number leads to the right answer.
+    /// The number of timestamps that the last search found, where the next one begins. Any number leads to the right answer.
     pub(super) hint: u16,
 }
 
 impl Ring {
-    /// The most stamps that a ring holds.
+    /// The most timestamps that a ring holds.
     pub(super) const LARGEST: usize = u16::MAX as usize;
 
-    /// A ring whose block is full of these stamps.
-    pub(super) fn of(stamps: &[u32]) -> (Box<[u32]>, Self) {
-        (stamps.into(), Self { len: stamps.len() as u16, ..Self::default() })
+    /// A ring whose block is full of these timestamps.
+    pub(super) fn full(timestamps: &[u32]) -> (Box<[u32]>, Self) {
+        (timestamps.into(), Self { len: timestamps.len() as u16, ..Self::default() })
     }
 
     /// A ring of the first `len` places.
@@ -38,20 +38,20 @@ impl Ring {
         block.get(self.place(block, at)).copied().unwrap_or_default()
     }
 
-    /// Adds a stamp; the block grows in doubling steps to `capacity` and not beyond. If it is full nothing happens.
+    /// Adds a timestamp; the block grows in doubling steps to `capacity` and not beyond. If it is full nothing happens.
     #[inline]
-    pub(super) fn push(&mut self, block: &mut Box<[u32]>, stamp: u32, capacity: usize) {
+    pub(super) fn push(&mut self, block: &mut Box<[u32]>, timestamp: u32, capacity: usize) {
         if self.len() == block.len() && !self.grow(block, capacity) {
             return;
         }
         let free = self.place(block, self.len());
         if let Some(free) = block.get_mut(free) {
-            *free = stamp;
+            *free = timestamp;
             self.len += 1;
         }
     }
 
-    /// Forgets all but the newest `count` stamps.
+    /// Drops all but the newest `count` timestamps.
     #[inline]
     pub(super) fn keep(&mut self, block: &[u32], count: usize) {
         let forgotten = self.len().saturating_sub(count);
@@ -64,7 +64,7 @@ impl Ring {
         first.iter_mut().chain(wrapped).take(self.len())
     }
 
-    /// The stamps from the newest to the oldest.
+    /// The timestamps from the newest to the oldest.
     pub(super) fn newest_first(self, block: &mut [u32]) -> impl Iterator<Item = &mut u32> {
         let (wrapped, first) = block.split_at_mut(self.head.into());
         let before_the_end = self.len().min(first.len());
@@ -72,7 +72,7 @@ impl Ring {
         after_it.chain(first.iter_mut().take(before_the_end).rev())
     }
 
-    /// Where in the block stamp `at` is.
+    /// Where in the block timestamp `at` is.
     #[inline]
     fn place(self, block: &[u32], at: usize) -> usize {
         let place = usize::from(self.head) + at;
@@ -87,7 +87,7 @@ impl Ring {
             return false;
         }
         let mut larger = Vec::with_capacity(size);
-        larger.extend(self.iter_mut(block).map(|stamp| *stamp));
+        larger.extend(self.iter_mut(block).map(|timestamp| *timestamp));
         larger.resize(size, 0);
         (*block, self.head) = (larger.into(), 0);
         true
@@ -104,29 +104,29 @@ mod tests {
 
     #[test]
     fn a_full_ring_takes_no_more() {
-        let (mut block, mut ring) = Ring::of(&[1, 2]);
-        (3..10).for_each(|stamp| ring.push(&mut block, stamp, 4));
+        let (mut block, mut ring) = Ring::full(&[1, 2]);
+        (3..10).for_each(|timestamp| ring.push(&mut block, timestamp, 4));
         assert_eq!((ring.len(), &*block), (4, &[1, 2, 3, 4][..]));
     }
 
     proptest! {
         #[test]
         fn a_ring_is_a_queue(steps in prop::collection::vec((any::<u32>(), 0usize..12), 0..200)) {
-            let ((mut block, mut ring), mut queue) = (Ring::of(&[]), VecDeque::new());
-            for (stamp, kept) in steps {
+            let ((mut block, mut ring), mut queue) = (Ring::full(&[]), VecDeque::new());
+            for (timestamp, kept) in steps {
                 if queue.len() == 9 {
                     ring.keep(&block, kept);
                     queue.drain(..9usize.saturating_sub(kept));
                 }
                 if queue.len() < 9 {
-                    ring.push(&mut block, stamp, 9);
-                    queue.push_back(stamp);
+                    ring.push(&mut block, timestamp, 9);
+                    queue.push_back(timestamp);
                 }
                 let contents: Vec<_> = (0..queue.len()).map(|at| ring.get(&block, at)).collect();
                 prop_assert_eq!(&contents, &queue.iter().copied().collect::<Vec<_>>());
-                prop_assert_eq!(&ring.iter_mut(&mut block).map(|stamp| *stamp).collect::<Vec<_>>(), &contents);
+                prop_assert_eq!(&ring.iter_mut(&mut block).map(|timestamp| *timestamp).collect::<Vec<_>>(), &contents);
                 let backwards: Vec<_> = contents.into_iter().rev().collect();
-                prop_assert_eq!(ring.newest_first(&mut block).map(|stamp| *stamp).collect::<Vec<_>>(), backwards);
+                prop_assert_eq!(ring.newest_first(&mut block).map(|timestamp| *timestamp).collect::<Vec<_>>(), backwards);
                 prop_assert!(block.len() <= 9);
             }
         }

@@ -5,7 +5,7 @@ use std::time::Duration;
 use proptest::prelude::*;
 
 use crate::{
-    clock::Moment,
+    clock::Timestamp,
     history::{History, Plan, plan::Window},
     policy::{Policy, Quota},
 };
@@ -46,15 +46,15 @@ enum Answer {
 
 impl Subject {
     fn new(policy: &Policy) -> Self {
-        let plan = Plan::of(policy);
-        let history = History::fresh(&plan);
+        let plan = Plan::new(policy);
+        let history = History::new(&plan);
         Self { plan, history }
     }
 
     fn ask(&mut self, nanos: u64) -> Answer {
-        let now = Moment::from_nanos(nanos);
+        let now = Timestamp::from_nanos(nanos);
         if self.history.is_ahead_of(&self.plan, now) {
-            self.history.come_back_to(&self.plan, now);
+            self.history.clamp_to(&self.plan, now);
         }
         let room_at = self.room_at(now);
         match room_at {
@@ -73,29 +73,29 @@ impl Subject {
 
     /// The same for those who want to know no more than yes or no.
     fn admits(&mut self, nanos: u64) -> bool {
-        let now = Moment::from_nanos(nanos);
-        self.history.come_back_to(&self.plan, now);
+        let now = Timestamp::from_nanos(nanos);
+        self.history.clamp_to(&self.plan, now);
         let has_room = self.history.room_at(&self.plan, now).is_none();
         if has_room {
             self.history.charge(&self.plan, now);
         } else {
             // Then it is told why.
-            self.history.settle(&self.plan, now);
+            self.history.expire(&self.plan, now);
         }
         has_room
     }
 
     /// What each quota counts.
     fn used(&mut self, nanos: u64) -> Vec<u32> {
-        let (plan, now) = (&self.plan, Moment::from_nanos(nanos));
-        plan.windows().iter().map(|window| self.history.standing(plan, window, now).0).collect()
+        let (plan, now) = (&self.plan, Timestamp::from_nanos(nanos));
+        plan.windows().iter().map(|window| self.history.usage(plan, window, now).0).collect()
     }
 
     /// When all quotas have room, if they have none now.
-    fn room_at(&mut self, now: Moment) -> Option<u64> {
-        self.history.settle(&self.plan, now);
+    fn room_at(&mut self, now: Timestamp) -> Option<u64> {
+        self.history.expire(&self.plan, now);
         let room_at = self.plan.windows().iter().filter_map(|window| {
-            let (used, changes_at) = self.history.standing(&self.plan, window, now);
+            let (used, changes_at) = self.history.usage(&self.plan, window, now);
             (used >= window.limit).then_some(changes_at)
         });
         room_at.max()
@@ -108,12 +108,12 @@ fn nanos(quota: &Quota) -> u64 {
 
 /// How late a unit of `quota` may come back, in nanoseconds.
 fn lateness(policy: &Policy, quota: &Quota) -> u64 {
-    let grain = if quota.limit() > policy.entries_per_window() {
+    let spec = if quota.limit() > policy.entries_per_window() {
         nanos(quota) / u64::from(policy.entries_per_window())
     } else {
         0
     };
-    grain.max(policy.tick().nanos())
+    spec.max(policy.tick().nanos())
 }
 
 /// Policies of small numbers, so that short schedules meet their limits; a resolution of 16 makes 17 a large limit.
@@ -199,10 +199,10 @@ proptest! {
             if let Answer::Denied(wait) = subject.ask(now) {
                 let then = now + u64::try_from(wait.as_nanos()).unwrap();
                 prop_assert!(wait > Duration::ZERO);
-                let just_before = Moment::from_nanos(then - 1);
+                let just_before = Timestamp::from_nanos(then - 1);
                 let mut copy = replay(&policy, &steps, now);
                 prop_assert!(copy.room_at(just_before).is_some(), "room before {}", then);
-                prop_assert_eq!(copy.room_at(Moment::from_nanos(then)), None, "no room at {}", then);
+                prop_assert_eq!(copy.room_at(Timestamp::from_nanos(then)), None, "no room at {}", then);
             }
         }
     }
@@ -251,7 +251,7 @@ proptest! {
             }
             attempts.admitted.push(now);
             // However many are denied, no more is remembered than any quota counts.
-            let used = |window: &Window| subject.history.standing(&subject.plan, window, Moment::from_nanos(now)).0;
+            let used = |window: &Window| subject.history.usage(&subject.plan, window, Timestamp::from_nanos(now)).0;
             let most = subject.plan.windows().iter().map(used).max();
             prop_assert!(most <= Some(subject.plan.most_units()));
         }
@@ -380,8 +380,8 @@ fn memory_is_bounded_whatever_the_limit() {
     for request in 0..200_000u64 {
         assert_eq!(subject.ask(request * 30 * MILLI), Answer::Admitted);
     }
-    let cells = subject.history.cells();
-    assert!((4096..=4110).contains(&cells), "{cells} cells");
+    let entries = subject.history.entries();
+    assert!((4096..=4110).contains(&entries), "{entries} entries");
 }
 
 /// A virtual machine's clock, which is wrong by more than is left alone.
@@ -393,10 +393,10 @@ fn a_clock_that_trembles_costs_a_large_quota_neither_memory_nor_time() {
         for request in 0..50_000u64 {
             let tremble = if request % 2 == 0 { 900 * MILLI } else { 0 };
             subject.ask(1_000 * MILLI + request * MILLI / 5 - tremble);
-            most = most.max(subject.history.cells());
+            most = most.max(subject.history.entries());
         }
-        // Each second is at most five grains of an hour, and the stamps are as many as the small quota admits.
-        assert!(most <= 4100, "{most} cells of {policy:?}");
+        // Each second is at most five buckets of an hour, and the timestamps are as many as the small quota admits.
+        assert!(most <= 4100, "{most} entries of {policy:?}");
     }
 }
 

@@ -93,6 +93,10 @@ impl RouteTable {
         let mut is_matched = true;
         for (reading, counts) in path.iter() {
             is_matched &= visit(&matcher.canonical, reading, path.is_plain()) || !counts;
+            // A router behind that resolves dot segments matches the rest as its templates are written.
+            if let Some(written) = matcher.written.as_ref().filter(|_| !path.is_plain()) {
+                visit(written, reading, false);
+            }
         }
         is_matched
     }

@@ -3,7 +3,7 @@
 use smallvec::SmallVec;
 
 use crate::{
-    clock::{Clock, Moment},
+    clock::{Clock, Timestamp},
     history::{History, Plan, Window},
     store::verdict::QuotaState,
 };
@@ -46,7 +46,7 @@ pub(super) type AllOwed = SmallVec<[Owed; 4]>;
 
 impl Shared {
     pub(super) fn fresh(plan: &Plan) -> Self {
-        Self { history: History::fresh(plan), units: 0, cut: 0, cut_at: 0 }
+        Self { history: History::new(plan), units: 0, cut: 0, cut_at: 0 }
     }
 
     pub(super) const fn units(&self) -> u64 {
@@ -54,25 +54,25 @@ impl Shared {
     }
 
     /// All units of now after `since`, for a key that has no place until now.
-    pub(super) const fn debt_since(&self, since: u64, plan: &Plan, now: Moment) -> Debt {
-        Debt { since, until: self.units, moved_in: now.stamp(plan.tick()) }
+    pub(super) const fn debt_since(&self, since: u64, plan: &Plan, now: Timestamp) -> Debt {
+        Debt { since, until: self.units, moved_in: now.ceil_ticks(plan.tick()) }
     }
 
     /// The moment to decide at, as with [a key's own history](super::shards::Shards::agree).
-    pub(super) fn agree(&mut self, plan: &Plan, now: Moment, clock: &dyn Clock) -> Moment {
+    pub(super) fn agree(&mut self, plan: &Plan, now: Timestamp, clock: &dyn Clock) -> Timestamp {
         if !self.history.is_ahead_of(plan, now) {
             return now;
         }
-        let now = Moment::read(clock);
-        if self.history.come_back_to(plan, now) {
-            self.cut_at = self.cut_at.min(now.stamp(plan.tick()));
+        let now = Timestamp::read(clock);
+        if self.history.clamp_to(plan, now) {
+            self.cut_at = self.cut_at.min(now.ceil_ticks(plan.tick()));
         }
         now
     }
 
     /// Records one unit, in the history and in what was measured of it.
-    pub(super) fn admit(&mut self, plan: &Plan, now: Moment, states: &mut [QuotaState]) {
-        self.history.settle(plan, now);
+    pub(super) fn admit(&mut self, plan: &Plan, now: Timestamp, states: &mut [QuotaState]) {
+        self.history.expire(plan, now);
         let (before, oldest) = (self.history.units(), self.oldest(plan));
         self.history.admit(plan, now, states);
         self.units = self.units.saturating_add(1);
@@ -83,8 +83,8 @@ impl Shared {
     }
 
     /// What each window counts of a debt.
-    pub(super) fn owed(&mut self, debt: Debt, plan: &Plan, now: Moment) -> AllOwed {
-        self.history.settle(plan, now);
+    pub(super) fn owed(&mut self, debt: Debt, plan: &Plan, now: Timestamp) -> AllOwed {
+        self.history.expire(plan, now);
         plan.windows().iter().map(|window| self.owed_in(debt, plan, window, now)).collect()
     }
 
@@ -96,14 +96,14 @@ impl Shared {
         }
     }
 
-    fn owed_in(&mut self, debt: Debt, plan: &Plan, window: &Window, now: Moment) -> Owed {
+    fn owed_in(&mut self, debt: Debt, plan: &Plan, window: &Window, now: Timestamp) -> Owed {
         // More than the limit there are where one rule counts a request under several new keys.
-        let (used, _) = self.history.standing(plan, &Window { limit: u32::MAX, ..*window }, now);
+        let (used, _) = self.history.usage(plan, &Window { limit: u32::MAX, ..*window }, now);
         let gone = self.units.saturating_sub(used.into());
         let before = debt.since.clamp(gone, self.units) - gone;
         let kept = debt.until.min(self.units).saturating_sub(gone + before);
         let lost_until = debt.moved_in.min(self.cut_at).saturating_add(window.ticks);
-        let is_lost = lost_until > now.ticks(plan.tick());
+        let is_lost = lost_until > now.floor_ticks(plan.tick());
         let lost = if is_lost { debt.until.min(self.cut).saturating_sub(debt.since) } else { 0 };
         let [before, kept, lost] = [before, kept, lost].map(|units| u32::try_from(units).unwrap_or(u32::MAX));
         Owed { lost, lost_until, used, before, kept }

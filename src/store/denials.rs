@@ -8,7 +8,7 @@ use std::{
 use parking_lot::Mutex;
 
 use crate::{
-    clock::Moment,
+    clock::Timestamp,
     key::Charge,
     store::verdict::{QuotaStates, Told, Verdict},
 };
@@ -54,7 +54,7 @@ struct Denial {
     era: u64,
     charge: Charge,
     /// When it was decided.
-    told: Moment,
+    told: Timestamp,
     until: u64,
     /// None if nobody asked.
     states: QuotaStates,
@@ -69,7 +69,7 @@ thread_local! {
 impl Denials {
     /// To be called by who looks at a history at this moment, and has it locked.
     #[inline]
-    pub(super) fn pass(&self, charge: &Charge, now: Moment) {
+    pub(super) fn pass(&self, charge: &Charge, now: Timestamp) {
         if let Some(span) = self.spans.get(place(charge))
             && now.nanos() >= span.ends.load(Ordering::Acquire)
         {
@@ -144,7 +144,7 @@ impl Span {
 impl Denial {
     /// Before it was told there may have been more units.
     #[inline]
-    fn holds_at(&self, now: Moment) -> bool {
+    fn holds_at(&self, now: Timestamp) -> bool {
         self.told <= now && now.nanos() < self.until
     }
 }

@@ -4,7 +4,7 @@ use parking_lot::MutexGuard;
 use smallvec::SmallVec;
 
 use crate::{
-    clock::Moment,
+    clock::Timestamp,
     history::Plan,
     key::Charge,
     store::{
@@ -38,7 +38,7 @@ struct Tables<'a>(SmallVec<[(usize, MutexGuard<'a, Table>); MOST]>);
 
 impl<'a> Known<'a> {
     /// None if this is not a usual decision at that moment.
-    pub(super) fn lock(shards: &'a Shards, charges: &[Charge], now: Moment) -> Option<Self> {
+    pub(super) fn lock(shards: &'a Shards, charges: &[Charge], now: Timestamp) -> Option<Self> {
         if !(2..=MOST).contains(&charges.len()) {
             return None;
         }
@@ -69,7 +69,7 @@ impl<'a> Known<'a> {
         self.tables.0.first_mut().map(|(_, table)| table.count_decision())
     }
 
-    fn is_room_for_all(&mut self, now: Moment) -> Option<bool> {
+    fn is_room_for_all(&mut self, now: Timestamp) -> Option<bool> {
         for item in &self.items {
             if item.slot(&mut self.tables)?.history.room_at(item.plan, now).is_some() {
                 return Some(false);
@@ -78,7 +78,7 @@ impl<'a> Known<'a> {
         Some(true)
     }
 
-    fn charge_all(&mut self, now: Moment) -> Option<()> {
+    fn charge_all(&mut self, now: Timestamp) -> Option<()> {
         for item in &self.items {
             item.slot(&mut self.tables)?.history.charge(item.plan, now);
         }

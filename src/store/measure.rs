@@ -3,7 +3,7 @@
 use std::ops::RangeInclusive;
 
 use crate::{
-    clock::Moment,
+    clock::Timestamp,
     history::{History, Plan},
     store::{
         debt::{Owed, Shared},
@@ -15,7 +15,7 @@ impl History {
     /// Records one unit if all quotas have room for it, and writes the verdict. Of a denial it returns until when nothing
     /// of it changes.
     #[inline]
-    pub(super) fn decide(&mut self, plan: &Plan, now: Moment, verdict: &mut Verdict) -> Option<u64> {
+    pub(super) fn decide(&mut self, plan: &Plan, now: Timestamp, verdict: &mut Verdict) -> Option<u64> {
         verdict.now = now;
         if verdict.told != Told::Always && !plan.counts_denied() {
             let Some(room_at) = self.room_at(plan, now) else {
@@ -32,7 +32,7 @@ impl History {
     }
 
     #[inline]
-    fn decide_in_full(&mut self, plan: &Plan, now: Moment, verdict: &mut Verdict) -> Option<u64> {
+    fn decide_in_full(&mut self, plan: &Plan, now: Timestamp, verdict: &mut Verdict) -> Option<u64> {
         verdict.admitted = self.measure(plan, now, &mut verdict.states);
         if verdict.admitted {
             self.admit(plan, now, &mut verdict.states);
@@ -44,11 +44,11 @@ impl History {
 
     /// Appends how each quota stands; says whether all of them have room for one more unit.
     #[inline]
-    pub(super) fn measure(&mut self, plan: &Plan, now: Moment, states: &mut QuotaStates) -> bool {
-        self.settle(plan, now);
+    pub(super) fn measure(&mut self, plan: &Plan, now: Timestamp, states: &mut QuotaStates) -> bool {
+        self.expire(plan, now);
         let mut has_room = true;
         for window in plan.windows() {
-            let (used, changes_at) = self.standing(plan, window, now);
+            let (used, changes_at) = self.usage(plan, window, now);
             has_room &= used < window.limit;
             let changes_at = if used == 0 { 0 } else { plan.tick().beginning(changes_at) };
             states.push(QuotaState { used, changes_at });
@@ -58,7 +58,7 @@ impl History {
 
     /// Records an admitted unit, in the history and in what was measured of it.
     #[inline]
-    pub(super) fn admit(&mut self, plan: &Plan, now: Moment, states: &mut [QuotaState]) {
+    pub(super) fn admit(&mut self, plan: &Plan, now: Timestamp, states: &mut [QuotaState]) {
         self.charge(plan, now);
         for (state, window) in states.iter_mut().zip(plan.windows()) {
             state.used = state.used.saturating_add(1);
@@ -70,7 +70,7 @@ impl History {
     }
 
     /// Records a denied unit where the plan counts those; the caller is told what is so after that.
-    pub(super) fn count_denied(&mut self, plan: &Plan, now: Moment, states: &mut QuotaStates) {
+    pub(super) fn count_denied(&mut self, plan: &Plan, now: Timestamp, states: &mut QuotaStates) {
         if plan.counts_denied() {
             self.charge(plan, now);
             states.clear();
@@ -84,11 +84,11 @@ impl History {
         for ((state, debt), window) in states.iter_mut().zip(debts).zip(plan.windows()) {
             let (own, owed) = (state.used, debt.units());
             state.used = own.saturating_add(owed);
-            let in_the_way = window.in_the_way(state.used).min(state.used);
+            let excess = window.excess(state.used).min(state.used);
             let own_leaves = |nth| if nth == 0 { 0 } else { self.leaves_at(plan, window, own, nth) };
             let owed_leaves = |nth| if nth == 0 { 0 } else { shared.leaves_at(plan, window, debt, nth) };
-            let of_own = in_the_way.saturating_sub(owed)..=in_the_way.min(own);
-            state.changes_at = plan.tick().beginning(leave_together(in_the_way, of_own, own_leaves, owed_leaves));
+            let of_own = excess.saturating_sub(owed)..=excess.min(own);
+            state.changes_at = plan.tick().beginning(leave_together(excess, of_own, own_leaves, owed_leaves));
         }
     }
 }

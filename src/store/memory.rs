@@ -3,7 +3,7 @@
 use std::{fmt, sync::Arc, time::Duration};
 
 use crate::{
-    clock::{Clock, Moment, SystemClock},
+    clock::{Clock, SystemClock, Timestamp},
     error::ConfigError,
     key::Charge,
     store::{Never, Scopes, Setup, Store, Verdict, known::Known, shards::Shards, transaction::Transaction},
@@ -27,7 +27,7 @@ impl MemoryStore {
     /// Admits all charges or none of them. The answer is written in place.
     #[inline]
     pub(crate) fn decide(&self, charges: &[Charge], verdict: &mut Verdict) {
-        verdict.now = Moment::read(&*self.clock);
+        verdict.now = Timestamp::read(&*self.clock);
         if let [charge] = charges
             && (self.recall(charge, verdict).is_some() || self.decide_alone(charge, verdict).is_some())
         {
@@ -39,19 +39,19 @@ impl MemoryStore {
     /// What [`decide`](Self::decide) would answer now; charges nothing.
     pub(crate) fn peek(&self, charges: &[Charge], verdict: &mut Verdict) {
         let clock = &*self.clock;
-        *verdict = Transaction::begin(&self.shards, charges, Moment::read(clock), clock).peek();
+        *verdict = Transaction::begin(&self.shards, charges, Timestamp::read(clock), clock).peek();
     }
 
     /// Charges what was admitted elsewhere, whether there is room for it here or not.
     #[cfg(feature = "redis")]
     pub(crate) fn record(&self, charges: &[Charge]) {
         let clock = &*self.clock;
-        Transaction::begin(&self.shards, charges, Moment::read(clock), clock).record();
+        Transaction::begin(&self.shards, charges, Timestamp::read(clock), clock).record();
     }
 
     /// Forgets one history; says whether there was one.
     pub(crate) fn reset(&self, charge: &Charge) -> bool {
-        self.shards.remove(charge, Moment::read(&*self.clock))
+        self.shards.remove(charge, Timestamp::read(&*self.clock))
     }
 
     /// A denial that is known without a look at the history.

@@ -3,7 +3,7 @@
 use hashbrown::HashMap;
 
 use crate::{
-    clock::{Clock, Moment},
+    clock::{Clock, Timestamp},
     history::Plan,
     store::{
         debt::{Debt, Shared},
@@ -37,8 +37,8 @@ pub(super) struct Overflow {
 
 impl Overflow {
     /// The shared history of `scope`, if anything in it still counts.
-    pub(super) fn live(&mut self, scope: u32, plan: &Plan, now: Moment) -> Option<&mut Shared> {
-        self.shared.get_mut(&scope).filter(|shared| !shared.history.is_fresh(plan, now))
+    pub(super) fn live(&mut self, scope: u32, plan: &Plan, now: Timestamp) -> Option<&mut Shared> {
+        self.shared.get_mut(&scope).filter(|shared| !shared.history.is_idle(plan, now))
     }
 
     /// The shared history of `scope`.
@@ -47,7 +47,7 @@ impl Overflow {
     }
 
     /// What a key may owe that has no place, or that got it just now.
-    pub(super) fn debt_of_newcomer(&mut self, hash: u64, scope: u32, plan: &Plan, now: Moment) -> Debt {
+    pub(super) fn debt_of_newcomer(&mut self, hash: u64, scope: u32, plan: &Plan, now: Timestamp) -> Debt {
         let since = self.let_go.get(&hash).copied().unwrap_or(0);
         self.of(scope, plan).debt_since(since, plan, now)
     }
@@ -69,7 +69,7 @@ impl Overflow {
     }
 
     /// Whether nothing counts any more of what a key owes.
-    pub(super) fn is_settled(&mut self, hash: u64, scope: u32, plan: &Plan, now: Moment, clock: &dyn Clock) -> bool {
+    pub(super) fn is_settled(&mut self, hash: u64, scope: u32, plan: &Plan, now: Timestamp, clock: &dyn Clock) -> bool {
         let Some(debt) = self.debt_of(hash) else { return true };
         let Some(shared) = self.live(scope, plan, now) else { return true };
         let now = shared.agree(plan, now, clock);
@@ -88,7 +88,7 @@ impl Overflow {
     }
 
     /// Records one unit of somebody without a place.
-    pub(super) fn admit(&mut self, scope: u32, plan: &Plan, now: Moment, states: &mut QuotaStates) {
+    pub(super) fn admit(&mut self, scope: u32, plan: &Plan, now: Timestamp, states: &mut QuotaStates) {
         self.of(scope, plan).admit(plan, now, states);
     }
 }

@@ -41,7 +41,7 @@ impl Scopes {
 
 impl Scope {
     pub(crate) fn new(name: String, policy: &Policy) -> Self {
-        Self { name, policy: policy.clone(), plan: Plan::of(policy) }
+        Self { name, policy: policy.clone(), plan: Plan::new(policy) }
     }
 
     /// The rule's name, with the route behind it if that has histories of its own. It is unique, and the same in every

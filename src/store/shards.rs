@@ -9,7 +9,7 @@ use hashbrown::DefaultHashBuilder;
 use parking_lot::{Mutex, MutexGuard};
 
 use crate::{
-    clock::{Clock, Moment},
+    clock::{Clock, Timestamp},
     history::{History, Plan},
     key::Charge,
     store::{
@@ -94,18 +94,18 @@ impl Shards {
     /// Another thread may have read the clock later and come first; reading it again settles that. If the history is
     /// still ahead then the clock itself stepped back, and the history comes back to it.
     #[inline]
-    pub(super) fn agree(&self, slot: &mut Slot, plan: &Plan, now: Moment, clock: &dyn Clock) -> Moment {
+    pub(super) fn agree(&self, slot: &mut Slot, plan: &Plan, now: Timestamp, clock: &dyn Clock) -> Timestamp {
         if !slot.history.is_ahead_of(plan, now) {
             return now;
         }
-        let now = Moment::read(clock);
+        let now = Timestamp::read(clock);
         self.bring_back(slot, plan, now);
         now
     }
 
     /// Brings a history back to a clock that has stepped back, if it has.
-    pub(super) fn bring_back(&self, slot: &mut Slot, plan: &Plan, now: Moment) {
-        if slot.history.come_back_to(plan, now) {
+    pub(super) fn bring_back(&self, slot: &mut Slot, plan: &Plan, now: Timestamp) {
+        if slot.history.clamp_to(plan, now) {
             self.denials.forget(&slot.charge());
         }
     }
@@ -130,7 +130,7 @@ impl Shards {
     }
 
     /// Whether any shared history may still count.
-    pub(super) fn may_owe(&self, now: Moment) -> bool {
+    pub(super) fn may_owe(&self, now: Timestamp) -> bool {
         now.nanos() < self.overflow_drained_at.load(Ordering::Relaxed)
     }
 
@@ -167,23 +167,23 @@ impl Shards {
             return None;
         }
         self.sweep_table(table, STEP_OF_NEWCOMER, now, clock);
-        let mut history = History::fresh(plan);
+        let mut history = History::new(plan);
         history.decide(plan, now, verdict);
         table.insert(hash, Slot::new(charge, false, history), |slot| self.hash(&slot.charge()));
         Some(())
     }
 
     /// Looks at the next places of one table for idle histories; says how many these were.
-    pub(super) fn sweep_table(&self, table: &mut Table, places: usize, now: Moment, clock: &dyn Clock) -> usize {
+    pub(super) fn sweep_table(&self, table: &mut Table, places: usize, now: Timestamp, clock: &dyn Clock) -> usize {
         let step = table.sweep(places, &self.scopes, |slot, plan| self.may_go(slot, plan, now, clock));
         self.give_back(step.dropped);
         step.seen
     }
 
     /// Whether a history is equal to a fresh one. If so it is about to go, and what follows from that is noted.
-    fn may_go(&self, slot: &mut Slot, plan: &Plan, now: Moment, clock: &dyn Clock) -> bool {
+    fn may_go(&self, slot: &mut Slot, plan: &Plan, now: Timestamp, clock: &dyn Clock) -> bool {
         let (charge, now) = (slot.charge(), self.agree(slot, plan, now, clock));
-        if !slot.history.is_fresh(plan, now) {
+        if !slot.history.is_idle(plan, now) {
             return false;
         }
         if slot.owes() || self.may_owe(now) {
@@ -198,7 +198,7 @@ impl Shards {
     }
 
     /// Forgets one history; says whether there was one.
-    pub(super) fn remove(&self, charge: &Charge, now: Moment) -> bool {
+    pub(super) fn remove(&self, charge: &Charge, now: Timestamp) -> bool {
         let hash = self.hash(charge);
         let Some(mut table) = self.lock(Self::number_of(hash)) else { return false };
         let found = table.remove(hash, charge);
@@ -211,17 +211,17 @@ impl Shards {
     }
 
     /// Looks at a few places for idle histories, in the shards whose turn it is.
-    pub(super) fn sweep(&self, now: Moment, clock: &dyn Clock) {
+    pub(super) fn sweep(&self, now: Timestamp, clock: &dyn Clock) {
         self.look(STEP, SHARDS_OF_SWEEP, now, clock);
     }
 
     /// Looks at many places for idle histories, wherever there are any.
-    pub(super) fn search(&self, now: Moment, clock: &dyn Clock) {
+    pub(super) fn search(&self, now: Timestamp, clock: &dyn Clock) {
         self.look(SEARCH, SHARDS, now, clock);
     }
 
     /// Looks at so many places, in so many shards that are not busy.
-    fn look(&self, places: usize, shards: usize, now: Moment, clock: &dyn Clock) {
+    fn look(&self, places: usize, shards: usize, now: Timestamp, clock: &dyn Clock) {
         let mut seen = 0;
         for _ in 0..shards {
             let turn = self.swept.fetch_add(1, Ordering::Relaxed);

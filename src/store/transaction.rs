@@ -4,7 +4,7 @@ use parking_lot::MutexGuard;
 use smallvec::SmallVec;
 
 use crate::{
-    clock::{Clock, Moment},
+    clock::{Clock, Timestamp},
     history::{History, Plan},
     key::Charge,
     store::{
@@ -23,7 +23,7 @@ use crate::{
 pub(super) struct Transaction<'a> {
     store: &'a Shards,
     clock: &'a dyn Clock,
-    now: Moment,
+    now: Timestamp,
     shards: SmallVec<[(usize, MutexGuard<'a, Table>); 4]>,
     overflow: Option<MutexGuard<'a, Overflow>>,
     items: SmallVec<[Item<'a>; 2]>,
@@ -55,7 +55,7 @@ enum Place {
 }
 
 impl<'a> Transaction<'a> {
-    pub(super) fn begin(store: &'a Shards, charges: &[Charge], now: Moment, clock: &'a dyn Clock) -> Self {
+    pub(super) fn begin(store: &'a Shards, charges: &[Charge], now: Timestamp, clock: &'a dyn Clock) -> Self {
         let items: SmallVec<[Item<'a>; 2]> = charges
             .iter()
             .filter_map(|charge| Some(Item::new(*charge, store.scopes().plan(charge.scope)?, store.hash(charge))))
@@ -125,7 +125,7 @@ impl<'a> Transaction<'a> {
         if !self.is_any_ahead() {
             return;
         }
-        self.now = Moment::read(self.clock);
+        self.now = Timestamp::read(self.clock);
         let now = self.now;
         self.for_each_item(|transaction, item| {
             let store = transaction.store;
@@ -192,7 +192,7 @@ impl<'a> Transaction<'a> {
                 store.denials().pass(&item.charge, now);
                 self.slot(item).is_some_and(|slot| slot.history.measure(item.plan, now, &mut states))
             }
-            Place::New => History::fresh(item.plan).measure(item.plan, now, &mut states),
+            Place::New => History::new(item.plan).measure(item.plan, now, &mut states),
             Place::Overflow => {
                 let shared = self.overflow().of(item.charge.scope, item.plan);
                 let agreed = shared.agree(item.plan, now, clock);
@@ -251,14 +251,14 @@ impl<'a> Transaction<'a> {
                 }
             }
             Place::New => {
-                let mut history = History::fresh(plan);
+                let mut history = History::new(plan);
                 history.admit(plan, now, &mut item.states);
                 self.move_in(item, history);
                 item.place = Place::Own;
             }
             Place::Overflow => {
                 self.overflow().admit(item.charge.scope, plan, now, &mut item.states);
-                let drained_at = now.stamp(plan.tick()).saturating_add(plan.horizon());
+                let drained_at = now.ceil_ticks(plan.tick()).saturating_add(plan.horizon());
                 self.store.note_overflow(plan.tick().beginning(drained_at));
             }
         }
@@ -274,7 +274,7 @@ impl<'a> Transaction<'a> {
     fn explain_with(&mut self, debt: Debt, item: &mut Item<'a>) {
         let (now, plan, mut overflow) = (self.now, item.plan, self.overflow.take());
         if let Some(shared) = overflow.as_mut().and_then(|overflow| overflow.live(item.charge.scope, plan, now)) {
-            let (owed, newcomer) = (shared.owed(debt, plan, now), History::fresh(plan));
+            let (owed, newcomer) = (shared.owed(debt, plan, now), History::new(plan));
             let own = self.slot(item).map_or(&newcomer, |slot| &slot.history);
             own.explain_with(shared, plan, &mut item.states, &owed);
         }

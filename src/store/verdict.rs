@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use smallvec::SmallVec;
 
-use crate::clock::Moment;
+use crate::clock::Timestamp;
 
 /// The answer to all charges of a request.
 #[derive(Debug, Default)]
@@ -13,7 +13,7 @@ pub struct Verdict {
     /// When somebody asks how the quotas stand, which is most of the work.
     pub(crate) told: Told,
     /// When it was decided.
-    pub(crate) now: Moment,
+    pub(crate) now: Timestamp,
     /// One entry per quota, in the order of the charges and of the quotas in their plans; none if nobody asks.
     pub(crate) states: QuotaStates,
 }
@@ -63,7 +63,7 @@ impl Verdict {
     /// counts, this request's included if it was admitted; and the time until it has room if it has none, else until the
     /// oldest of these units leaves.
     pub fn tell(&mut self, used: u32, changes_after: Duration) {
-        let changes_at = if used == 0 { 0 } else { self.now.later(changes_after).nanos() };
+        let changes_at = if used == 0 { 0 } else { self.now.saturating_add(changes_after).nanos() };
         self.states.push(QuotaState { used, changes_at });
     }
 

@@ -171,8 +171,8 @@ impl<S: Store> Subject<S> {
         }
         for (status, (charge, policy, log, quota)) in both() {
             let right = log.changes_after(policy, quota, status.is_exhausted(), now);
-            let (wait, is_fresh) = (status.reset_after(), status.remaining() == quota.limit());
-            expect(right.contains(&wait) || (is_fresh && wait.is_zero()), Promise::TrueWait, || {
+            let (wait, is_idle) = (status.reset_after(), status.remaining() == quota.limit());
+            expect(right.contains(&wait) || (is_idle && wait.is_zero()), Promise::TrueWait, || {
                 format!("{wait:?} told where {right:?} is right, {}", place(charge, quota))
             })?;
         }

@@ -115,7 +115,7 @@ impl Denial {
     /// The verdict as it would be given now: time goes on here as it does on the server.
     fn at(&self, now: Instant) -> Verdict {
         let elapsed = now.saturating_duration_since(self.received);
-        Verdict { now: self.verdict.now.later(elapsed), ..self.verdict.clone() }
+        Verdict { now: self.verdict.now.saturating_add(elapsed), ..self.verdict.clone() }
     }
 }
 

@@ -13,7 +13,7 @@ use parking_lot::Mutex;
 use tokio::{sync::watch, time::Instant};
 
 use crate::{
-    clock::Moment,
+    clock::Timestamp,
     key::Charge,
     store::{
         Scopes, Verdict,
@@ -234,7 +234,7 @@ impl Loan {
     }
 
     /// When it was lent, by the clock of the server.
-    pub(super) const fn lent_at(&self) -> Moment {
+    pub(super) const fn lent_at(&self) -> Timestamp {
         self.verdict.now
     }
 
@@ -251,7 +251,7 @@ impl Loan {
         let one_less = |left: u32| left.checked_sub(1);
         let left = self.left.fetch_update(Ordering::Relaxed, Ordering::Relaxed, one_less).ok()? - 1;
         let elapsed = now.saturating_duration_since(self.received);
-        let mut verdict = Verdict { now: self.verdict.now.later(elapsed), ..self.verdict.clone() };
+        let mut verdict = Verdict { now: self.verdict.now.saturating_add(elapsed), ..self.verdict.clone() };
         // What is lent and not spent is not used yet.
         verdict.states.iter_mut().for_each(|state| state.used = state.used.saturating_sub(left));
         Some(verdict)

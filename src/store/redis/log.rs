@@ -4,7 +4,7 @@ use std::{cmp::Reverse, hash::Hasher};
 
 use siphasher::sip::SipHasher13;
 
-use crate::history::{Counted, Grain, Plan};
+use crate::history::{BucketSpec, Counted, Plan};
 
 /// A log that begins with anything else is not ours. A new layout gets a new one.
 const MAGIC: u8 = b'R';
@@ -41,8 +41,8 @@ pub(super) struct Place {
 }
 
 impl Logs {
-    pub(crate) fn of(plan: &Plan) -> Self {
-        let cells = plan.grains().iter().enumerate().map(|(at, grain)| Log::of_cells(plan, at, grain));
+    pub(crate) fn new(plan: &Plan) -> Self {
+        let cells = plan.bucket_specs().iter().enumerate().map(|(at, grain)| Log::of_cells(plan, at, grain));
         let logs = std::iter::once(Log::exact(plan)).chain(cells);
         Self { logs: logs.collect(), quotas: plan.windows().len() }
     }
@@ -70,20 +70,20 @@ impl Log {
     fn exact(plan: &Plan) -> Self {
         let quotas = places(plan, Counted::Exactly);
         let width = stamp_width(quotas.first().map_or(0, |longest| longest.millis));
-        let kept = kept(&quotas, plan.grains().len());
+        let kept = kept(&quotas, plan.bucket_specs().len());
         let mut argument = tag(quotas.len() as u8, &windows(&quotas));
         argument.extend([width, u8::from(plan.counts_denied()), quotas.len() as u8]);
         argument.extend(low_bytes::<6>(time_to_live(plan.horizon())));
         argument.extend(low_bytes::<7>(kept));
         argument.extend(told(&quotas));
-        argument.extend(plan.grains().iter().flat_map(beside));
+        argument.extend(plan.bucket_specs().iter().flat_map(beside));
         Self { suffix: String::new(), argument, quotas }
     }
 
-    fn of_cells(plan: &Plan, at: usize, grain: &Grain) -> Self {
-        let quotas = places(plan, Counted::UpToLayer(at));
+    fn of_cells(plan: &Plan, at: usize, grain: &BucketSpec) -> Self {
+        let quotas = places(plan, Counted::InBuckets(at));
         // Where denials count no more are told of than the longest of these quotas allows.
-        let longest = places(plan, Counted::UpToLayer(plan.grains().len().saturating_sub(1)));
+        let longest = places(plan, Counted::InBuckets(plan.bucket_specs().len().saturating_sub(1)));
         let most = longest.first().map_or(u32::MAX, |longest| longest.limit);
         let mut argument = tag(CELLS, &[]);
         argument.extend([8, u8::from(plan.counts_denied()), quotas.len() as u8]);
@@ -147,7 +147,7 @@ fn kept(quotas: &[Place], beside: usize) -> u64 {
     window | (1 | (most | (beside as u64) << 5) << 1) << WINDOW_BITS
 }
 
-fn beside(grain: &Grain) -> Vec<u8> {
+fn beside(grain: &BucketSpec) -> Vec<u8> {
     [low_bytes::<6>(grain.window), low_bytes::<6>(grain.ticks)].concat()
 }
 
@@ -175,7 +175,7 @@ mod tests {
     use crate::clock::Tick;
 
     fn logs(policy: &str) -> Logs {
-        Logs::of(&Plan::counting_in(Tick::MILLISECOND, &policy.parse().unwrap()))
+        Logs::new(&Plan::counting_in(Tick::MILLISECOND, &policy.parse().unwrap()))
     }
 
     fn quotas(log: &Log) -> Vec<usize> {

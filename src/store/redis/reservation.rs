@@ -6,7 +6,7 @@ use futures_util::future::join_all;
 use tokio::{runtime::Handle, time::timeout_at};
 
 use crate::{
-    clock::Moment,
+    clock::Timestamp,
     error::Unavailable,
     key::Charge,
     store::{
@@ -35,7 +35,7 @@ pub(super) struct Group {
 }
 
 /// What was reserved: these charges, at this moment.
-type Reserved = Vec<(Vec<Charge>, Moment)>;
+type Reserved = Vec<(Vec<Charge>, Timestamp)>;
 
 /// What is known of a group.
 type Part = Result<Verdict, Failure>;

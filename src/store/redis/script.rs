@@ -5,7 +5,7 @@ use std::sync::LazyLock;
 use redis::{Cmd, ErrorKind, RedisError, RedisResult, Value, make_extension_error};
 
 use crate::{
-    clock::{Moment, Tick},
+    clock::{Tick, Timestamp},
     store::{
         redis::log::{Log, Logs, low_bytes},
         verdict::{QuotaState, Verdict},
@@ -47,7 +47,7 @@ pub(crate) enum Mode {
     /// Say what would be decided; write nothing.
     Peek,
     /// Give back units that were admitted at this moment.
-    Refund(Moment),
+    Refund(Timestamp),
 }
 
 /// What the script says of one request.
@@ -152,7 +152,7 @@ impl Script {
             Mode::Decide if self.time == 0 && matches!(requests, [Request { units: 1, .. }]) => return None,
             Mode::Decide => (b'd', 0),
             Mode::Peek => (b'p', 0),
-            Mode::Refund(moment) => (b'r', moment.stamp(Tick::MILLISECOND)),
+            Mode::Refund(moment) => (b'r', moment.ceil_ticks(Tick::MILLISECOND)),
         };
         let mut options = [&[letter], low_bytes::<7>(self.time).as_slice(), &low_bytes::<6>(stamp)].concat();
         for request in requests {
@@ -213,7 +213,7 @@ fn read(header: &[u8], log: &Log, verdict: &mut Verdict, first: usize) -> Option
     }
     let units = number(header, 6, 1)? as u32;
     verdict.admitted = units > 0;
-    verdict.now = Moment::from_micros(number(header, 7, 7)?);
+    verdict.now = Timestamp::from_micros(number(header, 7, 7)?);
     for (at, quota) in log.quotas().iter().enumerate() {
         let used = number(header, QUOTAS + at * QUOTA, 4)? as u32;
         let recorded_at = number(header, QUOTAS + at * QUOTA + 4, 6)?;
@@ -239,7 +239,7 @@ mod tests {
     use crate::{history::Plan, policy::Policy};
 
     fn minute() -> Logs {
-        Logs::of(&Plan::of(&Policy::per_minute(60)))
+        Logs::new(&Plan::new(&Policy::per_minute(60)))
     }
 
     #[test]

@@ -258,7 +258,7 @@ impl RedisStore {
             Some(lease) => Plan::counting_in(Tick::MILLISECOND, &lease.lengthened(scope.policy())),
             None => Plan::counting_in(Tick::MILLISECOND, scope.policy()),
         };
-        Logs::of(&plan)
+        Logs::new(&plan)
     }
 }
 

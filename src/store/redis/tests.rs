@@ -11,7 +11,7 @@ use proptest::prelude::*;
 use redis::{Connection, RedisResult};
 
 use crate::{
-    clock::{Moment, Tick},
+    clock::{Tick, Timestamp},
     history::{History, Plan},
     policy::{Policy, Quota},
     store::{
@@ -42,9 +42,9 @@ impl Subject {
     fn new(policy: &Policy) -> Self {
         static MADE: AtomicU32 = AtomicU32::new(0);
         let plan = Plan::counting_in(Tick::MILLISECOND, policy);
-        let logs = Logs::of(&plan).kept_for(3_600_000);
+        let logs = Logs::new(&plan).kept_for(3_600_000);
         let key = format!("tq:{{{}}}", MADE.fetch_add(1, Ordering::Relaxed));
-        Self { history: History::fresh(&plan), plan, logs, key }
+        Self { history: History::new(&plan), plan, logs, key }
     }
 
     /// The same key under another policy.
@@ -68,12 +68,12 @@ impl Subject {
 
 /// What the crate's own store decides about several charges.
 fn expected(subjects: &mut [Subject], micros: u64) -> Verdict {
-    let now = Moment::from_micros(micros);
+    let now = Timestamp::from_micros(micros);
     let mut measured: Vec<QuotaStates> = Vec::new();
     let mut admitted = true;
     for Subject { plan, history, .. } in &mut *subjects {
         if history.is_ahead_of(plan, now) {
-            history.come_back_to(plan, now);
+            history.clamp_to(plan, now);
         }
         let mut states = QuotaStates::new();
         admitted &= history.measure(plan, now, &mut states);
@@ -109,12 +109,12 @@ fn refund(connection: &mut Connection, subject: &Subject, admitted_at: u64, now:
 }
 
 fn refund_units(connection: &mut Connection, subject: &Subject, admitted_at: u64, now: u64, units: u8) -> u32 {
-    let mode = Mode::Refund(Moment::from_micros(admitted_at));
+    let mode = Mode::Refund(Timestamp::from_micros(admitted_at));
     let request = Request { charges: &[subject.charged()], units };
     Script::at(now).call_in_full(&[request], mode).query(connection).unwrap()
 }
 
-fn told(verdict: &Verdict) -> (bool, Moment, Vec<(u32, u64)>) {
+fn told(verdict: &Verdict) -> (bool, Timestamp, Vec<(u32, u64)>) {
     let told = |state: &QuotaState| (state.used, state.changes_at);
     (verdict.admitted, verdict.now, verdict.states.iter().map(told).collect())
 }
@@ -428,7 +428,7 @@ fn under_a_lowered_limit_the_wait_is_until_enough_units_have_left() {
                 if count_denied {
                     continue;
                 }
-                let room_at = Moment::from_micros(at(before - limit) + 60_000 * MILLI).nanos();
+                let room_at = Timestamp::from_micros(at(before - limit) + 60_000 * MILLI).nanos();
                 assert_eq!((denied.states[0].changes_at, peeked.states[0].changes_at), (room_at, room_at));
             }
             if !count_denied {
@@ -472,7 +472,7 @@ fn every_write_has_an_end_and_after_it_nothing_is_left() {
     let policy =
         Policy::new(Quota::new(40, Duration::from_millis(50))).and(Quota::new(400, Duration::from_millis(300)));
     let plan = Plan::counting_in(Tick::MILLISECOND, &policy.resolution(64));
-    let logs = Logs::of(&plan);
+    let logs = Logs::new(&plan);
     let charges = [Charged { logs: &logs, key: b"k" }];
     let names = ["k", "k:300.4"];
     for _ in 0..300 {
@@ -503,7 +503,7 @@ fn by_the_clock_of_the_server_a_hundred_years_are_remembered_and_a_millisecond_i
     let connection = &mut server.connect();
     let century =
         Plan::counting_in(Tick::MILLISECOND, &Policy::new(Quota::new(2, Duration::from_secs(36_525 * 86_400))));
-    let logs = Logs::of(&century);
+    let logs = Logs::new(&century);
     let charges = [Charged { logs: &logs, key: b"k" }];
     for expected in [true, true, false] {
         let answer = Script::new().call_in_full(&[one(&charges)], Mode::Decide).query(connection).unwrap();
@@ -565,7 +565,7 @@ fn a_value_of_another_type_is_an_error_and_charges_nobody() {
     let connection = &mut server.connect();
     let subjects = [Subject::new(&Policy::per_minute(60)), Subject::new(&Policy::per_minute(60))];
     redis::cmd("RPUSH").arg(&subjects[1].key).arg("x").exec(connection).unwrap();
-    for mode in [Mode::Peek, Mode::Decide, Mode::Refund(Moment::from_micros(START))] {
+    for mode in [Mode::Peek, Mode::Decide, Mode::Refund(Timestamp::from_micros(START))] {
         let error = ask(connection, &subjects, START, mode).unwrap_err();
         assert!(Script::is_corrupt(&error), "{error}");
     }
@@ -726,7 +726,7 @@ fn it_is_the_server_who_says_what_time_it_is() {
     let subject = Subject::new(&Policy::per_minute(60));
     let time = |connection: &mut Connection| {
         let (secs, micros): (u64, u64) = redis::cmd("TIME").query(connection).unwrap();
-        Moment::from_micros(secs * 1_000_000 + micros)
+        Timestamp::from_micros(secs * 1_000_000 + micros)
     };
     let charges = [subject.charged()];
     let before = time(connection);
@@ -772,7 +772,7 @@ fn a_log_that_is_laid_out_anew_lives_as_long_as_it_is_asked_for() {
         |connection: &mut Connection, key: &str| -> i64 { redis::cmd("PTTL").arg(key).query(connection).unwrap() };
     let of = |policy: &str, key: &str| {
         let plan = Plan::counting_in(Tick::MILLISECOND, &policy.parse().unwrap());
-        Subject { key: key.to_owned(), logs: Logs::of(&plan), history: History::fresh(&plan), plan }
+        Subject { key: key.to_owned(), logs: Logs::new(&plan), history: History::new(&plan), plan }
     };
     let lives = |secs: i64| secs * 2_000 - 5_000..=secs * 2_000 + 1_000;
     for (first, second, secs) in

@@ -3,7 +3,7 @@
 use tokio::sync::oneshot::Sender;
 
 use crate::{
-    clock::Moment,
+    clock::Timestamp,
     key::Charge,
     store::{
         Verdict,
@@ -25,7 +25,7 @@ pub(super) struct Alike(Vec<Waiting>);
 /// Units that were admitted for somebody who has gone.
 pub(super) struct Unclaimed {
     pub(super) charges: Vec<Charge>,
-    pub(super) admitted_at: Moment,
+    pub(super) admitted_at: Timestamp,
     pub(super) units: u8,
 }
 

@@ -59,7 +59,7 @@ fn exact_policies() -> impl Strategy<Value = Policy> {
 fn short_lived(policies: &[Policy]) -> Vec<Subject> {
     let first = Subject::new(&policies[0]);
     let subjects = policies.iter().map(|policy| first.under(policy));
-    subjects.map(|subject| Subject { logs: Logs::of(&subject.plan).kept_for(20_000), ..subject }).collect()
+    subjects.map(|subject| Subject { logs: Logs::new(&subject.plan).kept_for(20_000), ..subject }).collect()
 }
 
 fn pauses() -> impl Strategy<Value = u64> {
@@ -280,7 +280,7 @@ fn whoever_is_denied_asks_for_a_long_memory_too() {
         let hour = Subject::new(&minutes("50/hour", resolution));
         let minute = hour.under(&Policy::per_minute(60));
         let [hour, minute] = [hour, minute].map(|subject| Subject {
-            logs: Logs::of(&subject.plan).kept_for(if resolution == 16 { 60_000 } else { 20_000 }),
+            logs: Logs::new(&subject.plan).kept_for(if resolution == 16 { 60_000 } else { 20_000 }),
             ..subject
         });
         assert_eq!(admitted_at(connection, &hour, START, 60), 50);

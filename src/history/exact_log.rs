@@ -7,37 +7,37 @@ use crate::history::ring::Ring;
 /// Units that a key may have before its history needs memory of its own.
 const INLINE: usize = 5;
 
-/// When each remembered unit was admitted, oldest first, in ticks.
+/// The timestamps of the remembered units, oldest first, in ticks.
 ///
 /// Entries never decrease. The caller keeps the newest of them in full and passes it in; of the others the low 32 bits
 /// are enough, since none is more than two windows older than it. However long a key has been idle, nothing wraps.
 #[derive(Debug)]
-pub(crate) enum Stamps {
+pub(crate) enum ExactLog {
     /// In the key's own slot: nothing on the heap.
-    Inline { len: u8, stamps: [u32; INLINE] },
+    Inline { len: u8, timestamps: [u32; INLINE] },
     /// As many as the policy counts.
     Heap { block: Box<[u32]>, ring: Ring },
 }
 
-impl Stamps {
-    pub(crate) const EMPTY: Self = Self::Inline { len: 0, stamps: [0; INLINE] };
+impl ExactLog {
+    pub(crate) const EMPTY: Self = Self::Inline { len: 0, timestamps: [0; INLINE] };
 
     pub(crate) fn len(&self) -> usize {
         self.view().1.len()
     }
 
-    /// Entry `at`, counted from the oldest; the newest if there is no such entry.
+    /// Returns entry `at`, counted from the oldest; the newest if there is no such entry.
     #[inline]
     pub(crate) fn get(&self, at: usize, newest: u64) -> u64 {
         let (block, ring) = self.view();
         if at < ring.len() { widen(ring.get(block, at), newest) } else { newest }
     }
 
-    /// How many of the newest `most` entries are later than `after`, and which is the oldest of them.
+    /// Counts those of the newest `most` entries that are later than `after`, and returns the oldest of them as well.
     #[inline]
     pub(crate) fn count_after(&mut self, after: u64, newest: u64, most: usize) -> (usize, u64) {
         let (block, ring) = self.view();
-        let ages = Ages::of(block, ring, newest);
+        let ages = Ages::new(block, ring, newest);
         let reach = Ages::reach(after, newest);
         let count = count_newest(ring.hint.into(), ring.len(), most, |at| ages.age(at) < reach);
         let oldest = if count == 0 { newest } else { newest.saturating_sub(ages.age(ring.len() - count).into()) };
@@ -49,15 +49,16 @@ impl Stamps {
         (count, oldest)
     }
 
-    /// The last entry but `limit` if it is later than `after`, so that there are that many: one look, however long the log.
+    /// Returns the last entry but `limit` if it is later than `after`, so that there are that many: one look, however long the
+    /// log.
     #[inline]
     pub(crate) fn last_but(&self, after: u64, newest: u64, limit: usize) -> Option<u64> {
         let (block, ring) = self.view();
-        let age = Ages::of(block, ring, newest).age(ring.len().checked_sub(limit)?);
+        let age = Ages::new(block, ring, newest).age(ring.len().checked_sub(limit)?);
         (age < Ages::reach(after, newest)).then(|| newest.saturating_sub(age.into()))
     }
 
-    /// Whether one more entry would need more memory.
+    /// Returns true if one more entry would need more memory.
     #[inline]
     pub(crate) fn fills_its_memory(&self) -> bool {
         let (block, ring) = self.view();
@@ -66,28 +67,28 @@ impl Stamps {
 
     /// Adds an entry; the memory grows in doubling steps to `capacity` and not beyond.
     #[inline]
-    pub(crate) fn push(&mut self, stamp: u64, capacity: usize) {
+    pub(crate) fn push(&mut self, timestamp: u64, capacity: usize) {
         match self {
-            Self::Heap { block, ring } => ring.push(block, stamp as u32, capacity),
-            Self::Inline { len, stamps } => match stamps.get_mut(usize::from(*len)) {
+            Self::Heap { block, ring } => ring.push(block, timestamp as u32, capacity),
+            Self::Inline { len, timestamps } => match timestamps.get_mut(usize::from(*len)) {
                 Some(free) => {
-                    *free = stamp as u32;
+                    *free = timestamp as u32;
                     *len += 1;
                 }
                 None => {
-                    let (mut block, mut ring) = Ring::of(stamps);
-                    ring.push(&mut block, stamp as u32, capacity);
+                    let (mut block, mut ring) = Ring::full(timestamps);
+                    ring.push(&mut block, timestamp as u32, capacity);
                     *self = Self::Heap { block, ring };
                 }
             },
         }
     }
 
-    /// Forgets the entries up to `expired`, and keeps the memory.
+    /// Drops the entries up to `expired`, and keeps the memory.
     #[inline]
-    pub(crate) fn forget_until(&mut self, expired: u64, newest: u64) {
+    pub(crate) fn expire_until(&mut self, expired: u64, newest: u64) {
         let (block, ring) = self.view();
-        let ages = Ages::of(block, ring, newest);
+        let ages = Ages::new(block, ring, newest);
         let (len, reach) = (ring.len(), Ages::reach(expired, newest));
         if len > 0 && ages.age(0) >= reach {
             // Most often it is one that has expired.
@@ -96,13 +97,13 @@ impl Stamps {
         }
     }
 
-    /// Forgets all but the newest `count` entries.
+    /// Drops all but the newest `count` entries.
     pub(crate) fn keep(&mut self, count: usize) {
         match self {
             Self::Heap { block, ring } => ring.keep(block, count),
-            Self::Inline { len, stamps } => {
+            Self::Inline { len, timestamps } => {
                 let kept = count.min((*len).into());
-                stamps.copy_within(usize::from(*len) - kept..(*len).into(), 0);
+                timestamps.copy_within(usize::from(*len) - kept..(*len).into(), 0);
                 *len = kept as u8;
             }
         }
@@ -110,12 +111,12 @@ impl Stamps {
 
     /// Brings entries that are later than `latest` down to it; `newest` is the last of them.
     pub(crate) fn clamp(&mut self, latest: u64, newest: u64) {
-        let is_later = |stamp: &&mut u32| widen(**stamp, newest) > latest;
-        let bring_down = |stamp: &mut u32| *stamp = latest as u32;
+        let is_later = |timestamp: &&mut u32| widen(**timestamp, newest) > latest;
+        let bring_down = |timestamp: &mut u32| *timestamp = latest as u32;
         match self {
             Self::Heap { block, ring } => ring.newest_first(block).take_while(is_later).for_each(bring_down),
-            Self::Inline { len, stamps } => {
-                stamps.iter_mut().take(usize::from(*len)).rev().take_while(is_later).for_each(bring_down);
+            Self::Inline { len, timestamps } => {
+                timestamps.iter_mut().take(usize::from(*len)).rev().take_while(is_later).for_each(bring_down);
             }
         }
     }
@@ -125,7 +126,7 @@ impl Stamps {
     fn view(&self) -> (&[u32], Ring) {
         match self {
             Self::Heap { block, ring } => (block, *ring),
-            Self::Inline { len, stamps } => (stamps, Ring::from_start(*len)),
+            Self::Inline { len, timestamps } => (timestamps, Ring::from_start(*len)),
         }
     }
 }
@@ -140,7 +141,7 @@ struct Ages<'a> {
 
 impl<'a> Ages<'a> {
     #[inline]
-    const fn of(block: &'a [u32], ring: Ring, newest: u64) -> Self {
+    const fn new(block: &'a [u32], ring: Ring, newest: u64) -> Self {
         Self { block, ring, newest: newest as u32 }
     }
 
@@ -150,16 +151,16 @@ impl<'a> Ages<'a> {
         self.newest.wrapping_sub(self.ring.get(self.block, at))
     }
 
-    /// What is later than `after` is younger than this.
+    /// Returns the age below which an entry is later than `after`.
     #[inline]
     fn reach(after: u64, newest: u64) -> u32 {
         u32::try_from(newest.saturating_sub(after)).unwrap_or(u32::MAX)
     }
 }
 
-/// How many of the newest `most` of `len` entries are `live`. Once one of them is, all after it are.
+/// Counts those of the newest `most` of `len` entries that are `live`. Once one of them is, all after it are.
 ///
-/// It was `hint` not long ago: since then an entry has come, and perhaps one has left. A wrong hint costs a search.
+/// The answer was `hint` not long ago: since then an entry has come, and perhaps one has left. A wrong hint costs a search.
 #[inline]
 pub(crate) fn count_newest(hint: usize, len: usize, most: usize, live: impl Fn(usize) -> bool) -> usize {
     let first = len.saturating_sub(most);
@@ -215,25 +216,25 @@ pub(super) fn push_within<T>(entries: &mut VecDeque<T>, entry: T, capacity: usiz
 mod tests {
     use super::*;
     use crate::{
-        clock::Moment,
+        clock::Timestamp,
         history::{History, Plan},
         policy::Policy,
     };
 
-    fn filled(at: &[u64]) -> Stamps {
-        let mut stamps = Stamps::EMPTY;
-        at.iter().for_each(|stamp| stamps.push(*stamp, 4096));
-        stamps
+    fn filled(at: &[u64]) -> ExactLog {
+        let mut timestamps = ExactLog::EMPTY;
+        at.iter().for_each(|timestamp| timestamps.push(*timestamp, 4096));
+        timestamps
     }
 
-    fn contents(stamps: &Stamps, newest: u64) -> Vec<u64> {
-        (0..stamps.len()).map(|at| stamps.get(at, newest)).collect()
+    fn contents(timestamps: &ExactLog, newest: u64) -> Vec<u64> {
+        (0..timestamps.len()).map(|at| timestamps.get(at, newest)).collect()
     }
 
     #[test]
     fn counts_the_entries_after_a_moment() {
-        let stamps = [10, 20, 20, 30, 40, 50, 60];
-        let count = |hint, after, most| count_newest(hint, stamps.len(), most, |at| stamps[at] > after);
+        let timestamps = [10, 20, 20, 30, 40, 50, 60];
+        let count = |hint, after, most| count_newest(hint, timestamps.len(), most, |at| timestamps[at] > after);
         for (after, expected) in
             [(60, 0), (59, 1), (50, 1), (49, 2), (29, 4), (20, 4), (19, 6), (10, 6), (9, 7), (0, 7)]
         {
@@ -254,43 +255,43 @@ mod tests {
 
     #[test]
     fn the_log_leaves_its_slot_when_it_outgrows_it_and_keeps_its_order() {
-        let mut stamps = filled(&[1, 2, 3, 4, 5]);
-        assert!(matches!(stamps, Stamps::Inline { .. }));
-        stamps.push(6, 4096);
-        assert!(matches!(stamps, Stamps::Heap { .. }));
-        stamps.keep(5);
-        assert_eq!(contents(&stamps, 6), [2, 3, 4, 5, 6]);
+        let mut timestamps = filled(&[1, 2, 3, 4, 5]);
+        assert!(matches!(timestamps, ExactLog::Inline { .. }));
+        timestamps.push(6, 4096);
+        assert!(matches!(timestamps, ExactLog::Heap { .. }));
+        timestamps.keep(5);
+        assert_eq!(contents(&timestamps, 6), [2, 3, 4, 5, 6]);
     }
 
     #[test]
     fn the_memory_grows_to_the_capacity_and_not_beyond() {
-        let mut stamps = Stamps::EMPTY;
-        for stamp in 0..1800 {
-            stamps.push(stamp, 1800);
+        let mut timestamps = ExactLog::EMPTY;
+        for timestamp in 0..1800 {
+            timestamps.push(timestamp, 1800);
         }
-        let Stamps::Heap { block, ring } = &stamps else { panic!("1800 entries in a slot") };
+        let ExactLog::Heap { block, ring } = &timestamps else { panic!("1800 entries in a slot") };
         assert_eq!((ring.len(), block.len()), (1800, 1800));
     }
 
     #[test]
     fn memory_does_not_grow_for_units_that_count_no_more() {
-        let plan = Plan::of(&Policy::per_minute(60).and_per_hour(1800));
-        let mut history = History::fresh(&plan);
+        let plan = Plan::new(&Policy::per_minute(60).and_per_hour(1800));
+        let mut history = History::new(&plan);
         for minutes in 0..10_000 {
-            let now = Moment::from_nanos(minutes * 60_000_000_000);
+            let now = Timestamp::from_nanos(minutes * 60_000_000_000);
             assert_eq!(history.room_at(&plan, now), None);
             history.charge(&plan, now);
         }
-        assert!(history.cells() <= 2 * 60 + INLINE, "{} for 60 units", history.cells());
+        assert!(history.entries() <= 2 * 60 + INLINE, "{} for 60 units", history.entries());
     }
 
     #[test]
     fn entries_from_the_future_are_brought_down_to_now() {
         for at in [vec![1100, 1150, 1200], (1000..1200).collect()] {
-            let mut stamps = filled(&at);
-            stamps.clamp(1120, at[at.len() - 1]);
-            let clamped: Vec<u64> = at.iter().map(|stamp| *stamp.min(&1120)).collect();
-            assert_eq!(contents(&stamps, 1120), clamped);
+            let mut timestamps = filled(&at);
+            timestamps.clamp(1120, at[at.len() - 1]);
+            let clamped: Vec<u64> = at.iter().map(|timestamp| *timestamp.min(&1120)).collect();
+            assert_eq!(contents(&timestamps, 1120), clamped);
         }
     }
 }

@@ -9,11 +9,11 @@ use crate::clock::{Clock, Tick};
 /// Histories count whole ticks. What is *recorded* is rounded up and what is *asked* is rounded down, so that rounding can
 /// hold a unit back for less than a tick and can never free one early.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) struct Moment {
+pub(crate) struct Timestamp {
     nanos: u64,
 }
 
-impl Moment {
+impl Timestamp {
     pub(crate) fn read(clock: &dyn Clock) -> Self {
         Self { nanos: clock.nanos() }
     }
@@ -37,18 +37,18 @@ impl Moment {
 
     /// Whole ticks that have passed: rounded down, for asking what has expired.
     #[inline]
-    pub(crate) const fn ticks(self, tick: Tick) -> u64 {
+    pub(crate) const fn floor_ticks(self, tick: Tick) -> u64 {
         tick.at(self.nanos)
     }
 
     /// The tick to record an admission under: rounded up.
     #[inline]
-    pub(crate) const fn stamp(self, tick: Tick) -> u64 {
+    pub(crate) const fn ceil_ticks(self, tick: Tick) -> u64 {
         tick.from(self.nanos)
     }
 
     /// The moment so much later.
-    pub(crate) fn later(self, by: Duration) -> Self {
+    pub(crate) fn saturating_add(self, by: Duration) -> Self {
         Self { nanos: self.nanos.saturating_add(saturating_nanos(by)) }
     }
 
@@ -68,16 +68,16 @@ mod tests {
 
     #[test]
     fn recording_rounds_up_and_asking_rounds_down() {
-        let moment = Moment::from_nanos(1_500_000);
-        assert_eq!(moment.stamp(Tick::MILLISECOND), moment.ticks(Tick::MILLISECOND) + 1);
-        let whole = Moment::from_nanos(2_000_000);
-        assert_eq!(whole.stamp(Tick::MILLISECOND), whole.ticks(Tick::MILLISECOND));
-        assert_eq!(whole.stamp(Tick::MILLISECOND), moment.stamp(Tick::MILLISECOND));
+        let moment = Timestamp::from_nanos(1_500_000);
+        assert_eq!(moment.ceil_ticks(Tick::MILLISECOND), moment.floor_ticks(Tick::MILLISECOND) + 1);
+        let whole = Timestamp::from_nanos(2_000_000);
+        assert_eq!(whole.ceil_ticks(Tick::MILLISECOND), whole.floor_ticks(Tick::MILLISECOND));
+        assert_eq!(whole.ceil_ticks(Tick::MILLISECOND), moment.ceil_ticks(Tick::MILLISECOND));
     }
 
     #[test]
     fn the_time_until_a_passed_moment_is_zero() {
-        assert_eq!(Moment::from_nanos(5_000_000).until(4_000_000), Duration::ZERO);
-        assert_eq!(Moment::from_nanos(4_999_999).until(5_000_000), Duration::from_nanos(1));
+        assert_eq!(Timestamp::from_nanos(5_000_000).until(4_000_000), Duration::ZERO);
+        assert_eq!(Timestamp::from_nanos(4_999_999).until(5_000_000), Duration::from_nanos(1));
     }
 }

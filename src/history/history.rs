@@ -1,0 +1,181 @@
+//! The history of one key.
+
+use std::time::Duration;
+
+use crate::{
+    clock::Timestamp,
+    history::{
+        bucketed_log::BucketedLog,
+        exact_log::ExactLog,
+        plan::{Exact, Plan, Window},
+    },
+};
+
+/// By how much a history may be ahead of the clock without being brought back.
+const SMALL_LEAD: Duration = Duration::from_millis(10);
+
+/// Old units are forgotten when the newest comes into another stretch of so many ticks (18 minutes of the finest, 12 days of
+/// the coarsest), at the latest. No window is longer, so after that all are younger than one stretch, and before the next
+/// time than two: 32 bits tell four.
+const FAR: u64 = Plan::LONGEST_COMPACT_WINDOW;
+
+/// The sliding-window log of one key under one plan.
+///
+/// Callers first [`expire`](Self::expire) the history at some time and then ask it about that time. Only for
+/// [yes or no](Self::room_at) this may be left out, because a look at the oldest unit waits for memory.
+#[derive(Debug)]
+pub(crate) struct History {
+    /// The time of the newest unit, in full.
+    newest: u64,
+    log: Log,
+}
+
+#[derive(Debug)]
+enum Log {
+    Exact(ExactLog),
+    Bucketed(Box<BucketedLog>),
+}
+
+impl History {
+    pub(crate) fn new(plan: &Plan) -> Self {
+        let log = if plan.is_compact() {
+            Log::Exact(ExactLog::EMPTY)
+        } else {
+            Log::Bucketed(Box::new(BucketedLog::new(plan)))
+        };
+        Self { newest: 0, log }
+    }
+
+    /// Returns true if the history says the same as a new one, because no unit counts any more.
+    pub(crate) const fn is_idle(&self, plan: &Plan, now: Timestamp) -> bool {
+        self.newest.saturating_add(plan.horizon()) <= now.floor_ticks(plan.tick())
+    }
+
+    /// Returns true if the newest unit lies after `now`: another thread read the clock later, or the clock stepped back.
+    #[inline]
+    pub(crate) const fn is_ahead_of(&self, plan: &Plan, now: Timestamp) -> bool {
+        self.newest > now.ceil_ticks(plan.tick())
+    }
+
+    /// Drops the units that have left every window.
+    pub(crate) fn expire(&mut self, plan: &Plan, now: Timestamp) {
+        match &mut self.log {
+            Log::Exact(log) => {
+                let expired = now.floor_ticks(plan.tick()).saturating_sub(plan.horizon());
+                log.expire_until(expired, self.newest);
+            }
+            Log::Bucketed(log) => log.expire(plan, self.newest, now.floor_ticks(plan.tick())),
+        }
+    }
+
+    /// Returns the units that `window` counts, and the tick in which it has room again if it has none, else the tick in which
+    /// the oldest of these units leaves.
+    ///
+    /// Where denials count, more than the limit may be returned as the limit.
+    #[inline]
+    pub(crate) fn usage(&mut self, plan: &Plan, window: &Window, now: Timestamp) -> (u32, u64) {
+        let now = now.floor_ticks(plan.tick());
+        match &mut self.log {
+            Log::Exact(log) => {
+                let expired = now.saturating_sub(window.ticks);
+                let (used, oldest) = log.count_after(expired, self.newest, window.limit as usize);
+                (used as u32, oldest + window.ticks)
+            }
+            Log::Bucketed(log) => {
+                let used = log.used(window, now);
+                (used, log.leaves_at(plan, self.newest, window, used, window.excess(used)))
+            }
+        }
+    }
+
+    /// Returns the number of remembered units.
+    pub(crate) fn units(&self) -> u32 {
+        match &self.log {
+            Log::Exact(log) => log.len() as u32,
+            Log::Bucketed(log) => log.units(),
+        }
+    }
+
+    /// Returns the tick in which the first window without room for one more unit has some; none if all have room. That is the
+    /// answer of [`usage`](Self::usage) with fewer looks, and the history need not be expired.
+    #[inline]
+    pub(crate) fn room_at(&mut self, plan: &Plan, now: Timestamp) -> Option<u64> {
+        let (now, newest) = (now.floor_ticks(plan.tick()), self.newest);
+        match &mut self.log {
+            Log::Exact(log) => plan.windows().iter().find_map(|window| {
+                let expired = now.saturating_sub(window.ticks);
+                Some(log.last_but(expired, newest, window.limit as usize)? + window.ticks)
+            }),
+            Log::Bucketed(log) => {
+                log.expire(plan, newest, now);
+                plan.windows().iter().find_map(|window| log.room_at(plan, newest, window, now))
+            }
+        }
+    }
+
+    /// Returns the tick in which unit `nth` of the `used` that `window` counts leaves it, counted from 1 at the oldest.
+    #[inline]
+    pub(crate) fn leaves_at(&self, plan: &Plan, window: &Window, used: u32, nth: u32) -> u64 {
+        match &self.log {
+            Log::Exact(log) => {
+                let oldest = log.len().saturating_sub(used as usize);
+                log.get(oldest + nth.saturating_sub(1) as usize, self.newest) + window.ticks
+            }
+            Log::Bucketed(log) => log.leaves_at(plan, self.newest, window, used, nth),
+        }
+    }
+
+    /// Records one unit at `now`.
+    #[inline]
+    pub(crate) fn charge(&mut self, plan: &Plan, now: Timestamp) {
+        let timestamp = self.newest.max(now.ceil_ticks(plan.tick()));
+        let is_far = (self.newest ^ timestamp) >= FAR;
+        match &mut self.log {
+            Log::Exact(log) => {
+                // The memory grows only for units that count, and what is too old to be told from what is new has to go.
+                if is_far || log.fills_its_memory() {
+                    log.expire_until(now.floor_ticks(plan.tick()).saturating_sub(plan.horizon()), self.newest);
+                }
+                let capacity = plan.exact().map_or(1, |Exact { capacity, .. }| capacity);
+                // More than that there are only where denials count, or in a shared history: the newest are what matters.
+                if log.len() >= capacity {
+                    log.keep(capacity - 1);
+                }
+                log.push(timestamp, capacity);
+            }
+            Log::Bucketed(log) => log.charge(plan, timestamp),
+        }
+        self.newest = timestamp;
+    }
+
+    /// Brings units from the future down to `now`, if they are so far ahead that the clock must have stepped back.
+    ///
+    /// They then count for a whole window from now, and older ones as before: time that the clock takes back is never
+    /// counted twice. A lead of a few milliseconds, as between threads that read different clocks, is left alone: such
+    /// units simply wait until the clock has caught up. Says whether any unit was brought down.
+    pub(crate) fn clamp_to(&mut self, plan: &Plan, now: Timestamp) -> bool {
+        let latest = now.ceil_ticks(plan.tick());
+        if self.newest <= now.saturating_add(SMALL_LEAD).ceil_ticks(plan.tick()) {
+            return false;
+        }
+        match &mut self.log {
+            Log::Exact(log) => {
+                // What had left every window when the newest unit was recorded does not return. The timestamp of that is
+                // rounded up, so the clock may have shown one tick less.
+                log.expire_until(self.newest.saturating_sub(plan.horizon().saturating_add(1)), self.newest);
+                log.clamp(latest, self.newest);
+            }
+            Log::Bucketed(log) => log.clamp(plan, latest, self.newest),
+        }
+        self.newest = latest;
+        true
+    }
+
+    #[cfg(test)]
+    pub(crate) fn entries(&self) -> usize {
+        match &self.log {
+            Log::Exact(log) => log.len(),
+            Log::Bucketed(log) => log.entries(),
+        }
+    }
+}
