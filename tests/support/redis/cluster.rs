@@ -3,6 +3,8 @@
 use redis::Value;
 use redis_server::{Server, eventually, free_port};
 
+use super::turn::Turn;
+
 const SLOTS: u32 = 16_384;
 
 /// Three primaries, and a replica of each if so wanted.
@@ -10,6 +12,8 @@ const SLOTS: u32 = 16_384;
 pub struct Cluster {
     nodes: Vec<Server>,
     primaries: usize,
+    /// The last to go: then the nodes are gone.
+    _turn: Turn,
 }
 
 impl Cluster {
@@ -24,8 +28,9 @@ impl Cluster {
     }
 
     fn of(primaries: usize, replicas: usize) -> Self {
+        let turn = Turn::wait();
         let nodes: Vec<Server> = (0..primaries + replicas).map(|_| node()).collect();
-        let cluster = Self { nodes, primaries };
+        let cluster = Self { nodes, primaries, _turn: turn };
         cluster.introduce();
         cluster.share_slots();
         for (at, replica) in cluster.nodes.iter().enumerate().skip(primaries) {

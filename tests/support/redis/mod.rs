@@ -10,6 +10,7 @@ mod limiting;
 mod proxy;
 mod secured;
 mod sentinel;
+mod turn;
 
 pub use redis_server::{Server, eventually, free_port};
 

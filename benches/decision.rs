@@ -1,4 +1,5 @@
-//! One decision, side by side with `governor`, in one run: `cargo bench -p peers --bench decision`.
+//! One decision, side by side with `governor`, in one run:
+//! `cargo bench -p tower-quota-benches --bench decision --features governor`.
 //!
 //! Ours is always 60 per minute and 1800 per hour, exactly; governor is one keyed limiter (60 per minute, GCRA), and two
 //! of them for the pair. What is printed are medians of interleaved rounds and, to be believed more than nanoseconds, the
@@ -6,9 +7,9 @@
 
 #![allow(clippy::expect_used, reason = "a benchmark may stop with a message")]
 
-#[path = "../../benches/support/paced_clock.rs"]
+#[path = "support/paced_clock.rs"]
 mod paced_clock;
-#[path = "../../benches/support/rounds.rs"]
+#[path = "support/rounds.rs"]
 mod rounds;
 
 use std::{hint::black_box, num::NonZeroU32, time::Duration};
