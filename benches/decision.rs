@@ -1,4 +1,5 @@
-//! One decision, side by side with `governor`, in one run: `cargo bench --bench decision`.
+//! One decision, side by side with `governor`, in one run:
+//! `cargo bench -p tower-quota-benches --bench decision --features governor`.
 //!
 //! Ours is always 60 per minute and 1800 per hour, exactly; governor is one keyed limiter (60 per minute, GCRA), and two
 //! of them for the pair. What is printed are medians of interleaved rounds and, to be believed more than nanoseconds, the

@@ -1,8 +1,9 @@
-//! Instructions of a few decisions, as valgrind counts them: `cargo bench --bench instructions`.
+//! Instructions of a few decisions, as valgrind counts them: `cargo bench -p tower-quota-benches --bench instructions`.
 //!
 //! Unlike time they are nearly the same in every run and on every machine. The run fails if a decision takes more than a
 //! tenth more than `benches/instructions.toml` says, so that speed is not lost unseen. Where more is meant, or less was
-//! reached, `cargo bench --bench instructions -- --accept` writes the new figures, which belong into the same commit.
+//! reached, `cargo bench -p tower-quota-benches --bench instructions -- --accept` writes the new figures, which belong into
+//! the same commit.
 //!
 //! Another compiler generates other instructions. So the file names the one that it is for, and with any other the figures
 //! are shown and nothing fails: whoever changes the compiler accepts its figures, in a commit that changes nothing else.

@@ -1,4 +1,4 @@
-//! What the layer adds to a request, in process: `cargo bench --bench layer`.
+//! What the layer adds to a request, in process: `cargo bench -p tower-quota-benches --bench layer --features governor`.
 //!
 //! The bare service answers with an empty response. Over it: tower_governor with one quota, two of it stacked for minute
 //! and hour, and this crate with 60 per minute and 1800 per hour at once, exactly. Keys are 1,000 values of a header.

@@ -1,5 +1,5 @@
 //! Decisions of a Redis server, side by side with what others let it do, in one run:
-//! `cargo bench --bench redis --features redis`, and with `-- --quick` in half a minute, roughly.
+//! `cargo bench -p tower-quota-benches --bench redis --features redis`, and with `-- --quick` in half a minute, roughly.
 //!
 //! It starts a `redis-server` of its own on a Unix socket. Ours is asked through the public API, with two quotas: 60 per
 //! minute and 1800 per hour. The references are scripts written here, for the same quotas, sent by redis-rs in the same

@@ -73,8 +73,8 @@
 //!
 //! **Sizing.** A core of the server decides about 65,000 requests a second of many keys that share calls, and 150,000 of one
 //! key; 45,000 to 55,000 if each has a call of its own (Redis 7.0, two quotas, on two cores of a shared machine:
-//! `cargo bench --bench redis --features redis`). Denials that are known and units that are lent come on top. Beyond that take
-//! a cluster, whose slots are spread by tenant, or leases.
+//! the benchmark `redis`). Denials that are known and units that are lent come on top. Beyond that take a cluster, whose
+//! slots are spread by tenant, or leases.
 //!
 //! **Rights.** As one line, with `prefix` in the place of `quota`:
 //!

@@ -1,6 +1,4 @@
 //! The properties that are fuzzed (`fuzz/`), with what is kept of the inputs that were found.
-#![cfg(all(feature = "client", feature = "config"))]
-#![allow(clippy::expect_used, clippy::panic, clippy::unwrap_used, reason = "this is a test")]
 
 mod answers;
 mod client_address;
@@ -17,7 +15,7 @@ use std::{fs, path::Path};
 
 /// Checks a property with everything that is kept for it.
 fn replay(name: &str, check: fn(&[u8])) {
-    let kept = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/fuzz").join(name);
+    let kept = Path::new(env!("CARGO_MANIFEST_DIR")).join("data/fuzz").join(name);
     let files: Vec<_> = fs::read_dir(&kept).unwrap().map(|file| file.unwrap().path()).collect();
     assert!(!files.is_empty(), "nothing is kept for {name}");
     for file in files {

@@ -1,5 +1,4 @@
 //! The gRPC service `echo.Echo`, and a client of it, without generated code: its messages are texts.
-#![allow(dead_code, clippy::unwrap_used, reason = "this is for tests, each of which uses its part")]
 
 use std::{
     convert::Infallible,
@@ -27,20 +26,20 @@ use tonic_prost::ProstCodec;
 use tower::{Service, service_fn};
 
 /// The four kinds of methods that gRPC has.
-pub(crate) const METHODS: [&str; 4] = ["Say", "Many", "Collect", "Talk"];
+pub const METHODS: [&str; 4] = ["Say", "Many", "Collect", "Talk"];
 
 type Codec = ProstCodec<String, String>;
 type Texts = Pin<Box<dyn Stream<Item = Result<String, Status>> + Send>>;
 
 /// The service. Its clones share the count of calls.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Echo {
+pub struct Echo {
     calls: Arc<AtomicUsize>,
 }
 
 impl Echo {
     /// How many calls have reached it.
-    pub(crate) fn calls(&self) -> usize {
+    pub fn calls(&self) -> usize {
         self.calls.load(Ordering::SeqCst)
     }
 }
@@ -100,76 +99,73 @@ async fn talk(request: Request<Streaming<String>>) -> Result<Response<Texts>, St
 }
 
 /// A place to listen, on a port of its own.
-pub(crate) fn listen() -> (SocketAddr, TcpIncoming) {
+pub fn listen() -> (SocketAddr, TcpIncoming) {
     let incoming = TcpIncoming::bind(([127, 0, 0, 1], 0).into()).unwrap().with_nodelay(Some(true));
     (incoming.local_addr().unwrap(), incoming)
 }
 
 /// A client of the service, which says the same about itself in each call.
 #[derive(Clone, Debug)]
-pub(crate) struct Client {
+pub struct Client {
     grpc: ClientGrpc<Channel>,
     metadata: MetadataMap,
 }
 
 impl Client {
     /// On a connection of its own.
-    pub(crate) async fn connect(server: SocketAddr) -> Self {
+    pub async fn connect(server: SocketAddr) -> Self {
         Self::connect_from([127, 0, 0, 1], server).await
     }
 
     /// On a connection of its own, from an address of this machine.
-    pub(crate) async fn connect_from(address: [u8; 4], server: SocketAddr) -> Self {
+    pub async fn connect_from(address: [u8; 4], server: SocketAddr) -> Self {
         let endpoint = Endpoint::from_shared(format!("http://{server}")).unwrap();
         let channel = endpoint.local_address(Some(address.into())).connect().await.unwrap();
         Self { grpc: ClientGrpc::new(channel), metadata: MetadataMap::new() }
     }
 
     /// The same connection, with another text of metadata.
-    pub(crate) fn with(mut self, name: &'static str, value: &str) -> Self {
+    pub fn with(mut self, name: &'static str, value: &str) -> Self {
         self.metadata.append(name, value.parse().unwrap());
         self
     }
 
     /// The same connection, with this metadata as it goes over the wire.
-    pub(crate) fn with_header(self, name: &'static str, value: &[u8]) -> Self {
+    pub fn with_header(self, name: &'static str, value: &[u8]) -> Self {
         let mut headers = self.metadata.into_headers();
         headers.append(name, http::HeaderValue::from_bytes(value).unwrap());
         Self { metadata: MetadataMap::from_headers(headers), ..self }
     }
 
-    pub(crate) async fn say(&self, text: &str) -> Result<String, Status> {
+    pub async fn say(&self, text: &str) -> Result<String, Status> {
         self.respond_to(text).await.map(Response::into_inner)
     }
 
     /// [`say`](Self::say), with the metadata that comes back.
-    pub(crate) async fn respond_to(&self, text: &str) -> Result<Response<String>, Status> {
+    pub async fn respond_to(&self, text: &str) -> Result<Response<String>, Status> {
         self.ready().await?.unary(self.request(text.to_owned()), path("Say"), Codec::default()).await
     }
 
-    pub(crate) async fn many(&self, text: &str) -> Result<Vec<String>, Status> {
+    pub async fn many(&self, text: &str) -> Result<Vec<String>, Status> {
         let request = self.request(text.to_owned());
         let response = self.ready().await?.server_streaming(request, path("Many"), Codec::default()).await?;
         response.into_inner().collect().await
     }
 
-    pub(crate) async fn collect(&self, text: &str) -> Result<String, Status> {
+    pub async fn collect(&self, text: &str) -> Result<String, Status> {
         let request = self.request(words(text)).into_streaming_request();
         let response = self.ready().await?.client_streaming(request, path("Collect"), Codec::default()).await?;
         Ok(response.into_inner())
     }
 
     /// Begins to talk; what comes back are the same texts.
-    pub(crate) async fn talk(
-        &self,
-        texts: impl Stream<Item = String> + Send + 'static,
-    ) -> Result<Streaming<String>, Status> {
+    pub async fn talk(&self, texts: impl Stream<Item = String> + Send + 'static) -> Result<Streaming<String>, Status> {
         let response = self.ready().await?.streaming(self.request(texts), path("Talk"), Codec::default()).await?;
         Ok(response.into_inner())
     }
 
     /// Calls a method of [`METHODS`] with a text of several words, and puts together what comes back.
-    pub(crate) async fn call(&self, method: &str, text: &str) -> Result<String, Status> {
+    pub async fn call(&self, method: &str, text: &str) -> Result<String, Status> {
         match method {
             "Say" => self.say(text).await,
             "Many" => Ok(self.many(text).await?.join(" ")),
@@ -183,7 +179,7 @@ impl Client {
     }
 
     /// How many of so many calls in a row are admitted; the others are refused for want of quota.
-    pub(crate) async fn admitted_of(&self, calls: usize) -> usize {
+    pub async fn admitted_of(&self, calls: usize) -> usize {
         let mut admitted = 0;
         for _ in 0..calls {
             admitted += usize::from(self.code().await == Code::Ok);
@@ -192,7 +188,7 @@ impl Client {
     }
 
     /// What becomes of one call.
-    pub(crate) async fn code(&self) -> Code {
+    pub async fn code(&self) -> Code {
         self.say("anything").await.map_or_else(|status| status.code(), |_| Code::Ok)
     }
 

@@ -19,17 +19,17 @@ use tower_quota::{
 
 /// Decides after a while, or not at all.
 #[derive(Debug, Default)]
-pub(crate) struct SlowStore {
+pub struct SlowStore {
     latency: Duration,
     memory: Arc<MemoryStore>,
     /// What was charged, and when.
-    pub(crate) admissions: Arc<Mutex<Vec<(Instant, Charge)>>>,
-    pub(crate) asked: Arc<AtomicUsize>,
-    pub(crate) is_down: Arc<AtomicBool>,
+    pub admissions: Arc<Mutex<Vec<(Instant, Charge)>>>,
+    pub asked: Arc<AtomicUsize>,
+    pub is_down: Arc<AtomicBool>,
 }
 
 impl SlowStore {
-    pub(crate) fn new(latency: Duration) -> Self {
+    pub fn new(latency: Duration) -> Self {
         Self { latency, ..Self::default() }
     }
 

@@ -6,8 +6,9 @@ use serde::{Deserialize, Serialize};
 
 use super::{cases::CASES, count};
 
-const PATH: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/benches/instructions.toml");
-const HEAD: &str = "# Instructions per decision. Written by `cargo bench --bench instructions -- --accept`.\n";
+const PATH: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/instructions.toml");
+const HEAD: &str =
+    "# Instructions per decision. Written by `cargo bench -p tower-quota-benches --bench instructions -- --accept`.\n";
 
 /// Instructions per decision, by the name of the case.
 #[derive(Debug, Default, Deserialize, Serialize)]

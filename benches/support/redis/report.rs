@@ -181,7 +181,9 @@ pub(crate) fn memory_json(bytes: &[(Subject, [u64; 4])]) -> Value {
 
 /// Writes `redis-bench.json` where cargo builds, and says where that is.
 pub(crate) fn write(report: &Value) -> Result<PathBuf, String> {
-    let directory = PathBuf::from(env::var_os("CARGO_TARGET_DIR").unwrap_or_else(|| "target".into()));
+    let directory = PathBuf::from(
+        env::var_os("CARGO_TARGET_DIR").unwrap_or_else(|| concat!(env!("CARGO_MANIFEST_DIR"), "/../target").into()),
+    );
     let path = directory.join("redis-bench.json");
     let written = fs::create_dir_all(directory).and_then(|()| fs::write(&path, format!("{report:#}\n")));
     written.map(|()| path.clone()).map_err(|error| format!("{}: {error}", path.display()))

@@ -1,11 +1,9 @@
 //! A server of our own.
 
 use std::{
-    env, fs,
-    io::ErrorKind,
+    fs,
     num::NonZeroUsize,
-    path::PathBuf,
-    process::{self, Child, Command, Stdio},
+    process::{self, Command, Stdio},
     thread,
     time::Duration,
 };
@@ -15,12 +13,11 @@ use redis::{AsyncConnectionConfig, Client, Cmd, FromRedisValue, aio::Multiplexed
 /// What `/proc` counts processor time in: the same on every Linux that Rust runs on.
 const TICK: Duration = Duration::from_millis(10);
 
-/// A `redis-server` on a Unix socket in a directory of its own. It ends with this value.
+/// A `redis-server` that is asked through a Unix socket. It ends with this value.
 pub(crate) struct Server {
-    process: Child,
-    directory: PathBuf,
+    process: redis_server::Server,
     client: Client,
-    connection: Option<MultiplexedConnection>,
+    connection: MultiplexedConnection,
     processors: usize,
     is_pinned: bool,
 }
@@ -28,45 +25,22 @@ pub(crate) struct Server {
 impl Server {
     /// Starts it, on a processor of its own if there are two.
     pub(crate) async fn start() -> Result<Self, String> {
-        let directory = env::temp_dir().join(format!("tower-quota-bench-{}", process::id()));
-        fs::create_dir_all(&directory).map_err(|error| format!("{}: {error}", directory.display()))?;
-        let socket = directory.join("redis.sock");
-        let process = Command::new("redis-server")
-            .args(["--port", "0", "--save", "", "--appendonly", "no", "--daemonize", "no", "--unixsocket"])
-            .arg(&socket)
-            .arg("--dir")
-            .arg(&directory)
-            .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .spawn();
-        let process = process.map_err(|error| {
-            let _ = fs::remove_dir_all(&directory);
-            match error.kind() {
-                ErrorKind::NotFound => {
-                    "redis-server was not found: install it (apt-get install redis-server)".to_owned()
-                }
-                _ => format!("redis-server could not be started: {error}"),
-            }
-        })?;
-        let processors = thread::available_parallelism().map_or(1, NonZeroUsize::get);
-        let is_pinned = processors > 1 && pin(process.id(), "0") && pin(process::id(), "1");
-        let client = Client::open(format!("redis+unix://{}", socket.display())).map_err(|error| error.to_string())?;
-        let mut server = Self { process, directory, client, connection: None, processors, is_pinned };
-        for _ in 0..500 {
-            if let Ok(connection) = server.try_connect().await {
-                server.connection = Some(connection);
-                return Ok(server);
-            }
-            if let Ok(Some(status)) = server.process.try_wait() {
-                return Err(format!("redis-server has ended: {status}"));
-            }
-            tokio::time::sleep(Duration::from_millis(10)).await;
+        if !redis_server::Server::is_installed() {
+            return Err("redis-server was not found: install it (apt-get install redis-server)".to_owned());
         }
-        Err("redis-server does not answer".to_owned())
+        let process = redis_server::Server::start();
+        let processors = thread::available_parallelism().map_or(1, NonZeroUsize::get);
+        let is_pinned = processors > 1 && pin(process.pid(), "0") && pin(process::id(), "1");
+        let client = Client::open(process.unix_url()).map_err(|error| error.to_string())?;
+        // As the store does.
+        let config = AsyncConnectionConfig::new().set_response_timeout(None);
+        let connection = client.get_multiplexed_async_connection_with_config(&config).await;
+        let connection = connection.map_err(|error| format!("redis-server does not answer: {error}"))?;
+        Ok(Self { process, client, connection, processors, is_pinned })
     }
 
     pub(crate) fn url(&self) -> String {
-        format!("redis+unix://{}", self.directory.join("redis.sock").display())
+        self.process.unix_url()
     }
 
     pub(crate) const fn client(&self) -> &Client {
@@ -80,7 +54,7 @@ impl Server {
 
     /// The connection that all references share.
     pub(crate) fn connection(&self) -> MultiplexedConnection {
-        self.connection.clone().expect("it is there since the start")
+        self.connection.clone()
     }
 
     /// Sends a command that is not measured.
@@ -98,34 +72,25 @@ impl Server {
     /// The processor time it has used: of its main thread, which does everything here, to the nanosecond if the kernel
     /// tells so.
     pub(crate) fn cpu(&self) -> Duration {
-        let stat = fs::read_to_string(format!("/proc/{}/schedstat", self.process.id()));
+        let stat = fs::read_to_string(format!("/proc/{}/schedstat", self.process.pid()));
         let nanos = stat.ok().and_then(|stat| stat.split_whitespace().next()?.parse().ok()).filter(|nanos| *nanos > 0);
         nanos.map_or_else(|| self.cpu_ticks(), Duration::from_nanos)
     }
 
     /// The same in hundredths of a second, of all threads, in user and kernel mode.
     pub(crate) fn cpu_ticks(&self) -> Duration {
-        let stat = fs::read_to_string(format!("/proc/{}/stat", self.process.id())).expect("this is Linux");
+        let stat = fs::read_to_string(format!("/proc/{}/stat", self.process.pid())).expect("this is Linux");
         let (_, fields) = stat.rsplit_once(')').expect("its name is in parentheses");
         let ticks = fields.split_whitespace().skip(11).take(2).map(|ticks| ticks.parse::<u32>().expect("a number"));
         TICK * ticks.sum::<u32>()
-    }
-
-    async fn try_connect(&self) -> redis::RedisResult<MultiplexedConnection> {
-        // As the store does.
-        let config = AsyncConnectionConfig::new().set_response_timeout(None);
-        self.client.get_multiplexed_async_connection_with_config(&config).await
     }
 }
 
 impl Drop for Server {
     fn drop(&mut self) {
-        let _ = self.process.kill();
-        let _ = self.process.wait();
         if self.is_pinned {
             pin(process::id(), &format!("0-{}", self.processors - 1));
         }
-        let _ = fs::remove_dir_all(&self.directory);
     }
 }
 

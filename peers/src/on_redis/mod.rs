@@ -1,6 +1,6 @@
 //! Decisions of a Redis server: ours, the Redis stores of tower-rate-tier and throttle-kit, and what others let it do.
 //!
-//! The server, the references and the rounds are those of `cargo bench --bench redis`, which shows more of ours.
+//! The server, the references and the rounds are those of the benchmark `redis`, which shows more of ours.
 
 #[path = "../../../benches/support/redis/capture.rs"]
 mod capture;

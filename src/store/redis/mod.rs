@@ -48,8 +48,6 @@ mod reservation;
 mod routes;
 mod script;
 mod sentinels;
-#[cfg(test)]
-mod server;
 mod slots;
 mod store;
 mod target;

@@ -9,6 +9,7 @@ use std::{
 
 use proptest::prelude::*;
 use redis::{Connection, RedisResult};
+use redis_server::Server;
 
 use crate::{
     clock::{Tick, Timestamp},
@@ -18,7 +19,6 @@ use crate::{
         redis::{
             log::Logs,
             script::{Charged, Mode, Request, Script},
-            server::Server,
         },
         verdict::{QuotaState, QuotaStates, Verdict},
     },
@@ -207,7 +207,7 @@ fn check<S: Strategy>(
     property: impl Fn(&mut Connection, S::Value) -> Result<(), TestCaseError>,
 ) {
     let server = Server::start();
-    let connection = std::cell::RefCell::new(server.connect());
+    let connection = std::cell::RefCell::new(server.connection());
     let mut runner = proptest::test_runner::TestRunner::new(ProptestConfig {
         failure_persistence: None,
         max_shrink_iters: 2000,
@@ -252,7 +252,7 @@ fn rings_that_go_round_and_grow_then_are_read_as_the_history_in_memory() {
 #[test]
 fn a_log_with_nothing_alive_still_knows_how_far_it_is_ahead_of_the_clock() {
     let server = Server::start();
-    let connection = &mut server.connect();
+    let connection = &mut server.connection();
     for policy in
         [Policy::new(Quota::new(1, Duration::from_millis(3))), Policy::new(Quota::new(17, Duration::from_millis(3)))]
     {
@@ -355,7 +355,7 @@ fn a_unit_that_is_given_back_was_never_taken() {
 #[test]
 fn a_refund_takes_the_unit_of_its_stamp_and_no_other() {
     let server = Server::start();
-    let connection = &mut server.connect();
+    let connection = &mut server.connection();
     for policy in [Policy::per_minute(100), Policy::per_minute(100).resolution(16)] {
         let subject = Subject::new(&policy);
         let at = |second: u64| START + second * 1_000_000;
@@ -373,7 +373,7 @@ fn a_refund_takes_the_unit_of_its_stamp_and_no_other() {
 #[test]
 fn giving_back_the_only_unit_leaves_nothing_behind() {
     let server = Server::start();
-    let connection = &mut server.connect();
+    let connection = &mut server.connection();
     let subject = Subject::new(&Policy::per_minute(60).and_per_hour(18_000));
     decide(connection, &subject, START);
     assert_eq!(refund(connection, &subject, START, START), 2);
@@ -384,7 +384,7 @@ fn giving_back_the_only_unit_leaves_nothing_behind() {
 #[test]
 fn n_at_once_then_none_until_the_window_is_over_and_n_again() {
     let server = Server::start();
-    let connection = &mut server.connect();
+    let connection = &mut server.connection();
     for limit in [1, 2, 15, 16, 17, 31, 32, 33, 60, 500, 1800] {
         let subject = Subject::new(&Policy::per_second(limit));
         let edge = WRAP + 1_000_000;
@@ -397,7 +397,7 @@ fn n_at_once_then_none_until_the_window_is_over_and_n_again() {
 #[test]
 fn a_limit_lowered_and_raised_again_frees_nothing() {
     let server = Server::start();
-    let connection = &mut server.connect();
+    let connection = &mut server.connection();
     let hundred = Subject::new(&Policy::per_minute(100));
     let ten = hundred.under(&Policy::per_minute(10));
     assert_eq!(admitted_at(connection, &hundred, START, 70), 70);
@@ -411,7 +411,7 @@ fn a_limit_lowered_and_raised_again_frees_nothing() {
 #[test]
 fn under_a_lowered_limit_the_wait_is_until_enough_units_have_left() {
     let server = Server::start();
-    let connection = &mut server.connect();
+    let connection = &mut server.connection();
     for count_denied in [false, true] {
         for (before, limit) in [(100, 1), (100, 10), (100, 60), (14, 3)] {
             let kept = |policy: Policy| if count_denied { policy.count_denied() } else { policy };
@@ -445,7 +445,7 @@ fn under_a_lowered_limit_the_wait_is_until_enough_units_have_left() {
 #[test]
 fn a_limit_that_becomes_large_and_small_again_keeps_what_was_counted() {
     let server = Server::start();
-    let connection = &mut server.connect();
+    let connection = &mut server.connection();
     let small = Subject::new(&Policy::per_minute(100));
     let large = small.under(&Policy::per_minute(120).resolution(16));
     assert_eq!(admitted_at(connection, &small, START, 70), 70);
@@ -457,7 +457,7 @@ fn a_limit_that_becomes_large_and_small_again_keeps_what_was_counted() {
 #[test]
 fn a_policy_that_gains_a_quota_counts_what_was_admitted_before() {
     let server = Server::start();
-    let connection = &mut server.connect();
+    let connection = &mut server.connection();
     let hour = Subject::new(&Policy::per_hour(50));
     let both = hour.under(&Policy::per_minute(20).and_per_hour(50));
     assert_eq!(admitted_at(connection, &hour, START, 15), 15);
@@ -468,7 +468,7 @@ fn a_policy_that_gains_a_quota_counts_what_was_admitted_before() {
 #[test]
 fn every_write_has_an_end_and_after_it_nothing_is_left() {
     let server = Server::start();
-    let connection = &mut server.connect();
+    let connection = &mut server.connection();
     let policy =
         Policy::new(Quota::new(40, Duration::from_millis(50))).and(Quota::new(400, Duration::from_millis(300)));
     let plan = Plan::counting_in(Tick::MILLISECOND, &policy.resolution(64));
@@ -500,7 +500,7 @@ fn every_write_has_an_end_and_after_it_nothing_is_left() {
 #[test]
 fn by_the_clock_of_the_server_a_hundred_years_are_remembered_and_a_millisecond_is_not() {
     let server = Server::start();
-    let connection = &mut server.connect();
+    let connection = &mut server.connection();
     let century =
         Plan::counting_in(Tick::MILLISECOND, &Policy::new(Quota::new(2, Duration::from_secs(36_525 * 86_400))));
     let logs = Logs::new(&century);
@@ -516,7 +516,7 @@ fn by_the_clock_of_the_server_a_hundred_years_are_remembered_and_a_millisecond_i
 #[test]
 fn the_extremes_of_limits_and_windows_are_decided_as_in_memory() {
     let server = Server::start();
-    let connection = &mut server.connect();
+    let connection = &mut server.connection();
     let years = |years: u64| Duration::from_secs(years * 365 * 86_400);
     for limit in [1, 2, 4096, 4097, u32::MAX] {
         for window in [Duration::from_millis(1), Duration::from_secs(1), years(1), years(100)] {
@@ -532,7 +532,7 @@ fn the_extremes_of_limits_and_windows_are_decided_as_in_memory() {
 #[test]
 fn what_is_not_ours_is_an_error_and_never_counted() {
     let server = Server::start();
-    let connection = &mut server.connect();
+    let connection = &mut server.connection();
     let subject = Subject::new(&Policy::per_minute(60).and_per_hour(1800));
     for _ in 0..40 {
         decide(connection, &subject, START);
@@ -562,7 +562,7 @@ fn what_is_not_ours_is_an_error_and_never_counted() {
 #[test]
 fn a_value_of_another_type_is_an_error_and_charges_nobody() {
     let server = Server::start();
-    let connection = &mut server.connect();
+    let connection = &mut server.connection();
     let subjects = [Subject::new(&Policy::per_minute(60)), Subject::new(&Policy::per_minute(60))];
     redis::cmd("RPUSH").arg(&subjects[1].key).arg("x").exec(connection).unwrap();
     for mode in [Mode::Peek, Mode::Decide, Mode::Refund(Timestamp::from_micros(START))] {
@@ -575,7 +575,7 @@ fn a_value_of_another_type_is_an_error_and_charges_nobody() {
 #[test]
 fn a_key_is_small_and_grows_with_what_it_has_to_remember() {
     let server = Server::start();
-    let connection = &mut server.connect();
+    let connection = &mut server.connection();
     let subject = Subject::new(&Policy::per_minute(1800).and_per_hour(1800));
     for admitted in 1..=1800 {
         assert!(decide(connection, &subject, START).admitted);
@@ -604,7 +604,7 @@ fn next_entry(connection: &mut Connection, key: &str) -> u32 {
 #[test]
 fn entries_are_numbered_anew_before_the_numbers_run_out() {
     let server = Server::start();
-    let connection = &mut server.connect();
+    let connection = &mut server.connection();
     let subject = Subject::new(&Policy::per_second(40));
     for request in 0..2000u64 {
         assert!(decide(connection, &subject, START + request * 25 * MILLI).admitted);
@@ -615,7 +615,7 @@ fn entries_are_numbered_anew_before_the_numbers_run_out() {
 #[test]
 fn cells_are_bounded_whatever_the_limit() {
     let server = Server::start();
-    let connection = &mut server.connect();
+    let connection = &mut server.connection();
     let subject = Subject::new(&Policy::new(Quota::new(1_000_000, Duration::from_secs(10))).resolution(256));
     for request in 0..3000u64 {
         assert!(decide(connection, &subject, START + request * 13 * MILLI).admitted);
@@ -683,7 +683,7 @@ fn several_units_are_taken_as_one_after_the_other_and_no_more_than_there_is_room
 #[test]
 fn units_taken_together_are_given_back_together() {
     let server = Server::start();
-    let connection = &mut server.connect();
+    let connection = &mut server.connection();
     for policy in [Policy::per_hour(40), Policy::per_minute(30).and_per_hour(40).resolution(16)] {
         let subject = Subject::new(&policy);
         assert_eq!(admitted_at(connection, &subject, START, 11), 11);
@@ -706,7 +706,7 @@ fn units_taken_together_are_given_back_together() {
 #[test]
 fn what_is_wrong_with_one_request_is_told_and_the_later_ones_are_not_charged() {
     let server = Server::start();
-    let connection = &mut server.connect();
+    let connection = &mut server.connection();
     let subjects: Vec<_> = (0..3).map(|_| Subject::new(&Policy::per_minute(60))).collect();
     redis::cmd("RPUSH").arg(&subjects[1].key).arg("x").exec(connection).unwrap();
     let charged: Vec<_> = subjects.iter().map(|subject| [subject.charged()]).collect();
@@ -722,7 +722,7 @@ fn what_is_wrong_with_one_request_is_told_and_the_later_ones_are_not_charged() {
 #[test]
 fn it_is_the_server_who_says_what_time_it_is() {
     let server = Server::start();
-    let connection = &mut server.connect();
+    let connection = &mut server.connection();
     let subject = Subject::new(&Policy::per_minute(60));
     let time = |connection: &mut Connection| {
         let (secs, micros): (u64, u64) = redis::cmd("TIME").query(connection).unwrap();
@@ -738,7 +738,7 @@ fn it_is_the_server_who_says_what_time_it_is() {
 #[test]
 fn a_lead_of_ten_milliseconds_is_left_alone_and_a_longer_one_is_brought_back() {
     let server = Server::start();
-    let connection = &mut server.connect();
+    let connection = &mut server.connection();
     for (policy, back, free_at) in [("1/minute", 10, 60_000), ("1/minute", 11, 59_989)] {
         let subject = Subject::new(&policy.parse().unwrap());
         assert!(decide(connection, &subject, START).admitted);
@@ -751,7 +751,7 @@ fn a_lead_of_ten_milliseconds_is_left_alone_and_a_longer_one_is_brought_back() {
 #[test]
 fn a_refund_reaches_ten_milliseconds_beyond_its_stamp() {
     let server = Server::start();
-    let connection = &mut server.connect();
+    let connection = &mut server.connection();
     for newer in [0, 3, 40] {
         let subject = Subject::new(&Policy::per_minute(100));
         for unit in 0..=newer {
@@ -767,7 +767,7 @@ fn a_refund_reaches_ten_milliseconds_beyond_its_stamp() {
 #[test]
 fn a_log_that_is_laid_out_anew_lives_as_long_as_it_is_asked_for() {
     let server = Server::start();
-    let connection = &mut server.connect();
+    let connection = &mut server.connection();
     let life =
         |connection: &mut Connection, key: &str| -> i64 { redis::cmd("PTTL").arg(key).query(connection).unwrap() };
     let of = |policy: &str, key: &str| {

@@ -1,32 +1,36 @@
 //! A cluster of real servers.
 
 use redis::Value;
+use redis_server::{Server, eventually, free_port};
 
-use super::{Server, eventually, server::free_port};
+use super::turn::Turn;
 
 const SLOTS: u32 = 16_384;
 
 /// Three primaries, and a replica of each if so wanted.
 #[derive(Debug)]
-pub(crate) struct Cluster {
+pub struct Cluster {
     nodes: Vec<Server>,
     primaries: usize,
+    /// The last to go: then the nodes are gone.
+    _turn: Turn,
 }
 
 impl Cluster {
     /// Three nodes that share the slots.
-    pub(crate) fn start() -> Self {
+    pub fn start() -> Self {
         Self::of(3, 0)
     }
 
     /// Three nodes that share the slots, and another for each that takes over if it dies.
-    pub(crate) fn with_replicas() -> Self {
+    pub fn with_replicas() -> Self {
         Self::of(3, 3)
     }
 
     fn of(primaries: usize, replicas: usize) -> Self {
+        let turn = Turn::wait();
         let nodes: Vec<Server> = (0..primaries + replicas).map(|_| node()).collect();
-        let cluster = Self { nodes, primaries };
+        let cluster = Self { nodes, primaries, _turn: turn };
         cluster.introduce();
         cluster.share_slots();
         for (at, replica) in cluster.nodes.iter().enumerate().skip(primaries) {
@@ -63,19 +67,19 @@ impl Cluster {
     }
 
     /// Waits until all nodes that run say that all slots are served.
-    pub(crate) fn await_ok(&self) {
+    pub fn await_ok(&self) {
         let is_ok = |node: &Server| !node.is_running() || node.says("CLUSTER INFO", "cluster_state:ok");
         eventually("the cluster is ok", || self.nodes.iter().all(is_ok).then_some(()));
     }
 
     /// Has no node take another for dead: on a busy machine one may be silent for a second.
-    pub(crate) fn trust(self) -> Self {
+    pub fn trust(self) -> Self {
         self.nodes.iter().for_each(|node| node.run("CONFIG SET cluster-node-timeout 60000"));
         self
     }
 
     /// Has all nodes tell clients that they are at these ports.
-    pub(crate) fn announce(&self, ports: &[u16]) {
+    pub fn announce(&self, ports: &[u16]) {
         for (node, port) in self.nodes.iter().zip(ports) {
             let bus = node.option("--cluster-port").unwrap();
             node.run(&format!("CONFIG SET cluster-announce-port {port} cluster-announce-bus-port {bus}"));
@@ -88,35 +92,35 @@ impl Cluster {
     }
 
     /// Where to find it: all nodes.
-    pub(crate) fn urls(&self) -> Vec<String> {
+    pub fn urls(&self) -> Vec<String> {
         self.nodes.iter().map(Server::url).collect()
     }
 
-    pub(crate) fn nodes(&self) -> &[Server] {
+    pub fn nodes(&self) -> &[Server] {
         &self.nodes
     }
 
-    pub(crate) fn primaries(&self) -> &[Server] {
+    pub fn primaries(&self) -> &[Server] {
         &self.nodes[..self.primaries]
     }
 
     /// The primary that has the slot of a key.
-    pub(crate) fn node_of(&self, key: &[u8]) -> usize {
+    pub fn node_of(&self, key: &[u8]) -> usize {
         let slot: u32 = self.nodes[0].query_words([b"CLUSTER".as_slice(), b"KEYSLOT", key]);
         (slot * self.primaries as u32 / SLOTS) as usize
     }
 
     /// All keys of all primaries.
-    pub(crate) fn keys(&self) -> Vec<Vec<u8>> {
+    pub fn keys(&self) -> Vec<Vec<u8>> {
         self.primaries().iter().filter(|node| node.is_running()).flat_map(Server::keys).collect()
     }
 
-    pub(crate) fn slot_of(&self, key: &[u8]) -> u16 {
+    pub fn slot_of(&self, key: &[u8]) -> u16 {
         self.nodes[0].query_words([b"CLUSTER".as_slice(), b"KEYSLOT", key])
     }
 
     /// Gives a slot of one primary to another, with the keys in it.
-    pub(crate) fn move_slot(&self, slot: u16, from: usize, to: usize) {
+    pub fn move_slot(&self, slot: u16, from: usize, to: usize) {
         self.open_slot(slot, from, to);
         loop {
             let keys: Vec<Vec<u8>> = self.nodes[from].query(&format!("CLUSTER GETKEYSINSLOT {slot} 100"));
@@ -129,20 +133,20 @@ impl Cluster {
     }
 
     /// Begins to give a slot of one primary to another: from now on new keys are there.
-    pub(crate) fn open_slot(&self, slot: u16, from: usize, to: usize) {
+    pub fn open_slot(&self, slot: u16, from: usize, to: usize) {
         let (source, target) = (&self.nodes[from], &self.nodes[to]);
         let (from, to): (String, String) = (source.query("CLUSTER MYID"), target.query("CLUSTER MYID"));
         target.run(&format!("CLUSTER SETSLOT {slot} IMPORTING {from}"));
         source.run(&format!("CLUSTER SETSLOT {slot} MIGRATING {to}"));
     }
 
-    pub(crate) fn move_key(&self, key: &[u8], from: usize, to: usize) {
+    pub fn move_key(&self, key: &[u8], from: usize, to: usize) {
         let port = self.nodes[to].port().to_string();
         let words: [&[u8]; 6] = [b"MIGRATE", b"127.0.0.1", port.as_bytes(), key, b"0", b"5000"];
         let _: Value = self.nodes[from].query_words(words);
     }
 
-    pub(crate) fn close_slot(&self, slot: u16, from: usize, to: usize) {
+    pub fn close_slot(&self, slot: u16, from: usize, to: usize) {
         let heir: String = self.nodes[to].query("CLUSTER MYID");
         for node in [&self.nodes[to], &self.nodes[from]] {
             node.run(&format!("CLUSTER SETSLOT {slot} NODE {heir}"));

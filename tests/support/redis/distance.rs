@@ -20,7 +20,7 @@ use tokio::{
 
 /// Passes everything on in its order, half a round trip later, as much as there is.
 #[derive(Debug)]
-pub(crate) struct Distance {
+pub struct Distance {
     address: SocketAddr,
     micros: Arc<AtomicU64>,
     task: tokio::task::JoinHandle<()>,
@@ -28,7 +28,7 @@ pub(crate) struct Distance {
 
 impl Distance {
     /// To a server at a host and port, which may be down.
-    pub(crate) async fn to(target: impl Into<String>) -> Self {
+    pub async fn to(target: impl Into<String>) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let (address, micros, target) = (listener.local_addr().unwrap(), Arc::<AtomicU64>::default(), target.into());
         let half = Arc::clone(&micros);
@@ -42,11 +42,11 @@ impl Distance {
     }
 
     /// From now on, for all that is sent after that.
-    pub(crate) fn set_round_trip(&self, round_trip: Duration) {
+    pub fn set_round_trip(&self, round_trip: Duration) {
         self.micros.store(round_trip.as_micros() as u64 / 2, Ordering::Relaxed);
     }
 
-    pub(crate) const fn port(&self) -> u16 {
+    pub const fn port(&self) -> u16 {
         self.address.port()
     }
 }

@@ -15,7 +15,7 @@ use tokio::{
 
 /// What is said to a command that is not part of getting to know each other.
 #[derive(Clone, Debug)]
-pub(crate) enum Reply {
+pub enum Reply {
     /// These bytes, whatever they are.
     Bytes(Vec<u8>),
     /// These bytes, and then the connection ends.
@@ -28,11 +28,11 @@ pub(crate) enum Reply {
 
 impl Reply {
     /// An error, without the minus: `OOM command not allowed`.
-    pub(crate) fn error(text: &str) -> Self {
+    pub fn error(text: &str) -> Self {
         Self::Bytes(format!("-{text}\r\n").into_bytes())
     }
 
-    pub(crate) fn bytes(bytes: impl AsRef<[u8]>) -> Self {
+    pub fn bytes(bytes: impl AsRef<[u8]>) -> Self {
         Self::Bytes(bytes.as_ref().to_vec())
     }
 }
@@ -40,7 +40,7 @@ impl Reply {
 /// A server that knows how to begin a connection (`HELLO`, `AUTH`, `SELECT`, `CLIENT`, `PING`) and says to everything
 /// else what it is told to.
 #[derive(Debug)]
-pub(crate) struct Fake {
+pub struct Fake {
     address: SocketAddr,
     shared: Arc<Shared>,
     task: tokio::task::JoinHandle<()>,
@@ -56,7 +56,7 @@ struct Shared {
 }
 
 impl Fake {
-    pub(crate) async fn saying(reply: Reply) -> Self {
+    pub async fn saying(reply: Reply) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let shared = Arc::new(Shared {
@@ -76,27 +76,27 @@ impl Fake {
         Self { address, shared, task }
     }
 
-    pub(crate) fn url(&self) -> String {
+    pub fn url(&self) -> String {
         format!("redis://{}", self.address)
     }
 
     /// From now on.
-    pub(crate) fn say(&self, reply: Reply) {
+    pub fn say(&self, reply: Reply) {
         *self.shared.reply.lock() = reply;
     }
 
     /// Ends all connections that there are.
-    pub(crate) fn hang_up(&self) {
+    pub fn hang_up(&self) {
         self.shared.hang_up.notify_waiters();
     }
 
     /// The commands that came, but for those that begin a connection, and when.
-    pub(crate) fn asked(&self) -> Vec<(Instant, Vec<Vec<u8>>)> {
+    pub fn asked(&self) -> Vec<(Instant, Vec<Vec<u8>>)> {
         self.shared.asked.lock().clone()
     }
 
     /// When connections were made.
-    pub(crate) fn connections(&self) -> Vec<Instant> {
+    pub fn connections(&self) -> Vec<Instant> {
         self.shared.connections.lock().clone()
     }
 }

@@ -9,24 +9,24 @@ use tower_quota::{
     store::{OnOutage, RedisStore},
 };
 
-pub(crate) type Limiter = RateLimiter<Http, RedisStore>;
+pub type Limiter = RateLimiter<Http, RedisStore>;
 
 /// A rule whose key is given by hand.
-pub(crate) fn rule(name: &str, policy: impl Into<Policy>) -> Rule {
+pub fn rule(name: &str, policy: impl Into<Policy>) -> Rule {
     Rule::new(name).every_request().level("caller", key::constant("")).policy(policy)
 }
 
 /// A store that always asks, and waits for as long as a busy machine may take: for tests that are about counting.
-pub(crate) fn store(url: impl Into<String>) -> RedisStore {
+pub fn store(url: impl Into<String>) -> RedisStore {
     RedisStore::new(url, OnOutage::Closed).deadline(Duration::from_secs(20)).remember_denials(Duration::ZERO)
 }
 
-pub(crate) fn limiter(store: RedisStore, rules: impl IntoIterator<Item = Rule>) -> Limiter {
+pub fn limiter(store: RedisStore, rules: impl IntoIterator<Item = Rule>) -> Limiter {
     rules.into_iter().fold(RateLimiter::builder().store(store), RateLimiterBuilder::rule).build().unwrap()
 }
 
 /// How many of `most` calls in a row are admitted.
-pub(crate) async fn admitted(limiter: &Limiter, rule: &str, key: &str, most: usize) -> usize {
+pub async fn admitted(limiter: &Limiter, rule: &str, key: &str, most: usize) -> usize {
     let mut admitted = 0;
     for _ in 0..most {
         admitted += usize::from(limiter.check_async(rule, key).await.unwrap().is_admitted());
@@ -34,6 +34,6 @@ pub(crate) async fn admitted(limiter: &Limiter, rule: &str, key: &str, most: usi
     admitted
 }
 
-pub(crate) fn remaining(decision: &Decision) -> Vec<u32> {
+pub fn remaining(decision: &Decision) -> Vec<u32> {
     decision.quotas().map(|quota| quota.remaining()).collect()
 }

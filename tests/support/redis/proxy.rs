@@ -17,11 +17,11 @@ use tokio::{
     sync::watch,
 };
 
-use super::Server;
+use redis_server::Server;
 
 /// What becomes of replies. Requests always get through.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Through {
+pub enum Through {
     /// They arrive as they are.
     Whole,
     /// They wait, until they may go on.
@@ -36,7 +36,7 @@ pub(crate) enum Through {
 
 /// A way to a server.
 #[derive(Debug)]
-pub(crate) struct Proxy {
+pub struct Proxy {
     address: SocketAddr,
     through: watch::Sender<Through>,
     connections: Arc<AtomicUsize>,
@@ -44,7 +44,7 @@ pub(crate) struct Proxy {
 }
 
 impl Proxy {
-    pub(crate) async fn to(server: &Server) -> Self {
+    pub async fn to(server: &Server) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let (through, _) = watch::channel(Through::Whole);
@@ -60,17 +60,17 @@ impl Proxy {
         Self { address, through, connections, task }
     }
 
-    pub(crate) fn url(&self) -> String {
+    pub fn url(&self) -> String {
         format!("redis://{}", self.address)
     }
 
     /// From now on.
-    pub(crate) fn let_through(&self, through: Through) {
+    pub fn let_through(&self, through: Through) {
         self.through.send_replace(through);
     }
 
     /// How many connections were made so far.
-    pub(crate) fn connections(&self) -> usize {
+    pub fn connections(&self) -> usize {
         self.connections.load(Ordering::Relaxed)
     }
 }

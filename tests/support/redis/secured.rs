@@ -3,17 +3,16 @@
 use std::{fs, path::PathBuf};
 
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, Issuer, KeyPair};
-
-use super::{Server, free_port};
+use redis_server::{Server, free_port};
 
 /// A certificate and its key, in PEM.
 #[derive(Debug)]
-pub(crate) struct Identity {
-    pub(crate) certificate: String,
-    pub(crate) key: String,
+pub struct Identity {
+    pub certificate: String,
+    pub key: String,
 }
 
-pub(crate) fn authority() -> CertifiedIssuer<'static, KeyPair> {
+pub fn authority() -> CertifiedIssuer<'static, KeyPair> {
     let mut params = CertificateParams::new(Vec::new()).unwrap();
     params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
     // By default all certificates have one name, and then this looks as if it had signed itself.
@@ -21,7 +20,7 @@ pub(crate) fn authority() -> CertifiedIssuer<'static, KeyPair> {
     CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap()
 }
 
-pub(crate) fn signed_by(authority: &Issuer<'_, KeyPair>, name: &str) -> Identity {
+fn signed_by(authority: &Issuer<'_, KeyPair>, name: &str) -> Identity {
     let key = KeyPair::generate().unwrap();
     let certificate = CertificateParams::new([name.to_owned()]).unwrap().signed_by(&key, authority).unwrap();
     Identity { certificate: certificate.pem(), key: key.serialize_pem() }
@@ -29,15 +28,15 @@ pub(crate) fn signed_by(authority: &Issuer<'_, KeyPair>, name: &str) -> Identity
 
 /// A server that speaks TLS on another port, and asks clients for a certificate by the same authority.
 #[derive(Debug)]
-pub(crate) struct Secured {
-    pub(crate) server: Server,
-    pub(crate) port: u16,
-    pub(crate) root: String,
-    pub(crate) client: Identity,
+pub struct Secured {
+    pub server: Server,
+    pub port: u16,
+    pub root: String,
+    pub client: Identity,
 }
 
 impl Secured {
-    pub(crate) fn start() -> Self {
+    pub fn start() -> Self {
         let authority = authority();
         let (server, client) = (signed_by(&authority, "localhost"), signed_by(&authority, "client"));
         let root = authority.pem();
@@ -62,12 +61,12 @@ impl Secured {
         Server::with(&[&options[..], &["--tls-ca-cert-file", &root]].concat())
     }
 
-    pub(crate) fn url(&self) -> String {
+    pub fn url(&self) -> String {
         Self::url_at(self.port)
     }
 
     /// By way of another port.
-    pub(crate) fn url_at(port: u16) -> String {
+    pub fn url_at(port: u16) -> String {
         format!("rediss://localhost:{port}")
     }
 }

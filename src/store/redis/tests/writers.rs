@@ -141,7 +141,7 @@ fn side_by_side(connection: &mut Connection, subjects: [&Subject; 2], millis: u6
 #[test]
 fn a_call_with_a_shorter_window_refills_nobody() {
     let server = Server::start();
-    let connection = &mut server.connect();
+    let connection = &mut server.connection();
     let minute = Subject::new(&Policy::per_minute(10));
     let second = minute.under(&Policy::per_second(10));
     assert_eq!(admitted_at(connection, &minute, START, 20), 10);
@@ -154,7 +154,7 @@ fn a_call_with_a_shorter_window_refills_nobody() {
 #[test]
 fn a_bad_deploy_that_is_rolled_back_refills_nobody() {
     let server = Server::start();
-    let connection = &mut server.connect();
+    let connection = &mut server.connection();
     let hour = Subject::new(&Policy::per_hour(1000));
     assert_eq!(admitted_at(connection, &hour, START, 1001), 1000);
     for policy in [Policy::per_second(1000), Policy::per_minute(100_000), Policy::per_hour(100_000)] {
@@ -167,7 +167,7 @@ fn a_bad_deploy_that_is_rolled_back_refills_nobody() {
 #[test]
 fn a_canary_without_the_hour_does_not_empty_it() {
     let server = Server::start();
-    let connection = &mut server.connect();
+    let connection = &mut server.connection();
     for (both, resolution) in
         [("60/minute, 1800/hour", 4096), ("60/minute, 1800/hour", 256), ("60/minute, 100/hour", 4096)]
     {
@@ -184,7 +184,7 @@ fn a_canary_without_the_hour_does_not_empty_it() {
 #[test]
 fn a_minute_that_is_dropped_and_brought_back_frees_nothing_of_the_hour() {
     let server = Server::start();
-    let connection = &mut server.connect();
+    let connection = &mut server.connection();
     let both = Subject::new(&minutes("600/minute, 5000/hour", 4096));
     let hour = both.under(&minutes("5000/hour", 4096));
     let mut admitted = 0;
@@ -205,7 +205,7 @@ fn a_minute_that_is_dropped_and_brought_back_frees_nothing_of_the_hour() {
 #[test]
 fn a_lease_lengthens_windows_and_frees_nothing() {
     let server = Server::start();
-    let connection = &mut server.connect();
+    let connection = &mut server.connection();
     let plain = Subject::new(&Policy::per_minute(60).and_per_hour(100));
     let lending = plain.under(&minutes("60/61s, 100/3601s", 4096));
     let [one, other] = side_by_side(connection, [&plain, &lending], 5_000, START);
@@ -215,7 +215,7 @@ fn a_lease_lengthens_windows_and_frees_nothing() {
 #[test]
 fn what_nobody_asks_for_any_more_is_forgotten_in_the_end() {
     let server = Server::start();
-    let connection = &mut server.connect();
+    let connection = &mut server.connection();
     for resolution in [4096, 16] {
         let mut day = Subject::new(&minutes("2000/day", resolution));
         day.logs = day.logs.kept_for(1000);
@@ -233,7 +233,7 @@ fn what_nobody_asks_for_any_more_is_forgotten_in_the_end() {
 #[test]
 fn a_reset_of_a_history_voids_the_cells_beside_it() {
     let server = Server::start();
-    let connection = &mut server.connect();
+    let connection = &mut server.connection();
     let large = Subject::new(&minutes("100/minute", 16));
     let small = large.under(&Policy::per_minute(60));
     assert_eq!(admitted_at(connection, &large, START, 200), 100);
@@ -245,7 +245,7 @@ fn a_reset_of_a_history_voids_the_cells_beside_it() {
 #[test]
 fn a_unit_is_given_back_in_the_logs_of_others_too() {
     let server = Server::start();
-    let connection = &mut server.connect();
+    let connection = &mut server.connection();
     let large = Subject::new(&minutes("100/minute", 16));
     let small = large.under(&Policy::per_minute(60));
     assert_eq!(admitted_at(connection, &large, START, 50), 50);
@@ -262,7 +262,7 @@ fn a_unit_is_given_back_in_the_logs_of_others_too() {
 #[test]
 fn a_history_of_an_earlier_layout_begins_afresh() {
     let server = Server::start();
-    let connection = &mut server.connect();
+    let connection = &mut server.connection();
     for policy in [Policy::per_minute(60), Policy::per_minute(60).resolution(16)] {
         let subject = Subject::new(&policy);
         let earlier = [b"Q\x01abcd".to_vec(), vec![7; 90]].concat();
@@ -275,7 +275,7 @@ fn a_history_of_an_earlier_layout_begins_afresh() {
 #[test]
 fn whoever_is_denied_asks_for_a_long_memory_too() {
     let server = Server::start();
-    let connection = &mut server.connect();
+    let connection = &mut server.connection();
     for resolution in [4096, 16] {
         let hour = Subject::new(&minutes("50/hour", resolution));
         let minute = hour.under(&Policy::per_minute(60));
@@ -297,7 +297,7 @@ fn whoever_is_denied_asks_for_a_long_memory_too() {
 #[test]
 fn processes_with_as_many_large_quotas_in_other_windows_feed_each_other() {
     let server = Server::start();
-    let connection = &mut server.connect();
+    let connection = &mut server.connection();
     let seconds = Subject::new(&minutes("17/second, 18/10s", 16));
     let hour = seconds.under(&minutes("17/second, 21/hour", 16));
     assert_eq!(admitted_at(connection, &hour, START, 1), 1);

@@ -1,0 +1,6 @@
+//! Limits as they are written: in texts, in files, and the mistakes in them.
+
+mod errors;
+mod kore_matrix;
+mod messages;
+mod quota_texts;

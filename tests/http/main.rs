@@ -1,0 +1,15 @@
+//! Requests of HTTP, and of any other type: whom a layer counts, what it refuses, and what callers are told.
+
+mod axum;
+mod batch;
+mod client_ip;
+mod extractors;
+mod hyper;
+mod layer_settings;
+mod middleware;
+mod nesting;
+mod plain;
+mod readings;
+mod refusal;
+mod routers;
+mod secrets_and_names;

@@ -1,0 +1,12 @@
+//! The store on Redis, and on whatever answers in its place.
+
+mod cluster;
+mod connection;
+mod distance;
+mod harness;
+mod moving;
+mod outage;
+mod pace;
+mod sharing;
+mod store;
+mod tls;

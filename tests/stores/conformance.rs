@@ -1,0 +1,148 @@
+//! The suite that every store passes: on the store in memory, and on a store of somebody else's, which keeps all promises
+//! or all but one.
+
+use std::{collections::HashMap, time::Duration};
+
+use parking_lot::Mutex;
+use tower_quota::{
+    ConfigError, Policy,
+    clock::{Clock, ManualClock},
+    key::Key,
+    store::{
+        Charge, MemoryStore, Never, Scope, Setup, Store, Verdict,
+        conformance::{Promise, Suite},
+    },
+};
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn the_store_in_memory_keeps_every_promise() {
+    Suite::new(|_| MemoryStore::default()).schedules(400).run().await.unwrap();
+}
+
+#[tokio::test]
+async fn a_store_that_is_a_list_of_times_keeps_every_promise() {
+    Suite::new(|clock| ListStore::new(clock, None)).run().await.unwrap();
+}
+
+#[tokio::test]
+async fn the_promise_that_a_store_breaks_is_named() {
+    for promise in [
+        Promise::NeverMoreThanN,
+        Promise::NeverDeniedWithRoom,
+        Promise::AllOrNothing,
+        Promise::TrueWait,
+        Promise::FreeDenial,
+        Promise::NothingForgotten,
+        Promise::DoesAsTold,
+    ] {
+        let breach = Suite::new(|clock| ListStore::new(clock, Some(promise))).run().await.unwrap_err();
+        assert_eq!(breach.promise(), promise, "{breach}");
+    }
+}
+
+#[tokio::test]
+async fn a_schedule_that_fails_can_be_seen_again() {
+    let suite = || Suite::new(|clock| ListStore::new(clock, Some(Promise::TrueWait)));
+    let (breach, again) = (suite().run().await.unwrap_err(), suite().run().await.unwrap_err());
+    assert_eq!(breach.to_string(), again.to_string());
+    assert!(breach.to_string().starts_with("P4, the wait is true: "), "{breach}");
+}
+
+/// A store that anybody might write: of each history a list of times, all behind one lock.
+#[derive(Debug)]
+struct ListStore {
+    clock: ManualClock,
+    setup: Option<Setup>,
+    lists: Mutex<HashMap<(u32, Key), Vec<Duration>>>,
+    /// The promise that it does not keep.
+    flaw: Option<Promise>,
+}
+
+impl ListStore {
+    fn new(clock: ManualClock, flaw: Option<Promise>) -> Self {
+        Self { clock, setup: None, lists: Mutex::default(), flaw }
+    }
+
+    fn scope(&self, charge: &Charge) -> &Scope {
+        self.setup.as_ref().unwrap().scopes().get(charge.scope()).unwrap()
+    }
+
+    fn has(&self, flaw: Promise) -> bool {
+        self.flaw == Some(flaw)
+    }
+
+    fn decide(&self, charges: &[Charge], charging: bool) -> Verdict {
+        let (now, mut lists) = (self.clock.now(), self.lists.lock());
+        if self.has(Promise::NothingForgotten) && lists.len() > 100 {
+            lists.clear();
+        }
+        for charge in charges {
+            // Who comes from a time to come was there now.
+            let list = lists.entry((charge.scope(), charge.key())).or_default();
+            list.iter_mut().for_each(|at| *at = now.min(*at));
+        }
+        let has_room = |charge: &Charge| {
+            let list = &lists[&(charge.scope(), charge.key())];
+            self.scope(charge).policy().quotas().all(|quota| {
+                let spare = u32::from(self.has(Promise::NeverMoreThanN));
+                let shy = u32::from(self.has(Promise::NeverDeniedWithRoom) && quota.limit() > 1);
+                counted(list, quota.window(), now) < quota.limit() + spare - shy
+            })
+        };
+        let admitted = charges.iter().all(has_room);
+        let mut verdict = Verdict::new(admitted);
+        for charge in charges {
+            let policy = self.scope(charge).policy();
+            // Room beside: the others deny, and this one is charged all the same.
+            let leaks = self.has(Promise::AllOrNothing) && charges.len() > 1 || self.has(Promise::FreeDenial);
+            let list = lists.get_mut(&(charge.scope(), charge.key())).unwrap();
+            if charging && (admitted || counts_denied(policy) || leaks) {
+                list.push(now);
+            }
+            for quota in policy.quotas() {
+                let used = counted(list, quota.window(), now).min(quota.limit());
+                let is_exhausted = !admitted && used == quota.limit();
+                let nth = if is_exhausted { quota.limit() } else { used };
+                let oldest = list.len().checked_sub(nth as usize).and_then(|at| list.get(at));
+                let wait = oldest.map_or(Duration::ZERO, |at| (*at + quota.window()).saturating_sub(now));
+                verdict.tell(used, if self.has(Promise::TrueWait) { wait / 2 } else { wait });
+            }
+        }
+        verdict
+    }
+}
+
+/// The policy does not tell; its text does.
+fn counts_denied(policy: &Policy) -> bool {
+    *policy == policy.clone().count_denied()
+}
+
+fn counted(list: &[Duration], window: Duration, now: Duration) -> u32 {
+    list.iter().filter(|at| **at + window > now).count() as u32
+}
+
+impl Store for ListStore {
+    type Deciding = Never;
+
+    fn open(&mut self, setup: Setup) -> Result<(), ConfigError> {
+        self.setup = Some(setup);
+        Ok(())
+    }
+
+    fn decide(&self, charges: &[Charge], verdict: &mut Verdict) -> Option<Never> {
+        *verdict = self.decide(charges, true);
+        None
+    }
+
+    fn peek(&self, charges: &[Charge], verdict: &mut Verdict) -> Option<Never> {
+        *verdict = self.decide(charges, self.has(Promise::DoesAsTold));
+        None
+    }
+
+    fn reset(&self, charges: &[Charge], verdict: &mut Verdict) -> Option<Never> {
+        let mut lists = self.lists.lock();
+        let removed = charges.iter().filter_map(|charge| lists.remove(&(charge.scope(), charge.key())));
+        *verdict = Verdict::new(removed.fold(false, |found, list| found | !list.is_empty()));
+        None
+    }
+}

@@ -1,0 +1,8 @@
+//! Limiters on the store in memory, and the suite for any other.
+
+mod concurrency;
+mod conformance;
+mod full_table;
+mod keys;
+mod limiter;
+mod random;
