@@ -206,7 +206,7 @@
 //! | `config` | rules from a TOML file: `RateLimiter::from_toml` | no |
 //! | `redis` | histories on a Redis or Valkey server: [`store`] | no |
 //! | `redis-tls` | reaches that with TLS: `rediss://` | no |
-//! | `test-util` | virtual time for that, and a suite to test a store of your own with | no |
+//! | `test-util` | virtual time for that, and a suite to test a store of your own with: `conformance` | no |
 //! | `tonic` | reads the peer's address from tonic's connect info; tonic's `add_service` takes a service behind the layer | no |
 //! | `tracing` | [warns](self#warnings) of deployment mistakes that only requests can show | yes |
 
@@ -217,6 +217,8 @@ pub mod client;
 pub mod clock;
 #[cfg(feature = "config")]
 pub mod config;
+#[cfg(feature = "test-util")]
+pub mod conformance;
 #[cfg(fuzzing)]
 #[doc(hidden)]
 pub mod fuzzing;
@@ -237,7 +239,7 @@ mod warn;
 
 pub use error::{CheckError, ConfigError, UnknownRule};
 pub use http::{RateLimit, RateLimitLayer, ResponseFuture};
-pub use limiter::{Decision, Governing, QuotaStatus, RateLimiter, RateLimiterBuilder, RuleHandle};
+pub use limiter::{AnyRateLimiter, Decision, Governing, QuotaStatus, RateLimiter, RateLimiterBuilder, RuleHandle};
 pub use policy::{Policy, Quota};
 pub use request::RequestKind;
 pub use rule::{OnMissing, Rule};

@@ -11,7 +11,7 @@ use axum::{
     response::Response,
 };
 use serde::{Deserialize, Serialize};
-use tower_quota::{ConfigError, RateLimiter, clock::Clock, key};
+use tower_quota::{ConfigError, RateLimiter, clock::Clock, config::Sources, key};
 
 /// What every app of this demonstration signs its tokens with. A real server knows one secret per app.
 const CLIENT_SECRET: &[u8] = b"not a secret";
@@ -26,11 +26,8 @@ struct Claims {
 
 /// The eight rules of `limits.toml`.
 pub(crate) fn limiter(clock: impl Clock) -> Result<RateLimiter, ConfigError> {
-    RateLimiter::builder()
-        .source("claim:appId", key::claim(|claims: &Claims| &claims.app_id))
-        .toml(include_str!("limits.toml"))?
-        .clock(clock)
-        .build()
+    let sources = Sources::new().source("claim:appId", key::claim(|claims: &Claims| &claims.app_id));
+    RateLimiter::builder().toml(include_str!("limits.toml"), &sources)?.clock(clock).build()
 }
 
 /// Answers every route, behind the limiter, which is behind the verification of tokens.

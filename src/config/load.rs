@@ -13,9 +13,10 @@ use crate::{
         syntax,
     },
     error::ConfigError,
-    key::KeyExtractor,
     limiter::{Assembly, MOST_RULES, RateLimiter, RateLimiterBuilder, Template, UNMATCHED, too_many_rules},
+    request::Http,
     rule::Rule,
+    store::Store,
 };
 
 impl RateLimiter {
@@ -28,7 +29,7 @@ impl RateLimiter {
     ///
     /// If anything in the file cannot be used. The error names the rule, the field, the value and the line.
     pub fn from_toml(text: &str) -> Result<Self, ConfigError> {
-        let builder = Self::builder().toml(text)?;
+        let builder = Self::builder().toml(text, &Sources::new())?;
         if builder.rules.is_empty() {
             let reason = "the file has no rules: write [[rule]] and its fields below it";
             return Err(ConfigError::new("rule", "", reason).at_line(1));
@@ -37,28 +38,20 @@ impl RateLimiter {
     }
 }
 
-impl RateLimiterBuilder {
-    /// Names a key source for the files that are read after this.
-    ///
-    /// Any name will do that has no `|` in it and no space at its ends, such as `claim:appId`. It hides a built-in source
-    /// of the same name.
-    pub fn source(mut self, name: impl Into<String>, extractor: impl KeyExtractor) -> Self {
-        self.sources.insert(name.into(), extractor);
-        self
-    }
-
+impl<S: Store> RateLimiterBuilder<Http, S> {
     /// Adds the rules of a file, whose format the [module `config`](crate::config) describes, and takes over its settings.
+    /// The file may name the key sources of the program that are in `sources`.
     ///
     /// # Errors
     ///
     /// If anything in the file cannot be used, alone or beside the rules that were added before. The error names the
     /// rule, the field, the value and the line.
-    pub fn toml(self, text: &str) -> Result<Self, ConfigError> {
-        self.sources.validate()?;
+    pub fn toml(self, text: &str, sources: &Sources) -> Result<Self, ConfigError> {
+        sources.validate()?;
         let lines = Lines::new(text);
         let file = syntax::parse(text)?;
         let builder = self.settings(&file, lines)?;
-        let sources = sources_of(&file, &builder.sources, lines)?;
+        let sources = sources_of(&file, sources, lines)?;
         let reader = RuleReader::new(lines, &sources);
         let rules: Vec<Rule> = file.rules.iter().map(|table| reader.read(table)).collect::<Result<_, _>>()?;
         check_number(builder.rules.len(), &file.rules, lines)?;
@@ -174,13 +167,16 @@ mod tests {
     }
 
     fn rules(text: &str) -> Vec<Rule> {
-        RateLimiter::builder().toml(text).unwrap().rules
+        RateLimiter::builder().toml(text, &Sources::new()).unwrap().rules
     }
 
     #[test]
     fn a_source_that_no_key_can_name_is_a_mistake() {
         for name in ["", "a|b", " a", "a "] {
-            let error = RateLimiter::builder().source(name, key::constant("x")).toml("").map(|_| ()).unwrap_err();
+            let error = RateLimiter::builder()
+                .toml("", &Sources::new().source(name, key::constant("x")))
+                .map(|_| ())
+                .unwrap_err();
             assert_eq!((error.field(), error.value()), ("source", &*format!("{name:?}")));
         }
     }
@@ -237,8 +233,8 @@ mod tests {
 
     #[test]
     fn a_name_of_a_rule_beside_the_file_is_refused() {
-        let builder = RateLimiter::builder().toml(&with(3, "name = 'Bots'")).unwrap();
-        let error = builder.toml(&with(3, "\nname = 'bots'")).unwrap_err();
+        let builder = RateLimiter::builder().toml(&with(3, "name = 'Bots'"), &Sources::new()).unwrap();
+        let error = builder.toml(&with(3, "\nname = 'bots'"), &Sources::new()).unwrap_err();
         assert_eq!((error.line(), error.field()), (Some(4), "name"));
         assert!(
             error.reason().starts_with("rule \"Bots\", which is not of this file, has this name already"),
@@ -263,7 +259,7 @@ mod tests {
     #[test]
     fn a_mistake_in_a_rule_of_the_program_has_no_line() {
         let rule = Rule::new("code").every_request().level("all", key::constant("all")).policy(Policy::per_minute(0));
-        let error = RateLimiter::builder().rule(rule).toml(&GOOD.join("\n")).unwrap_err();
+        let error = RateLimiter::builder().rule(rule).toml(&GOOD.join("\n"), &Sources::new()).unwrap_err();
         assert_eq!((error.line(), error.rule()), (None, Some("code")), "{error}");
     }
 
@@ -301,13 +297,14 @@ mod tests {
         let routes = ["POST /x/{botId}", "GET /y/{botId}"];
         let rule = Rule::new("bots").level("path:botId", key::path("botId")).routes(routes).policy(policy);
         assert_eq!(format!("{:?}", rules(&GOOD.join("\n"))), format!("{:?}", [rule]));
-        let builder = RateLimiter::builder().max_keys(7).message("no").toml("").unwrap();
+        let builder = RateLimiter::builder().max_keys(7).message("no").toml("", &Sources::new()).unwrap();
         assert_eq!((builder.max_keys, builder.message.as_deref(), builder.rules.len()), (7, Some("no"), 0));
     }
 
     #[test]
     fn the_settings_of_a_file_are_taken_over() {
-        let builder = RateLimiter::builder().toml("max_keys = 5\nmessage = 'wait {retry_after} s'").unwrap();
+        let builder =
+            RateLimiter::builder().toml("max_keys = 5\nmessage = 'wait {retry_after} s'", &Sources::new()).unwrap();
         assert_eq!((builder.max_keys, builder.message.as_deref()), (5, Some("wait {retry_after} s")));
     }
 
@@ -324,7 +321,8 @@ mod tests {
             routes = ["GET /tables"]
         "#;
         let tenant = |request: &RequestView<'_>| request.headers().get("tenant").map(|value| value.as_bytes().to_vec());
-        let limiter = RateLimiter::builder().source("tenant", tenant).toml(text).unwrap().build().unwrap();
+        let limiter =
+            RateLimiter::builder().toml(text, &Sources::new().source("tenant", tenant)).unwrap().build().unwrap();
         let key = |request: http::request::Builder| {
             let request = request.body(()).unwrap();
             limiter.governing(&RequestView::of(&request))[0].key()
@@ -370,8 +368,8 @@ mod tests {
         let rule = |name: &str| {
             format!("[[rule]]\nname = '{name}'\nkey = 'client-ip'\nquotas = ['1/s']\napplies_to = 'every-request'")
         };
-        let builder = RateLimiter::builder().toml(&format!("{}\n[client_ip]", rule("a"))).unwrap();
-        assert!(builder.toml(&rule("b")).unwrap_err().reason().contains("[client_ip]"));
+        let builder = RateLimiter::builder().toml(&format!("{}\n[client_ip]", rule("a")), &Sources::new()).unwrap();
+        assert!(builder.toml(&rule("b"), &Sources::new()).unwrap_err().reason().contains("[client_ip]"));
     }
 
     #[test]

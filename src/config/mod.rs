@@ -5,7 +5,7 @@
 //! [`RateLimiterBuilder::toml`](crate::RateLimiterBuilder::toml) if the program adds rules or key sources of its own.
 //!
 //! ```
-//! use tower_quota::{RateLimiter, key};
+//! use tower_quota::{RateLimiter, config::Sources, key};
 //!
 //! # #[derive(Clone)] struct Claims { account: String }
 //! let text = r#"
@@ -41,10 +41,8 @@
 //!     applies_to = "unmatched"
 //! "#;
 //!
-//! let limiter = RateLimiter::builder()
-//!     .source("claim:account", key::claim(|claims: &Claims| &claims.account))
-//!     .toml(text)?
-//!     .build()?;
+//! let sources = Sources::new().source("claim:account", key::claim(|claims: &Claims| &claims.account));
+//! let limiter = RateLimiter::builder().toml(text, &sources)?.build()?;
 //!
 //! assert!(limiter.check("tables", ("acme", "orders"))?.is_admitted());
 //! assert!(limiter.check("tables", ("acme", "orders"))?.is_admitted());
@@ -115,7 +113,7 @@
 //! | `peer-ip` | the address of the connection: [`key::peer_ip`] |
 //! | `client-ip` | the address of the client behind proxies: [`key::client_ip`], as `[client_ip]` says |
 //! | `constant:TEXT` | nothing: one history for all requests, or one part that is always the same |
-//! | any other name | what the program called so with [`RateLimiterBuilder::source`] |
+//! | any other name | what the program called so in its [`Sources`] |
 //!
 //! # Mistakes
 //!
@@ -138,7 +136,6 @@
 //!
 //! [`RateLimiterBuilder::max_keys`]: crate::RateLimiterBuilder::max_keys
 //! [`RateLimiterBuilder::message`]: crate::RateLimiterBuilder::message
-//! [`RateLimiterBuilder::source`]: crate::RateLimiterBuilder::source
 //! [`Rule`]: crate::Rule
 //! [`Rule::routes`]: crate::Rule::routes
 //! [`Rule::per_route`]: crate::Rule::per_route
@@ -169,4 +166,4 @@ mod schema;
 mod source;
 mod syntax;
 
-pub(crate) use source::Sources;
+pub use source::Sources;

@@ -13,13 +13,45 @@ const PARAMETRIC: [&str; 6] = ["path", "header", "query", "cookie", "metadata", 
 const BUILT_IN: &str =
     "path:NAME, header:NAME, query:NAME, cookie:NAME, metadata:NAME, constant:TEXT, peer-ip, client-ip";
 
-/// The key sources that the program names for a file, beside those that every file has.
+/// The key sources that a program names for its files, beside those that every file has.
+///
+/// ```
+/// use tower_quota::{RateLimiter, config::Sources, key};
+///
+/// # #[derive(Clone)] struct Claims { account: String }
+/// let sources = Sources::new().source("claim:account", key::claim(|claims: &Claims| &claims.account));
+/// let text = r#"
+///     [[rule]]
+///     name = "tables"
+///     key = "claim:account"
+///     quotas = ["2/minute"]
+///     applies_to = "every-request"
+/// "#;
+/// let limiter = RateLimiter::builder().toml(text, &sources)?.build()?;
+/// assert!(limiter.check("tables", "acme")?.is_admitted());
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, Default)]
-pub(crate) struct Sources {
+#[must_use = "sources do nothing until a file is read with them"]
+pub struct Sources {
     named: BTreeMap<String, Arc<dyn KeyExtractor>>,
 }
 
 impl Sources {
+    /// Creates a list of no sources but the built-in ones.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Adds a source of this name.
+    ///
+    /// Any name will do that has no `|` in it and no space at its ends, such as `claim:appId`; a mistake in it is found
+    /// when a file is read. It hides a built-in source of the same name.
+    pub fn source(mut self, name: impl Into<String>, extractor: impl KeyExtractor) -> Self {
+        self.insert(name.into(), extractor);
+        self
+    }
+
     /// Gives `extractor` a name. It hides what had the name before.
     pub(super) fn insert(&mut self, name: String, extractor: impl KeyExtractor) {
         self.named.insert(name, Arc::new(extractor));
@@ -42,14 +74,14 @@ impl Sources {
         if text.trim() != text {
             return Err(refuse(text, &format!("spaces at the ends: write \"{}\"", text.trim())));
         }
-        let sources: Vec<_> = alternatives(text).map(|source| self.source(source)).collect::<Result<_, _>>()?;
+        let sources: Vec<_> = alternatives(text).map(|source| self.find(source)).collect::<Result<_, _>>()?;
         match <[_; 1]>::try_from(sources) {
             Ok([only]) => Ok(only),
             Err(several) => Ok(Arc::new(key::first_of(several))),
         }
     }
 
-    fn source(&self, text: &str) -> Result<Arc<dyn KeyExtractor>, ConfigError> {
+    fn find(&self, text: &str) -> Result<Arc<dyn KeyExtractor>, ConfigError> {
         if let Some(named) = self.named.get(text) {
             return Ok(Arc::clone(named));
         }

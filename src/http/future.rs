@@ -16,14 +16,14 @@ use tower_service::Service;
 use crate::{
     error::Unavailable,
     http::{Ending, ResponseBody, Style, add_fields},
-    limiter::{Deciding, Decision, enter},
+    limiter::{Decision, PendingDecision, enter},
     request::RequestView,
     store::Verdict,
 };
 
 pin_project! {
     /// The response of a [`RateLimit`](crate::RateLimit) service around `S`, to a request with body `B`, where `D` is the
-    /// [decision](crate::store::Store::Deciding) of its store.
+    /// [decision](crate::store::Store::Future) of its store.
     ///
     /// Dropping it drops the inner response; what was charged stays charged, since the request has begun.
     pub struct ResponseFuture<S, B, D>
@@ -41,7 +41,7 @@ pin_project! {
     where
         S: Service<Request<B>>,
     {
-        Deciding { #[pin] deciding: Deciding<D>, begun: Option<Begun<S, B>>, style: Arc<Style> },
+        Deciding { #[pin] deciding: PendingDecision<D>, begun: Option<Begun<S, B>>, style: Arc<Style> },
         Passed { #[pin] inner: S::Future },
         Admitted { #[pin] inner: S::Future, decision: Option<Decision>, style: Arc<Style> },
         Refused { answer: Option<Response<Bytes>> },
@@ -56,7 +56,7 @@ where
     S: Service<Request<B>>,
 {
     /// The request goes to `ready` if it is admitted.
-    pub(crate) fn deciding(deciding: Deciding<D>, ready: S, request: Request<B>, style: Arc<Style>) -> Self {
+    pub(crate) fn deciding(deciding: PendingDecision<D>, ready: S, request: Request<B>, style: Arc<Style>) -> Self {
         Self { kind: Kind::Deciding { deciding, begun: Some(Begun(Box::new((ready, request)))), style } }
     }
 

@@ -12,7 +12,7 @@ use tower_service::Service;
 
 use crate::{
     http::{Ending, Enforced, ResponseBody, ResponseFuture, Style},
-    limiter::{Deciding, Decision, Ruling, applied, enter},
+    limiter::{Decision, MaybeDecided, PendingDecision, applied, enter},
     request::RequestView,
     store::{MemoryStore, Store},
 };
@@ -38,7 +38,7 @@ enum Outcome<D> {
     Passed,
     Admitted(Decision),
     /// That takes its time.
-    Deciding(Deciding<D>),
+    Deciding(PendingDecision<D>),
     /// It ends here, with this answer.
     Refused(Response<Bytes>),
 }
@@ -65,7 +65,7 @@ impl<S, T> RateLimit<S, T> {
 }
 
 impl<S, T: Store> RateLimit<S, T> {
-    fn decide<B>(&self, request: &Request<B>) -> Outcome<T::Deciding> {
+    fn decide<B>(&self, request: &Request<B>) -> Outcome<T::Future> {
         let view = RequestView::of(request);
         let refused = |ending: Ending<'_>| Outcome::Refused(ending.answer(&view, &self.style));
         let limiter = match &self.enforced {
@@ -76,9 +76,9 @@ impl<S, T: Store> RateLimit<S, T> {
         let applied = applied(limiter.rulebook(), request.extensions());
         match limiter.decide_request(&view, &applied, self.style.told(), self.style.in_request) {
             Ok(None) => Outcome::Passed,
-            Ok(Some(Ruling::Now(decision))) if decision.is_admitted() => self.admitted(decision),
-            Ok(Some(Ruling::Now(decision))) => refused(Ending::Denied(&decision)),
-            Ok(Some(Ruling::Later(deciding))) => Outcome::Deciding(deciding),
+            Ok(Some(MaybeDecided::Ready(decision))) if decision.is_admitted() => self.admitted(decision),
+            Ok(Some(MaybeDecided::Ready(decision))) => refused(Ending::Denied(&decision)),
+            Ok(Some(MaybeDecided::Pending(deciding))) => Outcome::Deciding(deciding),
             Err(missing) => refused(Ending::missing_key(limiter.names_of(missing), missing.status)),
         }
     }
@@ -104,7 +104,7 @@ where
 {
     type Response = Response<ResponseBody<ResBody>>;
     type Error = S::Error;
-    type Future = ResponseFuture<S, ReqBody, T::Deciding>;
+    type Future = ResponseFuture<S, ReqBody, T::Future>;
 
     fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
         self.inner.poll_ready(cx)

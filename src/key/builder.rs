@@ -75,6 +75,24 @@ pub(crate) struct KeyHasher {
 impl Key {
     /// The key of all requests that carry none: it has no part, which no extracted key has.
     pub(crate) const SHARED: Self = Self { words: [0; 3], rest: 0 };
+    /// The length of a key in bytes.
+    const SIZE: usize = 28;
+
+    /// Returns all of it as bytes: equal for equal keys, and for no others. To keep a key outside of this process, in a store of your
+    /// own: another process has the same bytes if it has the same [secret](crate::store::Store::key_secret).
+    ///
+    /// They hold a text of up to 27 bytes as it is. That may be somebody's identity: write it to no log.
+    #[must_use]
+    pub const fn to_bytes(&self) -> [u8; 28] {
+        let mut bytes = [0; Self::SIZE];
+        let mut at = 0;
+        while at < Self::SIZE {
+            let word = self.all()[at / 8];
+            bytes[at] = word.to_le_bytes()[at % 8];
+            at += 1;
+        }
+        bytes
+    }
 
     /// Becomes the key of one part. In place: what is read right after it was written has to be read in the same words,
     /// and a copy is not.

@@ -1,10 +1,10 @@
-//! A unit that a request costs a key.
+//! A key in a scope: the name of one history.
 
 use std::fmt;
 
 use crate::key::Key;
 
-/// One history to charge with one unit: of which scope, and whose.
+/// One history to charge with one unit: the history of a key in a scope.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Charge {
     pub(crate) scope: u32,
@@ -14,19 +14,19 @@ pub struct Charge {
 }
 
 impl Charge {
-    /// A number that is the same for all keys with the same first part, to keep their histories in one place.
+    /// Returns a number that is the same for all keys with the same first part, to keep their histories in one place.
     #[must_use]
     pub const fn tenant(&self) -> u32 {
         self.tenant
     }
 
-    /// The number of the scope among those of the [`Setup`](crate::store::Setup).
+    /// Returns the number of the scope among those of the [`Setup`](crate::store::Setup).
     #[must_use]
     pub const fn scope(&self) -> u32 {
         self.scope
     }
 
-    /// Who is charged.
+    /// Returns the key that is charged.
     #[must_use]
     pub const fn key(&self) -> Key {
         self.key

@@ -74,5 +74,6 @@ pub use several::Several;
 pub(crate) use builder::KeyHasher;
 #[cfg(feature = "redis")]
 pub(crate) use builder::Text;
+
 #[cfg(feature = "client")]
 pub(crate) use metadata::LENIENT as LENIENT_BASE64;

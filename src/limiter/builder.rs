@@ -23,8 +23,6 @@ pub struct RateLimiterBuilder<K: RequestKind = Http, S = MemoryStore> {
     pub(crate) message: Option<String>,
     clock: Arc<dyn Clock>,
     store: S,
-    #[cfg(feature = "config")]
-    pub(crate) sources: crate::config::Sources,
 }
 
 impl<K: RequestKind> Default for RateLimiterBuilder<K> {
@@ -35,8 +33,6 @@ impl<K: RequestKind> Default for RateLimiterBuilder<K> {
             message: None,
             clock: Arc::new(SystemClock::new()),
             store: MemoryStore::default(),
-            #[cfg(feature = "config")]
-            sources: crate::config::Sources::default(),
         }
     }
 }
@@ -66,7 +62,7 @@ impl<K: RequestKind, S: Store> RateLimiterBuilder<K, S> {
         self
     }
 
-    /// Keeps the histories in `store`, and not in this process.
+    /// Keeps the histories in `store`; in this process by default. An [`AnyStore`](crate::store::AnyStore) is chosen at run time.
     pub fn store<T: Store>(self, store: T) -> RateLimiterBuilder<K, T> {
         RateLimiterBuilder {
             rules: self.rules,
@@ -74,8 +70,6 @@ impl<K: RequestKind, S: Store> RateLimiterBuilder<K, S> {
             message: self.message,
             clock: self.clock,
             store,
-            #[cfg(feature = "config")]
-            sources: self.sources,
         }
     }
 

@@ -6,11 +6,11 @@ use crate::{
     error::{CheckError, Unavailable, UnknownRule},
     key::{Charge, Key, KeyBuilder, KeyHasher, KeyParts},
     limiter::{
-        Assembly, Charged, Decision, Governed, GovernedBy, Governing, Mark, RateLimiterBuilder, Refused, Routing,
-        RuleHandle, RuleNumbers, Ruling, Stripes, rule_handle::Place,
+        Assembly, Charged, Decision, Governed, GovernedBy, Governing, Mark, MaybeDecided, RateLimiterBuilder, Refused,
+        Routing, RuleHandle, RuleNumbers, Stripes, rule_handle::Place,
     },
     request::{Http, Plain, RequestKind},
-    store::{MemoryStore, Store, Told, Verdict},
+    store::{AnyStore, MemoryStore, Store, Told, Verdict},
 };
 
 /// Rules and their histories. Clones share one state.
@@ -40,6 +40,9 @@ use crate::{
 pub struct RateLimiter<K: RequestKind = Http, S = MemoryStore> {
     state: Arc<State<K, S>>,
 }
+
+/// A limiter whose store is chosen [at run time](AnyStore).
+pub type AnyRateLimiter<K = Http> = RateLimiter<K, AnyStore>;
 
 /// What all clones share.
 struct State<K: RequestKind, S> {
@@ -204,7 +207,7 @@ impl<K: RequestKind, S: Store> RateLimiter<K, S> {
         &self,
         charges: impl IntoIterator<Item = (&'r str, P)>,
     ) -> Result<Decision, CheckError> {
-        Ok(self.rule_on(&self.governed(charges)?, Told::Always).made().await?)
+        Ok(self.rule_on(&self.governed(charges)?, Told::Always).wait().await?)
     }
 
     /// As [`peek`](RateLimiter::peek), for any store.
@@ -272,7 +275,7 @@ impl<K: RequestKind, S: Store> RateLimiter<K, S> {
         applied: &[Mark],
         told: Told,
         noted: bool,
-    ) -> Result<Option<Ruling<S::Deciding>>, Refused> {
+    ) -> Result<Option<MaybeDecided<S::Future>>, Refused> {
         let mut governed = Governed::default();
         self.state.routing.govern(request, |_| true, applied, &self.state.hasher, &mut governed)?;
         if governed.charges.is_empty() {
@@ -283,10 +286,10 @@ impl<K: RequestKind, S: Store> RateLimiter<K, S> {
     }
 
     #[inline]
-    pub(crate) fn rule_on(&self, governed: &Governed, told: Told) -> Ruling<S::Deciding> {
+    pub(crate) fn rule_on(&self, governed: &Governed, told: Told) -> MaybeDecided<S::Future> {
         let rules = RuleNumbers::from_slice(&governed.rules);
         let decision = Decision::pending(self.rulebook().mine(), rules, told);
-        Ruling::of(decision, |verdict| self.state.store.decide(&governed.charges, verdict))
+        MaybeDecided::ask(decision, |verdict| self.state.store.decide(&governed.charges, verdict))
     }
 
     /// A note of what a request is charged.
@@ -346,20 +349,20 @@ impl<K: RequestKind, S: Store> RateLimiter<K, S> {
         let key = &mut self.key_at(place);
         parts.write(key);
         let ask = |verdict: &mut _| self.state.store.decide(slice::from_ref(key.charge()), verdict);
-        Ruling::of(self.pending(&[place.rule]), ask).made().await
+        MaybeDecided::ask(self.pending(&[place.rule]), ask).wait().await
     }
 
     pub(super) async fn peek_async_at(&self, place: &Place, parts: impl KeyParts) -> Result<Decision, Unavailable> {
         let key = &mut self.key_at(place);
         parts.write(key);
         let ask = |verdict: &mut _| self.state.store.peek(slice::from_ref(key.charge()), verdict);
-        Ruling::of(self.pending(&[place.rule]), ask).made().await
+        MaybeDecided::ask(self.pending(&[place.rule]), ask).wait().await
     }
 
     pub(super) async fn reset_async_at(&self, place: &Place, parts: impl KeyParts) -> Result<bool, Unavailable> {
         let charges = self.on_all_routes(place, parts);
         let ask = |verdict: &mut _| self.state.store.reset(&charges, verdict);
-        Ok(Ruling::of(self.pending(&[]), ask).made().await?.is_admitted())
+        Ok(MaybeDecided::ask(self.pending(&[]), ask).wait().await?.is_admitted())
     }
 
     /// Where the rule of this name is found.

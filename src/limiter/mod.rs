@@ -8,7 +8,7 @@
 //! * [`governing`]: what it finds.
 //! * [`rulebook`]: the rules as decisions speak of them.
 //! * [`governed_by`]: one of them.
-//! * [`ruling`]: a decision, made or on its way.
+//! * [`pending`]: a decision that may have to be awaited.
 //! * [`stripes`]: the rulebook for many threads.
 //! * [`watch`]: signs of a mistake in the deployment.
 
@@ -21,11 +21,11 @@ mod governing;
 mod handle;
 mod message;
 mod passed;
+mod pending;
 mod quota_status;
 mod routing;
 mod rule_handle;
 mod rulebook;
-mod ruling;
 mod seen;
 mod stripes;
 mod watch;
@@ -33,7 +33,7 @@ mod watch;
 pub use builder::RateLimiterBuilder;
 pub use decision::Decision;
 pub use governing::Governing;
-pub use handle::RateLimiter;
+pub use handle::{AnyRateLimiter, RateLimiter};
 pub use quota_status::QuotaStatus;
 pub use rule_handle::RuleHandle;
 
@@ -45,11 +45,11 @@ pub(crate) use governed_by::GovernedBy;
 pub(crate) use governing::{Applied, Governed, Refused, RuleNumbers};
 pub(crate) use message::{Template, missing_key, whole_seconds};
 pub(crate) use passed::{applied, enter};
+pub(crate) use pending::{MaybeDecided, PendingDecision};
 pub(crate) use routing::Routing;
 #[cfg(feature = "config")]
 pub(crate) use routing::UNMATCHED;
 pub(crate) use rulebook::Rulebook;
-pub(crate) use ruling::{Deciding, Ruling};
 pub(crate) use stripes::{Stripe, Stripes};
 
 use watch::Watch;

@@ -132,7 +132,7 @@ mod tests {
     use crate::{
         clock::ManualClock,
         key,
-        limiter::{RateLimiterBuilder, Ruling},
+        limiter::{MaybeDecided, RateLimiterBuilder},
         policy::{Policy, Quota},
         rule::Rule,
         store::Told,
@@ -162,7 +162,7 @@ mod tests {
     /// What is to be told, of a request under one rule or under several.
     fn decide(limiter: &RateLimiter, rules: &[usize], key: &str, told: Told) -> (bool, Vec<(u32, Duration)>) {
         let governed = limiter.governed(rules.iter().map(|rule| (NAMES[*rule], key))).unwrap();
-        let Ruling::Now(decision) = limiter.rule_on(&governed, told) else { unreachable!("it is in memory") };
+        let MaybeDecided::Ready(decision) = limiter.rule_on(&governed, told) else { unreachable!("it is in memory") };
         (decision.is_admitted(), decision.quotas().map(|quota| (quota.remaining(), quota.reset_after())).collect())
     }
 

@@ -12,7 +12,7 @@ use http::Extensions;
 
 use crate::{
     error::Unavailable,
-    limiter::{Deciding, Decision, Governed, RateLimiter, Ruling},
+    limiter::{Decision, Governed, MaybeDecided, PendingDecision, RateLimiter},
     messages::{
         Framing,
         counted::Counted,
@@ -37,7 +37,7 @@ pub(super) struct Count<T: Store> {
     /// How many of them have been searched for messages.
     searched: usize,
     /// The decision about the message that begins behind those that may pass.
-    deciding: Option<Pin<Box<Deciding<T::Deciding>>>>,
+    deciding: Option<Pin<Box<PendingDecision<T::Future>>>>,
     end: Option<End>,
 }
 
@@ -119,8 +119,8 @@ impl<T: Store> Count<T> {
 
     fn charge(&mut self) {
         match self.limiter.rule_on(&self.governed, Told::IfDenied) {
-            Ruling::Now(decision) => self.conclude(Ok(decision)),
-            Ruling::Later(deciding) => self.deciding = Some(Box::pin(deciding)),
+            MaybeDecided::Ready(decision) => self.conclude(Ok(decision)),
+            MaybeDecided::Pending(deciding) => self.deciding = Some(Box::pin(deciding)),
         }
     }
 

@@ -11,7 +11,7 @@ use tower_service::Service;
 
 use crate::{
     error::Unavailable,
-    limiter::{Deciding, Decision},
+    limiter::{Decision, PendingDecision},
     plain::{RateLimitLayer, Refusal},
     store::{MemoryStore, Store},
 };
@@ -40,7 +40,7 @@ pin_project! {
         R: 'static,
         T: Store,
     {
-        Deciding { #[pin] deciding: Deciding<T::Deciding>, begun: Option<Box<Begun<S, R, F, T>>> },
+        Deciding { #[pin] deciding: PendingDecision<T::Future>, begun: Option<Box<Begun<S, R, F, T>>> },
         Admitted { #[pin] inner: S::Future },
         Refused { outcome: Option<Result<S::Response, S::Error>> },
     }
@@ -60,7 +60,7 @@ where
 {
     /// The request goes to `ready` if it is admitted.
     pub(super) fn deciding(
-        deciding: Deciding<T::Deciding>,
+        deciding: PendingDecision<T::Future>,
         ready: S,
         request: R,
         layer: RateLimitLayer<R, F, T>,

@@ -6,7 +6,7 @@ use tower_layer::Layer;
 
 use crate::{
     error::Unavailable,
-    limiter::{Decision, RateLimiter, Ruling},
+    limiter::{Decision, MaybeDecided, RateLimiter},
     plain::{RateLimit, Refusal},
     request::Plain,
     store::{MemoryStore, Store, Told},
@@ -78,7 +78,7 @@ impl<R: 'static, F, T: Store> RateLimitLayer<R, F, T> {
     }
 
     /// Decides about a request, and charges it if it is admitted; none if no rule governs it.
-    pub(super) fn decide(&self, request: &R) -> Result<Option<Ruling<T::Deciding>>, Refusal> {
+    pub(super) fn decide(&self, request: &R) -> Result<Option<MaybeDecided<T::Future>>, Refusal> {
         let missing = |refused| Refusal::KeyMissing { level: self.limiter.level_of(refused).to_owned() };
         self.limiter.decide_request(request, &[], self.told(), false).map_err(missing)
     }

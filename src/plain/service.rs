@@ -5,7 +5,7 @@ use std::task::{Context, Poll};
 use tower_service::Service;
 
 use crate::{
-    limiter::Ruling,
+    limiter::MaybeDecided,
     plain::{RateLimitLayer, Refusal, ResponseFuture},
     store::Store,
 };
@@ -59,8 +59,8 @@ where
     fn call(&mut self, mut request: R) -> Self::Future {
         let decided = match self.layer.decide(&request) {
             Ok(None) => Ok(()),
-            Ok(Some(Ruling::Now(decision))) => self.layer.conclude(&mut request, Ok(decision)),
-            Ok(Some(Ruling::Later(deciding))) => {
+            Ok(Some(MaybeDecided::Ready(decision))) => self.layer.conclude(&mut request, Ok(decision)),
+            Ok(Some(MaybeDecided::Pending(deciding))) => {
                 let clone = self.inner.clone();
                 let ready = std::mem::replace(&mut self.inner, clone);
                 return ResponseFuture::deciding(deciding, ready, request, self.layer.clone());

@@ -1,12 +1,12 @@
 //! The store in this process.
 
-use std::{fmt, sync::Arc, time::Duration};
+use std::{fmt, future::Pending, sync::Arc, time::Duration};
 
 use crate::{
     clock::{Clock, SystemClock, Timestamp},
-    error::ConfigError,
+    error::{ConfigError, Unavailable},
     key::Charge,
-    store::{Never, Scopes, Setup, Store, Verdict, known::Known, shards::Shards, transaction::Transaction},
+    store::{MaybeReady, Scopes, Setup, Store, Verdict, known::Known, shards::Shards, transaction::Transaction},
 };
 
 /// Histories in memory, in shards that are locked in order.
@@ -117,7 +117,7 @@ impl Default for MemoryStore {
 }
 
 impl Store for MemoryStore {
-    type Deciding = Never;
+    type Future = Pending<Result<Verdict, Unavailable>>;
 
     fn open(&mut self, setup: Setup) -> Result<(), ConfigError> {
         *self = Self { shards: Shards::new(setup.scopes, setup.max_keys), clock: setup.clock };
@@ -125,19 +125,19 @@ impl Store for MemoryStore {
     }
 
     #[inline]
-    fn decide(&self, charges: &[Charge], verdict: &mut Verdict) -> Option<Never> {
+    fn decide(&self, charges: &[Charge], verdict: &mut Verdict) -> MaybeReady<Self::Future> {
         self.decide(charges, verdict);
-        None
+        MaybeReady::Ready(())
     }
 
-    fn peek(&self, charges: &[Charge], verdict: &mut Verdict) -> Option<Never> {
+    fn peek(&self, charges: &[Charge], verdict: &mut Verdict) -> MaybeReady<Self::Future> {
         self.peek(charges, verdict);
-        None
+        MaybeReady::Ready(())
     }
 
-    fn reset(&self, charges: &[Charge], verdict: &mut Verdict) -> Option<Never> {
+    fn reset(&self, charges: &[Charge], verdict: &mut Verdict) -> MaybeReady<Self::Future> {
         verdict.admitted = charges.iter().fold(false, |found, charge| self.reset(charge) | found);
-        None
+        MaybeReady::Ready(())
     }
 
     fn since_1970(&self) -> Duration {

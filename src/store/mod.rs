@@ -6,7 +6,8 @@
 //!   process, or for several that may admit so much each. A decision takes less than a microsecond, and cannot fail.
 //! * `RedisStore`, with feature `redis`: for several processes that share their limits. A decision takes a round trip, and
 //!   what happens when the server is gone has to be chosen.
-//! * A store of your own implements [`Store`].
+//! * A store of your own implements [`Store`], whose documentation has all that its author has to know.
+//! * [`AnyStore`] is one of these, chosen when the program starts: Redis if a variable is set, else memory.
 //!
 //! # Redis
 //!
@@ -118,21 +119,16 @@
 //! **Watch** `RedisStore::health`, the server's memory, `evicted_keys` (0), the length of its slow log, and how many answers
 //! have status 503 or no `RateLimit` fields.
 
-#[cfg(feature = "test-util")]
-pub mod conformance;
-
+mod any;
+mod contract;
 mod debt;
-mod definition;
 mod denials;
 mod known;
 mod measure;
 mod memory;
-mod never;
 mod overflow;
 #[cfg(feature = "redis")]
 mod redis;
-mod scopes;
-mod setup;
 mod shards;
 mod slot;
 mod table;
@@ -142,11 +138,9 @@ mod verdict;
 #[cfg(feature = "redis")]
 pub use self::redis::{BreakerState, ConnectionState, Health, Lease, NodeHealth, OnOutage, RedisStore};
 pub use crate::{error::Unavailable, key::Charge};
-pub use definition::Store;
+pub use any::AnyStore;
+pub use contract::{BoxFuture, MaybeReady, Scope, Scopes, Setup, Store};
 pub use memory::MemoryStore;
-pub use never::Never;
-pub use scopes::{Scope, Scopes};
-pub use setup::Setup;
 pub use verdict::Verdict;
 
 #[cfg(all(feature = "redis", fuzzing))]

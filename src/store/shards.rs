@@ -13,9 +13,9 @@ use crate::{
     history::{History, Plan},
     key::Charge,
     store::{
+        contract::Scopes,
         denials::Denials,
         overflow::Overflow,
-        scopes::Scopes,
         slot::Slot,
         table::{STEP, Table},
         verdict::Verdict,

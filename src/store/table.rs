@@ -5,7 +5,7 @@ use hashbrown::{HashTable, hash_table::OccupiedEntry};
 use crate::{
     history::Plan,
     key::Charge,
-    store::{scopes::Scopes, slot::Slot},
+    store::{contract::Scopes, slot::Slot},
 };
 
 /// Places looked at in one step.

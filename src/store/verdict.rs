@@ -1,4 +1,4 @@
-//! A store's answer to the charges of a request.
+//! The answer of a store.
 
 use std::time::Duration;
 
@@ -10,7 +10,7 @@ use crate::clock::Timestamp;
 #[derive(Debug, Default)]
 pub struct Verdict {
     pub(crate) admitted: bool,
-    /// When somebody asks how the quotas stand, which is most of the work.
+    /// How much detail the caller needs. Per-quota detail is most of the cost.
     pub(crate) told: Told,
     /// When it was decided.
     pub(crate) now: Timestamp,
@@ -47,7 +47,7 @@ impl Clone for Verdict {
 }
 
 impl Verdict {
-    /// A verdict that says nothing of any quota yet.
+    /// Creates a verdict that says nothing of any quota yet.
     #[must_use]
     pub fn new(admitted: bool) -> Self {
         Self { admitted, ..Self::default() }
@@ -59,15 +59,15 @@ impl Verdict {
         Self { told, ..Self::default() }
     }
 
-    /// Says how the next quota stands, in the order of the charges and of the quotas in their policies: the units that it
-    /// counts, this request's included if it was admitted; and the time until it has room if it has none, else until the
-    /// oldest of these units leaves.
-    pub fn tell(&mut self, used: u32, changes_after: Duration) {
+    /// Appends the state of the next quota, in the order of the charges and of the quotas in their policies: the units
+    /// that it counts, this request's included if it was admitted; and the time until it has room if it has none, else
+    /// until the oldest of these units leaves. Both are zero if it counts none.
+    pub fn push_quota(&mut self, used: u32, changes_after: Duration) {
         let changes_at = if used == 0 { 0 } else { self.now.saturating_add(changes_after).nanos() };
         self.states.push(QuotaState { used, changes_at });
     }
 
-    /// Whether the request is admitted.
+    /// Returns `true` if the request is admitted.
     #[must_use]
     pub const fn is_admitted(&self) -> bool {
         self.admitted

@@ -13,6 +13,7 @@ use http::Request;
 use serde::Deserialize;
 use tower_quota::{
     RateLimiter,
+    config::Sources,
     http::RequestView,
     key::{self, Key},
 };
@@ -123,12 +124,8 @@ fn table() -> Vec<Api> {
 }
 
 fn limiter() -> RateLimiter {
-    RateLimiter::builder()
-        .source("claim:appId", key::claim(|claims: &Claims| &claims.app_id))
-        .toml(&text("examples/kore/limits.toml"))
-        .unwrap()
-        .build()
-        .unwrap()
+    let sources = Sources::new().source("claim:appId", key::claim(|claims: &Claims| &claims.app_id));
+    RateLimiter::builder().toml(&text("examples/kore/limits.toml"), &sources).unwrap().build().unwrap()
 }
 
 /// A path for the template, with a value for each parameter that no other parameter has.

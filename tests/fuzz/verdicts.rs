@@ -21,7 +21,7 @@ use tower_quota::{
     ConfigError, Policy, RateLimitLayer, RateLimiter, Rule,
     client::Answers,
     http::{Http, LegacyReset, OnConflict, RequestView, ResponseBody},
-    store::{Charge, Never, Setup, Store, Verdict},
+    store::{Charge, MaybeReady, Setup, Store, Unavailable, Verdict},
 };
 
 use crate::input::Input;
@@ -112,27 +112,27 @@ fn assert_is_readable(field: &HeaderValue) {
 struct AnyVerdict;
 
 impl Store for AnyVerdict {
-    type Deciding = Never;
+    type Future = std::future::Pending<Result<Verdict, Unavailable>>;
 
     fn open(&mut self, _: Setup) -> Result<(), ConfigError> {
         Ok(())
     }
 
-    fn decide(&self, charges: &[Charge], verdict: &mut Verdict) -> Option<Never> {
+    fn decide(&self, charges: &[Charge], verdict: &mut Verdict) -> MaybeReady<Self::Future> {
         assert_eq!(charges.len(), 2);
         SAID.with_borrow(|said| {
             *verdict = Verdict::new(said.admitted);
-            said.quotas.iter().for_each(|(used, changes_after)| verdict.tell(*used, *changes_after));
+            said.quotas.iter().for_each(|(used, changes_after)| verdict.push_quota(*used, *changes_after));
         });
-        None
+        MaybeReady::Ready(())
     }
 
-    fn peek(&self, charges: &[Charge], verdict: &mut Verdict) -> Option<Never> {
+    fn peek(&self, charges: &[Charge], verdict: &mut Verdict) -> MaybeReady<Self::Future> {
         self.decide(charges, verdict)
     }
 
-    fn reset(&self, _: &[Charge], _: &mut Verdict) -> Option<Never> {
-        None
+    fn reset(&self, _: &[Charge], _: &mut Verdict) -> MaybeReady<Self::Future> {
+        MaybeReady::Ready(())
     }
 }
 

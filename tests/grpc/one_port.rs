@@ -13,7 +13,7 @@ use tonic::{
 };
 use tonic_types::StatusExt;
 use tower::ServiceBuilder;
-use tower_quota::{Policy, RateLimiter, Rule, clock::ManualClock, key};
+use tower_quota::{Policy, RateLimiter, Rule, clock::ManualClock, config::Sources, key};
 use tower_quota_tests::echo::{Client, Echo, listen};
 
 async fn serve(app: Router) -> SocketAddr {
@@ -182,9 +182,9 @@ impl Caller {
 #[tokio::test]
 async fn the_kore_matrix_over_http_and_a_rule_for_grpc_are_enforced_by_one_limiter_on_two_ports() {
     let clock = ManualClock::new();
+    let sources = Sources::new().source("claim:appId", key::claim(|claims: &Claims| &claims.app_id));
     let limiter = RateLimiter::builder()
-        .source("claim:appId", key::claim(|claims: &Claims| &claims.app_id))
-        .toml(&format!("{MATRIX}{GRPC_RULE}"))
+        .toml(&format!("{MATRIX}{GRPC_RULE}"), &sources)
         .unwrap()
         .clock(clock.clone())
         .build()

@@ -3,7 +3,6 @@
 use std::{
     convert::Infallible,
     future::{Ready, ready},
-    pin::Pin,
     sync::Arc,
     time::Duration,
 };
@@ -15,7 +14,7 @@ use tower_quota::{
     ConfigError, Decision, OnMissing, Policy, RateLimit, RateLimiter, Rule,
     clock::ManualClock,
     key,
-    store::{Charge, MemoryStore, Never, Setup, Store, Unavailable, Verdict},
+    store::{BoxFuture, Charge, MaybeReady, MemoryStore, Setup, Store, Verdict},
 };
 
 const ACCOUNT: &str = "x-account";
@@ -242,13 +241,11 @@ async fn attempts_between_two_mounts_are_charged_but_the_first() {
 #[derive(Debug, Default)]
 struct Waiting(MemoryStore);
 
-type Later = Pin<Box<dyn Future<Output = Result<Verdict, Unavailable>> + Send>>;
-
 impl Waiting {
-    fn later(&self, decide: impl FnOnce(&MemoryStore, &mut Verdict) -> Option<Never>) -> Option<Later> {
+    fn later<F>(&self, decide: impl FnOnce(&MemoryStore, &mut Verdict) -> MaybeReady<F>) -> MaybeReady<BoxFuture> {
         let mut verdict = Verdict::default();
-        assert!(decide(&self.0, &mut verdict).is_none());
-        Some(Box::pin(async {
+        assert!(matches!(decide(&self.0, &mut verdict), MaybeReady::Ready(())));
+        MaybeReady::Pending(Box::pin(async {
             tokio::task::yield_now().await;
             Ok(verdict)
         }))
@@ -256,21 +253,21 @@ impl Waiting {
 }
 
 impl Store for Waiting {
-    type Deciding = Later;
+    type Future = BoxFuture;
 
     fn open(&mut self, setup: Setup) -> Result<(), ConfigError> {
         self.0.open(setup)
     }
 
-    fn decide(&self, charges: &[Charge], _: &mut Verdict) -> Option<Later> {
+    fn decide(&self, charges: &[Charge], _: &mut Verdict) -> MaybeReady<BoxFuture> {
         self.later(|memory, verdict| Store::decide(memory, charges, verdict))
     }
 
-    fn peek(&self, charges: &[Charge], _: &mut Verdict) -> Option<Later> {
+    fn peek(&self, charges: &[Charge], _: &mut Verdict) -> MaybeReady<BoxFuture> {
         self.later(|memory, verdict| Store::peek(memory, charges, verdict))
     }
 
-    fn reset(&self, charges: &[Charge], _: &mut Verdict) -> Option<Later> {
+    fn reset(&self, charges: &[Charge], _: &mut Verdict) -> MaybeReady<BoxFuture> {
         self.later(|memory, verdict| Store::reset(memory, charges, verdict))
     }
 }

@@ -16,7 +16,8 @@ use futures_util::future::join_all;
 use tokio::task::JoinSet;
 use tower_quota::{
     CheckError, Policy,
-    store::{Lease, OnOutage, RedisStore, conformance::Suite},
+    conformance::Suite,
+    store::{Lease, OnOutage, RedisStore},
 };
 use tower_quota_tests::redis::{
     Cluster, Limiter, Sentinel, Server, admitted, eventually, limiter, remaining, replica_of, rule,

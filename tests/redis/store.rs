@@ -19,7 +19,8 @@ use tokio::task::JoinSet;
 use tower_quota::{
     CheckError, Policy, Quota, RateLimiter,
     clock::ManualClock,
-    store::{OnOutage, RedisStore, conformance::Suite},
+    conformance::Suite,
+    store::{OnOutage, RedisStore},
 };
 use tower_quota_tests::redis::{
     Limiter, Proxy, Server, Through, admitted, eventually, limiter, remaining, rule, store,

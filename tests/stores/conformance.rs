@@ -1,51 +1,49 @@
-//! The suite that every store passes: on the store in memory, and on a store of somebody else's, which keeps all promises
+//! The suite that every store passes: on the store in memory, and on a store of somebody else's, which keeps all guarantees
 //! or all but one.
 
 use std::{collections::HashMap, time::Duration};
 
 use parking_lot::Mutex;
 use tower_quota::{
-    ConfigError, Policy,
+    ConfigError,
     clock::{Clock, ManualClock},
+    conformance::{Guarantee, Suite},
     key::Key,
-    store::{
-        Charge, MemoryStore, Never, Scope, Setup, Store, Verdict,
-        conformance::{Promise, Suite},
-    },
+    store::{Charge, MaybeReady, MemoryStore, Scope, Setup, Store, Unavailable, Verdict},
 };
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
-async fn the_store_in_memory_keeps_every_promise() {
+async fn the_store_in_memory_keeps_every_guarantee() {
     Suite::new(|_| MemoryStore::default()).schedules(400).run().await.unwrap();
 }
 
 #[tokio::test]
-async fn a_store_that_is_a_list_of_times_keeps_every_promise() {
+async fn a_store_that_is_a_list_of_times_keeps_every_guarantee() {
     Suite::new(|clock| ListStore::new(clock, None)).run().await.unwrap();
 }
 
 #[tokio::test]
-async fn the_promise_that_a_store_breaks_is_named() {
-    for promise in [
-        Promise::NeverMoreThanN,
-        Promise::NeverDeniedWithRoom,
-        Promise::AllOrNothing,
-        Promise::TrueWait,
-        Promise::FreeDenial,
-        Promise::NothingForgotten,
-        Promise::DoesAsTold,
+async fn the_guarantee_that_a_store_breaks_is_named() {
+    for guarantee in [
+        Guarantee::NeverMoreThanN,
+        Guarantee::NeverDeniedWithRoom,
+        Guarantee::AllOrNothing,
+        Guarantee::TrueWait,
+        Guarantee::FreeDenial,
+        Guarantee::NothingForgotten,
+        Guarantee::Contract,
     ] {
-        let breach = Suite::new(|clock| ListStore::new(clock, Some(promise))).run().await.unwrap_err();
-        assert_eq!(breach.promise(), promise, "{breach}");
+        let violation = Suite::new(|clock| ListStore::new(clock, Some(guarantee))).run().await.unwrap_err();
+        assert_eq!(violation.guarantee(), guarantee, "{violation}");
     }
 }
 
 #[tokio::test]
 async fn a_schedule_that_fails_can_be_seen_again() {
-    let suite = || Suite::new(|clock| ListStore::new(clock, Some(Promise::TrueWait)));
-    let (breach, again) = (suite().run().await.unwrap_err(), suite().run().await.unwrap_err());
-    assert_eq!(breach.to_string(), again.to_string());
-    assert!(breach.to_string().starts_with("P4, the wait is true: "), "{breach}");
+    let suite = || Suite::new(|clock| ListStore::new(clock, Some(Guarantee::TrueWait)));
+    let (violation, again) = (suite().run().await.unwrap_err(), suite().run().await.unwrap_err());
+    assert_eq!(violation.to_string(), again.to_string());
+    assert!(violation.to_string().starts_with("P4, the wait is true: "), "{violation}");
 }
 
 /// A store that anybody might write: of each history a list of times, all behind one lock.
@@ -54,12 +52,12 @@ struct ListStore {
     clock: ManualClock,
     setup: Option<Setup>,
     lists: Mutex<HashMap<(u32, Key), Vec<Duration>>>,
-    /// The promise that it does not keep.
-    flaw: Option<Promise>,
+    /// The guarantee that it does not keep.
+    flaw: Option<Guarantee>,
 }
 
 impl ListStore {
-    fn new(clock: ManualClock, flaw: Option<Promise>) -> Self {
+    fn new(clock: ManualClock, flaw: Option<Guarantee>) -> Self {
         Self { clock, setup: None, lists: Mutex::default(), flaw }
     }
 
@@ -67,13 +65,13 @@ impl ListStore {
         self.setup.as_ref().unwrap().scopes().get(charge.scope()).unwrap()
     }
 
-    fn has(&self, flaw: Promise) -> bool {
+    fn has(&self, flaw: Guarantee) -> bool {
         self.flaw == Some(flaw)
     }
 
     fn decide(&self, charges: &[Charge], charging: bool) -> Verdict {
         let (now, mut lists) = (self.clock.now(), self.lists.lock());
-        if self.has(Promise::NothingForgotten) && lists.len() > 100 {
+        if self.has(Guarantee::NothingForgotten) && lists.len() > 100 {
             lists.clear();
         }
         for charge in charges {
@@ -84,8 +82,8 @@ impl ListStore {
         let has_room = |charge: &Charge| {
             let list = &lists[&(charge.scope(), charge.key())];
             self.scope(charge).policy().quotas().all(|quota| {
-                let spare = u32::from(self.has(Promise::NeverMoreThanN));
-                let shy = u32::from(self.has(Promise::NeverDeniedWithRoom) && quota.limit() > 1);
+                let spare = u32::from(self.has(Guarantee::NeverMoreThanN));
+                let shy = u32::from(self.has(Guarantee::NeverDeniedWithRoom) && quota.limit() > 1);
                 counted(list, quota.window(), now) < quota.limit() + spare - shy
             })
         };
@@ -94,9 +92,9 @@ impl ListStore {
         for charge in charges {
             let policy = self.scope(charge).policy();
             // Room beside: the others deny, and this one is charged all the same.
-            let leaks = self.has(Promise::AllOrNothing) && charges.len() > 1 || self.has(Promise::FreeDenial);
+            let leaks = self.has(Guarantee::AllOrNothing) && charges.len() > 1 || self.has(Guarantee::FreeDenial);
             let list = lists.get_mut(&(charge.scope(), charge.key())).unwrap();
-            if charging && (admitted || counts_denied(policy) || leaks) {
+            if charging && (admitted || policy.counts_denied() || leaks) {
                 list.push(now);
             }
             for quota in policy.quotas() {
@@ -105,16 +103,11 @@ impl ListStore {
                 let nth = if is_exhausted { quota.limit() } else { used };
                 let oldest = list.len().checked_sub(nth as usize).and_then(|at| list.get(at));
                 let wait = oldest.map_or(Duration::ZERO, |at| (*at + quota.window()).saturating_sub(now));
-                verdict.tell(used, if self.has(Promise::TrueWait) { wait / 2 } else { wait });
+                verdict.push_quota(used, if self.has(Guarantee::TrueWait) { wait / 2 } else { wait });
             }
         }
         verdict
     }
-}
-
-/// The policy does not tell; its text does.
-fn counts_denied(policy: &Policy) -> bool {
-    *policy == policy.clone().count_denied()
 }
 
 fn counted(list: &[Duration], window: Duration, now: Duration) -> u32 {
@@ -122,27 +115,27 @@ fn counted(list: &[Duration], window: Duration, now: Duration) -> u32 {
 }
 
 impl Store for ListStore {
-    type Deciding = Never;
+    type Future = std::future::Pending<Result<Verdict, Unavailable>>;
 
     fn open(&mut self, setup: Setup) -> Result<(), ConfigError> {
         self.setup = Some(setup);
         Ok(())
     }
 
-    fn decide(&self, charges: &[Charge], verdict: &mut Verdict) -> Option<Never> {
+    fn decide(&self, charges: &[Charge], verdict: &mut Verdict) -> MaybeReady<Self::Future> {
         *verdict = self.decide(charges, true);
-        None
+        MaybeReady::Ready(())
     }
 
-    fn peek(&self, charges: &[Charge], verdict: &mut Verdict) -> Option<Never> {
-        *verdict = self.decide(charges, self.has(Promise::DoesAsTold));
-        None
+    fn peek(&self, charges: &[Charge], verdict: &mut Verdict) -> MaybeReady<Self::Future> {
+        *verdict = self.decide(charges, self.has(Guarantee::Contract));
+        MaybeReady::Ready(())
     }
 
-    fn reset(&self, charges: &[Charge], verdict: &mut Verdict) -> Option<Never> {
+    fn reset(&self, charges: &[Charge], verdict: &mut Verdict) -> MaybeReady<Self::Future> {
         let mut lists = self.lists.lock();
         let removed = charges.iter().filter_map(|charge| lists.remove(&(charge.scope(), charge.key())));
         *verdict = Verdict::new(removed.fold(false, |found, list| found | !list.is_empty()));
-        None
+        MaybeReady::Ready(())
     }
 }

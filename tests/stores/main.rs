@@ -1,8 +1,10 @@
 //! Limiters on the store in memory, and the suite for any other.
 
+mod any_store;
 mod concurrency;
 mod conformance;
 mod full_table;
 mod keys;
 mod limiter;
+mod process;
 mod random;

@@ -1,7 +1,6 @@
 //! A store that takes its time, as those on a server do.
 
 use std::{
-    pin::Pin,
     sync::{
         Arc,
         atomic::{AtomicBool, AtomicUsize, Ordering},
@@ -9,12 +8,11 @@ use std::{
     time::Duration,
 };
 
-use futures_util::FutureExt;
 use parking_lot::Mutex;
 use tokio::time::{Instant, sleep};
 use tower_quota::{
     ConfigError,
-    store::{Charge, MemoryStore, Never, Setup, Store, Unavailable, Verdict},
+    store::{BoxFuture, Charge, MaybeReady, MemoryStore, Setup, Store, Unavailable, Verdict},
 };
 
 /// Decides after a while, or not at all.
@@ -34,23 +32,22 @@ impl SlowStore {
     }
 
     /// Lets `decide` do its work when the time has come.
-    fn later(
+    fn later<F>(
         &self,
-        decide: impl FnOnce(&MemoryStore, &mut Verdict) -> Option<Never> + Send + 'static,
-    ) -> Pin<Box<dyn Future<Output = Result<Verdict, Unavailable>> + Send>> {
+        decide: impl FnOnce(&MemoryStore, &mut Verdict) -> MaybeReady<F> + Send + 'static,
+    ) -> MaybeReady<BoxFuture> {
         let (latency, memory, is_down) = (self.latency, Arc::clone(&self.memory), Arc::clone(&self.is_down));
-        async move {
+        MaybeReady::Pending(Box::pin(async move {
             sleep(latency).await;
             let mut verdict = Verdict::default();
-            assert!(decide(&memory, &mut verdict).is_none());
+            assert!(matches!(decide(&memory, &mut verdict), MaybeReady::Ready(())));
             if is_down.load(Ordering::Relaxed) { Err(Unavailable::new("it is down")) } else { Ok(verdict) }
-        }
-        .boxed()
+        }))
     }
 }
 
 impl Store for SlowStore {
-    type Deciding = Pin<Box<dyn Future<Output = Result<Verdict, Unavailable>> + Send>>;
+    type Future = BoxFuture;
 
     fn open(&mut self, setup: Setup) -> Result<(), ConfigError> {
         let mut memory = MemoryStore::default();
@@ -59,25 +56,25 @@ impl Store for SlowStore {
         Ok(())
     }
 
-    fn decide(&self, charges: &[Charge], _: &mut Verdict) -> Option<Self::Deciding> {
+    fn decide(&self, charges: &[Charge], _: &mut Verdict) -> MaybeReady<BoxFuture> {
         self.asked.fetch_add(1, Ordering::Relaxed);
         let (charges, admissions) = (charges.to_vec(), Arc::clone(&self.admissions));
-        Some(self.later(move |memory, verdict| {
+        self.later(move |memory, verdict| {
             let pending = Store::decide(memory, &charges, verdict);
             if verdict.is_admitted() {
                 admissions.lock().extend(charges.into_iter().map(|charge| (Instant::now(), charge)));
             }
             pending
-        }))
+        })
     }
 
-    fn peek(&self, charges: &[Charge], _: &mut Verdict) -> Option<Self::Deciding> {
+    fn peek(&self, charges: &[Charge], _: &mut Verdict) -> MaybeReady<BoxFuture> {
         let charges = charges.to_vec();
-        Some(self.later(move |memory, verdict| Store::peek(memory, &charges, verdict)))
+        self.later(move |memory, verdict| Store::peek(memory, &charges, verdict))
     }
 
-    fn reset(&self, charges: &[Charge], _: &mut Verdict) -> Option<Self::Deciding> {
+    fn reset(&self, charges: &[Charge], _: &mut Verdict) -> MaybeReady<BoxFuture> {
         let charges = charges.to_vec();
-        Some(self.later(move |memory, verdict| Store::reset(memory, &charges, verdict)))
+        self.later(move |memory, verdict| Store::reset(memory, &charges, verdict))
     }
 }

@@ -13,7 +13,7 @@ use crate::{
         ticket::Ticket,
     },
     error::Unavailable,
-    limiter::{Decision, Governed, Ruling},
+    limiter::{Decision, Governed, MaybeDecided},
     request::RequestKind,
     store::{Store, Told},
 };
@@ -50,8 +50,8 @@ impl<K: RequestKind, T: Store, A> PaceLayer<K, T, A> {
     pub(super) fn ask_at_once<E>(&self, ticket: &Ticket) -> Result<Option<Asked>, PaceError<E>> {
         let Some(reservation) = ticket.reserve_at_once() else { return Ok(None) };
         Ok(match self.question(ticket)? {
-            Ruling::Now(decision) => decision.is_admitted().then(|| Asked::Admitted(reservation.begin())),
-            Ruling::Later(deciding) => Some(Asked::deciding(deciding, reservation)),
+            MaybeDecided::Ready(decision) => decision.is_admitted().then(|| Asked::Admitted(reservation.begin())),
+            MaybeDecided::Pending(deciding) => Some(Asked::deciding(deciding, reservation)),
         })
     }
 
@@ -62,12 +62,12 @@ impl<K: RequestKind, T: Store, A> PaceLayer<K, T, A> {
             Err(until) => return Ok(Asked::Later(until)),
         };
         match self.question(ticket)? {
-            Ruling::Now(decision) => conclude(ticket, reservation, Ok(decision)),
-            Ruling::Later(deciding) => Ok(Asked::deciding(deciding, reservation)),
+            MaybeDecided::Ready(decision) => conclude(ticket, reservation, Ok(decision)),
+            MaybeDecided::Pending(deciding) => Ok(Asked::deciding(deciding, reservation)),
         }
     }
 
-    fn question<E>(&self, ticket: &Ticket) -> Result<Ruling<T::Deciding>, PaceError<E>> {
+    fn question<E>(&self, ticket: &Ticket) -> Result<MaybeDecided<T::Future>, PaceError<E>> {
         let limiter = self.try_limiter().map_err(|error| PaceError::Misconfigured(Arc::clone(error)))?;
         Ok(limiter.rule_on(ticket.governed(), Told::Always))
     }

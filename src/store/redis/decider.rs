@@ -1,6 +1,6 @@
 //! One decision, in the order of things.
 
-use std::{panic, pin::Pin, sync::Arc, time::Duration};
+use std::{panic, sync::Arc, time::Duration};
 
 use tokio::runtime::Handle;
 
@@ -8,7 +8,7 @@ use crate::{
     error::Unavailable,
     key::Charge,
     store::{
-        Verdict,
+        BoxFuture, MaybeReady, Verdict,
         redis::{
             batcher::Batcher,
             denials::Denials,
@@ -35,25 +35,22 @@ pub(super) struct Decider {
     pub(super) fallback: Arc<Fallback>,
 }
 
-/// A decision on its way.
-pub(super) type Deciding = Pin<Box<dyn Future<Output = Result<Verdict, Unavailable>> + Send>>;
-
 impl Decider {
     /// The answer if it is known or nobody is to be asked, else a question on its way.
-    pub(super) fn decide(self: &Arc<Self>, charges: &[Charge], verdict: &mut Verdict) -> Option<Deciding> {
+    pub(super) fn decide(self: &Arc<Self>, charges: &[Charge], verdict: &mut Verdict) -> MaybeReady<BoxFuture> {
         if charges.is_empty() {
             *verdict = Verdict::new(true);
-            return None;
+            return MaybeReady::Ready(());
         }
         if let Some(known) = self.denials.get(charges, self.histories.timepiece.now()) {
             *verdict = known;
-            return None;
+            return MaybeReady::Ready(());
         }
         let next = match self.lender.next(charges) {
             Next::Lent(lent) => {
                 self.fallback.note_admitted(charges);
                 *verdict = lent;
-                return None;
+                return MaybeReady::Ready(());
             }
             next => next,
         };
@@ -63,7 +60,7 @@ impl Decider {
             return self.do_without(charges, failure, verdict);
         }
         let (this, charges) = (Arc::clone(self), charges.to_vec());
-        Some(Box::pin(async move { this.ask(charges, next).await }))
+        MaybeReady::Pending(Box::pin(async move { this.ask(charges, next).await }))
     }
 
     /// What would be decided now.
@@ -155,13 +152,13 @@ impl Decider {
         }
     }
 
-    fn do_without(&self, charges: &[Charge], failure: Failure, verdict: &mut Verdict) -> Option<Deciding> {
+    fn do_without(&self, charges: &[Charge], failure: Failure, verdict: &mut Verdict) -> MaybeReady<BoxFuture> {
         match self.fallback.decide(charges, failure) {
             Ok(decided) => {
                 *verdict = decided;
-                None
+                MaybeReady::Ready(())
             }
-            Err(unavailable) => Some(Box::pin(std::future::ready(Err(unavailable)))),
+            Err(unavailable) => MaybeReady::Pending(Box::pin(std::future::ready(Err(unavailable)))),
         }
     }
 

@@ -140,7 +140,7 @@ mod tests {
     /// A denial whose quota has room after `wait`.
     fn denial(wait: Duration) -> Verdict {
         let mut verdict = Verdict::new(false);
-        verdict.tell(60, wait);
+        verdict.push_quota(60, wait);
         verdict
     }
 

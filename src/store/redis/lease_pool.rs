@@ -283,7 +283,7 @@ mod tests {
 
     fn lent() -> Verdict {
         let mut verdict = Verdict::new(true);
-        verdict.tell(10, Duration::from_secs(60));
+        verdict.push_quota(10, Duration::from_secs(60));
         verdict
     }
 

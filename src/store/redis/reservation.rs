@@ -203,7 +203,7 @@ impl Reserver {
                 }
             }
         }
-        states.into_iter().flatten().for_each(|(used, wait)| combined.tell(used, wait));
+        states.into_iter().flatten().for_each(|(used, wait)| combined.push_quota(used, wait));
         combined
     }
 }

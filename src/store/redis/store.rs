@@ -1,6 +1,6 @@
 //! The store.
 
-use std::{fmt, pin::Pin, sync::Arc, time::Duration};
+use std::{fmt, sync::Arc, time::Duration};
 
 use crate::{
     clock::{Clock, SystemClock, Tick},
@@ -8,7 +8,7 @@ use crate::{
     history::Plan,
     key::Charge,
     store::{
-        Scope, Setup, Store, Verdict,
+        BoxFuture, MaybeReady, Scope, Setup, Store, Verdict,
         redis::{
             Health, Lease, OnOutage, batcher::Batcher, decider::Decider, denials::Denials, fallback::Fallback,
             histories::Histories, lease_pool::LeasePool, lender::Lender, log::Logs, reservation::Reserver,
@@ -281,7 +281,7 @@ impl RedisStore {
 }
 
 impl Store for RedisStore {
-    type Deciding = Pin<Box<dyn Future<Output = Result<Verdict, Unavailable>> + Send>>;
+    type Future = BoxFuture;
 
     fn open(&mut self, setup: Setup) -> Result<(), ConfigError> {
         if self.deadline.is_zero() {
@@ -299,21 +299,21 @@ impl Store for RedisStore {
         Ok(())
     }
 
-    fn decide(&self, charges: &[Charge], verdict: &mut Verdict) -> Option<Self::Deciding> {
+    fn decide(&self, charges: &[Charge], verdict: &mut Verdict) -> MaybeReady<BoxFuture> {
         match self.decider() {
             Some(decider) => decider.decide(charges, verdict),
-            None => Some(Box::pin(std::future::ready(Err(not_opened())))),
+            None => MaybeReady::Pending(Box::pin(std::future::ready(Err(not_opened())))),
         }
     }
 
-    fn peek(&self, charges: &[Charge], _: &mut Verdict) -> Option<Self::Deciding> {
+    fn peek(&self, charges: &[Charge], _: &mut Verdict) -> MaybeReady<BoxFuture> {
         let (decider, charges) = (self.decider().cloned(), charges.to_vec());
-        Some(Box::pin(async move { decider.ok_or_else(not_opened)?.peek(&charges).await }))
+        MaybeReady::Pending(Box::pin(async move { decider.ok_or_else(not_opened)?.peek(&charges).await }))
     }
 
-    fn reset(&self, charges: &[Charge], _: &mut Verdict) -> Option<Self::Deciding> {
+    fn reset(&self, charges: &[Charge], _: &mut Verdict) -> MaybeReady<BoxFuture> {
         let (decider, charges) = (self.decider().cloned(), charges.to_vec());
-        Some(Box::pin(async move { decider.ok_or_else(not_opened)?.reset(&charges).await }))
+        MaybeReady::Pending(Box::pin(async move { decider.ok_or_else(not_opened)?.reset(&charges).await }))
     }
 
     fn since_1970(&self) -> Duration {

@@ -4,20 +4,18 @@ use std::time::Duration;
 
 use crate::{
     clock::{Clock, ManualClock},
+    conformance::{
+        Guarantee, Violation,
+        model::{Log, Model, is_told},
+        violation::ensure,
+    },
     error::CheckError,
     key,
     limiter::{Decision, RateLimiter, RateLimiterBuilder},
     policy::Policy,
     request::Http,
     rule::Rule,
-    store::{
-        Store,
-        conformance::{
-            Breach, Promise,
-            breach::expect,
-            model::{Log, Model, is_told},
-        },
-    },
+    store::Store,
 };
 
 /// One history: the number of its rule, and its key.
@@ -25,7 +23,7 @@ pub(super) type Charge<'a> = (usize, &'a str);
 
 /// A limiter on the store under test, its clock, and the model of what it should remember.
 #[derive(Debug)]
-pub(super) struct Subject<S> {
+pub(super) struct Harness<S> {
     limiter: RateLimiter<Http, S>,
     clock: ManualClock,
     policies: Vec<Policy>,
@@ -33,15 +31,15 @@ pub(super) struct Subject<S> {
     model: Model,
 }
 
-impl<S: Store> Subject<S> {
-    pub(super) fn new(store: S, clock: ManualClock, policies: Vec<Policy>, max_keys: usize) -> Result<Self, Breach> {
+impl<S: Store> Harness<S> {
+    pub(super) fn new(store: S, clock: ManualClock, policies: Vec<Policy>, max_keys: usize) -> Result<Self, Violation> {
         let names: Vec<String> = (0..policies.len()).map(|number| format!("rule-{number}")).collect();
         let builder = RateLimiter::builder().clock(clock.clone()).max_keys(max_keys).store(store);
         let rules = names.iter().zip(&policies).map(|(name, policy)| {
             Rule::new(name.as_str()).every_request().level("key", key::constant("")).policy(policy.clone())
         });
         let limiter = rules.fold(builder, RateLimiterBuilder::rule).build();
-        let limiter = limiter.map_err(|error| Breach::of(Promise::DoesAsTold, format!("not opened: {error}")))?;
+        let limiter = limiter.map_err(|error| Violation::new(Guarantee::Contract, format!("not opened: {error}")))?;
         Ok(Self { limiter, clock, policies, names, model: Model::default() })
     }
 
@@ -57,65 +55,65 @@ impl<S: Store> Subject<S> {
         &self.clock
     }
 
-    /// A decision, which has to be as the model has it. Returns how long to wait if it is denied.
-    pub(super) async fn ask(&mut self, charges: &[Charge<'_>]) -> Result<Option<Duration>, Breach> {
+    /// Asks for a decision, which has to agree with the model. Returns the wait of a denial.
+    pub(super) async fn ask(&mut self, charges: &[Charge<'_>]) -> Result<Option<Duration>, Violation> {
         let now = self.clock.now();
         let before = self.logs(charges);
         let named = charges.iter().map(|(rule, key)| (self.names[*rule].as_str(), *key));
         let decision = answered(self.limiter.check_all_async(named).await)?;
         let admitted = decision.is_admitted();
-        self.judge(charges, &before, admitted, now)?;
+        self.check(charges, &before, admitted, now)?;
         for (rule, key) in charges {
             if admitted || self.policies[*rule].counts_denied() {
                 self.model.charge(*rule, key, now);
             }
         }
         let blamed = match charges {
-            _ if admitted => Promise::NeverDeniedWithRoom,
-            [_] => Promise::FreeDenial,
-            _ => Promise::AllOrNothing,
+            _ if admitted => Guarantee::NeverDeniedWithRoom,
+            [_] => Guarantee::FreeDenial,
+            _ => Guarantee::AllOrNothing,
         };
         self.compare(charges, &decision, now, blamed)?;
         if admitted {
             return Ok(None);
         }
         for charge in charges {
-            self.look_and_blame(*charge, blamed).await?;
+            self.peek_and_blame(*charge, blamed).await?;
         }
-        expect(decision.retry_after() > Some(Duration::ZERO), Promise::TrueWait, || {
+        ensure(decision.retry_after() > Some(Duration::ZERO), Guarantee::TrueWait, || {
             "a denial without a wait".to_owned()
         })?;
         Ok(decision.retry_after())
     }
 
-    /// As [`ask`](Self::ask), of one history. Says whether it was admitted.
-    pub(super) async fn admits(&mut self, charge: Charge<'_>) -> Result<bool, Breach> {
+    /// Asks about one history, as [`ask`](Self::ask) does. Returns `true` if it was admitted.
+    pub(super) async fn admits(&mut self, charge: Charge<'_>) -> Result<bool, Violation> {
         Ok(self.ask(&[charge]).await?.is_none())
     }
 
-    /// What a look says, which has to be as the model has it.
-    pub(super) async fn look(&self, charge: Charge<'_>) -> Result<(), Breach> {
-        self.look_and_blame(charge, Promise::DoesAsTold).await
+    /// Peeks at a history: the answer has to agree with the model.
+    pub(super) async fn peek(&self, charge: Charge<'_>) -> Result<(), Violation> {
+        self.peek_and_blame(charge, Guarantee::Contract).await
     }
 
-    async fn look_and_blame(&self, charge: Charge<'_>, blamed: Promise) -> Result<(), Breach> {
+    async fn peek_and_blame(&self, charge: Charge<'_>, blamed: Guarantee) -> Result<(), Violation> {
         let now = self.clock.now();
         let decision = answered(self.limiter.peek_async(&self.names[charge.0], charge.1).await)?;
         let logs = self.logs(&[charge]);
-        let judged = self.judge(&[charge], &logs, decision.is_admitted(), now);
-        judged.map_err(|breach| match breach.promise() {
-            Promise::NeverDeniedWithRoom => Breach::of(blamed, breach.story()),
-            _ => breach,
+        let checked = self.check(&[charge], &logs, decision.is_admitted(), now);
+        checked.map_err(|violation| match violation.guarantee() {
+            Guarantee::NeverDeniedWithRoom => Violation::new(blamed, violation.details()),
+            _ => violation,
         })?;
         self.compare(&[charge], &decision, now, blamed)
     }
 
-    pub(super) async fn reset(&mut self, (rule, key): Charge<'_>) -> Result<(), Breach> {
+    pub(super) async fn reset(&mut self, (rule, key): Charge<'_>) -> Result<(), Violation> {
         let found = answered(self.limiter.reset_async(&self.names[rule], key).await)?;
         let (log, now) = (self.model.log(rule, key), self.clock.now());
         let is_live = self.policies[rule].quotas().any(|quota| log.counted(quota.window(), now) > 0);
-        expect(found || !is_live, Promise::DoesAsTold, || format!("a reset of rule {rule}, {key:?} found nothing"))?;
-        expect(!found || !log.is_empty(), Promise::DoesAsTold, || {
+        ensure(found || !is_live, Guarantee::Contract, || format!("a reset of rule {rule}, {key:?} found nothing"))?;
+        ensure(!found || !log.is_empty(), Guarantee::Contract, || {
             format!("a reset of rule {rule}, {key:?} found what was never charged")
         })?;
         self.model.forget(rule, key);
@@ -126,8 +124,8 @@ impl<S: Store> Subject<S> {
         charges.iter().map(|(rule, key)| self.model.log(*rule, key)).collect()
     }
 
-    /// Whether the verdict is right, given what was charged before.
-    fn judge(&self, charges: &[Charge<'_>], logs: &[Log], admitted: bool, now: Duration) -> Result<(), Breach> {
+    /// Checks the verdict, given what was charged before.
+    fn check(&self, charges: &[Charge<'_>], logs: &[Log], admitted: bool, now: Duration) -> Result<(), Violation> {
         let (mut is_full, mut may_be_full) = (false, false);
         for ((rule, _), log) in charges.iter().zip(logs) {
             let policy = &self.policies[*rule];
@@ -138,27 +136,27 @@ impl<S: Store> Subject<S> {
             }
         }
         let told = || format!("at {now:?}, of {}", self.told(charges));
-        expect(!admitted || !is_full, Promise::NeverMoreThanN, || format!("admitted although full, {}", told()))?;
-        expect(admitted || may_be_full, Promise::NeverDeniedWithRoom, || {
+        ensure(!admitted || !is_full, Guarantee::NeverMoreThanN, || format!("admitted although full, {}", told()))?;
+        ensure(admitted || may_be_full, Guarantee::NeverDeniedWithRoom, || {
             format!("denied although there is room, {}", told())
         })
     }
 
-    /// Whether what a decision tells of each quota is right. `blamed` is broken if too little is left.
+    /// Checks what a decision tells of each quota. `blamed` is broken if too little is left.
     fn compare(
         &self,
         charges: &[Charge<'_>],
         decision: &Decision,
         now: Duration,
-        blamed: Promise,
-    ) -> Result<(), Breach> {
+        blamed: Guarantee,
+    ) -> Result<(), Violation> {
         let told: Vec<_> = decision.quotas().collect();
         let quotas = charges.iter().flat_map(|charge| {
             let (policy, log) = (&self.policies[charge.0], self.model.log(charge.0, charge.1));
             policy.quotas().map(move |quota| (charge, policy, log.clone(), quota))
         });
         let quotas: Vec<_> = quotas.collect();
-        expect(told.len() == quotas.len(), Promise::DoesAsTold, || {
+        ensure(told.len() == quotas.len(), Guarantee::Contract, || {
             format!("{} quotas were asked for, and {} are told of", quotas.len(), told.len())
         })?;
         let both = || told.iter().zip(&quotas).filter(|(_, (_, policy, _, quota))| is_told(policy, quota));
@@ -166,13 +164,13 @@ impl<S: Store> Subject<S> {
         for (status, (charge, policy, log, quota)) in both() {
             let (used, is_used) = (log.used(policy, quota, now), quota.limit() - status.remaining());
             let counts = || format!("{is_used} used where {used:?} is right, {}", place(charge, quota));
-            expect(is_used >= used.least, Promise::NeverMoreThanN, counts)?;
-            expect(is_used <= used.most, blamed, counts)?;
+            ensure(is_used >= used.least, Guarantee::NeverMoreThanN, counts)?;
+            ensure(is_used <= used.most, blamed, counts)?;
         }
         for (status, (charge, policy, log, quota)) in both() {
             let right = log.changes_after(policy, quota, status.is_exhausted(), now);
             let (wait, is_idle) = (status.reset_after(), status.remaining() == quota.limit());
-            expect(right.contains(&wait) || (is_idle && wait.is_zero()), Promise::TrueWait, || {
+            ensure(right.contains(&wait) || (is_idle && wait.is_zero()), Guarantee::TrueWait, || {
                 format!("{wait:?} told where {right:?} is right, {}", place(charge, quota))
             })?;
         }
@@ -187,6 +185,6 @@ impl<S: Store> Subject<S> {
     }
 }
 
-pub(super) fn answered<T>(answer: Result<T, CheckError>) -> Result<T, Breach> {
-    answer.map_err(|error| Breach::of(Promise::DoesAsTold, format!("no answer: {error}")))
+pub(super) fn answered<T>(answer: Result<T, CheckError>) -> Result<T, Violation> {
+    answer.map_err(|error| Violation::new(Guarantee::Contract, format!("no answer: {error}")))
 }

@@ -1,4 +1,4 @@
-//! The obvious model: a list of times.
+//! The model: a list of timestamps for each history.
 
 use std::{collections::BTreeMap, time::Duration};
 

@@ -1,0 +1,220 @@
+//! Scenarios: the cases that are not left to chance.
+
+use std::time::Duration;
+
+use tokio::task::JoinSet;
+
+use crate::{
+    clock::ManualClock,
+    conformance::{
+        Guarantee, Suite, Violation,
+        harness::{Harness, answered},
+        violation::ensure,
+    },
+    policy::{Policy, Quota},
+    store::Store,
+};
+
+const SECOND: Duration = Duration::from_secs(1);
+const MINUTE: Duration = Duration::from_secs(60);
+const HOUR: Duration = Duration::from_secs(3600);
+const TASKS: usize = 64;
+
+/// Runs all scenarios.
+pub(super) async fn run<S: Store, F: FnMut(ManualClock) -> S>(suite: &mut Suite<F>) -> Result<(), Violation> {
+    let harness = suite.harness([Policy::per_minute(1)])?;
+    peek(harness).await.map_err(|violation| violation.during("peeking"))?;
+    let harness = suite.harness([Policy::per_minute(2).and_per_hour(5)])?;
+    knock(harness).await.map_err(|violation| violation.during("knocking where denials are free"))?;
+    for limit in [1, 2, 60] {
+        let tick = suite.finest();
+        let harness = suite.harness([Policy::per_minute(limit)])?;
+        n_then_none(harness, limit, tick)
+            .await
+            .map_err(|violation| violation.during(format_args!("{limit} at once")))?;
+    }
+    let harness = suite.harness([Policy::per_minute(60).and_per_hour(180)])?;
+    hour_beside_minute(harness).await.map_err(|violation| violation.during("an exhausted hour beside a minute"))?;
+    let harness = suite.harness([Policy::per_hour(4200)])?;
+    n_at_once(harness, 4200).await.map_err(|violation| violation.during("a large quota"))?;
+    for order in [[0, 1], [1, 0]] {
+        let harness = suite.harness([Policy::per_minute(10), Policy::per_minute(1)])?;
+        wide_and_narrow(harness, order)
+            .await
+            .map_err(|violation| violation.during("a wide rule beside a narrow one"))?;
+    }
+    let harness = suite.harness([Policy::per_minute(3).count_denied()])?;
+    knock(harness).await.map_err(|violation| violation.during("knocking where denials count"))?;
+    let harness = suite.harness([Policy::per_minute(1), Policy::per_minute(1)])?;
+    keys_apart(harness).await.map_err(|violation| violation.during("keys that look alike"))?;
+    let harness = suite.small_harness([Policy::per_hour(2)], 50)?;
+    crowd(harness).await.map_err(|violation| violation.during("a crowd of newcomers"))?;
+    for policy in [Policy::per_minute(5), Policy::per_minute(5).and(Quota::new(17, HOUR)).resolution(16)] {
+        let harness = suite.harness([policy])?;
+        step_back(harness).await.map_err(|violation| violation.during("a clock that steps back"))?;
+    }
+    for policy in
+        [Policy::per_minute(300), Policy::per_minute(300).count_denied(), Policy::per_minute(300).resolution(16)]
+    {
+        let harness = suite.harness([policy])?;
+        tasks_on_one_key(&harness, 300).await.map_err(|violation| violation.during("many tasks on one key"))?;
+    }
+    let harness = suite.harness([Policy::per_minute(10), Policy::per_minute(1)])?;
+    tasks_under_two_rules(harness).await.map_err(|violation| violation.during("many tasks under two rules"))
+}
+
+async fn peek<S: Store>(mut harness: Harness<S>) -> Result<(), Violation> {
+    for _ in 0..3 {
+        harness.peek((0, "ann")).await?;
+        harness.peek((0, "ann")).await?;
+        harness.ask(&[(0, "ann")]).await?;
+    }
+    harness.reset((0, "ann")).await?;
+    harness.peek((0, "ann")).await?;
+    harness.reset((0, "bob")).await
+}
+
+async fn n_then_none<S: Store>(mut harness: Harness<S>, limit: u32, tick: Duration) -> Result<(), Violation> {
+    for _ in 0..3 {
+        for _ in 0..limit {
+            harness.ask(&[(0, "ann")]).await?;
+        }
+        harness.ask(&[(0, "ann")]).await?;
+        harness.advance(MINUTE - tick);
+        harness.ask(&[(0, "ann")]).await?;
+        harness.advance(tick);
+    }
+    Ok(())
+}
+
+async fn n_at_once<S: Store>(mut harness: Harness<S>, limit: u32) -> Result<(), Violation> {
+    for _ in 0..limit + 2 {
+        harness.ask(&[(0, "ann")]).await?;
+    }
+    harness.advance(HOUR * 2);
+    harness.ask(&[(0, "ann")]).await.map(drop)
+}
+
+async fn hour_beside_minute<S: Store>(mut harness: Harness<S>) -> Result<(), Violation> {
+    for _ in 0..4 {
+        for _ in 0..62 {
+            harness.ask(&[(0, "ann")]).await?;
+        }
+        harness.advance(MINUTE);
+    }
+    Ok(())
+}
+
+async fn wide_and_narrow<S: Store>(mut harness: Harness<S>, order: [usize; 2]) -> Result<(), Violation> {
+    for _ in 0..20 {
+        harness.ask(&order.map(|rule| (rule, "ann"))).await?;
+    }
+    for _ in 0..11 {
+        harness.ask(&[(0, "ann")]).await?;
+    }
+    harness.peek((1, "ann")).await
+}
+
+async fn knock<S: Store>(mut harness: Harness<S>) -> Result<(), Violation> {
+    for _ in 0..30 {
+        harness.ask(&[(0, "ann")]).await?;
+        harness.advance(10 * SECOND);
+    }
+    harness.advance(MINUTE);
+    harness.ask(&[(0, "ann")]).await.map(drop)
+}
+
+async fn keys_apart<S: Store>(mut harness: Harness<S>) -> Result<(), Violation> {
+    let long = "x".repeat(300);
+    let keys = ["", "a", "}{", "{}", "{a", "a}", "|", ":", "\0", "a\0", "\r\n", "*", "é", &long, &long[1..]];
+    for key in keys {
+        for rule in [0, 1] {
+            let first = harness.admits((rule, key)).await?;
+            ensure(first, Guarantee::NeverDeniedWithRoom, || format!("{key:?} was taken for another"))?;
+            ensure(!harness.admits((rule, key)).await?, Guarantee::NothingForgotten, || {
+                format!("{key:?} was forgotten")
+            })?;
+        }
+    }
+    for key in keys {
+        harness.peek((0, key)).await?;
+        harness.reset((0, key)).await?;
+        harness.peek((1, key)).await?;
+    }
+    Ok(())
+}
+
+/// More keys than the store may keep, while one of them is exhausted.
+async fn crowd<S: Store>(mut harness: Harness<S>) -> Result<(), Violation> {
+    for _ in 0..3 {
+        harness.ask(&[(0, "ann")]).await?;
+    }
+    for number in 0..500 {
+        answered(harness.limiter().check_async("rule-0", format!("key {number}").as_str()).await)?;
+    }
+    let forgotten = answered(harness.limiter().check_async("rule-0", "ann").await)?;
+    ensure(!forgotten.is_admitted(), Guarantee::NothingForgotten, || {
+        "who was exhausted is admitted after the crowd".to_owned()
+    })
+}
+
+/// A clock that steps back gives no unit away early, and locks no key out for longer than the step and the window.
+async fn step_back<S: Store>(harness: Harness<S>) -> Result<(), Violation> {
+    let ask = async || answered(harness.limiter().check_async("rule-0", "ann").await).map(|told| told.is_admitted());
+    for back in [SECOND, MINUTE, HOUR] {
+        harness.clock().set(10 * HOUR);
+        for _ in 0..5 {
+            ask().await?;
+        }
+        harness.clock().set(10 * HOUR - back);
+        ensure(!ask().await?, Guarantee::NeverMoreThanN, || format!("{back:?} back gave a unit away"))?;
+        harness.advance(back + 2 * HOUR);
+        ensure(ask().await?, Guarantee::NeverDeniedWithRoom, || format!("{back:?} back locked the key out"))?;
+        answered(harness.limiter().reset_async("rule-0", "ann").await)?;
+    }
+    Ok(())
+}
+
+/// Returns the number of requests of all tasks that are admitted.
+async fn admitted_to_tasks<S: Store>(
+    harness: &Harness<S>,
+    requests: usize,
+    rules: &'static [&'static str],
+) -> Result<u32, Violation> {
+    let mut tasks = JoinSet::new();
+    for _ in 0..TASKS {
+        let limiter = harness.limiter().clone();
+        tasks.spawn(async move {
+            let mut admitted = 0;
+            for _ in 0..requests {
+                let decision = limiter.check_all_async(rules.iter().map(|rule| (*rule, "ann"))).await;
+                admitted += u32::from(answered(decision)?.is_admitted());
+            }
+            Ok::<u32, Violation>(admitted)
+        });
+    }
+    let mut admitted = 0;
+    while let Some(task) = tasks.join_next().await {
+        admitted += task.map_err(|error| Violation::new(Guarantee::Contract, format!("a task ended: {error}")))??;
+    }
+    Ok(admitted)
+}
+
+async fn tasks_on_one_key<S: Store>(harness: &Harness<S>, limit: u32) -> Result<(), Violation> {
+    let admitted = admitted_to_tasks(harness, 10, &["rule-0"]).await?;
+    ensure(admitted <= limit, Guarantee::NeverMoreThanN, || format!("{admitted} of {limit} were admitted"))?;
+    ensure(admitted == limit, Guarantee::NeverDeniedWithRoom, || format!("{admitted} of {limit} were admitted"))
+}
+
+async fn tasks_under_two_rules<S: Store>(mut harness: Harness<S>) -> Result<(), Violation> {
+    let admitted = admitted_to_tasks(&harness, 5, &["rule-0", "rule-1"]).await?;
+    ensure(admitted <= 1, Guarantee::NeverMoreThanN, || format!("{admitted} of 1 were admitted"))?;
+    ensure(admitted == 1, Guarantee::NeverDeniedWithRoom, || "nobody was admitted".to_owned())?;
+    let mut left = 0;
+    while answered(harness.limiter().check_async("rule-0", "ann").await)?.is_admitted() {
+        left += 1;
+    }
+    ensure(left == 9, Guarantee::AllOrNothing, || format!("{left} units are left of the wide rule, and 9 are right"))?;
+    harness.advance(MINUTE);
+    harness.reset((0, "bob")).await
+}

@@ -1,0 +1,102 @@
+//! The suite: its settings, and the stores it runs on.
+
+use std::{fmt, time::Duration};
+
+use crate::{
+    clock::ManualClock,
+    conformance::{
+        Violation,
+        harness::Harness,
+        random::{self, Rng},
+        scenarios,
+    },
+    policy::Policy,
+    store::Store,
+};
+
+const SCHEDULES: u64 = 100;
+const REQUESTS: usize = 150;
+const MAX_KEYS: usize = 1000;
+
+/// A test suite for stores.
+#[must_use = "a suite does nothing until it is run"]
+pub struct Suite<F> {
+    fresh: F,
+    seed: u64,
+    schedules: u64,
+    tick: Duration,
+}
+
+impl<S: Store, F: FnMut(ManualClock) -> S> Suite<F> {
+    /// Creates a suite for the stores that `fresh` returns. Each has to be empty, whatever was in the others, and has to read the
+    /// time from the clock that it is given, which begins at zero and moves when the suite moves it.
+    pub const fn new(fresh: F) -> Self {
+        Self { fresh, seed: 0, schedules: SCHEDULES, tick: Duration::from_nanos(1) }
+    }
+
+    /// Sets the seed of the first random schedule; the others count up from it. Defaults to 0.
+    pub const fn seed(mut self, seed: u64) -> Self {
+        self.seed = seed;
+        self
+    }
+
+    /// Sets the number of random schedules, of 150 requests each. Defaults to 100.
+    pub const fn schedules(mut self, schedules: u64) -> Self {
+        self.schedules = schedules;
+        self
+    }
+
+    /// Sets the smallest step of the clock, for stores with a coarser clock: up to a millisecond. Defaults to a nanosecond.
+    pub const fn tick(mut self, tick: Duration) -> Self {
+        self.tick = tick;
+        self
+    }
+
+    /// Runs everything, up to the first violation.
+    ///
+    /// # Errors
+    ///
+    /// If the store does not keep a guarantee.
+    pub async fn run(mut self) -> Result<(), Violation> {
+        scenarios::run(&mut self).await?;
+        for seed in self.seed..self.seed.saturating_add(self.schedules) {
+            self.run_schedule(seed)
+                .await
+                .map_err(|violation| violation.during(format_args!("schedule of seed {seed}")))?;
+        }
+        Ok(())
+    }
+
+    async fn run_schedule(&mut self, seed: u64) -> Result<(), Violation> {
+        let mut rng = Rng::new(seed);
+        let policies = random::policies(&mut rng);
+        let rules = policies.len();
+        let mut harness = self.harness(policies)?;
+        random::run(&mut harness, rules, &mut rng, self.tick, REQUESTS).await
+    }
+
+    pub(super) const fn finest(&self) -> Duration {
+        self.tick
+    }
+
+    /// Creates a harness with an empty store, under rules with these policies.
+    pub(super) fn harness(&mut self, policies: impl Into<Vec<Policy>>) -> Result<Harness<S>, Violation> {
+        self.small_harness(policies, MAX_KEYS)
+    }
+
+    /// Creates a harness whose store may keep at most this many histories in this process.
+    pub(super) fn small_harness(
+        &mut self,
+        policies: impl Into<Vec<Policy>>,
+        max_keys: usize,
+    ) -> Result<Harness<S>, Violation> {
+        let clock = ManualClock::new();
+        Harness::new((self.fresh)(clock.clone()), clock, policies.into(), max_keys)
+    }
+}
+
+impl<F> fmt::Debug for Suite<F> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Suite").field("seed", &self.seed).field("schedules", &self.schedules).finish_non_exhaustive()
+    }
+}

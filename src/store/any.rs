@@ -1,0 +1,232 @@
+//! A store that is chosen at run time.
+
+use std::{
+    any::Any,
+    env::{self, VarError},
+    fmt,
+    time::Duration,
+};
+
+use crate::{
+    error::ConfigError,
+    key::Charge,
+    store::{BoxFuture, MaybeReady, MemoryStore, Setup, Store, Verdict},
+};
+
+/// A store of any kind, for services that choose it when they start.
+///
+/// The limiter's type is the same whatever is chosen, [`AnyRateLimiter`](crate::AnyRateLimiter), and handlers and
+/// states name it without a parameter:
+///
+/// ```
+/// use tower_quota::{AnyRateLimiter, Policy, RateLimiter, Rule, key, store::AnyStore};
+///
+/// struct AppState {
+///     limiter: AnyRateLimiter,
+/// }
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let rule = Rule::new("calls").every_request().level("account", key::header("x-account"));
+/// let limiter = RateLimiter::builder()
+///     .store(AnyStore::memory())
+///     .rule(rule.policy(Policy::per_minute(60)))
+///     .build()?;
+/// let state = AppState { limiter };
+/// assert!(state.limiter.check_async("calls", "acme").await?.is_admitted());
+/// # Ok(())
+/// # }
+/// ```
+///
+/// Some stores have to be awaited, so a limiter on this one is asked with the asynchronous methods, such as
+/// [`check_async`](crate::RateLimiter::check_async). On a [`MemoryStore`] they are done when they are first polled.
+///
+/// A decision takes one virtual call more than on the store itself, and the future of one that is awaited is boxed.
+#[derive(Debug)]
+pub struct AnyStore(Box<dyn DynStore>);
+
+impl AnyStore {
+    /// Creates one of any store, also of your own.
+    #[must_use]
+    pub fn new(store: impl Store) -> Self {
+        Self(Box::new(store))
+    }
+
+    /// Creates a store in this process.
+    #[must_use]
+    pub fn memory() -> Self {
+        Self::new(MemoryStore::default())
+    }
+
+    /// Creates what `open` makes of the value of an environment variable, or a store in this process if the variable is
+    /// not set.
+    ///
+    #[cfg_attr(feature = "redis", doc = "```")]
+    #[cfg_attr(not(feature = "redis"), doc = "```ignore")]
+    /// use tower_quota::store::{AnyStore, OnOutage, RedisStore};
+    ///
+    /// // Redis if the variable is set, else memory.
+    /// let store = AnyStore::from_env("QUOTA_REDIS", |url| RedisStore::new(url, OnOutage::Open))?;
+    /// # Ok::<(), tower_quota::ConfigError>(())
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// If the variable is empty or no Unicode. An empty one is no choice: in many processes their limits would
+    /// add up unseen.
+    pub fn from_env<S>(variable: &str, open: impl FnOnce(String) -> S) -> Result<Self, ConfigError>
+    where
+        S: Into<Self>,
+    {
+        Self::from_value(variable, env::var(variable), open)
+    }
+
+    /// Returns the store inside if it is an `S`, for what only an `S` can do:
+    /// `limiter.store().downcast_ref::<RedisStore>()` has a `health`.
+    #[must_use]
+    pub fn downcast_ref<S: Store>(&self) -> Option<&S> {
+        (&*self.0 as &dyn Any).downcast_ref()
+    }
+
+    fn from_value<S>(
+        variable: &str,
+        value: Result<String, VarError>,
+        open: impl FnOnce(String) -> S,
+    ) -> Result<Self, ConfigError>
+    where
+        S: Into<Self>,
+    {
+        match value {
+            Ok(value) if value.trim().is_empty() => {
+                let reason = "it is set and empty: write where the store is, or unset it to keep histories in memory";
+                Err(ConfigError::new(variable, "\"\"", reason))
+            }
+            Ok(value) => Ok(open(value).into()),
+            Err(VarError::NotPresent) => Ok(Self::memory()),
+            Err(VarError::NotUnicode(_)) => {
+                Err(ConfigError::new(variable, "(not Unicode)", "it is no text: write where the store is in UTF-8"))
+            }
+        }
+    }
+}
+
+impl Default for AnyStore {
+    fn default() -> Self {
+        Self::memory()
+    }
+}
+
+impl From<MemoryStore> for AnyStore {
+    fn from(store: MemoryStore) -> Self {
+        Self::new(store)
+    }
+}
+
+#[cfg(feature = "redis")]
+impl From<crate::store::RedisStore> for AnyStore {
+    fn from(store: crate::store::RedisStore) -> Self {
+        Self::new(store)
+    }
+}
+
+impl Store for AnyStore {
+    type Future = BoxFuture;
+
+    fn open(&mut self, setup: Setup) -> Result<(), ConfigError> {
+        self.0.dyn_open(setup)
+    }
+
+    #[inline]
+    fn decide(&self, charges: &[Charge], verdict: &mut Verdict) -> MaybeReady<BoxFuture> {
+        self.0.dyn_decide(charges, verdict)
+    }
+
+    fn peek(&self, charges: &[Charge], verdict: &mut Verdict) -> MaybeReady<BoxFuture> {
+        self.0.dyn_peek(charges, verdict)
+    }
+
+    fn reset(&self, charges: &[Charge], verdict: &mut Verdict) -> MaybeReady<BoxFuture> {
+        self.0.dyn_reset(charges, verdict)
+    }
+
+    fn since_1970(&self) -> Duration {
+        self.0.dyn_since_1970()
+    }
+
+    fn key_secret(&self) -> Option<[u8; 32]> {
+        self.0.dyn_key_secret()
+    }
+}
+
+/// A store whose future is boxed, so that one type stands for all. The names differ from those of [`Store`], which every
+/// implementor has as well.
+trait DynStore: Any + fmt::Debug + Send + Sync {
+    fn dyn_open(&mut self, setup: Setup) -> Result<(), ConfigError>;
+    fn dyn_decide(&self, charges: &[Charge], verdict: &mut Verdict) -> MaybeReady<BoxFuture>;
+    fn dyn_peek(&self, charges: &[Charge], verdict: &mut Verdict) -> MaybeReady<BoxFuture>;
+    fn dyn_reset(&self, charges: &[Charge], verdict: &mut Verdict) -> MaybeReady<BoxFuture>;
+    fn dyn_since_1970(&self) -> Duration;
+    fn dyn_key_secret(&self) -> Option<[u8; 32]>;
+}
+
+impl<S: Store> DynStore for S {
+    fn dyn_open(&mut self, setup: Setup) -> Result<(), ConfigError> {
+        self.open(setup)
+    }
+
+    fn dyn_decide(&self, charges: &[Charge], verdict: &mut Verdict) -> MaybeReady<BoxFuture> {
+        self.decide(charges, verdict).boxed()
+    }
+
+    fn dyn_peek(&self, charges: &[Charge], verdict: &mut Verdict) -> MaybeReady<BoxFuture> {
+        self.peek(charges, verdict).boxed()
+    }
+
+    fn dyn_reset(&self, charges: &[Charge], verdict: &mut Verdict) -> MaybeReady<BoxFuture> {
+        self.reset(charges, verdict).boxed()
+    }
+
+    fn dyn_since_1970(&self) -> Duration {
+        self.since_1970()
+    }
+
+    fn dyn_key_secret(&self) -> Option<[u8; 32]> {
+        self.key_secret()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn from_value(value: Result<&str, VarError>) -> Result<AnyStore, ConfigError> {
+        AnyStore::from_value("QUOTA_STORE", value.map(str::to_owned), |_| AnyStore::new(AnyStore::memory()))
+    }
+
+    #[test]
+    fn a_variable_that_is_set_is_given_to_the_program() {
+        let store = from_value(Ok("redis://localhost")).unwrap();
+        assert!(store.downcast_ref::<AnyStore>().is_some() && store.downcast_ref::<MemoryStore>().is_none());
+    }
+
+    #[test]
+    fn without_the_variable_histories_are_in_memory() {
+        let store = from_value(Err(VarError::NotPresent)).unwrap();
+        assert!(store.downcast_ref::<MemoryStore>().is_some());
+    }
+
+    #[test]
+    fn an_empty_variable_is_a_mistake() {
+        for value in ["", " "] {
+            let error = from_value(Ok(value)).unwrap_err();
+            assert_eq!((error.field(), error.value()), ("QUOTA_STORE", "\"\""));
+        }
+    }
+
+    #[test]
+    fn a_variable_that_is_no_text_is_a_mistake_that_is_not_shown() {
+        let error = from_value(Err(VarError::NotUnicode("redis://user:secret@host".into()))).unwrap_err();
+        assert_eq!(error.field(), "QUOTA_STORE");
+        assert!(!error.to_string().contains("secret"), "{error}");
+    }
+}
