@@ -53,7 +53,10 @@
 //! gather keys in one slot by their text.
 //!
 //! Each node has a connection and a breaker of its own. Where one is gone, only requests that need it meet `OnOutage`, and of
-//! these only the charges that are there: what another node denies is denied, and what it admits is counted there. While a slot
+//! these only the charges that are there: what another node denies is denied, and what it admits is counted there. Such a
+//! request is answered when all nodes that it needs have answered: also a denial waits for a node that is silent, until the
+//! deadline, since what that node may have reserved is given back first. After three such requests the node is left alone, and then only one
+//! a second waits for it. Requests that need other nodes never do. While a slot
 //! moves (`redis-cli --cluster reshard`) redirections are followed. A request with several keys of that slot, some of which
 //! are not where the others are, is then decided key by key, as if they were in several slots; but a history of
 //! several strings (a limit over 4096 beside a smaller one) that is new or half-way cannot be decided until it has arrived. Let
@@ -62,20 +65,24 @@
 //! ## For the operator
 //!
 //! **Names.** `prefix:{tag}:rule:key`, for example `quota:{d67567e8}:bots:acme`. A key of one part of up to 27 bytes can be read;
-//! longer ones, and those of several parts, are hashes behind a `~`. A rule with limits over 4096 has several strings for
-//! each key, which end in `:1`, `:2`.
+//! longer ones, and those of several parts, are hashes behind a `~`. A rule with limits over 4096 has one more string per large
+//! window for each key, which ends in `:` and the window and its grain in milliseconds: `:3600000.878`. The plain name is always
+//! there; deleting it resets the key.
 //!
-//! **Memory.** Each rule and key has one string: for two quotas 54 bytes and 4 for each unit, up to 16 units; with more of them
-//! 54 + 64 × 3 bytes (10 + 64 for each further quota) and 4 for each unit that the longest quota may count, in steps of twice as
-//! many. With its name that is, by `MEMORY USAGE`, 136 bytes with one unit, 584 with 60 and 8,264 with
-//! 1,800 (two sorted sets: 215 kB). The server's tables of keys and of expiries come on top: of 100,000 keys with one unit each
-//! `used_memory` has 214 bytes a key. Windows over 12 days take 6 bytes per unit. A limit over 4096 takes at most 8 bytes for each
-//! 1/8192 of its window, 64 kB.
+//! **Memory.** Each rule and key has one string: for two quotas 65 bytes and 4 for each unit, up to 16 units; with more of them
+//! 65 + 64 × 3 bytes (10 + 64 for each further quota) and 4 for each unit that the longest quota may count, in steps of twice as
+//! many. With its name that is, by `MEMORY USAGE`, 152 bytes with one unit, 712 with 60 and 8,264 with
+//! 1,800 (two sorted sets: 215 kB). The server's tables of keys and of expiries come on top: of 20,000 keys with one unit each
+//! `used_memory` has 236 bytes a key. Windows over 12 days take 6 bytes per unit. A limit over 4096 takes one more string of
+//! 168 bytes with one unit and of at most 8 bytes for each 1/8192 of its window, 64 kB; 18,000 an hour that are used up take 41 kB,
+//! and 600 a minute beside it 3 kB.
 //!
 //! **Sizing.** A core of the server decides about 65,000 requests a second of many keys that share calls, and 150,000 of one
 //! key; 45,000 to 55,000 if each has a call of its own (Redis 7.0, two quotas, on two cores of a shared machine:
-//! the benchmark `redis`). Denials that are known and units that are lent come on top. Beyond that take a cluster, whose
-//! slots are spread by tenant, or leases.
+//! the benchmark `redis`). Denials that are known and units that are lent come on top. A rule with a
+//! limit over 4096 has two strings for a key and costs the server about twice as much; so does a second rule. Processes with
+//! other limits on the same rule cost no more than one alone, but with other windows a decision may cost several times as much
+//! while both ask, as during a deployment. Beyond that take a cluster, whose slots are spread by tenant, or leases.
 //!
 //! **Rights.** As one line, with `prefix` in the place of `quota`:
 //!
@@ -84,7 +91,8 @@
 //! ```
 //!
 //! On a cluster also `+cluster|slots +asking`, for another database than the first `+select`, and behind sentinels better
-//! `+role`, by which a former master is told from the present one.
+//! `+role`, by which a former master is told from the present one. From Redis 7.2 on, and on Valkey, the client tells its name
+//! when it connects: without `+client|setinfo` that is refused, which does no harm but an entry in `ACL LOG`.
 //!
 //! **Eviction.** Everything expires by itself, at the latest after two of the longest window. A key that is evicted before is
 //! as if it had never been used: let `maxmemory-policy` be `noeviction`, or a `volatile-` one on a server that holds more than
@@ -101,8 +109,16 @@
 //! | `OnOutage::Open` | no bound while it lasts; what was let pass is not counted afterwards |
 //! | `OnOutage::Local` | the share of N in each process while it lasts, and as many once more afterwards, since the server does not know of them |
 //! | a reset by another process while units are lent | what is lent, until the leases end |
+//! | a policy gets a longer window, or a higher limit, than any process has asked for until then | what was admitted before that, in so far as only this one would count it, once |
+//! | a version with an earlier layout of what is stored ran before | N for each key, once |
 //!
-//! A clock of the server that is set back admits no more than N.
+//! A clock of the server that is set back admits no more than N. Nor do processes with other limits or windows on the same rule:
+//! a history is kept for the longest window that any of them asks for, until nobody has asked for it as long as it lasts.
+//!
+//! **Fewer than N** are admitted for a moment where units are on their way back: a reservation that another node has denied, what
+//! was admitted for a caller that hung up, what is lent and not spent. A denial that is remembered is given for up to
+//! `RedisStore::remember_denials` although another process has given units back meanwhile. What a server had admitted when its
+//! answer came too late stays counted.
 //!
 //! **Runtimes.** A store may be used from several tokio runtimes, at the same time or one after the other. The connection
 //! belongs to the one that first needed it: when that ends, the next decision makes another one. One that stands still, such as

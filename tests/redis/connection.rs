@@ -1,7 +1,10 @@
 //! The connection of the Redis store: idle, closed, in a runtime that ends, and with too few rights; and callers that hang up.
 #![allow(clippy::disallowed_methods, reason = "here the time is that of real servers")]
 
-use std::time::{Duration, Instant};
+use std::{
+    collections::BTreeSet,
+    time::{Duration, Instant},
+};
 
 use axum::{Router, routing::get};
 use futures_util::future::join_all;
@@ -163,6 +166,49 @@ async fn the_rights_that_are_documented_are_enough_and_ping_misses_those_that_ma
     }
     server.run("ACL SETUSER limits resetkeys ~other:*");
     assert!(!refusal(&limiter).await.is_empty());
+}
+
+/// What the server was asked to do but by this test, in scripts and outside.
+fn commands(server: &Server) -> BTreeSet<String> {
+    const OF_THE_TEST: [&str; 8] =
+        ["acl|log", "acl|setuser", "auth", "client|setinfo", "config|resetstat", "hello", "info", "ping"];
+    let told: String = server.query("INFO commandstats");
+    let names = told.lines().filter_map(|line| line.strip_prefix("cmdstat_")?.split(':').next());
+    names.filter(|name| !OF_THE_TEST.contains(name)).map(str::to_owned).collect()
+}
+
+/// All that the store does on one server, in whatever order: none of the rights is missing, and none is for nothing.
+#[tokio::test]
+async fn the_rights_that_are_documented_are_those_that_are_used() {
+    let text = include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/../src/store/mod.rs"));
+    let rights = RIGHTS.split_once("resetchannels ").unwrap().1;
+    assert!(text.contains(&format!("ACL SETUSER limits on >secret ~quota:* resetchannels {rights}\n")));
+    let server = Server::start();
+    server.run(RIGHTS);
+    let url = format!("redis://limits:secret@127.0.0.1:{}", server.port());
+    server.run("CONFIG RESETSTAT");
+    let on = |store: RedisStore, policy: &str| {
+        limiter(store, [rule("calls", policy.parse::<Policy>().unwrap().resolution(16))])
+    };
+    let (clock, lease) = (ManualClock::new(), Lease::of(64, 30 * SECOND));
+    let policies = ["2/10s", "3/minute, 9/hour", "17/second, 18/10s", "17/second, 21/hour", "40/minute"];
+    let virtual_time = || store(&url).virtual_time(clock.clone());
+    let limiters = policies.map(|policy| on(virtual_time(), policy));
+    for round in 0..60 {
+        for limiter in &limiters {
+            admitted(limiter, "calls", "ann", round % 4).await;
+        }
+        clock.advance(SECOND * (round as u32 % 30) * (round as u32 % 30));
+    }
+    let lending = on(store(&url).lease(lease), "200/minute");
+    lending.store().ping().await.unwrap();
+    assert_eq!(admitted(&lending, "calls", "bob", 100).await, 100);
+    lending.store().return_leases().await;
+    assert!(lending.reset_async("calls", "bob").await.unwrap());
+    let documented: BTreeSet<String> =
+        rights.split(' ').filter_map(|right| right.strip_prefix('+')).map(str::to_owned).collect();
+    assert_eq!(commands(&server), documented);
+    assert_eq!(server.query::<Vec<redis::Value>>("ACL LOG").len(), 0);
 }
 
 /// On a cluster also while slots move, and behind sentinels.

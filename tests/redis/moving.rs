@@ -16,10 +16,11 @@ use tower_quota::{
     CheckError, Policy,
     store::{BreakerState, OnOutage, RedisStore},
 };
-use tower_quota_tests::redis::{self, Cluster, Limiter, eventually, limiter, remaining, rule};
+use tower_quota_tests::redis::{self, Cluster, Limiter, admitted, eventually, limiter, remaining, rule};
 
 const MILLI: Duration = Duration::from_millis(1);
 const SECOND: Duration = Duration::from_secs(1);
+const GUARD: Duration = Duration::from_secs(20);
 const LIMIT: u32 = 1000;
 
 /// For each account all tables together and each table: two histories in one slot. And in another place the region.
@@ -299,6 +300,44 @@ async fn what_a_node_has_denied_is_denied_even_if_another_is_gone() {
         let denied = limiter.check_all_async(both).await.unwrap();
         assert!(!denied.is_admitted(), "{on_outage}: it is denied and not in doubt");
     }
+}
+
+/// A node that is silent is waited for by requests that need it, and by no others; and a denial is one whatever it does.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_silent_node_holds_up_nobody_who_does_not_need_it_and_turns_no_denial_into_doubt() {
+    let cluster = tokio::task::block_in_place(|| Cluster::start().trust());
+    let rules = || [rule("calls", Policy::per_hour(4)), rule("other", Policy::per_hour(1000))];
+    let on_cluster = |on_outage, deadline| {
+        let store = RedisStore::cluster(cluster.urls(), on_outage).remember_denials(Duration::ZERO).deadline(deadline);
+        limiter(store, rules())
+    };
+    let patient = on_cluster(OnOutage::Closed, GUARD);
+    warm(&patient).await;
+    let [here, silent] = cluster.keys_on_two_nodes(&patient).await;
+    let hasty = [OnOutage::Open, OnOutage::Closed, OnOutage::Local { share: 0.5 }]
+        .map(|on_outage| (on_outage, on_cluster(on_outage, 200 * MILLI)));
+    for (_, hasty) in &hasty {
+        warm(hasty).await;
+    }
+    assert!(patient.reset_async("calls", &*here.0).await.unwrap());
+    cluster.nodes()[silent.1].freeze();
+
+    let (needs_it, both) = (patient.clone(), [("other", here.0.clone()), ("other", silent.0.clone())]);
+    let waiting = tokio::spawn(async move { needs_it.check_all_async(both).await });
+    assert_eq!(admitted(&patient, "calls", &here.0, 100).await, 4);
+    assert!(!waiting.is_finished(), "a deadline is much longer than a hundred decisions");
+
+    for (on_outage, hasty) in &hasty {
+        for _ in 0..20 {
+            let both = [("calls", here.0.as_str()), ("other", silent.0.as_str())];
+            assert!(!hasty.check_all_async(both).await.unwrap().is_admitted(), "{on_outage}");
+        }
+        let health = hasty.store().health().unwrap();
+        let left_alone = health.nodes().iter().filter(|node| node.breaker() != BreakerState::Closed).count();
+        assert_eq!(left_alone, 1, "{health:?}");
+    }
+    cluster.nodes()[silent.1].thaw();
+    assert!(waiting.await.unwrap().unwrap().is_admitted());
 }
 
 /// A unit that is about to be given back is no reason to deny for a second.

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use futures_util::{future::join_all, poll};
 use tokio::task::JoinSet;
-use tower_quota::{Policy, Quota, store::Lease};
+use tower_quota::{Decision, Policy, Quota, RateLimiter, RateLimiterBuilder, clock::ManualClock, store::Lease};
 use tower_quota_tests::redis::{Limiter, Server, admitted, eventually, limiter, remaining, rule, store};
 
 const MILLI: Duration = Duration::from_millis(1);
@@ -54,6 +54,56 @@ async fn who_asks_the_same_in_one_turn_is_admitted_in_order_and_told_what_is_lef
     let knocking = limiter.peek_async("counting", "ann").await.unwrap();
     let patient = limiter.peek_async("calls", "ann").await.unwrap();
     assert!(knocking.retry_after() >= patient.retry_after(), "denials that count are counted one by one");
+}
+
+/// Rules and keys of requests, chosen at random: few rules and few keys, so that nearly all have one in common with another.
+fn mixed(random: &mut fastrand::Rng, requests: usize) -> Vec<Vec<(&'static str, String)>> {
+    let request = |_| {
+        let mut rules = ["few", "some", "counting", "large"];
+        random.shuffle(&mut rules);
+        let rules = rules.into_iter().take(random.usize(1..=3));
+        rules.map(|rule| (rule, format!("key {}", random.u8(..3)))).collect()
+    };
+    (0..requests).map(request).collect()
+}
+
+fn told(decision: &Decision) -> (bool, Vec<u32>, Option<Duration>) {
+    (decision.is_admitted(), remaining(decision), decision.retry_after())
+}
+
+/// In one batch each is told what it would have been told if they had come one after the other; so nobody overtakes.
+#[tokio::test]
+async fn requests_of_a_batch_are_decided_in_the_order_in_which_they_were_asked() {
+    let rules = || {
+        [
+            rule("few", Policy::per_hour(20)),
+            rule("some", Policy::per_minute(40).and_per_hour(70)),
+            rule("counting", Policy::per_hour(30).count_denied()),
+            rule("large", Policy::per_minute(25).and_per_hour(9000)),
+        ]
+    };
+    let (server, mut random) = (Server::start(), fastrand::Rng::with_seed(255));
+    for (most, batches) in [(255, [255, 255, 256, 700]), (32, [32, 255, 256, 700]), (255, [1, 2, 255, 255])] {
+        server.run("FLUSHALL");
+        let clock = ManualClock::new();
+        let one_by_one =
+            rules().into_iter().fold(RateLimiter::builder().clock(clock.clone()), RateLimiterBuilder::rule);
+        let one_by_one = one_by_one.build().unwrap();
+        let shared = limiter(store(server.url()).virtual_time(clock.clone()).requests_in_a_call(most), rules());
+        shared.store().ping().await.unwrap();
+        for requests in batches {
+            server.run("CONFIG RESETSTAT");
+            let batch = mixed(&mut random, requests);
+            let asked = batch.iter().map(|request| shared.check_all_async(request.clone()));
+            let decided = join_all(asked).await;
+            for (at, (request, decision)) in batch.into_iter().zip(decided).enumerate() {
+                let expected = told(&one_by_one.check_all(request.clone()).unwrap());
+                assert_eq!(told(&decision.unwrap()), expected, "{at} of {requests}, {most} in a call: {request:?}");
+            }
+            assert_eq!(server.calls_of("evalsha"), requests.div_ceil(usize::from(most)) as u64);
+            clock.advance(MILLI * random.u32(..30_000));
+        }
+    }
 }
 
 #[tokio::test]

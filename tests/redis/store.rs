@@ -330,6 +330,40 @@ async fn a_unit_takes_a_few_bytes_on_the_server() {
     assert!(bytes_with(&server, policy(), 1800).await < 1800 * 12);
 }
 
+/// What `MEMORY USAGE` says of one key, as the operator's page has it.
+#[tokio::test]
+async fn a_string_takes_as_much_memory_as_is_documented() {
+    let (server, clock) = (Server::start(), ManualClock::new());
+    let rules = [
+        rule("calls", Policy::per_minute(60).and_per_hour(1800)),
+        rule("large", Policy::per_minute(600).and_per_hour(18_000)),
+    ];
+    let limiter = limiter(store(server.unix_url()).virtual_time(clock.clone()).requests_in_a_call(255), rules);
+    let usage = || {
+        let usage = |name: Vec<u8>| server.query_words::<usize>([b"MEMORY".as_slice(), b"USAGE", &name]);
+        let mut names = server.keys();
+        names.sort();
+        <[usize; 3]>::try_from(names.into_iter().map(usage).collect::<Vec<_>>()).unwrap()
+    };
+    assert_eq!(admitted(&limiter, "calls", "acme", 1).await, 1);
+    assert_eq!(admitted(&limiter, "large", "acme", 1).await, 1);
+    let [small, plain, cells] = usage();
+    assert!((130..180).contains(&small) && (130..180).contains(&plain) && (140..200).contains(&cells), "of one unit");
+    for minute in 0..30 {
+        let asked = (0..60).map(|_| limiter.check_async("calls", "acme"));
+        assert!(join_all(asked).await.into_iter().all(|decision| decision.is_ok()));
+        let asked = (0..600).map(|_| limiter.check_async("large", "acme"));
+        assert!(join_all(asked).await.into_iter().all(|decision| decision.is_ok()));
+        if minute == 0 {
+            assert!((500..800).contains(&usage()[0]), "of 60 units: {:?}", usage());
+        }
+        clock.advance(MINUTE);
+    }
+    let [small, plain, cells] = usage();
+    assert!((7_500..9_000).contains(&small), "of 1800 units: {small}");
+    assert!((2_400..4_000).contains(&plain) && cells < 1_000, "of 600 units, and of 30 cells: {plain}, {cells}");
+}
+
 /// What an operator sees of many keys: with what the server adds for each, of which some comes in powers of two.
 #[tokio::test]
 async fn a_key_takes_so_much_of_the_memory_of_the_server() {
@@ -367,6 +401,67 @@ async fn identities_are_told_apart_whatever_is_in_them() {
     for key in server.keys() {
         let (open, close) = (key.iter().filter(|b| **b == b'{').count(), key.iter().filter(|b| **b == b'}').count());
         assert_eq!((open, close), (1, 1), "{}", String::from_utf8_lossy(&key));
+    }
+}
+
+/// Quotas of one process, as limits and windows.
+type Quotas = Vec<(u32, Duration)>;
+
+fn policy_of(quotas: &Quotas) -> Policy {
+    let named = |(at, (limit, window)): (usize, &(u32, Duration))| Quota::new(*limit, *window).named(format!("q{at}"));
+    quotas.iter().enumerate().map(named).collect()
+}
+
+/// A process that has never heard of the hour, one that has, and others of any quotas of which one lasts a minute at least.
+fn processes(random: &mut fastrand::Rng, count: usize) -> Vec<Quotas> {
+    let mut any = || {
+        let shorter = (random.u32(1..9), SECOND * random.u32(1..50));
+        let longer = (random.u32(5..60), MINUTE * [1, 2, 10, 60, 90, 300][random.usize(..6)]);
+        if random.bool() { vec![shorter, longer] } else { vec![longer] }
+    };
+    let others: Vec<Quotas> = (2..count).map(|_| any()).collect();
+    [vec![vec![(12, MINUTE)], vec![(12, MINUTE), (200, HOUR)]], others].concat()
+}
+
+/// Whether there is room for one more after these, the last of them first.
+fn has_room(recorded: &[Duration], quotas: &Quotas, now: Duration) -> bool {
+    let used = |window: Duration| recorded.iter().rev().take_while(|at| **at + window > now).count();
+    quotas.iter().all(|(limit, window)| used(*window) < *limit as usize)
+}
+
+/// P12: each process lets through what its own policy has room for after all that anybody recorded, no more and no less.
+#[tokio::test]
+async fn for_a_thousand_minutes_processes_with_other_policies_refill_nobody_and_empty_nobody() {
+    const KEYS: [&str; 2] = ["ann", "bob"];
+    for count in [2, 4] {
+        let mut random = fastrand::Rng::with_seed(count as u64);
+        let (server, clock) = (Server::start(), ManualClock::new());
+        let on_server = |quotas: &Quotas| {
+            let store = store(server.unix_url()).virtual_time(clock.clone());
+            limiter(store, [rule("calls", policy_of(quotas))])
+        };
+        let quotas = processes(&mut random, count);
+        let limiters: Vec<Limiter> = quotas.iter().map(on_server).collect();
+        let (mut recorded, mut now, mut over) = ([Vec::new(), Vec::new()], Duration::ZERO, 0);
+        while now < MINUTE * 1000 {
+            for (limiter, quotas) in limiters.iter().zip(&quotas) {
+                let keys = KEYS.repeat(random.usize(1..=2));
+                let asked = join_all(keys.iter().map(|key| limiter.check_async("calls", *key))).await;
+                for (at, decision) in asked.into_iter().enumerate() {
+                    let recorded = &mut recorded[at % KEYS.len()];
+                    let expected = has_room(recorded, quotas, now);
+                    let decision = decision.unwrap();
+                    assert_eq!(decision.is_admitted(), expected, "{count} processes, {quotas:?} at {now:?}");
+                    recorded.extend(expected.then_some(now));
+                }
+            }
+            over += usize::from(!has_room(&recorded[0], &vec![(201, HOUR)], now));
+            // Nobody is away for as long as its longest window.
+            let pause = MILLI * random.u32(1..60_000);
+            now += pause;
+            clock.advance(pause);
+        }
+        assert!(over > 100, "the process without the hour has used more than that of all others");
     }
 }
 

@@ -1,19 +1,21 @@
-//! The Redis store over TLS, against a real server with a certificate of its own.
+//! The Redis store over TLS, against real servers with certificates of their own.
 #![allow(clippy::disallowed_methods, reason = "here the time is that of real servers")]
 
+use std::time::Duration;
+
+use tokio::task::block_in_place;
 use tower_quota::{
     Policy, RateLimiter,
     store::{OnOutage, RedisStore},
 };
-use tower_quota_tests::redis::{Identity, Secured, admitted, authority, limiter, rule, store};
+use tower_quota_tests::redis::{Certificates, Cluster, Secured, admitted, authority, limiter, port_of, rule, store};
+
+const GUARD: Duration = Duration::from_secs(20);
 
 #[tokio::test]
 async fn a_server_with_a_certificate_that_is_trusted_decides() {
     let secured = Secured::start();
-    let Identity { certificate, key } = &secured.client;
-    let trusting = store(secured.url()).root_certificate(secured.root.as_str());
-    let limiter =
-        limiter(trusting.client_certificate(certificate.as_str(), key.as_str()), [rule("calls", Policy::per_hour(5))]);
+    let limiter = limiter(secured.certificates.on(store(secured.url())), [rule("calls", Policy::per_hour(5))]);
     limiter.store().ping().await.unwrap();
     assert_eq!(admitted(&limiter, "calls", "ann", 8).await, 5);
     assert_eq!(secured.server.calls_of("evalsha"), 8 + 1, "and one of the ping");
@@ -35,9 +37,63 @@ async fn a_server_that_nobody_vouches_for_is_told_nothing() {
 #[tokio::test]
 async fn a_client_without_a_certificate_is_turned_away_where_one_is_asked_for() {
     let secured = Secured::start();
-    let limiter =
-        limiter(store(secured.url()).root_certificate(secured.root.as_str()), [rule("calls", Policy::per_hour(5))]);
+    let store = store(secured.url()).root_certificate(secured.certificates.root.as_str());
+    let limiter = limiter(store, [rule("calls", Policy::per_hour(5))]);
     assert!(limiter.store().ping().await.is_err());
+}
+
+fn on_cluster(cluster: &Cluster) -> RedisStore {
+    RedisStore::cluster(&cluster.urls()[..1], OnOutage::Closed).deadline(GUARD).remember_denials(Duration::ZERO)
+}
+
+/// Whatever node a key is on, as the one that was asked first says; and when a slot moves, as the one that had it says.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_cluster_that_speaks_nothing_but_tls_decides_also_about_slots_that_move() {
+    let certificates = Certificates::of("127.0.0.1");
+    let cluster = block_in_place(|| Cluster::secured(&certificates).trust());
+    let rules = [rule("calls", Policy::per_hour(5)), rule("other", Policy::per_hour(1000))];
+    let limiter = limiter(certificates.on(on_cluster(&cluster)), rules);
+    limiter.store().ping().await.unwrap();
+    cluster.nodes().iter().for_each(|node| node.run("CONFIG RESETSTAT"));
+    for number in 0..30 {
+        let both = [("calls", format!("key {number}")), ("other", format!("key {}", number + 1))];
+        assert!(limiter.check_all_async(both).await.unwrap().is_admitted());
+        assert_eq!(admitted(&limiter, "calls", &format!("key {number}"), 6).await, 4);
+    }
+    assert!(cluster.nodes().iter().all(|node| node.calls_of("evalsha") > 0));
+    let health = limiter.store().health().unwrap();
+    let mut ports: Vec<_> = cluster.nodes().iter().map(|node| format!("127.0.0.1:{}", port_of(node))).collect();
+    let mut nodes: Vec<_> = health.nodes().iter().map(|node| node.address().to_owned()).collect();
+    ports.sort();
+    nodes.sort();
+    assert_eq!(nodes, ports);
+
+    let name = cluster.keys().remove(0);
+    let (home, slot) = (cluster.node_of(&name), cluster.slot_of(&name));
+    block_in_place(|| cluster.open_slot(slot, home, (home + 1) % 3));
+    block_in_place(|| cluster.move_key(&name, home, (home + 1) % 3));
+    let used_up = async || {
+        for number in 0..30 {
+            assert_eq!(admitted(&limiter, "calls", &format!("key {number}"), 1).await, 0, "key {number}");
+        }
+    };
+    used_up().await;
+    block_in_place(|| cluster.move_slot(slot, home, (home + 1) % 3));
+    used_up().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_cluster_that_nobody_vouches_for_is_told_nothing() {
+    let certificates = Certificates::of("127.0.0.1");
+    let cluster = block_in_place(|| Cluster::secured(&certificates).trust());
+    let (elsewhere, stranger) = (Certificates::of("localhost"), Certificates::of("127.0.0.1"));
+    for of in [&elsewhere, &stranger] {
+        let limiter = limiter(of.on(on_cluster(&cluster)), [rule("calls", Policy::per_hour(5))]);
+        let error = limiter.store().ping().await.unwrap_err();
+        assert!(error.reason().to_lowercase().contains("certificate"), "{error}");
+        assert!(limiter.check_async("calls", "ann").await.is_err());
+    }
+    assert!(cluster.nodes().iter().all(|node| node.calls_of("evalsha") + node.calls_of("eval") == 0));
 }
 
 #[test]

@@ -29,7 +29,11 @@ enum State {
     Open {
         probe_at: Instant,
     },
-    Probing,
+    /// Since when, and when the connection was made that it needed, if it did.
+    Probing {
+        since: Instant,
+        connected: Option<Instant>,
+    },
 }
 
 /// Leave to try the server. Whoever lets go of it without a conclusion gives it back.
@@ -49,10 +53,10 @@ impl CircuitBreaker {
         let is_probe = match *state {
             State::Closed { .. } => false,
             State::Open { probe_at } if probe_at <= self.timepiece.now() => true,
-            State::Open { .. } | State::Probing => return None,
+            State::Open { .. } | State::Probing { .. } => return None,
         };
         if is_probe {
-            *state = State::Probing;
+            *state = State::Probing { since: self.timepiece.now(), connected: None };
         }
         drop(state);
         Some(Attempt { breaker: Arc::clone(self), is_probe })
@@ -63,15 +67,17 @@ impl CircuitBreaker {
         match *self.state.lock() {
             State::Closed { .. } => false,
             State::Open { probe_at } => self.timepiece.now() < probe_at,
-            State::Probing => true,
+            State::Probing { .. } => true,
         }
     }
 
-    /// There is something new: the next request may try.
+    /// There is something new: the next request may try, if not one does so already.
     pub(super) fn let_try(&self) {
-        let mut state = self.state.lock();
-        if matches!(*state, State::Open { .. }) {
-            *state = State::Open { probe_at: self.timepiece.now() };
+        let now = self.timepiece.now();
+        match &mut *self.state.lock() {
+            State::Closed { .. } => {}
+            State::Open { probe_at } => *probe_at = now,
+            State::Probing { connected, .. } => *connected = Some(now),
         }
     }
 
@@ -85,7 +91,7 @@ impl CircuitBreaker {
         match *self.state.lock() {
             State::Closed { .. } => BreakerState::Closed,
             State::Open { .. } => BreakerState::Open,
-            State::Probing => BreakerState::HalfOpen,
+            State::Probing { .. } => BreakerState::HalfOpen,
         }
     }
 }
@@ -103,7 +109,7 @@ impl Attempt {
         let mut state = self.breaker.state.lock();
         let before = *state;
         let opens = match before {
-            State::Probing => self.is_probe,
+            State::Probing { .. } => self.is_probe,
             State::Closed { failures, lost: before } => {
                 let is_new = lost.is_none() || lost != before;
                 let failures = failures + u32::from(is_new);
@@ -113,7 +119,8 @@ impl Attempt {
             State::Open { .. } => false,
         };
         if opens {
-            *state = State::Open { probe_at: self.breaker.timepiece.now() + BETWEEN_PROBES };
+            let now = self.breaker.timepiece.now();
+            *state = State::Open { probe_at: if before.was_cut_short(now) { now } else { now + BETWEEN_PROBES } };
         }
         drop(state);
         self.is_probe = false;
@@ -142,6 +149,15 @@ impl Drop for Attempt {
         if self.is_probe {
             *self.breaker.state.lock() = State::Open { probe_at: self.breaker.timepiece.now() };
         }
+    }
+}
+
+impl State {
+    /// Whether a probe that ends now took longer to connect than it then had left. That shows nothing of the server: to answer
+    /// takes no longer than to connect.
+    fn was_cut_short(self, now: Instant) -> bool {
+        let Self::Probing { since, connected: Some(connected) } = self else { return false };
+        now.saturating_duration_since(connected) < connected.saturating_duration_since(since)
     }
 }
 
@@ -215,6 +231,28 @@ mod tests {
         tokio::time::advance(BETWEEN_PROBES).await;
         drop(attempt(&breaker));
         assert!(attempt(&breaker).is_probe);
+    }
+
+    /// Where connecting takes nearly a deadline, nobody would be decided about for another second.
+    #[tokio::test(start_paused = true)]
+    async fn a_probe_that_spent_most_of_its_time_on_connecting_gives_its_leave_to_the_next() {
+        for (connecting, left, is_tried_at_once) in [(40, 10, true), (10, 40, false), (25, 25, false), (0, 50, false)] {
+            let breaker = opened();
+            tokio::time::advance(BETWEEN_PROBES).await;
+            let probe = attempt(&breaker);
+            tokio::time::advance(Duration::from_millis(connecting)).await;
+            breaker.let_try();
+            assert!(breaker.attempt().is_none(), "one at a time");
+            tokio::time::advance(Duration::from_millis(left)).await;
+            assert_eq!(probe.fail(None), Failed::StaysOpen);
+            let next = breaker.attempt();
+            assert_eq!(next.is_some(), is_tried_at_once, "{connecting} ms to connect, and {left} ms");
+            // This one had a connection.
+            if let Some(next) = next {
+                assert_eq!(next.fail(None), Failed::StaysOpen);
+            }
+            assert!(breaker.attempt().is_none());
+        }
     }
 
     #[tokio::test(start_paused = true)]

@@ -3,7 +3,7 @@
 use redis::Value;
 use redis_server::{Server, eventually, free_port};
 
-use super::turn::Turn;
+use super::{Certificates, turn::Turn};
 
 const SLOTS: u32 = 16_384;
 
@@ -19,15 +19,24 @@ pub struct Cluster {
 impl Cluster {
     /// Three nodes that share the slots.
     pub fn start() -> Self {
-        Self::of(3, 0)
+        Self::of(3, 0, node)
     }
 
     /// Three nodes that share the slots, and another for each that takes over if it dies.
     pub fn with_replicas() -> Self {
-        Self::of(3, 3)
+        Self::of(3, 3, node)
     }
 
-    fn of(primaries: usize, replicas: usize) -> Self {
+    /// Three nodes that share the slots and speak nothing but TLS, also with each other.
+    pub fn secured(certificates: &Certificates) -> Self {
+        let secured = || {
+            let port = free_port();
+            node_with(&[&certificates.options(port)[..], &words(["--port", "0", "--tls-cluster", "yes"])].concat())
+        };
+        Self::of(3, 0, secured)
+    }
+
+    fn of(primaries: usize, replicas: usize, node: impl Fn() -> Server) -> Self {
         let turn = Turn::wait();
         let nodes: Vec<Server> = (0..primaries + replicas).map(|_| node()).collect();
         let cluster = Self { nodes, primaries, _turn: turn };
@@ -51,7 +60,7 @@ impl Cluster {
         for (epoch, node) in self.nodes.iter().enumerate() {
             node.run(&format!("CLUSTER SET-CONFIG-EPOCH {}", epoch + 1));
             let bus = node.option("--cluster-port").unwrap();
-            self.nodes[0].run(&format!("CLUSTER MEET 127.0.0.1 {} {bus}", node.port()));
+            self.nodes[0].run(&format!("CLUSTER MEET 127.0.0.1 {} {bus}", port_of(node)));
         }
         let known = format!("cluster_known_nodes:{}", self.nodes.len());
         let all_know = || self.nodes.iter().all(|node| node.says("CLUSTER INFO", &known)).then_some(());
@@ -93,7 +102,8 @@ impl Cluster {
 
     /// Where to find it: all nodes.
     pub fn urls(&self) -> Vec<String> {
-        self.nodes.iter().map(Server::url).collect()
+        let scheme = |node: &Server| if node.option("--tls-port").is_some() { "rediss" } else { "redis" };
+        self.nodes.iter().map(|node| format!("{}://127.0.0.1:{}", scheme(node), port_of(node))).collect()
     }
 
     pub fn nodes(&self) -> &[Server] {
@@ -141,7 +151,7 @@ impl Cluster {
     }
 
     pub fn move_key(&self, key: &[u8], from: usize, to: usize) {
-        let port = self.nodes[to].port().to_string();
+        let port = port_of(&self.nodes[to]);
         let words: [&[u8]; 6] = [b"MIGRATE", b"127.0.0.1", port.as_bytes(), key, b"0", b"5000"];
         let _: Value = self.nodes[from].query_words(words);
     }
@@ -154,9 +164,23 @@ impl Cluster {
     }
 }
 
+/// The port for clients and for other nodes.
+pub fn port_of(node: &Server) -> String {
+    node.option("--tls-port").map_or_else(|| node.port().to_string(), str::to_owned)
+}
+
 fn node() -> Server {
+    node_with(&[])
+}
+
+fn words<const N: usize>(words: [&str; N]) -> [String; N] {
+    words.map(str::to_owned)
+}
+
+fn node_with(more: &[String]) -> Server {
     let bus = free_port().to_string();
     let timeout = ["--cluster-node-timeout", "1000", "--cluster-replica-validity-factor", "0"];
     let options = ["--cluster-enabled", "yes", "--cluster-config-file", "nodes.conf", "--cluster-port", &bus];
-    Server::with(&[options.as_slice(), &timeout, &["--repl-ping-replica-period", "1"]].concat())
+    let more: Vec<&str> = more.iter().map(String::as_str).collect();
+    Server::with(&[options.as_slice(), &timeout, &["--repl-ping-replica-period", "1"], &more].concat())
 }

@@ -14,10 +14,10 @@ mod turn;
 
 pub use redis_server::{Server, eventually, free_port};
 
-pub use cluster::Cluster;
+pub use cluster::{Cluster, port_of};
 pub use distance::Distance;
 pub use fake::{Fake, Reply};
 pub use limiting::{Limiter, admitted, limiter, remaining, rule, store};
 pub use proxy::{Proxy, Through};
-pub use secured::{Identity, Secured, authority};
+pub use secured::{Certificates, Identity, Secured, authority};
 pub use sentinel::{Sentinel, replica_of};

@@ -1,9 +1,10 @@
-//! A server with a certificate.
+//! Servers with certificates.
 
 use std::{fs, path::PathBuf};
 
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, Issuer, KeyPair};
 use redis_server::{Server, free_port};
+use tower_quota::store::RedisStore;
 
 /// A certificate and its key, in PEM.
 #[derive(Debug)]
@@ -26,39 +27,66 @@ fn signed_by(authority: &Issuer<'_, KeyPair>, name: &str) -> Identity {
     Identity { certificate: certificate.pem(), key: key.serialize_pem() }
 }
 
+/// What servers and clients show each other, by an authority that nobody else has heard of. Servers find theirs in files.
+#[derive(Debug)]
+pub struct Certificates {
+    pub root: String,
+    pub client: Identity,
+    folder: PathBuf,
+}
+
+impl Certificates {
+    /// For a server of this name or address.
+    pub fn of(host: &str) -> Self {
+        let authority = authority();
+        let (server, client, root) = (signed_by(&authority, host), signed_by(&authority, "client"), authority.pem());
+        let folder = std::env::temp_dir().join(format!("tower-quota-tls-{}-{}", std::process::id(), fastrand::u64(..)));
+        fs::create_dir_all(&folder).unwrap();
+        for (name, text) in [("server.crt", &server.certificate), ("server.key", &server.key), ("root.crt", &root)] {
+            fs::write(folder.join(name), text).unwrap();
+        }
+        Self { root, client, folder }
+    }
+
+    /// What a server is started with that speaks TLS on this port, and asks clients for a certificate.
+    pub fn options(&self, port: u16) -> Vec<String> {
+        let file = |name: &str| self.folder.join(name).to_str().unwrap().to_owned();
+        let options = [
+            ("--tls-port", port.to_string()),
+            ("--tls-cert-file", file("server.crt")),
+            ("--tls-key-file", file("server.key")),
+            ("--tls-ca-cert-file", file("root.crt")),
+        ];
+        options.into_iter().flat_map(|(name, value)| [name.to_owned(), value]).collect()
+    }
+
+    /// A store that shows and believes them.
+    pub fn on(&self, store: RedisStore) -> RedisStore {
+        let Identity { certificate, key } = &self.client;
+        store.root_certificate(self.root.as_str()).client_certificate(certificate.as_str(), key.as_str())
+    }
+}
+
+impl Drop for Certificates {
+    fn drop(&mut self) {
+        let _ = fs::remove_dir_all(&self.folder);
+    }
+}
+
 /// A server that speaks TLS on another port, and asks clients for a certificate by the same authority.
 #[derive(Debug)]
 pub struct Secured {
     pub server: Server,
     pub port: u16,
-    pub root: String,
-    pub client: Identity,
+    pub certificates: Certificates,
 }
 
 impl Secured {
     pub fn start() -> Self {
-        let authority = authority();
-        let (server, client) = (signed_by(&authority, "localhost"), signed_by(&authority, "client"));
-        let root = authority.pem();
-        let folder = std::env::temp_dir().join(format!("tower-quota-tls-{}-{}", std::process::id(), fastrand::u64(..)));
-        fs::create_dir_all(&folder).unwrap();
-        let file = |name: &str, text: &str| {
-            let path = folder.join(name);
-            fs::write(&path, text).unwrap();
-            path
-        };
-        let files = [file("server.crt", &server.certificate), file("server.key", &server.key), file("root.crt", &root)];
-        let port = free_port();
-        let server = Self::server(port, &files);
-        fs::remove_dir_all(folder).unwrap();
-        Self { server, port, root, client }
-    }
-
-    fn server(port: u16, [certificate, key, root]: &[PathBuf; 3]) -> Server {
-        let path = |path: &PathBuf| path.to_str().unwrap().to_owned();
-        let (port, certificate, key, root) = (port.to_string(), path(certificate), path(key), path(root));
-        let options = ["--tls-port", &port, "--tls-cert-file", &certificate, "--tls-key-file", &key];
-        Server::with(&[&options[..], &["--tls-ca-cert-file", &root]].concat())
+        let (certificates, port) = (Certificates::of("localhost"), free_port());
+        let options = certificates.options(port);
+        let server = Server::with(&options.iter().map(String::as_str).collect::<Vec<_>>());
+        Self { server, port, certificates }
     }
 
     pub fn url(&self) -> String {

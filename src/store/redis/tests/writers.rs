@@ -122,6 +122,38 @@ fn processes_of_large_and_small_quotas_on_one_key_never_admit_more_than_their_ow
     });
 }
 
+/// P12 where processes come and go, some for hours: what nobody has asked for as long as it lasts may be forgotten.
+#[test]
+fn in_a_thousand_minutes_processes_that_come_and_go_never_admit_more_than_their_own() {
+    const THOUSAND_MINUTES: u64 = 60_000_000 * MILLI;
+    let input = (prop::collection::vec(exact_policies(), 2..5), turns());
+    check(12, input, |connection, (policies, turns)| {
+        let subjects = [short_lived(&policies), short_lived(&policies)];
+        let (mut everything, mut now) = ([Everything::default(), Everything::default()], START);
+        let turns = turns.into_iter().cycle().take_while(|(_, pause)| {
+            // A schedule without any pause would never end.
+            now += (pause + 1) * MILLI;
+            now < START + THOUSAND_MINUTES
+        });
+        let mut time = START;
+        for (turn, (who, pause)) in turns.enumerate() {
+            time += (pause + 1) * MILLI;
+            let (who, key) = (who % policies.len(), turn % 3 % 2);
+            let (subject, policy, everything) = (&subjects[key][who], &policies[who], &mut everything[key]);
+            everything.ask(subject, time);
+            let admitted = decide(connection, subject, time).admitted;
+            let may = Everything::has_room(&everything.known, policy, time, 0);
+            let must = Everything::has_room(&everything.all, policy, time, 0);
+            prop_assert!(!admitted || may, "over the limits of {} at {}", who, time);
+            prop_assert!(admitted || !must, "denied with room by {} at {}", who, time);
+            if admitted {
+                everything.record(time);
+            }
+        }
+        Ok(())
+    });
+}
+
 fn minutes(policy: &str, resolution: u32) -> Policy {
     policy.parse::<Policy>().unwrap().resolution(resolution)
 }
