@@ -17,7 +17,7 @@ use std::{hint::black_box, num::NonZeroU32, time::Duration};
 use governor::{DefaultKeyedRateLimiter, Quota as GovernorQuota};
 use paced_clock::PacedClock;
 use rounds::{Case, Workload};
-use tower_quota::{Policy, RateLimiter, Rule, RuleHandle, key};
+use tower_quota::{Policy, RateLimiter, Rule, RuleHandle};
 
 const ROUNDS: usize = 7;
 const REQUESTS: usize = 500_000;
@@ -31,7 +31,7 @@ const ADMITTING: Option<Duration> = Some(Duration::from_millis(2200));
 const TURNING: Option<Duration> = Some(Duration::from_millis(5));
 
 fn ours(policy: Policy, step: Option<Duration>) -> RuleHandle {
-    let rule = Rule::new("calls").every_request().level("key", key::constant("")).policy(policy);
+    let rule = Rule::new("calls").no_requests().policy(policy);
     let builder = RateLimiter::builder().rule(rule).max_keys(10_000_000);
     let builder = match step {
         Some(step) => builder.clock(PacedClock::new(step)),

@@ -21,9 +21,19 @@ async fn main() -> Result<(), BoxError> {
     let tenant = || key::field(|job: &Job| job.tenant);
     let limiter = RateLimiter::builder_for::<Job>()
         .rule(
-            Rule::new("jobs").every_request().level("tenant", tenant()).policy(Policy::per_minute(3).and_per_hour(100)),
+            Rule::new("jobs")
+                .every_request()
+                .key(tenant())
+                .level("tenant")
+                .policy(Policy::per_minute(3).and_per_hour(100)),
         )
-        .rule(Rule::new("long").when(|job: &Job| job.pages > 99).level("tenant", tenant()).policy(Policy::per_hour(1)))
+        .rule(
+            Rule::new("long")
+                .when(|job: &Job| job.pages > 99)
+                .key(tenant())
+                .level("tenant")
+                .policy(Policy::per_hour(1)),
+        )
         .build()?;
     let mut printer =
         ServiceBuilder::new().layer(limiter.layer(|_: Job, refusal| Err(refusal.into()))).service(service_fn(print));

@@ -282,14 +282,14 @@ impl Server {
 
     /// The quotas of a rule, in short.
     fn quotas(&self, rule: &str) -> Result<String> {
-        let decision = self.limiter.peek(rule, "anybody")?;
+        let decision = self.limiter.rule(rule)?.peek("anybody");
         let quotas: Vec<_> = decision.quotas().map(|quota| format!("{}/{}", quota.limit(), quota.name())).collect();
         Ok(quotas.join(" ").replace("minute", "min").replace("hour", "h"))
     }
 
     /// What a key has left.
     fn left(&self, rule: &str, key: &str) -> Result<String> {
-        let decision = self.limiter.peek(rule, key)?;
+        let decision = self.limiter.rule(rule)?.peek(key);
         let quotas = decision.quotas();
         let left = quotas.map(|quota| format!("{} of {} in the {}", quota.remaining(), quota.limit(), quota.name()));
         Ok(left.collect::<Vec<_>>().join(", "))

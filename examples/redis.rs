@@ -31,7 +31,7 @@ impl Drop for Running {
 /// One of the two servers: ten requests a minute for all of them together, half of that without Redis.
 async fn serve(address: &str, redis: &str) -> Result<()> {
     let store = RedisStore::new(redis, OnOutage::Local { share: 0.5 });
-    let rule = Rule::new("calls").every_request().level("account", key::header("x-account"));
+    let rule = Rule::new("calls").every_request().key(key::header("x-account")).level("account");
     let limiter = RateLimiter::builder().store(store).rule(rule.policy(Policy::per_minute(10))).build()?;
     let app = Router::new().route("/", get(async || "hello\n")).layer(limiter.layer());
     axum::serve(tokio::net::TcpListener::bind(address).await?, app).await?;

@@ -20,7 +20,8 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
         .rule(
             Rule::new("health")
                 .routes(["/grpc.health.v1.Health/{*method}"])
-                .level("tenant", key::metadata("x-tenant"))
+                .key(key::metadata("x-tenant"))
+                .level("tenant")
                 .policy(Policy::per_minute(2).and_per_hour(60)),
         )
         .build()?;

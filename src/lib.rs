@@ -33,7 +33,7 @@
 //! # A matrix of limits
 //!
 //! A [`Rule`] says which requests it governs, whom it counts and by what [`Policy`]. A [`RateLimiter`] holds the rules and
-//! what it remembers of every key; it gives out layers, and answers questions without any HTTP.
+//! what it remembers of every key; it gives out layers, and its rules are asked without any HTTP.
 //!
 //! ```
 //! use tower_quota::{OnMissing, Policy, RateLimiter, Rule, key};
@@ -43,20 +43,22 @@
 //!     .rule(
 //!         Rule::new("bots")
 //!             .routes(["POST /bots/{botId}/export", "POST /bots/{botId}/publish"])
-//!             .level("bot", key::path("botId"))
+//!             .key(key::path("botId"))
+//!             .level("bot")
 //!             .policy(Policy::per_minute(60).and_per_hour(1800)),
 //!     )
 //!     .rule(
 //!         Rule::new("tables")
 //!             .routes(["GET|PUT /tables/{table}"])
-//!             .level("account+table", (key::claim(|claims: &Claims| &claims.account), key::path("table")))
+//!             .key((key::claim(|claims: &Claims| &claims.account), key::path("table")))
+//!             .level("account+table")
 //!             .policy(Policy::per_minute(600).and_per_hour(18_000))
 //!             .on_missing(OnMissing::Reject(http::StatusCode::UNAUTHORIZED)),
 //!     )
 //!     .build()?; // every mistake is found here, with the rule, the field and the value
 //!
 //! let layer = limiter.layer(); // as often as you like: all layers share one state
-//! assert!(limiter.check("bots", "st-1")?.is_admitted());
+//! assert!(limiter.rule("bots")?.check("st-1").is_admitted());
 //! # let _ = layer;
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
@@ -239,7 +241,7 @@ mod warn;
 
 pub use error::{CheckError, ConfigError, UnknownRule};
 pub use http::{RateLimit, RateLimitLayer, ResponseFuture};
-pub use limiter::{AnyRateLimiter, Decision, Governing, QuotaStatus, RateLimiter, RateLimiterBuilder, RuleHandle};
+pub use limiter::{AnyRateLimiter, Decision, MatchedRule, QuotaStatus, RateLimiter, RateLimiterBuilder, RuleHandle};
 pub use policy::{Policy, Quota};
 pub use request::RequestKind;
 pub use rule::{OnMissing, Rule};

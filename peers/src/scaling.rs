@@ -95,9 +95,7 @@ fn over_rules(effort: Effort) -> Chart {
     let names = ["a", "b", "c", "d", "e", "f", "g", "h"];
     for count in 1..=names.len() {
         let rules = names.iter().take(count);
-        let rule = |name: &&str| {
-            Rule::new(*name).every_request().level("key", key::constant("")).policy(ours::policy(LIMITS[1]))
-        };
+        let rule = |name: &&str| Rule::new(*name).no_requests().policy(ours::policy(LIMITS[1]));
         let clock = PacedClock::new(Duration::from_millis(2200));
         let builder =
             rules.clone().map(rule).fold(RateLimiter::builder().clock(clock), |builder, rule| builder.rule(rule));
@@ -117,7 +115,7 @@ fn over_routes(effort: Effort) -> Chart {
     let mut line = Line::new("tower-quota, over the bare service");
     for routes in [1, 10, 100, 1_000, 10_000] {
         let templates = (0..routes).map(|route| format!("GET /api/v1/resource{route}/{{id}}/items"));
-        let rule = Rule::new("calls").routes(templates).level("key", key::header(API_KEY));
+        let rule = Rule::new("calls").routes(templates).key(key::header(API_KEY)).level("key");
         let rule = rule.policy(Policy::per_hour(1_000_000_000).resolution(64));
         let limiter =
             RateLimiter::builder().rule(rule).clock(ManualClock::new()).build().expect("the routes are sound");

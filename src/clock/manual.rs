@@ -18,14 +18,14 @@ use crate::clock::{Clock, timestamp::saturating_nanos};
 ///
 /// let clock = ManualClock::new();
 /// let limiter = RateLimiter::builder()
-///     .rule(Rule::new("calls").every_request().level("anyone", key::constant("one key for all")).policy(Policy::per_minute(1)))
+///     .rule(Rule::new("calls").every_request().key(key::constant("one key for all")).policy(Policy::per_minute(1)))
 ///     .clock(clock.clone())
 ///     .build()?;
 ///
-/// assert!(limiter.check("calls", "ann")?.is_admitted());
-/// assert!(!limiter.check("calls", "ann")?.is_admitted());
+/// assert!(limiter.rule("calls")?.check("ann").is_admitted());
+/// assert!(!limiter.rule("calls")?.check("ann").is_admitted());
 /// clock.advance(Duration::from_secs(60));
-/// assert!(limiter.check("calls", "ann")?.is_admitted());
+/// assert!(limiter.rule("calls")?.check("ann").is_admitted());
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 #[derive(Clone, Debug, Default)]

@@ -11,7 +11,7 @@ use crate::{
 /// The extractor that the table describes, checked step by step so that a mistake has its line.
 pub(super) fn client_ip(table: &ClientIpTable, lines: Lines<'_>) -> Result<ClientIp, ConfigError> {
     let mut client_ip = key::client_ip();
-    for network in &table.trusted {
+    for network in &table.trust {
         client_ip = lines.blame(network, checked(client_ip.trust([network.get_ref()])))?;
     }
     if let Some(name) = &table.header {

@@ -19,12 +19,12 @@ pub(super) struct File {
     pub(super) rules: Vec<Spanned<RuleTable>>,
 }
 
-/// `[client_ip]`: what the key source `client-ip` means.
+/// `[client_ip]`: what the key source `client_ip` means.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields, expecting = "a table")]
 pub(super) struct ClientIpTable {
     #[serde(default)]
-    pub(super) trusted: Vec<Spanned<String>>,
+    pub(super) trust: Vec<Spanned<String>>,
     pub(super) header: Option<Spanned<String>>,
     pub(super) ipv6_prefix: Option<Spanned<u8>>,
 }

@@ -57,7 +57,7 @@ impl<S: Store> RateLimiterBuilder<Http, S> {
         check_number(builder.rules.len(), &file.rules, lines)?;
         check_names(&builder.rules, &file.rules, lines)?;
         let builder = rules.into_iter().fold(builder, Self::rule);
-        let together = Assembly::of(&builder.rules, None);
+        let together = Assembly::from_rules(&builder.rules, None);
         together.map_err(|error| locate(error, &file.rules, reader))?;
         Ok(builder)
     }
@@ -78,7 +78,7 @@ impl<S: Store> RateLimiterBuilder<Http, S> {
     }
 }
 
-/// The sources of the program, and `client-ip` as this file wants it.
+/// The sources of the program, and `client_ip` as this file wants it.
 fn sources_of(file: &File, known: &Sources, lines: Lines<'_>) -> Result<Sources, ConfigError> {
     let mut sources = known.clone();
     if let Some(table) = &file.client_ip {
@@ -126,7 +126,7 @@ fn locate(error: ConfigError, tables: &[Spanned<RuleTable>], reader: RuleReader<
     };
     match tables.iter().find(is_named) {
         Some(table) if error.field() == UNMATCHED => {
-            reader.locate(table.get_ref(), error.in_field("applies_to", "\"unmatched\""))
+            reader.locate(table.get_ref(), error.in_field("applies_to", "\"unmatched_requests\""))
         }
         Some(table) => reader.locate(table.get_ref(), error),
         None => error,
@@ -191,7 +191,7 @@ mod tests {
             (4, "key = 'path:botId |'", 4, "key", "\"\"", "known are"),
             (4, "key = 'path:'", 4, "key", "\"path:\"", "behind the colon"),
             (4, "key = 'header:a b'", 4, "key", "\"header:a b\"", "name of a header field"),
-            (4, "key = 'client-ip'", 4, "key", "\"client-ip\"", "needs the table [client_ip]"),
+            (4, "key = 'client_ip'", 4, "key", "\"client_ip\"", "needs the table [client_ip]"),
             (6, "routes = [\n'POST /x/{botId}',\n'GET y']", 8, "route", "\"GET y\"", "begins with /"),
             (6, "routes = [\n'POST /x/{botId}',\n'get /y/{botId}']", 8, "route", "\"get /y/{botId}\"", "capital letters"),
             (6, "routes = [\n'POST /x/{botId}',\n'GET /y/{bot}']", 8, "key", "\"path:botId\"", "(route \"GET /y/{bot}\")"),
@@ -213,7 +213,7 @@ mod tests {
     fn a_mistake_outside_of_rules_is_named_with_its_line() {
         #[rustfmt::skip]
         let mistakes = [
-            ("[client_ip]\ntrusted = [\n'10.0.0.0/8',\n'10.0.0.0/33']", 4, "client_ip.trusted", "\"10.0.0.0/33\"", ""),
+            ("[client_ip]\ntrust = [\n'10.0.0.0/8',\n'10.0.0.0/33']", 4, "client_ip.trust", "\"10.0.0.0/33\"", ""),
             ("[client_ip]\nheader = 'x y'", 2, "client_ip.header", "\"x y\"", "not the name of a header field"),
             ("[client_ip]\nipv6_prefix = 24", 2, "client_ip.ipv6_prefix", "24", "32 to 128"),
         ];
@@ -245,20 +245,20 @@ mod tests {
     #[test]
     fn rules_that_do_not_go_together_are_refused_with_the_line_of_the_latter() {
         let second =
-            |fields: &str| with(7, &format!("[[rule]]\nname = 'b'\nkey = 'peer-ip'\nquotas = ['1/s']\n{fields}"));
+            |fields: &str| with(7, &format!("[[rule]]\nname = 'b'\nkey = 'peer_ip'\nquotas = ['1/s']\n{fields}"));
         let error = refusal(&second("routes = [\n'/z',\n'POST /x/{*rest}'\n]"));
         assert_eq!((error.line(), error.rule(), error.field()), (Some(13), Some("b"), "route"), "{error}");
         assert!(error.reason().contains("POST /x/{botId}"), "{error}");
 
-        let unmatched = "applies_to = 'unmatched'";
+        let unmatched = "applies_to = 'unmatched_requests'";
         let text =
-            second(&format!("{unmatched}\n[[rule]]\nname = 'c'\nkey = 'peer-ip'\nquotas = ['1/s']\n{unmatched}"));
+            second(&format!("{unmatched}\n[[rule]]\nname = 'c'\nkey = 'peer_ip'\nquotas = ['1/s']\n{unmatched}"));
         assert_eq!((refusal(&text).line(), refusal(&text).rule()), (Some(16), Some("c")));
     }
 
     #[test]
     fn a_mistake_in_a_rule_of_the_program_has_no_line() {
-        let rule = Rule::new("code").every_request().level("all", key::constant("all")).policy(Policy::per_minute(0));
+        let rule = Rule::new("code").every_request().key(key::constant("all")).policy(Policy::per_minute(0));
         let error = RateLimiter::builder().rule(rule).toml(&GOOD.join("\n"), &Sources::new()).unwrap_err();
         assert_eq!((error.line(), error.rule()), (None, Some("code")), "{error}");
     }
@@ -282,12 +282,13 @@ mod tests {
         "#;
         let policy = Policy::per_minute(60).and(Quota::new(500, std::time::Duration::from_secs(300)));
         let rule = Rule::new("bots")
-            .level("bot", (key::first_of((key::header("a"), key::header("b"))), key::path("botId")))
+            .key((key::first_of((key::header("a"), key::header("b"))), key::path("botId")))
+            .level("bot")
             .routes(["POST /x/{botId}", "GET|PUT /y/{botId}"])
             .per_route()
             .policy(policy.count_denied().resolution(64))
             .on_missing(OnMissing::Reject(StatusCode::UNAUTHORIZED))
-            .routes_keyed_by(key::query("botId"), ["/z"]);
+            .group(key::query("botId"), ["/z"]);
         assert_eq!(format!("{:?}", rules(text)), format!("{:?}", [rule]));
     }
 
@@ -295,7 +296,7 @@ mod tests {
     fn what_a_file_does_not_say_is_the_default() {
         let policy = Policy::per_minute(60).and_per_hour(1800);
         let routes = ["POST /x/{botId}", "GET /y/{botId}"];
-        let rule = Rule::new("bots").level("path:botId", key::path("botId")).routes(routes).policy(policy);
+        let rule = Rule::new("bots").key(key::path("botId")).routes(routes).policy(policy);
         assert_eq!(format!("{:?}", rules(&GOOD.join("\n"))), format!("{:?}", [rule]));
         let builder = RateLimiter::builder().max_keys(7).message("no").toml("", &Sources::new()).unwrap();
         assert_eq!((builder.max_keys, builder.message.as_deref(), builder.rules.len()), (7, Some("no"), 0));
@@ -325,7 +326,7 @@ mod tests {
             RateLimiter::builder().toml(text, &Sources::new().source("tenant", tenant)).unwrap().build().unwrap();
         let key = |request: http::request::Builder| {
             let request = request.body(()).unwrap();
-            limiter.governing(&RequestView::of(&request))[0].key()
+            limiter.matching(&RequestView::of(&request))[0].key()
         };
         assert_eq!(
             key(Request::get("/tables/orders").header("account", "acme")),
@@ -343,20 +344,20 @@ mod tests {
     fn the_client_of_a_file_is_behind_the_proxies_it_trusts() {
         let text = r#"
             [client_ip]
-            trusted = ["10.0.0.0/8"]
+            trust = ["10.0.0.0/8"]
             header = "forwarded"
             ipv6_prefix = 48
             [[rule]]
             name = "calls"
-            key = "client-ip"
+            key = "client_ip"
             quotas = ["60/minute"]
-            applies_to = "every-request"
+            applies_to = "every_request"
         "#;
         let limiter = RateLimiter::from_toml(text).unwrap();
         let key = |peer: &str, field: &str| {
             let mut request = Request::get("/").header("forwarded", field).body(()).unwrap();
             request.extensions_mut().insert(PeerAddr(peer.parse().unwrap()));
-            limiter.governing(&RequestView::of(&request))[0].key()
+            limiter.matching(&RequestView::of(&request))[0].key()
         };
         assert_eq!(key("10.0.0.1:1", "for=198.51.100.7"), Some(limiter.key([198, 51, 100, 7].as_slice())));
         assert_eq!(key("192.0.2.1:1", "for=198.51.100.7"), Some(limiter.key([192, 0, 2, 1].as_slice())));
@@ -366,25 +367,54 @@ mod tests {
     #[test]
     fn the_client_ip_of_one_file_is_not_that_of_another() {
         let rule = |name: &str| {
-            format!("[[rule]]\nname = '{name}'\nkey = 'client-ip'\nquotas = ['1/s']\napplies_to = 'every-request'")
+            format!("[[rule]]\nname = '{name}'\nkey = 'client_ip'\nquotas = ['1/s']\napplies_to = 'every_request'")
         };
         let builder = RateLimiter::builder().toml(&format!("{}\n[client_ip]", rule("a")), &Sources::new()).unwrap();
         assert!(builder.toml(&rule("b"), &Sources::new()).unwrap_err().reason().contains("[client_ip]"));
     }
 
     #[test]
-    fn a_rule_may_apply_to_every_request_or_to_unmatched_ones() {
+    fn a_rule_may_apply_to_every_request_or_to_unmatched_ones_or_to_none() {
         let rule = |applies_to: &str| {
-            format!("[[rule]]\nname = 'a'\nlevel = 'l'\nkey = 'peer-ip'\nquotas = ['1/s']\napplies_to = '{applies_to}'")
+            format!("[[rule]]\nname = 'a'\nlevel = 'l'\nkey = 'peer_ip'\nquotas = ['1/s']\napplies_to = '{applies_to}'")
         };
-        let code = || Rule::new("a").level("l", key::peer_ip()).policy(Policy::per_second(1));
-        assert_eq!(format!("{:?}", rules(&rule("every-request"))), format!("{:?}", [code().every_request()]));
-        assert_eq!(format!("{:?}", rules(&rule("unmatched"))), format!("{:?}", [code().unmatched_requests()]));
+        let code = || Rule::new("a").key(key::peer_ip()).level("l").policy(Policy::per_second(1));
+        assert_eq!(format!("{:?}", rules(&rule("every_request"))), format!("{:?}", [code().every_request()]));
+        assert_eq!(format!("{:?}", rules(&rule("unmatched_requests"))), format!("{:?}", [code().unmatched_requests()]));
+        assert_eq!(format!("{:?}", rules(&rule("no_requests"))), format!("{:?}", [code().no_requests()]));
+        let without_key = rule("no_requests").replace("level = 'l'\nkey = 'peer_ip'\n", "");
+        let code: Rule = Rule::new("a").policy(Policy::per_second(1)).no_requests();
+        assert_eq!(format!("{:?}", rules(&without_key)), format!("{:?}", [code]));
+    }
+
+    #[test]
+    fn a_level_without_a_name_is_called_as_the_builder_calls_it() {
+        let table: [(&str, Rule); 6] = [
+            ("'header:X-Account'", Rule::new("a").key(key::header("X-Account"))),
+            ("['header:a | query:b', 'cookie:c']", {
+                Rule::new("a").key((key::first_of((key::header("a"), key::query("b"))), key::cookie("c")))
+            }),
+            (
+                "['metadata:user-bin', 'constant:eu']",
+                Rule::new("a").key((key::metadata("user-bin"), key::constant("eu"))),
+            ),
+            ("'query:bot id'", Rule::new("a").key(key::query("bot id"))),
+            ("['peer_ip', 'host']", Rule::new("a").key((key::peer_ip(), key::host()))),
+            ("'client_ip'", Rule::new("a").key(key::client_ip())),
+        ];
+        let levels = ["x-account", "a+c", "user-bin+eu", "bot-id", "peer_ip+host", "client_ip"];
+        for ((text, code), level) in table.into_iter().zip(levels) {
+            let text = format!("[client_ip]\n[[rule]]\nname = 'a'\nkey = {text}\nquotas = ['1/s']\nroutes = ['/x']");
+            assert_eq!((&*rules(&text)[0].level_name(), &*code.level_name()), (level, level));
+        }
+        let text = "[[rule]]\nname = 'a'\nkey = 'claim:äpp | header:x'\nquotas = ['1/s']\nroutes = ['/x']";
+        let builder = RateLimiter::builder().source("claim:äpp", key::constant("x")).toml(text).unwrap();
+        assert_eq!(builder.rules[0].level_name(), "claim:-pp");
     }
 
     #[test]
     fn a_path_parameter_without_a_route_is_one_of_axum_or_a_mistake() {
-        let text = "[[rule]]\nname = 'a'\nkey = 'path:b'\nquotas = ['1/s']\napplies_to = 'every-request'";
+        let text = "[[rule]]\nname = 'a'\nkey = 'path:b'\nquotas = ['1/s']\napplies_to = 'every_request'";
         let mistake = RateLimiter::from_toml(text).err();
         assert_eq!(mistake.is_none(), cfg!(feature = "axum"));
         assert!(mistake.is_none_or(|error| (error.line(), error.value()) == (Some(3), "\"path:b\"")));
@@ -395,7 +425,7 @@ mod tests {
         let groups =
             "[[rule.group]]\nkey = 'query:a'\nroutes = ['/a']\n[[rule.group]]\nkey = 'query:b'\nroutes = ['/b']";
         let text = format!("[[rule]]\nname = 'a'\nquotas = ['1/s']\n{groups}");
-        assert_eq!(rules(&text)[0].level_name(), "query:a");
+        assert_eq!(rules(&text)[0].level_name(), "a");
         let error = refusal(&text.replace("quotas", "key = 'path:x'\nquotas"));
         assert_eq!((error.line(), error.field(), error.value()), (Some(3), "key", "'path:x'"), "{error}");
         let error = refusal(&text.replace("quotas", "routes = ['/x']\nquotas"));

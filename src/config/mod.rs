@@ -1,6 +1,6 @@
 //! Rules in a file.
 //!
-//! A matrix of limits is easier to read, review and change as a table than as code. The format is TOML; it is read with
+//! A matrix of limits is easier to read, review and change as a table than as code. Its words are those of the builders. The format is TOML; it is read with
 //! [`RateLimiter::from_toml`](crate::RateLimiter::from_toml), or with
 //! [`RateLimiterBuilder::toml`](crate::RateLimiterBuilder::toml) if the program adds rules or key sources of its own.
 //!
@@ -13,12 +13,12 @@
 //!     message = "Over the limit of {limit} per {window}: wait {retry_after} seconds."
 //!
 //!     [client_ip]
-//!     trusted = ["10.0.0.0/8"]
+//!     trust = ["10.0.0.0/8"]
 //!
 //!     [[rule]]
 //!     name = "bots"
-//!     level = "bot"
 //!     key = "path:botId"
+//!     level = "bot"
 //!     quotas = ["60/minute", "1800/hour"]
 //!     routes = ["POST /bots/{botId}/export", "GET|PUT /bots/{botId}"]
 //!
@@ -28,7 +28,6 @@
 //!
 //!     [[rule]]
 //!     name = "tables"
-//!     level = "account+table"
 //!     key = ["claim:account", "path:table"]
 //!     quotas = ["2/minute"]
 //!     routes = ["/tables/{table}"]
@@ -36,17 +35,17 @@
 //!
 //!     [[rule]]
 //!     name = "everything-else"
-//!     key = "client-ip"
+//!     key = "client_ip"
 //!     quotas = ["600/minute"]
-//!     applies_to = "unmatched"
+//!     applies_to = "unmatched_requests"
 //! "#;
 //!
 //! let sources = Sources::new().source("claim:account", key::claim(|claims: &Claims| &claims.account));
 //! let limiter = RateLimiter::builder().toml(text, &sources)?.build()?;
 //!
-//! assert!(limiter.check("tables", ("acme", "orders"))?.is_admitted());
-//! assert!(limiter.check("tables", ("acme", "orders"))?.is_admitted());
-//! assert!(!limiter.check("tables", ("acme", "orders"))?.is_admitted());
+//! assert!(limiter.rule("tables")?.check(("acme", "orders")).is_admitted());
+//! assert!(limiter.rule("tables")?.check(("acme", "orders")).is_admitted());
+//! assert!(!limiter.rule("tables")?.check(("acme", "orders")).is_admitted());
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 //!
@@ -59,7 +58,7 @@
 //! |---|---|---|
 //! | `max_keys` | how many histories are kept at most: [`RateLimiterBuilder::max_keys`] | 1000000 |
 //! | `message` | what a refused caller reads: [`RateLimiterBuilder::message`] | a sentence about the window |
-//! | `[client_ip]` | what the key source `client-ip` means in this file | `client-ip` is refused |
+//! | `[client_ip]` | what the key source `client_ip` means in this file | `client_ip` is refused |
 //! | `[[rule]]` | one [`Rule`], as often as there are rules | |
 //!
 //! ## `[[rule]]`
@@ -68,10 +67,10 @@
 //! |---|---|---|
 //! | `name` | the name, in visible ASCII | required |
 //! | `quotas` | texts such as `"60/minute"`, `"500/5m"`, `"10000/day"`: see [`Quota`] | required |
-//! | `key` | where the key of a request is, see below | required unless all routes are in groups |
-//! | `level` | the name of the enforcement level | the text of the key |
+//! | `key` | where the key of a request is, see below: [`Rule::key`] | required unless all routes are in groups or there are none |
+//! | `level` | the name of the enforcement level: [`Rule::level`] | [what the sources are called](crate::key::KeyExtractor::name), `botId` for `path:botId` |
 //! | `routes` | texts such as `"POST /bots/{id}"`, `"GET\|PUT /bots/{id}"`, `"/status"`: [`Rule::routes`] | none |
-//! | `applies_to` | `"routes"`, `"every-request"` or `"unmatched"` (what matches no route of any rule) | `"routes"` |
+//! | `applies_to` | `"routes"`, or one of [`"every_request"`](crate::Rule::every_request), [`"unmatched_requests"`](crate::Rule::unmatched_requests) (what matches no route of any rule) and [`"no_requests"`](crate::Rule::no_requests) (the rule is only asked by name) | `"routes"` |
 //! | `per_route` | whether each route has a history of its own: [`Rule::per_route`] | `false` |
 //! | `count_denied` | whether refused requests are charged too: [`Policy::count_denied`] | `false` |
 //! | `resolution` | how finely large quotas are remembered: [`Policy::resolution`] | 4096 |
@@ -80,7 +79,7 @@
 //!
 //! ## `[[rule.group]]`
 //!
-//! Routes of the same rule, with the same histories, whose key is elsewhere: [`Rule::routes_keyed_by`].
+//! Routes of the same rule, with the same histories, whose key is elsewhere: [`Rule::group`].
 //!
 //! | field | means | default |
 //! |---|---|---|
@@ -89,12 +88,12 @@
 //!
 //! ## `[client_ip]`
 //!
-//! See [`key::client_ip`]. Without this table `client-ip` is refused, so that nobody limits a proxy by accident; an empty
+//! See [`key::client_ip`]. Without this table `client_ip` is refused, so that nobody limits a proxy by accident; an empty
 //! one says that there is no proxy.
 //!
 //! | field | means | default |
 //! |---|---|---|
-//! | `trusted` | the networks of the proxies to believe, such as `"10.0.0.0/8"` | none |
+//! | `trust` | the networks of the proxies to believe, such as `"10.0.0.0/8"` | none |
 //! | `header` | what they write: `"x-forwarded-for"`, `"forwarded"`, or a header with a single address | `"x-forwarded-for"` |
 //! | `ipv6_prefix` | how many bits of an IPv6 address tell clients apart | 64 |
 //!
@@ -110,8 +109,9 @@
 //! | `metadata:NAME` | gRPC metadata: [`key::metadata`], which decodes `-bin` values |
 //! | `query:NAME` | a parameter of the query: [`key::query`] |
 //! | `cookie:NAME` | a cookie: [`key::cookie`] |
-//! | `peer-ip` | the address of the connection: [`key::peer_ip`] |
-//! | `client-ip` | the address of the client behind proxies: [`key::client_ip`], as `[client_ip]` says |
+//! | `peer_ip` | the address of the connection: [`key::peer_ip`] |
+//! | `host` | the host that the request is for: [`key::host`] |
+//! | `client_ip` | the address of the client behind proxies: [`key::client_ip`], as `[client_ip]` says |
 //! | `constant:TEXT` | nothing: one history for all requests, or one part that is always the same |
 //! | any other name | what the program called so in its [`Sources`] |
 //!
@@ -138,8 +138,10 @@
 //! [`RateLimiterBuilder::message`]: crate::RateLimiterBuilder::message
 //! [`Rule`]: crate::Rule
 //! [`Rule::routes`]: crate::Rule::routes
+//! [`Rule::key`]: crate::Rule::key
+//! [`Rule::level`]: crate::Rule::level
 //! [`Rule::per_route`]: crate::Rule::per_route
-//! [`Rule::routes_keyed_by`]: crate::Rule::routes_keyed_by
+//! [`Rule::group`]: crate::Rule::group
 //! [`Quota`]: crate::Quota
 //! [`Policy::count_denied`]: crate::Policy::count_denied
 //! [`Policy::resolution`]: crate::Policy::resolution
@@ -151,6 +153,7 @@
 //! [`key::query`]: crate::key::query
 //! [`key::cookie`]: crate::key::cookie
 //! [`key::peer_ip`]: crate::key::peer_ip
+//! [`key::host`]: crate::key::host
 //! [`key::client_ip`]: crate::key::client_ip
 
 mod check;

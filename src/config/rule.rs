@@ -5,7 +5,7 @@ use toml::Spanned;
 use crate::{
     config::{
         file::{GroupTable, KeyTexts, RuleTable},
-        key::{ListedKey, level_of},
+        key::ListedKey,
         lines::Lines,
         on_missing::on_missing,
         policy::policy,
@@ -20,7 +20,7 @@ const NO_KEY: &str = "the rule has no key, and so does not say whom to count: wr
 const KEY_BESIDE_GROUPS: &str =
     "the rule has no key for the routes in no group: write key = \"path:id\" above [[rule.group]]";
 const NO_ROUTES: &str =
-    "the rule governs no request: write routes = [\"POST /bots/{id}\"], or applies_to = \"every-request\"";
+    "the rule governs no request: write routes = [\"POST /bots/{id}\"], or applies_to = \"every_request\"";
 
 /// Makes rules of the tables of one file.
 #[derive(Clone, Copy, Debug)]
@@ -56,20 +56,23 @@ impl<'a> RuleReader<'a> {
         Ok(rule)
     }
 
-    /// The level, and the requests that are in no group.
+    /// The level, the key, and the requests that are in no group.
     fn own_requests(self, table: &RuleTable, rule: Rule) -> Result<Rule, ConfigError> {
         let rule = self.applied(table, rule)?;
         if rule.is_bound() && table.routes().is_empty() && table.groups.is_empty() {
             return Err(self.locate(table, ConfigError::new("routes", "[]", NO_ROUTES)));
         }
-        let key = self.own_key(table, rule.is_bound())?;
+        let rule = match &table.level {
+            Some(level) => rule.level(level.get_ref()),
+            None => rule,
+        };
+        let Some(key) = self.own_key(table, &rule)? else { return Ok(rule) };
         let extractor = ListedKey::read(key, self.sources, self.lines)?;
         if !rule.is_bound() {
             self.lines.blame(key, extractor.validate_on(None))?;
         }
         self.check_routes(&extractor, table.routes())?;
-        let level = table.level.as_ref().map_or_else(|| level_of(key), |level| level.get_ref().clone());
-        Ok(rule.level(level, extractor).routes(table.routes().iter().map(Spanned::get_ref)))
+        Ok(rule.key(extractor).routes(table.routes().iter().map(Spanned::get_ref)))
     }
 
     /// The rule, applied to what the table says.
@@ -82,25 +85,29 @@ impl<'a> RuleReader<'a> {
         };
         match &**text.get_ref() {
             "routes" => Ok(rule),
-            "every-request" | "unmatched" if has_routes => {
+            "every_request" | "unmatched_requests" | "no_requests" if has_routes => {
                 refuse("the rule has routes, and applies to these: leave out applies_to, or the routes and groups")
             }
-            "every-request" => Ok(rule.every_request()),
-            "unmatched" => Ok(rule.unmatched_requests()),
-            _ => refuse("there is no such word: write \"routes\", \"every-request\" or \"unmatched\""),
+            "every_request" => Ok(rule.every_request()),
+            "unmatched_requests" => Ok(rule.unmatched_requests()),
+            "no_requests" => Ok(rule.no_requests()),
+            _ => refuse(
+                "there is no such word: write \"routes\", \"every_request\", \"unmatched_requests\" or \"no_requests\"",
+            ),
         }
     }
 
-    /// The key outside of the groups. If all routes are in groups then it is the first group's, for the level's name.
-    fn own_key(self, table: &RuleTable, is_bound: bool) -> Result<&Spanned<KeyTexts>, ConfigError> {
-        let only_groups = is_bound && table.routes().is_empty();
+    /// The key outside of the groups, if there is to be one.
+    fn own_key<'t>(self, table: &'t RuleTable, rule: &Rule) -> Result<Option<&'t Spanned<KeyTexts>>, ConfigError> {
+        let only_groups = rule.is_bound() && table.routes().is_empty();
         match (&table.key, &*table.groups) {
             (Some(key), [_, ..]) if only_groups => {
                 let reason = "all routes of the rule are in groups, which have keys of their own: leave this one out";
                 self.lines.blame(key, Err(ConfigError::new("key", self.lines.quote(key.span()), reason)))
             }
-            (Some(key), _) => Ok(key),
-            (None, [first, ..]) if only_groups => self.group_key(first),
+            (Some(key), _) => Ok(Some(key)),
+            (None, [_, ..]) if only_groups => Ok(None),
+            (None, []) if !rule.governs_requests() => Ok(None),
             (None, []) => Err(ConfigError::new("key", "", NO_KEY)),
             (None, _) => Err(ConfigError::new("key", "", KEY_BESIDE_GROUPS)),
         }
@@ -118,7 +125,7 @@ impl<'a> RuleReader<'a> {
             };
         }
         self.check_routes(&extractor, routes)?;
-        Ok(rule.routes_keyed_by(extractor, routes.iter().map(Spanned::get_ref)))
+        Ok(rule.group(extractor, routes.iter().map(Spanned::get_ref)))
     }
 
     fn group_key(self, group: &Spanned<GroupTable>) -> Result<&Spanned<KeyTexts>, ConfigError> {

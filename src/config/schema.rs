@@ -52,7 +52,7 @@ static CLIENT_IP: Schema = Schema {
     header: "[client_ip]",
     prefix: "client_ip.",
     fields: &[
-        field("trusted", Kind::Texts, "[\"10.0.0.0/8\"]", &["trust", "proxies", "networks"]),
+        field("trust", Kind::Texts, "[\"10.0.0.0/8\"]", &["trusted", "proxies", "networks"]),
         field("header", Kind::Text, "\"x-forwarded-for\"", &[]),
         field("ipv6_prefix", Kind::Number(u8::MAX as u64), "64", &["prefix"]),
     ],
@@ -67,12 +67,17 @@ static RULE: Schema = Schema {
         field("key", Kind::TextOrTexts, "\"header:x-account\"", &["source", "by", "extractor"]),
         field("quotas", Kind::Texts, "[\"60/minute\", \"1800/hour\"]", &["policy", "limit", "rate", "per_minute"]),
         field("routes", Kind::Texts, "[\"POST /bots/{id}\"]", &["path", "endpoint"]),
-        field("applies_to", Kind::Text, "\"every-request\"", &["scope", "every_request", "unmatched"]),
+        field(
+            "applies_to",
+            Kind::Text,
+            "\"every_request\"",
+            &["scope", "every_request", "unmatched_requests", "no_requests"],
+        ),
         field("per_route", Kind::Flag, "true", &[]),
         field("count_denied", Kind::Flag, "true", &["counts_denied"]),
         field("resolution", Kind::Number(u32::MAX as u64), "4096", &[]),
         field("on_missing", Kind::WordOrStatus, "\"skip\"", &["missing"]),
-        field("group", Kind::Tables(&GROUP), "", &["routes_keyed_by"]),
+        field("group", Kind::Tables(&GROUP), "", &["groups"]),
     ],
 };
 

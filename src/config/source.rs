@@ -7,11 +7,12 @@ use crate::{
     key::{self, KeyExtractor},
 };
 
-pub(super) const CLIENT_IP: &str = "client-ip";
-const PEER_IP: &str = "peer-ip";
+pub(super) const CLIENT_IP: &str = "client_ip";
+const PEER_IP: &str = "peer_ip";
+const HOST: &str = "host";
 const PARAMETRIC: [&str; 6] = ["path", "header", "query", "cookie", "metadata", "constant"];
 const BUILT_IN: &str =
-    "path:NAME, header:NAME, query:NAME, cookie:NAME, metadata:NAME, constant:TEXT, peer-ip, client-ip";
+    "path:NAME, header:NAME, query:NAME, cookie:NAME, metadata:NAME, constant:TEXT, peer_ip, client_ip, host";
 
 /// The key sources that a program names for its files, beside those that every file has.
 ///
@@ -28,7 +29,7 @@ const BUILT_IN: &str =
 ///     applies_to = "every-request"
 /// "#;
 /// let limiter = RateLimiter::builder().toml(text, &sources)?.build()?;
-/// assert!(limiter.check("tables", "acme")?.is_admitted());
+/// assert!(limiter.rule("tables")?.check("acme")?.is_admitted());
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 #[derive(Clone, Default)]
@@ -54,6 +55,7 @@ impl Sources {
 
     /// Gives `extractor` a name. It hides what had the name before.
     pub(super) fn insert(&mut self, name: String, extractor: impl KeyExtractor) {
+        let extractor = key::named(key::clean(&name), extractor);
         self.named.insert(name, Arc::new(extractor));
     }
 
@@ -74,7 +76,7 @@ impl Sources {
         if text.trim() != text {
             return Err(refuse(text, &format!("spaces at the ends: write \"{}\"", text.trim())));
         }
-        let sources: Vec<_> = alternatives(text).map(|source| self.find(source)).collect::<Result<_, _>>()?;
+        let sources: Vec<_> = text.split('|').map(|source| self.find(source.trim())).collect::<Result<_, _>>()?;
         match <[_; 1]>::try_from(sources) {
             Ok([only]) => Ok(only),
             Err(several) => Ok(Arc::new(key::first_of(several))),
@@ -87,6 +89,7 @@ impl Sources {
         }
         match text {
             PEER_IP => Ok(Arc::new(key::peer_ip())),
+            HOST => Ok(Arc::new(key::host())),
             CLIENT_IP => Err(refuse(text, "needs the table [client_ip], which says whom to believe")),
             _ => parametric(text).unwrap_or_else(|| Err(self.unknown(text))),
         }
@@ -101,8 +104,8 @@ impl Sources {
 
     /// The source that is spelled like this, but for spaces, capitals and hyphens.
     fn meant(&self, text: &str) -> Option<String> {
-        let plain = |text: &str| text.replace(' ', "").replace('_', "-").to_lowercase();
-        let whole = self.named.keys().map(String::as_str).chain([PEER_IP, CLIENT_IP]);
+        let plain = |text: &str| text.replace(' ', "").replace('-', "_").to_lowercase();
+        let whole = self.named.keys().map(String::as_str).chain([PEER_IP, CLIENT_IP, HOST]);
         if let Some(source) = whole.into_iter().find(|source| plain(source) == plain(text)) {
             return Some(source.to_owned());
         }
@@ -116,11 +119,6 @@ impl fmt::Debug for Sources {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_set().entries(self.named.keys()).finish()
     }
-}
-
-/// The texts between the bars.
-pub(super) fn alternatives(part: &str) -> impl Iterator<Item = &str> {
-    part.split('|').map(str::trim)
 }
 
 fn refuse(text: &str, reason: &str) -> ConfigError {
@@ -175,7 +173,7 @@ mod tests {
         Some(key.key())
     }
 
-    fn of(text: &str) -> Option<Key> {
+    fn spelled(text: &str) -> Option<Key> {
         let hasher = KeyHasher::default();
         let mut key = KeyBuilder::new(&hasher);
         key.part(text);
@@ -189,11 +187,11 @@ mod tests {
     #[test]
     fn a_source_reads_what_its_text_says() {
         let request = || Request::get("/?q=in-query").header("x-id", "in-header").header("cookie", "c=in-cookie");
-        assert_eq!(key("header:X-Id", request()), of("in-header"));
-        assert_eq!(key("query:q", request()), of("in-query"));
-        assert_eq!(key("cookie:c", request()), of("in-cookie"));
-        assert_eq!(key("constant:all of: us", request()), of("all of: us"));
-        assert_eq!(key("claim:appId", request()), of("from-claim"));
+        assert_eq!(key("header:X-Id", request()), spelled("in-header"));
+        assert_eq!(key("query:q", request()), spelled("in-query"));
+        assert_eq!(key("cookie:c", request()), spelled("in-cookie"));
+        assert_eq!(key("constant:all of: us", request()), spelled("all of: us"));
+        assert_eq!(key("claim:appId", request()), spelled("from-claim"));
         assert_eq!(key("header:x-other", request()), None);
     }
 
@@ -202,15 +200,15 @@ mod tests {
         for text in
             ["header:a | header:b | claim:appId", "header:a|header:b|claim:appId", "header:a |header:b| claim:appId"]
         {
-            assert_eq!(key(text, Request::get("/").header("a", "1").header("b", "2")), of("1"), "{text}");
-            assert_eq!(key(text, Request::get("/").header("b", "2")), of("2"), "{text}");
-            assert_eq!(key(text, Request::get("/")), of("from-claim"), "{text}");
+            assert_eq!(key(text, Request::get("/").header("a", "1").header("b", "2")), spelled("1"), "{text}");
+            assert_eq!(key(text, Request::get("/").header("b", "2")), spelled("2"), "{text}");
+            assert_eq!(key(text, Request::get("/")), spelled("from-claim"), "{text}");
         }
     }
 
     #[test]
     fn an_unknown_source_is_told_what_is_known() {
-        let known = "path:NAME, header:NAME, query:NAME, cookie:NAME, metadata:NAME, constant:TEXT, peer-ip, client-ip, \
+        let known = "path:NAME, header:NAME, query:NAME, cookie:NAME, metadata:NAME, constant:TEXT, peer_ip, client_ip, host, \
                      claim:appId";
         for text in ["claim:id", "x", ""] {
             assert_eq!(refusal(text), format!("key \"{text}\": not a key source; known are {known}"));
@@ -220,7 +218,7 @@ mod tests {
             ("claim: appId", "claim:appId"),
             ("PATH:x", "path:x"),
             ("cookie : sid", "cookie:sid"),
-            ("peer_ip", "peer-ip"),
+            ("peer-ip", "peer_ip"),
         ];
         for (text, meant) in nearly {
             let expected = format!("key \"{text}\": not a key source: write \"{meant}\"; known are {known}");
@@ -240,7 +238,7 @@ mod tests {
             ("constant:", "constant:", "nothing stands behind the colon: write \"constant:TEXT\""),
             ("constant: all", "constant: all", "spaces at the ends: write \"constant:all\""),
             ("metadata:x-bin ", "metadata:x-bin ", "spaces at the ends: write \"metadata:x-bin\""),
-            (" peer-ip", " peer-ip", "spaces at the ends: write \"peer-ip\""),
+            (" peer_ip", " peer_ip", "spaces at the ends: write \"peer_ip\""),
             ("path:x | header:a b", "header:a b", "not the name of a header field: write \"header:NAME\""),
             ("header: x", "header: x", "not the name of a header field: write \"header:x\""),
             ("header::authority", "header::authority", "not the name of a header field: write \"header:authority\""),
@@ -264,9 +262,9 @@ mod tests {
     #[test]
     fn a_name_given_by_the_program_goes_before_a_built_in_one() {
         let mut sources = Sources::default();
-        sources.insert("client-ip".to_owned(), |_: &RequestView<'_>| Some("mine"));
-        assert!(sources.part("client-ip").is_ok());
-        assert!(refusal("client-ip").contains("[client_ip]"));
+        sources.insert("client_ip".to_owned(), |_: &RequestView<'_>| Some("mine"));
+        assert!(sources.part("client_ip").is_ok());
+        assert!(refusal("client_ip").contains("[client_ip]"));
     }
 
     #[test]

@@ -10,8 +10,7 @@ use crate::{
         violation::ensure,
     },
     error::CheckError,
-    key,
-    limiter::{Decision, RateLimiter, RateLimiterBuilder},
+    limiter::{Decision, RateLimiter, RateLimiterBuilder, RuleHandle},
     policy::Policy,
     request::Http,
     rule::Rule,
@@ -35,9 +34,10 @@ impl<S: Store> Harness<S> {
     pub(super) fn new(store: S, clock: ManualClock, policies: Vec<Policy>, max_keys: usize) -> Result<Self, Violation> {
         let names: Vec<String> = (0..policies.len()).map(|number| format!("rule-{number}")).collect();
         let builder = RateLimiter::builder().clock(clock.clone()).max_keys(max_keys).store(store);
-        let rules = names.iter().zip(&policies).map(|(name, policy)| {
-            Rule::new(name.as_str()).every_request().level("key", key::constant("")).policy(policy.clone())
-        });
+        let rules = names
+            .iter()
+            .zip(&policies)
+            .map(|(name, policy)| Rule::new(name.as_str()).no_requests().policy(policy.clone()));
         let limiter = rules.fold(builder, RateLimiterBuilder::rule).build();
         let limiter = limiter.map_err(|error| Violation::new(Guarantee::Contract, format!("not opened: {error}")))?;
         Ok(Self { limiter, clock, policies, names, model: Model::default() })
@@ -53,6 +53,10 @@ impl<S: Store> Harness<S> {
 
     pub(super) const fn clock(&self) -> &ManualClock {
         &self.clock
+    }
+
+    pub(super) fn rule(&self, name: &str) -> Result<RuleHandle<Http, S>, Violation> {
+        answered(self.limiter.rule(name))
     }
 
     /// Asks for a decision, which has to agree with the model. Returns the wait of a denial.
@@ -98,7 +102,7 @@ impl<S: Store> Harness<S> {
 
     async fn peek_and_blame(&self, charge: Charge<'_>, blamed: Guarantee) -> Result<(), Violation> {
         let now = self.clock.now();
-        let decision = answered(self.limiter.peek_async(&self.names[charge.0], charge.1).await)?;
+        let decision = answered(self.rule(&self.names[charge.0])?.peek_async(charge.1).await)?;
         let logs = self.logs(&[charge]);
         let checked = self.check(&[charge], &logs, decision.is_admitted(), now);
         checked.map_err(|violation| match violation.guarantee() {
@@ -109,7 +113,7 @@ impl<S: Store> Harness<S> {
     }
 
     pub(super) async fn reset(&mut self, (rule, key): Charge<'_>) -> Result<(), Violation> {
-        let found = answered(self.limiter.reset_async(&self.names[rule], key).await)?;
+        let found = answered(self.rule(&self.names[rule])?.reset_async(key).await)?;
         let (log, now) = (self.model.log(rule, key), self.clock.now());
         let is_live = self.policies[rule].quotas().any(|quota| log.counted(quota.window(), now) > 0);
         ensure(found || !is_live, Guarantee::Contract, || format!("a reset of rule {rule}, {key:?} found nothing"))?;
@@ -185,6 +189,6 @@ impl<S: Store> Harness<S> {
     }
 }
 
-pub(super) fn answered<T>(answer: Result<T, CheckError>) -> Result<T, Violation> {
-    answer.map_err(|error| Violation::new(Guarantee::Contract, format!("no answer: {error}")))
+pub(super) fn answered<T, E: Into<CheckError>>(answer: Result<T, E>) -> Result<T, Violation> {
+    answer.map_err(|error| Violation::new(Guarantee::Contract, format!("no answer: {}", error.into())))
 }

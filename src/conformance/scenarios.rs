@@ -150,9 +150,9 @@ async fn crowd<S: Store>(mut harness: Harness<S>) -> Result<(), Violation> {
         harness.ask(&[(0, "ann")]).await?;
     }
     for number in 0..500 {
-        answered(harness.limiter().check_async("rule-0", format!("key {number}").as_str()).await)?;
+        let _ = answered(harness.rule("rule-0")?.check_async(format!("key {number}").as_str()).await)?;
     }
-    let forgotten = answered(harness.limiter().check_async("rule-0", "ann").await)?;
+    let forgotten = answered(harness.rule("rule-0")?.check_async("ann").await)?;
     ensure(!forgotten.is_admitted(), Guarantee::NothingForgotten, || {
         "who was exhausted is admitted after the crowd".to_owned()
     })
@@ -160,7 +160,7 @@ async fn crowd<S: Store>(mut harness: Harness<S>) -> Result<(), Violation> {
 
 /// A clock that steps back gives no unit away early, and locks no key out for longer than the step and the window.
 async fn step_back<S: Store>(harness: Harness<S>) -> Result<(), Violation> {
-    let ask = async || answered(harness.limiter().check_async("rule-0", "ann").await).map(|told| told.is_admitted());
+    let ask = async || answered(harness.rule("rule-0")?.check_async("ann").await).map(|told| told.is_admitted());
     for back in [SECOND, MINUTE, HOUR] {
         harness.clock().set(10 * HOUR);
         for _ in 0..5 {
@@ -170,7 +170,7 @@ async fn step_back<S: Store>(harness: Harness<S>) -> Result<(), Violation> {
         ensure(!ask().await?, Guarantee::NeverMoreThanN, || format!("{back:?} back gave a unit away"))?;
         harness.advance(back + 2 * HOUR);
         ensure(ask().await?, Guarantee::NeverDeniedWithRoom, || format!("{back:?} back locked the key out"))?;
-        answered(harness.limiter().reset_async("rule-0", "ann").await)?;
+        answered(harness.rule("rule-0")?.reset_async("ann").await)?;
     }
     Ok(())
 }
@@ -211,7 +211,7 @@ async fn tasks_under_two_rules<S: Store>(mut harness: Harness<S>) -> Result<(), 
     ensure(admitted <= 1, Guarantee::NeverMoreThanN, || format!("{admitted} of 1 were admitted"))?;
     ensure(admitted == 1, Guarantee::NeverDeniedWithRoom, || "nobody was admitted".to_owned())?;
     let mut left = 0;
-    while answered(harness.limiter().check_async("rule-0", "ann").await)?.is_admitted() {
+    while answered(harness.rule("rule-0")?.check_async("ann").await)?.is_admitted() {
         left += 1;
     }
     ensure(left == 9, Guarantee::AllOrNothing, || format!("{left} units are left of the wide rule, and 9 are right"))?;

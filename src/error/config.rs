@@ -16,7 +16,7 @@ const MOST_TOLD: usize = 5;
 /// use tower_quota::{Policy, RateLimiter, Rule, key};
 ///
 /// let error = RateLimiter::builder()
-///     .rule(Rule::new("calls").every_request().level("account", key::header("x-account")).policy(Policy::per_minute(0)))
+///     .rule(Rule::new("calls").every_request().key(key::header("x-account")).policy(Policy::per_minute(0)))
 ///     .build()
 ///     .unwrap_err();
 ///
@@ -120,10 +120,10 @@ impl fmt::Display for ConfigError {
 /// ```
 /// use tower_quota::{Policy, RateLimiter, Rule};
 ///
-/// let rule = |name| Rule::new(name).every_request().level("all", tower_quota::key::constant("all")).policy(Policy::per_minute(60));
+/// let rule = |name| Rule::new(name).no_requests().policy(Policy::per_minute(60));
 /// let limiter = RateLimiter::builder().rule(rule("exports")).rule(rule("bots")).build()?;
 ///
-/// let error = limiter.check("bot", "ann").unwrap_err();
+/// let error = limiter.rule("bot").unwrap_err();
 /// assert_eq!(error.to_string(), r#"no rule is named "bot": the rules are "bots", "exports""#);
 /// # Ok::<(), tower_quota::ConfigError>(())
 /// ```

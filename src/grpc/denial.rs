@@ -104,7 +104,7 @@ mod tests {
     }
 
     fn rule(name: &str, policy: impl Into<Policy>) -> Rule {
-        Rule::new(name).every_request().level("caller", key::constant("")).policy(policy)
+        Rule::new(name).every_request().key(key::constant("")).level("caller").policy(policy)
     }
 
     /// The decision that denied, when every rule was asked often enough for `key`.
@@ -200,7 +200,8 @@ mod tests {
         let names: Vec<_> = (0..1000).map(|at| format!("rule-{at:04}")).collect();
         let rules = names.iter().enumerate().map(|(at, name)| {
             rule(name, Quota::new(1, Duration::from_secs(60 + at as u64)))
-                .level("caller-of-this-rule", key::constant(""))
+                .key(key::constant(""))
+                .level("caller-of-this-rule")
         });
         let limiter = limiter(rules, &"long ".repeat(10_000));
         let status = status(&denied(&limiter, names.iter().map(String::as_str)));

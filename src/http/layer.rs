@@ -76,7 +76,8 @@ use crate::{
 ///     .rule(
 ///         Rule::new("calls")
 ///             .every_request()
-///             .level("account", key::header("x-account-id"))
+///             .key(key::header("x-account-id"))
+///             .level("account")
 ///             .policy(Policy::per_minute(3)),
 ///     )
 ///     .build()?;
@@ -103,7 +104,7 @@ use crate::{
 /// # }
 /// ```
 ///
-/// Who dispatches the parts without a service asks [`RateLimiter::check`], or for all of them together `check_all`.
+/// Who dispatches the parts without a service asks a [rule](RateLimiter::rule), or for all of them together `check_all`.
 #[derive(Debug)]
 #[must_use = "a layer does nothing until it is applied to a service"]
 pub struct RateLimitLayer<T = MemoryStore> {
@@ -151,7 +152,7 @@ impl RateLimitLayer {
     }
 
     fn limiter_of(extractor: impl KeyExtractor, policy: Policy) -> Result<RateLimiter, ConfigError> {
-        let rule = Rule::new("default").every_request().level("key", extractor).policy(policy);
+        let rule = Rule::new("default").every_request().key(extractor).policy(policy);
         RateLimiter::builder().rule(rule).build()
     }
 }

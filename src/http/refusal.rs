@@ -30,7 +30,6 @@ impl<'a> Refusal<'a> {
     }
 
     /// The decision, which denied.
-    #[must_use]
     pub const fn decision(&self) -> &'a Decision {
         self.decision
     }

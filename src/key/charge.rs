@@ -8,8 +8,6 @@ use crate::key::Key;
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Charge {
     pub(crate) scope: u32,
-    /// The same for all keys with the same first part.
-    pub(crate) tenant: u32,
     pub(crate) key: Key,
 }
 
@@ -17,7 +15,7 @@ impl Charge {
     /// Returns a number that is the same for all keys with the same first part, to keep their histories in one place.
     #[must_use]
     pub const fn tenant(&self) -> u32 {
-        self.tenant
+        self.key.tenant()
     }
 
     /// Returns the number of the scope among those of the [`Setup`](crate::store::Setup).

@@ -1,9 +1,9 @@
 //! A value that a layer outside has attached to the request.
 
-use std::{fmt, marker::PhantomData};
+use std::{borrow::Cow, fmt, marker::PhantomData};
 
 use crate::{
-    key::{KeyBuilder, KeyExtractor, Missing},
+    key::{KeyBuilder, KeyExtractor, KeyParts, Missing},
     request::RequestView,
     warn::{Sightings, Warning},
 };
@@ -30,16 +30,16 @@ pub struct Claim<T, F> {
 ///     team: Option<u64>,
 /// }
 ///
-/// // A claim that may be absent, or is no text, is read by a closure.
-/// let team = |request: &RequestView<'_>| request.extensions().get::<Claims>()?.team.map(u64::to_be_bytes);
+/// // A claim that may be absent is read by a closure.
+/// let team = |request: &RequestView<'_>| request.extensions().get::<Claims>()?.team;
 /// let rule = |name: &str| Rule::new(name).every_request().policy(Policy::per_minute(60));
 /// let limiter = RateLimiter::builder()
-///     .rule(rule("accounts").level("account", key::claim(|claims: &Claims| &claims.account)))
-///     .rule(rule("teams").level("team", team))
+///     .rule(rule("accounts").key(key::claim(|claims: &Claims| &claims.account)))
+///     .rule(rule("teams").key(team))
 ///     .build()?;
 ///
 /// let request = Request::get("/").extension(Claims { account: "acme".into(), team: None }).body(())?;
-/// let governing = limiter.governing(&RequestView::of(&request));
+/// let governing = limiter.matching(&RequestView::of(&request));
 /// assert_eq!(governing[0].key(), Some(limiter.key("acme")));
 /// assert_eq!(governing[1].key(), None);
 /// # Ok::<(), Box<dyn std::error::Error>>(())
@@ -47,7 +47,7 @@ pub struct Claim<T, F> {
 pub const fn claim<T, R, F>(read: F) -> Claim<T, F>
 where
     T: Send + Sync + 'static,
-    R: AsRef<[u8]> + ?Sized,
+    R: KeyParts + ?Sized,
     F: Fn(&T) -> &R + Send + Sync + 'static,
 {
     Claim { read, of: PhantomData, sightings: Sightings::new() }
@@ -56,7 +56,7 @@ where
 impl<T, R, F> KeyExtractor for Claim<T, F>
 where
     T: Send + Sync + 'static,
-    R: AsRef<[u8]> + ?Sized + 'static,
+    R: KeyParts + ?Sized + 'static,
     F: Fn(&T) -> &R + Send + Sync + 'static,
 {
     fn extract(&self, request: &RequestView<'_>, key: &mut KeyBuilder<'_>) -> Result<(), Missing> {
@@ -67,8 +67,12 @@ where
             return Err(Missing);
         };
         self.sightings.seen();
-        key.part((self.read)(value));
+        (self.read)(value).write(key);
         Ok(())
+    }
+
+    fn name(&self) -> Cow<'_, str> {
+        Cow::Borrowed("claim")
     }
 }
 

@@ -1,6 +1,9 @@
 //! The address of the client, as far as it can be believed.
 
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::{
+    borrow::Cow,
+    net::{IpAddr, Ipv4Addr, Ipv6Addr},
+};
 
 use http::{HeaderMap, header::FORWARDED};
 use ipnet::{IpNet, Ipv4Net};
@@ -8,8 +11,7 @@ use ipnet::{IpNet, Ipv4Net};
 use crate::{
     error::ConfigError,
     key::{
-        ForwardedHeader, KeyBuilder, KeyExtractor, Missing,
-        embedded::Embedded,
+        ClientAddress, ForwardedHeader, KeyBuilder, KeyExtractor, KeyParts, Missing,
         forwarded::{Entry, X_FORWARDED_FOR},
     },
     request::RequestView,
@@ -27,9 +29,6 @@ const NO_PUBLIC_HOSTS: [(Ipv4Addr, u8); 6] = [
 ];
 /// Of IPv6, what all clients on the Internet have.
 const GLOBAL_UNICAST: (Ipv6Addr, u8) = (Ipv6Addr::new(0x2000, 0, 0, 0, 0, 0, 0, 0), 3);
-
-/// The part of an IPv6 key is at least this long, so that it is never taken for the four bytes of an IPv4 address.
-const IPV6_BYTES: usize = 8;
 
 /// Reads the address of the client; made by [`client_ip`] or [`peer_ip`].
 ///
@@ -60,13 +59,13 @@ const IPV6_BYTES: usize = 8;
 ///
 /// let client = key::client_ip().trust(["10.0.0.0/8", "2001:db8:1::/48"]);
 /// let limiter = RateLimiter::builder()
-///     .rule(Rule::new("calls").every_request().level("client", client).policy(Policy::per_minute(60)))
+///     .rule(Rule::new("calls").every_request().key(client).policy(Policy::per_minute(60)))
 ///     .build()?;
 ///
 /// let key_of = |peer: &str, header: &str| {
 ///     let mut request = Request::builder().header("x-forwarded-for", header).body(())?;
 ///     request.extensions_mut().insert(PeerAddr(peer.parse()?));
-///     Ok::<_, Box<dyn std::error::Error>>(limiter.governing(&RequestView::of(&request))[0].key())
+///     Ok::<_, Box<dyn std::error::Error>>(limiter.matching(&RequestView::of(&request))[0].key())
 /// };
 ///
 /// let client = key_of("198.51.100.7:4711", "")?;
@@ -80,6 +79,7 @@ pub struct ClientIp {
     header: ForwardedHeader,
     /// Always in `32..=128`.
     ipv6_prefix: u8,
+    name: &'static str,
     /// The first thing that was given and cannot be used.
     mistake: Option<ConfigError>,
 }
@@ -89,7 +89,7 @@ pub struct ClientIp {
 /// Behind a proxy this is the proxy's address, for all clients. See [`client_ip`].
 #[must_use]
 pub const fn peer_ip() -> ClientIp {
-    ClientIp { trusted: Vec::new(), header: ForwardedHeader::XForwardedFor, ipv6_prefix: 64, mistake: None }
+    ClientIp::new("peer_ip")
 }
 
 /// The address of the client behind the proxies that are [trusted](ClientIp::trust).
@@ -97,10 +97,14 @@ pub const fn peer_ip() -> ClientIp {
 /// As long as none is trusted this is the same as [`peer_ip`].
 #[must_use]
 pub const fn client_ip() -> ClientIp {
-    peer_ip()
+    ClientIp::new("client_ip")
 }
 
 impl ClientIp {
+    const fn new(name: &'static str) -> Self {
+        Self { trusted: Vec::new(), header: ForwardedHeader::XForwardedFor, ipv6_prefix: 64, name, mistake: None }
+    }
+
     /// Believes the proxies in these networks, each such as `10.0.0.0/8` or a single address. None by default.
     ///
     /// Trust only proxies, and only if clients cannot go round them. An address in a trusted network is never taken for
@@ -110,7 +114,7 @@ impl ClientIp {
         for text in networks {
             match network(text.as_ref()) {
                 Ok(network) => self.trusted.push(network),
-                Err(reason) => self.note("trusted", &format!("{:?}", text.as_ref()), reason),
+                Err(reason) => self.note("trust", &format!("{:?}", text.as_ref()), reason),
             }
         }
         self
@@ -141,6 +145,28 @@ impl ClientIp {
         self
     }
 
+    /// Returns the key of a client with this address, to ask for it without a request.
+    ///
+    /// An `IpAddr` alone is the key of an extractor that tells clients apart by 64 bits of IPv6. Headers and trusted
+    /// proxies play no part: the address is the client's.
+    ///
+    /// ```
+    /// use tower_quota::{Policy, RateLimiter, Rule, key};
+    ///
+    /// let networks = key::client_ip().ipv6_prefix(48);
+    /// let rule = Rule::new("calls").every_request().key(networks.clone()).policy(Policy::per_minute(1));
+    /// let limiter = RateLimiter::builder().rule(rule).build()?;
+    /// let calls = limiter.rule("calls")?;
+    ///
+    /// assert!(calls.admit(networks.address("2001:db8:1:2::3".parse()?)));
+    /// assert!(!calls.admit(networks.address("2001:db8:1:9::9".parse()?)));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    #[must_use]
+    pub const fn address(&self, address: IpAddr) -> ClientAddress {
+        ClientAddress::new(address, self.ipv6_prefix)
+    }
+
     fn note(&mut self, field: &str, value: &str, reason: String) {
         self.mistake.get_or_insert_with(|| ConfigError::new(format!("client_ip.{field}"), value, reason));
     }
@@ -162,21 +188,6 @@ impl ClientIp {
 
     fn trusts(&self, address: IpAddr) -> bool {
         self.trusted.iter().any(|network| network.contains(&address))
-    }
-
-    fn write(&self, address: IpAddr, key: &mut KeyBuilder<'_>) {
-        let (address, prefix) = match address {
-            IpAddr::V4(address) => return key.part(address.octets()),
-            IpAddr::V6(address) => match Embedded::in_address(address) {
-                Embedded::Translated(client) => return key.part(client.octets()),
-                Embedded::Tunnelled(own, prefix) => (own, prefix),
-                Embedded::Anywhere => (address, 128),
-                Embedded::Nothing => (address, self.ipv6_prefix),
-            },
-        };
-        let mask = u128::MAX << (128 - prefix);
-        let octets = Ipv6Addr::from_bits(address.to_bits() & mask).octets();
-        key.part(&octets[..usize::from(prefix).div_ceil(8).max(IPV6_BYTES)]);
     }
 
     fn looks_like_an_untrusted_proxy(&self, peer: IpAddr, headers: &HeaderMap) -> bool {
@@ -209,8 +220,12 @@ impl KeyExtractor for ClientIp {
         if self.looks_like_an_untrusted_proxy(peer, request.headers()) {
             key.warn(|| Warning::ProxyUntrusted);
         }
-        self.write(self.client(peer, request.headers()), key);
+        self.address(self.client(peer, request.headers())).write(key);
         Ok(())
+    }
+
+    fn name(&self) -> Cow<'_, str> {
+        Cow::Borrowed(self.name)
     }
 
     /// Reports the first network, header or prefix that was given and cannot be used.
@@ -223,7 +238,7 @@ impl KeyExtractor for ClientIp {
         match (&self.header, self.networks_of_everybody()) {
             (ForwardedHeader::Single(_), _) | (_, None) => Ok(()),
             (_, Some(networks)) => Err(ConfigError::new(
-                "client_ip.trusted",
+                "client_ip.trust",
                 networks,
                 "if everybody is trusted then every client chooses its key: trust the proxies only",
             )),
@@ -328,11 +343,11 @@ mod tests {
         let not_a_network = client_ip().trust(["10.0.0.0/8", "10.0.0/8"]).ipv6_prefix(129);
         assert_eq!(
             mistake(&not_a_network),
-            "client_ip.trusted \"10.0.0/8\": not a network such as 10.0.0.0/8 or 2001:db8::/32, nor an address"
+            "client_ip.trust \"10.0.0/8\": not a network such as 10.0.0.0/8 or 2001:db8::/32, nor an address"
         );
         assert_eq!(
             mistake(&client_ip().trust(["10.1.2.3/8"])),
-            "client_ip.trusted \"10.1.2.3/8\": bits are set behind the prefix: 10.0.0.0/8 or 10.1.2.3?"
+            "client_ip.trust \"10.1.2.3/8\": bits are set behind the prefix: 10.0.0.0/8 or 10.1.2.3?"
         );
         for bits in [0, 31, 129, 255] {
             let expected = format!("client_ip.ipv6_prefix {bits}: allowed are 32 to 128");
@@ -344,7 +359,7 @@ mod tests {
     fn trusting_everybody_is_a_mistake_with_a_list_and_none_with_a_single_address() {
         let single = || ForwardedHeader::Single(HeaderName::from_static("fly-client-ip"));
         for everybody in ["0.0.0.0/0", "::/0", "::ffff:0:0/96"] {
-            assert!(mistake(&client_ip().trust([everybody])).starts_with("client_ip.trusted"), "{everybody}");
+            assert!(mistake(&client_ip().trust([everybody])).starts_with("client_ip.trust"), "{everybody}");
             assert_eq!(mistake(&client_ip().trust([everybody]).header(single())), "none");
         }
     }
@@ -355,7 +370,7 @@ mod tests {
         let reason = "if everybody is trusted then every client chooses its key: trust the proxies only";
         assert_eq!(
             halves(&["0.0.0.0/1", "10.0.0.0/8", "128.0.0.0/1"]),
-            format!("client_ip.trusted \"0.0.0.0/1\", \"10.0.0.0/8\", \"128.0.0.0/1\": {reason}")
+            format!("client_ip.trust \"0.0.0.0/1\", \"10.0.0.0/8\", \"128.0.0.0/1\": {reason}")
         );
         assert!(halves(&["::/1", "8000::/2", "c000::/2"]).ends_with(reason));
         assert!(halves(&["2000::/3"]).ends_with(reason));

@@ -4,6 +4,7 @@ use std::borrow::Cow;
 
 use crate::{
     key::{KeyBuilder, KeyExtractor, Missing},
+    policy::check_name,
     request::RequestKind,
 };
 
@@ -25,12 +26,12 @@ pub struct Constant {
 /// let account = key::first_of((key::header("x-account-id"), key::constant("nobody")));
 /// let rule = |name: &str| Rule::new(name).every_request().policy(Policy::per_minute(60));
 /// let limiter = RateLimiter::builder()
-///     .rule(rule("reports").level("everybody", key::constant("everybody")))
-///     .rule(rule("calls").level("account", account))
+///     .rule(rule("reports").key(key::constant("everybody")))
+///     .rule(rule("calls").key(account))
 ///     .build()?;
 ///
 /// let request = Request::new(());
-/// let governing = limiter.governing(&RequestView::of(&request));
+/// let governing = limiter.matching(&RequestView::of(&request));
 /// let keys: Vec<_> = governing.iter().map(|governing| governing.key()).collect();
 /// assert_eq!(keys, [Some(limiter.key("everybody")), Some(limiter.key("nobody"))]);
 /// # Ok::<(), Box<dyn std::error::Error>>(())
@@ -51,5 +52,9 @@ impl<K: RequestKind> KeyExtractor<K> for Constant {
     fn extract(&self, _: K::View<'_>, key: &mut KeyBuilder<'_>) -> Result<(), Missing> {
         key.part(&*self.text);
         Ok(())
+    }
+
+    fn name(&self) -> Cow<'_, str> {
+        Cow::Borrowed(if check_name("level", &self.text).is_ok() { &self.text } else { "constant" })
     }
 }

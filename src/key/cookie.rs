@@ -32,12 +32,12 @@ pub struct Cookie {
 /// use http::Request;
 /// use tower_quota::{Policy, RateLimiter, Rule, http::RequestView, key};
 ///
-/// let rule = Rule::new("calls").every_request().level("session", key::cookie("sid")).policy(Policy::per_minute(60));
+/// let rule = Rule::new("calls").every_request().key(key::cookie("sid")).policy(Policy::per_minute(60));
 /// let limiter = RateLimiter::builder().rule(rule).build()?;
 ///
 /// for cookies in ["sid=real", "sid=junk; sid=real", "sid=r%65al", "%73id=real", "sid=junk; sid=\"real\"; other=x"] {
 ///     let request = Request::get("/").header("cookie", cookies).body(())?;
-///     assert_eq!(limiter.governing(&RequestView::of(&request))[0].key(), Some(limiter.key("real")));
+///     assert_eq!(limiter.matching(&RequestView::of(&request))[0].key(), Some(limiter.key("real")));
 /// }
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
@@ -66,6 +66,10 @@ impl KeyExtractor for Cookie {
         let lines = request.headers().get_all(COOKIE).iter().filter_map(|line| line.to_str().ok());
         let values = lines.flat_map(|line| line.split(';')).filter_map(|pair| self.value_in(pair));
         self.several.add(values, Some, key)
+    }
+
+    fn name(&self) -> Cow<'_, str> {
+        Cow::Borrowed(&self.name)
     }
 
     fn validate(&self) -> Result<(), ConfigError> {

@@ -4,7 +4,7 @@ use std::{borrow::Cow, sync::Arc};
 
 use crate::{
     error::ConfigError,
-    key::KeyBuilder,
+    key::{KeyBuilder, KeyParts},
     request::{Http, Plain, RequestKind, RequestView},
 };
 
@@ -15,7 +15,7 @@ pub struct Missing;
 
 /// Reads a key from a request.
 ///
-/// Closures from `&RequestView` to an `Option` of text or bytes are extractors, and so are tuples of extractors: their
+/// Closures from `&RequestView` to an `Option` of a [key](KeyParts) are extractors, and so are tuples of extractors: their
 /// parts become the parts of one key, and if one of them is missing then the key is.
 ///
 /// An extractor of your own writes one or more parts and says whether it found what it looks for:
@@ -35,10 +35,10 @@ pub struct Missing;
 /// # use http::Request;
 /// # use tower_quota::{Policy, RateLimiter, Rule};
 ///
-/// let rule = Rule::new("calls").every_request().level("tenant", Tenant).policy(Policy::per_minute(60));
+/// let rule = Rule::new("calls").every_request().key(Tenant).policy(Policy::per_minute(60));
 /// let limiter = RateLimiter::builder().rule(rule).build()?;
 /// let request = Request::get("http://acme.example.org/").body(())?;
-/// assert_eq!(limiter.governing(&RequestView::of(&request))[0].key(), Some(limiter.key("acme")));
+/// assert_eq!(limiter.matching(&RequestView::of(&request))[0].key(), Some(limiter.key("acme")));
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 #[diagnostic::on_unimplemented(
@@ -46,15 +46,26 @@ pub struct Missing;
     label = "not a key extractor",
     note = "a text alone is none: write `key::header(\"x-account-id\")` to count by a header field, \
             or `key::constant(\"everybody\")` for one history that all callers share",
-    note = "extractors are the functions of `tower_quota::key`, tuples of them, and closures `Fn(&RequestView<'_>) -> Option<T>` whose `T` is text or bytes"
+    note = "extractors are the functions of `tower_quota::key`, tuples of them, and closures `Fn(&RequestView<'_>) -> Option<T>` whose `T` is a key (`KeyParts`): text, bytes, a number"
 )]
 pub trait KeyExtractor<K: RequestKind = Http>: Send + Sync + 'static {
-    /// Writes the parts of the key. On an error what was written is thrown away.
+    /// Writes the parts of the key. If it returns an error, what was written is thrown away.
     ///
     /// # Errors
     ///
     /// If the request does not carry the key.
     fn extract(&self, request: K::View<'_>, key: &mut KeyBuilder<'_>) -> Result<(), Missing>;
+
+    /// Names what the extractor reads: the enforcement level of a rule that gives it [no other](crate::Rule::level).
+    ///
+    /// A path parameter, a header field, a query parameter, a cookie and metadata are called as they are in the request;
+    /// `client_ip`, `peer_ip`, `host`, `claim` and `field` after their functions; a constant as its text. A tuple joins the
+    /// names of its parts with `+`, [`first_of`](crate::key::first_of) has the name of its first alternative, and
+    /// [`named`](crate::key::named) the one that it was given. Anything else is called `key`. In the level, what no name can
+    /// have (all but visible ASCII, and `"` and `\\`) becomes `-`.
+    fn name(&self) -> Cow<'_, str> {
+        Cow::Borrowed("key")
+    }
 
     /// Checks the extractor itself, once, when the limiter is built.
     ///
@@ -105,10 +116,10 @@ impl<'a> RouteParams<'a> {
 impl<F, T> KeyExtractor for F
 where
     F: Fn(&RequestView<'_>) -> Option<T> + Send + Sync + 'static,
-    T: AsRef<[u8]>,
+    T: KeyParts,
 {
     fn extract(&self, request: &RequestView<'_>, key: &mut KeyBuilder<'_>) -> Result<(), Missing> {
-        key.part(self(request).ok_or(Missing)?);
+        self(request).ok_or(Missing)?.write(key);
         Ok(())
     }
 }
@@ -118,10 +129,10 @@ impl<F, R, T> KeyExtractor<Plain<R>> for F
 where
     F: Fn(&R) -> Option<T> + Send + Sync + 'static,
     R: 'static,
-    T: AsRef<[u8]>,
+    T: KeyParts,
 {
     fn extract(&self, request: &R, key: &mut KeyBuilder<'_>) -> Result<(), Missing> {
-        key.part(self(request).ok_or(Missing)?);
+        self(request).ok_or(Missing)?.write(key);
         Ok(())
     }
 }
@@ -129,6 +140,10 @@ where
 impl<K: RequestKind> KeyExtractor<K> for Box<dyn KeyExtractor<K>> {
     fn extract(&self, request: K::View<'_>, key: &mut KeyBuilder<'_>) -> Result<(), Missing> {
         (**self).extract(request, key)
+    }
+
+    fn name(&self) -> Cow<'_, str> {
+        (**self).name()
     }
 
     fn validate(&self) -> Result<(), ConfigError> {
@@ -143,6 +158,10 @@ impl<K: RequestKind> KeyExtractor<K> for Box<dyn KeyExtractor<K>> {
 impl<K: RequestKind> KeyExtractor<K> for Arc<dyn KeyExtractor<K>> {
     fn extract(&self, request: K::View<'_>, key: &mut KeyBuilder<'_>) -> Result<(), Missing> {
         (**self).extract(request, key)
+    }
+
+    fn name(&self) -> Cow<'_, str> {
+        (**self).name()
     }
 
     fn validate(&self) -> Result<(), ConfigError> {
@@ -162,6 +181,12 @@ macro_rules! extractors_of_tuples {
                 let ($($part,)+) = self;
                 $($part.extract(request, key)?;)+
                 Ok(())
+            }
+
+            #[allow(non_snake_case, reason = "the parts are named after their types")]
+            fn name(&self) -> Cow<'_, str> {
+                let ($($part,)+) = self;
+                Cow::Owned([$($part.name()),+].join("+"))
             }
 
             #[allow(non_snake_case, reason = "the parts are named after their types")]

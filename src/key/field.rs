@@ -1,9 +1,9 @@
 //! A field of a request that is not HTTP.
 
-use std::{fmt, marker::PhantomData};
+use std::{borrow::Cow, fmt, marker::PhantomData};
 
 use crate::{
-    key::{KeyBuilder, KeyExtractor, Missing},
+    key::{KeyBuilder, KeyExtractor, KeyParts, Missing},
     request::Plain,
 };
 
@@ -15,7 +15,7 @@ pub struct Field<R, F> {
 
 /// What `read` finds in a request `R` of a service that is not about HTTP, without a copy.
 ///
-/// See the [module `plain`](crate::plain). A field that may be absent, or is neither text nor bytes, is read by a closure:
+/// See the [module `plain`](crate::plain). A field that may be absent is read by a closure:
 ///
 /// ```
 /// use tower_quota::{Policy, RateLimiter, Rule, key};
@@ -25,24 +25,25 @@ pub struct Field<R, F> {
 ///     printer: Option<u32>,
 /// }
 ///
-/// let printer = |job: &Job| job.printer.map(u32::to_be_bytes);
+/// let printer = |job: &Job| job.printer;
 /// let limiter = RateLimiter::builder_for::<Job>()
 ///     .rule(
 ///         Rule::new("pages")
 ///             .every_request()
-///             .level("tenant+printer", (key::field(|job: &Job| &job.tenant), printer))
+///             .key((key::field(|job: &Job| &job.tenant), printer))
+///             .level("tenant+printer")
 ///             .policy(Policy::per_minute(60)),
 ///     )
 ///     .build()?;
 ///
-/// let governing = limiter.governing(&Job { tenant: "acme".into(), printer: None });
+/// let governing = limiter.matching(&Job { tenant: "acme".into(), printer: None });
 /// assert_eq!((governing[0].rule(), governing[0].key()), ("pages", None));
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 pub const fn field<R, T, F>(read: F) -> Field<R, F>
 where
     R: 'static,
-    T: AsRef<[u8]> + ?Sized,
+    T: KeyParts + ?Sized,
     F: Fn(&R) -> &T + Send + Sync + 'static,
 {
     Field { read, of: PhantomData }
@@ -51,12 +52,16 @@ where
 impl<R, T, F> KeyExtractor<Plain<R>> for Field<R, F>
 where
     R: 'static,
-    T: AsRef<[u8]> + ?Sized + 'static,
+    T: KeyParts + ?Sized + 'static,
     F: Fn(&R) -> &T + Send + Sync + 'static,
 {
     fn extract(&self, request: &R, key: &mut KeyBuilder<'_>) -> Result<(), Missing> {
-        key.part((self.read)(request));
+        (self.read)(request).write(key);
         Ok(())
+    }
+
+    fn name(&self) -> Cow<'_, str> {
+        Cow::Borrowed("field")
     }
 }
 

@@ -1,6 +1,6 @@
 //! One place after another.
 
-use std::sync::Arc;
+use std::{borrow::Cow, sync::Arc};
 
 use crate::{
     error::ConfigError,
@@ -38,6 +38,15 @@ impl<K: RequestKind, A: Alternatives<K>> KeyExtractor<K> for FirstOf<A> {
             extractor.extract(request, key).is_ok()
         });
         if found { Ok(()) } else { Err(Missing) }
+    }
+
+    fn name(&self) -> Cow<'_, str> {
+        let mut first = None;
+        self.alternatives.any(&mut |extractor| {
+            first = Some(extractor.name().into_owned());
+            true
+        });
+        first.map_or(Cow::Borrowed("key"), Cow::Owned)
     }
 
     fn validate(&self) -> Result<(), ConfigError> {

@@ -32,13 +32,13 @@ pub struct Header {
 /// use tower_quota::{Policy, RateLimiter, Rule, http::RequestView, key::{self, Several}};
 ///
 /// let tenant = key::header("x-tenant").several(Several::Missing);
-/// let rule = Rule::new("calls").every_request().level("tenant", tenant).policy(Policy::per_minute(60));
+/// let rule = Rule::new("calls").every_request().key(tenant).policy(Policy::per_minute(60));
 /// let limiter = RateLimiter::builder().rule(rule).build()?;
 ///
 /// let request = Request::get("/").header("x-tenant", "acme").body(())?;
-/// assert_eq!(limiter.governing(&RequestView::of(&request))[0].key(), Some(limiter.key("acme")));
+/// assert_eq!(limiter.matching(&RequestView::of(&request))[0].key(), Some(limiter.key("acme")));
 /// let two = Request::get("/").header("x-tenant", "acme").header("x-tenant", "globex").body(())?;
-/// assert_eq!(limiter.governing(&RequestView::of(&two))[0].key(), None);
+/// assert_eq!(limiter.matching(&RequestView::of(&two))[0].key(), None);
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 #[must_use]
@@ -64,6 +64,10 @@ impl KeyExtractor for Header {
             Some(host) => self.several.add([host].into_iter(), Some, key),
             None => self.several.add(values, Some, key),
         }
+    }
+
+    fn name(&self) -> Cow<'_, str> {
+        Cow::Borrowed(self.name.as_ref().map_or_else(|name| &**name, HeaderName::as_str))
     }
 
     fn validate(&self) -> Result<(), ConfigError> {

@@ -26,12 +26,12 @@ pub struct Host;
 /// use http::Request;
 /// use tower_quota::{Policy, RateLimiter, Rule, http::RequestView, key};
 ///
-/// let rule = Rule::new("calls").every_request().level("host", key::host()).policy(Policy::per_minute(60));
+/// let rule = Rule::new("calls").every_request().key(key::host()).policy(Policy::per_minute(60));
 /// let limiter = RateLimiter::builder().rule(rule).build()?;
 ///
 /// for uri in ["https://api.example.com/a", "https://API.example.com:443/b"] {
 ///     let request = Request::get(uri).body(())?;
-///     assert_eq!(limiter.governing(&RequestView::of(&request))[0].key(), Some(limiter.key("api.example.com")));
+///     assert_eq!(limiter.matching(&RequestView::of(&request))[0].key(), Some(limiter.key("api.example.com")));
 /// }
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
@@ -49,6 +49,10 @@ impl KeyExtractor for Host {
         };
         key.part(spelled(&authority, uri.scheme()));
         Ok(())
+    }
+
+    fn name(&self) -> Cow<'_, str> {
+        Cow::Borrowed("host")
     }
 }
 

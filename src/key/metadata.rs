@@ -45,15 +45,15 @@ pub struct Metadata {
 /// use tower_quota::{Policy, RateLimiter, Rule, http::RequestView, key};
 ///
 /// let tenant = key::metadata("tenant-bin");
-/// let rule = Rule::new("calls").every_request().level("tenant", tenant).policy(Policy::per_minute(60));
+/// let rule = Rule::new("calls").every_request().key(tenant).policy(Policy::per_minute(60));
 /// let limiter = RateLimiter::builder().rule(rule).build()?;
 ///
 /// for spelling in ["YWNtZQ", "YWNtZQ=="] {
 ///     let request = Request::post("/bots.Bots/Export").header("tenant-bin", spelling).body(())?;
-///     assert_eq!(limiter.governing(&RequestView::of(&request))[0].key(), Some(limiter.key("acme")));
+///     assert_eq!(limiter.matching(&RequestView::of(&request))[0].key(), Some(limiter.key("acme")));
 /// }
 /// let request = Request::post("/bots.Bots/Export").header("tenant-bin", "not base64").body(())?;
-/// assert_eq!(limiter.governing(&RequestView::of(&request))[0].key(), None);
+/// assert_eq!(limiter.matching(&RequestView::of(&request))[0].key(), None);
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 #[must_use]
@@ -79,6 +79,10 @@ impl KeyExtractor for Metadata {
         let Some(name) = &self.binary else { return self.field.extract(request, key) };
         let values = request.headers().get_all(name).iter().flat_map(values_in);
         self.several.add(values, |value| LENIENT.decode(value).ok(), key)
+    }
+
+    fn name(&self) -> Cow<'_, str> {
+        Cow::Borrowed(&self.name)
     }
 
     fn validate(&self) -> Result<(), ConfigError> {
@@ -126,7 +130,7 @@ mod tests {
     fn text_is_taken_byte_for_byte() {
         let fields = [("tenant", "YWNtZQ=="), ("tenant", "a, b")];
         assert_key(&metadata("Tenant"), &fields, "YWNtZQ==");
-        assert_key(&metadata("tenant").several(Several::Joined), &fields, ["YWNtZQ==", "a, b"]);
+        assert_key(&metadata("tenant").several(Several::Joined), &fields, ("YWNtZQ==", "a, b"));
         assert_missing(&metadata("tenant").several(Several::Missing), &fields);
         assert_missing(&metadata("tenant"), &[]);
     }
@@ -153,7 +157,7 @@ mod tests {
     fn values_joined_by_commas_are_several() {
         for fields in [&[("t-bin", "YQ==, Yg")][..], &[("t-bin", "YQ"), ("t-bin", "Yg==")]] {
             assert_key(&metadata("t-bin"), fields, "a");
-            assert_key(&metadata("t-bin").several(Several::Joined), fields, ["a", "b"]);
+            assert_key(&metadata("t-bin").several(Several::Joined), fields, ("a", "b"));
             assert_missing(&metadata("t-bin").several(Several::Missing), fields);
         }
     }

@@ -1,6 +1,6 @@
 //! Who is counted: keys, and the extractors that read them from a request.
 //!
-//! A *level* of a rule is a name and an extractor. Extractors are small and compose:
+//! A rule [counts by](crate::Rule::key) what an extractor reads. Extractors are small and compose:
 //!
 //! ```
 //! use tower_quota::key;
@@ -10,20 +10,20 @@
 //! let account_and_table = (key::claim(|claims: &Claims| &claims.account), key::path("tableName"));
 //! let wherever_it_is = key::first_of((key::header("x-account-id"), key::query("accountId")));
 //! let anything = |request: &tower_quota::http::RequestView<'_>| {
-//!     request.headers().get("user-agent").map(|agent| agent.as_bytes().to_vec())
+//!     request.headers().get("user-agent").cloned()
 //! };
 //! # use tower_quota::{Policy, RateLimiter, Rule, http::RequestView};
 //! # let rule = |name: &str| Rule::new(name).policy(Policy::per_minute(60));
 //! # let limiter = RateLimiter::builder()
-//! #     .rule(rule("a").routes(["/bots/{botId}"]).level("bot", bot))
-//! #     .rule(rule("b").routes(["/tables/{tableName}"]).level("account+table", account_and_table))
-//! #     .rule(rule("c").every_request().level("account", wherever_it_is))
-//! #     .rule(rule("d").every_request().level("agent", anything))
+//! #     .rule(rule("a").routes(["/bots/{botId}"]).key(bot))
+//! #     .rule(rule("b").routes(["/tables/{tableName}"]).key(account_and_table))
+//! #     .rule(rule("c").every_request().key(wherever_it_is))
+//! #     .rule(rule("d").every_request().key(key::named("agent", anything)))
 //! #     .build()?;
 //!
 //! let request = http::Request::get("/tables/orders?accountId=acme").extension(Claims { account: "acme".into() }).body(())?;
-//! let governing = limiter.governing(&RequestView::of(&request));
-//! let keys: Vec<_> = governing.iter().map(|governing| governing.key()).collect();
+//! let matching = limiter.matching(&RequestView::of(&request));
+//! let keys: Vec<_> = matching.iter().map(|rule| rule.key()).collect();
 //! assert_eq!(keys, [Some(limiter.key(("acme", "orders"))), Some(limiter.key("acme")), None]);
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
@@ -38,6 +38,7 @@
 mod builder;
 mod charge;
 mod claim;
+mod client_address;
 mod client_ip;
 mod constant;
 mod cookie;
@@ -46,17 +47,22 @@ mod extractor;
 mod field;
 mod first_of;
 mod forwarded;
+mod hasher;
 mod header;
 mod host;
 mod metadata;
 mod name;
+mod named;
+mod packed;
+mod parts;
 mod path;
 mod query;
 mod several;
 
-pub use builder::{Key, KeyBuilder, KeyParts};
+pub use builder::{Key, KeyBuilder};
 pub use charge::Charge;
 pub use claim::{Claim, claim};
+pub use client_address::ClientAddress;
 pub use client_ip::{ClientIp, client_ip, peer_ip};
 pub use constant::{Constant, constant};
 pub use cookie::{Cookie, cookie};
@@ -67,13 +73,16 @@ pub use forwarded::ForwardedHeader;
 pub use header::{Header, header};
 pub use host::{Host, host};
 pub use metadata::{Metadata, metadata};
+pub use named::{Named, named};
+pub use parts::{KeyParts, Parts, parts};
 pub use path::{Path, path};
 pub use query::{Query, query};
 pub use several::Several;
 
-pub(crate) use builder::KeyHasher;
-#[cfg(feature = "redis")]
-pub(crate) use builder::Text;
-
+pub(crate) use hasher::KeyHasher;
 #[cfg(feature = "client")]
 pub(crate) use metadata::LENIENT as LENIENT_BASE64;
+pub(crate) use name::clean;
+pub(crate) use packed::PackedKey;
+#[cfg(feature = "redis")]
+pub(crate) use packed::Text;

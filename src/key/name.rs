@@ -42,6 +42,13 @@ fn meant(name: &str, allowed: fn(char) -> bool) -> Option<&str> {
     (!inner.is_empty() && inner.chars().all(allowed)).then_some(inner)
 }
 
+/// Makes a name of a text that may have letters that no name has.
+pub(crate) fn clean(text: &str) -> String {
+    let allowed = |letter: char| letter.is_ascii_graphic() && !matches!(letter, '"' | '\\');
+    let name: String = text.chars().map(|letter| if allowed(letter) { letter } else { '-' }).collect();
+    if name.is_empty() { "key".to_owned() } else { name }
+}
+
 /// Whether a token has such letters (RFC 9110, section 5.6.2): the name of a cookie or of a header field.
 pub(super) const fn is_of_token(letter: char) -> bool {
     letter.is_ascii_alphanumeric()

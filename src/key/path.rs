@@ -29,6 +29,10 @@ impl KeyExtractor for Path {
         Ok(())
     }
 
+    fn name(&self) -> Cow<'_, str> {
+        Cow::Borrowed(&self.name)
+    }
+
     fn validate(&self) -> Result<(), ConfigError> {
         name::check("path", &self.name, "a parameter", name::is_of_template)
     }

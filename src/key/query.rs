@@ -29,12 +29,12 @@ pub struct Query {
 /// use http::Request;
 /// use tower_quota::{Policy, RateLimiter, Rule, http::RequestView, key};
 ///
-/// let rule = Rule::new("calls").every_request().level("bot", key::query("bot id")).policy(Policy::per_minute(60));
+/// let rule = Rule::new("calls").every_request().key(key::query("bot id")).policy(Policy::per_minute(60));
 /// let limiter = RateLimiter::builder().rule(rule).build()?;
 ///
 /// for uri in ["/?bot+id=a+b", "/?bot%20id=%61%20b", "/?bot+id=junk&bot+id=a+b"] {
 ///     let request = Request::get(uri).body(())?;
-///     assert_eq!(limiter.governing(&RequestView::of(&request))[0].key(), Some(limiter.key("a b")));
+///     assert_eq!(limiter.matching(&RequestView::of(&request))[0].key(), Some(limiter.key("a b")));
 /// }
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
@@ -62,6 +62,10 @@ impl KeyExtractor for Query {
         let query = request.uri().query().ok_or(Missing)?;
         let values = query.split('&').filter_map(|pair| self.value_in(pair));
         self.several.add(values, |value| Some(decoded(value)), key)
+    }
+
+    fn name(&self) -> Cow<'_, str> {
+        Cow::Borrowed(&self.name)
     }
 
     fn validate(&self) -> Result<(), ConfigError> {

@@ -20,7 +20,7 @@ pub(crate) struct Assembly<K: RequestKind> {
 
 impl<K: RequestKind> Assembly<K> {
     /// Finds every mistake in the rules, alone and together.
-    pub(crate) fn of(rules: &[Rule<K>], template: Option<Template>) -> Result<Self, ConfigError> {
+    pub(crate) fn from_rules(rules: &[Rule<K>], template: Option<Template>) -> Result<Self, ConfigError> {
         rules.iter().try_for_each(Rule::validate)?;
         let numbers = numbers_of_scopes(rules);
         let rulebook = Rulebook::build(rules, &numbers, template)?;

@@ -106,7 +106,7 @@ impl<K: RequestKind, S: Store> RateLimiterBuilder<K, S> {
         // Not on the first request: a clock may take its time to begin.
         let _ = self.clock.now();
         let template = self.message.as_deref().map(Template::parse).transpose()?;
-        let assembly = Assembly::of(&self.rules, template)?;
+        let assembly = Assembly::from_rules(&self.rules, template)?;
         let mut store = self.store;
         assembly.rulebook.warn_of_idle_quotas();
         store.open(Setup { scopes: assembly.scopes.clone(), max_keys: self.max_keys, clock: self.clock })?;

@@ -20,22 +20,23 @@ use crate::{
 /// use tower_quota::{Policy, RateLimiter, Rule, key};
 ///
 /// let limiter = RateLimiter::builder()
-///     .rule(Rule::new("jobs").every_request().level("all", key::constant("all")).policy(Policy::per_minute(2).and_per_hour(100)))
+///     .rule(Rule::new("jobs").every_request().key(key::constant("all")).policy(Policy::per_minute(2).and_per_hour(100)))
 ///     .build()?;
 ///
-/// let decision = limiter.check("jobs", "ann")?;
+/// let decision = limiter.rule("jobs")?.check("ann");
 /// assert!(decision.is_admitted());
 /// let remaining: Vec<_> = decision.quotas().map(|quota| (quota.name(), quota.remaining())).collect();
 /// assert_eq!(remaining, [("minute".into(), 1), ("hour".into(), 99)]);
 ///
-/// limiter.check("jobs", "ann")?;
-/// let denied = limiter.check("jobs", "ann")?;
+/// limiter.rule("jobs")?.check("ann");
+/// let denied = limiter.rule("jobs")?.check("ann");
 /// assert!(!denied.is_admitted());
 /// assert!(denied.retry_after().is_some_and(|wait| wait.as_secs() <= 60));
 /// assert_eq!(denied.exhausted().map(|quota| quota.name()).collect::<Vec<_>>(), ["minute"]);
 /// assert!(denied.message().is_some_and(|text| text.starts_with("You've exceeded the per-minute rate limit.")));
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
+#[must_use = "the request may be denied"]
 pub struct Decision {
     rulebook: Arc<Stripe>,
     rules: RuleNumbers,
@@ -215,12 +216,12 @@ mod tests {
     #[test]
     fn of_many_rules_each_is_told_of_once_and_by_its_tightest_key() {
         let names: Vec<String> = (0..MANY).map(|number| format!("rule{number}")).collect();
-        let rules = names.iter().map(|name| {
-            Rule::new(name).every_request().level("k", crate::key::constant("k")).policy(Policy::per_minute(9))
-        });
+        let rules = names
+            .iter()
+            .map(|name| Rule::new(name).every_request().key(crate::key::constant("k")).policy(Policy::per_minute(9)));
         let limiter = rules.fold(RateLimiter::builder(), RateLimiterBuilder::rule).build().unwrap();
         let charges = |key| names.iter().map(move |name| (&**name, key));
-        limiter.check_all(charges("used").take(MANY / 2)).unwrap();
+        let _ = limiter.check_all(charges("used").take(MANY / 2)).unwrap();
 
         let twice = charges("new").chain(charges("used")).chain(charges("used"));
         let decision = limiter.check_all(twice).unwrap();
@@ -237,8 +238,7 @@ mod tests {
 
     #[test]
     fn of_equally_tight_keys_the_first_is_told_of() {
-        let rule =
-            Rule::new("calls").every_request().level("k", crate::key::constant("k")).policy(Policy::per_minute(9));
+        let rule = Rule::new("calls").every_request().key(crate::key::constant("k")).policy(Policy::per_minute(9));
         let limiter = RateLimiter::builder().rule(rule).build().unwrap();
         let decision = limiter.check_all([("calls", "a"), ("calls", "b")]).unwrap();
         let (told, first) = (decision.tightest().next().unwrap(), decision.quotas().next().unwrap());
@@ -249,7 +249,7 @@ mod tests {
     const MINUTE: Duration = Duration::from_secs(60);
 
     fn limiter(policy: Policy) -> RateLimiter {
-        let rule = |name| Rule::new(name).every_request().level("key", crate::key::constant(""));
+        let rule = |name| Rule::new(name).no_requests();
         let builder = RateLimiter::builder().clock(ManualClock::new());
         let builder = builder.rule(rule("calls").policy(policy));
         builder.rule(rule("other").policy(Policy::per_minute(100))).build().unwrap()
@@ -268,15 +268,15 @@ mod tests {
             (Policy::new(quota("a", 2)).and(quota("b", 1)), "a"),
         ] {
             let limiter = limiter(policy);
-            assert_eq!(named(&limiter.check("calls", "ann").unwrap()), None);
-            assert_eq!(named(&limiter.check("calls", "ann").unwrap()).as_deref(), Some(worst));
+            assert_eq!(named(&limiter.rule("calls").unwrap().check("ann")), None);
+            assert_eq!(named(&limiter.rule("calls").unwrap().check("ann")).as_deref(), Some(worst));
         }
     }
 
     #[test]
     fn of_a_rule_that_counts_twice_the_tightest_is_told_and_the_rule_is_named_once() {
         let limiter = limiter(Policy::per_minute(5));
-        limiter.check("calls", "ann").unwrap();
+        let _ = limiter.rule("calls").unwrap().check("ann");
         for keys in [["ann", "bob"], ["bob", "ann"], ["carl", "dora"]] {
             let charges = [("calls", keys[0]), ("other", "all"), ("calls", keys[1])];
             let decision = limiter.check_all(charges).unwrap();
@@ -293,7 +293,7 @@ mod tests {
     #[test]
     fn each_charge_of_a_denied_request_has_a_wait_of_its_own() {
         let limiter = limiter(Policy::per_minute(1).and(Quota::new(1, 2 * MINUTE)));
-        limiter.check("calls", "ann").unwrap();
+        let _ = limiter.rule("calls").unwrap().check("ann");
         let charges = [("other", "ann"), ("calls", "ann"), ("calls", "bob")];
         let denied = limiter.check_all(charges).unwrap();
         assert_eq!(denied.waits().collect::<Vec<_>>(), [Duration::ZERO, 2 * MINUTE, Duration::ZERO]);

@@ -40,7 +40,7 @@ impl GovernedBy {
             policy.quotas().map(|quota| PolicyName::new(&format!("{prefix}{}", quota.name()))).collect();
         Ok(Self {
             name: rule.name().to_owned(),
-            level: rule.level_name().to_owned(),
+            level: rule.level_name().into_owned(),
             scopes,
             policy_field: policy_field(policy.quotas().zip(&policy_names))?,
             bodies: prepare_bodies(rule, &policy, &policy_names, template),
@@ -106,8 +106,9 @@ fn prepare_bodies<K: RequestKind>(
     if template.is_some_and(|template| !template.is_fixed()) {
         return Box::default();
     }
+    let level = rule.level_name();
     let bodies = policy.quotas().zip(names).map(|(quota, name)| {
-        let occasion = Occasion { rule: rule.name(), level: rule.level_name(), quota, retry_after: Duration::ZERO };
+        let occasion = Occasion { rule: rule.name(), level: &level, quota, retry_after: Duration::ZERO };
         quota_exceeded(&occasion.message(template), &[name.as_str()])
     });
     bodies.collect()

@@ -4,11 +4,7 @@ use hashbrown::HashSet;
 use http::StatusCode;
 use smallvec::SmallVec;
 
-use crate::{
-    key::{Charge, Key},
-    limiter::{GovernedBy, Mark},
-    policy::Policy,
-};
+use crate::{key::Charge, limiter::Mark};
 
 /// Up to so many charges are looked through one by one.
 const FEW: usize = 16;
@@ -33,48 +29,6 @@ pub(crate) struct Governed {
 pub(crate) struct Refused {
     pub(crate) rule: usize,
     pub(crate) status: StatusCode,
-}
-
-/// A rule that governs a request, and whom it counts.
-#[derive(Clone, Copy, Debug)]
-pub struct Governing<'a> {
-    rule: &'a GovernedBy,
-    key: Option<Key>,
-}
-
-impl<'a> Governing<'a> {
-    pub(super) const fn new(rule: &'a GovernedBy, key: Option<Key>) -> Self {
-        Self { rule, key }
-    }
-
-    /// Whether it is the same rule with the same key.
-    pub(super) fn is_same(&self, other: &Self) -> bool {
-        std::ptr::eq(self.rule, other.rule) && self.key == other.key
-    }
-
-    /// The rule's name.
-    #[must_use]
-    pub fn rule(&self) -> &'a str {
-        self.rule.name()
-    }
-
-    /// The enforcement level.
-    #[must_use]
-    pub fn level(&self) -> &'a str {
-        self.rule.level()
-    }
-
-    /// The key, as [`RateLimiter::key`](crate::RateLimiter::key) makes it; none if the request does not carry it.
-    #[must_use]
-    pub const fn key(&self) -> Option<Key> {
-        self.key
-    }
-
-    /// The policy.
-    #[must_use]
-    pub const fn policy(&self) -> &'a Policy {
-        self.rule.policy()
-    }
 }
 
 impl Governed {

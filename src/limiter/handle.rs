@@ -1,13 +1,13 @@
 //! The handle that everything shares.
 
-use std::{fmt, slice, sync::Arc};
+use std::{fmt, sync::Arc};
 
 use crate::{
-    error::{CheckError, Unavailable, UnknownRule},
-    key::{Charge, Key, KeyBuilder, KeyHasher, KeyParts},
+    error::{CheckError, UnknownRule},
+    key::{Key, KeyBuilder, KeyHasher, KeyParts},
     limiter::{
-        Assembly, Charged, Decision, Governed, GovernedBy, Governing, Mark, MaybeDecided, RateLimiterBuilder, Refused,
-        Routing, RuleHandle, RuleNumbers, Stripes, rule_handle::Place,
+        Assembly, Charged, Decision, Governed, GovernedBy, Mark, MatchedRule, MaybeDecided, RateLimiterBuilder,
+        Refused, Routing, RuleHandle, RuleNumbers, Stripes, rule_handle::Place,
     },
     request::{Http, Plain, RequestKind},
     store::{AnyStore, MemoryStore, Store, Told, Verdict},
@@ -15,8 +15,8 @@ use crate::{
 
 /// Rules and their histories. Clones share one state.
 ///
-/// Most users only make [layers](crate::RateLimitLayer) of it. The others ask the limiter directly, without any HTTP: for the items of
-/// a batch, for a job queue, for a page that shows what is left.
+/// Most users only make [layers](crate::RateLimitLayer) of it. The others ask [one of its rules](Self::rule), without any HTTP: for
+/// a job queue, for the items of a batch, for a page that shows what is left.
 ///
 /// ```
 /// use tower_quota::{Policy, RateLimiter, Rule, key};
@@ -25,31 +25,32 @@ use crate::{
 ///     .rule(
 ///         Rule::new("tables")
 ///             .routes(["GET|PUT /tables/{table}"])
-///             .level("account+table", (key::header("x-account"), key::path("table")))
+///             .key((key::header("x-account"), key::path("table")))
 ///             .policy(Policy::per_minute(2)),
 ///     )
 ///     .build()?;
 ///
-/// assert!(limiter.check("tables", ("acme", "orders"))?.is_admitted());
-/// assert_eq!(limiter.peek("tables", ("acme", "orders"))?.quotas().next().map(|quota| quota.remaining()), Some(1));
+/// let tables = limiter.rule("tables")?;
+/// assert!(tables.check(("acme", "orders")).is_admitted());
+/// assert_eq!(tables.peek(("acme", "orders")).quotas().next().map(|quota| quota.remaining()), Some(1));
 /// assert_eq!(limiter.len(), 1);
-/// assert!(limiter.reset("tables", ("acme", "orders"))?);
+/// assert!(tables.reset(("acme", "orders")));
 /// assert!(limiter.is_empty());
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 pub struct RateLimiter<K: RequestKind = Http, S = MemoryStore> {
-    state: Arc<State<K, S>>,
+    pub(super) state: Arc<State<K, S>>,
 }
 
 /// A limiter whose store is chosen [at run time](AnyStore).
 pub type AnyRateLimiter<K = Http> = RateLimiter<K, AnyStore>;
 
 /// What all clones share.
-struct State<K: RequestKind, S> {
+pub(super) struct State<K: RequestKind, S> {
     rulebook: Stripes,
-    routing: Routing<K>,
-    store: S,
-    hasher: KeyHasher,
+    pub(super) routing: Routing<K>,
+    pub(super) store: S,
+    pub(super) hasher: KeyHasher,
 }
 
 impl RateLimiter {
@@ -66,25 +67,6 @@ impl RateLimiter {
 
 /// What is asked without a request, and answered at once because the histories are in this process.
 impl<K: RequestKind> RateLimiter<K> {
-    /// Decides about one request of `key` under a rule, and charges it if it is admitted.
-    ///
-    /// # Errors
-    ///
-    /// If no rule has this name (names are compared ignoring case).
-    pub fn check(&self, rule: &str, key: impl KeyParts) -> Result<Decision, UnknownRule> {
-        Ok(self.check_at(&self.place_of(rule)?, key))
-    }
-
-    /// Whether one request of `key` is admitted under a rule, and charged: [`check`](Self::check) for those who ask no more
-    /// than that. It takes half the instructions, and fewer if the [rule](Self::rule) is looked up once.
-    ///
-    /// # Errors
-    ///
-    /// If no rule has this name.
-    pub fn admit(&self, rule: &str, key: impl KeyParts) -> Result<bool, UnknownRule> {
-        Ok(self.admit_at(&self.place_of(rule)?, key))
-    }
-
     /// Decides about a request under several rules: all of them admit it and are charged, or none is.
     ///
     /// It is one request: the same rule and key given twice are charged once.
@@ -117,26 +99,6 @@ impl<K: RequestKind> RateLimiter<K> {
         Ok(verdict.is_admitted())
     }
 
-    /// What [`check`](Self::check) would answer now; charges nothing.
-    ///
-    /// # Errors
-    ///
-    /// If no rule has this name.
-    pub fn peek(&self, rule: &str, key: impl KeyParts) -> Result<Decision, UnknownRule> {
-        Ok(self.peek_at(&self.place_of(rule)?, key))
-    }
-
-    /// Forgets what a rule remembers of `key`, on all its routes; says whether that was anything.
-    ///
-    /// What was charged to the history that keys share while the table is full is not forgotten.
-    ///
-    /// # Errors
-    ///
-    /// If no rule has this name.
-    pub fn reset(&self, rule: &str, key: impl KeyParts) -> Result<bool, UnknownRule> {
-        Ok(self.reset_at(&self.place_of(rule)?, key))
-    }
-
     /// How many histories are kept, one per rule and key.
     #[must_use]
     pub fn len(&self) -> usize {
@@ -148,54 +110,18 @@ impl<K: RequestKind> RateLimiter<K> {
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
-
-    pub(super) fn admit_at(&self, place: &Place, parts: impl KeyParts) -> bool {
-        let mut verdict = Verdict::asked(Told::Never);
-        let key = &mut self.key_at(place);
-        parts.write(key);
-        self.state.store.decide(slice::from_ref(key.charge()), &mut verdict);
-        verdict.is_admitted()
-    }
-
-    pub(super) fn check_at(&self, place: &Place, parts: impl KeyParts) -> Decision {
-        let mut decision = self.pending(&[place.rule]);
-        let key = &mut self.key_at(place);
-        parts.write(key);
-        self.state.store.decide(slice::from_ref(key.charge()), decision.verdict_mut());
-        decision
-    }
-
-    pub(super) fn peek_at(&self, place: &Place, parts: impl KeyParts) -> Decision {
-        let mut decision = self.pending(&[place.rule]);
-        let key = &mut self.key_at(place);
-        parts.write(key);
-        self.state.store.peek(slice::from_ref(key.charge()), decision.verdict_mut());
-        decision
-    }
-
-    pub(super) fn reset_at(&self, place: &Place, parts: impl KeyParts) -> bool {
-        self.on_all_routes(place, parts).iter().fold(false, |found, charge| self.state.store.reset(charge) | found)
-    }
 }
 
 /// What is asked without a request, of histories wherever they are.
 impl<K: RequestKind, S: Store> RateLimiter<K, S> {
-    /// The rule of this name, to ask it often: it is looked up once.
+    /// Returns the rule of this name, to ask it about keys. Look it up once and keep it, where it is asked often.
     ///
     /// # Errors
     ///
-    /// If no rule has this name (names are compared ignoring case).
+    /// If no rule has this name (names are compared ignoring case). The error lists the rules, those first whose names are
+    /// most alike.
     pub fn rule(&self, name: &str) -> Result<RuleHandle<K, S>, UnknownRule> {
         Ok(RuleHandle::new(self.clone(), self.place_of(name)?))
-    }
-
-    /// As [`check`](RateLimiter::check), for any store. Dropping the future may leave the request charged.
-    ///
-    /// # Errors
-    ///
-    /// If no rule has this name, or the store cannot decide.
-    pub async fn check_async(&self, rule: &str, key: impl KeyParts) -> Result<Decision, CheckError> {
-        Ok(self.check_async_at(&self.place_of(rule)?, key).await?)
     }
 
     /// As [`check_all`](RateLimiter::check_all), for any store. Dropping the future may leave the request charged.
@@ -210,24 +136,6 @@ impl<K: RequestKind, S: Store> RateLimiter<K, S> {
         Ok(self.rule_on(&self.governed(charges)?, Told::Always).wait().await?)
     }
 
-    /// As [`peek`](RateLimiter::peek), for any store.
-    ///
-    /// # Errors
-    ///
-    /// If no rule has this name, or the store cannot say.
-    pub async fn peek_async(&self, rule: &str, key: impl KeyParts) -> Result<Decision, CheckError> {
-        Ok(self.peek_async_at(&self.place_of(rule)?, key).await?)
-    }
-
-    /// As [`reset`](RateLimiter::reset), for any store.
-    ///
-    /// # Errors
-    ///
-    /// If no rule has this name, or the store cannot do it.
-    pub async fn reset_async(&self, rule: &str, key: impl KeyParts) -> Result<bool, CheckError> {
-        Ok(self.reset_async_at(&self.place_of(rule)?, key).await?)
-    }
-
     /// The store.
     #[must_use]
     pub fn store(&self) -> &S {
@@ -237,10 +145,10 @@ impl<K: RequestKind, S: Store> RateLimiter<K, S> {
     pub(super) fn new(assembly: Assembly<K>, store: S) -> Self {
         let Assembly { rulebook, routing, .. } = assembly;
         let hasher = store.key_secret().map_or_else(KeyHasher::default, KeyHasher::with_secret);
-        Self { state: Arc::new(State { rulebook: Stripes::of(rulebook), routing, store, hasher }) }
+        Self { state: Arc::new(State { rulebook: Stripes::new(rulebook), routing, store, hasher }) }
     }
 
-    /// The key made of these parts, to compare with what a request carries.
+    /// Returns the key that is made of these parts, to compare with what a request carries.
     #[must_use]
     pub fn key(&self, parts: impl KeyParts) -> Key {
         let key = &mut KeyBuilder::in_scope(0, &self.state.hasher);
@@ -248,19 +156,19 @@ impl<K: RequestKind, S: Store> RateLimiter<K, S> {
         key.key()
     }
 
-    /// The rules that govern a request, and whom each of them counts. Nothing is decided or charged.
+    /// Returns the rules that govern a request, each with the key that it counts. Nothing is decided or charged.
     #[must_use]
-    pub fn governing(&self, request: K::View<'_>) -> Vec<Governing<'_>> {
-        let mut found: Vec<Governing<'_>> = Vec::new();
+    pub fn matching(&self, request: K::View<'_>) -> Vec<MatchedRule<'_>> {
+        let mut found: Vec<MatchedRule<'_>> = Vec::new();
         self.state.routing.for_each_rule(
             request,
             |_| true,
             &self.state.hasher,
             |number, key, is_found| {
                 let key = is_found.then(|| key.key());
-                let governing = self.rulebook().rule(number).map(|rule| Governing::new(rule, key));
+                let matched = self.rulebook().rule(number).map(|rule| MatchedRule::new(rule, key));
                 // Several readings of a path may come to the same.
-                found.extend(governing.filter(|governing| !found.iter().any(|known| governing.is_same(known))));
+                found.extend(matched.filter(|matched| !found.iter().any(|known| matched.is_same(known))));
             },
         );
         found
@@ -338,31 +246,11 @@ impl<K: RequestKind, S: Store> RateLimiter<K, S> {
         let mut governed = Governed::default();
         for (rule, parts) in charges {
             let place = self.place_of(rule)?;
-            let key = &mut self.key_at(&place);
+            let key = &mut KeyBuilder::in_scope(place.scopes.start, &self.state.hasher);
             parts.write(key);
             governed.add(place.rule.into(), *key.charge());
         }
         Ok(governed)
-    }
-
-    pub(super) async fn check_async_at(&self, place: &Place, parts: impl KeyParts) -> Result<Decision, Unavailable> {
-        let key = &mut self.key_at(place);
-        parts.write(key);
-        let ask = |verdict: &mut _| self.state.store.decide(slice::from_ref(key.charge()), verdict);
-        MaybeDecided::ask(self.pending(&[place.rule]), ask).wait().await
-    }
-
-    pub(super) async fn peek_async_at(&self, place: &Place, parts: impl KeyParts) -> Result<Decision, Unavailable> {
-        let key = &mut self.key_at(place);
-        parts.write(key);
-        let ask = |verdict: &mut _| self.state.store.peek(slice::from_ref(key.charge()), verdict);
-        MaybeDecided::ask(self.pending(&[place.rule]), ask).wait().await
-    }
-
-    pub(super) async fn reset_async_at(&self, place: &Place, parts: impl KeyParts) -> Result<bool, Unavailable> {
-        let charges = self.on_all_routes(place, parts);
-        let ask = |verdict: &mut _| self.state.store.reset(&charges, verdict);
-        Ok(MaybeDecided::ask(self.pending(&[]), ask).wait().await?.is_admitted())
     }
 
     /// Where the rule of this name is found.
@@ -374,20 +262,8 @@ impl<K: RequestKind, S: Store> RateLimiter<K, S> {
     }
 
     /// A decision under these rules that is to say everything.
-    fn pending(&self, rules: &[u16]) -> Decision {
+    pub(super) fn pending(&self, rules: &[u16]) -> Decision {
         Decision::pending(self.rulebook().mine(), RuleNumbers::from_slice(rules), Told::Always)
-    }
-
-    /// The builder of a key in the first scope of a rule.
-    #[inline]
-    fn key_at(&self, place: &Place) -> KeyBuilder<'_> {
-        KeyBuilder::in_scope(place.scopes.start, &self.state.hasher)
-    }
-
-    fn on_all_routes(&self, place: &Place, parts: impl KeyParts) -> Vec<Charge> {
-        let key = &mut self.key_at(place);
-        parts.write(key);
-        place.scopes.clone().map(|scope| key.charge_in(scope)).collect()
     }
 }
 

@@ -1,11 +1,11 @@
 //! The limiter: rules, their histories, and what is asked of them.
 //!
 //! * [`RateLimiter`]: the handle that everything shares.
-//! * [`RuleHandle`]: one of its rules, looked up once.
+//! * [`RuleHandle`]: one of its rules, to be asked.
 //! * [`RateLimiterBuilder`]: where every mistake is found.
 //! * [`assembly`]: rules, checked against each other and made ready.
 //! * [`routing`]: from a request to its rules and keys. Only this depends on the kind of request.
-//! * [`governing`]: what it finds.
+//! * [`governing`]: what it finds; [`MatchedRule`]: what of that is shown.
 //! * [`rulebook`]: the rules as decisions speak of them.
 //! * [`governed_by`]: one of them.
 //! * [`pending`]: a decision that may have to be awaited.
@@ -19,6 +19,7 @@ mod decision;
 mod governed_by;
 mod governing;
 mod handle;
+mod matched_rule;
 mod message;
 mod passed;
 mod pending;
@@ -32,8 +33,8 @@ mod watch;
 
 pub use builder::RateLimiterBuilder;
 pub use decision::Decision;
-pub use governing::Governing;
 pub use handle::{AnyRateLimiter, RateLimiter};
+pub use matched_rule::MatchedRule;
 pub use quota_status::QuotaStatus;
 pub use rule_handle::RuleHandle;
 

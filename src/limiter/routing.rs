@@ -6,7 +6,7 @@ use hashbrown::DefaultHashBuilder;
 
 use crate::{
     error::ConfigError,
-    key::{self, Charge, Key, KeyBuilder, KeyExtractor, KeyHasher},
+    key::{Charge, Key, KeyBuilder, KeyExtractor, KeyHasher, Missing},
     limiter::{Charged, Governed, Mark, Refused, Watch},
     request::{Condition, Params, RequestKind, RequestView},
     rule::{AppliesTo, OnMissing, Route, RouteTable, Rule, Spellings, Target},
@@ -43,7 +43,7 @@ impl<K: RequestKind> Routing<K> {
         let mut routes = Vec::new();
         let mut readers = Vec::with_capacity(rules.len());
         for (number, (rule, scopes)) in rules.iter().zip(scopes).enumerate() {
-            readers.push(Reader::of(rule, scopes.start));
+            readers.push(Reader::from_rule(rule, scopes.start));
             routes.extend(targets_of(rule, number, scopes).map_err(|error| error.in_rule(rule.name()))?);
         }
         let name_of = |rule: usize| rules.get(rule).map_or_else(String::new, |rule| rule.name().to_owned());
@@ -99,6 +99,25 @@ impl<K: RequestKind> Routing<K> {
         }
     }
 
+    /// Reads the key that a rule counts a request by, where its routes have it if the request matches one.
+    pub(super) fn key_of(&self, rule: u16, request: K::View<'_>, hasher: &KeyHasher) -> Option<Key> {
+        let (mut is_governed, mut found) = (false, None);
+        self.for_each_rule(
+            request,
+            |number| number == rule,
+            hasher,
+            |_, key, is_found| {
+                is_governed = true;
+                found = found.or_else(|| is_found.then(|| key.key()));
+            },
+        );
+        if is_governed {
+            return found;
+        }
+        let mut key = KeyBuilder::in_scope(0, hasher);
+        self.read_key((rule.into(), 0), request, &mut key).then(|| key.key())
+    }
+
     /// Calls `visit` with the number of every `wanted` rule that governs the request, the key, and whether the request carries
     /// that: else it is the one that all those share.
     pub(super) fn for_each_rule(
@@ -140,7 +159,7 @@ impl<K: RequestKind> Routing<K> {
         let (mut is_matched, mut is_template_known) = (false, template.is_none());
         let is_untouched = request.is_untouched();
         for (path, counts) in request.paths() {
-            let path = Spellings::of(&path);
+            let path = Spellings::from_path(&path);
             for method in request.methods() {
                 let is_found = self.table.visit(&method, &path, |target, params, is_as_it_came| {
                     is_template_known |= is_as_it_came && is_untouched && template == Some(&*target.template);
@@ -200,11 +219,21 @@ impl<K: RequestKind> fmt::Debug for Routing<K> {
 }
 
 impl<K: RequestKind> Reader<K> {
-    fn of(rule: &Rule<K>, scope: u32) -> Self {
-        let unread: Arc<dyn KeyExtractor<K>> = Arc::new(key::constant(""));
+    fn from_rule(rule: &Rule<K>, scope: u32) -> Self {
+        let unread: Arc<dyn KeyExtractor<K>> = Arc::new(Unread);
         let extractors =
             rule.groups().iter().map(|group| group.extractor.clone().unwrap_or_else(|| Arc::clone(&unread)));
         Self { extractors: extractors.collect(), on_missing: rule.missing_outcome(), scope }
+    }
+}
+
+/// In the place of an extractor where a rule governs nothing that has a key.
+#[derive(Debug)]
+struct Unread;
+
+impl<K: RequestKind> KeyExtractor<K> for Unread {
+    fn extract(&self, _: K::View<'_>, _: &mut KeyBuilder<'_>) -> Result<(), Missing> {
+        Err(Missing)
     }
 }
 
@@ -227,7 +256,7 @@ fn unbound<K: RequestKind>(rules: &[Rule<K>]) -> impl Iterator<Item = (usize, Op
     rules.iter().enumerate().filter_map(|(number, rule)| match rule.applies_to() {
         AppliesTo::EveryRequest => Some((number, None)),
         AppliesTo::Those(condition) => Some((number, Some(Arc::clone(condition)))),
-        AppliesTo::Routes | AppliesTo::Unmatched => None,
+        AppliesTo::Routes | AppliesTo::Unmatched | AppliesTo::NoRequests => None,
     })
 }
 

@@ -1,23 +1,25 @@
 //! One rule of a limiter.
 
-use std::{fmt, ops::Range};
+use std::{fmt, ops::Range, slice};
 
 use crate::{
     error::Unavailable,
-    key::KeyParts,
-    limiter::{Decision, GovernedBy, RateLimiter},
+    key::{Charge, Key, KeyBuilder, KeyParts},
+    limiter::{Decision, GovernedBy, MaybeDecided, RateLimiter},
     request::{Http, RequestKind},
-    store::{MemoryStore, Store},
+    store::{MemoryStore, Store, Told, Verdict},
 };
 
-/// A rule of a limiter that is asked often: looked up [by its name](RateLimiter::rule) once. It shares the limiter's state.
+/// A rule of a limiter, to be asked about keys: looked up [by its name](RateLimiter::rule) once. It shares the limiter's
+/// state.
+///
+/// A key is whatever [`KeyParts`] are: text, bytes, a number, an address, several of them, or the [`Key`] that a request has.
 ///
 /// ```
-/// use tower_quota::{Policy, RateLimiter, Rule, key};
+/// use tower_quota::{Policy, RateLimiter, Rule};
 ///
-/// let limiter = RateLimiter::builder()
-///     .rule(Rule::new("jobs").every_request().level("tenant", key::constant("")).policy(Policy::per_minute(2)))
-///     .build()?;
+/// let jobs = Rule::new("jobs").no_requests().policy(Policy::per_minute(2));
+/// let limiter = RateLimiter::builder().rule(jobs).build()?;
 ///
 /// let jobs = limiter.rule("jobs")?;
 /// assert!(jobs.admit("acme"));
@@ -41,42 +43,69 @@ pub(super) struct Place {
 
 /// What is answered at once because the histories are in this process.
 impl<K: RequestKind> RuleHandle<K> {
-    /// Whether one request of `key` is admitted, and charged: for those who ask no more than that. It takes half the
-    /// instructions of [`check`](Self::check), and fewer cache lines.
+    /// Returns true if one request of `key` is admitted, and charged then: [`check`](Self::check) for callers that ask no more
+    /// than that. It takes half the instructions, and fewer cache lines.
     #[must_use = "it may not be admitted"]
     pub fn admit(&self, key: impl KeyParts) -> bool {
-        self.limiter.admit_at(&self.place, key)
+        let mut verdict = Verdict::asked(Told::Never);
+        let builder = &mut self.builder();
+        key.write(builder);
+        self.limiter.state.store.decide(slice::from_ref(builder.charge()), &mut verdict);
+        verdict.is_admitted()
     }
 
     /// Decides about one request of `key`, and charges it if it is admitted.
-    #[must_use = "it may not be admitted"]
     pub fn check(&self, key: impl KeyParts) -> Decision {
-        self.limiter.check_at(&self.place, key)
+        let mut decision = self.pending();
+        let builder = &mut self.builder();
+        key.write(builder);
+        self.limiter.state.store.decide(slice::from_ref(builder.charge()), decision.verdict_mut());
+        decision
     }
 
-    /// What [`check`](Self::check) would answer now; charges nothing.
-    #[must_use]
+    /// Returns what [`check`](Self::check) would answer now; charges nothing.
     pub fn peek(&self, key: impl KeyParts) -> Decision {
-        self.limiter.peek_at(&self.place, key)
+        let mut decision = self.pending();
+        let builder = &mut self.builder();
+        key.write(builder);
+        self.limiter.state.store.peek(slice::from_ref(builder.charge()), decision.verdict_mut());
+        decision
     }
 
-    /// Forgets what the rule remembers of `key`, on all its routes; says whether that was anything.
+    /// Forgets what the rule remembers of `key`, on all its routes. Returns true if that was anything.
     ///
     /// What was charged to the history that keys share while the table is full is not forgotten.
     pub fn reset(&self, key: impl KeyParts) -> bool {
-        self.limiter.reset_at(&self.place, key)
+        self.on_all_routes(key).iter().fold(false, |found, charge| self.limiter.state.store.reset(charge) | found)
     }
 }
 
 /// What is asked of histories wherever they are.
 impl<K: RequestKind, S: Store> RuleHandle<K, S> {
+    /// As [`admit`](RuleHandle::admit), for any store. Dropping the future may leave the request charged.
+    ///
+    /// # Errors
+    ///
+    /// If the store cannot decide.
+    pub async fn admit_async(&self, key: impl KeyParts) -> Result<bool, Unavailable> {
+        let builder = &mut self.builder();
+        key.write(builder);
+        let mut pending = self.pending();
+        *pending.verdict_mut() = Verdict::asked(Told::Never);
+        let ask = |verdict: &mut _| self.limiter.state.store.decide(slice::from_ref(builder.charge()), verdict);
+        Ok(MaybeDecided::ask(pending, ask).wait().await?.is_admitted())
+    }
+
     /// As [`check`](RuleHandle::check), for any store. Dropping the future may leave the request charged.
     ///
     /// # Errors
     ///
     /// If the store cannot decide.
     pub async fn check_async(&self, key: impl KeyParts) -> Result<Decision, Unavailable> {
-        self.limiter.check_async_at(&self.place, key).await
+        let builder = &mut self.builder();
+        key.write(builder);
+        let ask = |verdict: &mut _| self.limiter.state.store.decide(slice::from_ref(builder.charge()), verdict);
+        MaybeDecided::ask(self.pending(), ask).wait().await
     }
 
     /// As [`peek`](RuleHandle::peek), for any store.
@@ -85,7 +114,10 @@ impl<K: RequestKind, S: Store> RuleHandle<K, S> {
     ///
     /// If the store cannot say.
     pub async fn peek_async(&self, key: impl KeyParts) -> Result<Decision, Unavailable> {
-        self.limiter.peek_async_at(&self.place, key).await
+        let builder = &mut self.builder();
+        key.write(builder);
+        let ask = |verdict: &mut _| self.limiter.state.store.peek(slice::from_ref(builder.charge()), verdict);
+        MaybeDecided::ask(self.pending(), ask).wait().await
     }
 
     /// As [`reset`](RuleHandle::reset), for any store.
@@ -94,7 +126,52 @@ impl<K: RequestKind, S: Store> RuleHandle<K, S> {
     ///
     /// If the store cannot do it.
     pub async fn reset_async(&self, key: impl KeyParts) -> Result<bool, Unavailable> {
-        self.limiter.reset_async_at(&self.place, key).await
+        let charges = self.on_all_routes(key);
+        let ask = |verdict: &mut _| self.limiter.state.store.reset(&charges, verdict);
+        Ok(MaybeDecided::ask(self.limiter.pending(&[]), ask).wait().await?.is_admitted())
+    }
+
+    /// Reads the key that the rule counts a request by, as a layer does: behind proxies, out of cookies, on the request's
+    /// route. None if the request does not carry it; what is charged then is up to [`OnMissing`](crate::OnMissing), and
+    /// [`Key::SHARED`] is the key of all such requests.
+    ///
+    /// The request need not be one that the rule governs, unless the key is a parameter of its routes.
+    ///
+    /// ```
+    /// use http::Request;
+    /// use tower_quota::{Policy, RateLimiter, Rule, http::RequestView, key};
+    ///
+    /// let rule = Rule::new("calls").every_request().key(key::cookie("sid")).policy(Policy::per_minute(60));
+    /// let limiter = RateLimiter::builder().rule(rule).build()?;
+    /// let calls = limiter.rule("calls")?;
+    ///
+    /// // How much is left for the one who asks: no unit is charged for that.
+    /// let request = Request::get("/usage").header("cookie", "sid=4711").body(())?;
+    /// let caller = calls.key_of(&RequestView::of(&request)).ok_or("no session")?;
+    /// assert_eq!(calls.peek(caller).quotas().next().map(|quota| quota.remaining()), Some(60));
+    /// assert_eq!(caller, limiter.key(4711));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    #[must_use]
+    pub fn key_of(&self, request: K::View<'_>) -> Option<Key> {
+        self.limiter.state.routing.key_of(self.place.rule, request, &self.limiter.state.hasher)
+    }
+
+    /// A decision that is to say everything.
+    fn pending(&self) -> Decision {
+        self.limiter.pending(&[self.place.rule])
+    }
+
+    /// The builder of a key in the first scope of the rule.
+    #[inline]
+    fn builder(&self) -> KeyBuilder<'_> {
+        KeyBuilder::in_scope(self.place.scopes.start, &self.limiter.state.hasher)
+    }
+
+    fn on_all_routes(&self, key: impl KeyParts) -> Vec<Charge> {
+        let builder = &mut self.builder();
+        key.write(builder);
+        self.place.scopes.clone().map(|scope| builder.charge_in(scope)).collect()
     }
 }
 
@@ -103,7 +180,7 @@ impl<K: RequestKind, S> RuleHandle<K, S> {
         Self { limiter, place }
     }
 
-    /// The rule's name.
+    /// Returns the rule's name.
     #[must_use]
     pub fn name(&self) -> &str {
         self.limiter.rulebook().rule(self.place.rule.into()).map_or("", GovernedBy::name)
@@ -131,7 +208,6 @@ mod tests {
     use super::*;
     use crate::{
         clock::ManualClock,
-        key,
         limiter::{MaybeDecided, RateLimiterBuilder},
         policy::{Policy, Quota},
         rule::Rule,
@@ -151,9 +227,7 @@ mod tests {
         ];
         let limiter = || {
             let rules = NAMES.iter().zip(&policies);
-            let rules = rules.map(|(name, policy)| {
-                Rule::new(*name).every_request().level("key", key::constant("")).policy(policy.clone())
-            });
+            let rules = rules.map(|(name, policy)| Rule::new(*name).no_requests().policy(policy.clone()));
             rules.fold(RateLimiter::builder().clock(clock.clone()), RateLimiterBuilder::rule)
         };
         (std::array::from_fn(|_| limiter().build().unwrap()), clock.clone())
@@ -169,7 +243,7 @@ mod tests {
     #[test]
     fn in_a_full_table_newcomers_share_a_limit_however_they_ask() {
         for is_told in [true, false] {
-            let rule = Rule::new("calls").every_request().level("key", key::constant("")).policy(Policy::per_minute(2));
+            let rule = Rule::new("calls").no_requests().policy(Policy::per_minute(2));
             let limiter: RateLimiter = RateLimiter::builder().max_keys(1).rule(rule).build().unwrap();
             let calls = limiter.rule("calls").unwrap();
             let admits = |key: &str| if is_told { calls.check(key).is_admitted() } else { calls.admit(key) };

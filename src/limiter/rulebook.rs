@@ -138,11 +138,10 @@ mod tests {
     };
 
     fn heard_while_building(policies: &[Policy]) -> Vec<String> {
-        let rule =
-            |number: usize| Rule::new(format!("rule{number}")).every_request().level("all", key::constant("all"));
+        let rule = |number: usize| Rule::new(format!("rule{number}")).every_request().key(key::constant("all"));
         let rules = policies.iter().enumerate().map(|(number, policy)| rule(number).policy(policy.clone()));
         let builder = rules.fold(RateLimiter::builder(), RateLimiterBuilder::rule);
-        heard_during(|| drop(builder.build().unwrap().check("rule0", "x").unwrap()))
+        heard_during(|| drop(builder.build().unwrap().rule("rule0").unwrap().check("x")))
     }
 
     #[test]

@@ -32,7 +32,7 @@ thread_local! {
 }
 
 impl Stripes {
-    pub(super) fn of(rulebook: Rulebook) -> Self {
+    pub(super) fn new(rulebook: Rulebook) -> Self {
         let rulebook = Arc::new(rulebook);
         Self(std::array::from_fn(|_| Arc::new(Stripe(Arc::clone(&rulebook)))))
     }
@@ -73,12 +73,11 @@ impl Deref for Stripe {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{key, limiter::Assembly, policy::Policy, request::Http, rule::Rule};
+    use crate::{limiter::Assembly, policy::Policy, request::Http, rule::Rule};
 
     fn stripes() -> Stripes {
-        let rule =
-            Rule::<Http>::new("calls").every_request().level("key", key::constant("")).policy(Policy::per_minute(1));
-        Stripes::of(Assembly::of(&[rule], None).unwrap().rulebook)
+        let rule = Rule::<Http>::new("calls").no_requests().policy(Policy::per_minute(1));
+        Stripes::new(Assembly::from_rules(&[rule], None).unwrap().rulebook)
     }
 
     #[test]

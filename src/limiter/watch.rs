@@ -68,8 +68,8 @@ impl Watched {
     fn new<K: RequestKind>(rule: &Rule<K>) -> Self {
         Self {
             name: rule.name().into(),
-            level: rule.level_name().into(),
-            may_be_idle: matches!(rule.applies_to(), AppliesTo::Unmatched),
+            level: (*rule.level_name()).into(),
+            may_be_idle: matches!(rule.applies_to(), AppliesTo::Unmatched | AppliesTo::NoRequests),
             on_missing: rule.missing_outcome(),
             requests: Sample::default(),
             without_key: AtomicU32::new(0),

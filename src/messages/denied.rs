@@ -20,7 +20,6 @@ impl MessageDenied {
     }
 
     /// The decision, which denied.
-    #[must_use]
     pub const fn decision(&self) -> &Decision {
         &self.decision
     }

@@ -50,7 +50,7 @@ impl<T: Store> RateLimitLayer<T> {
     /// ```
     /// use tower_quota::{Policy, RateLimiter, Rule, key};
     ///
-    /// let rule = |name: &str| Rule::new(name).routes(["/chat.Chat/{*method}"]).level("user", key::metadata("user"));
+    /// let rule = |name: &str| Rule::new(name).routes(["/chat.Chat/{*method}"]).key(key::metadata("user"));
     /// let limiter = RateLimiter::builder()
     ///     .rule(rule("calls").policy(Policy::per_minute(10)))
     ///     .rule(rule("messages").policy(Policy::per_minute(600)))

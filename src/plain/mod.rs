@@ -26,8 +26,8 @@
 //! # async fn main() -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
 //! let tenant = || key::field(|job: &Job| &job.tenant);
 //! let limiter = RateLimiter::builder_for::<Job>()
-//!     .rule(Rule::new("jobs").every_request().level("tenant", tenant()).policy(Policy::per_minute(60)))
-//!     .rule(Rule::new("long").when(|job: &Job| job.pages > 99).level("tenant", tenant()).policy(Policy::per_hour(1)))
+//!     .rule(Rule::new("jobs").every_request().key(tenant()).policy(Policy::per_minute(60)))
+//!     .rule(Rule::new("long").when(|job: &Job| job.pages > 99).key(tenant()).policy(Policy::per_hour(1)))
 //!     .build()?;
 //!
 //! let printer = service_fn(async |job: Job| Ok::<_, std::io::Error>(Outcome::Printed(job.pages)));

@@ -10,6 +10,8 @@ pub(crate) enum AppliesTo<K: RequestKind> {
     Routes,
     EveryRequest,
     Unmatched,
+    /// None: it is only asked by name.
+    NoRequests,
     /// Those for which it holds.
     Those(Condition<K>),
 }
@@ -20,6 +22,7 @@ impl<K: RequestKind> fmt::Debug for AppliesTo<K> {
             Self::Routes => "Routes",
             Self::EveryRequest => "EveryRequest",
             Self::Unmatched => "Unmatched",
+            Self::NoRequests => "NoRequests",
             Self::Those(_) => "Those",
         })
     }

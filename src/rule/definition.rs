@@ -1,13 +1,13 @@
 //! One row of a rate-limit matrix.
 
-use std::{fmt, sync::Arc};
+use std::{borrow::Cow, fmt, sync::Arc};
 
 use hashbrown::HashMap;
 use http::StatusCode;
 
 use crate::{
     error::ConfigError,
-    key::{KeyExtractor, RouteParams},
+    key::{KeyExtractor, RouteParams, clean},
     policy::{Policy, check_name},
     request::{Http, Plain, RequestKind},
     rule::{AppliesTo, OnMissing, Route},
@@ -27,16 +27,17 @@ use crate::{
 ///
 /// let rule = Rule::new("automation.bot-definition")
 ///     .routes(["POST /api/public/bot/{botId}/export", "POST /api/public/bot/{botId}/publish"])
-///     .routes_keyed_by(key::query("botId"), ["POST /api/public/bot/import"])
-///     .level("bot", key::path("botId"))
+///     .key(key::path("botId"))
+///     .group(key::query("botId"), ["POST /api/public/bot/import"])
+///     .level("bot")
 ///     .policy(Policy::per_minute(60).and_per_hour(1800))
 ///     .on_missing(OnMissing::Share);
 /// let limiter = RateLimiter::builder().rule(rule).build()?;
 ///
 /// for uri in ["/api/public/bot/st-1/export", "/api/public/bot/import?botId=st-1"] {
 ///     let request = Request::post(uri).body(())?;
-///     let governing = limiter.governing(&RequestView::of(&request));
-///     assert_eq!((governing[0].level(), governing[0].key()), ("bot", Some(limiter.key("st-1"))));
+///     let matching = limiter.matching(&RequestView::of(&request));
+///     assert_eq!((matching[0].level(), matching[0].key()), ("bot", Some(limiter.key("st-1"))));
 /// }
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
@@ -45,14 +46,14 @@ use crate::{
 pub struct Rule<K: RequestKind = Http> {
     name: String,
     applies_to: AppliesTo<K>,
-    level: String,
+    level: Option<String>,
     groups: Vec<Group<K>>,
     policy: Option<Policy>,
     on_missing: OnMissing,
     per_route: bool,
 }
 
-/// Routes whose key is in one place. The first group has the level's own extractor.
+/// Routes whose key is in one place. The first group has the rule's own extractor.
 #[derive(Clone)]
 pub(crate) struct Group<K> {
     pub(crate) extractor: Option<Arc<dyn KeyExtractor<K>>>,
@@ -71,13 +72,9 @@ impl Rule {
     }
 
     /// Governs these routes too, whose key is read by an extractor of their own.
-    pub fn routes_keyed_by(
-        mut self,
-        extractor: impl KeyExtractor,
-        routes: impl IntoIterator<Item = impl Into<String>>,
-    ) -> Self {
+    pub fn group(mut self, key: impl KeyExtractor, routes: impl IntoIterator<Item = impl Into<String>>) -> Self {
         let routes = routes.into_iter().map(Into::into).collect();
-        self.groups.push(Group { extractor: Some(Arc::new(extractor)), routes });
+        self.groups.push(Group { extractor: Some(Arc::new(key)), routes });
         self
     }
 
@@ -89,7 +86,7 @@ impl Rule {
 
     /// Keeps one history per route (and key) rather than one for all of them.
     ///
-    /// [`RateLimiter::check`](crate::RateLimiter::check), which knows no route, then asks that of the first.
+    /// [`RuleHandle::check`](crate::RuleHandle::check), which knows no route, then asks that of the first.
     pub const fn per_route(mut self) -> Self {
         self.per_route = true;
         self
@@ -116,7 +113,7 @@ impl<K: RequestKind> Rule<K> {
         Self {
             name: name.into(),
             applies_to: AppliesTo::Routes,
-            level: String::new(),
+            level: None,
             groups: vec![Group { extractor: None, routes: Vec::new() }],
             policy: None,
             on_missing: OnMissing::default(),
@@ -130,16 +127,42 @@ impl<K: RequestKind> Rule<K> {
         self
     }
 
-    /// Whom to count: the name of the enforcement level, and what reads the key from a request.
-    pub fn level(mut self, name: impl Into<String>, extractor: impl KeyExtractor<K>) -> Self {
-        self.level = name.into();
+    /// Governs no request: the rule is only asked by name ([`RateLimiter::rule`](crate::RateLimiter::rule)), for the jobs of
+    /// a queue, say, or the items of a batch. It needs no [`key`](Self::key).
+    ///
+    /// ```
+    /// use tower_quota::{Policy, RateLimiter, Rule};
+    ///
+    /// let mails = Rule::new("mails").no_requests().policy(Policy::per_day(1));
+    /// let limiter = RateLimiter::builder().rule(mails).build()?;
+    ///
+    /// assert!(limiter.rule("mails")?.admit("ann@example.com"));
+    /// assert!(!limiter.rule("mails")?.admit("ann@example.com"));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn no_requests(mut self) -> Self {
+        self.applies_to = AppliesTo::NoRequests;
+        self
+    }
+
+    /// Counts by the key that `extractor` reads from a request.
+    pub fn key(mut self, extractor: impl KeyExtractor<K>) -> Self {
         if let Some(group) = self.groups.first_mut() {
             group.extractor = Some(Arc::new(extractor));
         }
         self
     }
 
-    /// How much each of them may.
+    /// Names the enforcement level: what the key stands for, in messages to callers and warnings. By default it is the
+    /// [name of the extractor](KeyExtractor::name), such as `botId` for `key::path("botId")`.
+    ///
+    /// Histories are kept by the rule's name and the key alone, so another level keeps them.
+    pub fn level(mut self, name: impl Into<String>) -> Self {
+        self.level = Some(name.into());
+        self
+    }
+
+    /// Sets the limits that each key is held to.
     pub fn policy(mut self, policy: impl Into<Policy>) -> Self {
         self.policy = Some(policy.into());
         self
@@ -155,8 +178,12 @@ impl<K: RequestKind> Rule<K> {
         &self.name
     }
 
-    pub(crate) fn level_name(&self) -> &str {
-        &self.level
+    pub(crate) fn level_name(&self) -> Cow<'_, str> {
+        let extractor = || self.groups.iter().find_map(|group| group.extractor.as_ref());
+        match &self.level {
+            Some(level) => Cow::Borrowed(level),
+            None => Cow::Owned(extractor().map_or_else(|| "key".to_owned(), |extractor| clean(&extractor.name()))),
+        }
     }
 
     pub(crate) const fn applies_to(&self) -> &AppliesTo<K> {
@@ -199,10 +226,10 @@ impl<K: RequestKind> Rule<K> {
 
     fn find_mistake(&self) -> Result<(), ConfigError> {
         check_name("name", &self.name)?;
-        if self.level.is_empty() && self.groups.first().is_none_or(|group| group.extractor.is_none()) {
-            return Err(self.no_key());
+        if self.groups.iter().all(|group| group.extractor.is_none()) && self.governs_requests() {
+            return Err(no_key());
         }
-        check_name("level", &self.level)?;
+        check_name("level", &self.level_name())?;
         let policy = self.policy.as_ref().ok_or_else(no_policy)?;
         policy.validate()?;
         if let OnMissing::Reject(status) = self.on_missing
@@ -219,6 +246,11 @@ impl<K: RequestKind> Rule<K> {
         self.check_extractors(&routes)
     }
 
+    /// Whether there are requests whose key it reads.
+    pub(crate) const fn governs_requests(&self) -> bool {
+        !matches!(self.applies_to, AppliesTo::NoRequests)
+    }
+
     /// Whether it governs routes, and not whatever comes.
     pub(crate) const fn is_bound(&self) -> bool {
         matches!(self.applies_to, AppliesTo::Routes)
@@ -227,13 +259,16 @@ impl<K: RequestKind> Rule<K> {
     fn check_routes(&self, routes: &[(Route, usize)]) -> Result<(), ConfigError> {
         match (&self.applies_to, routes) {
             (AppliesTo::Routes, []) => {
-                let reason = "the rule governs no request: write .routes([\"POST /bots/{id}\"]), .every_request(), or .when for \
-                              requests of other kinds";
+                let reason = "the rule governs no request: write .routes([\"POST /bots/{id}\"]), .every_request(), .when for \
+                              requests of other kinds, or .no_requests() if it is only asked by name";
                 return Err(ConfigError::new("routes", "[]", reason));
             }
-            (AppliesTo::EveryRequest | AppliesTo::Unmatched | AppliesTo::Those(_), [(route, _), ..]) => {
-                let reason = "a rule for every request or for unmatched ones has no routes of its own: leave out the one or \
-                              the other";
+            (
+                AppliesTo::EveryRequest | AppliesTo::Unmatched | AppliesTo::NoRequests | AppliesTo::Those(_),
+                [(route, _), ..],
+            ) => {
+                let reason = "a rule for every request, for unmatched ones or for none has no routes of its own: leave out the \
+                              one or the other";
                 return Err(ConfigError::new("route", format_args!("\"{}\"", route.text()), reason));
             }
             _ => {}
@@ -246,7 +281,11 @@ impl<K: RequestKind> Rule<K> {
             ));
         }
         if self.groups.iter().skip(1).any(|group| group.routes.is_empty()) {
-            return Err(ConfigError::new("routes", "[]", "routes_keyed_by is given at least one route"));
+            return Err(ConfigError::new(
+                "routes",
+                "[]",
+                "a group has at least one route: write .group(key::query(\"botId\"), [\"POST /bots/import\"])",
+            ));
         }
         find_twin(routes)
     }
@@ -260,7 +299,7 @@ impl<K: RequestKind> Rule<K> {
                         extractor.validate_on(None)?;
                     }
                 }
-                None if !self.is_bound() || !group.routes.is_empty() => return Err(self.no_key()),
+                None if !self.is_bound() && self.governs_requests() || !group.routes.is_empty() => return Err(no_key()),
                 None => {}
             }
         }
@@ -271,12 +310,13 @@ impl<K: RequestKind> Rule<K> {
         let Some(extractor) = self.groups.get(group).and_then(|group| group.extractor.as_ref()) else { return Ok(()) };
         extractor.validate_on(Some(RouteParams::new(route.params()))).map_err(|error| error.on_route(route.text()))
     }
+}
 
-    fn no_key(&self) -> ConfigError {
-        let reason = "the rule does not say whom to count: write .level(\"account\", key::header(\"x-account\")), with what \
-                      reads the key from a request";
-        ConfigError::new("level", "", reason)
-    }
+/// What is said of a rule that governs requests and reads no key.
+fn no_key() -> ConfigError {
+    let reason = "the rule does not say whom to count: write .key(key::header(\"x-account\")), with what reads the key from a \
+                  request";
+    ConfigError::new("key", "", reason)
 }
 
 /// What is said of a rule without a policy.
@@ -303,7 +343,7 @@ impl<K: RequestKind> fmt::Debug for Rule<K> {
         f.debug_struct("Rule")
             .field("name", &self.name)
             .field("applies_to", &self.applies_to)
-            .field("level", &self.level)
+            .field("level", &self.level_name())
             .field("routes", &self.groups.iter().flat_map(|group| &group.routes).collect::<Vec<_>>())
             .field("policy", &self.policy)
             .field("on_missing", &self.on_missing)

@@ -30,7 +30,7 @@ pub(crate) struct Spellings<'a> {
 }
 
 impl<'a> Spellings<'a> {
-    pub(crate) fn of(path: &'a str) -> Self {
+    pub(crate) fn from_path(path: &'a str) -> Self {
         if is_canonical(path) {
             let (shortened, resolved) = (SmallVec::new(), SmallVec::new());
             return Self { as_it_came: path, shortened, canonical: Cow::Borrowed(path), decoded: None, resolved };
@@ -143,13 +143,13 @@ mod tests {
     use super::*;
 
     fn readings(path: &str) -> Vec<String> {
-        Spellings::of(path).iter().map(|(reading, _)| reading.to_owned()).collect()
+        Spellings::from_path(path).iter().map(|(reading, _)| reading.to_owned()).collect()
     }
 
     #[test]
     fn an_ordinary_path_is_read_as_it_is_without_a_copy() {
         for path in ["/", "/login", "/api/public/bot/st-1/export", "/a.b/c..d/~x"] {
-            assert!(matches!(Spellings::of(path).canonical, Cow::Borrowed(_)), "{path}");
+            assert!(matches!(Spellings::from_path(path).canonical, Cow::Borrowed(_)), "{path}");
             assert_eq!(readings(path), [path]);
         }
     }
@@ -179,7 +179,7 @@ mod tests {
 
     #[test]
     fn a_slash_may_have_been_taken_off_wherever_there_are_several() {
-        let came = |path| Spellings::of(path).as_it_came().map(str::to_owned).collect::<Vec<_>>();
+        let came = |path| Spellings::from_path(path).as_it_came().map(str::to_owned).collect::<Vec<_>>();
         assert_eq!(came("/n//x"), ["/n//x", "/n/x"]);
         assert_eq!(came("//n///x"), ["//n///x", "/n///x", "//n//x"]);
         assert_eq!(came("/n/x"), ["/n/x"]);

@@ -206,7 +206,7 @@ mod tests {
     fn found(table: &RouteTable, method: &str, path: &str) -> Vec<usize> {
         let mut rules = Vec::new();
         let method = Method::from_bytes(method.as_bytes()).unwrap();
-        table.visit(&method, &Spellings::of(path), |target, _, _| rules.push(target.rule));
+        table.visit(&method, &Spellings::from_path(path), |target, _, _| rules.push(target.rule));
         rules
     }
 

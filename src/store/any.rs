@@ -27,13 +27,13 @@ use crate::{
 ///
 /// # #[tokio::main(flavor = "current_thread")]
 /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
-/// let rule = Rule::new("calls").every_request().level("account", key::header("x-account"));
+/// let rule = Rule::new("calls").every_request().key(key::header("x-account")).level("account");
 /// let limiter = RateLimiter::builder()
 ///     .store(AnyStore::memory())
 ///     .rule(rule.policy(Policy::per_minute(60)))
 ///     .build()?;
 /// let state = AppState { limiter };
-/// assert!(state.limiter.check_async("calls", "acme").await?.is_admitted());
+/// assert!(state.limiter.rule("calls")?.check_async("acme").await?.is_admitted());
 /// # Ok(())
 /// # }
 /// ```

@@ -174,17 +174,16 @@ mod tests {
     use crate::{
         Policy, Quota, RateLimiter, Rule,
         clock::{Clock, ManualClock},
-        key,
     };
 
     fn limiter(clock: &ManualClock, policy: impl Into<Policy>) -> RateLimiter {
-        let rule = |name| Rule::new(name).every_request().level("key", key::constant(""));
+        let rule = |name| Rule::new(name).no_requests();
         let builder = RateLimiter::builder().clock(clock.clone()).rule(rule("calls").policy(policy));
         builder.rule(rule("other").policy(Policy::per_hour(1))).build().unwrap()
     }
 
     fn is_admitted(limiter: &RateLimiter) -> bool {
-        limiter.check("calls", "ann").unwrap().is_admitted()
+        limiter.rule("calls").unwrap().check("ann").is_admitted()
     }
 
     const SECOND: Duration = Duration::from_secs(1);
@@ -198,7 +197,7 @@ mod tests {
             assert!(is_admitted(&limiter));
             for left in (1..=if start == 0 { 60 } else { 3540 }).rev().step_by(7) {
                 clock.set(SECOND * start + SECOND * (if start == 0 { 60 } else { 3540 } - left));
-                let denied = limiter.check("calls", "ann").unwrap();
+                let denied = limiter.rule("calls").unwrap().check("ann");
                 assert_eq!((denied.is_admitted(), denied.retry_after()), (false, Some(SECOND * left)));
             }
         }
@@ -214,7 +213,7 @@ mod tests {
         assert!((0..3).all(|_| is_admitted(&limiter)));
         let left = |at: Duration| {
             clock.set(at);
-            let denied = limiter.check("calls", "ann").unwrap();
+            let denied = limiter.rule("calls").unwrap().check("ann");
             denied.quotas().map(|quota| quota.remaining()).collect::<Vec<_>>()
         };
         assert_eq!(left(SECOND / 2), [0, 0]);
@@ -254,7 +253,7 @@ mod tests {
             });
             denied.wait();
             assert!(!is_admitted(&limiter));
-            assert!(limiter.reset("calls", "ann").unwrap());
+            assert!(limiter.rule("calls").unwrap().reset("ann"));
             resume.wait();
             assert!(other.join().unwrap());
         });
@@ -294,7 +293,7 @@ mod tests {
             clock.set(SECOND * 1001 - back);
             let left = |quotas: &crate::Decision| quotas.quotas().map(|quota| quota.remaining()).collect::<Vec<_>>();
             let told = || {
-                let denied = limiter.check("calls", "ann").unwrap();
+                let denied = limiter.rule("calls").unwrap().check("ann");
                 (left(&denied), denied.retry_after())
             };
             let (other, own) = on_two_threads(told);
@@ -312,7 +311,7 @@ mod tests {
         clock.set(SECOND * 14_000);
         // So many newcomers that every place has been looked at.
         std::thread::scope(|scope| {
-            scope.spawn(|| (0..3000).for_each(|key| drop(limiter.check("other", format!("{key}")).unwrap())));
+            scope.spawn(|| (0..3000).for_each(|key| drop(limiter.rule("other").unwrap().check(format!("{key}")))));
         });
         assert_eq!(limiter.len(), 3000);
         clock.set(SECOND * 13_000);
@@ -325,8 +324,8 @@ mod tests {
         let (one, two) = (limiter(&clock, Policy::per_minute(1)), limiter(&clock, Policy::per_minute(1)));
         assert!(is_admitted(&one) && !is_admitted(&one));
         assert!(is_admitted(&two));
-        assert!(one.check("other", "ann").unwrap().is_admitted());
-        assert!((0..200).all(|key| one.check("calls", format!("key {key}")).unwrap().is_admitted()));
+        assert!(one.rule("other").unwrap().check("ann").is_admitted());
+        assert!((0..200).all(|key| one.rule("calls").unwrap().check(format!("key {key}")).is_admitted()));
     }
 
     #[test]

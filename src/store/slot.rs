@@ -2,14 +2,14 @@
 
 use crate::{
     history::History,
-    key::{Charge, Key},
+    key::{Charge, Key, PackedKey},
 };
 
 /// A key and its history: one cache line, and all the memory that a key with up to five units needs.
 #[derive(Debug)]
 #[repr(align(64))]
 pub(super) struct Slot {
-    key: Key,
+    key: PackedKey,
     /// The number of the scope times two, plus one if it [owes](Self::owes).
     scope_and_debt: u32,
     pub(super) history: History,
@@ -17,12 +17,12 @@ pub(super) struct Slot {
 
 impl Slot {
     pub(super) const fn new(charge: &Charge, owes: bool, history: History) -> Self {
-        Self { key: charge.key, scope_and_debt: charge.scope << 1 | owes as u32, history }
+        Self { key: charge.key.packed(), scope_and_debt: charge.scope << 1 | owes as u32, history }
     }
 
     #[inline]
     pub(super) fn holds(&self, charge: &Charge) -> bool {
-        self.scope() == charge.scope && self.key == charge.key
+        self.scope() == charge.scope && self.key == charge.key.packed()
     }
 
     #[inline]
@@ -32,7 +32,7 @@ impl Slot {
 
     /// Who is charged here.
     pub(super) const fn charge(&self) -> Charge {
-        Charge { scope: self.scope(), tenant: 0, key: self.key }
+        Charge { scope: self.scope(), key: Key::from_packed(self.key) }
     }
 
     /// The key arrived while keys without a place were sharing an overflow history, so part of that may be its own.

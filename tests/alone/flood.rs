@@ -43,7 +43,7 @@ struct Site {
 impl Site {
     /// Serves the echo, and a method that never answers, to so many calls of each caller.
     fn serve(limit: u32) -> Self {
-        let rule = Rule::new("calls").every_request().level("caller", key::metadata("x-caller"));
+        let rule = Rule::new("calls").every_request().key(key::metadata("x-caller")).level("caller");
         let rule = rule.policy(Policy::per_hour(limit));
         let limiter = RateLimiter::builder().rule(rule).clock(ManualClock::new()).build().unwrap();
         let (seen, permits, echo) = (Arc::<Seen>::default(), Arc::new(Semaphore::new(PERMITS)), Echo::default());
@@ -76,7 +76,7 @@ impl Site {
     }
 
     fn used(&self, number: usize) -> u32 {
-        let decision = self.limiter.peek("calls", format!("flooder-{number}")).unwrap();
+        let decision = self.limiter.rule("calls").unwrap().peek(format!("flooder-{number}"));
         let quota = decision.quotas().next().unwrap();
         quota.limit() - quota.remaining()
     }

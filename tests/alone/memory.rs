@@ -36,7 +36,7 @@ fn a_decision_about_a_known_key_allocates_nothing() {
     for key in keys() {
         let key = key.as_str();
         let both = || limiter.check_all([("a", key), ("b", key)]).unwrap().is_admitted();
-        let one = || limiter.check("a", key).unwrap().is_admitted();
+        let one = || limiter.rule("a").unwrap().check(key).is_admitted();
         // The units of a minute and then a denial, so that the memory for them is there.
         assert_eq!((0..61).filter(|_| both()).count(), 60);
         for admitted in [true, false] {
@@ -47,8 +47,8 @@ fn a_decision_about_a_known_key_allocates_nothing() {
                 while one() {}
             }
         }
-        limiter.check("large", key).unwrap();
-        let large = || assert!(limiter.check("large", key).unwrap().is_admitted());
+        let _ = limiter.rule("large").unwrap().check(key);
+        let large = || assert!(limiter.rule("large").unwrap().check(key).is_admitted());
         assert_eq!(allocations(large), 0, "a large quota, {} bytes", key.len());
     }
 }
@@ -56,7 +56,7 @@ fn a_decision_about_a_known_key_allocates_nothing() {
 #[test]
 fn keys_of_two_parts_allocate_nothing_either() {
     let (limiter, _) = limiter(1000, [rule("tables", Policy::per_minute(600).and_per_hour(18_000))]);
-    let check = || drop(limiter.check("tables", ("account-4711", "a table of which the name is long")).unwrap());
+    let check = || drop(limiter.rule("tables").unwrap().check(("account-4711", "a table of which the name is long")));
     (0..100).for_each(|_| check());
     assert_eq!(allocations(check), 0);
 }
@@ -67,7 +67,7 @@ fn a_full_history_turns_over_without_allocating() {
     let hours = |hours: u32| {
         let mut admitted = 0;
         for _ in 0..hours * 3600 {
-            admitted += u32::from(limiter.check("calls", "ann").unwrap().is_admitted());
+            admitted += u32::from(limiter.rule("calls").unwrap().check("ann").is_admitted());
             clock.advance(Duration::from_secs(1));
         }
         admitted
@@ -104,11 +104,11 @@ fn a_layer_that_tells_only_the_caller_allocates_nothing() {
 #[test]
 fn a_key_that_may_owe_the_shared_history_allocates_nothing() {
     let (limiter, _) = limiter(1, [rule("calls", Policy::per_minute(60))]);
-    limiter.check("calls", "filler").unwrap();
-    let check = || assert!(limiter.check("calls", "ann").unwrap().is_admitted());
+    let _ = limiter.rule("calls").unwrap().check("filler");
+    let check = || assert!(limiter.rule("calls").unwrap().check("ann").is_admitted());
     (0..6).for_each(|_| check());
     assert_eq!(allocations(check), 0, "in the shared history");
-    limiter.reset("calls", "filler").unwrap();
+    limiter.rule("calls").unwrap().reset("filler");
     (0..6).for_each(|_| check());
     assert_eq!(allocations(check), 0, "in a place of its own");
 }
@@ -119,7 +119,7 @@ fn a_full_history_of_1800_units_takes_4_bytes_for_each() {
     let (limiter, clock) = limiter(10, [rule("calls", Policy::per_minute(60).and_per_hour(1800))]);
     let bytes = bytes_kept(|| {
         for _ in 0..1800 {
-            assert!(limiter.check("calls", "ann").unwrap().is_admitted());
+            assert!(limiter.rule("calls").unwrap().check("ann").is_admitted());
             clock.advance(Duration::from_secs(1));
         }
     });
@@ -134,7 +134,7 @@ fn the_history_of_a_large_quota_is_bounded_by_its_resolution() {
         let step = Duration::from_secs(2 * 3600) / requests;
         let bytes = bytes_kept(|| {
             for _ in 0..requests {
-                assert!(limiter.check("calls", "ann").unwrap().is_admitted());
+                assert!(limiter.rule("calls").unwrap().check("ann").is_admitted());
                 clock.advance(step);
             }
         });
@@ -151,7 +151,7 @@ fn an_idle_key_takes_at_most_232_bytes() {
     let (limiter, _) = limiter(1_000_000, [rule("calls", Policy::per_minute(60).and_per_hour(1800))]);
     let bytes = bytes_kept(|| {
         for number in 0..KEYS {
-            limiter.check("calls", format!("a client of which a hash is kept: {number}")).unwrap();
+            let _ = limiter.rule("calls").unwrap().check(format!("a client of which a hash is kept: {number}"));
         }
     });
     assert!(bytes / KEYS <= 232, "{} bytes per key", bytes / KEYS);
@@ -164,7 +164,7 @@ fn the_memory_is_flat_at_the_cap() {
     let (limiter, clock) = limiter(CAP as usize, [rule("calls", Policy::per_second(5))]);
     let flood = |keys: std::ops::Range<u32>| {
         for number in keys {
-            limiter.check("calls", number.to_string()).unwrap();
+            let _ = limiter.rule("calls").unwrap().check(number.to_string());
             if number.is_multiple_of(20) {
                 clock.advance(Duration::from_millis(1));
             }
@@ -184,10 +184,10 @@ fn idle_histories_give_their_memory_back() {
     let (limiter, clock) = limiter(1000, [rule("calls", Policy::per_minute(500)), rule("busy", Policy::per_hour(9))]);
     let freed = measure(|| {
         for number in 0..100u32 {
-            (0..500).for_each(|_| drop(limiter.check("calls", number.to_string()).unwrap()));
+            (0..500).for_each(|_| drop(limiter.rule("calls").unwrap().check(number.to_string())));
         }
         clock.advance(MINUTE);
-        (0..64 * 256 * 4).for_each(|_| drop(limiter.check("busy", "driver").unwrap()));
+        (0..64 * 256 * 4).for_each(|_| drop(limiter.rule("busy").unwrap().check("driver")));
     });
     assert_eq!(limiter.len(), 1);
     // Of 100 times 2000 bytes nothing is left but the table.

@@ -65,7 +65,7 @@ fn claims() -> impl KeyExtractor {
 }
 
 fn rule(extractor: impl KeyExtractor) -> Rule {
-    Rule::new("calls").every_request().level("caller", extractor).policy(Policy::per_minute(1_000_000))
+    Rule::new("calls").every_request().key(extractor).level("caller").policy(Policy::per_minute(1_000_000))
 }
 
 fn limiter(rules: impl IntoIterator<Item = Rule>) -> RateLimiter {
@@ -116,7 +116,7 @@ async fn every_limiter_and_every_rule_warns_for_itself() {
     let others = || rule(key::peer_ip());
     let two = limiter([
         rule(key::peer_ip()),
-        Rule::new("more").every_request().level("ip", key::client_ip()).policy(Policy::per_day(9)),
+        Rule::new("more").every_request().key(key::client_ip()).level("ip").policy(Policy::per_day(9)),
     ]);
     send(&two.layer(), 3, &nothing()).await;
     let lines = log.lines();
@@ -259,7 +259,7 @@ async fn a_closure_that_finds_nothing_is_a_warning() {
 async fn a_rule_that_governs_nothing_is_a_warning() {
     let (log, _listening) = Log::listen();
     let on = |route: &str| {
-        let rule = Rule::new("calls").routes([route.to_owned()]).level("caller", tower_quota::key::constant("all"));
+        let rule = Rule::new("calls").routes([route.to_owned()]).key(tower_quota::key::constant("all")).level("caller");
         limiter([rule.policy(Policy::per_minute(1_000_000))]).layer()
     };
     let layer = on("GET /api/calls/{id}");
@@ -282,11 +282,13 @@ async fn a_rule_for_what_matches_no_route_may_be_idle() {
     let (log, _listening) = Log::listen();
     let routed = Rule::new("routed")
         .routes(["/calls/{id}"])
-        .level("caller", tower_quota::key::constant("all"))
+        .key(tower_quota::key::constant("all"))
+        .level("caller")
         .policy(Policy::per_minute(1_000_000));
     let unmatched = Rule::new("calls")
         .unmatched_requests()
-        .level("caller", tower_quota::key::constant("all"))
+        .key(tower_quota::key::constant("all"))
+        .level("caller")
         .policy(Policy::per_minute(1));
     send(&limiter([routed, unmatched]).layer(), 2000, &nothing()).await;
     log.assert_silent();
@@ -298,7 +300,8 @@ async fn a_condition_that_holds_for_nothing_is_a_warning() {
     let rule = |condition: fn(&u32) -> bool| {
         let rule = Rule::new("calls")
             .when(condition)
-            .level("caller", tower_quota::key::constant("all"))
+            .key(tower_quota::key::constant("all"))
+            .level("caller")
             .policy(Policy::per_minute(1_000_000));
         let limiter = RateLimiter::builder_for::<u32>().rule(rule).clock(ManualClock::new()).build().unwrap();
         limiter.layer(|_: u32, refusal| Err(refusal)).layer(service_fn(|number: u32| ready(Ok(number))))

@@ -432,7 +432,7 @@ async fn ask(layer: &RateLimitLayer, content_type: &'static str) -> Response<()>
 #[tokio::test]
 async fn what_our_layer_says_is_read_back() {
     let policy = Policy::per_minute(2).and_per_hour(9);
-    let rule = Rule::new("calls").every_request().level("everybody", key::constant("all")).policy(policy);
+    let rule = Rule::new("calls").every_request().key(key::constant("all")).level("everybody").policy(policy);
     let limiter = RateLimiter::builder().clock(ManualClock::new()).rule(rule).build().unwrap();
     let layer = limiter.layer().legacy_fields(LegacyReset::Delta).pushback_jitter(0);
 

@@ -102,7 +102,7 @@ impl Service<Job> for Journal {
 }
 
 fn rule(name: &str, policy: impl Into<Policy>) -> Rule<Plain<Job>> {
-    Rule::new(name).every_request().level("account", key::field(|job: &Job| job.account)).policy(policy)
+    Rule::new(name).every_request().key(key::field(|job: &Job| job.account)).level("account").policy(policy)
 }
 
 fn limiter(rules: impl IntoIterator<Item = Rule<Plain<Job>>>) -> RateLimiter<Plain<Job>> {
@@ -222,7 +222,7 @@ proptest! {
     ) {
         let (own, all) = (Quota::new(own, SECOND), Quota::new(all, Duration::from_millis(700)));
         in_paused_time(async {
-            let host = Rule::new("host").every_request().level("host", key::field(|job: &Job| job.host)).policy(all.clone());
+            let host = Rule::new("host").every_request().key(key::field(|job: &Job| job.host)).level("host").policy(all.clone());
             let layer = limiter([rule("account", own.clone()), host]).pace();
             let arrivals: Vec<Arrival> = arrivals.iter().map(|(delay, account)| (*delay, *account, None)).collect();
             let journal = Journal::default();
@@ -252,7 +252,7 @@ async fn other_keys_are_not_held_up() {
 
 #[tokio::test(start_paused = true)]
 async fn who_waits_for_its_account_does_not_hold_up_others_on_the_same_host() {
-    let host = Rule::new("host").every_request().level("host", key::field(|job: &Job| job.host));
+    let host = Rule::new("host").every_request().key(key::field(|job: &Job| job.host)).level("host");
     let layer = limiter([rule("account", Policy::per_minute(1)), host.policy(Policy::per_minute(100))]).pace();
     let journal = Journal::default();
     let service = layer.layer(journal.clone());
@@ -263,7 +263,7 @@ async fn who_waits_for_its_account_does_not_hold_up_others_on_the_same_host() {
 
 #[tokio::test(start_paused = true)]
 async fn who_needs_two_keys_at_once_is_not_overtaken_for_ever() {
-    let host = Rule::new("host").every_request().level("host", key::field(|job: &Job| job.host));
+    let host = Rule::new("host").every_request().key(key::field(|job: &Job| job.host)).level("host");
     let layer = limiter([rule("account", Quota::new(1, SECOND)), host.policy(Quota::new(1, SECOND))]).pace();
     let journal = Journal::default();
     let service = layer.layer(journal.clone());
@@ -283,7 +283,7 @@ async fn who_needs_two_keys_at_once_is_not_overtaken_for_ever() {
 }
 
 fn by_account_and_host(account: Policy, host: Policy) -> RateLimiter<Plain<Job>> {
-    let of_host = Rule::new("host").every_request().level("host", key::field(|job: &Job| job.host));
+    let of_host = Rule::new("host").every_request().key(key::field(|job: &Job| job.host)).level("host");
     limiter([rule("account", account), of_host.policy(host)])
 }
 
@@ -305,7 +305,7 @@ async fn a_turn_at_the_host_is_given_up_if_the_account_turns_out_to_be_exhausted
     let service = limiter.pace().layer(journal.clone());
     let _calls = spawn_calls(&service, [Job::of("b", 0), Job::of("a", 1)]).await;
     // While it waits for the host, somebody else takes what its account had.
-    assert!(limiter.check("account", "a").unwrap().is_admitted());
+    assert!(limiter.rule("account").unwrap().check("a").is_admitted());
     assert_eq!(call(&service, Job::of("c", 2)).await.unwrap(), 2);
     assert_eq!(begin.elapsed(), SECOND);
     let held = limiter.pace().spread(Duration::ZERO);
@@ -432,7 +432,7 @@ async fn who_gives_up_leaves_the_queue_and_is_charged_nothing() {
     assert_eq!(begin.elapsed(), 2 * SECOND, "one second each, and none for those who gave up");
     assert_eq!(journal.ids(), [0, 2, 4]);
     advance(SECOND).await;
-    assert_eq!(limiter.peek("calls", "a").unwrap().quotas().next().unwrap().remaining(), 1);
+    assert_eq!(limiter.rule("calls").unwrap().peek("a").quotas().next().unwrap().remaining(), 1);
 }
 
 #[tokio::test(start_paused = true)]
@@ -529,7 +529,8 @@ async fn whose_turn_it_is_waits_for_the_inner_service_and_then_asks_again() {
 async fn what_no_rule_governs_goes_at_once() {
     let none = Rule::new("none")
         .when(|job: &Job| job.account == "a")
-        .level("all", key::constant(""))
+        .key(key::constant(""))
+        .level("all")
         .policy(Policy::per_minute(1));
     let (layer, journal) = (limiter([none]).pace(), Journal::default());
     let service = layer.layer(journal.clone());
@@ -540,7 +541,7 @@ async fn what_no_rule_governs_goes_at_once() {
 
 #[tokio::test(start_paused = true)]
 async fn a_call_without_a_required_key_is_an_error() {
-    let required = Rule::new("calls").every_request().level("account", |_: &Job| None::<String>);
+    let required = Rule::new("calls").every_request().key(|_: &Job| None::<String>).level("account");
     let service = limiter([required.key_required().policy(Policy::per_minute(1))]).pace().layer(Journal::default());
     let outcome = call(&service, Job::of("a", 0)).await.unwrap_err();
     assert!(matches!(&outcome, PaceError::KeyMissing { level } if level == "account"), "{outcome}");

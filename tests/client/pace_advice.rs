@@ -300,7 +300,7 @@ async fn a_newer_answer_may_let_calls_go_earlier_than_an_older_one_said() {
 
 #[tokio::test(start_paused = true)]
 async fn errors_of_a_plain_service_can_advise_too() {
-    let by_account = Rule::new("calls").every_request().level("account", key::field(|account: &String| account));
+    let by_account = Rule::new("calls").every_request().key(key::field(|account: &String| account)).level("account");
     let limiter = RateLimiter::builder_for::<String>().rule(by_account.policy(Policy::per_second(1000)));
     let limiter = limiter.clock(TokioClock::new()).build().unwrap();
     let layer = limiter.pace().spread(Duration::ZERO).advised_by(|outcome: &Result<(), Duration>| match outcome {
@@ -341,7 +341,7 @@ async fn a_policy_that_counts_denied_calls_cannot_be_paced() {
     let policy = || Policy::per_second(1).count_denied();
     let mistake = PaceLayer::try_new(key::host(), policy()).unwrap_err();
     assert_eq!((mistake.field(), mistake.rule()), ("count_denied", Some("default")));
-    let rule = Rule::new("calls").every_request().level("all", key::constant("")).policy(policy());
+    let rule = Rule::new("calls").every_request().key(key::constant("")).level("all").policy(policy());
     let (client, calls) = client(RateLimiter::builder().rule(rule).build().unwrap().pace(), |_| "");
     let error = call(&client).await.unwrap_err();
     assert!(matches!(&error, PaceError::Misconfigured(mistake) if mistake.rule() == Some("calls")), "{error}");
@@ -396,14 +396,15 @@ proptest! {
 /// A server that admits so much and says of a refusal only that it is one; and how many it has refused.
 fn silent_server(limit: u32) -> (impl Fn(u32) + Clone, Server, Arc<Mutex<Vec<bool>>>) {
     let limiter_of = |limit: u32| {
-        let rule = Rule::new("calls").every_request().level("all", key::constant("")).policy(Policy::per_second(limit));
+        let rule =
+            Rule::new("calls").every_request().key(key::constant("")).level("all").policy(Policy::per_second(limit));
         RateLimiter::builder().rule(rule).clock(TokioClock::new()).build().unwrap()
     };
     let limiter = Arc::new(Mutex::new(limiter_of(limit)));
     let answers = Arc::new(Mutex::new(Vec::new()));
     let (changed, seen) = (Arc::clone(&limiter), Arc::clone(&answers));
     let server = service_fn(move |_: Request<()>| {
-        let is_admitted = limiter.lock().check("calls", "").unwrap().is_admitted();
+        let is_admitted = limiter.lock().rule("calls").unwrap().check("").is_admitted();
         answers.lock().push(is_admitted);
         async move {
             sleep(SECOND / 20).await;
@@ -462,8 +463,11 @@ async fn an_idle_key_is_forgotten_with_its_pace() {
 
 /// How long fifty calls take to this crate's own layer, with ten a minute, before a handler that takes so long.
 async fn time_of_fifty(handler: Duration, reads_fields: bool, policy: Policy) -> Duration {
-    let rule =
-        Rule::new("calls").every_request().level("all", tower_quota::key::constant("")).policy(Policy::per_minute(10));
+    let rule = Rule::new("calls")
+        .every_request()
+        .key(tower_quota::key::constant(""))
+        .level("all")
+        .policy(Policy::per_minute(10));
     let limit = RateLimiter::builder().rule(rule).clock(TokioClock::new()).build().unwrap().layer();
     let server = limit.layer(service_fn(move |_: Request<()>| async move {
         sleep(handler).await;

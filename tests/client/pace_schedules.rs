@@ -136,7 +136,7 @@ impl Schedule {
     fn rules(&self) -> impl Iterator<Item = Rule<Plain<Job>>> {
         self.policies.iter().enumerate().map(|(at, policy)| {
             let key = move |job: &Job| job.keys.get(at).copied();
-            Rule::new(format!("rule-{at}")).every_request().level("key", key).policy(policy.clone())
+            Rule::new(format!("rule-{at}")).every_request().key(key).level("key").policy(policy.clone())
         })
     }
 

@@ -15,7 +15,7 @@ use tower_quota_tests::slow_store::SlowStore;
 const LATENCY: Duration = Duration::from_millis(10);
 
 fn limiter(policy: Policy, store: SlowStore) -> RateLimiter<Plain<u32>, SlowStore> {
-    let rule = Rule::new("calls").every_request().level("all", key::constant("")).policy(policy);
+    let rule = Rule::new("calls").every_request().key(key::constant("")).level("all").policy(policy);
     RateLimiter::builder_for::<u32>().rule(rule).clock(TokioClock::new()).store(store).build().unwrap()
 }
 

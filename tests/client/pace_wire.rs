@@ -78,7 +78,7 @@ async fn a_paced_hyper_client_is_refused_nothing_by_axum() {
 async fn a_paced_reqwest_client_is_refused_nothing_by_axum() {
     let (address, reached) = serve().await;
     let host = |request: &reqwest::Request| request.url().host_str().map(str::to_owned);
-    let rule = Rule::new("calls").every_request().level("host", host).policy(client_policy());
+    let rule = Rule::new("calls").every_request().key(host).level("host").policy(client_policy());
     let limiter = RateLimiter::builder_for::<reqwest::Request>().rule(rule).build().unwrap();
     let layer = limiter.pace().advised_by(|outcome: &Result<reqwest::Response, reqwest::Error>| match outcome {
         Ok(answer) if answer.status() == StatusCode::TOO_MANY_REQUESTS => Advice::none().refused(),
@@ -135,7 +135,7 @@ async fn a_tonic_client_heeds_the_pushback_of_a_refusal() {
 
 #[tokio::test(start_paused = true)]
 async fn rules_pace_requests_by_route_and_account() {
-    let rule = |name: &str| Rule::new(name).level("account", key::header("account"));
+    let rule = |name: &str| Rule::new(name).key(key::header("account"));
     let limiter = RateLimiter::builder()
         .rule(rule("search").routes(["GET /search"]).policy(Policy::per_second(1)))
         .rule(rule("all").every_request().policy(Policy::per_second(3)))

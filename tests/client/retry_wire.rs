@@ -52,7 +52,7 @@ impl Clock for TokioClock {
 }
 
 fn limiter(policy: Policy) -> RateLimiter {
-    let rule = Rule::new("calls").every_request().level("everybody", key::constant("all")).policy(policy);
+    let rule = Rule::new("calls").every_request().key(key::constant("all")).level("everybody").policy(policy);
     RateLimiter::builder().clock(TokioClock(Instant::now())).rule(rule).build().unwrap()
 }
 

@@ -87,7 +87,8 @@ async fn what_an_answer_says_holds_back_the_calls_behind_it_in_any_dialect() {
 /// The server's fields tell a client how many calls are left, before it is refused anything.
 #[tokio::test(start_paused = true)]
 async fn a_client_that_knows_no_limit_learns_it_from_the_fields_of_a_server_of_ours() {
-    let rule = Rule::new("calls").every_request().level("all", key::constant("")).policy(Quota::new(20, 10 * SECOND));
+    let rule =
+        Rule::new("calls").every_request().key(key::constant("")).level("all").policy(Quota::new(20, 10 * SECOND));
     let limiter = RateLimiter::builder().clock(TokioClock::new()).rule(rule).build().unwrap();
     let refusals = Arc::new(Mutex::new(0));
     let count = {

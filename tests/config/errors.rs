@@ -13,20 +13,21 @@ const CENTURY: Duration = Duration::from_secs(36_525 * 24 * 60 * 60);
 
 /// A rule without a mistake.
 fn good(name: &str) -> Rule {
-    Rule::new(name).routes([format!("GET /{name}/{{id}}")]).level("bot", key::path("id")).policy(Policy::per_minute(60))
+    Rule::new(name)
+        .routes([format!("GET /{name}/{{id}}")])
+        .key(key::path("id"))
+        .level("bot")
+        .policy(Policy::per_minute(60))
 }
 
 /// A rule for every request without a mistake, to make one in.
 fn every(name: &str) -> Rule {
-    Rule::new(name).every_request().level("everybody", key::constant("everybody")).policy(Policy::per_minute(60))
+    Rule::new(name).every_request().key(key::constant("everybody")).policy(Policy::per_minute(60))
 }
 
 /// A rule with these routes and no need of their parameters.
 fn routed(routes: &[&str]) -> Rule {
-    Rule::new("bad")
-        .routes(routes.iter().copied())
-        .level("everybody", key::constant("everybody"))
-        .policy(Policy::per_minute(60))
+    Rule::new("bad").routes(routes.iter().copied()).key(key::constant("everybody")).policy(Policy::per_minute(60))
 }
 
 fn builder(rules: impl IntoIterator<Item = Rule>) -> RateLimiterBuilder {
@@ -103,7 +104,7 @@ fn the_outermost_limits_and_windows_build_and_decide() {
             let policy = Policy::new(quota.clone()).resolution(resolution);
             let limiter = builder([every("calls").policy(policy)]).build().unwrap();
             for _ in 0..3 {
-                let decision = limiter.check("calls", "everybody").unwrap();
+                let decision = limiter.rule("calls").unwrap().check("everybody");
                 let wait = decision.retry_after().unwrap_or_default();
                 assert!(wait <= quota.window() + Duration::from_millis(2), "{quota}: {wait:?}");
             }
@@ -169,7 +170,7 @@ fn names_outside_visible_ascii_are_refused() {
         let error = builder([good("one"), every(name)]).build().unwrap_err();
         assert_eq!(error.rule(), Some(name));
         assert_error(&error, "name", shown, "visible ASCII");
-        assert_mistake(every("bad").level(name, key::constant("everybody")), "level", shown, "visible ASCII");
+        assert_mistake(every("bad").key(key::constant("everybody")).level(name), "level", shown, "visible ASCII");
         assert_policy_mistake(Quota::per_minute(1).named(name), "quota name", shown, "visible ASCII");
     }
 }
@@ -186,37 +187,27 @@ fn two_rules_of_one_name_are_refused_ignoring_case() {
 #[test]
 fn a_rule_that_is_asked_for_and_not_there_is_named() {
     let limiter = builder([good("one")]).build().unwrap();
-    for error in [
-        limiter.check("two", "x").unwrap_err(),
-        limiter.peek("two", "x").unwrap_err(),
-        limiter.reset("two", "x").unwrap_err(),
-        limiter.check_all([("one", "x"), ("two", "x")]).unwrap_err(),
-    ] {
+    for error in [limiter.rule("two").unwrap_err(), limiter.check_all([("one", "x"), ("two", "x")]).unwrap_err()] {
         assert_eq!((error.name(), &*error.to_string()), ("two", "no rule is named \"two\": the rules are \"one\""));
     }
     assert!(limiter.is_empty(), "nothing is charged for half a question");
-    assert!(limiter.check("ONE", "x").is_ok(), "names are compared ignoring case");
+    assert!(limiter.rule("ONE").is_ok(), "names are compared ignoring case");
 }
 
 // ---- what a rule lacks ----
 
 #[test]
 fn a_rule_without_routes_is_refused() {
-    let rule = || Rule::new("bad").level("everybody", key::constant("everybody")).policy(Policy::per_minute(60));
+    let rule = || Rule::new("bad").key(key::constant("everybody")).policy(Policy::per_minute(60));
     assert_mistake(rule(), "routes", "[]", "write .routes([\"POST /bots/{id}\"])");
     assert_mistake(rule().routes([""; 0]), "routes", "[]", "write .routes([\"POST /bots/{id}\"])");
-    assert_mistake(
-        rule().routes_keyed_by(key::constant("key"), [""; 0]),
-        "routes",
-        "[]",
-        "write .routes([\"POST /bots/{id}\"])",
-    );
+    assert_mistake(rule().group(key::constant("key"), [""; 0]), "routes", "[]", "write .routes([\"POST /bots/{id}\"])");
 }
 
 #[test]
 fn a_rule_without_a_policy_is_refused() {
     assert_mistake(
-        Rule::new("bad").routes(["/x"]).level("everybody", key::constant("all")),
+        Rule::new("bad").routes(["/x"]).key(key::constant("all")).level("everybody"),
         "policy",
         "",
         "write .policy(",
@@ -224,23 +215,24 @@ fn a_rule_without_a_policy_is_refused() {
 }
 
 #[test]
-fn a_rule_without_a_level_or_without_an_extractor_is_refused() {
+fn a_rule_without_a_key_is_refused() {
     let rule = || Rule::new("bad").policy(Policy::per_minute(60));
-    let reason = "does not say whom to count: write .level(";
-    assert_mistake(rule().routes(["/x"]), "level", "", reason);
-    assert_mistake(rule().every_request(), "level", "", reason);
-    assert_mistake(rule().unmatched_requests(), "level", "", reason);
+    let reason = "does not say whom to count: write .key(";
+    assert_mistake(rule().routes(["/x"]), "key", "", reason);
+    assert_mistake(rule().every_request(), "key", "", reason);
+    assert_mistake(rule().unmatched_requests(), "key", "", reason);
     // Other routes having an extractor does not help those that have none.
-    let half = rule().routes(["/x"]).routes_keyed_by(key::header("x-id"), ["/y"]);
-    assert_mistake(half, "level", "", reason);
+    let half = rule().routes(["/x"]).group(key::header("x-id"), ["/y"]);
+    assert_mistake(half, "key", "", reason);
 }
 
 #[test]
 fn a_rule_for_every_request_or_unmatched_ones_has_no_routes() {
     let reason = "has no routes of its own";
     assert_mistake(routed(&["GET /x"]).every_request(), "route", "\"GET /x\"", reason);
+    assert_mistake(routed(&["GET /x"]).no_requests(), "route", "\"GET /x\"", reason);
     assert_mistake(routed(&["GET /x"]).unmatched_requests(), "route", "\"GET /x\"", reason);
-    assert_mistake(every("bad").routes_keyed_by(key::constant("key"), ["/y"]), "route", "\"/y\"", reason);
+    assert_mistake(every("bad").group(key::constant("key"), ["/y"]), "route", "\"/y\"", reason);
 }
 
 #[test]
@@ -297,7 +289,7 @@ fn an_encoded_brace_is_no_parameter() {
     let governed = limiter.map(|limiter| {
         ["/a/other", "/a/%7Bx%7D", "/a/{x}"].map(|path| {
             let request = http::Request::builder().uri(path).body(()).unwrap();
-            limiter.governing(&tower_quota::http::RequestView::of(&request)).len()
+            limiter.matching(&tower_quota::http::RequestView::of(&request)).len()
         })
     });
     match governed {
@@ -318,7 +310,7 @@ fn a_route_that_stands_twice_in_a_rule_is_refused() {
     ] {
         let (value, reason) = (format!("\"{second}\""), format!("has the route already, as \"{first}\""));
         assert_mistake(routed(&[first, "/other", second]), "route", &value, &reason);
-        assert_mistake(routed(&[first]).routes_keyed_by(key::constant("key"), [second]), "route", &value, &reason);
+        assert_mistake(routed(&[first]).group(key::constant("key"), [second]), "route", &value, &reason);
     }
     let different = ["GET /x", "POST /x", "/x/{y}", "GET /a/{x}", "GET /a/{x}/b", "GET /a/b"];
     assert!(builder([routed(&different)]).build().is_ok());
@@ -336,7 +328,7 @@ fn templates_that_conflict_are_refused_and_both_are_named() {
     ] {
         let rules = [good("one"), routed(&[first]), good("two"), every("last")];
         let error = builder(rules)
-            .rule(Rule::new("late").routes([second]).level("all", key::constant("all")).policy(Policy::per_minute(1)))
+            .rule(Rule::new("late").routes([second]).key(key::constant("all")).policy(Policy::per_minute(1)))
             .build();
         let Err(error) = error else {
             eprintln!("NOCONFLICT {first} {second}");
@@ -356,28 +348,27 @@ fn a_path_parameter_that_the_template_lacks_is_refused() {
     let rule = || Rule::new("bad").policy(Policy::per_minute(60));
     let (value, reason) = ("\"path:botId\"", "no parameter of this name (route \"POST /bots/{id}/run\")");
     let routes = ["POST /bots/{botId}/export", "POST /bots/{id}/run"];
-    assert_mistake(rule().routes(routes).level("bot", key::path("botId")), "key", value, reason);
+    assert_mistake(rule().routes(routes).key(key::path("botId")).level("bot"), "key", value, reason);
     let pair = (key::header("x-account"), key::path("botId"));
-    assert_mistake(rule().routes(routes).level("bot", pair), "key", value, reason);
-    let elsewhere =
-        rule().routes(["/x"]).level("all", key::constant("all")).routes_keyed_by(key::path("botId"), [routes[1]]);
+    assert_mistake(rule().routes(routes).key(pair).level("bot"), "key", value, reason);
+    let elsewhere = rule().routes(["/x"]).key(key::constant("all")).group(key::path("botId"), [routes[1]]);
     assert_mistake(elsewhere, "key", value, reason);
-    assert_mistake(rule().routes(["/bots/{botid}"]).level("bot", key::path("botId")), "key", value, "no parameter");
+    assert_mistake(rule().routes(["/bots/{botid}"]).key(key::path("botId")).level("bot"), "key", value, "no parameter");
     assert_mistake(
-        rule().routes(["/{*rest}"]).level("rest", key::path("*rest")),
+        rule().routes(["/{*rest}"]).key(key::path("*rest")).level("rest"),
         "key",
         "\"path:*rest\"",
         "write \"path:rest\"",
     );
     let places = key::first_of((key::path("botId"), key::path("streamId")));
-    assert_mistake(rule().routes(["/x/{id}"]).level("bot", places), "key", value, "no parameter");
+    assert_mistake(rule().routes(["/x/{id}"]).key(places).level("bot"), "key", value, "no parameter");
 }
 
 #[test]
 fn of_several_places_one_that_the_template_has_is_enough() {
     let places = || key::first_of((key::path("botId"), key::path("id")));
     for route in ["/bots/{botId}", "/bots/{id}"] {
-        assert!(builder([every("other"), routed(&[route]).level("bot", places())]).build().is_ok());
+        assert!(builder([every("other"), routed(&[route]).key(places()).level("bot")]).build().is_ok());
     }
 }
 
@@ -385,15 +376,15 @@ fn of_several_places_one_that_the_template_has_is_enough() {
 fn what_is_not_the_name_of_a_header_is_refused() {
     for name in ["", "x y", "x:", "\u{e9}", "x\n"] {
         let value = format!("\"header:{name}\"");
-        assert_mistake(every("bad").level("account", key::header(name)), "key", &value, "not the name of a header");
+        assert_mistake(every("bad").key(key::header(name)).level("account"), "key", &value, "not the name of a header");
         assert_mistake(
-            routed(&["/x/{id}"]).level("account", (key::path("id"), key::header(name))),
+            routed(&["/x/{id}"]).key((key::path("id"), key::header(name))).level("account"),
             "key",
             &value,
             "name",
         );
         let places = key::first_of([key::header(name), key::header(name)]);
-        assert_mistake(every("bad").level("account", places), "key", &value, "not the name of a header");
+        assert_mistake(every("bad").key(places).level("account"), "key", &value, "not the name of a header");
     }
 }
 
@@ -401,7 +392,12 @@ fn what_is_not_the_name_of_a_header_is_refused() {
 #[test]
 fn what_is_not_the_name_of_a_header_is_refused_beside_good_alternatives_too() {
     let places = key::first_of((key::header("x account"), key::query("accountId")));
-    assert_mistake(every("bad").level("account", places), "key", "\"header:x account\"", "not the name of a header");
+    assert_mistake(
+        every("bad").key(places).level("account"),
+        "key",
+        "\"header:x account\"",
+        "not the name of a header",
+    );
 }
 
 /// P8: nor is believing everybody made good by a second place.
@@ -410,31 +406,31 @@ fn networks_are_checked_beside_good_alternatives_too() {
     for (network, reason) in [("10.0.0.0/33", "not a network"), ("0.0.0.0/0", "every client chooses its key")] {
         let places = key::first_of((key::client_ip().trust([network]), key::constant("nobody")));
         let value = format!("\"{network}\"");
-        assert_mistake(every("bad").level("client", places), "client_ip.trusted", &value, reason);
+        assert_mistake(every("bad").key(places).level("client"), "client_ip.trust", &value, reason);
     }
 }
 
 #[test]
 fn what_is_not_a_network_is_refused() {
     for network in ["", "10.0.0.0/33", "10.0.0.1/8", "10.0.0", "010.0.0.0/8", "::/129", "proxy.example", "10.0.0.0/"] {
-        let rule = every("bad").level("client", key::client_ip().trust(["192.0.2.0/24", network]));
-        assert_mistake(rule, "client_ip.trusted", &format!("\"{network}\""), "");
+        let rule = every("bad").key(key::client_ip().trust(["192.0.2.0/24", network])).level("client");
+        assert_mistake(rule, "client_ip.trust", &format!("\"{network}\""), "");
     }
     for everybody in ["0.0.0.0/0", "::/0"] {
-        let rule = every("bad").level("client", key::client_ip().trust([everybody]));
-        assert_mistake(rule, "client_ip.trusted", &format!("\"{everybody}\""), "every client chooses its key");
+        let rule = every("bad").key(key::client_ip().trust([everybody])).level("client");
+        assert_mistake(rule, "client_ip.trust", &format!("\"{everybody}\""), "every client chooses its key");
     }
 }
 
 #[test]
 fn the_other_settings_of_a_client_address_are_checked_as_well() {
     for bits in [0, 31, 129, 255] {
-        let rule = every("bad").level("client", key::client_ip().ipv6_prefix(bits));
+        let rule = every("bad").key(key::client_ip().ipv6_prefix(bits)).level("client");
         assert_mistake(rule, "client_ip.ipv6_prefix", &bits.to_string(), "32 to 128");
     }
     for name in ["forwarded", "x-forwarded-for"] {
         let single = ForwardedHeader::Single(HeaderName::from_static(name));
-        let rule = every("bad").level("client", key::client_ip().header(single));
+        let rule = every("bad").key(key::client_ip().header(single)).level("client");
         assert_mistake(rule, "client_ip.header", &format!("\"{name}\""), "a list of addresses");
     }
 }
@@ -457,9 +453,8 @@ fn a_limiter_without_room_for_a_key_is_refused() {
 
 #[test]
 fn two_rules_for_the_unmatched_requests_are_refused() {
-    let unmatched = |name: &str| {
-        Rule::new(name).unmatched_requests().level("all", key::constant("all")).policy(Policy::per_minute(1))
-    };
+    let unmatched =
+        |name: &str| Rule::new(name).unmatched_requests().key(key::constant("all")).policy(Policy::per_minute(1));
     let error = builder([unmatched("first"), good("one"), unmatched("bad")]).build().unwrap_err();
     assert_eq!(error.rule(), Some("bad"));
     assert_error(&error, "unmatched_requests", "", "rule \"first\" is for the unmatched requests already");
@@ -493,13 +488,13 @@ fn a_mistake_is_told_with_what_to_write() {
     let spaced = Policy::per_second(5).spaced_by(Duration::from_millis(200));
     #[rustfmt::skip]
     let mistakes = [
-        (rule().every_request(), r#"level: the rule does not say whom to count: write .level("account", key::header("x-account")), with what reads the key from a request"#),
-        (rule().every_request().level("a b", tower_quota::key::constant("all")), r#"level "a b": a name is one or more visible ASCII characters without spaces, " and \: write one such as "a-b""#),
-        (rule().level("all", tower_quota::key::constant("all")), r#"routes []: the rule governs no request: write .routes(["POST /bots/{id}"]), .every_request(), or .when for requests of other kinds"#),
-        (Rule::new("bad").every_request().level("all", tower_quota::key::constant("all")), "policy: the rule has no policy: write .policy(Policy::per_minute(60))"),
+        (rule().every_request(), r#"key: the rule does not say whom to count: write .key(key::header("x-account")), with what reads the key from a request"#),
+        (rule().every_request().key(tower_quota::key::constant("all")).level("a b"), r#"level "a b": a name is one or more visible ASCII characters without spaces, " and \: write one such as "a-b""#),
+        (rule().key(tower_quota::key::constant("all")), r#"routes []: the rule governs no request: write .routes(["POST /bots/{id}"]), .every_request(), .when for requests of other kinds, or .no_requests() if it is only asked by name"#),
+        (Rule::new("bad").every_request().key(tower_quota::key::constant("all")), "policy: the rule has no policy: write .policy(Policy::per_minute(60))"),
         (every("bad").per_route(), "per_route true: a rule without routes has one history per key: leave it out"),
-        (every("bad").routes(["/x"]), r#"route "/x": a rule for every request or for unmatched ones has no routes of its own: leave out the one or the other"#),
-        (routed(&["/x"]).routes_keyed_by(tower_quota::key::constant("k"), [""; 0]), "routes []: routes_keyed_by is given at least one route"),
+        (every("bad").routes(["/x"]), r#"route "/x": a rule for every request, for unmatched ones or for none has no routes of its own: leave out the one or the other"#),
+        (routed(&["/x"]).group(tower_quota::key::constant("k"), [""; 0]), r#"routes []: a group has at least one route: write .group(key::query("botId"), ["POST /bots/import"])"#),
         (routed(&["/x", "ANY /x"]), r#"route "ANY /x": this rule has the route already, as "/x": leave one of them out"#),
         (every("bad").on_missing(OnMissing::Reject(StatusCode::OK)), "on_missing 200 OK: a rejection has a status from 400 to 599: write one such as OnMissing::Reject(StatusCode::UNAUTHORIZED)"),
         (every("bad").policy(Policy::per_minute(0)), r#"quota "minute": limit 0: a quota admits at least 1: write 1 or more"#),
@@ -537,7 +532,7 @@ fn what_cannot_be_seen_is_shown_by_its_number() {
     let error = builder([every(name)]).build().unwrap_err();
     assert!(error.to_string().starts_with(&format!("rule \"{shown}\": name \"{shown}\": ")), "{error}");
     assert_eq!(error.rule(), Some(name), "a program reads it as it is");
-    let unknown = builder([good("one")]).build().unwrap().check(name, "x").unwrap_err();
+    let unknown = builder([good("one")]).build().unwrap().rule(name).unwrap_err();
     assert_eq!(unknown.to_string(), format!("no rule is named \"{shown}\": the rules are \"one\""));
     let error = name.parse::<Quota>().unwrap_err();
     assert!(error.to_string().starts_with(&format!("quota \"{shown}\": ")), "{error}");
@@ -550,7 +545,7 @@ fn of_many_rules_the_names_most_like_the_one_asked_for_are_told() {
     let names = ["tables", "bots", "exports", "boot", "imports", "search", "robots"];
     let limiter = builder(names.map(good)).build().unwrap();
     assert_eq!(
-        limiter.check("bot", "x").unwrap_err().to_string(),
+        limiter.rule("bot").unwrap_err().to_string(),
         r#"no rule is named "bot": the rules are "bots", "boot", "robots", "tables", "exports" and 2 more"#
     );
 }
@@ -559,9 +554,9 @@ fn of_many_rules_the_names_most_like_the_one_asked_for_are_told() {
 fn a_thousand_rules_are_found_by_their_names_ignoring_case() {
     let limiter = builder((0..1_000).map(|number| every(&format!("Rule{number}")))).build().unwrap();
     for name in ["Rule0", "rule999", "RULE500"] {
-        assert!(limiter.check(name, "x").unwrap().is_admitted());
+        assert!(limiter.rule(name).unwrap().check("x").is_admitted());
     }
-    assert!(limiter.check("rule1000", "x").is_err());
+    assert!(limiter.rule("rule1000").is_err());
 }
 
 #[test]

@@ -51,8 +51,8 @@ const IN_A_RULE: &[(usize, &str, &str)] = &[
     (5, "quotas = ['1/s']\ncount_denied = 'no'", r#"line 6: rule "bots": count_denied 'no': it is true or false: write count_denied = true"#),
     (5, "quotas = ['1/s']\ncount_denied = 'true'", r#"line 6: rule "bots": count_denied 'true': true and false have no quotes: write count_denied = true"#),
     (5, "quotas = ['1/s']\ncount-denied = true", r#"line 6: rule "bots": count-denied true: there is no field of this name: write count_denied = true"#),
-    (6, "", r#"line 3: rule "bots": routes []: the rule governs no request: write routes = ["POST /bots/{id}"], or applies_to = "every-request""#),
-    (6, "routes = []", r#"line 6: rule "bots": routes []: the rule governs no request: write routes = ["POST /bots/{id}"], or applies_to = "every-request""#),
+    (6, "", r#"line 3: rule "bots": routes []: the rule governs no request: write routes = ["POST /bots/{id}"], or applies_to = "every_request""#),
+    (6, "routes = []", r#"line 6: rule "bots": routes []: the rule governs no request: write routes = ["POST /bots/{id}"], or applies_to = "every_request""#),
     (6, "routes = '/x'", r#"line 6: rule "bots": routes '/x': it is an array of texts: write routes = ["/x"]"#),
     (6, "route = ['/x']", r#"line 6: rule "bots": route ['/x']: there is no field of this name: write routes = ['/x']"#),
     (6, "routes = [\n'/x/{botId}',\n'/y/{botId}',\n'/x/{botId}']", r#"line 9: rule "bots": route "/x/{botId}": this rule has the route already, as "/x/{botId}": leave one of them out"#),
@@ -63,12 +63,12 @@ const IN_A_RULE: &[(usize, &str, &str)] = &[
     (7, "on_missing = 70000", r#"line 7: rule "bots": on_missing 70000: a rejection has a status from 400 to 599: write one such as 401"#),
     (7, "on_missing = [401]", r#"line 7: rule "bots": on_missing [401]: it is a word or a status: write on_missing = "skip""#),
     (7, "on_missing = '401'", r#"line 7: rule "bots": on_missing "401": a status has no quotes: write on_missing = 401"#),
-    (7, "applies_to = 'all'", r#"line 7: rule "bots": applies_to "all": there is no such word: write "routes", "every-request" or "unmatched""#),
-    (7, "applies_to = 'unmatched'", r#"line 7: rule "bots": applies_to "unmatched": the rule has routes, and applies to these: leave out applies_to, or the routes and groups"#),
+    (7, "applies_to = 'all'", r#"line 7: rule "bots": applies_to "all": there is no such word: write "routes", "every_request", "unmatched_requests" or "no_requests""#),
+    (7, "applies_to = 'unmatched_requests'", r#"line 7: rule "bots": applies_to "unmatched_requests": the rule has routes, and applies to these: leave out applies_to, or the routes and groups"#),
     (7, "applies_to = true", r#"line 7: rule "bots": applies_to true: a text has quotes: write applies_to = "true""#),
-    (7, "every_request = true", r#"line 7: rule "bots": every_request true: there is no field of this name: write applies_to = "every-request""#),
+    (7, "every_request = true", r#"line 7: rule "bots": every_request true: there is no field of this name: write applies_to = "every_request""#),
     (7, "max_keys = 7", r#"line 7: rule "bots": max_keys 7: the field belongs to another table: write it at the top of the file, above all tables"#),
-    (7, "trusted = []", r#"line 7: rule "bots": trusted []: the field belongs to another table: write it below [client_ip]"#),
+    (7, "trust = []", r#"line 7: rule "bots": trust []: the field belongs to another table: write it below [client_ip]"#),
     (7, "message = 'no'", r#"line 7: rule "bots": message 'no': the field belongs to another table: write it at the top of the file, above all tables"#),
     (7, "burst = 7", r#"line 7: rule "bots": burst 7: there is no field of this name: the fields are name, level, key, quotas, routes, applies_to, per_route, count_denied, resolution, on_missing, group"#),
     (7, "quotas = ['1/s']", r#"line 7: rule "bots": quotas ['1/s']: this is not TOML (duplicate key): it stands above already: leave one of them out"#),
@@ -83,18 +83,18 @@ const IN_A_RULE: &[(usize, &str, &str)] = &[
     (7, "[rule.group]\nkey = 'query:b'\nroutes = ['/z']", r#"line 7: rule "bots": group [rule.group]: there may be several of these tables: write [[rule.group]], in double brackets"#),
     (7, "[rule.groups]\nkey = 'query:b'", r#"line 7: rule "bots": groups [rule.groups]: there is no field of this name: write [[rule.group]]"#),
     (7, "group = ['query:b']", r#"line 7: rule "bots": group 'query:b': write [[rule.group]] and its fields below it"#),
-    (6, "applies_to = 'every-request'\nper_route = true", r#"line 7: rule "bots": per_route true: a rule without routes has one history per key: leave it out"#),
+    (6, "applies_to = 'every_request'\nper_route = true", r#"line 7: rule "bots": per_route true: a rule without routes has one history per key: leave it out"#),
     (7, "name", r#"line 7: rule "bots": toml name: this is not TOML (key with no value, expected `=`): write a field as in name = "bots""#),
     (7, "level = bot", r#"line 7: rule "bots": level bot: this is not TOML (string values must be quoted, expected literal string): write the text in quotes"#),
     (7, "level = 'bot", r#"line 7: rule "bots": level 'bot: this is not TOML (invalid literal string, expected `'`)"#),
     (7, "routes2 = ['a' 'b']", r#"line 7: rule "bots": routes2 ['a' 'b']: this is not TOML (missing comma between array elements, expected `,`): write a comma behind each text but the last"#),
     (7, "level = ", r#"line 7: rule "bots": level: this is not TOML (string values must be quoted, expected literal string): write the text in quotes"#),
     (7, "[[rule", "line 7: toml [[rule: this is not TOML (unclosed array table, expected `]]`)"),
-    (7, "[client_ip]\ntrusted = [ '10.0.0.0/8'", "line 8: trusted [ '10.0.0.0/8': this is not TOML (unclosed array, expected `]`)"),
-    (7, "[[rule]]\nname = 'BOTS'\nkey = 'peer-ip'\nquotas = ['1/s']\napplies_to = 'unmatched'", r#"line 8: rule "BOTS": name "BOTS": rule "bots" on line 3 has this name already (names are compared ignoring case): write another"#),
-    (7, "[[rule]]\nkey = 'peer-ip'\nquotas = ['1/s']\napplies_to = 'unmatched'", r#"line 7: name: the rule has no name: write name = "bots" below [[rule]]"#),
-    (7, "[[rule]]\nname = 'b'\nkey = 'peer-ip'\nquotas = ['1/s']\napplies_to = 'unmatched'\n[[rule]]\nname = 'c'\nkey = 'peer-ip'\nquotas = ['1/s']\napplies_to = 'unmatched'", r#"line 16: rule "c": applies_to "unmatched": rule "b" is for the unmatched requests already: let one rule be for them"#),
-    (7, "[[rule]]\nname = 'BOTS/x'\nkey = 'peer-ip'\nquotas = ['y=1/s']\napplies_to = 'unmatched'\n[[rule]]\nname = 'bots'\nkey = 'peer-ip'\nquotas = ['1/s']", r#"line 13: rule "bots": routes []: the rule governs no request: write routes = ["POST /bots/{id}"], or applies_to = "every-request""#),
+    (7, "[client_ip]\ntrust = [ '10.0.0.0/8'", "line 8: trust [ '10.0.0.0/8': this is not TOML (unclosed array, expected `]`)"),
+    (7, "[[rule]]\nname = 'BOTS'\nkey = 'peer_ip'\nquotas = ['1/s']\napplies_to = 'unmatched_requests'", r#"line 8: rule "BOTS": name "BOTS": rule "bots" on line 3 has this name already (names are compared ignoring case): write another"#),
+    (7, "[[rule]]\nkey = 'peer_ip'\nquotas = ['1/s']\napplies_to = 'unmatched_requests'", r#"line 7: name: the rule has no name: write name = "bots" below [[rule]]"#),
+    (7, "[[rule]]\nname = 'b'\nkey = 'peer_ip'\nquotas = ['1/s']\napplies_to = 'unmatched_requests'\n[[rule]]\nname = 'c'\nkey = 'peer_ip'\nquotas = ['1/s']\napplies_to = 'unmatched_requests'", r#"line 16: rule "c": applies_to "unmatched_requests": rule "b" is for the unmatched requests already: let one rule be for them"#),
+    (7, "[[rule]]\nname = 'BOTS/x'\nkey = 'peer_ip'\nquotas = ['y=1/s']\napplies_to = 'unmatched_requests'\n[[rule]]\nname = 'bots'\nkey = 'peer_ip'\nquotas = ['1/s']", r#"line 13: rule "bots": routes []: the rule governs no request: write routes = ["POST /bots/{id}"], or applies_to = "every_request""#),
     (3, "name = 'b ts'", "line 3: rule \"b ts\": name \"b ts\": a name is one or more visible ASCII characters without spaces, \" and \\: write one such as \"b-ts\""),
     (3, "name = \"b\\nts\"", "line 3: rule \"b\\nts\": name \"b\\nts\": a name is one or more visible ASCII characters without spaces, \" and \\: write one such as \"b-ts\""),
     (3, "name = \"b\\u001B[31m\"", "line 3: rule \"b\\u{1b}[31m\": name \"b\\u{1b}[31m\": a name is one or more visible ASCII characters without spaces, \" and \\: write one such as \"b-[31m\""),
@@ -130,13 +130,13 @@ const ELSEWHERE: &[(&str, &str)] = &[
     ("\n[[rule]]\nquotas = ['1/s']", r#"line 2: name: the rule has no name: write name = "bots" below [[rule]]"#),
     ("[[rule]]\nlevels = 'bot'", "line 2: levels 'bot': there is no field of this name: write level = 'bot'"),
     ("[[rule]]\nname = 7", r#"line 2: name 7: a text has quotes: write name = "7""#),
-    ("[client_ip]\ntrusted = '10.0.0.0/8'", r#"line 2: client_ip.trusted '10.0.0.0/8': it is an array of texts: write trusted = ["10.0.0.0/8"]"#),
+    ("[client_ip]\ntrust = '10.0.0.0/8'", r#"line 2: client_ip.trust '10.0.0.0/8': it is an array of texts: write trust = ["10.0.0.0/8"]"#),
     ("[client_ip]\nheader = 'x y'", r#"line 2: client_ip.header "x y": not the name of a header field: write one such as "x-forwarded-for""#),
     ("[client_ip]\nipv6_prefix = 256", "line 2: client_ip.ipv6_prefix 256: the number is too small or too large: write ipv6_prefix = 64"),
     ("[client_ip]\nipv6_prefix = '64'", "line 2: client_ip.ipv6_prefix '64': a number has no quotes: write ipv6_prefix = 64"),
-    ("[client_ip]\ntrust = []", "line 2: client_ip.trust []: there is no field of this name: write trusted = []"),
-    ("[[client_ip]]\ntrusted = []", "line 1: client_ip [[client_ip]]: there is one such table: write [client_ip], in single brackets"),
-    ("[client-ip]\ntrusted = []", "line 1: client-ip [client-ip]: there is no field of this name: write [client_ip]"),
+    ("[client_ip]\ntrusted = []", "line 2: client_ip.trusted []: there is no field of this name: write trust = []"),
+    ("[[client_ip]]\ntrust = []", "line 1: client_ip [[client_ip]]: there is one such table: write [client_ip], in single brackets"),
+    ("[client-ip]\ntrust = []", "line 1: client-ip [client-ip]: there is no field of this name: write [client_ip]"),
     ("client_ip = 7", "line 1: client_ip 7: write [client_ip] and its fields below it"),
     ("[client_ip]\n[client_ip]", "line 2: toml [client_ip]: this is not TOML (duplicate key): it stands above already: leave one of them out"),
     ("max_keys = 7\n[[rule]\nname = 'a'", "line 2: toml [[rule]: this is not TOML (unclosed array table, expected `]`)"),
@@ -201,7 +201,7 @@ fn nothing_in_a_file_reaches_a_log_as_it_is_but_what_can_be_seen() {
         }
         for array in ["quotas", "routes", "key"] {
             assert_visible(
-                &refusal(&with(4, &format!("key = 'peer-ip'\n[[rule]]\nname = 'b'\n{array} = [\"a{escaped}b\"]"))),
+                &refusal(&with(4, &format!("key = 'peer_ip'\n[[rule]]\nname = 'b'\n{array} = [\"a{escaped}b\"]"))),
                 odd,
             );
         }
@@ -222,7 +222,7 @@ const WHOLE: &str = r#"max_keys = 200000
 message = "Over the limit of {limit} per {window}: wait {retry_after} seconds."
 
 [client_ip]
-trusted = ["10.0.0.0/8"]
+trust = ["10.0.0.0/8"]
 header = "x-forwarded-for"
 ipv6_prefix = 56
 
@@ -243,9 +243,9 @@ routes = ["POST /bots/import"]
 
 [[rule]]
 name = "else"
-key = "client-ip"
+key = "client_ip"
 quotas = ["600/m"]
-applies_to = "unmatched"
+applies_to = "unmatched_requests"
 on_missing = "skip"
 "#;
 
@@ -273,7 +273,7 @@ const PIECES: [&str; 26] = [
     "\r\n",
     "7\n",
     "true\n",
-    "'peer-ip'\n",
+    "'peer_ip'\n",
     "'18446744073709551615s1000000000ns'",
     "\u{202e}",
     "ä",

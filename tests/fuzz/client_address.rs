@@ -175,7 +175,7 @@ static LIMITERS: LazyLock<[RateLimiter; 3]> = LazyLock::new(|| {
     let headers = [ForwardedHeader::XForwardedFor, ForwardedHeader::Forwarded, ForwardedHeader::Single(single)];
     headers.map(|header| {
         let client = key::client_ip().trust(TRUSTED).header(header);
-        let rule = Rule::new("calls").every_request().level("client", client).policy(Policy::per_minute(60));
+        let rule = Rule::new("calls").every_request().key(client).level("client").policy(Policy::per_minute(60));
         RateLimiter::builder().rule(rule).max_keys(16).build().unwrap()
     })
 });
@@ -192,5 +192,5 @@ fn key(header: Header, peer: IpAddr, lines: &[HeaderValue]) -> Key {
         request.headers_mut().append(name, line.clone());
     }
     // Of keys made by one secret only, so that those of three limiters are not compared.
-    LIMITERS[at].governing(&RequestView::of(&request))[0].key().unwrap()
+    LIMITERS[at].matching(&RequestView::of(&request))[0].key().unwrap()
 }

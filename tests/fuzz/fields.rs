@@ -151,8 +151,8 @@ fn assert_several(limiters: &[RateLimiter; 3], request: &Request<()>, values: &V
     let expected = match **values {
         [] => None,
         [one] => Some(joined.key(one)),
-        [one, two] => Some(joined.key([one, two])),
-        [one, two, three] => Some(joined.key([one, two, three])),
+        [one, two] => Some(joined.key((one, two))),
+        [one, two, three] => Some(joined.key((one, two, three))),
         _ => return,
     };
     assert_eq!(key(joined, request), expected, "{request:?}");
@@ -192,10 +192,10 @@ static LIMITERS: LazyLock<Limiters> = LazyLock::new(|| {
 });
 
 fn limiter(extractor: impl KeyExtractor) -> RateLimiter {
-    let rule = Rule::new("calls").every_request().level("caller", extractor).policy(Policy::per_minute(60));
+    let rule = Rule::new("calls").every_request().key(extractor).level("caller").policy(Policy::per_minute(60));
     RateLimiter::builder().rule(rule).max_keys(16).build().unwrap()
 }
 
 fn key(limiter: &RateLimiter, request: &Request<()>) -> Option<Key> {
-    limiter.governing(&RequestView::of(request))[0].key()
+    limiter.matching(&RequestView::of(request))[0].key()
 }

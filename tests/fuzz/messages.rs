@@ -40,7 +40,7 @@ pub(crate) fn check(data: &[u8]) {
     let stream = input.rest();
     let beginnings = beginnings(stream);
     let (limiter, layer) = &LIMITERS[limit - 1];
-    limiter.reset("messages", "all").unwrap();
+    limiter.rule("messages").unwrap().reset("all");
 
     let received = serve(layer, pieces(stream, cuts));
     let expected = match beginnings.get(limit) {
@@ -48,7 +48,7 @@ pub(crate) fn check(data: &[u8]) {
         None => Received { bytes: stream.to_vec(), denials: 0, trailers: 1 },
     };
     assert_eq!(received, expected, "{} messages at a limit of {limit}", beginnings.len());
-    let decision = limiter.peek("messages", "all").unwrap();
+    let decision = limiter.rule("messages").unwrap().peek("all");
     let used = decision.quotas().map(|quota| quota.limit() - quota.remaining()).next();
     assert_eq!(used, Some(beginnings.len().clamp(1, limit) as u32), "{} messages", beginnings.len());
 }
@@ -137,7 +137,7 @@ fn read(body: RequestBody<Stream>) -> Received {
 static LIMITERS: LazyLock<Vec<(RateLimiter, MessageLimitLayer)>> = LazyLock::new(|| {
     let limited = |limit| {
         let everybody = |_: &RequestView<'_>| Some("all");
-        let rule = Rule::new("messages").every_request().level("all", everybody).policy(Policy::per_minute(limit));
+        let rule = Rule::new("messages").every_request().key(everybody).level("all").policy(Policy::per_minute(limit));
         let limiter = RateLimiter::builder().rule(rule).clock(ManualClock::new()).max_keys(16).build().unwrap();
         let layer = limiter.layer().per_message(["messages"]).unwrap();
         (limiter, layer)

@@ -56,8 +56,8 @@ fn both(templates: &[&str], clock: &ManualClock) -> Option<(RateLimiter, Router)
         let param = template.starts_with('/').then(|| first_param(template))?;
         let rule = Rule::new(format!("r{at}")).routes([*template]).policy(Policy::per_minute(60));
         let rule = match &param {
-            Some(name) => rule.level("param", key::path(name.clone())),
-            None => rule.level("all", |_: &RequestView<'_>| Some("all")),
+            Some(name) => rule.key(key::path(name.clone())).level("param"),
+            None => rule.key(|_: &RequestView<'_>| Some("all")).level("all"),
         };
         builder = builder.rule(rule);
         router.insert(*template, (at, param)).ok()?;
@@ -85,7 +85,7 @@ fn assert_is_what_the_router_has(limiter: &RateLimiter, router: &Router, path: &
 
 fn governing(limiter: &RateLimiter, path: &str) -> Found {
     let request = Request::get(path).body(()).unwrap();
-    let governing = limiter.governing(&RequestView::of(&request));
+    let governing = limiter.matching(&RequestView::of(&request));
     governing.iter().map(|rule| (rule.rule().to_owned(), rule.key())).collect()
 }
 

@@ -48,11 +48,11 @@ fn assert_is_usable(text: &str, policy: Policy) {
     let is_usable = names.len() == policy.quotas().len() && names.len() <= 16;
     let everybody = |_: &RequestView<'_>| Some("all");
     let built = RateLimiter::builder()
-        .rule(Rule::new("calls").every_request().level("all", everybody).policy(policy))
+        .rule(Rule::new("calls").every_request().key(everybody).level("all").policy(policy))
         .max_keys(16)
         .build();
     match built {
-        Ok(limiter) => assert!(is_usable && limiter.check("calls", "a").unwrap().is_admitted(), "{text:?}"),
+        Ok(limiter) => assert!(is_usable && limiter.rule("calls").unwrap().check("a").is_admitted(), "{text:?}"),
         Err(error) => assert!(!is_usable, "{text:?}: {error}"),
     }
 }

@@ -138,7 +138,7 @@ impl Store for AnyVerdict {
 
 fn limiter() -> RateLimiter<Http, AnyVerdict> {
     let rule =
-        |name| Rule::new(name).every_request().level("all", |_: &RequestView<'_>| Some(Bytes::from_static(b"all")));
+        |name| Rule::new(name).every_request().key(|_: &RequestView<'_>| Some(Bytes::from_static(b"all"))).level("all");
     let builder = RateLimiter::builder()
         .rule(rule("two").policy(Policy::per_minute(60).and_per_hour(1800)))
         .rule(rule("one").policy(Policy::per_day(u32::MAX)));

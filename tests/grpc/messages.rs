@@ -33,7 +33,7 @@ use tower_quota_tests::echo::{Client, Echo, METHODS, listen};
 type BoxError = Box<dyn std::error::Error + Send + Sync>;
 
 fn rule(name: &str, limit: u32) -> Rule {
-    let rule = Rule::new(name).routes(["/echo.Echo/{*method}"]).level("tenant", key::metadata("x-tenant"));
+    let rule = Rule::new(name).routes(["/echo.Echo/{*method}"]).key(key::metadata("x-tenant")).level("tenant");
     rule.policy(Quota::per_minute(limit))
 }
 
@@ -56,7 +56,7 @@ async fn acme(server: SocketAddr) -> Client {
 }
 
 fn used(limiter: &RateLimiter, rule: &str) -> u32 {
-    let decision = limiter.peek(rule, "acme").unwrap();
+    let decision = limiter.rule(rule).unwrap().peek("acme");
     let quota = decision.quotas().next().unwrap();
     quota.limit() - quota.remaining()
 }

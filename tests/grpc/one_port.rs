@@ -50,8 +50,8 @@ fn per_minute(limit: u32, rule: Rule) -> (RateLimiter, ManualClock) {
 fn by_account() -> Rule {
     Rule::new("accounts")
         .routes(["GET /accounts/{account}"])
-        .level("account", key::path("account"))
-        .routes_keyed_by(key::metadata("x-account"), ["POST /echo.Echo/{*method}"])
+        .key(key::path("account"))
+        .group(key::metadata("x-account"), ["POST /echo.Echo/{*method}"])
 }
 
 #[tokio::test]
@@ -90,7 +90,7 @@ async fn both_kinds_of_callers_share_one_history_and_are_refused_each_in_its_own
 
 #[tokio::test]
 async fn the_peer_is_one_and_the_same_over_http_and_grpc() {
-    let (limiter, _) = per_minute(5, Rule::new("everything").every_request().level("peer", key::peer_ip()));
+    let (limiter, _) = per_minute(5, Rule::new("everything").every_request().key(key::peer_ip()).level("peer"));
     let (server, _) = serve_both(&limiter).await;
     assert_eq!(get_account(server, "acme").await.status(), 200);
     assert_eq!(Client::connect(server).await.admitted_of(9).await, 4);
@@ -103,7 +103,7 @@ async fn the_peer_is_one_and_the_same_over_http_and_grpc() {
 async fn calls_of_services_that_are_not_there_meet_the_rule_for_unmatched_requests() {
     let clock = ManualClock::new();
     let served = by_account().policy(Policy::per_minute(9));
-    let rest = Rule::new("rest").unmatched_requests().level("all", key::constant("all")).policy(Policy::per_minute(2));
+    let rest = Rule::new("rest").unmatched_requests().key(key::constant("all")).policy(Policy::per_minute(2));
     let limiter = RateLimiter::builder().rule(served).rule(rest).clock(clock).build().unwrap();
     let app = Router::new().route("/accounts/{account}", get(async || "served"));
     let server = serve(app.layer(limiter.layer())).await;
@@ -212,7 +212,7 @@ async fn the_kore_matrix_over_http_and_a_rule_for_grpc_are_enforced_by_one_limit
     assert_eq!(echo.calls(), 61);
 
     for (rule, key) in [("automation.bot", "st-1"), ("grpc", "cs-1")] {
-        let left: Vec<_> = limiter.peek(rule, key).unwrap().quotas().map(|quota| quota.remaining()).collect();
+        let left: Vec<_> = limiter.rule(rule).unwrap().peek(key).quotas().map(|quota| quota.remaining()).collect();
         assert_eq!(left, [0, 1740], "{rule}");
     }
     assert_eq!(limiter.len(), 4);

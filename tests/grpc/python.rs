@@ -28,7 +28,7 @@ struct Site {
 
 impl Site {
     fn serve(policy: impl Into<Policy>, clock: impl Clock) -> Self {
-        let rule = Rule::new("calls").routes(["/echo.Echo/{*method}"]).level("tenant", key::metadata("x-tenant"));
+        let rule = Rule::new("calls").routes(["/echo.Echo/{*method}"]).key(key::metadata("x-tenant")).level("tenant");
         let limiter = RateLimiter::builder().rule(rule.policy(policy)).clock(clock).build().unwrap();
         let (echo, attempts) = (Echo::default(), Arc::<Mutex<Vec<u32>>>::default());
         let seen = Arc::clone(&attempts);

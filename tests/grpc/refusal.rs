@@ -22,7 +22,7 @@ const PER_MINUTE: &str = "You've exceeded the per-minute rate limit. Please wait
 type Answer = Response<ResponseBody<String>>;
 
 fn rule(name: &str, policy: impl Into<Policy>) -> Rule {
-    Rule::new(name).every_request().level("everybody", key::constant("everybody")).policy(policy)
+    Rule::new(name).every_request().key(key::constant("everybody")).policy(policy)
 }
 
 fn builder(rules: impl IntoIterator<Item = Rule>) -> RateLimiterBuilder {
@@ -200,7 +200,8 @@ async fn the_pushback_of_a_wait_of_years_is_the_largest_number_there_is() {
 async fn a_missing_key_has_the_code_of_its_status() {
     for (http, code) in [(401, 16), (503, 14), (400, 3), (403, 7), (428, 9), (404, 5), (500, 13), (502, 2)] {
         let reject = OnMissing::Reject(StatusCode::from_u16(http).unwrap());
-        let rule = Rule::new("calls").every_request().level("tenant", key::metadata("tenant-bin")).on_missing(reject);
+        let rule =
+            Rule::new("calls").every_request().key(key::metadata("tenant-bin")).level("tenant").on_missing(reject);
         let layer = builder([rule.policy(Policy::per_minute(1))]).build().unwrap().layer();
         let answer = send(&layer, request(GRPC)).await;
         assert_eq!((answer.status(), &answer.headers()["grpc-status"]), (StatusCode::OK, &HeaderValue::from(code)));

@@ -25,7 +25,7 @@ const HEADER_LIST: u32 = 64 * 1024;
 
 /// A rule for all methods, for each tenant.
 fn calls(policy: impl Into<Policy>) -> Rule {
-    Rule::new("calls").routes(["/echo.Echo/{*method}"]).level("tenant", key::metadata("x-tenant")).policy(policy)
+    Rule::new("calls").routes(["/echo.Echo/{*method}"]).key(key::metadata("x-tenant")).level("tenant").policy(policy)
 }
 
 fn limiter(rules: impl IntoIterator<Item = Rule>) -> (RateLimiter, ManualClock) {
@@ -48,7 +48,7 @@ async fn served_by(rule: Rule) -> (Client, Echo) {
 }
 
 fn used(limiter: &RateLimiter, key: impl KeyParts) -> u32 {
-    let decision = limiter.peek("calls", key).unwrap();
+    let decision = limiter.rule("calls").unwrap().peek(key);
     let quota = decision.quotas().next().unwrap();
     quota.limit() - quota.remaining()
 }
@@ -142,7 +142,7 @@ async fn no_key_comes_back() {
 #[tokio::test]
 async fn a_rule_names_a_method_or_all_methods_of_a_service() {
     let all = calls(Policy::per_minute(3));
-    let say = Rule::new("say").routes(["POST /echo.Echo/Say"]).level("tenant", key::metadata("x-tenant"));
+    let say = Rule::new("say").routes(["POST /echo.Echo/Say"]).key(key::metadata("x-tenant")).level("tenant");
     let (address, echo) = serve(limiter([all, say.policy(Policy::per_minute(1))]).0.layer());
     let acme = Client::connect(address).await.with("x-tenant", "acme");
     let mut codes = Vec::new();
@@ -157,10 +157,8 @@ async fn a_rule_names_a_method_or_all_methods_of_a_service() {
 
 #[tokio::test]
 async fn calls_that_no_rule_names_pass() {
-    let rule = Rule::new("other")
-        .routes(["/echo.Other/{*method}"])
-        .level("all", key::constant("all"))
-        .policy(Policy::per_minute(1));
+    let rule =
+        Rule::new("other").routes(["/echo.Other/{*method}"]).key(key::constant("all")).policy(Policy::per_minute(1));
     let (client, echo) = served_by(rule).await;
     assert_eq!(client.admitted_of(5).await, 5);
     assert_eq!(echo.calls(), 5);
@@ -226,7 +224,7 @@ async fn each_tenant_has_its_own_limit() {
 
 #[tokio::test]
 async fn binary_metadata_is_compared_as_the_bytes_it_stands_for() {
-    let rule = calls(Policy::per_minute(2)).level("id", key::metadata("x-id-bin"));
+    let rule = calls(Policy::per_minute(2)).key(key::metadata("x-id-bin")).level("id");
     let (limiter, _) = limiter([rule]);
     let client = Client::connect(serve(limiter.layer()).0).await;
     // With and without the padding it is the same.
@@ -241,7 +239,7 @@ async fn binary_metadata_is_compared_as_the_bytes_it_stands_for() {
 
 #[tokio::test]
 async fn the_peer_is_who_connects_to_tonic_s_server() {
-    let (limiter, _) = limiter([calls(Policy::per_minute(2)).level("peer", key::peer_ip())]);
+    let (limiter, _) = limiter([calls(Policy::per_minute(2)).key(key::peer_ip()).level("peer")]);
     let (address, _) = serve(limiter.layer());
     let near = Client::connect(address).await;
     let another_of_it = Client::connect(address).await;
@@ -269,7 +267,7 @@ fn authenticate() -> impl Interceptor + Clone + Send + Sync + 'static {
 }
 
 fn by_account() -> Rule {
-    calls(Policy::per_minute(2)).level("account", key::claim(|account: &Account| &account.0))
+    calls(Policy::per_minute(2)).key(key::claim(|account: &Account| &account.0)).level("account")
 }
 
 /// Two calls of each account pass, and none without a token.
@@ -307,8 +305,7 @@ async fn an_interceptor_in_front_of_the_server_s_layer_tells_who_is_calling() {
 /// `RateLimit` is a `NamedService` if what it protects is one.
 #[tokio::test]
 async fn add_service_takes_a_service_behind_the_layer_and_counts_that_service_only() {
-    let (limiter, echo) =
-        (limiter([calls(Policy::per_minute(1)).level("everybody", key::constant("everybody"))]).0, Echo::default());
+    let (limiter, echo) = (limiter([calls(Policy::per_minute(1)).key(key::constant("everybody"))]).0, Echo::default());
     let limited = ServiceBuilder::new().layer(limiter.layer()).service(echo.clone());
     let (address, incoming) = listen();
     tokio::spawn(Server::builder().add_service(limited).serve_with_incoming(incoming));
@@ -345,7 +342,8 @@ async fn a_missing_key_is_shared_or_skipped_or_rejected_as_the_rule_says() {
     let bad: [&dyn Fn(Client) -> Client; 3] = [&none, &not_base64, &two];
     for (outcome, expected) in outcomes {
         for (number, make_bad) in bad.iter().enumerate() {
-            let rule = calls(Policy::per_minute(2)).level("id", key::metadata("x-id-bin").several(Several::Missing));
+            let rule =
+                calls(Policy::per_minute(2)).key(key::metadata("x-id-bin").several(Several::Missing)).level("id");
             let (client, echo) = served_by(rule.on_missing(outcome)).await;
             let caller = make_bad(client.clone());
             let codes = [caller.code().await, caller.code().await, caller.code().await];
@@ -373,7 +371,7 @@ async fn a_rejection_says_what_is_missing_and_gives_no_hint_when_to_retry() {
 /// Of several values the first, all, or none, as the rule says.
 #[tokio::test]
 async fn several_values_count_as_the_rule_says() {
-    let rule = |several| calls(Policy::per_minute(2)).level("tenant", key::metadata("x-tenant").several(several));
+    let rule = |several| calls(Policy::per_minute(2)).key(key::metadata("x-tenant").several(several)).level("tenant");
     for (several, expected) in
         [(Several::First, [2, 0, 2]), (Several::Joined, [2, 2, 2]), (Several::Missing, [0, 0, 2])]
     {

@@ -25,10 +25,7 @@ use tower_quota::{OnMissing, Policy, RateLimiter, RateLimiterBuilder, Rule, cloc
 use tower_quota_tests::echo::{Echo, listen};
 
 fn limiter(limit: u32) -> RateLimiter {
-    let rule = Rule::new("calls")
-        .every_request()
-        .level("everybody", key::constant("everybody"))
-        .policy(Policy::per_minute(limit));
+    let rule = Rule::new("calls").every_request().key(key::constant("everybody")).policy(Policy::per_minute(limit));
     RateLimiter::builder().rule(rule).clock(ManualClock::new()).build().unwrap()
 }
 
@@ -42,7 +39,7 @@ fn serve(limiter: &RateLimiter) -> SocketAddr {
 /// A server whose quota is used up.
 fn exhausted() -> SocketAddr {
     let limiter = limiter(1);
-    assert!(limiter.check("calls", "everybody").unwrap().is_admitted());
+    assert!(limiter.rule("calls").unwrap().check("everybody").is_admitted());
     serve(&limiter)
 }
 
@@ -201,7 +198,7 @@ async fn a_refused_stream_whose_request_is_open_is_closed_without_an_error() {
 /// The same of those that are turned away for want of a key.
 #[tokio::test]
 async fn so_is_a_call_without_the_key_that_a_rule_insists_on() {
-    let rule = Rule::new("calls").every_request().level("tenant", key::metadata("x-tenant"));
+    let rule = Rule::new("calls").every_request().key(key::metadata("x-tenant")).level("tenant");
     for (status, code) in [(401, "16"), (403, "7"), (503, "14")] {
         let outcome = OnMissing::Reject(StatusCode::from_u16(status).unwrap());
         let rule = rule.clone().policy(Policy::per_minute(1)).on_missing(outcome);
@@ -255,10 +252,7 @@ async fn the_fields_of_a_refusal_are_those_of_grpc_and_small() {
 async fn a_refusal_by_a_hundred_rules_is_no_larger_than_clients_take() {
     let rule = |number| Rule::new(format!("a-rule-with-a-long-name-and-number-{number}"));
     let rules = (0..100).map(|number| {
-        rule(number)
-            .every_request()
-            .level("everybody", key::constant("everybody"))
-            .policy(Policy::per_minute(1).and_per_hour(1))
+        rule(number).every_request().key(key::constant("everybody")).policy(Policy::per_minute(1).and_per_hour(1))
     });
     let limiter = rules.fold(RateLimiter::builder(), RateLimiterBuilder::rule);
     let client = H2::connect(serve(&limiter.clock(ManualClock::new()).build().unwrap())).await;
@@ -324,7 +318,7 @@ async fn callers_on_a_unix_socket_have_no_address() {
         (OnMissing::Reject(StatusCode::FORBIDDEN), ["7", "7"]),
         (OnMissing::Skip, ["0", "0"]),
     ] {
-        let rule = Rule::new("calls").every_request().level("peer", key::peer_ip()).on_missing(outcome);
+        let rule = Rule::new("calls").every_request().key(key::peer_ip()).level("peer").on_missing(outcome);
         let limiter = RateLimiter::builder().rule(rule.policy(Policy::per_minute(1))).build().unwrap();
         let (near, far) = tokio::net::UnixStream::pair().unwrap();
         let server = Server::builder().layer(limiter.layer()).add_service(Echo::default());
@@ -409,7 +403,7 @@ async fn grpc_web_is_served_and_refused_outside_and_inside_of_its_translation() 
 #[tokio::test]
 async fn other_callers_of_a_grpc_web_server_are_refused_with_429() {
     let limiter = limiter(1);
-    assert!(limiter.check("calls", "everybody").unwrap().is_admitted());
+    assert!(limiter.rule("calls").unwrap().check("everybody").is_admitted());
     let refused = call_web(serve_web(&limiter, true), "application/json").await;
     assert_eq!(refused.status(), 429);
     assert_eq!(refused.headers()["content-type"], "application/problem+json");

@@ -89,7 +89,7 @@ fn client() -> Client {
 }
 
 fn rule(name: &str, limit: u32) -> Rule {
-    Rule::new(name).level("everybody", key::constant("everybody")).policy(Policy::per_minute(limit))
+    Rule::new(name).key(key::constant("everybody")).policy(Policy::per_minute(limit))
 }
 
 fn limiter(rules: impl IntoIterator<Item = Rule>) -> RateLimiter {
@@ -111,7 +111,7 @@ async fn ok() -> &'static str {
 #[tokio::test]
 async fn a_client_is_refused_reads_why_waits_and_is_served_again() {
     let clock = ManualClock::new();
-    let cases = Rule::new("cases").routes(["/cases"]).level("account", key::header("x-account"));
+    let cases = Rule::new("cases").routes(["/cases"]).key(key::header("x-account")).level("account");
     let cases = cases.policy(Policy::per_minute(60).and_per_hour(1800));
     let limiter = RateLimiter::builder().rule(cases).clock(clock.clone()).build().unwrap();
     let server = Server::start(Router::new().route("/cases", get(ok)).layer(limiter.layer())).await;
@@ -232,7 +232,7 @@ async fn claims_of_an_outer_layer_are_keys() {
         }
         next.run(request).await
     }
-    let calls = rule("calls", 1).every_request().level("account", key::claim(|claims: &Claims| &claims.0));
+    let calls = rule("calls", 1).every_request().key(key::claim(|claims: &Claims| &claims.0)).level("account");
     let calls = calls.on_missing(OnMissing::Reject(StatusCode::UNAUTHORIZED));
     let app = Router::new().route("/", get(ok)).layer(limiter([calls]).layer()).layer(from_fn(authenticate));
     let server = Server::start(app).await;
@@ -367,7 +367,7 @@ async fn a_method_router_s_layer_reads_parameters_of_the_axum_route() {
 
 #[tokio::test]
 async fn so_does_a_layer_of_the_router_whatever_the_routes_are() {
-    let by_id = || limiter([rule("calls", 1).every_request().level("id", key::path("id")).on_missing(OnMissing::Skip)]);
+    let by_id = || limiter([rule("calls", 1).every_request().key(key::path("id")).on_missing(OnMissing::Skip)]);
     let routes = || {
         let nested = Router::new().route("/bots/{id}", get(id_of)).route("/files/{*id}", get(id_of));
         let app = Router::new().route("/bots/{id}", get(id_of)).route("/none", get(ok)).nest("/api", nested);
@@ -384,7 +384,7 @@ async fn so_does_a_layer_of_the_router_whatever_the_routes_are() {
 /// A layer inside of `nest` sees the path without the prefix; rules are written with it.
 #[tokio::test]
 async fn templates_have_the_full_path_inside_of_a_nested_router_too() {
-    let run = || rule("run", 1).routes(["GET /api/v1/bots/{id}"]).level("bot", key::path("id"));
+    let run = || rule("run", 1).routes(["GET /api/v1/bots/{id}"]).key(key::path("id")).level("bot");
     let part = || Router::new().route("/bots/{id}", get(id_of));
     let nested = |part: Router| Router::new().nest("/api", Router::new().nest("/v1", part));
     let layer = || limiter([run()]).layer();
@@ -441,14 +441,14 @@ async fn no_spelling_of_a_path_is_a_way_round() {
 
 #[tokio::test]
 async fn connect_info_tells_the_peer() {
-    let limiter = limiter([rule("calls", 2).every_request().level("peer", key::peer_ip())]);
+    let limiter = limiter([rule("calls", 2).every_request().key(key::peer_ip()).level("peer")]);
     let server = Server::start(Router::new().route("/", get(ok)).layer(limiter.layer())).await;
     for (number, expected) in [200, 200, 429, 429].into_iter().enumerate() {
         // F01: nobody asked for the header.
         let request = server.client.get(server.url("/")).header("x-forwarded-for", format!("192.0.2.{number}"));
         assert_eq!(request.send().await.unwrap().status(), expected);
     }
-    let loopback = limiter.peek("calls", [127_u8, 0, 0, 1].as_slice().to_vec().as_slice()).unwrap();
+    let loopback = limiter.rule("calls").unwrap().peek([127_u8, 0, 0, 1].as_slice().to_vec().as_slice());
     assert_eq!(loopback.quotas().next().unwrap().remaining(), 0);
 }
 
@@ -460,7 +460,7 @@ async fn without_connect_info_all_callers_share_one_history() {
     let server = Server::start_without_connect_info(app().layer(layer())).await;
     assert_eq!(server.statuses(["/"; 3]).await, [200, 200, 429]);
 
-    let insisting = rule("calls", 9).every_request().level("peer", key::peer_ip());
+    let insisting = rule("calls", 9).every_request().key(key::peer_ip()).level("peer");
     let insisting = limiter([insisting.on_missing(OnMissing::Reject(StatusCode::FORBIDDEN))]);
     let server = Server::start_without_connect_info(app().layer(insisting.layer())).await;
     assert_eq!(server.status("/").await, 403);

@@ -21,7 +21,8 @@ const ACCOUNT: &str = "x-account";
 
 fn builder() -> (tower_quota::RateLimiterBuilder, ManualClock) {
     let clock = ManualClock::new();
-    let rule = Rule::new("calls").every_request().level("account", key::header(ACCOUNT)).policy(Policy::per_minute(5));
+    let rule =
+        Rule::new("calls").every_request().key(key::header(ACCOUNT)).level("account").policy(Policy::per_minute(5));
     (RateLimiter::builder().rule(rule).clock(clock.clone()), clock)
 }
 
@@ -49,7 +50,7 @@ fn answering() -> impl Service<Request<()>, Response = Response<String>, Error =
 type Answered = Ready<Result<Response<String>, Infallible>>;
 
 fn left(limiter: &RateLimiter, account: &str) -> u32 {
-    limiter.peek("calls", account).unwrap().quotas().next().unwrap().remaining()
+    limiter.rule("calls").unwrap().peek(account).quotas().next().unwrap().remaining()
 }
 
 /// Has a handler behind the limiter do something with a request of this account.
@@ -180,7 +181,7 @@ async fn a_request_that_is_given_another_key_on_its_way_is_charged_to_that_as_we
 #[tokio::test]
 async fn a_rule_that_knew_the_caller_outside_needs_no_key_further_in() {
     for outcome in [OnMissing::Share, OnMissing::Skip, OnMissing::Reject(StatusCode::UNAUTHORIZED)] {
-        let rule = Rule::new("calls").every_request().level("account", key::header(ACCOUNT)).on_missing(outcome);
+        let rule = Rule::new("calls").every_request().key(key::header(ACCOUNT)).level("account").on_missing(outcome);
         let limiter = RateLimiter::builder().rule(rule.policy(Policy::per_minute(5))).build().unwrap();
         let statuses = pass_on(&limiter, request("acme"), |request| {
             request.headers_mut().remove(ACCOUNT);

@@ -27,12 +27,12 @@ struct Keys(RateLimiter);
 
 impl Keys {
     fn by(extractor: ClientIp) -> Self {
-        let rule = Rule::new("calls").every_request().level("client", extractor).policy(Policy::per_minute(2));
+        let rule = Rule::new("calls").every_request().key(extractor).level("client").policy(Policy::per_minute(2));
         Self(RateLimiter::builder().rule(rule).build().unwrap())
     }
 
     fn of(&self, request: &Request<()>) -> Key {
-        self.0.governing(&RequestView::of(request))[0].key().unwrap()
+        self.0.matching(&RequestView::of(request))[0].key().unwrap()
     }
 
     /// The key of a peer that sends no header.
@@ -237,11 +237,11 @@ async fn requests_without_a_peer_share_one_history_and_do_not_go_free() {
 
 #[tokio::test]
 async fn requests_without_a_peer_are_refused_if_the_rule_says_so() {
-    let rule = Rule::new("calls").every_request().level("client", key::client_ip()).policy(Policy::per_minute(2));
+    let rule = Rule::new("calls").every_request().key(key::client_ip()).level("client").policy(Policy::per_minute(2));
     let limiter =
         RateLimiter::builder().rule(rule.on_missing(OnMissing::Reject(StatusCode::FORBIDDEN))).build().unwrap();
     let nameless = Request::builder().header(XFF, CLIENT).body(()).unwrap();
-    assert!(limiter.governing(&RequestView::of(&nameless))[0].key().is_none());
+    assert!(limiter.matching(&RequestView::of(&nameless))[0].key().is_none());
     let inner = service_fn(|_: Request<()>| async { Ok::<_, Infallible>(Response::new(String::new())) });
     let response = limiter.layer().layer(inner).oneshot(nameless).await.unwrap();
     assert_eq!(response.status(), StatusCode::FORBIDDEN);
@@ -304,10 +304,10 @@ fn the_forwarded_header_is_read_as_its_standard_has_it() {
 #[test]
 fn a_network_that_is_none_is_refused_when_the_limiter_is_built() {
     let rule = Rule::new("calls").every_request().policy(Policy::per_minute(2));
-    let rule = rule.level("client", key::client_ip().trust(["10.0.0.0/8", "10.0.0/8"]));
+    let rule = rule.key(key::client_ip().trust(["10.0.0.0/8", "10.0.0/8"])).level("client");
     let error = RateLimiter::builder().rule(rule).build().unwrap_err();
     let named = (error.rule(), error.field(), error.value());
-    assert_eq!(named, (Some("calls"), "client_ip.trusted", "\"10.0.0/8\""));
+    assert_eq!(named, (Some("calls"), "client_ip.trust", "\"10.0.0/8\""));
 }
 
 /// An address as it may stand in a list, or junk.

@@ -15,7 +15,7 @@ const ID: &str = "x-account";
 
 /// A rule without its requests and its level.
 fn rule(name: &str, limit: u32) -> Rule {
-    Rule::new(name).level("everybody", key::constant("everybody")).policy(Policy::per_minute(limit))
+    Rule::new(name).key(key::constant("everybody")).policy(Policy::per_minute(limit))
 }
 
 fn limiter(rules: impl IntoIterator<Item = Rule>) -> RateLimiter {
@@ -57,16 +57,16 @@ struct Keys(RateLimiter);
 
 impl Keys {
     fn by(extractor: impl KeyExtractor) -> Self {
-        Self(limiter([rule("calls", 1).every_request().level("level", extractor)]))
+        Self(limiter([rule("calls", 1).every_request().key(extractor).level("level")]))
     }
 
     /// Of a rule with one route for all methods.
     fn on(route: &str, extractor: impl KeyExtractor) -> Self {
-        Self(limiter([rule("calls", 1).routes([route]).level("level", extractor)]))
+        Self(limiter([rule("calls", 1).routes([route]).key(extractor).level("level")]))
     }
 
     fn of(&self, request: &Request<()>) -> Option<Key> {
-        self.0.governing(&RequestView::of(request))[0].key()
+        self.0.matching(&RequestView::of(request))[0].key()
     }
 
     #[track_caller]
@@ -262,7 +262,7 @@ fn an_extractor_of_one_s_own_writes_any_number_of_parts() {
 
 #[test]
 fn an_extractor_that_writes_nothing_is_not_a_free_pass() {
-    let calls = rule("calls", 1).every_request().level("nothing", Written(&[], Ok(())));
+    let calls = rule("calls", 1).every_request().key(Written(&[], Ok(()))).level("nothing");
     let layer = limiter([calls]).layer();
     assert_eq!([get("/"), get("/")].map(|request| status(&layer, request)), [200, 429]);
 }
@@ -364,9 +364,9 @@ fn a_path_parameter_is_found_by_its_name() {
 /// Each template of a rule may call it by the same name in another place.
 #[test]
 fn all_routes_of_a_rule_share_one_history() {
-    let calls = rule("calls", 2).level("bot", key::path("id"));
+    let calls = rule("calls", 2).key(key::path("id")).level("bot");
     let calls = calls.routes(["POST /bots/{id}/run", "GET|PUT /{id}/status", "/legacy/{tenant}/{id}"]);
-    let layer = limiter([calls.routes_keyed_by(key::header(ID), ["POST /run"])]).layer();
+    let layer = limiter([calls.group(key::header(ID), ["POST /run"])]).layer();
     assert_eq!(status(&layer, with_method("POST", "/bots/b1/run")), 200);
     assert_eq!(status(&layer, with_method("PUT", "/b1/status")), 200);
     for request in [with_method("DELETE", "/legacy/t/b1"), with_method("GET", "/b1/status")] {
@@ -380,7 +380,7 @@ fn all_routes_of_a_rule_share_one_history() {
 
 #[test]
 fn per_route_each_route_has_a_history_of_its_own() {
-    let calls = rule("calls", 1).level("bot", key::path("id")).per_route();
+    let calls = rule("calls", 1).key(key::path("id")).level("bot").per_route();
     let layer = limiter([calls.routes(["/a/{id}", "/b/{id}", "/c/{id}"])]).layer();
     for expected in [200, 429] {
         for path in ["/a/1", "/b/1", "/c/1"] {
@@ -392,13 +392,13 @@ fn per_route_each_route_has_a_history_of_its_own() {
 // ---- a missing key ----
 
 fn about_accounts(outcome: OnMissing) -> Rule {
-    rule("accounts", 2).every_request().level("account", key::header(ID)).on_missing(outcome)
+    rule("accounts", 2).every_request().key(key::header(ID)).level("account").on_missing(outcome)
 }
 
 /// F12.
 #[test]
 fn requests_without_the_key_share_one_history_by_default() {
-    let default = rule("accounts", 2).every_request().level("account", key::header(ID));
+    let default = rule("accounts", 2).every_request().key(key::header(ID)).level("account");
     for rule in [default, about_accounts(OnMissing::Share)] {
         let layer = limiter([rule]).layer();
         let anonymous = || [get("/a"), get("/b"), get("/c")].map(|request| status(&layer, request));
@@ -450,8 +450,8 @@ fn a_rule_may_skip_requests_without_the_key_and_the_other_rules_stay() {
 fn a_request_is_charged_to_all_rules_that_govern_it_or_to_none() {
     let rules = || {
         [
-            rule("bot", 2).routes(["/bots/{id}"]).level("bot", key::path("id")),
-            rule("account", 3).routes(["GET /bots/{bot}"]).level("account", key::header(ID)),
+            rule("bot", 2).routes(["/bots/{id}"]).key(key::path("id")).level("bot"),
+            rule("account", 3).routes(["GET /bots/{bot}"]).key(key::header(ID)).level("account"),
             rule("total", 4).every_request(),
         ]
     };
@@ -469,7 +469,7 @@ fn a_request_is_charged_to_all_rules_that_govern_it_or_to_none() {
                     "account" => "acme",
                     _ => "everybody",
                 };
-                limiter.peek(rule, key).unwrap().quotas().next().unwrap().remaining()
+                limiter.rule(rule).unwrap().peek(key).quotas().next().unwrap().remaining()
             })
         };
         assert_eq!([(); 2].map(|()| status(&layer, request("/bots/b1"))), [200, 200]);
@@ -487,7 +487,7 @@ fn a_request_is_charged_to_all_rules_that_govern_it_or_to_none() {
 #[test]
 fn the_most_specific_template_decides() {
     let import = rule("import", 1).routes(["/bots/import"]);
-    let bots = rule("bots", 1).routes(["/bots/{id}"]).level("bot", key::path("id"));
+    let bots = rule("bots", 1).routes(["/bots/{id}"]).key(key::path("id")).level("bot");
     let rest = rule("rest", 1).routes(["/{*rest}"]);
     let layer = limiter([rest, bots, import]).layer();
     for path in ["/bots/import", "/bots/important", "/bots/b1/export"] {
@@ -564,7 +564,7 @@ fn all_spellings_of_a_path_with_a_parameter_share_one_history() {
         "/%62ots/abc/%72un",
         "/bots/abc/x/%2e%2e/run",
     ];
-    let rule = || rule("run", 1).routes(["/bots/{id}/run"]).level("bot", key::path("id"));
+    let rule = || rule("run", 1).routes(["/bots/{id}/run"]).key(key::path("id")).level("bot");
     for spelling in spellings {
         for paths in [["/bots/abc/run", spelling], [spelling, "/bots/abc/run"]] {
             let layer = limiter([rule()]).layer();
@@ -665,7 +665,7 @@ fn requests_that_match_no_route_pass_unless_a_rule_is_for_them() {
 #[test]
 fn floods_of_404_unknown_methods_and_options_are_counted() {
     let (mut routed, mut default) = (rule("routed", 9).routes(["/known"]), rule("default", 3).unmatched_requests());
-    (routed, default) = (routed.level("all", key::constant("all")), default.level("all", key::constant("all")));
+    (routed, default) = (routed.key(key::constant("all")), default.key(key::constant("all")));
     let layers = [
         RateLimitLayer::new(key::constant("everybody"), Policy::per_minute(3)),
         limiter([rule("total", 3).every_request()]).layer(),
@@ -738,8 +738,8 @@ fn an_extractor_of_one_s_own_may_check_itself() {
     }
 
     let build = |rule: Rule| RateLimiter::builder().rule(rule).build().unwrap_err();
-    let error = build(rule("calls", 1).routes(["/a/{x}/{*y}"]).level("picky", Picky));
+    let error = build(rule("calls", 1).routes(["/a/{x}/{*y}"]).key(Picky).level("picky"));
     assert_eq!((error.rule(), error.field(), error.value()), (Some("calls"), "key", r#"Some(["x", "y"])"#));
-    let error = build(rule("calls", 1).every_request().level("picky", (key::constant("a"), Picky)));
+    let error = build(rule("calls", 1).every_request().key((key::constant("a"), Picky)).level("picky"));
     assert_eq!(error.value(), "None");
 }

@@ -31,13 +31,12 @@ use tower_quota::{
     grpc,
     http::{LegacyReset, OnConflict, PeerAddr, Refusal, RequestView, ResponseBody},
     key::{self, KeyExtractor},
-    store::Never,
 };
 use tower_test::mock::{self, Handle, Spawn};
 
 /// One rule for everybody together, so that every request is charged to the same history.
 fn rule(name: &str, limit: u32) -> Rule {
-    Rule::new(name).every_request().level("everybody", key::constant("everybody")).policy(Policy::per_minute(limit))
+    Rule::new(name).every_request().key(key::constant("everybody")).policy(Policy::per_minute(limit))
 }
 
 fn builder(limit: u32) -> RateLimiterBuilder {
@@ -50,7 +49,7 @@ fn limiter(limit: u32) -> RateLimiter {
 
 /// What everybody has left.
 fn remaining(limiter: &RateLimiter) -> u32 {
-    limiter.peek("calls", "everybody").unwrap().quotas().next().unwrap().remaining()
+    limiter.rule("calls").unwrap().peek("everybody").quotas().next().unwrap().remaining()
 }
 
 fn request() -> Request<()> {
@@ -116,7 +115,7 @@ async fn a_refused_request_never_reaches_the_inner_service() {
 
 #[tokio::test]
 async fn neither_do_requests_to_a_layer_that_was_not_built_right_nor_those_without_a_key_that_is_insisted_on() {
-    let insisting = rule("calls", 1).level("account", key::header("x-account"));
+    let insisting = rule("calls", 1).key(key::header("x-account")).level("account");
     let insisting = insisting.on_missing(OnMissing::Reject(StatusCode::UNAUTHORIZED));
     let insisting = RateLimiter::builder().rule(insisting).build().unwrap().layer();
     for (layer, status) in [(RateLimitLayer::new(key::constant("all"), Policy::per_minute(0)), 500), (insisting, 401)] {
@@ -372,7 +371,7 @@ fn panicking() -> Request<()> {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_key_extractor_that_panics_fails_that_request_only() {
-    let calls = rule("calls", 1_000).level("everybody", touchy);
+    let calls = rule("calls", 1_000).key(touchy).level("everybody");
     let limiter = RateLimiter::builder().rule(rule("total", 1_000)).rule(calls).build().unwrap();
     let service = limiter.layer().layer(answering());
     let mut tasks = JoinSet::new();
@@ -389,7 +388,7 @@ async fn a_key_extractor_that_panics_fails_that_request_only() {
     }
     assert_eq!((served, failed), (100, 100));
     assert_eq!(remaining(&limiter), 900, "a request that failed is charged to no rule");
-    let total = limiter.peek("total", "everybody").unwrap();
+    let total = limiter.rule("total").unwrap().peek("everybody");
     assert_eq!(total.quotas().next().unwrap().remaining(), 900);
 }
 
@@ -412,7 +411,7 @@ async fn extractors_and_closures_may_ask_the_limiter_themselves() {
     let by_what_is_left = move |_: &RequestView<'_>| Some(remaining(&asked).to_string());
     let asked = limiter.clone();
     let layer = RateLimitLayer::new(by_what_is_left, Policy::per_minute(1)).on_denied(move |refusal| {
-        assert!(asked.check("calls", "everybody").is_ok());
+        let _ = asked.rule("calls").unwrap().check("everybody");
         refusal.response()
     });
     let service = layer.layer(answering());
@@ -548,7 +547,7 @@ async fn several_layers_of_one_limiter_share_one_state_whatever_their_style() {
             assert_eq!(status(&layer.layer(answering())).await, expected);
         }
     }
-    assert!(!limiter.check("calls", "everybody").unwrap().is_admitted(), "and so does the handle");
+    assert!(!limiter.rule("calls").unwrap().check("everybody").is_admitted(), "and so does the handle");
 }
 
 #[tokio::test]
@@ -619,7 +618,7 @@ fn everything_public_is_as_send_sync_and_clone_as_it_can_be() {
     is_clone::<OnConflict>();
     is_clone::<LegacyReset>();
     is_sync::<RateLimiterBuilder>();
-    is_sync::<ResponseFuture<Fussy, (), Never>>();
+    is_sync::<ResponseFuture<Fussy, (), std::future::Pending<()>>>();
     is_clone::<grpc::MessageLimitLayer>();
     is_clone::<grpc::MessageLimit<Fussy>>();
     is_sync::<grpc::RequestBody<Full<Bytes>>>();
@@ -635,9 +634,9 @@ fn everything_public_is_as_send_sync_and_clone_as_it_can_be() {
 fn what_is_written_to_a_log_names_no_caller() {
     let limiter = limiter(5);
     for key in ["alice-short", "alice-with-a-name-that-is-longer-than-what-is-kept-as-it-is"] {
-        limiter.check("calls", key).unwrap();
+        let _ = limiter.rule("calls").unwrap().check(key);
     }
-    let decision = limiter.check("calls", "alice-short").unwrap();
+    let decision = limiter.rule("calls").unwrap().check("alice-short");
     let (layer, key) = (limiter.layer(), limiter.key("alice-short"));
     for text in [format!("{limiter:?}"), format!("{decision:?}"), format!("{layer:?}"), format!("{key:?}")] {
         let digits = format!("{:?}", b"alice").replace(['[', ']'], "");
@@ -660,7 +659,7 @@ fn what_is_written_to_a_log_does_not_grow_with_the_callers() {
     let limiter = limiter(5);
     let before = format!("{limiter:?}").len();
     for caller in 0..1_000 {
-        limiter.check("calls", caller.to_string()).unwrap();
+        let _ = limiter.rule("calls").unwrap().check(caller.to_string());
     }
     let after = format!("{limiter:?}").len();
     assert!(after < before + 100, "from {before} to {after} bytes");
@@ -691,8 +690,7 @@ async fn two_limiters_around_each_other_charge_once_each() {
 
 #[tokio::test]
 async fn a_mount_that_did_not_govern_a_request_leaves_it_to_the_next() {
-    let rule =
-        Rule::new("calls").routes(["/x"]).level("everybody", key::constant("everybody")).policy(Policy::per_minute(2));
+    let rule = Rule::new("calls").routes(["/x"]).key(key::constant("everybody")).policy(Policy::per_minute(2));
     let limiter = RateLimiter::builder().rule(rule).build().unwrap();
     let inside = limiter.layer().layer(answering());
     let rewriting = service_fn(move |mut request: Request<()>| {
@@ -711,21 +709,21 @@ async fn a_mount_that_did_not_govern_a_request_leaves_it_to_the_next() {
 async fn a_decision_that_others_put_into_a_request_is_no_free_pass() {
     let limiter = limiter(2);
     let service = limiter.layer().layer(answering());
-    let peeked = limiter.peek("calls", "everybody").unwrap();
+    let peeked = limiter.rule("calls").unwrap().peek("everybody");
     for expected in [200, 200, 429] {
         let mut request = request();
         request.extensions_mut().insert(peeked.clone());
         assert_eq!(service.clone().oneshot(request).await.unwrap().status(), expected);
     }
     let mut request = request();
-    request.extensions_mut().insert(limiter.check("calls", "everybody").unwrap());
+    request.extensions_mut().insert(limiter.rule("calls").unwrap().check("everybody"));
     assert_eq!(service.oneshot(request).await.unwrap().status(), 429, "told by a decision that denied");
 }
 
 /// P8: what was skipped outside of the layer that knows the caller is counted inside of it.
 #[tokio::test]
 async fn a_second_mount_enforces_the_rules_that_could_not_be_applied_at_the_first() {
-    let account = Rule::new("account").every_request().level("account", key::claim(|claims: &String| claims));
+    let account = Rule::new("account").every_request().key(key::claim(|claims: &String| claims)).level("account");
     let account = account.policy(Policy::per_minute(2)).on_missing(OnMissing::Skip);
     let limiter = RateLimiter::builder().rule(rule("calls", 9)).rule(account).build().unwrap();
     let inside = limiter.layer().layer(answering());
@@ -802,8 +800,7 @@ async fn of_two_decisions_the_one_that_refused_is_told_outwards() {
 
 #[tokio::test]
 async fn a_request_that_no_rule_governs_carries_no_decision() {
-    let rule =
-        Rule::new("calls").routes(["/governed"]).level("all", key::constant("all")).policy(Policy::per_minute(1));
+    let rule = Rule::new("calls").routes(["/governed"]).key(key::constant("all")).policy(Policy::per_minute(1));
     let handler = service_fn(|request: Request<()>| {
         assert!(request.extensions().get::<Decision>().is_none());
         ready(Ok::<_, Infallible>(Response::new(String::new())))

@@ -208,7 +208,7 @@ impl Builder<'_> {
     fn observer(&self, place: String) -> MapRequestLayer<impl Fn(Request) -> Request + Clone + Send + Sync + 'static> {
         let (limiter, sights) = (self.limiter.clone(), Arc::clone(&self.journal.sights));
         MapRequestLayer::new(move |request: Request| {
-            let governing = limiter.governing(&RequestView::of(&request));
+            let governing = limiter.matching(&RequestView::of(&request));
             let found = governing.iter().map(|rule| (rule.rule().to_owned(), rule.key())).collect();
             sights.lock().push((place.clone(), found));
             request
@@ -331,9 +331,9 @@ fn limiter(rules: &BTreeMap<String, String>) -> Option<RateLimiter> {
         let rule = Rule::new(name).routes([text.clone()]).policy(Policy::per_hour(1000));
         let own = |name: &str| key::path(name.to_owned());
         builder = builder.rule(match &names(text)[..] {
-            [] => rule.level("all", |_: &RequestView<'_>| Some("none")),
-            [name] => rule.level("one", own(name)),
-            [first, .., last] => rule.level("two", (own(first), own(last))),
+            [] => rule.key(|_: &RequestView<'_>| Some("none")).level("all"),
+            [name] => rule.key(own(name)).level("one"),
+            [first, .., last] => rule.key((own(first), own(last))).level("two"),
         });
     }
     builder.build().ok()

@@ -18,7 +18,7 @@ use tower::{
     util::BoxCloneService,
 };
 use tower_quota::{
-    Governing, OnMissing, Policy, Quota, RateLimiter, RateLimiterBuilder, Rule,
+    MatchedRule, OnMissing, Policy, Quota, RateLimiter, RateLimiterBuilder, Rule,
     clock::ManualClock,
     key,
     plain::{Plain, RateLimit, RateLimitLayer, Refusal},
@@ -55,7 +55,7 @@ const fn tenant(job: &Job) -> &String {
 }
 
 fn rule(name: &str, policy: Policy) -> Rule<Plain<Job>> {
-    Rule::new(name).every_request().level("tenant", key::field(tenant)).policy(policy)
+    Rule::new(name).every_request().key(key::field(tenant)).level("tenant").policy(policy)
 }
 
 fn limiter(rules: impl IntoIterator<Item = Rule<Plain<Job>>>) -> (RateLimiter<Plain<Job>>, ManualClock) {
@@ -117,19 +117,19 @@ async fn the_inner_service_s_own_errors_pass_and_their_charge_stays() {
     let printer = limiter.layer(limited).layer(service_fn(print));
     let jam = Job { tenant: "acme".to_owned(), ..Job::default() };
     assert_eq!(printer.oneshot(jam).await, Err(JobError::PaperJam));
-    assert_eq!(limiter.peek("jobs", "acme").unwrap().quotas().next().unwrap().remaining(), 1);
+    assert_eq!(limiter.rule("jobs").unwrap().peek("acme").quotas().next().unwrap().remaining(), 1);
 }
 
 #[tokio::test]
 async fn a_rule_governs_the_requests_of_its_condition_and_all_rules_admit_together() {
-    let long = Rule::new("long").when(|job: &Job| job.pages > 99).level("tenant", key::field(tenant));
+    let long = Rule::new("long").when(|job: &Job| job.pages > 99).key(key::field(tenant)).level("tenant");
     let (limiter, _clock) = limiter([rule("jobs", Policy::per_minute(3)), long.policy(Policy::per_hour(1))]);
     let printer = limiter.layer(limited).layer(service_fn(print));
     let long = || Job { pages: 300, ..job("acme") };
 
     assert_eq!(printer.clone().oneshot(long()).await, Ok(Answer::Done(300)));
     assert!(printer.clone().oneshot(long()).await.is_err());
-    let left = limiter.peek("jobs", "acme").unwrap().quotas().next().unwrap().remaining();
+    let left = limiter.rule("jobs").unwrap().peek("acme").quotas().next().unwrap().remaining();
     assert_eq!(left, 2, "what the other rule denied was not charged");
     assert_eq!(printer.clone().oneshot(job("acme")).await, Ok(Answer::Done(1)));
     assert_eq!(printer.oneshot(job("acme")).await, Ok(Answer::Done(1)));
@@ -143,13 +143,13 @@ fn closures_tuples_alternatives_and_boxes_of_extractors_read_requests_of_any_typ
     let one = Policy::per_minute(1);
     let every = |name: &str| Rule::new(name).every_request().policy(one.clone());
     let (limiter, _clock) = limiter([
-        every("both").level("tenant+queue", (key::field(tenant), queue)),
-        every("either").level("queue|tenant", key::first_of((queue, key::field(tenant)))),
-        every("boxed").level("queue", boxed),
-        every("shared").level("queue", shared),
-        every("same").level("everybody", key::constant("everybody")),
+        every("both").key((key::field(tenant), queue)).level("tenant+queue"),
+        every("either").key(key::first_of((queue, key::field(tenant)))).level("queue|tenant"),
+        every("boxed").key(boxed).level("queue"),
+        every("shared").key(shared).level("queue"),
+        every("same").key(key::constant("everybody")),
     ]);
-    let keys = |job: &Job| limiter.governing(job).iter().map(Governing::key).collect::<Vec<_>>();
+    let keys = |job: &Job| limiter.matching(job).iter().map(MatchedRule::key).collect::<Vec<_>>();
 
     let (acme, a4) = (Some(limiter.key("acme")), Some(limiter.key("a4")));
     let everybody = Some(limiter.key("everybody"));
@@ -160,7 +160,7 @@ fn closures_tuples_alternatives_and_boxes_of_extractors_read_requests_of_any_typ
 
 #[tokio::test]
 async fn a_request_without_the_key_meets_the_outcome_of_the_rule() {
-    let queued = |name: &str| Rule::new(name).every_request().level("queue", |job: &Job| job.queue);
+    let queued = |name: &str| Rule::new(name).every_request().key(|job: &Job| job.queue).level("queue");
     let one = Policy::per_minute(1);
     for (rule, expected) in [
         (queued("shared"), [true, false]),
@@ -194,7 +194,7 @@ async fn the_decision_can_be_kept_in_the_request() {
 #[test]
 fn mistakes_are_found_when_the_limiter_is_built() {
     let build = |rule: Rule<Plain<Job>>| RateLimiter::builder_for::<Job>().rule(rule).build().unwrap_err();
-    let nothing_governed = Rule::new("a").level("tenant", key::field(tenant)).policy(Policy::per_minute(1));
+    let nothing_governed = Rule::new("a").key(key::field(tenant)).level("tenant").policy(Policy::per_minute(1));
     assert_eq!(build(nothing_governed).field(), "routes");
     assert_eq!(build(rule("a", Policy::per_minute(0))).field(), "quota \"minute\": limit");
     assert_eq!(build(Rule::new("a").every_request().policy(Policy::per_minute(1))).field(), "level");

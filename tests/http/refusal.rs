@@ -32,7 +32,7 @@ const HOURLY: &str = "You've exceeded the hourly rate limit. Please wait for som
 type Answer<B> = Response<ResponseBody<B>>;
 
 fn rule(name: &str, policy: Policy) -> Rule {
-    Rule::new(name).every_request().level("everybody", key::constant("everybody")).policy(policy)
+    Rule::new(name).every_request().key(key::constant("everybody")).policy(policy)
 }
 
 fn builder(clock: &ManualClock, rules: impl IntoIterator<Item = Rule>) -> RateLimiterBuilder {
@@ -317,7 +317,7 @@ async fn a_refused_head_has_the_fields_and_no_body() {
 #[tokio::test]
 async fn other_refusals_of_a_head_have_no_body_either() {
     let closure = layer(Policy::per_minute(1)).on_denied(|_| Response::new("text".into()));
-    let insisting = rule("calls", Policy::per_minute(1)).level("account", key::header("x-account"));
+    let insisting = rule("calls", Policy::per_minute(1)).key(key::header("x-account")).level("account");
     let insisting = builder(&ManualClock::new(), [insisting.on_missing(OnMissing::Reject(StatusCode::UNAUTHORIZED))]);
     let broken = RateLimitLayer::new(key::constant("all"), Policy::per_minute(0));
     for layer in [closure, insisting.build().unwrap().layer(), broken] {
@@ -514,7 +514,7 @@ async fn several_rules_are_told_under_names_of_their_own() {
 
 #[tokio::test]
 async fn a_request_is_told_of_the_rules_that_govern_it_only() {
-    let other = Rule::new("other").routes(["/other"]).level("all", key::constant("all")).policy(Policy::per_minute(5));
+    let other = Rule::new("other").routes(["/other"]).key(key::constant("all")).policy(Policy::per_minute(5));
     let layer = builder(&ManualClock::new(), [other, rule("calls", Policy::per_minute(5))]).build().unwrap().layer();
     assert_eq!(limits(send(&layer).await.headers()), [named("calls/minute", 4, 60)]);
 }
@@ -523,9 +523,9 @@ async fn a_request_is_told_of_the_rules_that_govern_it_only() {
 #[tokio::test]
 async fn a_rule_that_charges_a_request_twice_is_named_once() {
     // F42, F10
-    let by_bot = Rule::new("bots").level("bot", key::path("id")).policy(Policy::per_minute(2));
-    let by_query = Rule::new("bots").level("query", key::query("id")).policy(Policy::per_minute(2));
-    let by_query = by_query.routes(["/bots/{id}"]).routes_keyed_by(key::path("id"), ["GET /bots/{id}"]);
+    let by_bot = Rule::new("bots").key(key::path("id")).level("bot").policy(Policy::per_minute(2));
+    let by_query = Rule::new("bots").key(key::query("id")).level("query").policy(Policy::per_minute(2));
+    let by_query = by_query.routes(["/bots/{id}"]).group(key::path("id"), ["GET /bots/{id}"]);
     let cases = [
         (by_bot.clone().routes(["/bots/{id}", "/bots/{id}/{action}"]), "/bots/a%2Fb"),
         (by_bot.clone().routes(["/{*id}"]), "/x/../a"),
@@ -742,7 +742,7 @@ async fn fields_of_a_closure_are_kept_as_a_whole() {
 
 #[tokio::test]
 async fn a_request_without_the_key_that_a_rule_insists_on_is_told_what_is_missing() {
-    let insisting = rule("calls", Policy::per_minute(9)).level("account", key::header("x-account"));
+    let insisting = rule("calls", Policy::per_minute(9)).key(key::header("x-account")).level("account");
     let insisting = insisting.on_missing(OnMissing::Reject(StatusCode::UNAUTHORIZED));
     let limiter = builder(&ManualClock::new(), [rule("total", Policy::per_minute(9)), insisting]).build().unwrap();
     let response = send(&limiter.layer().legacy_fields(LegacyReset::Delta)).await;
@@ -762,7 +762,7 @@ async fn a_request_without_the_key_that_a_rule_insists_on_is_told_what_is_missin
 #[tokio::test]
 async fn a_status_without_a_name_has_a_title_all_the_same() {
     let status = StatusCode::from_u16(499).unwrap();
-    let insisting = rule("calls", Policy::per_minute(9)).level("account", key::header("x-account"));
+    let insisting = rule("calls", Policy::per_minute(9)).key(key::header("x-account")).level("account");
     let limiter = builder(&ManualClock::new(), [insisting.on_missing(OnMissing::Reject(status))]).build().unwrap();
     let response = send(&limiter.layer()).await;
     assert_eq!(response.status(), 499);

@@ -199,7 +199,7 @@ where
     let (limiter, charged) = (limiter.clone(), Arc::clone(charged));
     MapRequestLayer::new(move |request: Request| {
         let view = RequestView::of(&request);
-        let governing = limiter.governing(&view);
+        let governing = limiter.matching(&view);
         charged.lock().extend(governing.iter().map(|rule| (rule.rule().to_owned(), rule.key())));
         request
     })
@@ -299,8 +299,8 @@ fn limiter(plan: &Plan) -> Option<RateLimiter> {
         let route = endpoint.route();
         let rule = Rule::new(route.replace(' ', ":")).routes([route]).policy(Policy::per_hour(1_000_000_000));
         let rule = match endpoint.params().first() {
-            Some(name) => rule.level("key", key::path(name.clone())),
-            None => rule.level("key", |_: &RequestView<'_>| Some("everybody")),
+            Some(name) => rule.key(key::path(name.clone())).level("key"),
+            None => rule.key(|_: &RequestView<'_>| Some("everybody")).level("key"),
         };
         builder = builder.rule(rule);
     }
@@ -404,7 +404,8 @@ fn whatever_axum_routes_is_governed_by_the_rule_of_that_route_with_the_same_key(
 fn limited(route: &str, limit: u32) -> (RateLimiter, tower_quota::RateLimitLayer) {
     let rule = Rule::new("strict")
         .routes([route])
-        .level("all", |_: &RequestView<'_>| Some(""))
+        .key(|_: &RequestView<'_>| Some(""))
+        .level("all")
         .policy(Policy::per_hour(limit));
     let limiter = RateLimiter::builder().rule(rule).build().unwrap();
     (limiter.clone(), limiter.layer())
@@ -432,12 +433,13 @@ where
 
 #[tokio::test]
 async fn an_application_behind_a_rewriting_fallback_is_limited_and_by_its_own_parameters() {
-    let rule = Rule::new("items").routes(["GET /item/{n}"]).level("item", key::path("n")).policy(Policy::per_hour(3));
+    let rule =
+        Rule::new("items").routes(["GET /item/{n}"]).key(key::path("n")).level("item").policy(Policy::per_hour(3));
     let limiter = RateLimiter::builder().rule(rule).build().unwrap();
     let inner = Router::new().route("/item/{n}", get(async || "")).layer(limiter.layer());
     let app = rewriting(inner);
     assert_eq!(served_of_ten(&app, "GET", "/old/item/7").await, 3);
-    let spent = limiter.peek("items", "7").unwrap();
+    let spent = limiter.rule("items").unwrap().peek("7");
     assert!(!spent.is_admitted());
 
     // What the caller writes into the original path is no other key.
@@ -455,13 +457,13 @@ async fn an_application_behind_a_rewriting_fallback_is_limited_and_by_its_own_pa
 #[tokio::test]
 async fn a_nested_router_is_governed_by_the_whole_path_alone() {
     let rules = ["/items/{n}", "/api/items/{n}"]
-        .map(|route| Rule::new(route).routes([route]).level("item", key::path("n")).policy(Policy::per_hour(100)));
+        .map(|route| Rule::new(route).routes([route]).key(key::path("n")).level("item").policy(Policy::per_hour(100)));
     let limiter = rules.into_iter().fold(RateLimiter::builder(), RateLimiterBuilder::rule).build().unwrap();
     let items = || Router::new().route("/items/{n}", get(async || "")).layer(limiter.layer());
     for app in [Router::new().nest("/api", items()), Router::new().nest_service("/api", items())] {
         assert_eq!(status(&app, "GET", "/api/items/7").await, StatusCode::OK);
     }
-    let left = |rule| limiter.peek(rule, "7").unwrap().quotas().next().unwrap().remaining();
+    let left = |rule| limiter.rule(rule).unwrap().peek("7").quotas().next().unwrap().remaining();
     assert_eq!((left("/items/{n}"), left("/api/items/{n}")), (100, 98));
 }
 
@@ -494,7 +496,7 @@ async fn no_spelling_of_a_path_escapes_the_rule_of_its_handler() {
 async fn a_generous_route_beside_a_strict_rest_does_not_take_its_requests() {
     for target in ["/api/health/", "/api//health", "/api/%68ealth"] {
         let rules = [("/api/{*rest}", 3), ("/api/health", 1000)].map(|(route, limit)| {
-            let rule = Rule::new(route).routes([route]).level("all", |_: &RequestView<'_>| Some(""));
+            let rule = Rule::new(route).routes([route]).key(|_: &RequestView<'_>| Some("")).level("all");
             rule.policy(Policy::per_hour(limit))
         });
         let limiter = rules.into_iter().fold(RateLimiter::builder(), RateLimiterBuilder::rule).build().unwrap();
@@ -514,12 +516,12 @@ async fn a_websocket_over_http_2_counts_as_get() {
     }
     let (limiter, _) = limited("GET /ws", 3);
     let tunnel = Request::builder().method("CONNECT").uri("example.com:443").body(()).unwrap();
-    assert!(limiter.governing(&RequestView::of(&tunnel)).is_empty(), "a proxy's own CONNECT has no path");
+    assert!(limiter.matching(&RequestView::of(&tunnel)).is_empty(), "a proxy's own CONNECT has no path");
 }
 
 #[tokio::test]
 async fn a_rule_for_every_request_reads_the_parameters_of_nested_services_and_fallbacks() {
-    let rule = Rule::new("bots").every_request().level("bot", key::path("id")).policy(Policy::per_hour(100));
+    let rule = Rule::new("bots").every_request().key(key::path("id")).level("bot").policy(Policy::per_hour(100));
     let limiter = RateLimiter::builder().rule(rule).build().unwrap();
     let inner = Router::new().route("/run", get(async || "")).fallback(async || "");
     let served = service_fn(async |_: Request| Ok::<_, std::convert::Infallible>(Response::new(Body::empty())));
@@ -532,5 +534,5 @@ async fn a_rule_for_every_request_reads_the_parameters_of_nested_services_and_fa
             assert_eq!(status(&app, "GET", target).await, StatusCode::OK);
         }
     }
-    assert_eq!(limiter.peek("bots", "st-1").unwrap().quotas().next().unwrap().remaining(), 94);
+    assert_eq!(limiter.rule("bots").unwrap().peek("st-1").quotas().next().unwrap().remaining(), 94);
 }

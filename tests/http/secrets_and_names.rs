@@ -11,17 +11,17 @@ use tower_quota::{
 };
 
 fn limiter(extractor: impl KeyExtractor) -> RateLimiter {
-    let rule = Rule::new("calls").every_request().level("who", extractor).policy(Policy::per_minute(1));
+    let rule = Rule::new("calls").every_request().key(extractor).level("who").policy(Policy::per_minute(1));
     RateLimiter::builder().rule(rule).build().unwrap()
 }
 
 fn mistake(extractor: impl KeyExtractor) -> String {
-    let rule = Rule::new("calls").every_request().level("who", extractor).policy(Policy::per_minute(1));
+    let rule = Rule::new("calls").every_request().key(extractor).level("who").policy(Policy::per_minute(1));
     RateLimiter::builder().rule(rule).build().unwrap_err().to_string()
 }
 
 fn found<B>(limiter: &RateLimiter, request: &Request<B>) -> Option<Key> {
-    limiter.governing(&RequestView::of(request))[0].key()
+    limiter.matching(&RequestView::of(request))[0].key()
 }
 
 #[test]

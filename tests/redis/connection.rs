@@ -32,7 +32,7 @@ fn calls(store: RedisStore) -> Limiter {
 
 /// Ten at the same time, in calls of their own.
 async fn burst(limiter: &Limiter) -> Vec<String> {
-    let asked = (0..10).map(|number| limiter.check_async("calls", format!("key {number}")));
+    let asked = (0..10).map(async |number| limiter.rule("calls").unwrap().check_async(format!("key {number}")).await);
     join_all(asked).await.into_iter().filter_map(|answer| answer.err().map(|error| error.to_string())).collect()
 }
 
@@ -75,7 +75,7 @@ async fn a_connection_that_is_lost_with_all_that_is_in_it_is_one_failure() {
     let asked: Vec<_> = (0..10)
         .map(|number| {
             let limiter = limiter.clone();
-            tokio::spawn(async move { limiter.check_async("calls", format!("key {number}")).await })
+            tokio::spawn(async move { limiter.rule("calls").unwrap().check_async(format!("key {number}")).await })
         })
         .collect();
     let start = Instant::now();
@@ -101,7 +101,7 @@ fn when_a_runtime_has_ended_the_first_decision_of_the_next_is_made() {
                 0 => tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap(),
                 _ => tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap(),
             };
-            let decision = runtime.block_on(limiter.check_async("calls", "ann")).unwrap();
+            let decision = runtime.block_on(limiter.rule("calls").unwrap().check_async("ann")).unwrap();
             assert_eq!(remaining(&decision), [999 - round]);
         }
     }
@@ -111,16 +111,16 @@ fn when_a_runtime_has_ended_the_first_decision_of_the_next_is_made() {
 fn a_runtime_that_cannot_do_it_is_an_error_that_says_so() {
     let server = Server::start();
     let limiter = calls(store(server.url()).deadline(SECOND));
-    let none = futures_executor(limiter.check_async("calls", "ann")).unwrap_err();
+    let none = futures_executor(limiter.rule("calls").unwrap().check_async("ann")).unwrap_err();
     assert!(none.to_string().contains("runtime"), "{none}");
     let still = tokio::runtime::Builder::new_current_thread().build().unwrap();
-    let error = still.block_on(limiter.check_async("calls", "ann")).unwrap_err();
+    let error = still.block_on(limiter.rule("calls").unwrap().check_async("ann")).unwrap_err();
     assert!(error.to_string().contains("enable_all"), "{error}");
     let deaf = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
-    let error = deaf.block_on(limiter.check_async("calls", "ann")).unwrap_err();
+    let error = deaf.block_on(limiter.rule("calls").unwrap().check_async("ann")).unwrap_err();
     assert!(error.to_string().contains("enable_all"), "{error}");
     let whole = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-    assert!(whole.block_on(limiter.check_async("calls", "ann")).unwrap().is_admitted());
+    assert!(whole.block_on(limiter.rule("calls").unwrap().check_async("ann")).unwrap().is_admitted());
 }
 
 /// Polls where no runtime is.
@@ -157,7 +157,7 @@ async fn the_rights_that_are_documented_are_enough_and_ping_misses_those_that_ma
     // Another policy, a smaller log, a unit given back, a reset.
     assert_eq!(admitted(&of(Policy::per_second(1)), "calls", "ann", 1).await, 0);
     assert_eq!(admitted(&of(Policy::per_hour(50)), "calls", "ann", 1).await, 1);
-    assert!(of(Policy::per_hour(50)).reset_async("calls", "ann").await.unwrap());
+    assert!(of(Policy::per_hour(50)).rule("calls").unwrap().reset_async("ann").await.unwrap());
     for right in ["eval", "evalsha", "set", "time"] {
         server.run(&format!("ACL SETUSER limits -{right}"));
         let reason = refusal(&limiter).await;
@@ -204,7 +204,7 @@ async fn the_rights_that_are_documented_are_those_that_are_used() {
     lending.store().ping().await.unwrap();
     assert_eq!(admitted(&lending, "calls", "bob", 100).await, 100);
     lending.store().return_leases().await;
-    assert!(lending.reset_async("calls", "bob").await.unwrap());
+    assert!(lending.rule("calls").unwrap().reset_async("bob").await.unwrap());
     let documented: BTreeSet<String> =
         rights.split(' ').filter_map(|right| right.strip_prefix('+')).map(str::to_owned).collect();
     assert_eq!(commands(&server), documented);
@@ -263,7 +263,7 @@ async fn a_server_with_too_many_clients_says_so() {
     let reason = refusal(&limiter).await;
     assert!(reason.contains("maxclients"), "{reason}");
     for _ in 0..5 {
-        let error = limiter.check_async("calls", "ann").await.unwrap_err().to_string();
+        let error = limiter.rule("calls").unwrap().check_async("ann").await.unwrap_err().to_string();
         assert!(error.contains("maxclients"), "{error}");
     }
     let told = limiter.store().health().unwrap();
@@ -292,8 +292,8 @@ async fn ping_says_no_to_a_cluster_that_lacks_slots_or_a_master() {
 // Callers that hang up.
 
 fn shop(store: RedisStore, shared: u32) -> Limiter {
-    let account = Rule::new("account").every_request().level("account", key::header("x-account"));
-    let everybody = Rule::new("everybody").every_request().level("everybody", tower_quota::key::constant("everybody"));
+    let account = Rule::new("account").every_request().key(key::header("x-account")).level("account");
+    let everybody = Rule::new("everybody").every_request().key(tower_quota::key::constant("everybody"));
     RateLimiter::builder()
         .store(store)
         .rule(account.policy(Policy::per_hour(3)))
@@ -303,7 +303,7 @@ fn shop(store: RedisStore, shared: u32) -> Limiter {
 }
 
 async fn left_of_all(limiter: &Limiter) -> u32 {
-    remaining(&limiter.peek_async("everybody", "everybody").await.unwrap())[0]
+    remaining(&limiter.rule("everybody").unwrap().peek_async("everybody").await.unwrap())[0]
 }
 
 /// Accounts that have used up what is theirs hang up a thousand times, and take nothing of what all share.
@@ -392,7 +392,8 @@ async fn who_hangs_up_while_units_are_lent_loses_none() {
     let limiter = limiter(store(server.url()).lease(lease), [rule("everybody", Policy::per_hour(5000))]);
     let mut kept = 0;
     for number in 0..600_u64 {
-        let asked = limiter.check_async("everybody", "everybody");
+        let handle = limiter.rule("everybody").unwrap();
+        let asked = handle.check_async("everybody");
         let told = tokio::time::timeout(Duration::from_micros(number % 12 * 60), asked).await;
         kept += u32::from(told.is_ok_and(|answer| answer.is_ok_and(|decision| decision.is_admitted())));
     }
@@ -430,11 +431,11 @@ async fn what_is_lent_ends_when_the_virtual_time_says_so() {
     let store = store(server.url()).virtual_time(clock.clone()).lease(Lease::of(64, 600 * SECOND));
     let limiter = limiter(store, [rule("calls", Policy::per_hour(300))]);
     let spent = admitted(&limiter, "calls", "ann", 20).await as u32;
-    let lent = remaining(&limiter.peek_async("calls", "ann").await.unwrap())[0];
+    let lent = remaining(&limiter.rule("calls").unwrap().peek_async("ann").await.unwrap())[0];
     assert!(lent < 300 - spent, "more is lent than is spent");
     clock.advance(600 * SECOND);
     let start = Instant::now();
-    while remaining(&limiter.peek_async("calls", "ann").await.unwrap()) != [300 - spent] {
+    while remaining(&limiter.rule("calls").unwrap().peek_async("ann").await.unwrap()) != [300 - spent] {
         assert!(start.elapsed() < GUARD, "what was not spent returns");
         tokio::time::sleep(MILLI).await;
     }
@@ -446,14 +447,14 @@ async fn a_server_is_tried_again_when_the_virtual_time_says_so() {
     let clock = ManualClock::new();
     let store = RedisStore::new(server.url(), OnOutage::Closed).deadline(GUARD).virtual_time(clock.clone());
     let limiter = calls(store);
-    limiter.check_async("calls", "ann").await.unwrap();
+    let _ = limiter.rule("calls").unwrap().check_async("ann").await.unwrap();
     server.kill();
     for _ in 0..4 {
-        assert!(limiter.check_async("calls", "ann").await.is_err());
+        assert!(limiter.rule("calls").unwrap().check_async("ann").await.is_err());
     }
     assert_eq!(limiter.store().health().unwrap().nodes()[0].breaker(), BreakerState::Open);
     server.restart();
-    assert!(limiter.check_async("calls", "ann").await.is_err(), "it is not time yet");
+    assert!(limiter.rule("calls").unwrap().check_async("ann").await.is_err(), "it is not time yet");
     clock.advance(SECOND);
-    assert!(limiter.check_async("calls", "ann").await.is_ok());
+    assert!(limiter.rule("calls").unwrap().check_async("ann").await.is_ok());
 }

@@ -51,7 +51,7 @@ impl Load {
             let (limiter, is_over) = (limiter.clone(), Arc::clone(&is_over));
             tasks.spawn(async move {
                 while !is_over.load(Ordering::Relaxed) {
-                    let _ = limiter.check_async("calls", format!("key {number}")).await;
+                    let _ = limiter.rule("calls").unwrap().check_async(format!("key {number}")).await;
                     tokio::time::sleep(4 * MILLI).await;
                 }
             });
@@ -116,7 +116,7 @@ fn assert_back_in_time(returns: &[Return]) {
 async fn decided(limiter: &Limiter, what: &str) {
     let start = Instant::now();
     for number in 0..TASKS {
-        while let Err(error) = limiter.check_async("calls", format!("key {number}")).await {
+        while let Err(error) = limiter.rule("calls").unwrap().check_async(format!("key {number}")).await {
             assert!(
                 start.elapsed() < GUARD,
                 "{what}: not decided within {GUARD:?}: {error}, {:?}",
@@ -151,7 +151,8 @@ async fn assert_bends(
     let fitting = calls(store().deadline(2 * round_trip + 3 * SECOND));
     let load = Load::on(&fitting);
     decided(&fitting, what).await;
-    let asked = (0..15 * TASKS).map(|number| fitting.check_async("calls", format!("key {}", number % TASKS)));
+    let asked = (0..15 * TASKS)
+        .map(async |number| fitting.rule("calls").unwrap().check_async(format!("key {}", number % TASKS)).await);
     let mut errors = Vec::new();
     let mut asked = futures_util::stream::iter(asked).buffer_unordered(TASKS);
     while let Some(answer) = asked.next().await {
@@ -291,7 +292,7 @@ async fn health_tells_how_it_stands_with_each_server() {
     assert!(before.is_well() && !before.is_local());
     server.kill();
     for _ in 0..20 {
-        limiter.check_async("calls", "ann").await.unwrap();
+        let _ = limiter.rule("calls").unwrap().check_async("ann").await.unwrap();
     }
     let during = health();
     let node = &during.nodes()[0];
@@ -302,7 +303,7 @@ async fn health_tells_how_it_stands_with_each_server() {
     let start = Instant::now();
     while !health().is_well() {
         assert!(start.elapsed() < 10 * SECOND, "{:?}", health());
-        limiter.check_async("calls", "ann").await.unwrap();
+        let _ = limiter.rule("calls").unwrap().check_async("ann").await.unwrap();
         tokio::time::sleep(5 * MILLI).await;
     }
     assert_eq!(health().nodes()[0].connection(), ConnectionState::Connected);

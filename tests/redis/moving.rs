@@ -157,30 +157,30 @@ async fn a_slot_that_is_held_open_is_decided_about_key_by_key() {
     let ask = async |charges: &[(&str, (&str, &str))]| limiter.check_all_async(charges.iter().copied()).await.unwrap();
     let (account, tables) = (("account", ("ann", "all")), [("table", ("ann", "one")), ("table", ("ann", "two"))]);
     let elsewhere = ("region", ("west", ""));
-    ask(&[account, tables[0]]).await;
+    let _ = ask(&[account, tables[0]]).await;
     let keys = cluster.keys();
     let (home, slot) = (cluster.node_of(&keys[0]), cluster.slot_of(&keys[0]));
     let target = (home + 1) % 3;
     tokio::task::block_in_place(|| cluster.open_slot(slot, home, target));
     for _ in 0..20 {
-        ask(&[account]).await;
-        ask(&[account, tables[0]]).await;
-        ask(&[account, elsewhere, tables[1]]).await;
+        let _ = ask(&[account]).await;
+        let _ = ask(&[account, tables[0]]).await;
+        let _ = ask(&[account, elsewhere, tables[1]]).await;
     }
     // One of two goes; then the other; and then it is over.
     for key in &keys {
         tokio::task::block_in_place(|| cluster.move_key(key, home, target));
         for _ in 0..20 {
-            ask(&[account]).await;
-            ask(&[account, tables[0]]).await;
-            ask(&[elsewhere, account, tables[1]]).await;
+            let _ = ask(&[account]).await;
+            let _ = ask(&[account, tables[0]]).await;
+            let _ = ask(&[elsewhere, account, tables[1]]).await;
         }
     }
     tokio::task::block_in_place(|| cluster.close_slot(slot, home, target));
     let last = ask(&[account, tables[0]]).await;
     let used: Vec<u32> = remaining(&last).into_iter().map(|left| LIMIT - left).collect();
     assert_eq!(used, [2 + 180, 2 + 60]);
-    let region = limiter.peek_async("region", ("west", "")).await.unwrap();
+    let region = limiter.rule("region").unwrap().peek_async(("west", "")).await.unwrap();
     assert_eq!(remaining(&region), [LIMIT - 60]);
     assert_all_closed(&limiter);
 }
@@ -203,7 +203,7 @@ async fn a_denial_costs_nothing_while_a_slot_is_held_open() {
     for _ in 0..20 {
         admitted += u32::from(limiter.check_all_async(both).await.unwrap().is_admitted());
     }
-    let account = limiter.peek_async("account", ("ann", "all")).await.unwrap();
+    let account = limiter.rule("account").unwrap().peek_async(("ann", "all")).await.unwrap();
     assert_eq!((admitted, remaining(&account)), (3, vec![LIMIT - 3]));
 }
 
@@ -231,7 +231,7 @@ async fn assert_others_go_on(on_outage: OnOutage, freezes: bool) {
     let patient = RedisStore::cluster(cluster.urls(), OnOutage::Closed).deadline(20 * SECOND);
     let patient = redis::limiter(patient, [rule("calls", Policy::per_hour(FEW))]);
     for number in 0..60 {
-        patient.check_async("calls", format!("key {number}")).await.unwrap();
+        let _ = patient.rule("calls").unwrap().check_async(format!("key {number}")).await.unwrap();
     }
     let names = cluster.keys();
     for number in 0..60 {
@@ -247,7 +247,8 @@ async fn assert_others_go_on(on_outage: OnOutage, freezes: bool) {
     let (mut well, mut decided) = (0, 0);
     let mut admitted = vec![1; 60];
     for _ in 0..30 {
-        let asked = (0..60).map(|number| limiter.check_async("calls", format!("key {number}")));
+        let asked =
+            (0..60).map(async |number| limiter.rule("calls").unwrap().check_async(format!("key {number}")).await);
         for (number, answer) in futures_util::future::join_all(asked).await.into_iter().enumerate() {
             let is_well = homes[number] != 0;
             let is_decided = answer.as_ref().is_ok_and(|decision| decision.quotas().next().is_some());
@@ -262,7 +263,7 @@ async fn assert_others_go_on(on_outage: OnOutage, freezes: bool) {
     let late = RedisStore::cluster(cluster.urls(), OnOutage::Closed).deadline(SECOND).remember_denials(Duration::ZERO);
     let late = redis::limiter(late, [rule("calls", Policy::per_hour(FEW))]);
     for number in (0..60).filter(|number| homes[*number] != 0) {
-        late.peek_async("calls", format!("key {number}")).await.unwrap();
+        let _ = late.rule("calls").unwrap().peek_async(format!("key {number}")).await.unwrap();
     }
     let over: Vec<_> = (0..60).filter(|number| homes[*number] != 0 && admitted[*number] > FEW).collect();
     assert!(over.is_empty(), "{what}: {over:?} over");
@@ -280,21 +281,21 @@ async fn what_a_node_has_denied_is_denied_even_if_another_is_gone() {
         let limiter = limiter(store, rules);
         warm(&limiter).await;
         let [here, gone] = cluster.keys_on_two_nodes(&limiter).await;
-        assert!(limiter.reset_async("calls", &*here.0).await.unwrap());
+        assert!(limiter.rule("calls").unwrap().reset_async(&*here.0).await.unwrap());
         cluster.nodes()[gone.1].kill();
         let mut admitted = 0;
         for _ in 0..20 {
             let both = [("calls", here.0.as_str()), ("other", gone.0.as_str())];
             admitted += u32::from(limiter.check_all_async(both).await.is_ok_and(|decision| decision.is_admitted()));
         }
-        let left = remaining(&limiter.peek_async("calls", &*here.0).await.unwrap())[0];
+        let left = remaining(&limiter.rule("calls").unwrap().peek_async(&*here.0).await.unwrap())[0];
         match on_outage {
             // Refused, and given back.
             OnOutage::Closed => assert_eq!((admitted, left), (0, 4)),
             // Each of them charged where that can be.
             _ => assert_eq!((admitted, left), (4, 0), "{on_outage}"),
         }
-        let rest = (0..left).map(|_| limiter.check_async("calls", here.0.as_str()));
+        let rest = (0..left).map(async |_| limiter.rule("calls").unwrap().check_async(here.0.as_str()).await);
         assert!(futures_util::future::join_all(rest).await.into_iter().all(|answer| answer.unwrap().is_admitted()));
         let both = [("calls", here.0.as_str()), ("other", gone.0.as_str())];
         let denied = limiter.check_all_async(both).await.unwrap();
@@ -319,7 +320,7 @@ async fn a_silent_node_holds_up_nobody_who_does_not_need_it_and_turns_no_denial_
     for (_, hasty) in &hasty {
         warm(hasty).await;
     }
-    assert!(patient.reset_async("calls", &*here.0).await.unwrap());
+    assert!(patient.rule("calls").unwrap().reset_async(&*here.0).await.unwrap());
     cluster.nodes()[silent.1].freeze();
 
     let (needs_it, both) = (patient.clone(), [("other", here.0.clone()), ("other", silent.0.clone())]);
@@ -348,26 +349,26 @@ async fn a_reservation_that_is_given_back_is_not_remembered_as_a_denial() {
     let limiter = limiter(store, [rule("calls", Policy::per_hour(1)), rule("other", Policy::per_hour(1000))]);
     warm(&limiter).await;
     let [here, gone] = cluster.keys_on_two_nodes(&limiter).await;
-    assert!(limiter.reset_async("calls", &*here.0).await.unwrap());
-    let left = async || remaining(&limiter.peek_async("calls", &*here.0).await.unwrap())[0];
+    assert!(limiter.rule("calls").unwrap().reset_async(&*here.0).await.unwrap());
+    let left = async || remaining(&limiter.rule("calls").unwrap().peek_async(&*here.0).await.unwrap())[0];
     cluster.nodes()[gone.1].freeze();
     let (reserving, both) = (limiter.clone(), [("calls", here.0.clone()), ("other", gone.0.clone())]);
     let reserving = tokio::spawn(async move { reserving.check_all_async(both).await });
     while left().await > 0 {
         tokio::time::sleep(MILLI).await;
     }
-    assert!(!limiter.check_async("calls", &*here.0).await.unwrap().is_admitted(), "it is reserved");
+    assert!(!limiter.rule("calls").unwrap().check_async(&*here.0).await.unwrap().is_admitted(), "it is reserved");
     assert!(reserving.await.unwrap().is_err());
     while left().await == 0 {
         tokio::time::sleep(MILLI).await;
     }
-    assert!(limiter.check_async("calls", &*here.0).await.unwrap().is_admitted());
+    assert!(limiter.rule("calls").unwrap().check_async(&*here.0).await.unwrap().is_admitted());
     // And what is denied for good is known after a while.
     let calls = || cluster.nodes()[here.1].calls_of("evalsha");
     let start = Instant::now();
     loop {
         let before = calls();
-        assert!(!limiter.check_async("calls", &*here.0).await.unwrap().is_admitted());
+        assert!(!limiter.rule("calls").unwrap().check_async(&*here.0).await.unwrap().is_admitted());
         if calls() == before {
             return;
         }
@@ -415,7 +416,7 @@ async fn when_a_replica_has_taken_over_it_is_asked_soon() {
             eventually("the cluster is ok", is_ok);
         });
         let promoted = Instant::now();
-        while limiter.check_async("account", gone.0.as_str()).await.is_err() {
+        while limiter.rule("account").unwrap().check_async(gone.0.as_str()).await.is_err() {
             // And another second, on a busy machine.
             assert!(promoted.elapsed() < 2 * SECOND, "{:?}", limiter.store().health());
             tokio::time::sleep(5 * MILLI).await;
@@ -439,7 +440,7 @@ impl TwoNodes for Cluster {
         let mut found: Vec<(String, usize)> = Vec::new();
         for number in 0.. {
             let key = format!("key{number}");
-            limiter.check_async(rule, key.as_str()).await.unwrap();
+            let _ = limiter.rule(rule).unwrap().check_async(key.as_str()).await.unwrap();
             let names = self.keys();
             let name = names.iter().find(|name| name.ends_with(format!(":{key}").as_bytes())).unwrap();
             let node = self.node_of(name);

@@ -23,7 +23,7 @@ const JITTER: Duration = Duration::from_millis(700);
 
 /// Makes its calls and says when, in microseconds since 1970.
 async fn make_calls(url: String) {
-    let rule = Rule::new("api.example.com").every_request().level("host", key::host()).policy(Policy::new(LIMIT));
+    let rule = Rule::new("api.example.com").every_request().key(key::host()).policy(Policy::new(LIMIT));
     let limiter = RateLimiter::builder().store(store(url)).rule(rule).build().unwrap();
     let client = limiter.pace().layer(service_fn(async |_: Request<()>| {
         let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap();

@@ -12,7 +12,7 @@ const MILLI: Duration = Duration::from_millis(1);
 const SECOND: Duration = Duration::from_secs(1);
 
 async fn all_at_once(limiter: &Limiter, keys: impl IntoIterator<Item = String>) -> Vec<bool> {
-    let asked = keys.into_iter().map(|key| limiter.check_async("calls", key));
+    let asked = keys.into_iter().map(async |key| limiter.rule("calls").unwrap().check_async(key).await);
     join_all(asked).await.into_iter().map(|decision| decision.unwrap().is_admitted()).collect()
 }
 
@@ -42,8 +42,8 @@ async fn who_asks_the_same_in_one_turn_is_admitted_in_order_and_told_what_is_lef
     ];
     let limiter = limiter(store(server.url()), rules);
     for (name, quota) in [("calls", 1), ("counting", 0), ("large", 0)] {
-        limiter.check_async(name, "ann").await.unwrap();
-        let decided = join_all((0..30).map(|_| limiter.check_async(name, "ann"))).await;
+        let _ = limiter.rule(name).unwrap().check_async("ann").await.unwrap();
+        let decided = join_all((0..30).map(async |_| limiter.rule(name).unwrap().check_async("ann").await)).await;
         let told = decided.into_iter().map(|decision| {
             let decision = decision.unwrap();
             (decision.is_admitted(), remaining(&decision)[quota], decision.retry_after().is_some())
@@ -51,8 +51,8 @@ async fn who_asks_the_same_in_one_turn_is_admitted_in_order_and_told_what_is_lef
         let admitted = (0..20).rev().map(|left| (true, left, false));
         assert!(told.eq(admitted.chain(vec![(false, 0, true); 10])), "{name}");
     }
-    let knocking = limiter.peek_async("counting", "ann").await.unwrap();
-    let patient = limiter.peek_async("calls", "ann").await.unwrap();
+    let knocking = limiter.rule("counting").unwrap().peek_async("ann").await.unwrap();
+    let patient = limiter.rule("calls").unwrap().peek_async("ann").await.unwrap();
     assert!(knocking.retry_after() >= patient.retry_after(), "denials that count are counted one by one");
 }
 
@@ -127,7 +127,7 @@ async fn a_foreign_value_fails_its_own_request_and_no_other_of_the_call() {
     server.run(&format!("DEL {name}"));
     server.run(&format!("LPUSH {name} x"));
     let keys = ["ann", "bad", "bob", "bad", "carl"];
-    let asked = keys.map(|key| limiter.check_async("calls", key));
+    let asked = keys.map(async |key| limiter.rule("calls").unwrap().check_async(key).await);
     let decided = join_all(asked).await;
     for (key, decision) in keys.into_iter().zip(decided) {
         match decision {
@@ -143,12 +143,14 @@ async fn who_is_dropped_before_the_call_is_not_charged_and_the_others_are_decide
     let server = Server::start();
     let limiter = limiter(store(server.url()), [rule("calls", Policy::per_hour(3))]);
     assert_eq!(admitted(&limiter, "calls", "ann", 1).await, 1);
-    let mut first = Box::pin(limiter.check_async("calls", "ann"));
-    let second = limiter.check_async("calls", "bob");
+    let handle = limiter.rule("calls").unwrap();
+    let mut first = Box::pin(handle.check_async("ann"));
+    let handle = limiter.rule("calls").unwrap();
+    let second = handle.check_async("bob");
     assert!(poll!(first.as_mut()).is_pending());
     drop(first);
     assert!(second.await.unwrap().is_admitted());
-    assert_eq!(remaining(&limiter.peek_async("calls", "ann").await.unwrap()), [2]);
+    assert_eq!(remaining(&limiter.rule("calls").unwrap().peek_async("ann").await.unwrap()), [2]);
 }
 
 /// Whoever asked first may be in a runtime that stands still: nobody relies on it for long.
@@ -159,7 +161,8 @@ fn nobody_waits_for_the_first_one_if_that_does_not_go_on() {
     let still = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     let moving = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     moving.block_on(async { assert_eq!(admitted(&limiter, "calls", "bob", 1).await, 1) });
-    let mut first = Box::pin(limiter.check_async("calls", "ann"));
+    let handle = limiter.rule("calls").unwrap();
+    let mut first = Box::pin(handle.check_async("ann"));
     still.block_on(async { assert!(poll!(first.as_mut()).is_pending()) });
     for _ in 0..2 {
         moving.block_on(async { assert_eq!(admitted(&limiter, "calls", "bob", 1).await, 1) });
@@ -182,10 +185,9 @@ async fn a_request_with_hundreds_of_keys_shares_a_call_with_others() {
     let limiter = limiter(store(server.url()), [rule("calls", Policy::per_hour(3))]);
     let keys: Vec<String> = (0..300).map(|number| format!("key {number}")).collect();
     for left in [2, 1] {
-        let (many, one) = tokio::join!(
-            limiter.check_all_async(keys.iter().map(|key| ("calls", key))),
-            limiter.check_async("calls", "ann"),
-        );
+        let calls = limiter.rule("calls").unwrap();
+        let (many, one) =
+            tokio::join!(limiter.check_all_async(keys.iter().map(|key| ("calls", key))), calls.check_async("ann"),);
         assert!(many.unwrap().quotas().all(|quota| quota.remaining() == left));
         assert_eq!(remaining(&one.unwrap()), [left]);
     }
@@ -213,7 +215,7 @@ async fn with_leases_there_are_never_more_than_n_in_any_window_either() {
             let mut times = Vec::new();
             while start.elapsed() < WINDOW * 12 {
                 let before = start.elapsed();
-                if client.check_async("calls", "ann").await.unwrap().is_admitted() {
+                if client.rule("calls").unwrap().check_async("ann").await.unwrap().is_admitted() {
                     times.push((before, start.elapsed()));
                 }
                 // Some ask all the time, others less often: their units grow old.
@@ -240,7 +242,7 @@ async fn a_hot_key_takes_few_calls_and_is_admitted_exactly_n_times() {
     let limiter = lending(&server, Quota::per_minute(2000), SECOND);
     assert_eq!(admitted(&limiter, "calls", "ann", 2000).await, 2000);
     assert!(server.calls_of("evalsha") < 100, "{} calls", server.calls_of("evalsha"));
-    let denied = limiter.check_async("calls", "ann").await.unwrap();
+    let denied = limiter.rule("calls").unwrap().check_async("ann").await.unwrap();
     assert!(denied.retry_after().unwrap() <= Duration::from_secs(61) + MILLI);
 }
 
@@ -249,7 +251,7 @@ async fn what_is_told_to_be_left_goes_down_by_one_with_each_request() {
     let server = Server::start();
     let limiter = lending(&server, Quota::per_minute(300), 10 * SECOND);
     for left in (200..300).rev() {
-        assert_eq!(remaining(&limiter.check_async("calls", "ann").await.unwrap()), [left]);
+        assert_eq!(remaining(&limiter.rule("calls").unwrap().check_async("ann").await.unwrap()), [left]);
     }
 }
 
@@ -259,10 +261,10 @@ async fn what_was_lent_and_not_spent_is_there_for_others_when_the_process_ends()
     let (here, there) =
         (lending(&server, Quota::per_minute(300), SECOND * 30), lending(&server, Quota::per_minute(300), SECOND * 30));
     assert_eq!(admitted(&here, "calls", "ann", 100).await, 100);
-    let lent = remaining(&there.peek_async("calls", "ann").await.unwrap());
+    let lent = remaining(&there.rule("calls").unwrap().peek_async("ann").await.unwrap());
     here.store().return_leases().await;
     assert!(lent[0] < 200, "{lent:?}");
-    assert_eq!(remaining(&there.peek_async("calls", "ann").await.unwrap()), [200]);
+    assert_eq!(remaining(&there.rule("calls").unwrap().peek_async("ann").await.unwrap()), [200]);
     assert_eq!(admitted(&there, "calls", "ann", 300).await, 200);
 }
 
@@ -272,7 +274,7 @@ async fn what_was_not_spent_returns_by_itself_when_the_lease_ends() {
     let limiter = lending(&server, Quota::per_minute(300), LIFE);
     let spent = admitted(&limiter, "calls", "ann", 50).await as u32;
     let start = Instant::now();
-    while remaining(&limiter.peek_async("calls", "ann").await.unwrap()) != [300 - spent] {
+    while remaining(&limiter.rule("calls").unwrap().peek_async("ann").await.unwrap()) != [300 - spent] {
         assert!(start.elapsed() < 10 * SECOND);
         tokio::time::sleep(5 * MILLI).await;
     }
@@ -304,7 +306,7 @@ async fn who_is_under_another_rule_too_is_decided_by_the_server() {
     }
     assert_eq!(admitted, 10);
     assert_eq!(server.calls_of("evalsha"), 20);
-    assert_eq!(remaining(&limiter.peek_async("calls", "ann").await.unwrap()), [90]);
+    assert_eq!(remaining(&limiter.rule("calls").unwrap().peek_async("ann").await.unwrap()), [90]);
 }
 
 #[tokio::test]
@@ -312,7 +314,7 @@ async fn after_a_reset_nothing_is_spent_that_was_lent_before() {
     let server = Server::start();
     let limiter = lending(&server, Quota::per_minute(300), 30 * SECOND);
     assert_eq!(admitted(&limiter, "calls", "ann", 100).await, 100);
-    assert!(limiter.reset_async("calls", "ann").await.unwrap());
+    assert!(limiter.rule("calls").unwrap().reset_async("ann").await.unwrap());
     assert_eq!(admitted(&limiter, "calls", "ann", 400).await, 300);
 }
 
@@ -323,17 +325,18 @@ async fn what_was_lent_outlives_the_server_but_not_the_lease() {
     let closed = store(server.unix_url()).deadline(200 * MILLI).lease(Lease::of(64, 20 * SECOND));
     let limiter = limiter(closed, [rule("calls", Policy::per_minute(300))]);
     assert_eq!(admitted(&limiter, "calls", "ann", 100).await, 100);
-    let left = remaining(&limiter.peek_async("calls", "ann").await.unwrap())[0];
+    let left = remaining(&limiter.rule("calls").unwrap().peek_async("ann").await.unwrap())[0];
     server.kill();
     let mut spent = 0;
-    while limiter.check_async("calls", "ann").await.is_ok() {
+    while limiter.rule("calls").unwrap().check_async("ann").await.is_ok() {
         spent += 1;
     }
     assert_eq!(spent, 200 - left);
     server.restart();
-    tokio::task::block_in_place(|| {
+    let _ = tokio::task::block_in_place(|| {
         eventually("it decides again", || {
-            let asked = limiter.check_async("calls", "ann");
+            let handle = limiter.rule("calls").unwrap();
+            let asked = handle.check_async("ann");
             tokio::runtime::Handle::current().block_on(asked).ok()
         })
     });

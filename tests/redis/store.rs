@@ -17,7 +17,7 @@ use std::{
 use futures_util::{future::join_all, poll};
 use tokio::task::JoinSet;
 use tower_quota::{
-    CheckError, Policy, Quota, RateLimiter,
+    Policy, Quota, RateLimiter,
     clock::ManualClock,
     conformance::Suite,
     store::{OnOutage, RedisStore},
@@ -89,7 +89,7 @@ fn eight_processes_on_one_key_admit_exactly_n() {
     assert_eq!(admitted.iter().sum::<u32>(), 1000, "{admitted:?}");
     // P3: what was refused for want of the one rule was not charged to the other.
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-    let wide = runtime.block_on(limiter(store(server.url()), rules()).peek_async("wide", "ann")).unwrap();
+    let wide = runtime.block_on(limiter(store(server.url()), rules()).rule("wide").unwrap().peek_async("ann")).unwrap();
     assert_eq!(remaining(&wide), [99_000]);
 }
 
@@ -111,7 +111,7 @@ async fn clients_whose_clocks_are_ten_seconds_apart_admit_exactly_n() {
     assert_eq!(total, 100);
     // P4: each tells the same wait, whatever its own clock says.
     for client in &clients {
-        let wait = client.check_async("calls", "ann").await.unwrap().retry_after().unwrap();
+        let wait = client.rule("calls").unwrap().check_async("ann").await.unwrap().retry_after().unwrap();
         assert!(wait > Duration::ZERO && wait <= MINUTE + MILLI, "{wait:?}");
     }
 }
@@ -130,7 +130,7 @@ async fn never_more_than_n_in_any_window() {
             let mut times = Vec::new();
             while start.elapsed() < WINDOW * 15 {
                 let before = start.elapsed();
-                if client.check_async("calls", "ann").await.unwrap().is_admitted() {
+                if client.rule("calls").unwrap().check_async("ann").await.unwrap().is_admitted() {
                     times.push((before, start.elapsed()));
                 }
             }
@@ -155,7 +155,7 @@ async fn a_server_clock_that_is_set_back_denies_for_a_while_and_not_for_ever() {
     clock.set(HOUR);
     assert_eq!(admitted(&limiter, "calls", "ann", 7).await, 5);
     clock.set(HOUR - MINUTE);
-    let denied = limiter.check_async("calls", "ann").await.unwrap();
+    let denied = limiter.rule("calls").unwrap().check_async("ann").await.unwrap();
     assert!(!denied.is_admitted());
     assert!(denied.retry_after().unwrap() <= MINUTE * 2, "{denied:?}");
     clock.advance(denied.retry_after().unwrap());
@@ -187,7 +187,7 @@ async fn many_clients_under_two_rules_lose_no_unit_of_either() {
     let client = limiter(store(server.url()), rules());
     let mut left = Vec::new();
     for rule in ["a", "b", "big"] {
-        left.extend(remaining(&client.peek_async(rule, "ann").await.unwrap()));
+        left.extend(remaining(&client.rule(rule).unwrap().peek_async("ann").await.unwrap()));
     }
     assert_eq!(left, [9, 0, 8999]);
 }
@@ -201,7 +201,7 @@ async fn who_waits_exactly_as_long_as_told_is_admitted() {
     let limiter = limiter(store(server.url()), [rule("calls", policy)]);
     let mut denials = 0;
     for _ in 0..12 {
-        let decision = limiter.check_async("calls", "ann").await.unwrap();
+        let decision = limiter.rule("calls").unwrap().check_async("ann").await.unwrap();
         if let Some(wait) = decision.retry_after() {
             denials += 1;
             tokio::time::sleep(wait).await;
@@ -219,10 +219,10 @@ async fn a_decision_is_one_command_whatever_it_charges() {
     let server = Server::start();
     let policy = || Policy::per_minute(60).and_per_hour(1800).and_per_day(20_000);
     let limiter = limiter(store(server.url()), [rule("a", policy()), rule("b", policy())]);
-    limiter.check_all_async([("a", "ann"), ("b", "ann")]).await.unwrap();
+    let _ = limiter.check_all_async([("a", "ann"), ("b", "ann")]).await.unwrap();
     server.run("CONFIG RESETSTAT");
     for _ in 0..50 {
-        limiter.check_all_async([("a", "ann"), ("b", "ann")]).await.unwrap();
+        let _ = limiter.check_all_async([("a", "ann"), ("b", "ann")]).await.unwrap();
     }
     assert_eq!(server.calls_of("evalsha"), 50);
     assert_eq!(server.calls_of("eval") + server.calls_of("script|load"), 0);
@@ -254,7 +254,7 @@ async fn scripts_may_be_flushed_all_the_time() {
                 let (start, mut total) = (Instant::now(), 0);
                 while start.elapsed() < 300 * MILLI || total < 900 {
                     total += 1;
-                    limiter.check_async("calls", "ann").await.unwrap();
+                    let _ = limiter.rule("calls").unwrap().check_async("ann").await.unwrap();
                 }
                 total
             })
@@ -266,7 +266,7 @@ async fn scripts_may_be_flushed_all_the_time() {
     let (by_name, in_full) = (server.calls_of("evalsha"), server.calls_of("eval"));
     assert_eq!(by_name, total, "each decision is asked for once by the script's name,");
     assert!((1..=flushes + 1).contains(&in_full), "and in full only where that is gone: {in_full} of {flushes}");
-    assert_eq!(remaining(&limiter.peek_async("calls", "ann").await.unwrap()), [0]);
+    assert_eq!(remaining(&limiter.rule("calls").unwrap().peek_async("ann").await.unwrap()), [0]);
 }
 
 /// Rows T12 and F27.
@@ -294,7 +294,7 @@ async fn the_longest_windows_and_largest_limits_are_kept_too() {
     let huge = Policy::new(Quota::new(u32::MAX, century)).and(Quota::new(3, century).named("few"));
     let limiter = limiter(store(server.url()), [rule("huge", huge), rule("large", Quota::new(u32::MAX, SECOND))]);
     assert_eq!(admitted(&limiter, "huge", "ann", 5).await, 3);
-    assert_eq!(remaining(&limiter.peek_async("huge", "ann").await.unwrap()), [u32::MAX - 3, 0]);
+    assert_eq!(remaining(&limiter.rule("huge").unwrap().peek_async("ann").await.unwrap()), [u32::MAX - 3, 0]);
     assert_eq!(admitted(&limiter, "large", "ann", 50).await, 50);
     server.assert_all_expire_within(century * 3);
 }
@@ -304,9 +304,9 @@ async fn a_reset_forgets_one_rule_of_one_key_and_leaves_nothing_behind() {
     let server = Server::start();
     let large = Policy::per_minute(1).and_per_hour(5000).and_per_day(50_000);
     let limiter = limiter(store(server.url()), [rule("a", large), rule("b", Policy::per_minute(1))]);
-    limiter.check_all_async([("a", "ann"), ("b", "ann")]).await.unwrap();
-    assert!(limiter.reset_async("a", "ann").await.unwrap());
-    assert!(!limiter.reset_async("a", "ann").await.unwrap());
+    let _ = limiter.check_all_async([("a", "ann"), ("b", "ann")]).await.unwrap();
+    assert!(limiter.rule("a").unwrap().reset_async("ann").await.unwrap());
+    assert!(!limiter.rule("a").unwrap().reset_async("ann").await.unwrap());
     assert_eq!(server.query::<usize>("DBSIZE"), 1);
     assert_eq!(admitted(&limiter, "a", "ann", 3).await, 1);
     assert_eq!(admitted(&limiter, "b", "ann", 3).await, 0);
@@ -350,9 +350,10 @@ async fn a_string_takes_as_much_memory_as_is_documented() {
     let [small, plain, cells] = usage();
     assert!((130..180).contains(&small) && (130..180).contains(&plain) && (140..200).contains(&cells), "of one unit");
     for minute in 0..30 {
-        let asked = (0..60).map(|_| limiter.check_async("calls", "acme"));
+        let (calls, large) = (limiter.rule("calls").unwrap(), limiter.rule("large").unwrap());
+        let asked = (0..60).map(|_| calls.check_async("acme"));
         assert!(join_all(asked).await.into_iter().all(|decision| decision.is_ok()));
-        let asked = (0..600).map(|_| limiter.check_async("large", "acme"));
+        let asked = (0..600).map(|_| large.check_async("acme"));
         assert!(join_all(asked).await.into_iter().all(|decision| decision.is_ok()));
         if minute == 0 {
             assert!((500..800).contains(&usage()[0]), "of 60 units: {:?}", usage());
@@ -373,7 +374,9 @@ async fn a_key_takes_so_much_of_the_memory_of_the_server() {
     assert_eq!(admitted(&limiter, "calls", "first", 1).await, 1);
     let before = server.info("memory", "used_memory");
     for round in 0..KEYS / 1000 {
-        let asked = (0..1000).map(|number| limiter.check_async("calls", format!("{:08}", round * 1000 + number)));
+        let asked = (0..1000).map(async |number| {
+            limiter.rule("calls").unwrap().check_async(format!("{:08}", round * 1000 + number)).await
+        });
         assert!(join_all(asked).await.into_iter().all(|decision| decision.unwrap().is_admitted()));
     }
     let bytes = (server.info("memory", "used_memory") - before) as usize / KEYS;
@@ -393,10 +396,10 @@ async fn identities_are_told_apart_whatever_is_in_them() {
         assert!(!limiter.check_all_async(both).await.unwrap().is_admitted(), "{key:?}");
     }
     for parts in [("a", "b"), ("ab", ""), ("", "ab")] {
-        assert!(limiter.check_async("a", parts).await.unwrap().is_admitted(), "{parts:?}");
+        assert!(limiter.rule("a").unwrap().check_async(parts).await.unwrap().is_admitted(), "{parts:?}");
     }
     let any = &b"\xff\xfe"[..];
-    assert!(limiter.check_async("a", any).await.unwrap().is_admitted());
+    assert!(limiter.rule("a").unwrap().check_async(any).await.unwrap().is_admitted());
     assert_eq!(server.query::<usize>("DBSIZE"), keys.len() * 2 + 4);
     for key in server.keys() {
         let (open, close) = (key.iter().filter(|b| **b == b'{').count(), key.iter().filter(|b| **b == b'}').count());
@@ -446,7 +449,8 @@ async fn for_a_thousand_minutes_processes_with_other_policies_refill_nobody_and_
         while now < MINUTE * 1000 {
             for (limiter, quotas) in limiters.iter().zip(&quotas) {
                 let keys = KEYS.repeat(random.usize(1..=2));
-                let asked = join_all(keys.iter().map(|key| limiter.check_async("calls", *key))).await;
+                let calls = limiter.rule("calls").unwrap();
+                let asked = join_all(keys.iter().map(|key| calls.check_async(*key))).await;
                 for (at, decision) in asked.into_iter().enumerate() {
                     let recorded = &mut recorded[at % KEYS.len()];
                     let expected = has_room(recorded, quotas, now);
@@ -473,11 +477,11 @@ async fn a_limit_may_change_at_run_time() {
     let (wide, narrow) = (of(100), of(10));
     assert_eq!(admitted(&wide, "calls", "ann", 50).await, 50);
     // Not below zero, and nothing back at once.
-    let denied = narrow.check_async("calls", "ann").await.unwrap();
+    let denied = narrow.rule("calls").unwrap().check_async("ann").await.unwrap();
     assert_eq!((denied.is_admitted(), remaining(&denied)), (false, vec![0]));
     assert!(denied.retry_after().unwrap() <= HOUR + MILLI);
     // Up again: what was used before still counts.
-    let left = remaining(&wide.peek_async("calls", "ann").await.unwrap())[0];
+    let left = remaining(&wide.rule("calls").unwrap().peek_async("ann").await.unwrap())[0];
     assert!(left <= 50, "{left} left after 50 of 100");
     assert_eq!(admitted(&wide, "calls", "ann", 200).await, left as usize);
     assert_eq!(admitted(&narrow, "calls", "ann", 5).await, 0);
@@ -504,7 +508,7 @@ async fn a_policy_may_change_at_run_time() {
             let of = |policy: &Policy| limiter(store(server.url()), [rule("calls", policy.clone())]);
             let units = 10;
             assert_eq!(admitted(&of(first), "calls", &key, units).await, units);
-            let left = remaining(&of(second).peek_async("calls", key.as_str()).await.unwrap());
+            let left = remaining(&of(second).rule("calls").unwrap().peek_async(key.as_str()).await.unwrap());
             let expected: Vec<_> = second.quotas().map(|quota| quota.limit() - units as u32).collect();
             assert_eq!(left, expected, "{first} to {second}");
             let smallest = |policy: &Policy| policy.quotas().map(Quota::limit).min().unwrap() as usize;
@@ -565,7 +569,7 @@ async fn a_password_and_a_user_with_few_rights_are_enough() {
                 limiter(store(format!("redis://{who}@{address}{end}")), [rule(who_rule(who), Policy::per_hour(5))]);
             limiter.store().ping().await.unwrap();
             assert_eq!(admitted(&limiter, who_rule(who), "ann", 2).await, 2, "{who}{end}");
-            assert!(limiter.reset_async(who_rule(who), "ann").await.unwrap());
+            assert!(limiter.rule(who_rule(who)).unwrap().reset_async("ann").await.unwrap());
         }
     }
 }
@@ -582,7 +586,7 @@ async fn a_wrong_password_is_told_to_the_operator_and_the_password_is_not() {
         let error = limiter.store().ping().await.unwrap_err();
         let told = error.to_string().to_lowercase();
         assert!(["auth", "password"].iter().any(|word| told.contains(word)), "{error}");
-        let CheckError::Unavailable(error) = limiter.check_async("calls", "ann").await.unwrap_err() else { panic!() };
+        let error = limiter.rule("calls").unwrap().check_async("ann").await.unwrap_err();
         assert!(!format!("{error} {error:?} {limiter:?} {:?}", limiter.store()).contains("4711"), "{error}");
     }
 }
@@ -640,7 +644,8 @@ async fn a_decision_that_is_dropped_at_any_point_disturbs_no_other() {
     assert_eq!(admitted(&limiter, "none", "ann", 1).await, 1);
     let mut dropped = 0;
     for polls in 0..60 {
-        let mut asked = Box::pin(limiter.check_async("calls", "ann"));
+        let handle = limiter.rule("calls").unwrap();
+        let mut asked = Box::pin(handle.check_async("ann"));
         let mut is_pending = true;
         for _ in 0..polls % 6 {
             is_pending = is_pending && poll!(asked.as_mut()).is_pending();
@@ -650,12 +655,13 @@ async fn a_decision_that_is_dropped_at_any_point_disturbs_no_other() {
         drop(asked);
         // Replies that come late are for nobody: this one is told what it asked for.
         assert_eq!(admitted(&limiter, "none", "ann", 1).await, 0);
-        let whole = limiter.check_async("calls", "bob").await.unwrap();
+        let whole = limiter.rule("calls").unwrap().check_async("bob").await.unwrap();
         assert_eq!(remaining(&whole), [999 - polls]);
     }
     assert!(dropped > 10, "{dropped}");
     let start = Instant::now();
-    while remaining(&limiter.peek_async("calls", "ann").await.unwrap()) != [1000 - (60 - dropped as u32)] {
+    while remaining(&limiter.rule("calls").unwrap().peek_async("ann").await.unwrap()) != [1000 - (60 - dropped as u32)]
+    {
         assert!(start.elapsed() < 20 * SECOND, "what nobody took is given back");
         tokio::time::sleep(MILLI).await;
     }
@@ -668,12 +674,13 @@ fn a_runtime_may_end_while_a_decision_is_pending_and_another_goes_on() {
     let limiter = limiter(store(server.url()), [rule("calls", Policy::per_hour(10))]);
     for round in 1..=2 {
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
-        eventually("it decides", || runtime.block_on(limiter.check_async("calls", "ann")).ok());
+        let _ = eventually("it decides", || runtime.block_on(limiter.rule("calls").unwrap().check_async("ann")).ok());
         server.freeze();
         let (pending, is_started) = (limiter.clone(), Arc::new(AtomicBool::new(false)));
         let started = Arc::clone(&is_started);
         let _task = runtime.spawn(async move {
-            let mut asked = Box::pin(pending.check_async("calls", "ann"));
+            let handle = pending.rule("calls").unwrap();
+            let mut asked = Box::pin(handle.check_async("ann"));
             assert!(poll!(asked.as_mut()).is_pending());
             tokio::task::yield_now().await;
             started.store(true, Ordering::SeqCst);
@@ -683,7 +690,7 @@ fn a_runtime_may_end_while_a_decision_is_pending_and_another_goes_on() {
         runtime.shutdown_timeout(Duration::from_secs(5));
         server.thaw();
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-        let look = || runtime.block_on(limiter.peek_async("calls", "ann")).ok();
+        let look = || runtime.block_on(limiter.rule("calls").unwrap().peek_async("ann")).ok();
         let left = remaining(&eventually("it can be seen", look))[0];
         // What was pending may have been charged.
         assert!((10 - 2 * round..=10 - round).contains(&left), "{left} left in round {round}");
@@ -702,7 +709,7 @@ async fn who_is_known_to_be_exhausted_is_not_asked_about() {
     server.run("CONFIG RESETSTAT");
     let mut waits = Vec::new();
     for _ in 0..100 {
-        let denied = limiter.check_async("calls", "ann").await.unwrap();
+        let denied = limiter.rule("calls").unwrap().check_async("ann").await.unwrap();
         assert_eq!((denied.is_admitted(), remaining(&denied)), (false, vec![0]));
         waits.push(denied.retry_after().unwrap());
     }
@@ -713,7 +720,7 @@ async fn who_is_known_to_be_exhausted_is_not_asked_about() {
     admitted(&limiter, "counting", "ann", 10).await;
     assert_eq!(server.calls_of("evalsha"), 12);
     // Who resets here is heard at once.
-    assert!(limiter.reset_async("calls", "ann").await.unwrap());
+    assert!(limiter.rule("calls").unwrap().reset_async("ann").await.unwrap());
     assert_eq!(admitted(&limiter, "calls", "ann", 3).await, 2);
 }
 
@@ -723,9 +730,9 @@ async fn a_reset_by_another_process_is_noticed_after_the_stated_time() {
     let of = |longest| limiter(store(server.url()).remember_denials(longest), [rule("calls", Policy::per_hour(1))]);
     let (here, there) = (of(100 * MILLI), of(SECOND));
     assert_eq!(admitted(&here, "calls", "ann", 2).await, 1);
-    there.reset_async("calls", "ann").await.unwrap();
+    there.rule("calls").unwrap().reset_async("ann").await.unwrap();
     let start = Instant::now();
-    while !here.check_async("calls", "ann").await.unwrap().is_admitted() {
+    while !here.rule("calls").unwrap().check_async("ann").await.unwrap().is_admitted() {
         // 100 ms, but on a busy machine.
         assert!(start.elapsed() < 5 * SECOND);
         tokio::time::sleep(5 * MILLI).await;
@@ -741,8 +748,8 @@ async fn a_remembered_denial_ends_when_there_is_room() {
     let (remembering, asking) = (of(MINUTE), of(Duration::ZERO));
     for _ in 0..3 {
         assert_eq!(admitted(&remembering, "calls", "ann", 1).await, 1);
-        let wait = asking.check_async("calls", "ann").await.unwrap().retry_after().unwrap();
-        let told = remembering.check_async("calls", "ann").await.unwrap().retry_after().unwrap();
+        let wait = asking.rule("calls").unwrap().check_async("ann").await.unwrap().retry_after().unwrap();
+        let told = remembering.rule("calls").unwrap().check_async("ann").await.unwrap().retry_after().unwrap();
         assert!(told <= wait + MILLI);
         tokio::time::sleep(told).await;
     }
@@ -782,16 +789,17 @@ async fn a_reply_that_is_late_is_nobody_elses() {
     for round in 0..ROUNDS {
         assert_eq!(admitted(&limiter, "calls", "bob", 1).await, 1);
         proxy.let_through(Through::Held);
-        let late = limiter.check_async("calls", "carl").await;
-        assert!(matches!(late, Err(CheckError::Unavailable(_))), "{late:?}");
+        let late = limiter.rule("calls").unwrap().check_async("carl").await;
+        assert!(late.is_err(), "{late:?}");
         proxy.let_through(Through::Whole);
-        let (ann, dora) = tokio::join!(limiter.check_async("one", "ann"), limiter.check_async("calls", "dora"));
+        let (one, calls) = (limiter.rule("one").unwrap(), limiter.rule("calls").unwrap());
+        let (ann, dora) = tokio::join!(one.check_async("ann"), calls.check_async("dora"));
         assert!(!ann.unwrap().is_admitted());
         assert_eq!(remaining(&dora.unwrap()), [999 - round]);
     }
     // Each late one was charged once, which is what the server made of it, and not twice; or given back, where the reply
     // came when nobody waited any more.
-    let left = remaining(&direct.peek_async("calls", "carl").await.unwrap())[0];
+    let left = remaining(&direct.rule("calls").unwrap().peek_async("carl").await.unwrap())[0];
     assert!((1000 - ROUNDS..=1000).contains(&left), "{left}");
     assert_eq!(proxy.connections(), 1);
 }

@@ -29,7 +29,7 @@ async fn a_server_that_nobody_vouches_for_is_told_nothing() {
         let limiter = limiter(trusting, [rule("calls", Policy::per_hour(5))]);
         let error = limiter.store().ping().await.unwrap_err();
         assert!(error.reason().to_lowercase().contains("certificate"), "{error}");
-        assert!(limiter.check_async("calls", "ann").await.is_err());
+        assert!(limiter.rule("calls").unwrap().check_async("ann").await.is_err());
     }
     assert_eq!(secured.server.calls_of("evalsha") + secured.server.calls_of("eval"), 0);
 }
@@ -91,7 +91,7 @@ async fn a_cluster_that_nobody_vouches_for_is_told_nothing() {
         let limiter = limiter(of.on(on_cluster(&cluster)), [rule("calls", Policy::per_hour(5))]);
         let error = limiter.store().ping().await.unwrap_err();
         assert!(error.reason().to_lowercase().contains("certificate"), "{error}");
-        assert!(limiter.check_async("calls", "ann").await.is_err());
+        assert!(limiter.rule("calls").unwrap().check_async("ann").await.is_err());
     }
     assert!(cluster.nodes().iter().all(|node| node.calls_of("evalsha") + node.calls_of("eval") == 0));
 }

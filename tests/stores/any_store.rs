@@ -20,7 +20,7 @@ const FILE: &str = r#"
     name = "from-the-file"
     key = "tenant"
     quotas = ["1/minute"]
-    applies_to = "every-request"
+    applies_to = "every_request"
 "#;
 
 /// As a service keeps it: no parameter tells where the histories are.
@@ -29,7 +29,7 @@ struct AppState {
 }
 
 fn rule() -> Rule {
-    Rule::new("calls").every_request().level("account", key::header("x-account")).policy(Policy::per_minute(1))
+    Rule::new("calls").every_request().key(key::header("x-account")).level("account").policy(Policy::per_minute(1))
 }
 
 fn limiter(store: impl Into<AnyStore>) -> AnyRateLimiter {
@@ -44,7 +44,7 @@ fn nobody_listens() -> RedisStore {
 async fn a_state_names_the_limiter_whatever_its_store_is() {
     for store in [AnyStore::memory(), nobody_listens().into(), AnyStore::new(MemoryStore::default())] {
         let state = AppState { limiter: limiter(store) };
-        assert!(state.limiter.check_async("calls", "acme").await.unwrap().is_admitted());
+        assert!(state.limiter.rule("calls").unwrap().check_async("acme").await.unwrap().is_admitted());
     }
 }
 
@@ -61,7 +61,8 @@ async fn layers_on_any_store_refuse_what_is_too_much() {
 #[tokio::test]
 async fn in_memory_the_answer_is_there_when_it_is_first_polled() {
     let limiter = limiter(AnyStore::default());
-    let mut decision = Box::pin(limiter.check_async("calls", "acme"));
+    let calls = limiter.rule("calls").unwrap();
+    let mut decision = Box::pin(calls.check_async("acme"));
     let Poll::Ready(Ok(decision)) = poll!(decision.as_mut()) else { panic!("it has to wait") };
     assert!(decision.is_admitted());
 }
@@ -76,7 +77,7 @@ async fn the_parts_of_a_builder_come_in_any_order() {
     let behind = behind.store(AnyStore::memory()).build().unwrap();
     for (limiter, clock) in [(in_front, first), (behind, last)] {
         for rule in ["calls", "from-the-file"] {
-            let admits = async || limiter.check_async(rule, "acme").await.unwrap().is_admitted();
+            let admits = async || limiter.rule(rule).unwrap().check_async("acme").await.unwrap().is_admitted();
             assert_eq!([admits().await, admits().await], [true, false], "{rule}");
             clock.advance(Duration::from_secs(60));
             assert!(admits().await, "{rule}");

@@ -58,7 +58,11 @@ impl Dice {
 
 /// Some want to know what remains, and others no more than yes or no.
 fn is_admitted(limiter: &RateLimiter, is_told: bool) -> bool {
-    if is_told { limiter.check("calls", "ann").unwrap().is_admitted() } else { limiter.admit("calls", "ann").unwrap() }
+    if is_told {
+        limiter.rule("calls").unwrap().check("ann").is_admitted()
+    } else {
+        limiter.rule("calls").unwrap().admit("ann")
+    }
 }
 
 /// P1, rows F19 and L1, for every kind of history.
@@ -88,7 +92,7 @@ fn many_threads_under_two_rules_lose_no_unit_of_either() {
         (0..100).filter(|_| limiter.check_all(order.map(|rule| (rule, "ann"))).unwrap().is_admitted()).count()
     });
     assert_eq!(admitted.iter().sum::<usize>(), 1);
-    let left = |rule| limiter.peek(rule, "ann").unwrap().quotas().next().unwrap().remaining();
+    let left = |rule| limiter.rule(rule).unwrap().peek("ann").quotas().next().unwrap().remaining();
     assert_eq!((left("a"), left("b")), (9, 0));
 }
 
@@ -116,7 +120,7 @@ fn units_admitted_and_units_left_add_up_to_the_limit() {
     });
     for ((rule, limit), admitted) in RULES.iter().zip(&admitted) {
         for (key, admitted) in KEYS.iter().zip(admitted) {
-            let left = limiter.peek(rule, *key).unwrap().quotas().next().unwrap().remaining();
+            let left = limiter.rule(rule).unwrap().peek(*key).quotas().next().unwrap().remaining();
             assert_eq!(admitted.load(Ordering::Relaxed) + left as usize, *limit as usize, "{rule} {key}");
         }
     }
@@ -134,7 +138,7 @@ fn many_threads_on_many_keys_are_admitted_exactly_n_times_on_each() {
         let mut order: Vec<usize> = (0..KEYS).collect();
         dice.shuffle(&mut order);
         for at in order {
-            if limiter.check("calls", &keys[at]).unwrap().is_admitted() {
+            if limiter.rule("calls").unwrap().check(&keys[at]).is_admitted() {
                 admitted[at].fetch_add(1, Ordering::Relaxed);
             }
         }
@@ -154,8 +158,8 @@ fn many_threads_crowding_the_table_get_no_more_than_n_beside_it() {
         let mut admitted = 0;
         for _ in 0..200 {
             let key = format!("{}", dice.below(2000));
-            admitted += usize::from(limiter.check("calls", &key).unwrap().is_admitted());
-            limiter.check_all([("twin", &key), ("calls", &key)]).unwrap();
+            admitted += usize::from(limiter.rule("calls").unwrap().check(&key).is_admitted());
+            let _ = limiter.check_all([("twin", &key), ("calls", &key)]).unwrap();
             assert!(limiter.len() <= CAP);
         }
         admitted
@@ -264,7 +268,7 @@ fn never_more_than_n_in_any_window_although_threads_disagree_on_the_time() {
             let mut admitted = Vec::new();
             while !is_over.load(Ordering::Relaxed) {
                 let before = clock.now();
-                if limiter.check("calls", "ann").unwrap().is_admitted() {
+                if limiter.rule("calls").unwrap().check("ann").is_admitted() {
                     admitted.push(Admitted { before, after: clock.now() });
                 } else {
                     thread::yield_now();
@@ -292,13 +296,13 @@ fn decisions_on_many_keys_in_any_order_do_not_block_each_other() {
                 let count = 1 + dice.below(8);
                 let charges: Vec<(&str, String)> =
                     (0..count).map(|_| (RULES[dice.below(3) as usize], dice.below(60).to_string())).collect();
-                limiter.check_all(charges.iter().map(|(rule, key)| (*rule, key))).unwrap();
+                let _ = limiter.check_all(charges.iter().map(|(rule, key)| (*rule, key))).unwrap();
                 let (rule, key) = &charges[0];
                 match dice.below(8) {
-                    0 => drop(limiter.reset(rule, key).unwrap()),
-                    1 | 2 => drop(limiter.peek(rule, key).unwrap()),
+                    0 => drop(limiter.rule(rule).unwrap().reset(key)),
+                    1 | 2 => drop(limiter.rule(rule).unwrap().peek(key)),
                     3 => clock.advance(Duration::from_millis(dice.below(100))),
-                    _ => drop(limiter.check(rule, key).unwrap()),
+                    _ => drop(limiter.rule(rule).unwrap().check(key)),
                 }
                 assert!(limiter.len() <= max_keys);
             }
@@ -323,7 +327,7 @@ fn busy_and_quiet_keys_side_by_side_all_get_their_share() {
                 let reach = 1 << dice.below(u64::from(KEYS.ilog2()) + 1);
                 let key = dice.below(reach) as usize;
                 tried[key].fetch_add(1, Ordering::Relaxed);
-                if limiter.check("calls", key.to_string()).unwrap().is_admitted() {
+                if limiter.rule("calls").unwrap().check(key.to_string()).is_admitted() {
                     admitted[key].fetch_add(1, Ordering::Relaxed);
                 }
             }

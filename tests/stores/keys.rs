@@ -13,7 +13,7 @@ const NANO: Duration = Duration::from_nanos(1);
 const MINUTE: Duration = Duration::from_secs(60);
 
 fn is_admitted(limiter: &RateLimiter, rule: &str, key: &str) -> bool {
-    limiter.check(rule, key).unwrap().is_admitted()
+    limiter.rule(rule).unwrap().check(key).is_admitted()
 }
 
 /// How many of `most` calls in a row are admitted.
@@ -42,7 +42,7 @@ fn half_a_million_keys_leave_no_more_than_the_cap() {
     let (limiter, clock) = limiter(CAP, [rule("calls", Policy::per_second(5))]);
     let mut most = 0;
     for number in 0..500_000u32 {
-        limiter.check("calls", number.to_string()).unwrap();
+        let _ = limiter.rule("calls").unwrap().check(number.to_string());
         most = most.max(limiter.len());
         if number.is_multiple_of(20) {
             clock.advance(Duration::from_millis(1));
@@ -58,7 +58,7 @@ fn an_exhausted_key_stays_exhausted_through_a_flood_of_others() {
     assert_eq!(admitted(&limiter, "calls", "ann", 5), 3);
     clock.advance(MINUTE / 2);
     for number in 0..10_000u32 {
-        limiter.check("calls", number.to_string()).unwrap();
+        let _ = limiter.rule("calls").unwrap().check(number.to_string());
         clock.advance(Duration::from_millis(2));
     }
     assert!(!is_admitted(&limiter, "calls", "ann"));
@@ -92,7 +92,7 @@ fn a_limiter_of_one_place_serves_one_key_and_the_rest_together() {
         assert_eq!(limiter.len(), 1);
         clock.advance(MINUTE);
     }
-    assert!(limiter.reset("calls", "ann").unwrap());
+    assert!(limiter.rule("calls").unwrap().reset("ann"));
     assert!(limiter.is_empty());
     clock.advance(MINUTE);
     assert_eq!(admitted(&limiter, "calls", "bob", 9), 4);
@@ -111,7 +111,7 @@ fn newcomers_to_a_full_table_share_one_history_per_rule() {
     assert_eq!((of_all("calls"), of_all("twin")), (5, 2));
     assert_eq!(limiter.len(), 10);
     // P4: the wait is that of the shared history.
-    let denied = limiter.check("calls", "late").unwrap();
+    let denied = limiter.rule("calls").unwrap().check("late");
     assert_eq!(denied.retry_after(), Some(MINUTE));
     assert_eq!(remaining(&denied), 0);
     // Who has a place does not notice.
@@ -131,8 +131,8 @@ fn an_exhausted_shared_history_denies_the_whole_request() {
         assert!(!denied.is_admitted());
         assert_eq!(denied.exhausted().map(|quota| quota.rule()).collect::<Vec<_>>(), ["b"]);
     }
-    assert_eq!(remaining(&limiter.peek("a", "ann").unwrap()), 4);
-    assert_eq!(remaining(&limiter.peek("a", "carl").unwrap()), 5);
+    assert_eq!(remaining(&limiter.rule("a").unwrap().peek("ann")), 4);
+    assert_eq!(remaining(&limiter.rule("a").unwrap().peek("carl")), 5);
 }
 
 /// P4 in the shared history.
@@ -142,7 +142,7 @@ fn the_shared_history_drains_after_the_window() {
     fill(&limiter, "calls", 2);
     clock.advance(MINUTE / 2);
     assert_eq!(admitted(&limiter, "calls", "ann", 9), 3);
-    let wait = limiter.check("calls", "bob").unwrap().retry_after().unwrap();
+    let wait = limiter.rule("calls").unwrap().check("bob").retry_after().unwrap();
     assert_eq!(wait, MINUTE);
     clock.advance(wait - NANO);
     assert!(!is_admitted(&limiter, "calls", "bob"));
@@ -159,11 +159,11 @@ fn moving_from_the_shared_history_into_a_place_frees_nothing() {
             let (limiter, clock) = limiter(3, [rule("calls", Policy::per_minute(4))]);
             fill(&limiter, "calls", 3);
             assert_eq!(admitted(&limiter, "calls", "ann", spent), spent);
-            assert!(limiter.reset("calls", "filler 1").unwrap());
+            assert!(limiter.rule("calls").unwrap().reset("filler 1"));
             clock.advance(pause);
             assert_eq!(admitted(&limiter, "calls", "ann", 9), 4 - spent, "{spent} spent, {pause:?} later");
-            assert_eq!(remaining(&limiter.peek("calls", "ann").unwrap()), 0);
-            let wait = limiter.check("calls", "ann").unwrap().retry_after().unwrap();
+            assert_eq!(remaining(&limiter.rule("calls").unwrap().peek("ann")), 0);
+            let wait = limiter.rule("calls").unwrap().check("ann").retry_after().unwrap();
             assert!(wait < MINUTE + Duration::from_millis(1));
             clock.advance(wait);
             assert!(is_admitted(&limiter, "calls", "ann"));
@@ -206,7 +206,7 @@ fn fill_rest(limiter: &RateLimiter, places: usize) {
 /// Enough traffic of one key for everything to be looked at.
 fn drive(limiter: &RateLimiter, rule: &str, key: &str) {
     for _ in 0..64 * 256 * 4 {
-        limiter.check(rule, key).unwrap();
+        let _ = limiter.rule(rule).unwrap().check(key);
     }
 }
 
@@ -216,7 +216,7 @@ fn a_denial_because_of_the_shared_history_costs_nothing() {
     let (limiter, clock) = limiter(1, [rule("calls", Policy::per_minute(3))]);
     fill(&limiter, "calls", 1);
     assert_eq!(admitted(&limiter, "calls", "ann", 9), 3);
-    assert!(limiter.reset("calls", "filler 0").unwrap());
+    assert!(limiter.rule("calls").unwrap().reset("filler 0"));
     for _ in 0..50 {
         assert!(!is_admitted(&limiter, "calls", "ann"));
         assert!(!is_admitted(&limiter, "calls", "bob"));
@@ -235,12 +235,12 @@ fn a_newcomer_after_the_flood_waits_no_longer_than_for_one_unit() {
         assert!(is_admitted(&limiter, "calls", key));
         clock.advance(MINUTE / 6);
     }
-    assert!(limiter.reset("calls", "filler 0").unwrap());
-    let denied = limiter.check("calls", "dora").unwrap();
+    assert!(limiter.rule("calls").unwrap().reset("filler 0"));
+    let denied = limiter.rule("calls").unwrap().check("dora");
     clock.advance(MINUTE / 2 - NANO);
-    assert!(!limiter.peek("calls", "dora").unwrap().is_admitted());
+    assert!(!limiter.rule("calls").unwrap().peek("dora").is_admitted());
     clock.advance(NANO);
-    assert!(limiter.peek("calls", "dora").unwrap().is_admitted());
+    assert!(limiter.rule("calls").unwrap().peek("dora").is_admitted());
     assert_eq!(denied.retry_after(), Some(MINUTE / 2));
 }
 
@@ -254,7 +254,7 @@ fn idle_keys_disappear_a_few_at_a_time_with_further_traffic() {
     clock.advance(MINUTE);
     let mut length = limiter.len();
     for _ in 0..64 * 256 * 8 {
-        limiter.check("busy", "driver").unwrap();
+        let _ = limiter.rule("busy").unwrap().check("driver");
         assert!(limiter.len() + 32 >= length, "one call let go of {}", length - limiter.len());
         length = limiter.len();
     }
@@ -268,7 +268,7 @@ fn idle_keys_disappear_with_traffic_under_several_rules() {
     fill(&limiter, "calls", 1000);
     clock.advance(MINUTE);
     for _ in 0..64 * 256 * 8 {
-        limiter.check_all([("calls", "driver"), ("busy", "driver")]).unwrap();
+        let _ = limiter.check_all([("calls", "driver"), ("busy", "driver")]).unwrap();
     }
     assert_eq!(limiter.len(), 2);
 }
@@ -306,7 +306,7 @@ fn keys_of_a_leap_of_the_clock_do_not_hold_their_places_for_ever() {
     clock.set(MINUTE);
     for _ in 0..3 {
         for number in 0..2000 {
-            limiter.check("calls", format!("newcomer {number}")).unwrap();
+            let _ = limiter.rule("calls").unwrap().check(format!("newcomer {number}"));
         }
         clock.advance(2 * MINUTE);
     }
@@ -324,7 +324,7 @@ fn a_peek_at_a_table_of_idle_keys_says_what_a_check_does() {
     for number in 0..50 {
         clock.advance(NANO);
         let key = format!("newcomer {number}");
-        let peeked = limiter.peek("calls", &key).unwrap().is_admitted();
+        let peeked = limiter.rule("calls").unwrap().peek(&key).is_admitted();
         assert_eq!(peeked, is_admitted(&limiter, "calls", &key), "{key}");
     }
 }
@@ -432,16 +432,16 @@ proptest! {
                         model.admitted.entry((*rule, key)).or_default().push(now);
                     }
                 }
-                Step::Peek { key } => drop(limiter.peek("a", key.to_string()).unwrap()),
+                Step::Peek { key } => drop(limiter.rule("a").unwrap().peek(key.to_string())),
                 Step::Reset { key } => {
-                    if limiter.reset("a", key.to_string()).unwrap() {
+                    if limiter.rule("a").unwrap().reset(key.to_string()) {
                         model.admitted.remove(&(0, key));
                     }
                 }
                 Step::Traffic => {
                     model.ever_seen.insert((2, 0));
                     for _ in 0..64 * 64 {
-                        limiter.check("traffic", "driver").unwrap();
+                        let _ = limiter.rule("traffic").unwrap().check("driver");
                     }
                 }
             }

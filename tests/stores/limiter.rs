@@ -26,7 +26,7 @@ const HOUR: Duration = Duration::from_secs(3600);
 const CENTURY: Duration = Duration::from_secs(100 * 365 * 86_400);
 
 fn rule(name: &str, policy: impl Into<Policy>) -> Rule {
-    Rule::new(name).every_request().level("caller", key::constant("")).policy(policy)
+    Rule::new(name).every_request().key(key::constant("")).level("caller").policy(policy)
 }
 
 fn limiter_on(clock: impl Clock, rules: impl IntoIterator<Item = Rule>) -> RateLimiter {
@@ -50,7 +50,7 @@ fn exhausted(decision: &Decision) -> Vec<String> {
 
 /// How many of `most` calls in a row are admitted.
 fn admitted(limiter: &RateLimiter, rule: &str, key: &str, most: usize) -> usize {
-    (0..most).filter(|_| limiter.check(rule, key).unwrap().is_admitted()).count()
+    (0..most).filter(|_| limiter.rule(rule).unwrap().check(key).is_admitted()).count()
 }
 
 // The handle.
@@ -59,15 +59,15 @@ fn admitted(limiter: &RateLimiter, rule: &str, key: &str, most: usize) -> usize 
 fn a_check_charges_and_a_peek_only_looks() {
     let (limiter, _) = limiter([rule("jobs", Policy::per_minute(2).and_per_hour(3))]);
     for _ in 0..5 {
-        let peeked = limiter.peek("jobs", "ann").unwrap();
+        let peeked = limiter.rule("jobs").unwrap().peek("ann");
         assert!(peeked.is_admitted());
         assert_eq!(remaining(&peeked), [2, 3]);
     }
     assert!(limiter.is_empty());
-    assert_eq!(remaining(&limiter.check("jobs", "ann").unwrap()), [1, 2]);
-    assert_eq!(remaining(&limiter.peek("jobs", "ann").unwrap()), [1, 2]);
-    assert!(limiter.check("jobs", "ann").unwrap().is_admitted());
-    let (peeked, checked) = (limiter.peek("jobs", "ann").unwrap(), limiter.check("jobs", "ann").unwrap());
+    assert_eq!(remaining(&limiter.rule("jobs").unwrap().check("ann")), [1, 2]);
+    assert_eq!(remaining(&limiter.rule("jobs").unwrap().peek("ann")), [1, 2]);
+    assert!(limiter.rule("jobs").unwrap().check("ann").is_admitted());
+    let (peeked, checked) = (limiter.rule("jobs").unwrap().peek("ann"), limiter.rule("jobs").unwrap().check("ann"));
     assert_eq!(format!("{peeked:?}"), format!("{checked:?}"));
     assert!(!peeked.is_admitted());
     assert_eq!(exhausted(&peeked), ["jobs/minute"]);
@@ -77,10 +77,10 @@ fn a_check_charges_and_a_peek_only_looks() {
 fn the_length_is_the_number_of_rules_and_keys_that_were_charged() {
     let (limiter, _) = limiter([rule("a", Policy::per_minute(1)), rule("b", Policy::per_minute(1))]);
     assert!(limiter.is_empty());
-    limiter.check("a", "ann").unwrap();
-    limiter.check("a", "ann").unwrap();
+    let _ = limiter.rule("a").unwrap().check("ann");
+    let _ = limiter.rule("a").unwrap().check("ann");
     assert_eq!(limiter.len(), 1);
-    limiter.check_all([("a", "bob"), ("b", "bob")]).unwrap();
+    let _ = limiter.check_all([("a", "bob"), ("b", "bob")]).unwrap();
     assert_eq!(limiter.len(), 3);
     // Denied by "a": nothing is charged, so nothing is kept of carl's twin in "b".
     assert!(!limiter.check_all([("b", "carl"), ("a", "ann")]).unwrap().is_admitted());
@@ -90,38 +90,36 @@ fn the_length_is_the_number_of_rules_and_keys_that_were_charged() {
 #[test]
 fn a_reset_forgets_one_rule_of_one_key() {
     let (limiter, _) = limiter([rule("a", Policy::per_minute(1)), rule("b", Policy::per_minute(1))]);
-    limiter.check_all([("a", "ann"), ("b", "ann")]).unwrap();
-    limiter.check("a", "bob").unwrap();
-    assert!(limiter.reset("a", "ann").unwrap());
-    assert!(!limiter.reset("a", "ann").unwrap());
+    let _ = limiter.check_all([("a", "ann"), ("b", "ann")]).unwrap();
+    let _ = limiter.rule("a").unwrap().check("bob");
+    assert!(limiter.rule("a").unwrap().reset("ann"));
+    assert!(!limiter.rule("a").unwrap().reset("ann"));
     assert_eq!(limiter.len(), 2);
-    assert!(!limiter.check("b", "ann").unwrap().is_admitted());
-    assert!(!limiter.check("a", "bob").unwrap().is_admitted());
-    assert!(limiter.check("a", "ann").unwrap().is_admitted());
-    assert!(!limiter.check("a", "ann").unwrap().is_admitted());
+    assert!(!limiter.rule("b").unwrap().check("ann").is_admitted());
+    assert!(!limiter.rule("a").unwrap().check("bob").is_admitted());
+    assert!(limiter.rule("a").unwrap().check("ann").is_admitted());
+    assert!(!limiter.rule("a").unwrap().check("ann").is_admitted());
 }
 
 #[test]
 fn clones_share_one_state() {
     let (limiter, _) = limiter([rule("jobs", Policy::per_minute(2))]);
-    assert!(limiter.check("jobs", "ann").unwrap().is_admitted());
-    assert!(limiter.clone().check("jobs", "ann").unwrap().is_admitted());
-    assert!(!limiter.check("jobs", "ann").unwrap().is_admitted());
+    assert!(limiter.rule("jobs").unwrap().check("ann").is_admitted());
+    assert!(limiter.clone().rule("jobs").unwrap().check("ann").is_admitted());
+    assert!(!limiter.rule("jobs").unwrap().check("ann").is_admitted());
 }
 
 #[test]
 fn rules_are_found_ignoring_case_and_unknown_ones_are_named() {
     let (limiter, _) = limiter([rule("Automation.Bot", Policy::per_minute(2))]);
-    assert!(limiter.check("automation.bot", "ann").unwrap().is_admitted());
-    assert!(limiter.check("AUTOMATION.BOT", "ann").unwrap().is_admitted());
-    let denied = limiter.check("Automation.bot", "ann").unwrap();
+    assert!(limiter.rule("automation.bot").unwrap().check("ann").is_admitted());
+    assert!(limiter.rule("AUTOMATION.BOT").unwrap().check("ann").is_admitted());
+    let denied = limiter.rule("Automation.bot").unwrap().check("ann");
     assert_eq!(exhausted(&denied), ["Automation.Bot/minute"]);
-    assert!(limiter.reset("aUTOMATION.bOT", "ann").unwrap());
+    assert!(limiter.rule("aUTOMATION.bOT").unwrap().reset("ann"));
 
     for error in [
-        limiter.check("bots", "ann").unwrap_err(),
-        limiter.peek("bots", "ann").unwrap_err(),
-        limiter.reset("bots", "ann").unwrap_err(),
+        limiter.rule("bots").unwrap_err(),
         limiter.check_all([("automation.bot", "ann"), ("bots", "ann")]).unwrap_err(),
     ] {
         assert_eq!(error.name(), "bots");
@@ -135,12 +133,12 @@ fn rules_are_found_ignoring_case_and_unknown_ones_are_named() {
 fn keys_of_one_rule_do_not_share_and_parts_do_not_run_together() {
     let (limiter, _) = limiter([rule("tables", Policy::per_minute(1))]);
     for key in [("acme", "orders"), ("acmeo", "rders"), ("", "acmeorders"), ("acmeorders", "")] {
-        assert!(limiter.check("tables", key).unwrap().is_admitted(), "{key:?}");
-        assert!(!limiter.check("tables", key).unwrap().is_admitted(), "{key:?}");
+        assert!(limiter.rule("tables").unwrap().check(key).is_admitted(), "{key:?}");
+        assert!(!limiter.rule("tables").unwrap().check(key).is_admitted(), "{key:?}");
     }
-    assert!(limiter.check("tables", "acmeorders").unwrap().is_admitted());
+    assert!(limiter.rule("tables").unwrap().check("acmeorders").is_admitted());
     assert_eq!(limiter.len(), 5);
-    assert_eq!(limiter.key(("a", "b")), limiter.key(["a", "b"]));
+    assert_eq!(limiter.key(("a", "b")), limiter.key(key::parts(&["a", "b"])));
     assert_ne!(limiter.key(("a", "b")), limiter.key("ab"));
 }
 
@@ -148,14 +146,15 @@ fn keys_of_one_rule_do_not_share_and_parts_do_not_run_together() {
 fn what_governs_a_request_is_told_without_charging() {
     let tables = Rule::new("tables")
         .routes(["GET|PUT /tables/{table}"])
-        .level("account+table", (key::header("x-account"), key::path("table")))
+        .key((key::header("x-account"), key::path("table")))
+        .level("account+table")
         .policy(Policy::per_minute(600).and_per_hour(18_000));
     let rest =
-        Rule::new("rest").unmatched_requests().level("anyone", key::constant("all")).policy(Policy::per_minute(9));
+        Rule::new("rest").unmatched_requests().key(key::constant("all")).level("anyone").policy(Policy::per_minute(9));
     let (limiter, _) = limiter([tables, rest]);
 
     let request = Request::get("/tables/orders").header("x-account", "acme").body(()).unwrap();
-    let governing = limiter.governing(&RequestView::of(&request));
+    let governing = limiter.matching(&RequestView::of(&request));
     assert_eq!(governing.len(), 1);
     assert_eq!((governing[0].rule(), governing[0].level()), ("tables", "account+table"));
     assert_eq!(governing[0].key(), Some(limiter.key(("acme", "orders"))));
@@ -163,11 +162,11 @@ fn what_governs_a_request_is_told_without_charging() {
     assert_eq!(quotas, [(600, MINUTE), (18_000, HOUR)]);
 
     let anonymous = Request::get("/tables/orders").body(()).unwrap();
-    let governing = limiter.governing(&RequestView::of(&anonymous));
+    let governing = limiter.matching(&RequestView::of(&anonymous));
     assert_eq!((governing[0].rule(), governing[0].key()), ("tables", None));
 
     let elsewhere = Request::get("/status").body(()).unwrap();
-    let governing = limiter.governing(&RequestView::of(&elsewhere));
+    let governing = limiter.matching(&RequestView::of(&elsewhere));
     assert_eq!((governing[0].rule(), governing[0].key()), ("rest", Some(limiter.key("all"))));
     assert!(limiter.is_empty());
 }
@@ -186,20 +185,18 @@ fn a_request_under_no_rule_is_admitted_and_one_history_is_charged_once() {
 fn each_route_has_its_own_history_if_the_rule_says_so() {
     let of_each = Rule::new("each")
         .routes(["GET /a/{id}", "GET /b/{id}"])
-        .level("id", key::path("id"))
+        .key(key::path("id"))
         .policy(Policy::per_minute(2))
         .per_route();
-    let of_all = Rule::new("all")
-        .routes(["GET /c/{id}", "GET /d/{id}"])
-        .level("id", key::path("id"))
-        .policy(Policy::per_minute(2));
+    let of_all =
+        Rule::new("all").routes(["GET /c/{id}", "GET /d/{id}"]).key(key::path("id")).policy(Policy::per_minute(2));
     let (limiter, _) = limiter([of_each, of_all]);
     let admitted = |path: &str, most: usize| (0..most).filter(|_| status(&limiter, path) == StatusCode::OK).count();
     assert_eq!((admitted("/a/1", 9), admitted("/b/1", 9), admitted("/b/2", 9)), (2, 2, 2));
     assert_eq!((admitted("/c/1", 9), admitted("/d/1", 9), admitted("/d/2", 9)), (2, 0, 2));
     assert_eq!(limiter.len(), 5);
     // A reset reaches every route of the rule.
-    assert!(limiter.reset("each", "1").unwrap());
+    assert!(limiter.rule("each").unwrap().reset("1"));
     assert_eq!((admitted("/a/1", 9), admitted("/b/1", 9), admitted("/b/2", 9)), (2, 2, 0));
 }
 
@@ -217,7 +214,7 @@ fn a_panicking_extractor_fails_its_own_request_only() {
         "/panic" => panic!("as arranged"),
         path => Some(path.to_owned()),
     };
-    let paths = Rule::new("paths").every_request().level("path", shouting).policy(Policy::per_minute(1));
+    let paths = Rule::new("paths").every_request().key(shouting).level("path").policy(Policy::per_minute(1));
     let (limiter, _) = limiter([rule("all", Policy::per_minute(2)), paths]);
     let panics = std::panic::catch_unwind(AssertUnwindSafe(|| status(&limiter, "/panic")));
     assert!(panics.is_err());
@@ -232,7 +229,8 @@ fn requests_without_a_key_share_one_history_pass_or_are_turned_away() {
     let missing = |name: &str, outcome| {
         Rule::new(name)
             .routes([format!("/{name}")])
-            .level("account", key::header("x-account"))
+            .key(key::header("x-account"))
+            .level("account")
             .policy(Policy::per_minute(1))
             .on_missing(outcome)
     };
@@ -244,7 +242,7 @@ fn requests_without_a_key_share_one_history_pass_or_are_turned_away() {
     assert_eq!([status(&limiter, "/reject"), status(&limiter, "/reject")], [401, 401]);
     assert_eq!(limiter.len(), 1);
     // No key that can be given is that of the requests without one.
-    assert!(limiter.check("share", "").unwrap().is_admitted());
+    assert!(limiter.rule("share").unwrap().check("").is_admitted());
 }
 
 // P3: all or nothing.
@@ -256,8 +254,8 @@ fn a_rule_that_admits_is_not_charged_when_another_denies() {
         let (limiter, _) = limiter([rule("a", Policy::per_minute(10)), rule("b", Policy::per_minute(1))]);
         let ask = || limiter.check_all(order.map(|name| (name, "ann"))).unwrap().is_admitted();
         assert_eq!((0..20).filter(|_| ask()).count(), 1);
-        assert_eq!(remaining(&limiter.peek("a", "ann").unwrap()), [9]);
-        assert_eq!(remaining(&limiter.peek("b", "ann").unwrap()), [0]);
+        assert_eq!(remaining(&limiter.rule("a").unwrap().peek("ann")), [9]);
+        assert_eq!(remaining(&limiter.rule("b").unwrap().peek("ann")), [0]);
         assert_eq!(admitted(&limiter, "a", "ann", 20), 9);
     }
 }
@@ -267,12 +265,12 @@ fn a_rule_that_admits_is_not_charged_when_another_denies() {
 fn the_last_unit_of_one_rule_does_not_hide_the_exhaustion_of_another() {
     for order in [["a", "b"], ["b", "a"]] {
         let (limiter, _) = limiter([rule("a", Policy::per_minute(1)), rule("b", Policy::per_minute(1))]);
-        assert!(limiter.check("b", "ann").unwrap().is_admitted());
+        assert!(limiter.rule("b").unwrap().check("ann").is_admitted());
         let denied = limiter.check_all(order.map(|name| (name, "ann"))).unwrap();
         assert!(!denied.is_admitted());
         assert_eq!(exhausted(&denied), ["b/minute"]);
-        assert!(limiter.check("a", "ann").unwrap().is_admitted());
-        let admitted = limiter.peek("a", "ann").unwrap();
+        assert!(limiter.rule("a").unwrap().check("ann").is_admitted());
+        let admitted = limiter.rule("a").unwrap().peek("ann");
         assert!(!admitted.is_admitted());
     }
 }
@@ -280,7 +278,7 @@ fn the_last_unit_of_one_rule_does_not_hide_the_exhaustion_of_another() {
 #[test]
 fn an_admitted_request_that_takes_the_last_unit_names_no_exhausted_quota() {
     let (limiter, _) = limiter([rule("a", Policy::per_minute(1).and_per_hour(1))]);
-    let decision = limiter.check("a", "ann").unwrap();
+    let decision = limiter.rule("a").unwrap().check("ann");
     assert!(decision.is_admitted());
     assert_eq!((remaining(&decision), exhausted(&decision)), (vec![0, 0], vec![]));
     assert_eq!((decision.retry_after(), decision.message()), (None, None));
@@ -300,7 +298,7 @@ fn every_exhausted_quota_is_named_and_the_longest_wait_is_told() {
         let clock = ManualClock::new();
         let builder = rules.into_iter().fold(RateLimiter::builder().clock(clock.clone()), RateLimiterBuilder::rule);
         let limiter = builder.message("{rule}: {limit} per {window}, wait {retry_after}").build().unwrap();
-        assert!(limiter.check("a", "ann").unwrap().is_admitted());
+        assert!(limiter.rule("a").unwrap().check("ann").is_admitted());
         clock.advance(HOUR - 10 * SECOND);
         assert_eq!(admitted(&limiter, "a", "ann", 2), 2);
         assert_eq!(admitted(&limiter, "b", "ann", 1), 1);
@@ -331,14 +329,14 @@ fn a_newcomer_does_not_push_out_a_history_that_the_same_request_charges() {
     let (limiter, clock) = limiter([rule("old", Policy::per_minute(2)), rule("new", Policy::per_minute(2))]);
     for number in 0..3000 {
         let (ann, other) = ("ann", format!("key {number}"));
-        limiter.reset("old", ann).unwrap();
-        limiter.check("old", ann).unwrap();
+        limiter.rule("old").unwrap().reset(ann);
+        let _ = limiter.rule("old").unwrap().check(ann);
         clock.advance(2 * MINUTE);
         let both = limiter.check_all([("old", ann), ("new", &other)]).unwrap();
         assert_eq!((both.is_admitted(), remaining(&both)), (true, vec![1, 1]));
-        assert_eq!(remaining(&limiter.peek("old", ann).unwrap()), [1]);
-        assert_eq!(remaining(&limiter.peek("new", other.as_str()).unwrap()), [1]);
-        limiter.reset("new", other.as_str()).unwrap();
+        assert_eq!(remaining(&limiter.rule("old").unwrap().peek(ann)), [1]);
+        assert_eq!(remaining(&limiter.rule("new").unwrap().peek(other.as_str())), [1]);
+        limiter.rule("new").unwrap().reset(other.as_str());
     }
 }
 
@@ -351,14 +349,14 @@ fn a_denied_request_changes_nothing() {
         rule("b", Policy::per_minute(1)),
         rule("c", Policy::per_second(10_000)),
     ]);
-    limiter.check_all([("a", "ann"), ("c", "ann")]).unwrap();
-    limiter.check("b", "ann").unwrap();
+    let _ = limiter.check_all([("a", "ann"), ("c", "ann")]).unwrap();
+    let _ = limiter.rule("b").unwrap().check("ann");
     clock.advance(SECOND / 3);
-    let states = || ["a", "b", "c"].map(|name| format!("{:?}", limiter.peek(name, "ann").unwrap()));
+    let states = || ["a", "b", "c"].map(|name| format!("{:?}", limiter.rule(name).unwrap().peek("ann")));
     let before = states();
     for _ in 0..100 {
         assert!(!limiter.check_all([("a", "ann"), ("b", "ann"), ("c", "ann")]).unwrap().is_admitted());
-        assert!(!limiter.check("b", "ann").unwrap().is_admitted());
+        assert!(!limiter.rule("b").unwrap().check("ann").is_admitted());
     }
     assert_eq!(states(), before);
 }
@@ -388,10 +386,10 @@ fn denials_are_charged_to_the_rules_that_count_them_and_to_no_other() {
     assert_eq!(exhausted(&denied), ["narrow/minute"]);
     // What a denial tells is what it leaves, after it was counted itself.
     assert_eq!(remaining(&denied), [4, 3, 0]);
-    let left = |name| remaining(&limiter.peek(name, "ann").unwrap())[0];
+    let left = |name| remaining(&limiter.rule(name).unwrap().peek("ann"))[0];
     assert_eq!((left("lenient"), left("counting"), left("narrow")), (4, 3, 0));
     for _ in 0..3 {
-        all();
+        let _ = all();
     }
     assert_eq!((left("lenient"), left("counting"), left("narrow")), (4, 0, 0));
     assert_eq!(exhausted(&all()), ["counting/minute", "narrow/minute"]);
@@ -430,7 +428,7 @@ fn the_stated_wait_is_true_where_denials_count() {
             clock.advance(10 * SECOND);
             let denied = ask();
             clock.advance(denied.retry_after().unwrap() - NANO);
-            let peeked = limiter.peek("counting", "ann").unwrap();
+            let peeked = limiter.rule("counting").unwrap().peek("ann");
             assert!(!peeked.is_admitted(), "limit {limit}");
             clock.advance(NANO);
             assert!(ask().is_admitted(), "limit {limit}, told to wait {:?}", denied.retry_after());
@@ -471,7 +469,7 @@ fn an_exhausted_hour_blocks_while_the_minute_has_room() {
         assert_eq!(admitted(&limiter, "calls", "ann", 70), 60);
         clock.advance(MINUTE);
     }
-    let denied = limiter.check("calls", "ann").unwrap();
+    let denied = limiter.rule("calls").unwrap().check("ann");
     assert_eq!((exhausted(&denied), remaining(&denied)), (vec!["calls/hour".to_owned()], vec![60, 0]));
     assert_eq!(denied.retry_after(), Some(30 * MINUTE));
     assert!(denied.message().unwrap().starts_with("You've exceeded the hourly rate limit."));
@@ -491,8 +489,8 @@ fn a_window_that_is_no_multiple_of_its_limit_does_not_drift() {
 #[test]
 fn spacing_keeps_calls_apart() {
     let (limiter, clock) = limiter([rule("calls", Policy::per_minute(3).spaced_by(Duration::from_millis(200)))]);
-    assert!(limiter.check("calls", "ann").unwrap().is_admitted());
-    let denied = limiter.check("calls", "ann").unwrap();
+    assert!(limiter.rule("calls").unwrap().check("ann").is_admitted());
+    let denied = limiter.rule("calls").unwrap().check("ann");
     assert_eq!(exhausted(&denied), ["calls/spacing"]);
     assert_eq!(denied.retry_after(), Some(Duration::from_millis(200)));
     for _ in 0..2 {
@@ -501,7 +499,7 @@ fn spacing_keeps_calls_apart() {
         clock.advance(NANO);
         assert_eq!(admitted(&limiter, "calls", "ann", 2), 1);
     }
-    let denied = limiter.check("calls", "ann").unwrap();
+    let denied = limiter.rule("calls").unwrap().check("ann");
     assert_eq!(exhausted(&denied), ["calls/minute", "calls/spacing"]);
     assert_eq!(denied.retry_after(), Some(MINUTE - Duration::from_millis(400)));
 }
@@ -516,11 +514,11 @@ fn the_largest_limits_and_longest_windows_count_like_the_others() {
         .and(Quota::new(3, CENTURY).named("few"));
     let (limiter, clock) = limiter([rule("huge", policy.clone()), rule("counting", policy.count_denied())]);
     for name in ["huge", "counting"] {
-        assert_eq!(remaining(&limiter.check(name, "ann").unwrap()), [u32::MAX - 1, u32::MAX - 1, u32::MAX - 1, 2]);
+        assert_eq!(remaining(&limiter.rule(name).unwrap().check("ann")), [u32::MAX - 1, u32::MAX - 1, u32::MAX - 1, 2]);
         assert_eq!(admitted(&limiter, name, "ann", 10), 2);
         clock.advance(CENTURY - NANO);
         assert_eq!(admitted(&limiter, name, "ann", 10), 0);
-        let wait = limiter.check(name, "ann").unwrap().retry_after().unwrap();
+        let wait = limiter.rule(name).unwrap().check("ann").retry_after().unwrap();
         assert!(wait < CENTURY + Duration::from_millis(1), "{wait:?}");
     }
     clock.advance(CENTURY);
@@ -552,11 +550,11 @@ fn on_each_kind_of_history(test: impl Fn(&RateLimiter, &ManualClock, &str, Durat
 fn a_clock_that_steps_back_gives_nothing_away_and_locks_nobody_out() {
     on_each_kind_of_history(|limiter, clock, rule, longest| {
         for back in [SECOND, HOUR, 10 * HOUR] {
-            limiter.reset(rule, "ann").unwrap();
+            limiter.rule(rule).unwrap().reset("ann");
             clock.set(10 * HOUR);
             assert_eq!(admitted(limiter, rule, "ann", 9), 5);
             clock.set(10 * HOUR - back);
-            let denied = limiter.check(rule, "ann").unwrap();
+            let denied = limiter.rule(rule).unwrap().check("ann");
             assert!(!denied.is_admitted());
             // Large quotas may be late by a 16th of their window here, twice.
             let wait = denied.retry_after().unwrap();
@@ -573,7 +571,7 @@ fn a_clock_that_steps_back_gives_nothing_away_and_locks_nobody_out() {
 fn a_clock_that_stands_still_admits_n_and_no_more() {
     on_each_kind_of_history(|limiter, clock, rule, _| {
         for now in [Duration::ZERO, NANO, HOUR, CENTURY, Duration::MAX] {
-            limiter.reset(rule, "ann").unwrap();
+            limiter.rule(rule).unwrap().reset("ann");
             clock.set(now);
             assert_eq!(admitted(limiter, rule, "ann", 1000), 5, "{now:?}");
         }
@@ -589,7 +587,7 @@ fn a_jump_of_a_century_is_a_fresh_start_and_the_way_back_is_none() {
         assert_eq!(admitted(limiter, rule, "ann", 9), 5);
         for back in [HOUR, Duration::ZERO] {
             clock.set(back);
-            let denied = limiter.check(rule, "ann").unwrap();
+            let denied = limiter.rule(rule).unwrap().check("ann");
             assert!(!denied.is_admitted());
             assert!(denied.retry_after().unwrap() <= longest + longest / 8);
         }
@@ -818,7 +816,7 @@ proptest! {
             clock.advance(Duration::from_millis(pause) + NANO * (nanos % 977));
             let charges = charges(&rules, &keys);
             let ask = || limiter.check_all(charges.iter().copied()).unwrap();
-            let states = || charges.iter().map(|(name, key)| format!("{:?}", limiter.peek(name, *key))).collect::<Vec<_>>();
+            let states = || charges.iter().map(|(name, key)| format!("{:?}", limiter.rule(name).unwrap().peek(*key))).collect::<Vec<_>>();
             let before = states();
             let decision = ask();
             let Some(wait) = decision.retry_after() else { continue };
@@ -848,7 +846,7 @@ proptest! {
             clock.advance(Duration::from_millis(pause) + NANO);
             let charges = charges(&rules, &keys);
             let ask = || limiter.check_all(charges.iter().copied()).unwrap();
-            let peek = || charges.iter().all(|(name, key)| limiter.peek(name, *key).unwrap().is_admitted());
+            let peek = || charges.iter().all(|(name, key)| limiter.rule(name).unwrap().peek(*key).is_admitted());
             let mut decision = ask();
             for _ in 1..patience {
                 if !decision.is_admitted() {
@@ -873,7 +871,7 @@ fn where_denials_count_a_quota_beside_a_longer_and_smaller_one_is_told_as_it_is(
         (left, decision.exhausted().map(|quota| quota.name().into_owned()).collect::<Vec<_>>())
     };
     for request in 1..=12u32 {
-        let decision = limiter.check("calls", "ann").unwrap();
+        let decision = limiter.rule("calls").unwrap().check("ann");
         let (left, exhausted) = told(&decision);
         assert_eq!(left, [10u32.saturating_sub(request), 3u32.saturating_sub(request)]);
         let expected: &[&str] = match request {
@@ -884,7 +882,7 @@ fn where_denials_count_a_quota_beside_a_longer_and_smaller_one_is_told_as_it_is(
         assert_eq!(exhausted, expected, "after {request}");
     }
     clock.advance(Duration::from_secs(1));
-    assert_eq!(told(&limiter.peek("calls", "ann").unwrap()).0, [10, 0]);
+    assert_eq!(told(&limiter.rule("calls").unwrap().peek("ann")).0, [10, 0]);
 }
 
 #[test]
@@ -893,7 +891,7 @@ fn calls_that_are_spread_evenly_and_wait_as_told_get_their_rate() {
         let (limiter, clock) = limiter([rule("calls", Policy::per_second(rate).spread_evenly())]);
         let mut admitted = 0;
         while clock.now() < Duration::from_secs(2) {
-            let decision = limiter.check("calls", "ann").unwrap();
+            let decision = limiter.rule("calls").unwrap().check("ann");
             admitted += u32::from(decision.is_admitted());
             clock.advance(decision.retry_after().unwrap_or_default() + Duration::from_nanos(311));
         }

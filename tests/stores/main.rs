@@ -1,6 +1,7 @@
 //! Limiters on the store in memory, and the suite for any other.
 
 mod any_store;
+mod asking;
 mod concurrency;
 mod conformance;
 mod full_table;

@@ -21,7 +21,7 @@ use std::{
 use parking_lot::Mutex;
 use tokio::sync::oneshot;
 use tower_quota::{
-    CheckError, ConfigError, Policy, RateLimiter, Rule,
+    ConfigError, Policy, RateLimiter, Rule,
     clock::{Clock, ManualClock},
     conformance::Suite,
     key,
@@ -49,39 +49,41 @@ async fn two_limiters_share_histories_in_another_process_whatever_the_length_of_
     let (process, clock) = (Process::start(), ManualClock::new());
     let store = ProcessStore::new(&process, clock);
     let limiter = || {
-        let rule = Rule::new("calls").every_request().level("name", key::constant("")).policy(Policy::per_minute(2));
+        let rule =
+            Rule::new("calls").every_request().key(key::constant("")).level("name").policy(Policy::per_minute(2));
         RateLimiter::builder().store(store.clone()).rule(rule).build().unwrap()
     };
     let (one, other) = (limiter(), limiter());
     for key in ["ann", "a name of more than twenty-seven bytes"] {
-        assert!(one.check_async("calls", key).await.unwrap().is_admitted());
-        assert!(other.check_async("calls", key).await.unwrap().is_admitted());
-        assert!(!one.check_async("calls", key).await.unwrap().is_admitted());
+        assert!(one.rule("calls").unwrap().check_async(key).await.unwrap().is_admitted());
+        assert!(other.rule("calls").unwrap().check_async(key).await.unwrap().is_admitted());
+        assert!(!one.rule("calls").unwrap().check_async(key).await.unwrap().is_admitted());
     }
 }
 
 #[tokio::test]
 async fn a_decision_that_is_dropped_leaves_the_store_in_step() {
     let (process, clock) = (Process::start(), ManualClock::new());
-    let rule = Rule::new("calls").every_request().level("name", key::constant("")).policy(Policy::per_minute(2));
+    let rule = Rule::new("calls").every_request().key(key::constant("")).level("name").policy(Policy::per_minute(2));
     let limiter = RateLimiter::builder().store(ProcessStore::new(&process, clock)).rule(rule).build().unwrap();
-    let mut dropped = Box::pin(limiter.check_async("calls", "ann"));
+    let calls = limiter.rule("calls").unwrap();
+    let mut dropped = Box::pin(calls.check_async("ann"));
     // The line is sent when the future is first polled, so it counts, whether the answer has come or not.
     let _ = futures_util::poll!(dropped.as_mut());
     drop(dropped);
-    assert!(limiter.check_async("calls", "bob").await.unwrap().is_admitted());
-    assert!(limiter.check_async("calls", "ann").await.unwrap().is_admitted());
-    assert!(!limiter.check_async("calls", "ann").await.unwrap().is_admitted());
+    assert!(limiter.rule("calls").unwrap().check_async("bob").await.unwrap().is_admitted());
+    assert!(limiter.rule("calls").unwrap().check_async("ann").await.unwrap().is_admitted());
+    assert!(!limiter.rule("calls").unwrap().check_async("ann").await.unwrap().is_admitted());
 }
 
 #[tokio::test]
 async fn a_store_whose_process_has_ended_is_unavailable() {
     let (process, clock) = (Process::start(), ManualClock::new());
-    let rule = Rule::new("calls").every_request().level("name", key::constant("")).policy(Policy::per_minute(2));
+    let rule = Rule::new("calls").every_request().key(key::constant("")).level("name").policy(Policy::per_minute(2));
     let limiter = RateLimiter::builder().store(ProcessStore::new(&process, clock)).rule(rule).build().unwrap();
-    assert!(limiter.check_async("calls", "ann").await.unwrap().is_admitted());
+    assert!(limiter.rule("calls").unwrap().check_async("ann").await.unwrap().is_admitted());
     process.end();
-    assert!(matches!(limiter.check_async("calls", "ann").await, Err(CheckError::Unavailable(_))));
+    assert!(matches!(limiter.rule("calls").unwrap().check_async("ann").await, Err(Unavailable { .. })));
 }
 
 /// The process of the store: this test, run by the others. The socket is its standard input.

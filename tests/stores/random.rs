@@ -192,12 +192,12 @@ fn every_answer_is_that_of_a_list_of_times() {
                 0 => {
                     let (policy, list) = (&policies[charges[0].0], lists.list(&charges[0]));
                     let is_live = policy.quotas().any(|quota| list.counted(nanos(quota.window()), now) > 0);
-                    let found = limiter.reset(RULES[charges[0].0], &charges[0].1).unwrap();
+                    let found = limiter.rule(RULES[charges[0].0]).unwrap().reset(&charges[0].1);
                     assert!(found || !is_live, "{}", context());
                     lists.lists.remove(&charges[0]);
                 }
                 1..=3 => {
-                    let peeked = limiter.peek(RULES[charges[0].0], &charges[0].1).unwrap();
+                    let peeked = limiter.rule(RULES[charges[0].0]).unwrap().peek(&charges[0].1);
                     let admitted = lists.has_room(&charges[..1], now);
                     assert_eq!(peeked.is_admitted(), admitted, "{}", context());
                     assert_eq!(standings(&peeked), lists.standings(&charges[..1], admitted, now), "{}", context());
@@ -312,11 +312,11 @@ fn denials_that_threads_remember_are_those_that_a_look_at_the_history_finds() {
                 world.pass_time(&clock);
                 let charges = charges(&mut world.dice, 2);
                 let charge = &charges[0];
-                let peeked = limiter.peek(RULES[charge.0], &charge.1).unwrap();
+                let peeked = limiter.rule(RULES[charge.0]).unwrap().peek(&charge.1);
                 let context = || format!("{charges:?} at {:?} of {policies:?}", clock.now());
                 match world.dice.u8(0..12) {
                     0 => {
-                        limiter.reset(RULES[charge.0], &charge.1).unwrap();
+                        limiter.rule(RULES[charge.0]).unwrap().reset(&charge.1);
                         world.lists.remove(charge);
                     }
                     1..=4 => {
@@ -326,13 +326,13 @@ fn denials_that_threads_remember_are_those_that_a_look_at_the_history_finds() {
                         world.note(&charges, decision.is_admitted());
                     }
                     5 => {
-                        let admitted = limiter.admit(RULES[charge.0], &charge.1).unwrap();
+                        let admitted = limiter.rule(RULES[charge.0]).unwrap().admit(&charge.1);
                         assert_eq!(admitted, peeked.is_admitted(), "{}", context());
                         world.note(&charges[..1], admitted);
                     }
                     _ => {
                         let is_room = world.is_room_in_truth(&charges[..1], &policies);
-                        let decision = limiter.check(RULES[charge.0], &charge.1).unwrap();
+                        let decision = limiter.rule(RULES[charge.0]).unwrap().check(&charge.1);
                         let admitted = decision.is_admitted();
                         assert_eq!(admitted, peeked.is_admitted(), "{}", context());
                         assert!(is_room || !admitted, "more than N: {}", context());
@@ -368,7 +368,7 @@ fn a_full_table_gives_nothing_away_and_denies_nobody_without_a_reason() {
             let charges = charges(&mut world.dice, 8);
             let context = || format!("{charges:?} at {:?} of {policies:?}", clock.now());
             if world.dice.u8(0..20) == 0 {
-                limiter.reset(RULES[charges[0].0], &charges[0].1).unwrap();
+                limiter.rule(RULES[charges[0].0]).unwrap().reset(&charges[0].1);
                 world.lists.remove(&charges[0]);
                 continue;
             }
@@ -394,7 +394,7 @@ fn a_full_table_gives_nothing_away_and_denies_nobody_without_a_reason() {
                 clock.advance(wait);
                 world.truth += nanos(wait);
                 for (rule, key) in &charges {
-                    let is_room = limiter.peek(RULES[*rule], key).unwrap().is_admitted();
+                    let is_room = limiter.rule(RULES[*rule]).unwrap().peek(key).is_admitted();
                     assert!(is_room, "no room for {key} of {rule} after {wait:?}: {}", context());
                 }
                 continue;

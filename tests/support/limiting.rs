@@ -4,7 +4,7 @@ use tower_quota::{Policy, RateLimiter, RateLimiterBuilder, Rule, clock::ManualCl
 
 /// A rule whose key is given by hand.
 pub fn rule(name: &str, policy: impl Into<Policy>) -> Rule {
-    Rule::new(name).every_request().level("caller", key::constant("")).policy(policy)
+    Rule::new(name).every_request().key(key::constant("")).level("caller").policy(policy)
 }
 
 /// A limiter for at most `max_keys` and the clock that it stands on.

@@ -52,7 +52,7 @@ pub(crate) fn run(case: &str, decisions: usize) -> ExitCode {
 fn limiter(rules: &[&str]) -> (RateLimiter, ManualClock) {
     let clock = ManualClock::new();
     let builder = rules.iter().fold(RateLimiter::builder().clock(clock.clone()), |builder, rule| {
-        let rule = Rule::new(*rule).every_request().level("key", key::header("x-api-key"));
+        let rule = Rule::new(*rule).every_request().key(key::header("x-api-key")).level("key");
         builder.rule(rule.policy(Policy::per_minute(60).and_per_hour(1800)))
     });
     (builder.build().expect("the rules are sound"), clock)
@@ -66,9 +66,10 @@ fn filled(mut decide: impl FnMut() + 'static) -> Decide {
 
 fn hot(step: Duration) -> Decide {
     let (limiter, clock) = limiter(&["calls"]);
+    let calls = limiter.rule("calls").expect("it has that name");
     filled(move || {
         clock.advance(step);
-        drop(black_box(limiter.check("calls", KEY)));
+        drop(black_box(calls.check(KEY)));
     })
 }
 
@@ -83,10 +84,11 @@ fn yes_or_no(step: Duration) -> Decide {
 
 fn new_key() -> Decide {
     let (limiter, _) = limiter(&["calls"]);
+    let calls = limiter.rule("calls").expect("it has that name");
     let keys: Vec<String> = (0..MOST).map(|number| format!("acct-{number:020}")).collect();
     let mut number = 0;
     Box::new(move || {
-        drop(black_box(limiter.check("calls", &keys[number])));
+        drop(black_box(calls.check(&keys[number])));
         number += 1;
     })
 }

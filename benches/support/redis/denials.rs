@@ -15,12 +15,13 @@ pub(crate) async fn known(server: &Server, effort: Effort) -> (f64, u64) {
     let answers = 20 * effort.decisions[0];
     let situation = Situation { limits: [1, 1], ..Situation::usual(Keys::Hot("known")) };
     let limiter = limiter(server, &situation, "known", |store| store.remember_denials(Duration::from_secs(3600)));
+    let calls = limiter.rule("calls").expect("it has that name");
     let mut nanos = Vec::new();
     let mut before = 0;
     for round in 0..=effort.rounds {
         let started = now();
         for _ in 0..answers {
-            let _ = black_box(limiter.check_async("calls", "known").await);
+            let _ = black_box(calls.check_async("known").await);
         }
         match round {
             // Until then it was not known.
@@ -28,7 +29,7 @@ pub(crate) async fn known(server: &Server, effort: Effort) -> (f64, u64) {
             _ => nanos.push(started.elapsed().as_nanos() as f64 / answers as f64),
         }
     }
-    let decision = limiter.check_async("calls", "known").await.expect("the server answers");
+    let decision = calls.check_async("known").await.expect("the server answers");
     assert!(!decision.is_admitted(), "one a minute has been used up");
     // The question itself is one.
     (median(nanos), commands(server).await - before - 1)

@@ -11,7 +11,6 @@ use tower_quota::{
     Policy, Quota, RateLimiter, Rule,
     clock::{Clock, ManualClock},
     http::Http,
-    key,
     store::{OnOutage, RedisStore},
 };
 
@@ -160,18 +159,19 @@ pub(crate) fn limiter(
         Some(time) => store.requests_in_a_call(1).virtual_time(time.clock.clone()),
         None => store,
     };
-    let rule = |name: &str| Rule::new(name).every_request().level("key", key::constant("")).policy(situation.policy());
+    let rule = |name: &str| Rule::new(name).no_requests().policy(situation.policy());
     let limiter = RateLimiter::builder().rule(rule("calls")).rule(rule("tables")).store(store).build();
     limiter.expect("the policy is sound")
 }
 
 fn ours(server: &Server, situation: &Situation, prefix: &str, change: impl Fn(RedisStore) -> RedisStore) -> Ask {
     let limiter = limiter(server, situation, prefix, change);
+    let calls = limiter.rule("calls").expect("it has that name");
     let situation = situation.clone();
     Arc::new(move |number| {
-        let (limiter, key) = (limiter.clone(), situation.keys.name(number));
+        let (calls, key) = (calls.clone(), situation.keys.name(number));
         situation.time.as_ref().map(SteppedTime::next);
-        Box::pin(async move { limiter.check_async("calls", key).await.expect("the server answers").is_admitted() })
+        Box::pin(async move { calls.check_async(key).await.expect("the server answers").is_admitted() })
     })
 }
 

@@ -1,6 +1,6 @@
 //! This crate.
 
-use tower_quota::{Policy, Quota, RateLimiter, Rule, RuleHandle, clock::ManualClock, key};
+use tower_quota::{Policy, Quota, RateLimiter, Rule, RuleHandle, clock::ManualClock};
 
 use crate::{
     paced_clock::PacedClock,
@@ -27,7 +27,8 @@ fn calls(setup: &Setup) -> RuleHandle {
 pub(crate) fn timed(limit: Limit) -> Timed {
     let clock = ManualClock::new();
     let limiter = builder(&[limit]).clock(clock.clone()).build().expect("the policy is sound");
-    let decide = move || limiter.check("calls", "key").is_ok_and(|decision| decision.is_admitted());
+    let calls = limiter.rule("calls").expect("it has that name");
+    let decide = move || calls.check("key").is_admitted();
     Timed::in_virtual_time(limit, move |by| clock.advance(by), decide)
 }
 
@@ -42,8 +43,7 @@ pub(crate) fn limiter(setup: &Setup) -> RateLimiter {
 }
 
 fn builder(limits: &[Limit]) -> tower_quota::RateLimiterBuilder {
-    RateLimiter::builder()
-        .rule(Rule::new("calls").every_request().level("key", key::constant("")).policy(policy(limits)))
+    RateLimiter::builder().rule(Rule::new("calls").no_requests().policy(policy(limits)))
 }
 
 pub(crate) fn policy(limits: &[Limit]) -> Policy {

@@ -103,7 +103,8 @@ impl Layered {
 fn ours(name: &'static str, fields: bool, decision: bool, limits: [Limit; 2]) -> Layered {
     let is_denied = limits == DENYING;
     let layer = move || -> RateLimitLayer {
-        let rule = Rule::new("calls").every_request().level("key", key::header(API_KEY)).policy(ours::policy(&limits));
+        let rule =
+            Rule::new("calls").every_request().key(key::header(API_KEY)).level("key").policy(ours::policy(&limits));
         let clock = PacedClock::new(if is_denied { Duration::ZERO } else { STEP });
         let limiter = RateLimiter::builder().rule(rule).clock(clock).build().expect("the rule is sound");
         limiter.layer().rate_limit_fields(fields).decision_in_request(decision)

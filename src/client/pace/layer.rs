@@ -189,7 +189,7 @@ impl<R: 'static, T: Store> RateLimiter<Plain<R>, T> {
 }
 
 fn limiter_of(extractor: impl KeyExtractor, policy: Policy) -> Result<RateLimiter, ConfigError> {
-    let rule = Rule::new("default").every_request().level("key", extractor).policy(policy);
+    let rule = Rule::new("default").every_request().key(extractor).policy(policy);
     RateLimiter::builder().rule(rule).clock(TokioClock::new()).build()
 }
 

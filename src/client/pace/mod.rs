@@ -43,7 +43,7 @@
 //! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
 //! struct Job { account: String }
 //!
-//! let rule = Rule::new("jobs").every_request().level("account", key::field(|job: &Job| &job.account));
+//! let rule = Rule::new("jobs").every_request().key(key::field(|job: &Job| &job.account));
 //! let limiter = RateLimiter::builder_for::<Job>()
 //!     .rule(rule.policy(Policy::per_second(2).margin(Duration::from_millis(100)).spread_evenly()))
 //!     .clock(TokioClock::new())
@@ -133,7 +133,7 @@
 //!
 //! let store = RedisStore::new("redis://127.0.0.1", OnOutage::Closed).deadline(Duration::from_millis(200));
 //! let policy = Policy::per_minute(60).margin(Duration::from_millis(200));
-//! let rule = Rule::new("api.example.com").every_request().level("host", key::host()).policy(policy);
+//! let rule = Rule::new("api.example.com").every_request().key(key::host()).policy(policy);
 //! let pace = RateLimiter::builder().store(store).rule(rule).build()?.pace();
 //! # let _ = pace;
 //! # Ok(())

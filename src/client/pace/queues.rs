@@ -310,7 +310,7 @@ mod tests {
     const HOLD: Duration = Duration::from_secs(60);
 
     fn layer() -> PaceLayer<Plain<u32>, MemoryStore, Unread> {
-        let rule = Rule::new("calls").every_request().level("id", |id: &u32| Some(id.to_be_bytes()));
+        let rule = Rule::new("calls").every_request().key(|id: &u32| Some(id.to_be_bytes())).level("id");
         let limiter = RateLimiter::builder_for::<u32>().rule(rule.policy(Policy::per_minute(1)));
         limiter.clock(TokioClock::new()).build().unwrap().pace()
     }

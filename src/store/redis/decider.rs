@@ -139,7 +139,8 @@ impl Decider {
 
     /// The charges by slot, if they are in several.
     fn groups(&self, charges: &[Charge]) -> Option<Vec<Group>> {
-        let is_one_tenant = charges.windows(2).all(|pair| matches!(pair, [one, other] if one.tenant == other.tenant));
+        let is_one_tenant =
+            charges.windows(2).all(|pair| matches!(pair, [one, other] if one.tenant() == other.tenant()));
         (self.histories.routes.is_cluster() && !is_one_tenant).then(|| Group::by_tenant(charges))
     }
 

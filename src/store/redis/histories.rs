@@ -117,7 +117,7 @@ impl Histories {
     /// Where in a cluster the histories of these charges are, if they are all in one place.
     pub(super) fn slot(&self, charges: &[Charge]) -> u16 {
         let is_cluster = self.routes.is_cluster();
-        charges.first().filter(|_| is_cluster).map_or(0, |charge| slot_of_tenant(charge.tenant))
+        charges.first().filter(|_| is_cluster).map_or(0, |charge| slot_of_tenant(charge.tenant()))
     }
 
     async fn try_one(&self, node: &Arc<Node>, slot: u16) -> Result<(), Failure> {

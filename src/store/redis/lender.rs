@@ -41,7 +41,8 @@ pub(super) enum Borrowed {
 impl Lender {
     /// Whether there is a unit for a request, or somebody has to ask. What is lent in one call is in one slot.
     pub(super) fn next(&self, charges: &[Charge]) -> Next {
-        let is_one_tenant = charges.windows(2).all(|pair| matches!(pair, [one, other] if one.tenant == other.tenant));
+        let is_one_tenant =
+            charges.windows(2).all(|pair| matches!(pair, [one, other] if one.tenant() == other.tenant()));
         if self.histories.routes.is_cluster() && !is_one_tenant {
             return Next::Ask;
         }

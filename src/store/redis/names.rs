@@ -18,7 +18,8 @@ const ENCODED: &AsciiSet = &CONTROLS.add(b' ').add(b'"').add(b'%').add(b'*').add
 /// A key of one short part can be read in it, and all others are their hashes, behind a `~`. The tag decides where in a
 /// cluster the history is, and is the same for all keys with the same first part. No brace of a client gets into it.
 pub(super) fn name(prefix: &str, scope: &Scope, charge: &Charge) -> String {
-    let mut name = format!("{prefix}:{{{:08x}}}:{}:", charge.tenant, percent_encode(scope.name().as_bytes(), ENCODED));
+    let mut name =
+        format!("{prefix}:{{{:08x}}}:{}:", charge.tenant(), percent_encode(scope.name().as_bytes(), ENCODED));
     let _ = match charge.key.text() {
         Text::Shared => name.write_char('*'),
         Text::Part(part) => write!(name, "{}", percent_encode(&part, ENCODED)),
@@ -46,7 +47,7 @@ pub(super) fn trial_name(prefix: &str, slot: Option<u16>) -> String {
 mod tests {
     use super::*;
     use crate::{
-        key::{KeyBuilder, KeyHasher},
+        key::{KeyBuilder, KeyHasher, KeyParts},
         policy::Policy,
     };
 
@@ -61,6 +62,18 @@ mod tests {
     fn a_short_key_can_be_read() {
         let name = named(&[b"acme"]);
         assert_eq!(name, "quota:{d67567e8}:bots%20GET%20/x/%7Bid%7D:acme");
+    }
+
+    #[test]
+    fn a_key_that_is_asked_for_is_in_the_place_of_its_parts() {
+        let hasher = KeyHasher::with_secret([7; 32]);
+        for parts in [&[b"acme".as_slice()][..], &[b"acme", b"orders"], &[b"a text of more than 27 bytes"], &[]] {
+            let (mut made, mut asked) = (KeyBuilder::new(&hasher), KeyBuilder::new(&hasher));
+            parts.iter().for_each(|part| made.part(part));
+            made.key().write(&mut asked);
+            let scope = Scope::new("calls".to_owned(), &Policy::per_minute(1));
+            assert_eq!(name("quota", &scope, asked.charge()), name("quota", &scope, made.charge()));
+        }
     }
 
     #[test]

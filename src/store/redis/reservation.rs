@@ -218,7 +218,7 @@ impl Group {
     pub(super) fn by_tenant(charges: &[Charge]) -> Vec<Self> {
         let mut groups: Vec<Self> = Vec::new();
         for (place, charge) in charges.iter().enumerate() {
-            match groups.iter_mut().find(|group| group.charges.iter().any(|other| other.tenant == charge.tenant)) {
+            match groups.iter_mut().find(|group| group.charges.iter().any(|other| other.tenant() == charge.tenant())) {
                 Some(group) => {
                     group.charges.push(*charge);
                     group.places.push(place);

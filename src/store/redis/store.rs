@@ -32,7 +32,7 @@ static SYSTEM_CLOCK: SystemClock = SystemClock::new();
 /// let store = RedisStore::new("redis://127.0.0.1:6379", OnOutage::Local { share: 0.25 }).prefix("shop");
 /// let limiter = RateLimiter::builder()
 ///     .store(store)
-///     .rule(Rule::new("calls").every_request().level("account", key::header("x-account")).policy(Policy::per_minute(60)))
+///     .rule(Rule::new("calls").every_request().key(key::header("x-account")).policy(Policy::per_minute(60)))
 ///     .build()?;
 /// limiter.store().ping().await?; // if the service is not to start without it
 /// let layer = limiter.layer();
@@ -349,7 +349,7 @@ mod tests {
     use crate::{key, limiter::RateLimiter, policy::Policy, rule::Rule};
 
     fn mistake(store: RedisStore) -> ConfigError {
-        let rule = Rule::new("calls").every_request().level("all", key::constant("all")).policy(Policy::per_minute(1));
+        let rule = Rule::new("calls").every_request().key(key::constant("all")).policy(Policy::per_minute(1));
         RateLimiter::builder().store(store).rule(rule).build().map(drop).unwrap_err()
     }
 

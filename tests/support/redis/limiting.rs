@@ -13,7 +13,7 @@ pub type Limiter = RateLimiter<Http, RedisStore>;
 
 /// A rule whose key is given by hand.
 pub fn rule(name: &str, policy: impl Into<Policy>) -> Rule {
-    Rule::new(name).every_request().level("caller", key::constant("")).policy(policy)
+    Rule::new(name).every_request().key(key::constant("")).level("caller").policy(policy)
 }
 
 /// A store that always asks, and waits for as long as a busy machine may take: for tests that are about counting.
@@ -29,7 +29,7 @@ pub fn limiter(store: RedisStore, rules: impl IntoIterator<Item = Rule>) -> Limi
 pub async fn admitted(limiter: &Limiter, rule: &str, key: &str, most: usize) -> usize {
     let mut admitted = 0;
     for _ in 0..most {
-        admitted += usize::from(limiter.check_async(rule, key).await.unwrap().is_admitted());
+        admitted += usize::from(limiter.rule(rule).unwrap().check_async(key).await.unwrap().is_admitted());
     }
     admitted
 }
