@@ -75,7 +75,7 @@ async fn compare(effort: Effort) -> Result<(), String> {
     let server = Server::start().await?;
     let version = server.info("server", "redis_version").await;
     println!("redis-server {version}, a processor each for server and client: {}, {effort:?}\n", server.is_pinned());
-    load(&server, include_str!("../src/store/redis/decide.lua")).await;
+    load(&server, include!("../src/store/redis/script/text.rs")).await;
     let mut cases = cases(&server, effort).await;
     let before = [server.cpu(), server.cpu_ticks()];
     rounds::measure(&server, &mut cases, effort).await;

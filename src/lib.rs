@@ -69,7 +69,7 @@
 //!
 //! 1. **Never more than N** units in any interval of the window's length, whatever the schedule, the number of threads
 //!    and the clock do. Rounding never frees a unit early.
-//! 2. **Never denied with room.** Exact to a millisecond for quotas of up to 4096; for larger ones a unit may come back
+//! 2. **Never denied with room.** Exact to a tick, from 1 us to 1 ms, for quotas of up to 4096; for larger ones a unit may come back
 //!    late by at most 1/4096 of the window ([`Policy::resolution`]), never early.
 //! 3. **All or nothing.** A request that several quotas, rules and keys govern is admitted by all of them or charged to
 //!    none, in one atomic step, whatever their order.

@@ -14,7 +14,7 @@ pub(crate) struct Tick {
 }
 
 impl Tick {
-    pub(crate) const MILLISECOND: Self = Self::from_micros(1000);
+    pub(super) const MILLISECOND: Self = Self::from_micros(1000);
 
     /// The longest window that stamps of 32 bits can hold, in ticks: two windows are told apart modulo 2^32.
     pub(crate) const MOST_PER_WINDOW: u64 = 1 << 30;
@@ -39,6 +39,12 @@ impl Tick {
     /// Its length.
     pub(crate) const fn nanos(self) -> u64 {
         self.micros * 1000
+    }
+
+    /// Its length in microseconds.
+    #[cfg(feature = "redis")]
+    pub(crate) const fn micros(self) -> u64 {
+        self.micros
     }
 
     /// How many ticks a window is, rounded up so that nothing is freed early.

@@ -408,7 +408,8 @@ mod tests {
             assert_eq!((&*rules(&text)[0].level_name(), &*code.level_name()), (level, level));
         }
         let text = "[[rule]]\nname = 'a'\nkey = 'claim:äpp | header:x'\nquotas = ['1/s']\nroutes = ['/x']";
-        let builder = RateLimiter::builder().source("claim:äpp", key::constant("x")).toml(text).unwrap();
+        let builder =
+            RateLimiter::builder().toml(text, &Sources::new().source("claim:äpp", key::constant("x"))).unwrap();
         assert_eq!(builder.rules[0].level_name(), "claim:-pp");
     }
 

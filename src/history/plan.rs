@@ -64,10 +64,7 @@ impl Plan {
     pub(crate) const LONGEST_COMPACT_WINDOW: u64 = Tick::MOST_PER_WINDOW;
 
     pub(crate) fn new(policy: &Policy) -> Self {
-        Self::counting_in(policy.tick(), policy)
-    }
-
-    pub(crate) fn counting_in(tick: Tick, policy: &Policy) -> Self {
+        let tick = policy.tick();
         let (resolution, count_denied) = (policy.entries_per_window(), policy.counts_denied());
         let window = |quota: &Quota| Window {
             limit: quota.limit(),
@@ -90,6 +87,12 @@ impl Plan {
     #[inline]
     pub(crate) const fn tick(&self) -> Tick {
         self.tick
+    }
+
+    /// So many ticks of this plan, in microseconds.
+    #[cfg(feature = "redis")]
+    pub(crate) const fn micros(&self, ticks: u64) -> u64 {
+        ticks.saturating_mul(self.tick.micros())
     }
 
     pub(crate) fn windows(&self) -> &[Window] {

@@ -20,7 +20,7 @@
 //! Decisions that are asked for in the same turn of the scheduler share one call, of up to 32
 //! (`RedisStore::requests_in_a_call`), on one connection: the busier a process, the less a decision costs the server. Denials
 //! that are known are answered without it (`RedisStore::remember_denials`): nothing is lost by that, but another process'
-//! `reset` is noticed up to a second later. For keys that are asked about thousands of times a second a process can be lent
+//! `reset`, or a unit that it gives back, is noticed up to a second later, and the wait that is told is still the old one. For keys that are asked about thousands of times a second a process can be lent
 //! units in advance: `Lease`, which has a price. After a reset by another process it may still spend what it has been lent.
 //!
 //! ## When the server is gone
@@ -66,21 +66,25 @@
 //!
 //! **Names.** `prefix:{tag}:rule:key`, for example `quota:{d67567e8}:bots:acme`. A key of one part of up to 27 bytes can be read;
 //! longer ones, and those of several parts, are hashes behind a `~`. A rule with limits over 4096 has one more string per large
-//! window for each key, which ends in `:` and the window and its grain in milliseconds: `:3600000.878`. The plain name is always
-//! there; deleting it resets the key.
+//! window for each key, which ends in `:` and the window and the width of its buckets in microseconds: `:3600000000.878904`. The
+//! plain name is always there; deleting it resets the key.
 //!
-//! **Memory.** Each rule and key has one string: for two quotas 65 bytes and 4 for each unit, up to 16 units; with more of them
-//! 65 + 64 × 3 bytes (10 + 64 for each further quota) and 4 for each unit that the longest quota may count, in steps of twice as
+//! **Memory.** Each rule and key has one string: for two quotas 76 bytes with one unit and 4 for each further one, up to 16
+//! units; with more of them 72 + 64 × 3 bytes (11 + 64 for each further quota) and 4 for each unit that the longest quota may count, in steps of twice as
 //! many. With its name that is, by `MEMORY USAGE`, 152 bytes with one unit, 712 with 60 and 8,264 with
 //! 1,800 (two sorted sets: 215 kB). The server's tables of keys and of expiries come on top: of 20,000 keys with one unit each
 //! `used_memory` has 236 bytes a key. Windows over 12 days take 6 bytes per unit. A limit over 4096 takes one more string of
 //! 168 bytes with one unit and of at most 8 bytes for each 1/8192 of its window, 64 kB; 18,000 an hour that are used up take 41 kB,
 //! and 600 a minute beside it 3 kB.
 //!
+//! **Time** is counted as finely as in memory: in parts of 1 us if no window is over 17 minutes, of 4 us up to an hour, of 100
+//! us up to a day, and never of more than a millisecond. Where processes share a history whose policies differ, the longest
+//! window of any of them decides: the others wait for part of such a tick more, and nobody is admitted early.
+//!
 //! **Sizing.** A core of the server decides about 65,000 requests a second of many keys that share calls, and 150,000 of one
 //! key; 45,000 to 55,000 if each has a call of its own (Redis 7.0, two quotas, on two cores of a shared machine:
 //! the benchmark `redis`). Denials that are known and units that are lent come on top. A rule with a
-//! limit over 4096 has two strings for a key and costs the server about twice as much; so does a second rule. Processes with
+//! limit over 4096 has two strings for a key and costs the server two to three times as much; so does a second rule. Processes with
 //! other limits on the same rule cost no more than one alone, but with other windows a decision may cost several times as much
 //! while both ask, as during a deployment. Beyond that take a cluster, whose slots are spread by tenant, or leases.
 //!

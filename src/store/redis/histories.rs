@@ -6,7 +6,7 @@ use futures_util::future::try_join_all;
 use redis::{RedisResult, Value, cmd};
 
 use crate::{
-    clock::{Tick, Timestamp},
+    clock::Timestamp,
     history::Plan,
     key::Charge,
     policy::Policy,
@@ -121,7 +121,7 @@ impl Histories {
     }
 
     async fn try_one(&self, node: &Arc<Node>, slot: u16) -> Result<(), Failure> {
-        let logs = Logs::new(&Plan::counting_in(Tick::MILLISECOND, &Policy::per_second(1)));
+        let logs = Logs::new(&Plan::new(&Policy::per_second(1)));
         let key = trial_name(&self.prefix, self.routes.is_cluster().then_some(slot));
         let charges = &[Charged { logs: &logs, key: key.as_bytes() }];
         let (script, requests) = (self.timepiece.script(), &[Request { charges, units: 1 }]);

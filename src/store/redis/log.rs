@@ -7,14 +7,21 @@ use siphasher::sip::SipHasher13;
 use crate::history::{BucketSpec, Counted, Plan};
 
 /// A log that begins with anything else is not ours. A new layout gets a new one.
-const MAGIC: u8 = b'R';
+const MAGIC: u8 = b'S';
 
 /// What stands in the tag of a cell log in place of the number of quotas.
 const CELLS: u8 = 32;
 
-/// What an exact log keeps is told in one number: its longest window in so many bits, above that whether anybody asks for
-/// it, then in five bits as which power of two the most units, and the number of cell logs beside it.
-const WINDOW_BITS: u32 = 42;
+/// Bytes of a cell.
+const CELL: u8 = 8;
+
+/// What a writer asks for: so long a window, and so many units.
+const ASKED: u64 = 3;
+/// Where the parts begin of the number that says what is kept, after what is asked for: the most units, the number of cell
+/// logs, the tick in microseconds.
+const MOST: u32 = 2;
+const BESIDE: u32 = 7;
+pub(super) const TICK: u32 = 12;
 
 /// The logs of a plan: an exact log, which may answer for no quota but lists the others, and a cell log per grain.
 #[derive(Debug)]
@@ -31,13 +38,26 @@ pub(crate) struct Log {
     quotas: Box<[Place]>,
 }
 
+/// What an argument says of a log before it comes to the quotas, but for what is the plan's.
+struct Settings {
+    width: u8,
+    /// In milliseconds, as the server wants it.
+    time_to_live: u64,
+    /// The longest window of the log, in microseconds.
+    window: u64,
+    kept: u64,
+    /// The most units that any answer is about.
+    most: u64,
+}
+
 /// A quota of a log.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Place {
     /// Its place in the plan.
     pub(super) at: usize,
     pub(super) limit: u32,
-    pub(super) millis: u64,
+    /// Its window, in microseconds.
+    pub(super) window: u64,
 }
 
 impl Logs {
@@ -60,7 +80,7 @@ impl Logs {
     #[cfg(test)]
     pub(super) fn kept_for(mut self, millis: u64) -> Self {
         for log in &mut self.logs {
-            log.argument[9..15].copy_from_slice(&low_bytes::<6>(millis));
+            log.argument[11..17].copy_from_slice(&low_bytes::<6>(millis));
         }
         self
     }
@@ -69,29 +89,33 @@ impl Logs {
 impl Log {
     fn exact(plan: &Plan) -> Self {
         let quotas = places(plan, Counted::Exactly);
-        let width = stamp_width(quotas.first().map_or(0, |longest| longest.millis));
-        let kept = kept(&quotas, plan.bucket_specs().len());
-        let mut argument = tag(quotas.len() as u8, &windows(&quotas));
-        argument.extend([width, u8::from(plan.counts_denied()), quotas.len() as u8]);
-        argument.extend(low_bytes::<6>(time_to_live(plan.horizon())));
-        argument.extend(low_bytes::<7>(kept));
-        argument.extend(told(&quotas));
-        argument.extend(plan.bucket_specs().iter().flat_map(beside));
+        let window = quotas.first().map_or(0, |longest| longest.window);
+        let most = plan.exact().map_or(1, |exact| exact.capacity as u64);
+        let settings = Settings {
+            width: stamp_width(plan, window),
+            time_to_live: time_to_live(plan.micros(plan.horizon())),
+            window,
+            kept: kept(plan, most),
+            most,
+        };
+        let mut argument = settings.told(tag(quotas.len() as u8, &windows(&quotas)), plan, &quotas);
+        argument.extend(plan.bucket_specs().iter().flat_map(|grain| beside(plan, grain)));
         Self { suffix: String::new(), argument, quotas }
     }
 
     fn of_cells(plan: &Plan, at: usize, grain: &BucketSpec) -> Self {
         let quotas = places(plan, Counted::InBuckets(at));
-        // Where denials count no more are told of than the longest of these quotas allows.
-        let longest = places(plan, Counted::InBuckets(plan.bucket_specs().len().saturating_sub(1)));
-        let most = longest.first().map_or(u32::MAX, |longest| longest.limit);
-        let mut argument = tag(CELLS, &[]);
-        argument.extend([8, u8::from(plan.counts_denied()), quotas.len() as u8]);
-        argument.extend(low_bytes::<6>(time_to_live(grain.window + grain.ticks)));
-        argument.extend(low_bytes::<7>(most.into()));
-        argument.extend(told(&quotas));
-        argument.extend(low_bytes::<6>(grain.ticks));
-        Self { suffix: format!(":{}.{}", grain.window, grain.ticks), argument, quotas }
+        let (window, ticks) = (plan.micros(grain.window), plan.micros(grain.ticks));
+        let settings = Settings {
+            width: CELL,
+            time_to_live: time_to_live(window + ticks),
+            window,
+            kept: plan.tick().micros() << TICK,
+            most: plan.most_units().into(),
+        };
+        let mut argument = settings.told(tag(CELLS, &[]), plan, &quotas);
+        argument.extend(low_bytes::<7>(ticks));
+        Self { suffix: format!(":{window}.{ticks}"), argument, quotas }
     }
 
     /// What follows the key in the name of this log; empty for the first.
@@ -110,17 +134,38 @@ impl Log {
     }
 }
 
+impl Settings {
+    /// The whole of it, as `header.lua` says, up to the quotas.
+    fn told(&self, tag: Vec<u8>, plan: &Plan, quotas: &[Place]) -> Vec<u8> {
+        let mut argument = tag;
+        argument.extend([self.width, u8::from(plan.counts_denied()), quotas.len() as u8]);
+        argument.extend(low_bytes::<2>(plan.tick().micros()));
+        argument.extend(low_bytes::<6>(self.time_to_live));
+        argument.extend(low_bytes::<7>(self.window));
+        argument.extend(low_bytes::<3>(self.kept));
+        argument.extend(low_bytes::<4>(self.most));
+        argument.extend(quotas.iter().flat_map(Place::told));
+        argument
+    }
+}
+
+impl Place {
+    fn told(&self) -> Vec<u8> {
+        [&low_bytes::<7>(self.window)[..], &self.limit.to_le_bytes()].concat()
+    }
+}
+
 /// The low bytes of a stamp tell it from all others that are up to two windows older.
-const fn stamp_width(window: u64) -> u8 {
-    if window <= Plan::LONGEST_COMPACT_WINDOW { 4 } else { 6 }
+const fn stamp_width(plan: &Plan, window: u64) -> u8 {
+    if window <= plan.micros(Plan::LONGEST_COMPACT_WINDOW) { 4 } else { 6 }
 }
 
 /// The quotas that are counted there, the longest window first and of those the smallest limit.
 fn places(plan: &Plan, counted: Counted) -> Box<[Place]> {
     let windows = plan.windows().iter().enumerate().filter(|(_, window)| window.counted == counted);
     let mut places: Box<[Place]> =
-        windows.map(|(at, window)| Place { at, limit: window.limit, millis: window.ticks }).collect();
-    places.sort_by_key(|place| (Reverse(place.millis), place.limit));
+        windows.map(|(at, window)| Place { at, limit: window.limit, window: plan.micros(window.ticks) }).collect();
+    places.sort_by_key(|place| (Reverse(place.window), place.limit));
     places
 }
 
@@ -131,30 +176,23 @@ fn tag(kind: u8, windows: &[u8]) -> Vec<u8> {
 }
 
 fn windows(quotas: &[Place]) -> Vec<u8> {
-    quotas.iter().flat_map(|quota| low_bytes::<6>(quota.millis)).collect()
+    quotas.iter().flat_map(|quota| low_bytes::<7>(quota.window)).collect()
 }
 
-/// The quotas, as `decide.lua` says at its beginning.
-fn told(quotas: &[Place]) -> Vec<u8> {
-    let told = |quota: &Place| [&low_bytes::<6>(quota.millis)[..], &quota.limit.to_le_bytes()].concat();
-    quotas.iter().flat_map(told).collect()
-}
-
-/// What these quotas need an exact log to keep, with so many cell logs beside it.
-fn kept(quotas: &[Place], beside: usize) -> u64 {
-    let (window, most) = quotas.first().map_or((0, 1), |longest| (longest.millis, u64::from(longest.limit)));
+/// What is kept besides the window, in one number of the header: what is asked for, which power of two the most units are, the number of cell logs beside it, and the tick.
+fn kept(plan: &Plan, most: u64) -> u64 {
     let most = u64::from(most.next_power_of_two().trailing_zeros());
-    window | (1 | (most | (beside as u64) << 5) << 1) << WINDOW_BITS
+    ASKED | most << MOST | (plan.bucket_specs().len() as u64) << BESIDE | plan.tick().micros() << TICK
 }
 
-fn beside(grain: &BucketSpec) -> Vec<u8> {
-    [low_bytes::<6>(grain.window), low_bytes::<6>(grain.ticks)].concat()
+fn beside(plan: &Plan, grain: &BucketSpec) -> Vec<u8> {
+    [low_bytes::<7>(plan.micros(grain.window)), low_bytes::<7>(plan.micros(grain.ticks))].concat()
 }
 
-/// Twice what the newest unit needs, so that it has to be renewed only once per window; for the shortest windows a second
-/// more, so that it is not renewed all the time.
+/// Twice what the newest unit needs, in whole milliseconds, so that it has to be renewed only once per window; for the
+/// shortest windows a second more, so that it is not renewed all the time.
 const fn time_to_live(longest: u64) -> u64 {
-    longest * 2 + 1000
+    (longest * 2).div_ceil(1000) + 1000
 }
 
 /// Tells the windows of one policy from those of another, in all processes alike.
@@ -172,10 +210,9 @@ pub(super) fn low_bytes<const N: usize>(number: u64) -> [u8; N] {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::clock::Tick;
 
     fn logs(policy: &str) -> Logs {
-        Logs::new(&Plan::counting_in(Tick::MILLISECOND, &policy.parse().unwrap()))
+        Logs::new(&Plan::new(&policy.parse().unwrap()))
     }
 
     fn quotas(log: &Log) -> Vec<usize> {
@@ -187,17 +224,17 @@ mod tests {
         let logs = logs("60/minute, 1800/hour");
         let log = logs.iter().next().unwrap();
         assert_eq!((logs.iter().len(), log.suffix(), quotas(log)), (1, "", vec![1, 0]));
-        assert_eq!(log.argument()[..2], [b'R', 2]);
-        assert_eq!(log.argument()[6..9], [4, 0, 2]);
+        assert_eq!(log.argument()[..2], [b'S', 2]);
+        assert_eq!(log.argument()[6..11], [4, 0, 2, 4, 0]);
     }
 
     #[test]
     fn every_large_window_has_a_log_of_its_own_named_for_it() {
         let (alone, logs) = (logs("20000/hour"), logs("a=20000/hour, b=600/minute, c=30000/hour, 100000/day"));
         let all: Vec<_> = logs.iter().map(|log| (log.suffix(), quotas(log))).collect();
-        assert_eq!(all, [("", vec![1]), (":3600000.878", vec![0, 2]), (":86400000.21072", vec![3])]);
+        assert_eq!(all, [("", vec![1]), (":3600000000.878900", vec![0, 2]), (":86400000000.21093600", vec![3])]);
         let all: Vec<_> = alone.iter().map(|log| (log.suffix(), quotas(log))).collect();
-        assert_eq!(all, [("", vec![]), (":3600000.878", vec![0])]);
+        assert_eq!(all, [("", vec![]), (":3600000000.878904", vec![0])]);
     }
 
     #[test]
@@ -217,12 +254,14 @@ mod tests {
     #[test]
     fn what_is_kept_is_one_number() {
         let told = |policy| {
-            let quotas = logs(policy).iter().next().unwrap().argument()[15..22].to_vec();
-            let number = quotas.iter().rev().fold(0, |number, byte| number << 8 | u64::from(*byte));
-            (number % (1 << 42), number >> 42 & 1, number >> 43 & 31, number >> 48)
+            let argument = logs(policy).iter().next().unwrap().argument().to_vec();
+            let number =
+                |at, len| argument[at..at + len].iter().rev().fold(0, |number, byte| number << 8 | u64::from(*byte));
+            let kept: u64 = number(24, 3);
+            (number(17, 7), kept & ASKED, kept >> MOST & 31, kept >> BESIDE & 31, kept >> TICK, number(27, 4))
         };
-        assert_eq!(told("60/minute, 1800/hour"), (3_600_000, 1, 11, 0));
-        assert_eq!(told("64/minute, 18000/hour, 1000000/day"), (60_000, 1, 6, 2));
-        assert_eq!(told("18000/hour"), (0, 1, 0, 1));
+        assert_eq!(told("60/minute, 1800/hour"), (3_600_000_000, 3, 11, 0, 4, 1800));
+        assert_eq!(told("64/minute, 18000/hour, 1000000/day"), (60_000_000, 3, 6, 2, 100, 64));
+        assert_eq!(told("18000/hour"), (0, 3, 0, 1, 4, 1));
     }
 }

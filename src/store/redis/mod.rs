@@ -12,8 +12,8 @@
 //!   without the server.
 //! * [`reservation`]: one decision where histories are in several slots of a cluster.
 //! * [`batcher`]: those who ask at the same time, in one call. [`waiting`]: who they are; [`handover`]: those who go away.
-//! * [`histories`]: calling the script. [`names`]: what keys are called. `decide.lua`: the decision, on the server;
-//!   [`script`]: its call and its reply; [`log`]: what it is told.
+//! * [`histories`]: calling the script. [`names`]: what keys are called. `script/`: the decision, on the server, which
+//!   begins with `header.lua`; [`script`]: its call and its reply; [`log`]: what it is told.
 //! * [`routes`]: to which server. [`cluster`]: which node is to be asked, of the [`cluster_nodes`] and by their [`slots`], for
 //!   which there is a [`lookout`]. [`sentinels`]: who is the master.
 //! * [`node`]: one server. [`circuit_breaker`]: leaving it alone; [`connection`]: the way to it, to a [`target`] and with

@@ -5,14 +5,14 @@ use std::sync::LazyLock;
 use redis::{Cmd, ErrorKind, RedisError, RedisResult, Value, make_extension_error};
 
 use crate::{
-    clock::{Tick, Timestamp},
+    clock::Timestamp,
     store::{
-        redis::log::{Log, Logs, low_bytes},
+        redis::log::{Log, Logs, TICK, low_bytes},
         verdict::{QuotaState, Verdict},
     },
 };
 
-const TEXT: &str = include_str!("decide.lua");
+const TEXT: &str = include!("script/text.rs");
 
 static DECIDE: LazyLock<redis::Script> = LazyLock::new(|| redis::Script::new(TEXT));
 
@@ -22,8 +22,10 @@ const CORRUPT: &str = "TOWERQUOTA";
 /// What a reply begins with, as the argument does: the bytes that tell of which quotas it is.
 const TAG: usize = 6;
 /// Where the quotas begin in a reply, and how long each of them is.
-const QUOTAS: usize = 45;
-const QUOTA: usize = 10;
+const QUOTAS: usize = 50;
+const QUOTA: usize = 11;
+/// Where a reply says what the log keeps, whose upper bits are its tick.
+const KEPT: usize = 43;
 
 /// One history to charge: its logs, and the key that their names begin with.
 #[derive(Clone, Copy, Debug)]
@@ -152,9 +154,9 @@ impl Script {
             Mode::Decide if self.time == 0 && matches!(requests, [Request { units: 1, .. }]) => return None,
             Mode::Decide => (b'd', 0),
             Mode::Peek => (b'p', 0),
-            Mode::Refund(moment) => (b'r', moment.ceil_ticks(Tick::MILLISECOND)),
+            Mode::Refund(moment) => (b'r', moment.nanos() / 1000),
         };
-        let mut options = [&[letter], low_bytes::<7>(self.time).as_slice(), &low_bytes::<6>(stamp)].concat();
+        let mut options = [&[letter], low_bytes::<7>(self.time).as_slice(), &low_bytes::<7>(stamp)].concat();
         for request in requests {
             options.push(request.units);
             options.extend(request.logs().to_le_bytes());
@@ -214,10 +216,12 @@ fn read(header: &[u8], log: &Log, verdict: &mut Verdict, first: usize) -> Option
     let units = number(header, 6, 1)? as u32;
     verdict.admitted = units > 0;
     verdict.now = Timestamp::from_micros(number(header, 7, 7)?);
+    // A process with longer windows may have let the log count more coarsely than this one would.
+    let tick = (number(header, KEPT, 3)? >> TICK).max(1);
     for (at, quota) in log.quotas().iter().enumerate() {
         let used = number(header, QUOTAS + at * QUOTA, 4)? as u32;
-        let recorded_at = number(header, QUOTAS + at * QUOTA + 4, 6)?;
-        let changes_at = if used == 0 { 0 } else { Tick::MILLISECOND.beginning(recorded_at + quota.millis) };
+        let leaves = (number(header, QUOTAS + at * QUOTA + 4, 7)? + quota.window).next_multiple_of(tick);
+        let changes_at = if used == 0 { 0 } else { Timestamp::from_micros(leaves).nanos() };
         *verdict.states.get_mut(first + quota.at)? = QuotaState { used, changes_at };
     }
     Some(units)
@@ -249,9 +253,9 @@ mod tests {
         let [one, two] = [1, 2].map(|units| Request { charges, units });
         assert_eq!(Script::new().options(&[one], Mode::Decide), None);
         let peek = Script::at(258).options(&[one], Mode::Peek);
-        assert_eq!(peek, Some(vec![b'p', 2, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1, 1, 0]));
+        assert_eq!(peek, Some(vec![b'p', 2, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1, 1, 0]));
         let both = Script::new().options(&[one, two], Mode::Decide);
-        assert_eq!(both, Some(vec![b'd', 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1, 1, 0, 2, 1, 0]));
+        assert_eq!(both, Some(vec![b'd', 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1, 1, 0, 2, 1, 0]));
     }
 
     #[test]
@@ -264,28 +268,33 @@ mod tests {
             Value::BulkString(header)
         };
         for answer in
-            [Value::Nil, Value::Int(1), reply(54), Value::BulkString(vec![0; 55]), Value::Array(vec![]), Value::Okay]
+            [Value::Nil, Value::Int(1), reply(60), Value::BulkString(vec![0; 61]), Value::Array(vec![]), Value::Okay]
         {
             assert!(Script::reply(&charges, answer).is_err());
         }
-        assert!(Script::reply(&charges, reply(55)).is_ok());
+        assert!(Script::reply(&charges, reply(61)).is_ok());
     }
 
     #[test]
     fn the_script_touches_no_key_but_those_it_is_given() {
-        let text = include_str!("decide.lua");
-        let calls = text.lines().filter(|line| line.contains("call('"));
+        let calls = TEXT.lines().filter(|line| line.contains("call('"));
         for call in calls.filter(|line| !line.contains("call('TIME')")) {
-            let of_a_key = ["', key", "', log.key", "', name", "', exact", "', spread(names)"]
+            let of_a_key = ["', key", "', log.key", "', name", "', exact", "', unpack(names)"]
                 .iter()
                 .any(|key| call.contains(key));
             assert!(of_a_key, "{call}");
         }
-        let keys = text.lines().filter(|line| {
+        let keys = TEXT.lines().filter(|line| {
             ["key = ", "name = ", "exact = ", "names[#names + 1] = "].iter().any(|name| line.contains(name))
         });
-        let of_those =
-            ["KEYS[i]", "key = key", "key = name", "name = key .. ':' ..", "key = log.key", "= KEYS[i] .. sibling"];
+        let of_those = [
+            "KEYS[i]",
+            "key = key",
+            "key = name",
+            "key = log.",
+            "name = key .. string.format(",
+            "names[#names + 1] = key .. sibling",
+        ];
         for line in keys {
             assert!(of_those.iter().any(|known| line.contains(known)), "{line}");
         }

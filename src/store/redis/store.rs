@@ -3,7 +3,7 @@
 use std::{fmt, sync::Arc, time::Duration};
 
 use crate::{
-    clock::{Clock, SystemClock, Tick},
+    clock::{Clock, SystemClock},
     error::{ConfigError, Unavailable},
     history::Plan,
     key::Charge,
@@ -121,8 +121,8 @@ impl RedisStore {
     /// Answers for at most this long from memory that a key is exhausted, without asking the server; one second by default,
     /// zero never.
     ///
-    /// Nothing is lost by it: a key that is exhausted stays so for a known time, unless another process resets it; that is
-    /// noticed this much later. Policies that [count denials](crate::Policy::count_denied) always ask.
+    /// Nothing is lost by it: a key that is exhausted stays so for a known time, unless another process resets it or gives back
+    /// units of it; that is noticed this much later, and until then the wait that is told is the old one. Policies that [count denials](crate::Policy::count_denied) always ask.
     #[must_use]
     pub const fn remember_denials(mut self, at_most: Duration) -> Self {
         self.remembered = at_most;
@@ -255,8 +255,8 @@ impl RedisStore {
     /// The logs of a scope on the server. What is lent counts for longer.
     fn logs_of(&self, scope: &Scope) -> Logs {
         let plan = match self.lease.as_ref().filter(|lease| lease.covers(scope)) {
-            Some(lease) => Plan::counting_in(Tick::MILLISECOND, &lease.lengthened(scope.policy())),
-            None => Plan::counting_in(Tick::MILLISECOND, scope.policy()),
+            Some(lease) => Plan::new(&lease.lengthened(scope.policy())),
+            None => Plan::new(scope.policy()),
         };
         Logs::new(&plan)
     }

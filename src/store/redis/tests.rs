@@ -12,7 +12,7 @@ use redis::{Connection, RedisResult};
 use redis_server::Server;
 
 use crate::{
-    clock::{Tick, Timestamp},
+    clock::Timestamp,
     history::{History, Plan},
     policy::{Policy, Quota},
     store::{
@@ -41,7 +41,7 @@ struct Subject {
 impl Subject {
     fn new(policy: &Policy) -> Self {
         static MADE: AtomicU32 = AtomicU32::new(0);
-        let plan = Plan::counting_in(Tick::MILLISECOND, policy);
+        let plan = Plan::new(policy);
         let logs = Logs::new(&plan).kept_for(3_600_000);
         let key = format!("tq:{{{}}}", MADE.fetch_add(1, Ordering::Relaxed));
         Self { history: History::new(&plan), plan, logs, key }
@@ -153,16 +153,8 @@ fn policies() -> impl Strategy<Value = Policy> {
             .map(|(at, (limit, millis))| Quota::new(limit, Duration::from_millis(millis)).named(format!("q{at}")));
         let policy: Policy = quotas.collect();
         let policy = if coarse { policy.resolution(16) } else { policy };
-        if count_denied { counting_denied(policy) } else { policy }
+        if count_denied { policy.count_denied() } else { policy }
     })
-}
-
-/// The script keeps no more units than the longest window admits. Where denials count there may be more of them, of which a
-/// shorter window with a larger limit tells in memory.
-fn counting_denied(policy: Policy) -> Policy {
-    let has_smaller_beside =
-        |quota: &Quota| policy.quotas().any(|other| other.window() >= quota.window() && other.limit() < quota.limit());
-    if policy.quotas().any(has_smaller_beside) { policy } else { policy.count_denied() }
 }
 
 /// Steps between requests in microseconds: bursts, trickles, just before and at the edges, and long pauses.
@@ -239,7 +231,7 @@ fn rings_that_go_round_and_grow_then_are_read_as_the_history_in_memory() {
     check(100, input, |connection, (quotas, kind, phases)| {
         let named = quotas.into_iter().enumerate().map(|(at, quota)| quota.named(format!("q{at}")));
         let policy = Policy::from_iter(named).resolution(if kind % 2 == 0 { 4096 } else { 16 });
-        let mut subjects = [Subject::new(&if kind < 2 { policy } else { counting_denied(policy) })];
+        let mut subjects = [Subject::new(&if kind < 2 { policy } else { policy.count_denied() })];
         let steps: Vec<_> = phases.into_iter().flat_map(|(count, gap)| vec![gap; count]).collect();
         for now in times(START, &steps) {
             let told_by_script = told(&ask(connection, &subjects, now, Mode::Decide).unwrap());
@@ -311,7 +303,8 @@ fn never_more_than_n_in_any_window_and_never_denied_with_room() {
         let subject = Subject::new(&policy);
         let counts_denied = subject.plan.counts_denied();
         let (mut admitted, mut counted): (Vec<u64>, Vec<u64>) = Default::default();
-        for now in times(START, &steps).into_iter().map(|now| now / MILLI * MILLI) {
+        let tick = subject.plan.tick().micros();
+        for now in times(START, &steps).into_iter().map(|now| now / tick * tick) {
             let live = |quota: &Quota| counted.iter().filter(|at| **at + micros(quota) > now).count();
             let has_room = policy.quotas().all(|quota| live(quota) < quota.limit() as usize);
             prop_assert_eq!(decide(connection, &subject, now).admitted, has_room, "at {}", now);
@@ -471,10 +464,10 @@ fn every_write_has_an_end_and_after_it_nothing_is_left() {
     let connection = &mut server.connection();
     let policy =
         Policy::new(Quota::new(40, Duration::from_millis(50))).and(Quota::new(400, Duration::from_millis(300)));
-    let plan = Plan::counting_in(Tick::MILLISECOND, &policy.resolution(64));
+    let plan = Plan::new(&policy.resolution(64));
     let logs = Logs::new(&plan);
     let charges = [Charged { logs: &logs, key: b"k" }];
-    let names = ["k", "k:300.4"];
+    let names = ["k", "k:300000.4687"];
     for _ in 0..300 {
         let answer = Script::new().call_in_full(&[one(&charges)], Mode::Decide).query(connection).unwrap();
         assert!(Script::reply(&charges, answer).is_ok());
@@ -501,8 +494,7 @@ fn every_write_has_an_end_and_after_it_nothing_is_left() {
 fn by_the_clock_of_the_server_a_hundred_years_are_remembered_and_a_millisecond_is_not() {
     let server = Server::start();
     let connection = &mut server.connection();
-    let century =
-        Plan::counting_in(Tick::MILLISECOND, &Policy::new(Quota::new(2, Duration::from_secs(36_525 * 86_400))));
+    let century = Plan::new(&Policy::new(Quota::new(2, Duration::from_secs(36_525 * 86_400))));
     let logs = Logs::new(&century);
     let charges = [Charged { logs: &logs, key: b"k" }];
     for expected in [true, true, false] {
@@ -592,7 +584,7 @@ fn a_key_is_small_and_grows_with_what_it_has_to_remember() {
     }
     // Once they have left, so has the memory.
     decide(connection, &subject, START + 2 * 3_600_000 * MILLI);
-    assert!(redis::cmd("STRLEN").arg(&subject.key).query::<usize>(connection).unwrap() < 75);
+    assert!(redis::cmd("STRLEN").arg(&subject.key).query::<usize>(connection).unwrap() < 80);
 }
 
 /// The number that the next entry of a log has.
@@ -771,7 +763,7 @@ fn a_log_that_is_laid_out_anew_lives_as_long_as_it_is_asked_for() {
     let life =
         |connection: &mut Connection, key: &str| -> i64 { redis::cmd("PTTL").arg(key).query(connection).unwrap() };
     let of = |policy: &str, key: &str| {
-        let plan = Plan::counting_in(Tick::MILLISECOND, &policy.parse().unwrap());
+        let plan = Plan::new(&policy.parse().unwrap());
         Subject { key: key.to_owned(), logs: Logs::new(&plan), history: History::new(&plan), plan }
     };
     let lives = |secs: i64| secs * 2_000 - 5_000..=secs * 2_000 + 1_000;
@@ -785,5 +777,51 @@ fn a_log_that_is_laid_out_anew_lives_as_long_as_it_is_asked_for() {
         assert!(lives(secs).contains(&life(connection, &key)), "{key}");
         decide(connection, &second, START - 3_000 * MILLI);
         assert!(lives(secs).contains(&life(connection, &key)), "{key} after a step back");
+    }
+}
+
+/// How many units a caller is admitted in one second that asks again at the moment it is told, or a little later.
+fn admitted_in_a_second(connection: &mut Connection, subject: &Subject, late: u64) -> u32 {
+    let (mut now, mut admitted) = (START + 123, 0);
+    while now < START + 123 + 1_000_000 {
+        let verdict = decide(connection, subject, now);
+        admitted += u32::from(verdict.admitted);
+        let windows = verdict.states.iter().zip(subject.plan.windows());
+        let full = windows.filter(|(state, window)| state.used >= window.limit);
+        now = full.map(|(state, _)| state.changes_at / 1000).max().unwrap_or(now).max(now) + late;
+    }
+    admitted
+}
+
+#[test]
+fn a_second_that_is_spread_evenly_admits_what_it_promises() {
+    let server = Server::start();
+    let connection = &mut server.connection();
+    for rate in [60, 100, 200, 500, 1000] {
+        let policy = Policy::per_second(rate).spread_evenly();
+        let admitted = admitted_in_a_second(connection, &Subject::new(&policy), 0);
+        assert!(admitted <= rate && admitted * 100 >= rate * 99, "{admitted} of {rate}");
+        let late = admitted_in_a_second(connection, &Subject::new(&policy), 3);
+        assert!(late <= rate && late * 100 >= rate * 98, "{late} of {rate}, 3 us late each time");
+    }
+}
+
+#[test]
+fn where_denials_count_each_quota_is_told_of_as_in_memory() {
+    let server = Server::start();
+    let connection = &mut server.connection();
+    let second = Quota::new(10, Duration::from_secs(1)).named("second");
+    let minute = Quota::new(3, Duration::from_secs(60)).named("minute");
+    for resolution in [4096, 5, 2] {
+        let policy = Policy::new(second.clone()).and(minute.clone()).resolution(resolution).count_denied();
+        let mut subjects = [Subject::new(&policy)];
+        for request in 1..=12u32 {
+            let now = START + u64::from(request) * MILLI;
+            let told_by_script = ask(connection, &subjects, now, Mode::Decide).unwrap();
+            assert_eq!(told(&told_by_script), told(&expected(&mut subjects, now)), "{resolution}: {request}");
+            if resolution == 4096 {
+                assert_eq!(used(&told_by_script), [request.min(10), request.min(3)]);
+            }
+        }
     }
 }

@@ -13,9 +13,9 @@ struct Everything {
 
 /// Windows that are asked about, in microseconds, and how many of the newest units matter in each.
 fn needs(plan: &Plan) -> Vec<(u64, usize)> {
-    let exact = plan.exact().map(|exact| (exact.ticks * MILLI, exact.capacity));
+    let exact = plan.exact().map(|exact| (plan.micros(exact.ticks), exact.capacity));
     let large = plan.windows().iter().filter(|window| window.counted != crate::history::Counted::Exactly);
-    exact.into_iter().chain(large.map(|window| (window.ticks * MILLI, window.limit as usize))).collect()
+    exact.into_iter().chain(large.map(|window| (plan.micros(window.ticks), window.limit as usize))).collect()
 }
 
 impl Everything {
@@ -46,9 +46,13 @@ impl Everything {
     }
 }
 
-/// Small limits in windows from a second to an hour.
+/// Small limits in windows from a second to two weeks: the longest that is kept decides how finely time is counted.
 fn exact_policies() -> impl Strategy<Value = Policy> {
-    let window = prop_oneof![Just(1u64), Just(10), Just(60), Just(600), Just(3600), 1u64..3600];
+    let window = prop_oneof![
+        3 => prop_oneof![Just(1u64), Just(10), Just(60), Just(600), Just(3600)],
+        2 => 1u64..3600,
+        1 => prop_oneof![Just(86_400), Just(14 * 86_400)],
+    ];
     prop::collection::vec((1u32..60, window), 1..4).prop_map(|quotas| {
         let quotas = quotas.into_iter().enumerate();
         quotas.map(|(at, (limit, secs))| Quota::new(limit, Duration::from_secs(secs)).named(format!("q{at}"))).collect()
@@ -62,11 +66,21 @@ fn short_lived(policies: &[Policy]) -> Vec<Subject> {
     subjects.map(|subject| Subject { logs: Logs::new(&subject.plan).kept_for(20_000), ..subject }).collect()
 }
 
+/// What one tick may hold a unit back for, whoever else counts more coarsely.
+const COARSEST: u64 = MILLI;
+
 fn pauses() -> impl Strategy<Value = u64> {
-    prop_oneof![8 => Just(0u64), 6 => 0u64..1_000, 6 => 0u64..10_000, 3 => 0u64..60_000, 1 => 0u64..600_000, 1 => 0u64..2_000_000]
+    prop_oneof![
+        8 => Just(0u64),
+        6 => 0..1_000 * MILLI,
+        6 => 0..10_000 * MILLI,
+        3 => 0..60_000 * MILLI,
+        1 => 0..600_000 * MILLI,
+        1 => 0..2_000_000 * MILLI,
+    ]
 }
 
-/// Turns of processes: who, with which of its policies, and after how many milliseconds.
+/// Turns of processes: who, with which of its policies, and after how many microseconds.
 fn turns() -> impl Strategy<Value = Vec<(usize, u64)>> {
     // Runs of one process, so that others are away for a while.
     let run = (0usize..4, prop::collection::vec(pauses(), 1..60));
@@ -82,11 +96,11 @@ fn processes_with_random_policies_on_one_key_never_admit_more_than_their_own_nor
         let subjects = short_lived(&policies);
         let (mut everything, mut now) = (Everything::default(), START);
         for (who, pause) in turns {
-            now += pause * MILLI;
+            now += pause;
             everything.ask(&subjects[who], now);
             let admitted = decide(connection, &subjects[who], now).admitted;
             let may = Everything::has_room(&everything.known, &policies[who], now, 0);
-            let must = Everything::has_room(&everything.all, &policies[who], now, 0);
+            let must = Everything::has_room(&everything.all, &policies[who], now, COARSEST);
             prop_assert!(!admitted || may, "over the limits of {} at {}", who, now);
             prop_assert!(admitted || !must, "denied with room by {} at {}", who, now);
             if admitted {
@@ -103,11 +117,11 @@ fn processes_of_large_and_small_quotas_on_one_key_never_admit_more_than_their_ow
     check(60, input, |connection, (policies, turns)| {
         let of = |(policy, is_coarse): (Policy, bool)| if is_coarse { policy.resolution(16) } else { policy };
         let policies: Vec<_> = policies.into_iter().map(of).collect();
-        let late = policies.iter().flat_map(Policy::quotas).map(micros).max().unwrap() / 8;
+        let late = policies.iter().flat_map(Policy::quotas).map(micros).max().unwrap() / 8 + COARSEST;
         let subjects = short_lived(&policies);
         let (mut everything, mut now) = (Everything::default(), START);
         for (who, pause) in turns {
-            now += pause * MILLI;
+            now += pause;
             everything.ask(&subjects[who], now);
             let admitted = decide(connection, &subjects[who], now).admitted;
             let may = Everything::has_room(&everything.known, &policies[who], now, 0);
@@ -331,9 +345,90 @@ fn processes_with_as_many_large_quotas_in_other_windows_feed_each_other() {
     let server = Server::start();
     let connection = &mut server.connection();
     let seconds = Subject::new(&minutes("17/second, 18/10s", 16));
-    let hour = seconds.under(&minutes("17/second, 21/hour", 16));
-    assert_eq!(admitted_at(connection, &hour, START, 1), 1);
+    let other = seconds.under(&minutes("17/second, 21/10min", 16));
+    assert_eq!(admitted_at(connection, &other, START, 1), 1);
     assert_eq!(admitted_at(connection, &seconds, START, 10), 10);
-    assert_eq!(used(&decide(connection, &hour, START)), [12, 12]);
+    assert_eq!(used(&decide(connection, &other, START)), [12, 12]);
     assert_eq!(used(&decide(connection, &seconds, START)), [13, 13]);
+}
+
+/// In what a log counts time, in microseconds.
+fn tick_of(connection: &mut Connection, subject: &Subject) -> u64 {
+    let kept: Vec<u8> = redis::cmd("GETRANGE").arg(&subject.key).arg(43).arg(45).query(connection).unwrap();
+    kept.iter().rev().fold(0, |number, byte| number << 8 | u64::from(*byte)) >> 12
+}
+
+#[test]
+fn the_longest_window_that_is_kept_decides_how_finely_time_is_counted() {
+    let server = Server::start();
+    let connection = &mut server.connection();
+    let mut second = Subject::new(&Policy::per_second(20));
+    second.logs = second.logs.kept_for(1000);
+    let [hour, day, fortnight] = ["20/hour", "20/day", "2000/14d"].map(|policy| {
+        let other = second.under(&policy.parse().unwrap());
+        Subject { logs: Logs::new(&other.plan).kept_for(1000), ..other }
+    });
+    let at = |micros: u64| START + micros;
+    for (who, micros, tick, admitted) in [
+        (&second, 1, 1, true),
+        (&hour, 2, 4, true),
+        (&second, 3, 4, true),
+        (&day, 4, 100, true),
+        (&fortnight, 5, 1000, true),
+        (&second, 6, 1000, true),
+        (&hour, 7, 1000, true),
+    ] {
+        assert_eq!(decide(connection, who, at(micros)).admitted, admitted, "{micros}");
+        assert_eq!(tick_of(connection, who), tick, "{micros}");
+    }
+    let verdict = ask(connection, std::slice::from_ref(&second), at(8), Mode::Peek).unwrap();
+    assert_eq!(used(&verdict), [7]);
+    // What was recorded finely is rounded up with the rest: nothing is free early.
+    assert_eq!(verdict.states[0].changes_at, Timestamp::from_micros(START + 1_001_000).nanos());
+    let used_at = |connection: &mut Connection, now: u64| {
+        used(&ask(connection, std::slice::from_ref(&second), now, Mode::Peek).unwrap())
+    };
+    assert_eq!(used_at(connection, START + 1_000_999), [7]);
+    assert_eq!(used_at(connection, START + 1_001_000), [0]);
+    // When nobody asks for the long windows any more it is as fine again as it was.
+    for hour in 1..24 * 120 {
+        assert!(decide(connection, &second, START + hour * 3_600_000 * MILLI).admitted);
+    }
+    assert_eq!(tick_of(connection, &second), 1);
+}
+
+#[test]
+fn a_window_that_is_no_whole_number_of_the_ticks_of_others_is_kept_to_and_told_rounded_up() {
+    let server = Server::start();
+    let connection = &mut server.connection();
+    let odd = Subject::new(&Policy::new(Quota::new(1, Duration::from_micros(1_234_567))));
+    let long = odd.under(&"50/14d".parse().unwrap());
+    assert!(decide(connection, &long, START + 1).admitted);
+    let denied = decide(connection, &odd, START + 2);
+    let room_at = START + 1_000 + 1_234_567;
+    assert!(!denied.admitted);
+    let told = denied.states[0].changes_at / 1000;
+    assert!(told >= room_at && told < room_at + 1000, "{told}");
+    assert!(!decide(connection, &odd, room_at - 1).admitted);
+    assert!(decide(connection, &odd, told).admitted);
+}
+
+#[test]
+fn what_is_long_gone_never_counts_again_however_slowly_a_log_is_written() {
+    let server = Server::start();
+    let connection = &mut server.connection();
+    // The low 32 bits of a microsecond come again every 72 minutes.
+    let mut wide = Subject::new(&"2000/100s".parse().unwrap());
+    wide.logs = wide.logs.kept_for(1000);
+    let mut narrow = wide.under(&"60/minute".parse().unwrap());
+    narrow.logs = narrow.logs.kept_for(1000);
+    assert!(decide(connection, &wide, START).admitted);
+    for unit in 1..4_000 {
+        let now = START + unit * 40_000 * MILLI;
+        assert!(decide(connection, &narrow, now).admitted);
+        let seen = ask(connection, std::slice::from_ref(&wide), now, Mode::Peek).unwrap();
+        assert_eq!(used(&seen), [(unit + 1).min(3) as u32], "after {unit} units");
+    }
+    let length: usize = redis::cmd("STRLEN").arg(&wide.key).query(connection).unwrap();
+    assert!(length < 1000, "{length}");
 }

@@ -1,0 +1,337 @@
+-- The decision itself. What nearly every call does stands here in one piece and in locals: functions are made anew in every
+-- run, and all that they share would cost each of them a tenth of a microsecond.
+
+local TAG, ADMITTED, DECIDED, ROOM, NEXT, NEWEST, LIVES, WINDOW, KEPT, LIVE = 1, 2, 3, 4, 5, 6, 7, 8, 9, 10
+local SMALL_LEAD, EMPTY = 10000, ''
+local call, pack, read, sub, spread = redis.call, struct.pack, struct.unpack, string.sub, unpack
+
+local logs = #KEYS
+local mode, now, given, options, groups = 'd', 0, 0, ARGV[logs + 1], 1
+if options then
+  mode, now, given = read('<c1I7I7', options)
+  groups = (#options - 15) / 3
+end
+if now == 0 then
+  local time = call('TIME')
+  now = time[1] * 1000000 + time[2]
+end
+if mode == 'r' then
+  local memory = memories()
+  return refunds(memory.ring, memory)(given, string.byte(options, 16), now) or stopped('TOWERQUOTA corrupt: not a log')
+end
+
+local replies = groups > 1 and {}
+-- What the argument of a log says, which the next log may share; and how logs of cells are handled, if there are any.
+local known, tag, width, counts_denied, n, own_tick, ttl, window_asked, kept_asked, most_told, own, format, header, full
+local own_cells, settle_cells, room_of_cells, record_cells, keep_cells, told_of_cells, feed_cells
+local shared, remaining, grown, told_of_fewer
+-- The log in hand; and the exact log of the history in hand, with the cell logs that it listed before.
+local key, s, h, whole, held, moved, copies, over, siblings, need, life, tick, is_shared
+local exact, listed
+
+-- Which request it is, how many of its units have been admitted so far, and the last log before its own.
+local group, taken, before = 1, 0, 0
+while group <= groups do
+  local first, last, wanted = before + 1, logs, 1
+  if options then
+    local units, low, high = string.byte(options, 13 + 3 * group, 15 + 3 * group)
+    last, wanted = before + low + 256 * high, units - taken
+  end
+  -- The logs in hand, if there are several; and for how many units there is room.
+  local parts, room_left = last > first and {}, wanted
+
+  -- First look at all logs.
+  for i = first, last do
+    local spec = ARGV[i]
+    key = KEYS[i]
+    if spec ~= known then
+      known = spec
+      tag, width, counts_denied, n, own_tick, ttl, window_asked, kept_asked, most_told = read('<I6BBBI2I6I7I3I4', spec)
+      if width < 8 then
+        own = kept_asked % 4096 < 128 and EMPTY or sub(spec, 32 + 11 * n)
+        if n == 1 then
+          format = '<I6BI7I4I4I7I7I7I3I4I4I7'
+        elseif n == 2 then
+          format = '<I6BI7I4I4I7I7I7I3I4I4I7I4I7'
+        else
+          format = '<I6BI7I4I4I7I7I7I3I4' .. string.rep('I4I7', n)
+        end
+        header = 50 + 11 * n + #own
+        full = header + 16 * width * (n + 1)
+      else
+        full = 83
+      end
+    end
+
+    s, whole, moved, copies, over = redis.pcall('GETRANGE', key, 0, full - 1), nil, false
+    if s.err then
+      return stopped(string.find(s.err, 'WRONGTYPE', 1, true) and 'TOWERQUOTA corrupt: not a string' or s.err, replies, group)
+    end
+
+    if width == 8 then
+      if not own_cells then
+        own_cells, settle_cells, room_of_cells, record_cells, keep_cells, told_of_cells, feed_cells = cells()
+      end
+      parts = parts or {}
+      local log = { key = key, n = n, grain = read('<I7', spec, 32 + 11 * n), counts_denied = counts_denied == 1,
+        cap = most_told, ttl = ttl, limits = {}, own_tick = own_tick, is_cells = true }
+      for j = 1, n do log.window, log.limits[j] = read('<I7I4', spec, 21 + 11 * j) end
+      if listed ~= true then
+        local one, is_listed = pack('<I7I7', log.window, log.grain), false
+        for from = 1, #listed, 14 do is_listed = is_listed or sub(listed, from, from + 13) == one end
+        if not is_listed then s = EMPTY end
+      end
+      log = own_cells(log, s, tag, exact, mode, now, memories)
+      if not log then return stopped('TOWERQUOTA corrupt: not a log', replies, group) end
+      settle_cells(log, now)
+      local room = room_of_cells(log)
+      if room < room_left then room_left = room end
+      parts[i] = log
+    else
+      -- A header of other windows has cursors of no use here; one from the future has them too far on.
+      local is_read
+      exact, listed = key, true
+      repeat
+        local sound = false
+        is_read, is_shared, siblings, tick, need, life = false, false, own, own_tick, (ttl - 1000) * 500, ttl
+        if s == EMPTY then
+          h, held, exact, listed = { read(format, string.rep('\0', header)) }, 0, nil, EMPTY
+          h[TAG], h[WINDOW], h[KEPT] = tag, window_asked, kept_asked
+          is_read = true
+        elseif #s >= 50 + 11 * n then
+          h = { read(format, s) }
+          if h[TAG] ~= tag or now < h[DECIDED] then
+            sound = false
+          elseif h[WINDOW] == window_asked and h[KEPT] == kept_asked
+            and (own == EMPTY or sub(s, 51 + 11 * n, header) == own) then
+            sound = h[NEWEST] <= now - now % tick + (now % tick > 0 and tick or 0) + SMALL_LEAD
+          else
+            known, is_shared = nil, true
+            if not shared then shared, remaining, grown, told_of_fewer = uncommon() end
+            local its_width, its_header, its_text, its_siblings, its_need, its_tick, is_asked =
+              shared(h, s, key, spec, whole, mode, now)
+            if its_width then
+              sound, width, header, s, siblings, need, tick, moved = true, its_width, its_header, its_text, its_siblings,
+                its_need, its_tick, is_asked
+              full = header + 16 * width * (n + 1)
+              life = math.ceil(need / 500) + 1000
+              if siblings ~= own and listed == true then listed = siblings end
+            end
+          end
+          if sound then
+            held = h[NEXT] == 0 and 0 or (h[NEXT] - 1) % 16 + 1
+            is_read = #s == (h[ROOM] == 0 and header + held * width or full)
+          end
+        end
+        if not is_read then
+          if whole then return stopped('TOWERQUOTA corrupt: not a log', replies, group) end
+          known, moved = nil, false
+          width = string.byte(spec, 7)
+          header = 50 + 11 * n + #own
+          full = header + 16 * width * (n + 1)
+          local magic = string.byte(s)
+          if magic == 81 or magic == 82 then
+            -- A history of an earlier layout begins afresh.
+            s = EMPTY
+          else
+            whole, listed = memories().adopted(key, spec, now, mode)
+            if not whole then return stopped('TOWERQUOTA corrupt: not a log', replies, group) end
+            s = sub(whole, 1, full)
+          end
+        end
+      until is_read
+
+      -- Each cursor is moved past the units that have left its window; nearly always by one of them or by none. A unit
+      -- that a denied request is about to add needs a place too.
+      local next, newest, room, entry, live = h[NEXT], h[NEWEST], h[ROOM], width == 4 and '<I4' or '<I6', h[LIVE]
+      local modulus, block_size = (width == 4 and 4294967296 or 281474976710656) * tick, 16 * width
+      local extra, most = 0, live
+      if live > room * 16 + held then return stopped('TOWERQUOTA corrupt: more units than entries', replies, group) end
+      if counts_denied == 1 and mode == 'd' then
+        local kept = h[KEPT]
+        kept = 2 ^ ((kept - kept % 4) / 4 % 32)
+        extra = 1
+        if most > kept then most = kept end
+      end
+      for j = 1, n do
+        local window, limit = read('<I7I4', spec, 21 + 11 * j)
+        local at = 9 + 2 * j
+        local count, oldest, expired = h[at], h[at + 1], now - window
+        if count > 0 and (oldest <= expired or count > most) then
+          if count > room * 16 + held then return stopped('TOWERQUOTA corrupt: more units than entries', replies, group) end
+          if newest <= expired then
+            count = 0
+          else
+            local number, block, offset = next - count, s, header + 1
+            if count > held then offset = offset + block_size * j end
+            repeat
+              count, number = count - 1, number + 1
+              if count == 0 then break end
+              if count == held then
+                block, offset = s, header + 1
+              elseif number % 16 == 0 then
+                local from = full + number / 16 % room * block_size
+                block, offset = whole and sub(whole, from + 1, from + block_size)
+                  or call('GETRANGE', key, from, from + block_size - 1), 1
+                if #block < block_size then return stopped('TOWERQUOTA corrupt: a ring that is too short', replies, group) end
+                copies = copies or {}
+                copies[j] = block
+              end
+              oldest = newest - (newest - read(entry, block, offset + number % 16 * width) * tick) % modulus
+            until oldest > expired and count <= most
+          end
+          if j == 1 and count ~= h[11] then moved = true end
+          h[at], h[at + 1] = count, oldest
+        end
+        if count + extra > limit or counts_denied == 1 and count + extra > most_told then
+          -- Where denials count no more are told of than any answer is about.
+          over = over or {}
+          over[j] = counts_denied == 1 and most_told < limit and most_told or limit
+        end
+        if limit - count < room_left then room_left = limit - count end
+        if j == 1 and (not is_shared or h[WINDOW] == window) then live = count end
+      end
+      if is_shared and newest <= now - h[WINDOW] then live = 0 end
+      h[LIVE] = live
+      if room_left > 1 then
+        -- In one go no more than the newest block has a place for, or the one after it.
+        local places = (live == 0 or live < 16 and (room == 0 or held == 16)) and live or held % 16
+        if 16 - places < room_left then room_left = 16 - places end
+      end
+      if parts then
+        parts[i] = { h = h, s = s, n = n, key = key, width = width, format = format, header = header, held = held,
+          copies = copies, moved = moved, over = over, whole = whole, counts_denied = counts_denied, siblings = siblings,
+          own = own, need = need, life = life, tick = tick, is_shared = is_shared, most_told = most_told }
+      end
+    end
+  end
+  if room_left < 0 then room_left = 0 end
+  local has_room = room_left > 0
+
+  -- Then charge all of them or none.
+  local reply = last > first and {}
+  local units = has_room and room_left or 1
+  local admitted = taken + (has_room and units or 0)
+  for i = first, last do
+    local log, text = parts and parts[i]
+    if log and log.is_cells then
+      log.h[ADMITTED], log.h[DECIDED] = admitted, now
+      if mode == 'd' and (has_room or log.counts_denied) then
+        record_cells(log, units, now)
+      elseif mode == 'd' then
+        keep_cells(log, now)
+      end
+      text = told_of_cells(log)
+    else
+      if log then
+        h, s, n, key, width, format, header = log.h, log.s, log.n, log.key, log.width, log.format, log.header
+        held, copies, moved, over, whole = log.held, log.copies, log.moved, log.over, log.whole
+        counts_denied, siblings, own, need, life = log.counts_denied, log.siblings, log.own, log.need, log.life
+        tick, is_shared, most_told = log.tick, log.is_shared, log.most_told
+      end
+      h[ADMITTED], h[DECIDED] = admitted, now
+      local size, next, live = 16 * width, h[NEXT], h[LIVE]
+      local is_charged = mode == 'd' and (has_room or counts_denied == 1)
+      local stamp, renew, past = h[NEWEST], false, now % tick
+      if is_charged then
+        local recorded = past > 0 and now - past + tick or now
+        if recorded > stamp then stamp = recorded end
+        if h[LIVES] < stamp + need then renew, h[LIVES] = true, now + life * 1000 end
+      end
+      if is_charged and n == 0 and (not is_shared or h[WINDOW] == 0) then
+        -- Nobody counts exactly: this log says which others there are.
+        h[NEWEST] = renew and stamp or h[NEWEST]
+        text = pack(format, spread(h)) .. siblings
+        if renew then call('SET', key, text, 'PX', life) end
+      elseif is_charged then
+        for j = 1, n do
+          local at = 9 + 2 * j
+          if h[at] == 0 then h[at + 1] = stamp end
+          h[at] = h[at] + units
+        end
+        h[NEWEST], h[LIVE] = stamp, live + units
+        local room, entries, ring = h[ROOM], EMPTY, nil
+        if live == 0 or live < 16 and (room == 0 or held == 16) then
+          -- What counts fits into one block: the string is just that. It is set as a whole, which takes just the memory
+          -- it needs, while one that grows by SETRANGE is given twice as much.
+          h[ROOM], h[NEXT], ring = 0, live + units, EMPTY
+          if live > 0 then entries = sub(s, header + 1 + (held - live) * width, header + held * width) end
+        elseif held < 16 then
+          h[NEXT] = next + units
+          entries = sub(s, header + 1, header + held * width)
+        else
+          -- The newest block is full and goes into the ring.
+          local block = sub(s, header + 1, header + size)
+          copies = copies or {}
+          for j = 1, n do
+            if h[9 + 2 * j] <= 16 + units then copies[j] = block end
+          end
+          local full, most = header + size * (n + 1), most_told
+          if is_shared then
+            live, most = remaining(h, key, whole, full, width, live, units, now), 2 ^ (math.floor(h[KEPT] / 4) % 32)
+            h[LIVE] = live + units
+          end
+          local oldest = next - live
+          if next - 16 - (oldest - oldest % 16) < 16 * room then
+            call('SETRANGE', key, full + (next / 16 - 1) % room * size, block)
+            h[NEXT] = next % (16 * room) + units
+          else
+            if not shared then shared, remaining, grown, told_of_fewer = uncommon() end
+            ring, copies = grown(h, key, s, n, copies, header, width, live, units, most), nil
+          end
+        end
+        stamp = stamp / tick
+        if units > 1 then entries = entries .. string.rep(pack(width == 4 and '<I4' or '<I6', stamp), units - 1) end
+        if width == 4 and n == 2 and siblings == EMPTY then
+          -- Making one string and not four is a twentieth of the whole decision. The formats of one or two quotas are
+          -- spelt out for the same reason.
+          h[15], h[16] = entries, stamp
+          text = pack('<I6BI7I4I4I7I7I7I3I4I4I7I4I7c0I4', spread(h))
+        elseif width == 4 and n == 1 and siblings == EMPTY then
+          h[13], h[14] = entries, stamp
+          text = pack('<I6BI7I4I4I7I7I7I3I4I4I7c0I4', spread(h))
+        else
+          text = pack(format, spread(h)) .. siblings .. entries .. pack(width == 4 and '<I4' or '<I6', stamp)
+        end
+        if not ring then
+          if renew then call('PEXPIRE', key, life) end
+          call('SETRANGE', key, 0, text)
+        elseif renew then
+          call('SET', key, text .. ring, 'PX', life)
+        else
+          call('SET', key, text .. ring, 'KEEPTTL')
+        end
+      else
+        text = pack(format, spread(h))
+        if mode ~= 'd' then
+          copies = nil
+        elseif s ~= EMPTY and (moved or copies) then
+          call('SETRANGE', key, 0, text)
+        end
+      end
+      if copies and h[ROOM] > 0 then
+        for j, block in pairs(copies) do call('SETRANGE', key, header + j * size, block) end
+      end
+      if is_charged and siblings ~= own then
+        if not feed_cells then
+          own_cells, settle_cells, room_of_cells, record_cells, keep_cells, told_of_cells, feed_cells = cells()
+        end
+        feed_cells(key, siblings, own, units, now)
+      end
+      if over then
+        if not shared then shared, remaining, grown, told_of_fewer = uncommon() end
+        text = told_of_fewer(h, key, n, over, mode == 'p' and whole, header, width)
+      end
+    end
+    if reply then reply[i - first + 1] = text else reply = text end
+  end
+  if parts then known = nil end
+  if has_room and units < wanted then
+    taken = taken + units
+  else
+    if not replies then return reply end
+    replies[group] = reply
+    group, taken, before = group + 1, 0, last
+  end
+end
+return replies

@@ -1,0 +1,53 @@
+-- Decides all charges of one request in one atomic step: all are admitted, or none is charged. Several requests may be
+-- asked about in one call; they are decided one after the other.
+--
+-- A history is kept in one or several *logs*, each of them one string. Its *exact log* has one entry per unit and is
+-- shared by all quotas that count exactly. A *cell log* belongs to the large quotas of one window: units recorded in one
+-- grain of time share a cell. The exact log lists the cell logs beside it, and is there as long as one of these is: a cell
+-- log that it does not list is void. Every unit is recorded in every log of its history, by whomever it is admitted.
+--
+-- What a history remembers does not depend on who writes: an exact log keeps its units for the longest window that
+-- anybody has asked for, and as many as the largest limit needs. Not limits but only windows are part of its layout: its
+-- cursors are those of the last writer, and one with other windows brings its own with it.
+--
+-- All times are in microseconds since 1970. A log rounds what it records up to its *tick*, so that nothing is free early,
+-- and its entries are numbers of ticks. The tick is the finest of which its longest window, or that of a cell log beside
+-- it, has at most 2^30. A writer with shorter windows takes it as it is, and waits for part of a tick more.
+--
+-- KEYS  the logs; those of one history are next to each other, the exact log first, then the cell logs by window.
+-- ARGV  for each log: tag I6, bytes per entry B (4, 6; 8 for cells), counts denied B, quotas n B, tick I2, time to live in
+--       milliseconds I6, longest window I7, what is kept I3 (as in the header), the most units that are told of I4, n times
+--       (window I7, limit I4), the longest window first; of the exact log also the cell logs beside it, of each (window I7,
+--       grain I7); of a cell log its grain I7.
+--       After those, unless this is about one unit of one request by the server's time: mode c1, time I7, stamp I7, and for
+--       each request: units B, logs I2.
+-- Modes d decide: charge so many units, or as many as there is room for; p peek: say what would be decided and write
+--       nothing; r refund so many units admitted at `stamp`. A time of 0 is the server's own, as always outside of tests.
+-- Reply the header of the only log, or of every log (what follows a header means nothing); a number for a refund. For
+--       several requests one such reply for each, or the text of an error after which nothing was decided any more.
+--
+-- A header is little-endian and begins in the same way in all logs. It is stored and is the reply as well, since making
+-- a Lua string is dear here, for Redis hashes each byte of it. By offset, type and place in what struct.unpack returns:
+--
+--    0  I6   1  TAG: a magic byte, the number of quotas (32 for cells), and a hash of the windows its cursors are for
+--    6  B    2  ADMITTED: units that the last decision admitted
+--    7  I7   3  DECIDED: when that was
+--   14  I4   4  ROOM in the ring: blocks of 16 entries, or cells
+--   18  I4   5  NEXT: number of the entry that comes next; it may be changed by a multiple of the ring's size
+--   22  I7   6  NEWEST: when the newest unit was recorded
+--   29  I7   7  LIVES: until when the key lives at least
+--   36  I7   8  WINDOW: the longest window that is kept; of cells the window
+--   43  I3   9  KEPT: whether anybody has asked for more than half of that since the key's life was last renewed (1 bit), whether
+--              for the most units (1), the binary logarithm of these (5), the number of cell logs beside (5), the tick (10)
+--   46  I4  10  LIVE: entries that are kept, or cells
+--   50  n times (I4, I7) units that the quota counts, when the one was recorded whose leaving changes that
+--
+-- An exact log goes on with the cell logs beside it, and with its newest block, which has up to 16 entries: the low bytes
+-- of their ticks. If that is all then the ring has no room and the string ends there. Else the block is followed by one
+-- copy per quota of the block that its oldest unit stands in, and by the ring of older blocks. So an admission is one
+-- GETRANGE of the header with these blocks and one SETRANGE of the header with the newest block, however long the log is.
+--
+-- A cell log has one quota in its header and goes on with: end I7 and running total I4 of the oldest cell, running total of
+-- the newest I4, grain I7; then the ring of the older cells: low bytes of the number I4, running total I4.
+--
+-- Every number is below 2^53, where a number of Lua is exact.
