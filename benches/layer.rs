@@ -18,7 +18,12 @@ use tower::{Layer, Service, service_fn};
 use tower_governor::{
     GovernorError, GovernorLayer, governor::GovernorConfigBuilder, key_extractor::KeyExtractor as GovernorKey,
 };
-use tower_quota::{Policy, RateLimitLayer, RateLimiter, Rule, clock::ManualClock, key};
+use tower_quota::{
+    Policy, RateLimitLayer, RateLimiter, Rule,
+    clock::ManualClock,
+    http::{DecisionIn, Headers},
+    key,
+};
 
 const ROUNDS: usize = 9;
 const REQUESTS: usize = 100_000;
@@ -125,10 +130,13 @@ fn main() {
         ("2 x tower_governor, no headers", serve(governor!(plenty).layer(governor!(plenty).layer(bare())))),
         ("tower_governor, no headers", serve(governor!(plenty).layer(bare()))),
         ("tower-quota, fields and decision", ours(|layer| layer, admitting)),
-        ("tower-quota, decision outwards too", ours(|layer| layer.decision_in_response(true), admitting)),
+        ("tower-quota, decision outwards too", ours(|layer| layer.decision(DecisionIn::Both), admitting)),
         // As tower_governor does it: the caller is told by header fields, and nobody else.
-        ("tower-quota, fields", ours(|layer| layer.decision_in_request(false), admitting)),
-        ("tower-quota, neither", ours(|layer| layer.decision_in_request(false).rate_limit_fields(false), admitting)),
+        ("tower-quota, fields", ours(|layer| layer.decision(DecisionIn::Neither), admitting)),
+        (
+            "tower-quota, neither",
+            ours(|layer| layer.decision(DecisionIn::Neither).headers(Headers::on_refusals()), admitting),
+        ),
         ("tower-quota, denied, problem+json", ours(|layer| layer, Duration::ZERO)),
     ];
     let mut nanos = vec![Vec::new(); cases.len()];

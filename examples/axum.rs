@@ -8,8 +8,9 @@ use tokio::net::TcpListener;
 use tower_quota::{Policy, RateLimitLayer, key};
 
 #[tokio::main]
-async fn main() -> std::io::Result<()> {
-    let layer = RateLimitLayer::new(key::header("x-account-id"), Policy::per_minute(60).and_per_hour(1800));
+async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    let layer = RateLimitLayer::new(key::header("x-account-id"), Policy::per_minute(60).and_per_hour(1800))?;
     let app = Router::new().route("/cases", get(async || "the cases\n")).layer(layer);
-    axum::serve(TcpListener::bind("127.0.0.1:3000").await?, app).await
+    axum::serve(TcpListener::bind("127.0.0.1:3000").await?, app).await?;
+    Ok(())
 }

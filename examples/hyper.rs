@@ -22,7 +22,7 @@ async fn hello(_: Request<Incoming>) -> Result<Response<Full<Bytes>>, Infallible
 
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn std::error::Error>> {
-    let layer = RateLimitLayer::try_new(key::peer_ip(), Policy::per_minute(10))?;
+    let layer = RateLimitLayer::new(key::peer_ip(), Policy::per_minute(10))?;
     let listener = TcpListener::bind("127.0.0.1:3000").await?;
     loop {
         let (stream, peer) = listener.accept().await?;

@@ -139,7 +139,7 @@ impl Progress {
 async fn serve() -> Result<SocketAddr, BoxError> {
     let listener = TcpListener::bind("127.0.0.1:0").await?;
     let address = listener.local_addr()?;
-    let limit = RateLimitLayer::new(key::peer_ip(), Policy::new(ADMITTED));
+    let limit = RateLimitLayer::new(key::peer_ip(), Policy::new(ADMITTED))?;
     let app = Router::new().route("/", get(async || "served")).layer(limit);
     tokio::spawn(async move { axum::serve(listener, app.into_make_service_with_connect_info::<SocketAddr>()).await });
     Ok(address)

@@ -61,7 +61,7 @@ async fn main() -> Result<(), BoxError> {
 async fn serve() -> Result<SocketAddr, BoxError> {
     let listener = TcpListener::bind("127.0.0.1:0").await?;
     let address = listener.local_addr()?;
-    let limit = RateLimitLayer::new(key::peer_ip(), LIMIT);
+    let limit = RateLimitLayer::new(key::peer_ip(), LIMIT)?;
     let app = Router::new().route("/", post(async |body: String| format!("served {body}"))).layer(limit);
     tokio::spawn(async move { axum::serve(listener, app.into_make_service_with_connect_info::<SocketAddr>()).await });
     Ok(address)

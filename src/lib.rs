@@ -12,7 +12,8 @@
 //! # #[tokio::main(flavor = "current_thread")]
 //! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
 //! // 60 per minute and 1800 per hour, for each account.
-//! let layer = RateLimitLayer::new(key::header("x-account-id"), Policy::per_minute(60).and_per_hour(1800));
+//! let policy = Policy::per_minute(60).and_per_hour(1800);
+//! let layer = RateLimitLayer::new(key::header("x-account-id"), policy)?;
 //!
 //! // Any service of http requests will do: an axum Router, a route of it, a hyper service, a ServiceBuilder's.
 //! let service = layer.layer(service_fn(|_: Request<()>| async {
@@ -86,14 +87,68 @@
 //! # Where to put the layer
 //!
 //! Outside of what it protects and inside of what it relies on: behind the layer that verifies who is calling, in front
-//! of the handlers. Behind the layer that [answers CORS preflights](RateLimitLayer#cors), too. In axum, `Router::layer` covers the routes added *before* it and the fallback, so it counts requests
+//! of the handlers. Behind the layer that [answers CORS preflights](RateLimitLayer#cors), too. A complete program with axum:
+//!
+//! ```no_run
+//! use axum::{
+//!     Extension, Router,
+//!     extract::Request,
+//!     http::{HeaderName, StatusCode, header::RETRY_AFTER},
+//!     middleware::{self, Next},
+//!     response::Response,
+//!     routing::get,
+//! };
+//! use tower_http::cors::{Any, CorsLayer};
+//! use tower_quota::{Decision, Policy, RateLimitLayer, key};
+//!
+//! #[derive(Clone)]
+//! struct Claims {
+//!     account: String,
+//! }
+//!
+//! /// Finds out who is calling. A real one verifies a token.
+//! async fn authenticate(mut request: Request, next: Next) -> Result<Response, StatusCode> {
+//!     let token = request.headers().get("authorization").and_then(|value| value.to_str().ok());
+//!     let account = token.and_then(|token| token.strip_prefix("Bearer "));
+//!     let account = account.ok_or(StatusCode::UNAUTHORIZED)?.to_owned();
+//!     request.extensions_mut().insert(Claims { account });
+//!     Ok(next.run(request).await)
+//! }
+//!
+//! async fn cases(Extension(decision): Extension<Decision>) -> String {
+//!     let left = decision.quotas().map(|quota| quota.remaining()).min();
+//!     format!("the cases; calls left: {}", left.unwrap_or_default())
+//! }
+//!
+//! #[tokio::main]
+//! async fn main() -> Result<(), Box<dyn std::error::Error>> {
+//!     let policy = Policy::per_minute(60).and_per_hour(1800);
+//!     let limit = RateLimitLayer::new(key::claim(|claims: &Claims| &claims.account), policy)?;
+//!
+//!     let fields = ["ratelimit", "ratelimit-policy"].map(HeaderName::from_static);
+//!     let cors = CorsLayer::new().allow_origin(Any).allow_headers(Any);
+//!     let cors = cors.expose_headers(fields.into_iter().chain([RETRY_AFTER]).collect::<Vec<_>>());
+//!
+//!     // What is added later is further out: CORS, authentication, the limit, the handler.
+//!     let app = Router::new()
+//!         .route("/cases", get(cases))
+//!         .layer(limit)
+//!         .layer(middleware::from_fn(authenticate))
+//!         .layer(cors);
+//!     let listener = tokio::net::TcpListener::bind("127.0.0.1:3000").await?;
+//!     axum::serve(listener, app).await?;
+//!     Ok(())
+//! }
+//! ```
+//!
+//! In axum, `Router::layer` covers the routes added *before* it and the fallback, so it counts requests
 //! that match no route; `route_layer` does not. Where a setting says whether there is a limit at all, use
 //! [`RateLimitLayer::disabled`].
 //!
 //! A limiter [mounted twice](RateLimitLayer#mounted-twice) charges a request once: it finds its own [`Decision`] among the
 //! request's extensions. The [parts of a batch](RateLimitLayer#batches) are requests of their own, whatever is copied into them.
 //! Handlers find the decision there too (as an `Option<Extension<Decision>>` where not every route is governed), and outer
-//! layers among the extensions of a refusal, or of [any response](RateLimitLayer::decision_in_response). Of two different limiters
+//! layers among the extensions of a refusal, or of [any response](RateLimitLayer::decision). Of two different limiters
 //! the inner one's decision is what the handler sees, and its fields are what the caller sees, see [`http::OnConflict`].
 //!
 //! A `ConcurrencyLimit` or a `Buffer` may be outside or inside: what a refused request had reserved in it is given back at
@@ -120,7 +175,7 @@
 //! # #[tokio::main(flavor = "current_thread")]
 //! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
 //! let account = key::metadata("x-account-id");
-//! let layer = RateLimitLayer::new(account, Policy::per_minute(1)).error_domain("bots.example.com");
+//! let layer = RateLimitLayer::new(account, Policy::per_minute(1))?.error_domain("bots.example.com");
 //! # let service = layer.layer(service_fn(|_: Request<()>| async {
 //! #     Ok::<_, std::convert::Infallible>(Response::new(String::new()))
 //! # }));
@@ -154,7 +209,7 @@
 //!
 //! # #[tokio::main(flavor = "current_thread")]
 //! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
-//! let layer = RateLimitLayer::try_new(key::peer_ip(), Policy::per_minute(1))?;
+//! let layer = RateLimitLayer::new(key::peer_ip(), Policy::per_minute(1))?;
 //!
 //! // For each connection, with the peer that its listener's `accept` has returned:
 //! # let peer: std::net::SocketAddr = "192.0.2.1:4711".parse()?;
@@ -213,6 +268,9 @@
 //! | `tracing` | [warns](self#warnings) of deployment mistakes that only requests can show | yes |
 
 #![cfg_attr(docsrs, feature(doc_cfg))]
+
+#[macro_use]
+mod macros;
 
 #[cfg(feature = "client")]
 pub mod client;

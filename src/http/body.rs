@@ -9,10 +9,13 @@ use bytes::{Buf, Bytes};
 use http_body::{Body, Frame, SizeHint};
 use pin_project_lite::pin_project;
 
+use crate::http::{BoxError, RefusalBody};
+
 pin_project! {
-    /// The inner service's body, or the text of a refusal.
+    /// The inner service's body, or that of a refusal.
     ///
-    /// Its data is [`Bytes`] whatever the inner body's is; an inner body of `Bytes` is passed on without a copy.
+    /// Its data is [`Bytes`] whatever the inner body's is; an inner body of `Bytes` is passed on without a copy. Its error is
+    /// the inner body's in a box, since a refusal may have a body of any type.
     #[derive(Debug)]
     pub struct ResponseBody<B> {
         #[pin]
@@ -25,7 +28,7 @@ pin_project! {
     #[derive(Debug)]
     enum Kind<B> {
         Inner { #[pin] body: B },
-        Text { text: Bytes },
+        Refusal { body: RefusalBody },
     }
 }
 
@@ -34,8 +37,8 @@ impl<B> ResponseBody<B> {
         Self { kind: Kind::Inner { body } }
     }
 
-    pub(crate) const fn text(text: Bytes) -> Self {
-        Self { kind: Kind::Text { text } }
+    pub(crate) const fn refusal(body: RefusalBody) -> Self {
+        Self { kind: Kind::Refusal { body } }
     }
 }
 
@@ -48,34 +51,39 @@ impl<B: Default> Default for ResponseBody<B> {
 impl<B> Body for ResponseBody<B>
 where
     B: Body,
+    B::Error: Into<BoxError>,
 {
     type Data = Bytes;
-    type Error = B::Error;
+    type Error = BoxError;
 
-    fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, B::Error>>> {
+    fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
         match self.project().kind.project() {
-            KindProj::Inner { body } => {
-                let into_bytes = |mut data: B::Data| data.copy_to_bytes(data.remaining());
-                body.poll_frame(cx).map_ok(|frame| frame.map_data(into_bytes))
-            }
-            KindProj::Text { text } => {
-                let text = std::mem::take(text);
-                Poll::Ready((!text.is_empty()).then(|| Ok(Frame::data(text))))
-            }
+            KindProj::Inner { body } => poll_bytes(body, cx),
+            KindProj::Refusal { body } => Pin::new(body).poll_frame(cx),
         }
     }
 
     fn is_end_stream(&self) -> bool {
         match &self.kind {
             Kind::Inner { body } => body.is_end_stream(),
-            Kind::Text { text } => text.is_empty(),
+            Kind::Refusal { body } => body.is_end_stream(),
         }
     }
 
     fn size_hint(&self) -> SizeHint {
         match &self.kind {
             Kind::Inner { body } => body.size_hint(),
-            Kind::Text { text } => SizeHint::with_exact(text.len() as u64),
+            Kind::Refusal { body } => body.size_hint(),
         }
     }
+}
+
+/// Polls for the next frame of a body, with its data as bytes.
+pub(crate) fn poll_bytes<B>(body: Pin<&mut B>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BoxError>>>
+where
+    B: Body,
+    B::Error: Into<BoxError>,
+{
+    let into_bytes = |mut data: B::Data| data.copy_to_bytes(data.remaining());
+    body.poll_frame(cx).map_ok(|frame| frame.map_data(into_bytes)).map_err(Into::into)
 }

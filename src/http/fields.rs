@@ -11,7 +11,7 @@ use crate::{
     error::ConfigError,
     grpc::{is_trailers_only, tells_to_stay_away},
     http::{
-        Legacy, OnConflict, Style,
+        LegacyReset, OnConflict, Style,
         conflict::{FieldSet, RATE_LIMIT, RATE_LIMIT_POLICY, X_LIMIT, X_REMAINING, X_RESET},
         ink::written,
     },
@@ -42,7 +42,7 @@ pub(crate) fn add_fields<B>(response: &mut Response<B>, decision: &Decision, sty
         return;
     }
     // Draft 11 forbids its fields in trailers.
-    if !is_trailers_only || style.fields_in_trailers_only {
+    if style.headers.go_into(is_trailers_only) {
         add_sets(response.headers_mut(), decision, style, style.on_conflict);
     }
 }
@@ -51,7 +51,7 @@ pub(crate) fn add_fields<B>(response: &mut Response<B>, decision: &Decision, sty
 pub(crate) fn add_fields_of_refusal<B>(answer: &mut Response<B>, decision: &Decision, style: &Style) {
     let headers = answer.headers_mut();
     headers.entry(RETRY_AFTER).or_insert_with(|| whole_seconds(decision.stated_wait()).into());
-    if !is_trailers_only(headers) || style.fields_in_trailers_only {
+    if style.headers.go_into(is_trailers_only(headers)) {
         add_sets(headers, decision, style, OnConflict::Keep);
     }
 }
@@ -72,16 +72,16 @@ fn is_refusal<B>(response: &Response<B>, is_trailers_only: bool) -> bool {
 }
 
 fn add_sets(headers: &mut HeaderMap, decision: &Decision, style: &Style, on_conflict: OnConflict) {
-    if (style.fields || !decision.is_admitted()) && FieldSet::Draft.admits(headers, on_conflict, decision) {
+    if style.headers.has_draft(decision.is_admitted()) && FieldSet::Draft.admits(headers, on_conflict, decision) {
         let fields = [(RATE_LIMIT, rate_limit(decision)), (RATE_LIMIT_POLICY, rate_limit_policy(decision))];
         for (name, value) in fields {
             value.map(|value| headers.append(name, value));
         }
     }
-    if let Some(legacy) = &style.legacy
+    if let Some(reset) = style.headers.legacy()
         && FieldSet::Legacy.admits(headers, on_conflict, decision)
     {
-        add_legacy(headers, decision, legacy);
+        add_legacy(headers, decision, reset, style);
     }
 }
 
@@ -131,13 +131,13 @@ fn rate_limit_policy(decision: &Decision) -> Option<HeaderValue> {
 }
 
 /// The three old fields speak of one quota: the one with the longest wait, or else the one with the least left.
-fn add_legacy(headers: &mut HeaderMap, decision: &Decision, legacy: &Legacy) {
+fn add_legacy(headers: &mut HeaderMap, decision: &Decision, reset: LegacyReset, style: &Style) {
     let tightest = decision.worst().or_else(|| decision.quotas().min_by_key(QuotaStatus::remaining));
     let Some(quota) = tightest else { return };
     let wait = quota.stated_wait();
-    let reset = match legacy {
-        Legacy::Delta => whole_seconds(wait),
-        Legacy::Epoch(calendar) => whole_seconds(calendar().saturating_add(wait)),
+    let reset = match reset {
+        LegacyReset::Delta => whole_seconds(wait),
+        LegacyReset::Epoch => whole_seconds(style.since_1970().saturating_add(wait)),
     };
     headers.insert(X_LIMIT, quota.limit().into());
     headers.insert(X_REMAINING, quota.remaining().into());

@@ -7,7 +7,6 @@ use std::{
     task::{Context, Poll, ready},
 };
 
-use bytes::Bytes;
 use http::{Request, Response};
 use http_body::Body;
 use pin_project_lite::pin_project;
@@ -15,7 +14,7 @@ use tower_service::Service;
 
 use crate::{
     error::Unavailable,
-    http::{Ending, ResponseBody, Style, add_fields},
+    http::{Refusal, RefusalBody, ResponseBody, Style, add_fields},
     limiter::{Decision, PendingDecision, enter},
     request::RequestView,
     store::Verdict,
@@ -44,9 +43,11 @@ pin_project! {
         Deciding { #[pin] deciding: PendingDecision<D>, begun: Option<Begun<S, B>>, style: Arc<Style> },
         Passed { #[pin] inner: S::Future },
         Admitted { #[pin] inner: S::Future, decision: Option<Decision>, style: Arc<Style> },
-        Refused { answer: Option<Response<Bytes>> },
+        Refused { answer: Option<Response<RefusalBody>> },
     }
 }
+
+const POLLED_AFTER_COMPLETION: &str = "`ResponseFuture` polled after completion";
 
 /// A request that waits for its decision, and the service that was polled ready for it.
 struct Begun<S, B>(Box<(S, Request<B>)>);
@@ -68,7 +69,7 @@ where
         Self { kind: Kind::Admitted { inner, decision: Some(decision), style } }
     }
 
-    pub(crate) const fn refused(answer: Response<Bytes>) -> Self {
+    pub(crate) const fn refused(answer: Response<RefusalBody>) -> Self {
         Self { kind: Kind::Refused { answer: Some(answer) } }
     }
 }
@@ -80,16 +81,16 @@ where
     /// Goes on as the store has decided.
     fn go_on<D>(self, decided: Result<Decision, Unavailable>, style: &Arc<Style>) -> Kind<S, B, D> {
         let (mut ready, mut request) = *self.0;
-        let refused = |ending: Ending<'_>, request| Some(ending.answer(&RequestView::of(request), style));
+        let refused = |refusal: Refusal<'_>, request| Some(refusal.answer(&RequestView::of(request), style));
         match decided {
             Ok(mut decision) if decision.is_admitted() => {
-                if style.in_request {
+                if style.decision.request() {
                     enter(request.extensions_mut(), decision.take_entered());
                 }
                 Kind::Admitted { inner: ready.call(request), decision: Some(decision), style: Arc::clone(style) }
             }
-            Ok(decision) => Kind::Refused { answer: refused(Ending::Denied(&decision), &request) },
-            Err(_) => Kind::Refused { answer: refused(Ending::Unavailable, &request) },
+            Ok(decision) => Kind::Refused { answer: refused(Refusal::Denied(&decision), &request) },
+            Err(unavailable) => Kind::Refused { answer: refused(Refusal::Unavailable(&unavailable), &request) },
         }
     }
 }
@@ -102,27 +103,29 @@ where
 {
     type Output = Result<Response<ResponseBody<ResBody>>, S::Error>;
 
+    #[expect(clippy::expect_used, reason = "as everywhere, a future is not polled after completion")]
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let mut kind = self.project().kind;
-        if let KindProj::Deciding { deciding, begun, style } = kind.as_mut().project() {
-            let decided = ready!(deciding.poll(cx));
-            // None if polled after completion, against the contract of futures: there is nothing to say.
-            let Some(begun) = begun.take() else { return Poll::Pending };
-            let next = begun.go_on(decided, style);
+        loop {
+            let next = match kind.as_mut().project() {
+                KindProj::Deciding { deciding, begun, style } => {
+                    let decided = ready!(deciding.poll(cx));
+                    begun.take().expect(POLLED_AFTER_COMPLETION).go_on(decided, style)
+                }
+                KindProj::Passed { inner } => {
+                    return Poll::Ready(Ok(ready!(inner.poll(cx))?.map(ResponseBody::inner)));
+                }
+                KindProj::Admitted { inner, decision, style } => {
+                    let mut response = ready!(inner.poll(cx))?;
+                    tell(&mut response, decision, style);
+                    return Poll::Ready(Ok(response.map(ResponseBody::inner)));
+                }
+                KindProj::Refused { answer } => {
+                    let answer = answer.take().expect(POLLED_AFTER_COMPLETION);
+                    return Poll::Ready(Ok(answer.map(ResponseBody::refusal)));
+                }
+            };
             kind.set(next);
-        }
-        match kind.project() {
-            KindProj::Passed { inner } => Poll::Ready(Ok(ready!(inner.poll(cx))?.map(ResponseBody::inner))),
-            KindProj::Admitted { inner, decision, style } => {
-                let mut response = ready!(inner.poll(cx))?;
-                tell(&mut response, decision, style);
-                Poll::Ready(Ok(response.map(ResponseBody::inner)))
-            }
-            KindProj::Refused { answer } => match answer.take() {
-                Some(answer) => Poll::Ready(Ok(answer.map(ResponseBody::text))),
-                None => Poll::Pending,
-            },
-            KindProj::Deciding { .. } => Poll::Pending,
         }
     }
 }
@@ -156,7 +159,7 @@ fn tell<B>(response: &mut Response<B>, made: &mut Option<Decision>, style: &Styl
         && !is_denied_further_in(response)
     {
         add_fields(response, decision, style);
-        if style.in_response
+        if style.decision.response()
             && let Some(decision) = made.take()
         {
             response.extensions_mut().insert(decision);

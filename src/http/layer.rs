@@ -1,18 +1,19 @@
 //! The layer.
 
-use std::{sync::Arc, time::Duration};
+use std::sync::Arc;
 
-use bytes::Bytes;
 use http::Response;
 use tower_layer::Layer;
 
 use crate::{
     error::ConfigError,
-    http::{Calendar, CallerProtocol, Enforced, Legacy, LegacyReset, OnConflict, RateLimit, Refusal, Style},
+    http::{
+        Calendar, CallerProtocol, DecisionIn, Headers, OnConflict, OnRefusal, RateLimit, Refusal, RefusalBody, Style,
+    },
     key::KeyExtractor,
     limiter::RateLimiter,
     policy::Policy,
-    request::Http,
+    request::{Http, RequestView},
     rule::Rule,
     store::{MemoryStore, Store},
 };
@@ -39,10 +40,11 @@ use crate::{
 /// let told = [RETRY_AFTER, HeaderName::from_static("ratelimit"), HeaderName::from_static("ratelimit-policy")];
 /// let app: Router = Router::new()
 ///     .route("/cases", get(async || "cases"))
-///     .layer(RateLimitLayer::new(key::header("x-account-id"), Policy::per_minute(60)))
+///     .layer(RateLimitLayer::new(key::header("x-account-id"), Policy::per_minute(60))?)
 ///     // What is added later is further out.
 ///     .layer(CorsLayer::new().allow_origin(Any).allow_headers(Any).expose_headers(told));
 /// # let _ = app;
+/// # Ok::<(), tower_quota::ConfigError>(())
 /// ```
 ///
 /// If the limiter has to be outside, see [`limit_preflights`](Self::limit_preflights). A preflight that is refused is a
@@ -98,7 +100,8 @@ use crate::{
 ///
 /// // The batch itself is the first of acme's three.
 /// let answer = batch.oneshot(Request::post("/batch").header("x-account-id", "acme").body(())?).await?;
-/// # let body = http_body_util::BodyExt::collect(answer.into_body()).await?.to_bytes();
+/// # let body = http_body_util::BodyExt::collect(answer.into_body()).await;
+/// # let body = body.map_err(|error| error.to_string())?.to_bytes();
 /// assert_eq!(body, "[200, 200, 429, 200]");
 /// # Ok(())
 /// # }
@@ -108,27 +111,20 @@ use crate::{
 #[derive(Debug)]
 #[must_use = "a layer does nothing until it is applied to a service"]
 pub struct RateLimitLayer<T = MemoryStore> {
-    enforced: Enforced<T>,
+    /// None if every request passes.
+    limiter: Option<RateLimiter<Http, T>>,
     style: Arc<Style>,
 }
 
 impl RateLimitLayer {
-    /// One policy for every key that `extractor` reads: a limiter of one rule for every request.
-    ///
-    /// For a policy written out in code. If it holds a mistake (a limit or a window of zero) then every request is
-    /// answered with 500 and the mistake: never is a limit silently left out. With numbers from elsewhere use
-    /// [`try_new`](Self::try_new).
-    pub fn new(extractor: impl KeyExtractor, policy: impl Into<Policy>) -> Self {
-        Self::of(Self::limiter_of(extractor, policy.into()).into())
-    }
-
-    /// As [`new`](Self::new), with mistakes returned.
+    /// Creates a limiter of one rule for every request: one policy for every key that `extractor` reads.
     ///
     /// # Errors
     ///
-    /// If the extractor or the policy cannot be used.
-    pub fn try_new(extractor: impl KeyExtractor, policy: impl Into<Policy>) -> Result<Self, ConfigError> {
-        Ok(Self::of(Enforced::Rules(Self::limiter_of(extractor, policy.into())?)))
+    /// If the extractor or the policy cannot be used, such as with a limit of zero.
+    pub fn new(extractor: impl KeyExtractor, policy: impl Into<Policy>) -> Result<Self, ConfigError> {
+        let rule = Rule::new("default").every_request().key(extractor).policy(policy);
+        Ok(RateLimiter::builder().rule(rule).build()?.into())
     }
 
     /// Lets every request pass: for a limit that is switched on or off by a setting.
@@ -137,66 +133,40 @@ impl RateLimitLayer {
     /// same type whether it limits or not. With a limiter that may not be there, use [`from`](Self::from).
     ///
     /// ```
-    /// use tower_quota::{Policy, RateLimitLayer, key};
+    /// use tower_quota::{ConfigError, Policy, RateLimitLayer, key};
     ///
-    /// fn limit(per_minute: Option<u32>) -> RateLimitLayer {
-    ///     let limit = |limit| RateLimitLayer::new(key::peer_ip(), Policy::per_minute(limit));
-    ///     per_minute.map_or_else(RateLimitLayer::disabled, limit)
+    /// fn limit(per_minute: Option<u32>) -> Result<RateLimitLayer, ConfigError> {
+    ///     let Some(limit) = per_minute else { return Ok(RateLimitLayer::disabled()) };
+    ///     RateLimitLayer::new(key::peer_ip(), Policy::per_minute(limit))
     /// }
     ///
-    /// assert!(limit(Some(60)).limiter().is_some());
-    /// assert!(limit(None).limiter().is_none());
+    /// assert!(limit(Some(60))?.limiter().is_some());
+    /// assert!(limit(None)?.limiter().is_none());
+    /// assert!(limit(Some(0)).is_err());
+    /// # Ok::<(), ConfigError>(())
     /// ```
     pub fn disabled() -> Self {
-        Self::of(Enforced::Nothing)
-    }
-
-    fn limiter_of(extractor: impl KeyExtractor, policy: Policy) -> Result<RateLimiter, ConfigError> {
-        let rule = Rule::new("default").every_request().key(extractor).policy(policy);
-        RateLimiter::builder().rule(rule).build()
+        None.into()
     }
 }
 
 impl<T: Store> RateLimitLayer<T> {
-    /// Sends `X-RateLimit-Limit`, `-Remaining` and `-Reset` too. Off by default.
-    pub fn legacy_fields(mut self, reset: LegacyReset) -> Self {
-        let legacy = match reset {
-            LegacyReset::Delta => Legacy::Delta,
-            LegacyReset::Epoch => Legacy::Epoch(self.calendar()),
-        };
-        Arc::make_mut(&mut self.style).legacy = Some(legacy);
+    /// Chooses the header fields that tell callers of quotas: [`Headers::rate_limit`] by default.
+    ///
+    /// Redirects and 401 never have any, nor have refusals of the inner service.
+    pub fn headers(mut self, headers: Headers) -> Self {
+        let limiter = self.limiter.clone();
+        let style = Arc::make_mut(&mut self.style);
+        style.headers = headers;
+        style.calendar = limiter.map(|limiter| Arc::new(move || limiter.store().since_1970()) as Arc<Calendar>);
         self
-    }
-
-    /// That of the store; who has none is answered by nobody.
-    fn calendar(&self) -> Arc<Calendar> {
-        let limiter = self.limiter().cloned();
-        Arc::new(move || limiter.as_ref().map_or_else(Duration::default, |limiter| limiter.store().since_1970()))
     }
 }
 
 impl<T> RateLimitLayer<T> {
-    /// Whether responses carry the `RateLimit` and `RateLimit-Policy` fields; refusals on HTTP always do. On by default,
-    /// except on redirects, on 401, on refusals of the inner service and where [`fields_in_trailers_only`](Self::fields_in_trailers_only) is asked.
-    pub fn rate_limit_fields(mut self, sent: bool) -> Self {
-        Arc::make_mut(&mut self.style).fields = sent;
-        self
-    }
-
-    /// Whether admitted responses carry the [`Decision`](crate::Decision) among their extensions, for layers outside of
-    /// this one; those of refused requests always do. Off by default, because it costs up to three small allocations.
-    pub fn decision_in_response(mut self, attached: bool) -> Self {
-        Arc::make_mut(&mut self.style).in_response = attached;
-        self
-    }
-
-    /// Whether admitted requests carry the [`Decision`](crate::Decision) among their extensions, for the handler and for the
-    /// layers between. On by default, at the price of one to three small allocations.
-    ///
-    /// Without it nobody further in knows of this layer: where the same limiter is [mounted twice](Self#mounted-twice), each
-    /// request is charged twice.
-    pub fn decision_in_request(mut self, attached: bool) -> Self {
-        Arc::make_mut(&mut self.style).in_request = attached;
+    /// Chooses where the [`Decision`](crate::Decision) of an admitted request is put: [`DecisionIn::Request`] by default.
+    pub fn decision(mut self, place: DecisionIn) -> Self {
+        Arc::make_mut(&mut self.style).decision = place;
         self
     }
 
@@ -226,25 +196,39 @@ impl<T> RateLimitLayer<T> {
         self
     }
 
-    /// Answers denied HTTP requests with what `answer` makes of them: status, body and header fields. gRPC callers are
-    /// answered [as ever](crate#grpc), since they would not understand it.
+    /// Answers refused HTTP requests, for whatever reason they are, with what `answer` makes of them: status, header fields
+    /// and a body of bytes (`Bytes`, `String`, axum's and others, see [`RefusalBody`]). gRPC callers are answered
+    /// [as ever](crate#grpc), since they would not understand it.
     ///
-    /// Requests that [`OnMissing::Reject`](crate::OnMissing::Reject) turns away are not denied ones: nothing was decided.
+    /// ```
+    /// use axum::{Json, response::IntoResponse};
+    /// use tower_quota::{Policy, RateLimitLayer, http::Refusal, key};
     ///
-    /// `Retry-After` and the `RateLimit` fields are added unless the answer has them. To change only the words, use
+    /// let layer = RateLimitLayer::new(key::peer_ip(), Policy::per_minute(60))?;
+    /// let layer = layer.on_refusal(|refusal, request| match refusal {
+    ///     Refusal::Denied(_) => {
+    ///         let error = [("path", request.uri().path()), ("error", "slow down")];
+    ///         (refusal.status(), Json(error)).into_response()
+    ///     }
+    ///     // The standard answer.
+    ///     other => other.response().into_response(),
+    /// });
+    /// # let _ = layer;
+    /// # Ok::<(), tower_quota::ConfigError>(())
+    /// ```
+    ///
+    /// To the answer of a [denied](Refusal::Denied) request `Retry-After` and the fields of [`headers`](Self::headers) are
+    /// added, unless it has them. To change only the words, use
     /// [`RateLimiterBuilder::message`](crate::RateLimiterBuilder::message).
-    pub fn on_denied(mut self, answer: impl Fn(&Refusal<'_>) -> Response<Bytes> + Send + Sync + 'static) -> Self {
-        Arc::make_mut(&mut self.style).on_denied = Some(Arc::new(answer));
-        self
-    }
-
-    /// Whether `RateLimit`, `RateLimit-Policy` and `X-RateLimit-*` also stand in gRPC responses whose header fields are
-    /// their trailers: in refusals, and in calls that fail at once in the inner service. Off by default: the draft forbids
-    /// its fields in trailers.
-    ///
-    /// A client may refuse more than 8 KiB of header fields. A refusal keeps below 7.5 without these.
-    pub fn fields_in_trailers_only(mut self, sent: bool) -> Self {
-        Arc::make_mut(&mut self.style).fields_in_trailers_only = sent;
+    pub fn on_refusal<B>(
+        mut self,
+        answer: impl Fn(&Refusal<'_>, &RequestView<'_>) -> Response<B> + Send + Sync + 'static,
+    ) -> Self
+    where
+        B: Into<RefusalBody>,
+    {
+        let answer: Arc<OnRefusal> = Arc::new(move |refusal, request| answer(refusal, request).map(Into::into));
+        Arc::make_mut(&mut self.style).on_refusal = Some(answer);
         self
     }
 
@@ -263,41 +247,33 @@ impl<T> RateLimitLayer<T> {
         self
     }
 
-    /// The limiter behind this layer; none if it is [disabled](RateLimitLayer::disabled) or was not built right.
+    /// The limiter behind this layer; none if it is [disabled](RateLimitLayer::disabled).
     #[must_use]
     pub const fn limiter(&self) -> Option<&RateLimiter<Http, T>> {
-        self.enforced.limiter()
-    }
-
-    pub(crate) const fn enforced(&self) -> &Enforced<T> {
-        &self.enforced
+        self.limiter.as_ref()
     }
 
     pub(crate) const fn style(&self) -> &Arc<Style> {
         &self.style
     }
-
-    fn of(enforced: Enforced<T>) -> Self {
-        Self { enforced, style: Arc::default() }
-    }
 }
 
 impl<T> Clone for RateLimitLayer<T> {
     fn clone(&self) -> Self {
-        Self { enforced: self.enforced.clone(), style: Arc::clone(&self.style) }
+        Self { limiter: self.limiter.clone(), style: Arc::clone(&self.style) }
     }
 }
 
 impl<T> From<RateLimiter<Http, T>> for RateLimitLayer<T> {
     fn from(limiter: RateLimiter<Http, T>) -> Self {
-        Self::of(Enforced::Rules(limiter))
+        Some(limiter).into()
     }
 }
 
 /// Without a limiter every request passes.
 impl<T> From<Option<RateLimiter<Http, T>>> for RateLimitLayer<T> {
     fn from(limiter: Option<RateLimiter<Http, T>>) -> Self {
-        Self::of(limiter.map_or(Enforced::Nothing, Enforced::Rules))
+        Self { limiter, style: Arc::default() }
     }
 }
 
@@ -305,7 +281,7 @@ impl<S, T> Layer<S> for RateLimitLayer<T> {
     type Service = RateLimit<S, T>;
 
     fn layer(&self, inner: S) -> RateLimit<S, T> {
-        RateLimit::new(inner, self.enforced.clone(), Arc::clone(&self.style))
+        RateLimit::new(inner, self.limiter.clone(), Arc::clone(&self.style))
     }
 }
 

@@ -27,22 +27,23 @@
 //!
 //! A gRPC call is HTTP as well, but a refusal is written as gRPC has it: see [the crate's page](crate#grpc).
 //!
-//! A different answer is a closure away:
+//! A different answer is a closure away, for every [reason](Refusal) at once:
 //!
 //! ```
-//! use bytes::Bytes;
 //! use http::{Request, Response};
-//! use tower::{ServiceExt, service_fn};
-//! use tower_layer::Layer;
-//! use tower_quota::{Policy, RateLimitLayer, key};
+//! use tower::{Layer, ServiceExt, service_fn};
+//! use tower_quota::{Policy, RateLimitLayer, http::Refusal, key};
 //!
 //! # #[tokio::main(flavor = "current_thread")]
 //! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
-//! let layer = RateLimitLayer::new(key::constant("everybody"), Policy::per_minute(1)).on_denied(|refusal| {
-//!     let mut response = Response::new(Bytes::from_static(b"later, please"));
-//!     *response.status_mut() = http::StatusCode::SERVICE_UNAVAILABLE;
-//!     let wait = refusal.decision().retry_after().unwrap_or_default().as_millis();
-//!     response.headers_mut().insert("retry-after-ms", wait.to_string().parse().unwrap_or(0.into()));
+//! let layer = RateLimitLayer::new(key::constant("everybody"), Policy::per_minute(1))?;
+//! let layer = layer.on_refusal(|refusal, request| {
+//!     let text = match refusal {
+//!         Refusal::Denied(_) => format!("later, please: {}", request.uri().path()),
+//!         other => other.message(),
+//!     };
+//!     let mut response = Response::new(text);
+//!     *response.status_mut() = refusal.status();
 //!     response
 //! });
 //! let service = layer.layer(service_fn(|_: Request<()>| async {
@@ -51,39 +52,48 @@
 //!
 //! assert_eq!(service.clone().oneshot(Request::new(())).await?.status(), 200);
 //! let refused = service.oneshot(Request::new(())).await?;
-//! assert_eq!(refused.status(), 503);
-//! assert!(refused.headers().contains_key("retry-after-ms"));
+//! assert_eq!(refused.status(), 429);
 //! assert!(refused.headers().contains_key("retry-after"));
+//! # let body = http_body_util::BodyExt::collect(refused.into_body()).await;
+//! # let body = body.map_err(|error| error.to_string())?.to_bytes();
+//! assert_eq!(body, "later, please: /");
 //! # Ok(())
 //! # }
 //! ```
 
 mod body;
+mod by_hand;
 mod caller_protocol;
 mod conflict;
+mod decision_in;
 mod ending;
-mod enforced;
 mod fields;
 mod future;
+mod headers;
 mod ink;
+mod json;
 mod layer;
 mod preflight;
 mod refusal;
+mod refusal_body;
 mod service;
 mod style;
 
 pub use crate::request::{Http, PeerAddr, RequestView};
 pub use body::ResponseBody;
 pub use caller_protocol::CallerProtocol;
+pub use decision_in::DecisionIn;
 pub use future::ResponseFuture;
+pub use headers::{Headers, LegacyReset};
 pub use layer::RateLimitLayer;
 pub use refusal::Refusal;
+pub use refusal_body::RefusalBody;
 pub use service::RateLimit;
-pub use style::{LegacyReset, OnConflict};
+pub use style::OnConflict;
 
-pub(crate) use ending::Ending;
-pub(crate) use enforced::Enforced;
+pub(crate) use body::poll_bytes;
 pub(crate) use fields::{add_fields, add_fields_of_refusal, policy_field};
 pub(crate) use preflight::is_preflight;
-pub(crate) use refusal::{quota_exceeded, reduced_capacity, turned_away};
-pub(crate) use style::{Calendar, Legacy, Style};
+pub(crate) use refusal::quota_exceeded;
+pub(crate) use refusal_body::BoxError;
+pub(crate) use style::{Calendar, OnRefusal, Style};

@@ -1,5 +1,7 @@
 //! The answers to HTTP requests that go no further.
 
+use std::time::Duration;
+
 use bytes::Bytes;
 use http::{
     HeaderValue, Response, StatusCode,
@@ -7,8 +9,9 @@ use http::{
 };
 
 use crate::{
-    limiter::{Decision, QuotaStatus},
-    request::RequestView,
+    error::Unavailable,
+    http::{RefusalBody, json},
+    limiter::{Decision, QuotaStatus, missing_key},
 };
 
 const PROBLEM_JSON: HeaderValue = HeaderValue::from_static("application/problem+json");
@@ -17,76 +20,121 @@ const REDUCED_CAPACITY: &str = "https://iana.org/assignments/http-problem-types#
 const REDUCED_CAPACITY_TITLE: &str = "Request cannot be satisfied due to temporary server capacity constraints";
 const QUOTA_EXCEEDED_TITLE: &str = "Request cannot be satisfied as assigned quota has been exceeded";
 
-/// An HTTP request that was denied: what a closure makes an answer of.
+/// What callers are told when the store cannot decide: no more than that.
+const UNAVAILABLE: &str = "The rate limit cannot be checked at the moment. Please try again later.";
+const NOT_GRPC: &str = "The messages of this method are limited: its content type has to be application/grpc.";
+
+/// Why an HTTP request goes no further: what [`RateLimitLayer::on_refusal`](crate::RateLimitLayer::on_refusal) makes an
+/// answer of.
 #[derive(Clone, Copy, Debug)]
-pub struct Refusal<'a> {
-    decision: &'a Decision,
-    request: &'a RequestView<'a>,
+#[non_exhaustive]
+pub enum Refusal<'a> {
+    /// Some quota has no room. Nothing was charged, unless the policy [counts denials](crate::Policy::count_denied).
+    Denied(&'a Decision),
+    /// The request does not carry the key of a rule that [insists on it](crate::OnMissing::Reject). Nothing was decided.
+    #[non_exhaustive]
+    KeyMissing {
+        /// The rule.
+        rule: &'a str,
+        /// The enforcement level, which is what the request does not carry.
+        level: &'a str,
+        /// The status that the rule asks for.
+        status: StatusCode,
+    },
+    /// The store could not decide, and the request is not to go on without a decision.
+    Unavailable(&'a Unavailable),
+    /// The messages of the request would be [charged](crate::RateLimitLayer::per_message), and it does not say that they
+    /// are gRPC's.
+    NotGrpc,
 }
 
 impl<'a> Refusal<'a> {
-    pub(crate) const fn new(decision: &'a Decision, request: &'a RequestView<'a>) -> Self {
-        Self { decision, request }
+    pub(crate) const fn key_missing((rule, level): (&'a str, &'a str), status: StatusCode) -> Self {
+        Self::KeyMissing { rule, level, status }
     }
 
-    /// The decision, which denied.
-    pub const fn decision(&self) -> &'a Decision {
-        self.decision
-    }
-
-    /// The request.
+    /// Returns the decision, if there was one: it has denied.
     #[must_use]
-    pub const fn request(&self) -> &'a RequestView<'a> {
-        self.request
+    pub const fn decision(&self) -> Option<&'a Decision> {
+        match *self {
+            Self::Denied(decision) => Some(decision),
+            Self::KeyMissing { .. } | Self::Unavailable(_) | Self::NotGrpc => None,
+        }
     }
 
-    /// The answer that is given without a closure, to start from: 429 and a problem document.
+    /// Returns how long until the request would be admitted if nobody else came; none if that is not known.
+    #[must_use]
+    pub fn retry_after(&self) -> Option<Duration> {
+        self.decision().and_then(Decision::retry_after)
+    }
+
+    /// Returns the text for the caller.
+    #[must_use]
+    pub fn message(&self) -> String {
+        match self {
+            Self::Denied(decision) => decision.message().unwrap_or_default(),
+            Self::KeyMissing { level, .. } => missing_key(level),
+            Self::Unavailable(_) => UNAVAILABLE.to_owned(),
+            Self::NotGrpc => NOT_GRPC.to_owned(),
+        }
+    }
+
+    /// Returns the status of the standard answer: 429, 503, 415 or what the rule asks for.
+    #[must_use]
+    pub const fn status(&self) -> StatusCode {
+        match self {
+            Self::Denied(_) => StatusCode::TOO_MANY_REQUESTS,
+            Self::KeyMissing { status, .. } => *status,
+            Self::Unavailable(_) => StatusCode::SERVICE_UNAVAILABLE,
+            Self::NotGrpc => StatusCode::UNSUPPORTED_MEDIA_TYPE,
+        }
+    }
+
+    /// Returns the standard answer, to start from: a problem document.
     ///
-    /// `Retry-After` and the `RateLimit` fields are added to whatever a closure returns, unless it has set them.
+    /// What else a denied request is told of the decision is added by the layer.
     #[must_use]
-    pub fn response(&self) -> Response<Bytes> {
-        let body = self.decision.prepared_body().unwrap_or_else(|| {
-            let exhausted: Vec<&str> =
-                self.decision.tightest().filter(QuotaStatus::is_exhausted).map(|quota| quota.policy_name()).collect();
-            quota_exceeded(&self.decision.message().unwrap_or_default(), &exhausted)
-        });
-        problem(StatusCode::TOO_MANY_REQUESTS, body)
+    pub fn response(&self) -> Response<RefusalBody> {
+        let status = self.status();
+        let mut response = Response::new(RefusalBody::from_bytes(self.document()));
+        *response.status_mut() = status;
+        response.headers_mut().insert(CONTENT_TYPE, PROBLEM_JSON);
+        if matches!(self, Self::Unavailable(_)) {
+            // That may be over in a second.
+            response.headers_mut().insert(RETRY_AFTER, 1.into());
+        }
+        response
     }
+
+    fn document(&self) -> Bytes {
+        let status = self.status();
+        match self {
+            Self::Denied(decision) => decision.prepared_body().unwrap_or_else(|| denied(decision)),
+            Self::Unavailable(_) => document(status, REDUCED_CAPACITY, REDUCED_CAPACITY_TITLE, UNAVAILABLE, ""),
+            // Waiting would not help.
+            Self::KeyMissing { .. } | Self::NotGrpc => {
+                let title = status.canonical_reason().unwrap_or("Refused");
+                document(status, "about:blank", title, &self.message(), "")
+            }
+        }
+    }
+}
+
+fn denied(decision: &Decision) -> Bytes {
+    let exhausted = decision.tightest().filter(QuotaStatus::is_exhausted);
+    let exhausted: Vec<&str> = exhausted.map(|quota| quota.policy_name()).collect();
+    quota_exceeded(&decision.message().unwrap_or_default(), &exhausted)
 }
 
 /// The problem document of a denial.
 pub(crate) fn quota_exceeded(message: &str, violated: &[&str]) -> Bytes {
-    let violated: Vec<String> = violated.iter().map(|name| json(name)).collect();
+    let violated: Vec<String> = violated.iter().map(|name| json::string(name)).collect();
     let extra = format!(r#","violated-policies":[{}]"#, violated.join(","));
     document(StatusCode::TOO_MANY_REQUESTS, QUOTA_EXCEEDED, QUOTA_EXCEEDED_TITLE, message, &extra)
 }
 
-/// The answer to a request that cannot be decided about. That may be over in a second.
-pub(crate) fn reduced_capacity(detail: &str) -> Response<Bytes> {
-    let status = StatusCode::SERVICE_UNAVAILABLE;
-    let mut response = problem(status, document(status, REDUCED_CAPACITY, REDUCED_CAPACITY_TITLE, detail, ""));
-    response.headers_mut().insert(RETRY_AFTER, 1.into());
-    response
-}
-
-/// The answer to a request for which waiting would not help.
-pub(crate) fn turned_away(status: StatusCode, detail: &str) -> Response<Bytes> {
-    problem(status, document(status, "about:blank", status.canonical_reason().unwrap_or("Refused"), detail, ""))
-}
-
-fn problem(status: StatusCode, document: Bytes) -> Response<Bytes> {
-    let mut response = Response::new(document);
-    *response.status_mut() = status;
-    response.headers_mut().insert(CONTENT_TYPE, PROBLEM_JSON);
-    response
-}
-
-/// A problem document; `extra` is JSON already.
+/// A problem document (RFC 9457); `extra` is JSON already.
 fn document(status: StatusCode, kind: &str, title: &str, detail: &str, extra: &str) -> Bytes {
-    let (code, detail) = (status.as_u16(), json(detail));
+    let (code, detail) = (status.as_u16(), json::string(detail));
     format!(r#"{{"type":"{kind}","title":"{title}","status":{code},"detail":{detail}{extra}}}"#).into()
-}
-
-fn json(text: &str) -> String {
-    serde_json::Value::from(text).to_string()
 }

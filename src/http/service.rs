@@ -5,15 +5,14 @@ use std::{
     task::{Context, Poll},
 };
 
-use bytes::Bytes;
 use http::{Request, Response};
 use http_body::Body;
 use tower_service::Service;
 
 use crate::{
-    http::{Ending, Enforced, ResponseBody, ResponseFuture, Style},
-    limiter::{Decision, MaybeDecided, PendingDecision, applied, enter},
-    request::RequestView,
+    http::{Refusal, RefusalBody, ResponseBody, ResponseFuture, Style},
+    limiter::{Decision, MaybeDecided, PendingDecision, RateLimiter, applied, enter},
+    request::{Http, RequestView},
     store::{MemoryStore, Store},
 };
 
@@ -28,7 +27,8 @@ use crate::{
 #[derive(Debug)]
 pub struct RateLimit<S, T = MemoryStore> {
     inner: S,
-    enforced: Enforced<T>,
+    /// None if every request passes.
+    limiter: Option<RateLimiter<Http, T>>,
     style: Arc<Style>,
 }
 
@@ -40,46 +40,32 @@ enum Outcome<D> {
     /// That takes its time.
     Deciding(PendingDecision<D>),
     /// It ends here, with this answer.
-    Refused(Response<Bytes>),
+    Refused(Response<RefusalBody>),
 }
 
 impl<S, T> RateLimit<S, T> {
-    pub(crate) const fn new(inner: S, enforced: Enforced<T>, style: Arc<Style>) -> Self {
-        Self { inner, enforced, style }
+    pub(crate) const fn new(inner: S, limiter: Option<RateLimiter<Http, T>>, style: Arc<Style>) -> Self {
+        Self { inner, limiter, style }
     }
 
-    /// The inner service.
-    pub const fn get_ref(&self) -> &S {
-        &self.inner
-    }
-
-    /// The inner service.
-    pub const fn get_mut(&mut self) -> &mut S {
-        &mut self.inner
-    }
-
-    /// The inner service.
-    pub fn into_inner(self) -> S {
-        self.inner
-    }
+    inner_service_accessors!();
 }
 
 impl<S, T: Store> RateLimit<S, T> {
     fn decide<B>(&self, request: &Request<B>) -> Outcome<T::Future> {
         let view = RequestView::of(request);
-        let refused = |ending: Ending<'_>| Outcome::Refused(ending.answer(&view, &self.style));
-        let limiter = match &self.enforced {
-            Enforced::Rules(limiter) if !self.style.passes(&view) => limiter,
-            Enforced::Rules(_) | Enforced::Nothing => return Outcome::Passed,
-            Enforced::Mistake(error) => return refused(Ending::misconfigured(error)),
+        let refused = |refusal: Refusal<'_>| Outcome::Refused(refusal.answer(&view, &self.style));
+        let limiter = match &self.limiter {
+            Some(limiter) if !self.style.passes(&view) => limiter,
+            _ => return Outcome::Passed,
         };
         let applied = applied(limiter.rulebook(), request.extensions());
-        match limiter.decide_request(&view, &applied, self.style.told(), self.style.in_request) {
+        match limiter.decide_request(&view, &applied, self.style.told(), self.style.decision.request()) {
             Ok(None) => Outcome::Passed,
             Ok(Some(MaybeDecided::Ready(decision))) if decision.is_admitted() => self.admitted(decision),
-            Ok(Some(MaybeDecided::Ready(decision))) => refused(Ending::Denied(&decision)),
+            Ok(Some(MaybeDecided::Ready(decision))) => refused(Refusal::Denied(&decision)),
             Ok(Some(MaybeDecided::Pending(deciding))) => Outcome::Deciding(deciding),
-            Err(missing) => refused(Ending::missing_key(limiter.names_of(missing), missing.status)),
+            Err(missing) => refused(Refusal::key_missing(limiter.names_of(missing), missing.status)),
         }
     }
 }
@@ -92,7 +78,7 @@ impl<S, T> RateLimit<S, T> {
 
 impl<S: Clone, T> Clone for RateLimit<S, T> {
     fn clone(&self) -> Self {
-        Self { inner: self.inner.clone(), enforced: self.enforced.clone(), style: Arc::clone(&self.style) }
+        Self { inner: self.inner.clone(), limiter: self.limiter.clone(), style: Arc::clone(&self.style) }
     }
 }
 
@@ -114,7 +100,7 @@ where
         match self.decide(&request) {
             Outcome::Passed => ResponseFuture::passed(self.inner.call(request)),
             Outcome::Admitted(mut decision) => {
-                if self.style.in_request {
+                if self.style.decision.request() {
                     enter(request.extensions_mut(), decision.take_entered());
                 }
                 ResponseFuture::admitted(self.inner.call(request), decision, Arc::clone(&self.style))

@@ -2,29 +2,18 @@
 
 use std::{borrow::Cow, fmt, sync::Arc, time::Duration};
 
-use bytes::Bytes;
 use http::Response;
 
 use crate::{
-    http::{CallerProtocol, Refusal, is_preflight},
+    http::{CallerProtocol, DecisionIn, Headers, Refusal, RefusalBody, is_preflight},
     request::RequestView,
     store::Told,
     warn::Given,
 };
 
-/// What `X-RateLimit-Reset` says.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum LegacyReset {
-    /// Seconds since 1970, as GitHub sends it.
-    Epoch,
-    /// Seconds from now, as Envoy sends it.
-    Delta,
-}
-
 /// What happens to fields that the inner service has set itself, if it has set any of a set: `RateLimit` and `RateLimit-Policy`
 /// are one (with `RateLimit-Limit`, `-Remaining` and `-Reset`, which they were in older drafts), and
-/// [`X-RateLimit-*`](crate::RateLimitLayer::legacy_fields) are another. Each is of one limiter as a whole.
+/// [`X-RateLimit-*`](crate::http::Headers::with_legacy) are another. Each is of one limiter as a whole.
 ///
 /// Refusals of the inner service are left as they are in any case: 429, 503, other errors with a `Retry-After`, and what is
 /// that in gRPC.
@@ -42,44 +31,27 @@ pub enum OnConflict {
 }
 
 /// A closure that makes the answer to a refused HTTP request.
-pub(crate) type OnDenied = dyn Fn(&Refusal<'_>) -> Response<Bytes> + Send + Sync;
+pub(crate) type OnRefusal = dyn Fn(&Refusal<'_>, &RequestView<'_>) -> Response<RefusalBody> + Send + Sync;
 
 /// The time since 1970.
 pub(crate) type Calendar = dyn Fn() -> Duration + Send + Sync;
 
-/// What `X-RateLimit-Reset` says, and by which calendar.
-#[derive(Clone)]
-pub(crate) enum Legacy {
-    Epoch(Arc<Calendar>),
-    Delta,
-}
-
 /// The choices of one layer.
 #[derive(Clone)]
 pub(crate) struct Style {
-    pub(crate) fields: bool,
-    pub(crate) in_request: bool,
-    pub(crate) in_response: bool,
-    pub(crate) legacy: Option<Legacy>,
+    pub(crate) headers: Headers,
+    /// By which `X-RateLimit-Reset` says when something is.
+    pub(crate) calendar: Option<Arc<Calendar>>,
+    pub(crate) decision: DecisionIn,
     pub(crate) on_conflict: OnConflict,
     pub(crate) protocol: CallerProtocol,
     /// Whether CORS preflights are decided about.
     pub(crate) limits_preflights: bool,
-    pub(crate) on_denied: Option<Arc<OnDenied>>,
-    pub(crate) fields_in_trailers_only: bool,
+    pub(crate) on_refusal: Option<Arc<OnRefusal>>,
     /// In percent of the wait.
     pub(crate) pushback_jitter: u8,
     pub(crate) error_domain: Cow<'static, str>,
     pub(crate) given: Given,
-}
-
-impl Legacy {
-    const fn reset(&self) -> LegacyReset {
-        match self {
-            Self::Epoch(_) => LegacyReset::Epoch,
-            Self::Delta => LegacyReset::Delta,
-        }
-    }
 }
 
 impl Style {
@@ -95,22 +67,25 @@ impl Style {
 
     /// Whether anybody learns of a decision that admits a request.
     pub(crate) const fn tells_of_admissions(&self) -> bool {
-        self.fields || self.in_request || self.in_response || self.legacy.is_some()
+        self.headers.tell_of_admissions() || !matches!(self.decision, DecisionIn::Neither)
+    }
+
+    /// The time since 1970.
+    pub(crate) fn since_1970(&self) -> Duration {
+        self.calendar.as_ref().map_or_else(Duration::default, |calendar| calendar())
     }
 }
 
 impl Default for Style {
     fn default() -> Self {
         Self {
-            fields: true,
-            in_request: true,
-            in_response: false,
-            legacy: None,
+            headers: Headers::default(),
+            calendar: None,
+            decision: DecisionIn::default(),
             on_conflict: OnConflict::default(),
             protocol: CallerProtocol::default(),
             limits_preflights: true,
-            on_denied: None,
-            fields_in_trailers_only: false,
+            on_refusal: None,
             pushback_jitter: 10,
             error_domain: Cow::Borrowed("tower-quota"),
             given: Given::default(),
@@ -121,15 +96,12 @@ impl Default for Style {
 impl fmt::Debug for Style {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Style")
-            .field("fields", &self.fields)
-            .field("in_request", &self.in_request)
-            .field("in_response", &self.in_response)
-            .field("legacy", &self.legacy.as_ref().map(Legacy::reset))
+            .field("headers", &self.headers)
+            .field("decision", &self.decision)
             .field("on_conflict", &self.on_conflict)
             .field("protocol", &self.protocol)
             .field("limits_preflights", &self.limits_preflights)
-            .field("on_denied", &self.on_denied.as_ref().map(|_| format_args!("closure")))
-            .field("fields_in_trailers_only", &self.fields_in_trailers_only)
+            .field("on_refusal", &self.on_refusal.as_ref().map(|_| format_args!("closure")))
             .field("pushback_jitter", &self.pushback_jitter)
             .field("error_domain", &self.error_domain)
             .finish_non_exhaustive()

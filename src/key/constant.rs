@@ -41,7 +41,7 @@ pub struct Constant {
 ///
 /// ```compile_fail,E0277
 /// # use tower_quota::{Policy, RateLimitLayer};
-/// RateLimitLayer::new(crate::key::constant("x-account-id"), Policy::per_minute(60));
+/// RateLimitLayer::new("x-account-id", Policy::per_minute(60));
 /// ```
 #[must_use]
 pub fn constant(text: impl Into<Cow<'static, str>>) -> Constant {

@@ -13,7 +13,7 @@ use crate::{
 /// Whether a request was admitted, and how every quota that governs it stands.
 ///
 /// Handlers find it among the request's extensions, outer layers among those of a refusal, and of other responses if
-/// [they are to](crate::RateLimitLayer::decision_in_response). A copy that is put into another request says the same and is
+/// [they are to](crate::RateLimitLayer::decision). A copy that is put into another request says the same and is
 /// [no pass](crate::RateLimitLayer#batches).
 ///
 /// ```

@@ -5,13 +5,12 @@ use std::{
     task::{Context, Waker},
 };
 
-use bytes::Bytes;
 use http::{HeaderMap, Response};
 use parking_lot::Mutex;
 
 use crate::{
     error::Unavailable,
-    http::{Ending, Style},
+    http::{Refusal, RefusalBody, Style},
     limiter::Decision,
 };
 
@@ -65,21 +64,21 @@ impl Fate {
     }
 
     /// The answer to a call that ends before the inner service has answered.
-    pub(super) fn refusal(&self, end: &End) -> Response<Bytes> {
-        end.ending().answer_on_grpc(&self.style)
+    pub(super) fn refusal(&self, end: &End) -> Response<RefusalBody> {
+        end.why().answer_on_grpc(&self.style)
     }
 
     /// The end of a call that the inner service has begun to answer.
     pub(super) fn trailers(&self, end: &End) -> HeaderMap {
-        end.ending().status(&self.style).trailers()
+        end.why().grpc_status(&self.style).trailers()
     }
 }
 
 impl End {
-    const fn ending(&self) -> Ending<'_> {
+    const fn why(&self) -> Refusal<'_> {
         match self {
-            Self::Denied(decision) => Ending::Denied(decision),
-            Self::Unavailable(_) => Ending::Unavailable,
+            Self::Denied(decision) => Refusal::Denied(decision),
+            Self::Unavailable(unavailable) => Refusal::Unavailable(unavailable),
         }
     }
 }

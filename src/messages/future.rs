@@ -6,12 +6,14 @@ use std::{
     task::{Context, Poll},
 };
 
-use bytes::Bytes;
 use http::Response;
 use http_body::Body;
 use pin_project_lite::pin_project;
 
-use crate::messages::{ResponseBody, fate::Fate};
+use crate::{
+    http::RefusalBody,
+    messages::{ResponseBody, fate::Fate},
+};
 
 pin_project! {
     /// The response of a [`MessageLimit`](super::MessageLimit) service.
@@ -31,7 +33,7 @@ pin_project! {
     enum Kind<F> {
         Uncounted { #[pin] inner: F },
         Counted { #[pin] inner: F, fate: Arc<Fate> },
-        Refused { answer: Option<Response<Bytes>> },
+        Refused { answer: Option<Response<RefusalBody>> },
     }
 }
 
@@ -44,7 +46,7 @@ impl<F> MessageFuture<F> {
         Self { kind: Kind::Counted { inner, fate } }
     }
 
-    pub(super) const fn refused(answer: Response<Bytes>) -> Self {
+    pub(super) const fn refused(answer: Response<RefusalBody>) -> Self {
         Self { kind: Kind::Refused { answer: Some(answer) } }
     }
 }
@@ -56,6 +58,7 @@ where
 {
     type Output = Result<Response<ResponseBody<B>>, E>;
 
+    #[expect(clippy::expect_used, reason = "as everywhere, a future is not polled after completion")]
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         match self.project().kind.project() {
             KindProj::Uncounted { inner } => inner.poll(cx).map_ok(|response| response.map(ResponseBody::uncounted)),
@@ -63,17 +66,16 @@ where
                 let answer = inner.poll(cx);
                 // Only after the inner service has been polled: that may be what reads the request.
                 match fate.poll_end(cx) {
-                    Some(end) => Poll::Ready(Ok(fate.refusal(&end).map(ResponseBody::told))),
+                    Some(end) => Poll::Ready(Ok(fate.refusal(&end).map(ResponseBody::refusal))),
                     None => {
                         answer.map_ok(|response| response.map(|body| ResponseBody::counted(body, Arc::clone(fate))))
                     }
                 }
             }
-            // None if polled after completion, against the contract of futures: there is nothing to say.
-            KindProj::Refused { answer } => match answer.take() {
-                Some(answer) => Poll::Ready(Ok(answer.map(ResponseBody::told))),
-                None => Poll::Pending,
-            },
+            KindProj::Refused { answer } => {
+                let answer = answer.take().expect("`MessageFuture` polled after completion");
+                Poll::Ready(Ok(answer.map(ResponseBody::refusal)))
+            }
         }
     }
 }

@@ -2,14 +2,13 @@
 
 use std::sync::Arc;
 
-use bytes::Bytes;
 use http::Response;
 use tower_layer::Layer;
 
 use crate::{
     error::{ConfigError, UnknownRule},
     grpc::Protocol,
-    http::{Ending, Enforced, RateLimit, RateLimitLayer},
+    http::{RateLimit, RateLimitLayer, Refusal, RefusalBody},
     messages::{MessageLimit, count::Count, counted::Counted, fate::Fate},
     request::RequestView,
     store::{MemoryStore, Store},
@@ -41,7 +40,7 @@ pub(super) enum Counting<T: Store> {
     Uncounted,
     Counted(Box<Count<T>>),
     /// The request ends here, with this answer: they would escape a rule.
-    Refused(Response<Bytes>),
+    Refused(Response<RefusalBody>),
 }
 
 impl<T: Store> RateLimitLayer<T> {
@@ -66,7 +65,7 @@ impl<T: Store> RateLimitLayer<T> {
     ///
     /// # Errors
     ///
-    /// If no rule has one of the names, none is named, or the layer itself was not built right.
+    /// If no rule has one of the names, or none is named.
     pub fn per_message<'r>(
         self,
         rules: impl IntoIterator<Item = &'r str>,
@@ -83,12 +82,9 @@ impl<T: Store> RateLimitLayer<T> {
                 "at least one rule is named: write .per_message([\"messages\"])",
             ));
         }
-        let rules = match self.enforced() {
-            Enforced::Rules(limiter) => {
-                names.map(|name| limiter.number_of(name).map_err(unknown)).collect::<Result<_, _>>()?
-            }
-            Enforced::Nothing => Arc::default(),
-            Enforced::Mistake(error) => return Err(ConfigError::clone(error)),
+        let rules = match self.limiter() {
+            Some(limiter) => names.map(|name| limiter.number_of(name).map_err(unknown)).collect::<Result<_, _>>()?,
+            None => Arc::default(),
         };
         Ok(MessageLimitLayer { opening: self, rules })
     }
@@ -106,15 +102,15 @@ impl<T: Store> MessageLimitLayer<T> {
         match limiter.govern(request, |rule| self.rules.contains(&rule), &counted) {
             Ok(governed) if governed.charges.is_empty() => Counting::Uncounted,
             Ok(_) if Protocol::of(request) != Protocol::Grpc => {
-                Counting::Refused(Ending::not_grpc().answer(request, style))
+                Counting::Refused(Refusal::NotGrpc.answer(request, style))
             }
             Ok(governed) => {
                 let fate = Arc::new(Fate::new(Arc::clone(style)));
                 Counting::Counted(Box::new(Count::new(limiter.clone(), governed, fate)))
             }
             Err(missing) => {
-                let ending = Ending::missing_key(limiter.names_of(missing), missing.status);
-                Counting::Refused(ending.answer(request, style))
+                let refusal = Refusal::key_missing(limiter.names_of(missing), missing.status);
+                Counting::Refused(refusal.answer(request, style))
             }
         }
     }

@@ -1,21 +1,19 @@
 //! The request on its way in.
 
 use std::{
-    error::Error,
     pin::Pin,
     task::{Context, Poll, ready},
 };
 
-use bytes::{Buf, Bytes};
+use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
 use pin_project_lite::pin_project;
 
 use crate::{
+    http::{BoxError, poll_bytes},
     messages::{MessageDenied, count::Count, fate::End},
     store::{MemoryStore, Store},
 };
-
-type BoxError = Box<dyn Error + Send + Sync>;
 
 pin_project! {
     /// The body of a request whose messages are charged as they arrive, in the store `T`.
@@ -48,13 +46,13 @@ where
 
     fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
         let this = self.project();
-        let Some(count) = this.count else { return poll_inner(this.inner, cx) };
+        let Some(count) = this.count else { return poll_bytes(this.inner, cx) };
         if let Some(end) = count.end() {
             let error = (!std::mem::replace(this.has_failed, true)).then(|| Err(error(end)));
             return Poll::Ready(error);
         }
         if count.is_empty() {
-            match ready!(poll_inner(this.inner, cx)?) {
+            match ready!(poll_bytes(this.inner, cx)?) {
                 Some(frame) if frame.is_data() => count.take(frame.into_data().unwrap_or_default()),
                 other => return Poll::Ready(other.map(Ok)),
             }
@@ -73,16 +71,6 @@ where
     fn size_hint(&self) -> SizeHint {
         if self.count.is_some() { SizeHint::default() } else { self.inner.size_hint() }
     }
-}
-
-/// The inner body's next frame, with its data as bytes.
-fn poll_inner<B>(inner: Pin<&mut B>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BoxError>>>
-where
-    B: Body,
-    B::Error: Into<BoxError>,
-{
-    let into_bytes = |mut data: B::Data| data.copy_to_bytes(data.remaining());
-    inner.poll_frame(cx).map_ok(|frame| frame.map_data(into_bytes)).map_err(Into::into)
 }
 
 fn error(end: &End) -> BoxError {

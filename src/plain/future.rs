@@ -46,6 +46,8 @@ pin_project! {
     }
 }
 
+const POLLED_AFTER_COMPLETION: &str = "`ResponseFuture` polled after completion";
+
 /// A request that waits for its decision, and the service that was polled ready for it.
 struct Begun<S, R: 'static, F, T> {
     ready: S,
@@ -100,18 +102,21 @@ where
 {
     type Output = Result<S::Response, S::Error>;
 
+    #[expect(clippy::expect_used, reason = "as everywhere, a future is not polled after completion")]
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let mut kind = self.project().kind;
-        if let KindProj::Deciding { deciding, begun } = kind.as_mut().project() {
-            let decided = ready!(deciding.poll(cx));
-            // None if polled after completion, against the contract of futures: there is nothing to say.
-            let Some(begun) = begun.take() else { return Poll::Pending };
-            kind.set(begun.go_on(decided));
-        }
-        match kind.project() {
-            KindProj::Admitted { inner } => inner.poll(cx),
-            KindProj::Refused { outcome } => outcome.take().map_or(Poll::Pending, Poll::Ready),
-            KindProj::Deciding { .. } => Poll::Pending,
+        loop {
+            let next = match kind.as_mut().project() {
+                KindProj::Deciding { deciding, begun } => {
+                    let decided = ready!(deciding.poll(cx));
+                    begun.take().expect(POLLED_AFTER_COMPLETION).go_on(decided)
+                }
+                KindProj::Admitted { inner } => return inner.poll(cx),
+                KindProj::Refused { outcome } => {
+                    return Poll::Ready(outcome.take().expect(POLLED_AFTER_COMPLETION));
+                }
+            };
+            kind.set(next);
         }
     }
 }

@@ -8,7 +8,7 @@ use allocation_counter::{AllocationInfo, measure};
 use futures_util::FutureExt;
 use http::{Request, Response};
 use tower::{Layer, ServiceExt};
-use tower_quota::{Policy, RateLimitLayer, key};
+use tower_quota::{Policy, RateLimitLayer, http::DecisionIn, key};
 use tower_quota_tests::limiting::{limiter, rule};
 
 const MINUTE: Duration = Duration::from_secs(60);
@@ -85,7 +85,8 @@ fn a_layer_that_tells_only_the_caller_allocates_nothing() {
         Ok::<_, Infallible>(Response::builder().header("content-type", "text/plain").body(String::new()).unwrap())
     });
     let policy = Policy::per_minute(1000).and_per_hour(1800);
-    let layered = RateLimitLayer::new(key::header("x-account"), policy).decision_in_request(false).layer(bare);
+    let layered =
+        RateLimitLayer::new(key::header("x-account"), policy).unwrap().decision(DecisionIn::Neither).layer(bare);
     let serve = |service: &mut dyn FnMut(Request<()>) -> bool| {
         let requests =
             || Request::get("/").header("x-account", "an account of which the name is long").body(()).unwrap();

@@ -10,7 +10,7 @@ use tower_quota::{
     Policy, RateLimitLayer, RateLimiter, Rule,
     client::{Advice, Answers, answers::Reset},
     clock::ManualClock,
-    http::LegacyReset,
+    http::{Headers, LegacyReset},
     key,
 };
 
@@ -434,7 +434,7 @@ async fn what_our_layer_says_is_read_back() {
     let policy = Policy::per_minute(2).and_per_hour(9);
     let rule = Rule::new("calls").every_request().key(key::constant("all")).level("everybody").policy(policy);
     let limiter = RateLimiter::builder().clock(ManualClock::new()).rule(rule).build().unwrap();
-    let layer = limiter.layer().legacy_fields(LegacyReset::Delta).pushback_jitter(0);
+    let layer = limiter.layer().headers(Headers::rate_limit().with_legacy(LegacyReset::Delta)).pushback_jitter(0);
 
     let served = answers().of(&ask(&layer, "text/plain").await);
     assert_eq!(served, Advice::none().allow(1, seconds(60)).allow(8, seconds(3600)));

@@ -53,7 +53,8 @@ async fn serve() -> (SocketAddr, Arc<AtomicUsize>) {
     let (reached, listener) = (Arc::new(AtomicUsize::new(0)), TcpListener::bind("127.0.0.1:0").await.unwrap());
     let counter = Arc::clone(&reached);
     let handler = get(async move || counter.fetch_add(1, Ordering::Relaxed).to_string());
-    let app = Router::new().route("/", handler).layer(RateLimitLayer::new(key::constant("all"), server_policy()));
+    let app =
+        Router::new().route("/", handler).layer(RateLimitLayer::new(key::constant("all"), server_policy()).unwrap());
     let address = listener.local_addr().unwrap();
     tokio::spawn(async { axum::serve(listener, app).await });
     (address, reached)
@@ -100,8 +101,9 @@ async fn a_paced_tonic_client_is_refused_nothing_by_tonic() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     let (_, health) = tonic_health::server::health_reporter();
-    let server =
-        Server::builder().layer(RateLimitLayer::new(key::constant("all"), server_policy())).add_service(health);
+    let server = Server::builder()
+        .layer(RateLimitLayer::new(key::constant("all"), server_policy()).unwrap())
+        .add_service(health);
     tokio::spawn(server.serve_with_incoming(TcpListenerStream::new(listener)));
     let channel = Endpoint::from_shared(format!("http://{address}")).unwrap().connect().await.unwrap();
     let client = HealthClient::new(PaceLayer::new(key::constant("health"), client_policy()).layer(channel));
@@ -119,8 +121,9 @@ async fn a_tonic_client_heeds_the_pushback_of_a_refusal() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     let (_, health) = tonic_health::server::health_reporter();
-    let server =
-        Server::builder().layer(RateLimitLayer::new(key::constant("all"), Policy::per_minute(1))).add_service(health);
+    let server = Server::builder()
+        .layer(RateLimitLayer::new(key::constant("all"), Policy::per_minute(1)).unwrap())
+        .add_service(health);
     tokio::spawn(server.serve_with_incoming(TcpListenerStream::new(listener)));
     let channel = Endpoint::from_shared(format!("http://{address}")).unwrap().connect().await.unwrap();
     let layer = PaceLayer::new(key::constant("health"), Policy::per_second(1000));

@@ -13,7 +13,13 @@ use std::{
 use http::{Request, Response, Uri};
 use percent_encoding::percent_decode_str;
 use tower::{Layer, Service, service_fn};
-use tower_quota::{Decision, Policy, RateLimiter, Rule, clock::ManualClock, http::RequestView, key, key::Key};
+use tower_quota::{
+    Decision, Policy, RateLimiter, Rule,
+    clock::ManualClock,
+    http::{DecisionIn, RequestView},
+    key,
+    key::Key,
+};
 
 use crate::input::Input;
 
@@ -92,7 +98,7 @@ fn governing(limiter: &RateLimiter, path: &str) -> Found {
 /// Several readings of a path may lead to the same history. Nothing has been charged within the last minute.
 fn assert_is_charged_once(limiter: &RateLimiter, path: &str) {
     let inner = service_fn(|_: Request<()>| async { Ok::<_, Infallible>(Response::new(String::new())) });
-    let mut service = limiter.layer().decision_in_response(true).layer(inner);
+    let mut service = limiter.layer().decision(DecisionIn::Both).layer(inner);
     let mut cx = Context::from_waker(Waker::noop());
     assert!(Service::<Request<()>>::poll_ready(&mut service, &mut cx).is_ready());
     let answered = pin!(service.call(Request::get(path).body(()).unwrap())).poll(&mut cx);

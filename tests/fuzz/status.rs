@@ -16,7 +16,11 @@ use prost::Message;
 use tonic_types::pb;
 use tower::{Layer, Service, service_fn};
 use tower_quota::{
-    Policy, RateLimiter, Rule, client::Answers, clock::ManualClock, http::RequestView, key::KeyExtractor,
+    Policy, RateLimiter, Rule,
+    client::Answers,
+    clock::ManualClock,
+    http::{DecisionIn, RequestView},
+    key::KeyExtractor,
 };
 
 use crate::input::Input;
@@ -84,7 +88,7 @@ fn everybody() -> impl KeyExtractor {
 
 /// The first denial, and the fields that it is told with.
 fn refusal(limiter: &RateLimiter, domain: &str) -> Option<(tower_quota::Decision, HeaderMap)> {
-    let layer = limiter.layer().error_domain(domain).decision_in_response(true);
+    let layer = limiter.layer().error_domain(domain).decision(DecisionIn::Both);
     let mut service =
         layer.layer(service_fn(|_: Request<()>| async { Ok::<_, Infallible>(Response::new(String::new())) }));
     let mut cx = Context::from_waker(Waker::noop());

@@ -20,7 +20,7 @@ use tower::{Layer, Service, service_fn};
 use tower_quota::{
     ConfigError, Policy, RateLimitLayer, RateLimiter, Rule,
     client::Answers,
-    http::{Http, LegacyReset, OnConflict, RequestView, ResponseBody},
+    http::{Headers, Http, LegacyReset, OnConflict, RequestView, ResponseBody},
     store::{Charge, MaybeReady, Setup, Store, Unavailable, Verdict},
 };
 
@@ -51,7 +51,7 @@ pub(crate) fn check(data: &[u8]) {
     let theirs = HeaderValue::from_bytes(input.line()).ok().filter(|field| !field.is_empty());
     let quotas = (0..QUOTAS).map(|_| quota(&mut input)).collect();
     SAID.set(Said { admitted, quotas });
-    let layer = LIMITER.layer().on_conflict(on_conflict).legacy_fields(LegacyReset::Delta);
+    let layer = LIMITER.layer().on_conflict(on_conflict).headers(Headers::rate_limit().with_legacy(LegacyReset::Delta));
     let fields = answer(&layer, content_type, theirs.as_ref());
     if admitted {
         assert!(!fields.contains_key("retry-after"), "{fields:?}");

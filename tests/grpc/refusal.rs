@@ -12,7 +12,7 @@ use tower::{Layer, Service, ServiceExt, service_fn};
 use tower_quota::{
     Decision, OnMissing, Policy, Quota, RateLimitLayer, RateLimiter, RateLimiterBuilder, Rule,
     clock::ManualClock,
-    http::{LegacyReset, ResponseBody},
+    http::{DecisionIn, Headers, LegacyReset, ResponseBody},
     key,
 };
 
@@ -213,20 +213,9 @@ async fn a_missing_key_has_the_code_of_its_status() {
 }
 
 #[tokio::test]
-async fn a_layer_that_was_not_built_right_answers_internal() {
-    let layer = RateLimitLayer::new(key::constant("everybody"), Policy::per_minute(0));
-    let answer = send(&layer, request(GRPC)).await;
-    assert_eq!((answer.status(), status(&answer).code()), (StatusCode::OK, Code::Internal));
-    assert!(status(&answer).message().starts_with("The rate limiter is misconfigured: "), "{:?}", status(&answer));
-    assert!(answer.body().is_end_stream());
-    let web = send(&layer, request("application/grpc-web+proto")).await;
-    assert_eq!(web.headers()["content-type"], "application/grpc-web+proto");
-}
-
-#[tokio::test]
 async fn a_closure_is_not_asked_for_grpc() {
-    let layer = layer(Policy::per_minute(1)).on_denied(|refusal| {
-        assert!(!refusal.request().headers()["content-type"].as_bytes().starts_with(b"application/grpc"));
+    let layer = layer(Policy::per_minute(1)).on_refusal(|refusal, request| {
+        assert!(!request.headers()["content-type"].as_bytes().starts_with(b"application/grpc"));
         let mut answer = refusal.response();
         answer.headers_mut().insert("closure", HeaderValue::from_static("was here"));
         answer
@@ -255,9 +244,10 @@ async fn what_is_no_post_is_no_call_whatever_its_content_type() {
 #[tokio::test]
 async fn the_fields_stand_in_no_trailers_unless_they_are_asked_for() {
     let trailers: &[_] = &[("content-type", GRPC), ("grpc-status", "5")];
-    let layer = layer(Policy::per_minute(5)).legacy_fields(LegacyReset::Delta).decision_in_response(true);
-    for asked in [false, true] {
-        let layer = layer.clone().fields_in_trailers_only(asked);
+    let layer = layer(Policy::per_minute(5)).decision(DecisionIn::Both);
+    let both = Headers::rate_limit().with_legacy(LegacyReset::Delta);
+    for (headers, asked) in [(both, false), (both.in_trailers_only(), true)] {
+        let layer = layer.clone().headers(headers);
         let admitted = send(&layer, request(GRPC)).await;
         assert!(has_fields(&admitted), "an answer with a body has its trailers elsewhere");
         let failed = send_to(&layer, request(GRPC), trailers).await;
@@ -265,26 +255,26 @@ async fn the_fields_stand_in_no_trailers_unless_they_are_asked_for() {
         assert!(failed.extensions().get::<Decision>().is_some_and(Decision::is_admitted));
     }
     send(&layer, request(GRPC)).await;
-    for asked in [false, true] {
-        let answer = refused(&layer.clone().fields_in_trailers_only(asked), GRPC).await;
+    for (headers, asked) in [(both, false), (both.in_trailers_only(), true)] {
+        let answer = refused(&layer.clone().headers(headers), GRPC).await;
         assert_eq!(has_fields(&answer), asked);
         assert_eq!(answer.headers()["retry-after"], "60");
         assert_eq!(answer.headers()["grpc-status"], "8");
     }
-    assert!(has_fields(&refused(&layer, "application/json").await));
+    assert!(has_fields(&refused(&layer.headers(both), "application/json").await));
 }
 
 /// A gateway that makes JSON of a call leaves the status there.
 #[tokio::test]
 async fn an_http_response_keeps_the_fields_whatever_a_gateway_left_in_it() {
-    let layer = layer(Policy::per_minute(5)).legacy_fields(LegacyReset::Delta);
+    let layer = layer(Policy::per_minute(5)).headers(Headers::rate_limit().with_legacy(LegacyReset::Delta));
     let fields: &[_] = &[("content-type", "application/json"), ("grpc-status", "0")];
     assert!(has_fields(&send_to(&layer, request("application/json"), fields).await));
 }
 
 #[tokio::test]
 async fn a_refusal_further_in_is_left_alone() {
-    let outer = layer(Policy::per_minute(100)).fields_in_trailers_only(true);
+    let outer = layer(Policy::per_minute(100)).headers(Headers::rate_limit().in_trailers_only());
     let inner = layer(Policy::per_minute(1));
     let mut service =
         outer.layer(inner.layer(service_fn(|_: Request<()>| ready(Ok::<_, Infallible>(Response::new(String::new()))))));

@@ -21,8 +21,10 @@ use tokio::{
 };
 use tower::ServiceBuilder;
 use tower_quota::{
-    Decision, OnMissing, Policy, RateLimitLayer, RateLimiter, RateLimiterBuilder, Rule, clock::ManualClock,
-    http::RequestView, key,
+    Decision, OnMissing, Policy, RateLimitLayer, RateLimiter, RateLimiterBuilder, Rule,
+    clock::ManualClock,
+    http::{DecisionIn, RequestView},
+    key,
 };
 
 /// An app on a port of its own, for as long as the test runs.
@@ -152,7 +154,7 @@ async fn a_client_is_refused_reads_why_waits_and_is_served_again() {
 
 #[tokio::test]
 async fn a_simple_layer_counts_each_account() {
-    let layer = RateLimitLayer::new(key::header("x-account"), Policy::per_minute(2));
+    let layer = RateLimitLayer::new(key::header("x-account"), Policy::per_minute(2)).unwrap();
     let server = Server::start(Router::new().route("/", get(ok)).layer(layer)).await;
     for account in ["acme", "globex"] {
         for expected in [200, 200, 429] {
@@ -195,7 +197,7 @@ async fn a_handler_reads_the_decision() {
     async fn left(Extension(decision): Extension<Decision>) -> Json<Value> {
         Json(decision.quotas().map(|quota| (quota.name().into_owned(), quota.remaining())).collect())
     }
-    let layer = RateLimitLayer::new(key::constant("everybody"), Policy::per_minute(10).and_per_hour(20));
+    let layer = RateLimitLayer::new(key::constant("everybody"), Policy::per_minute(10).and_per_hour(20)).unwrap();
     let server = Server::start(Router::new().route("/left", get(left)).layer(layer)).await;
     for left in ["{\"hour\":19,\"minute\":9}", "{\"hour\":18,\"minute\":8}"] {
         assert_eq!(server.get("/left").await.text().await.unwrap(), left);
@@ -212,7 +214,7 @@ async fn an_outer_layer_reads_the_decision() {
         ([("x-note", note)], response).into_response()
     }
     let limiter = RateLimiter::builder().rule(rule("calls", 1).routes(["/x"])).message("no more").build().unwrap();
-    let layer = limiter.layer().decision_in_response(true);
+    let layer = limiter.layer().decision(DecisionIn::Both);
     let app = Router::new().route("/x", get(ok)).route("/y", get(ok)).layer(layer).layer(from_fn(note));
     let server = Server::start(app).await;
     for (path, note) in [("/x", "true None"), ("/x", "false Some(\"no more\")"), ("/y", "none")] {
@@ -358,7 +360,7 @@ async fn id_of(Path(id): Path<String>) -> String {
 
 #[tokio::test]
 async fn a_method_router_s_layer_reads_parameters_of_the_axum_route() {
-    let layer = RateLimitLayer::new(key::path("id"), Policy::per_minute(1));
+    let layer = RateLimitLayer::new(key::path("id"), Policy::per_minute(1)).unwrap();
     let app = Router::new().route("/bots/{id}", get(id_of).layer(layer));
     let server = Server::start(app).await;
     assert_eq!(server.statuses(["/bots/abc", "/bots/abd"]).await, [200, 200]);
@@ -403,7 +405,7 @@ async fn templates_have_the_full_path_inside_of_a_nested_router_too() {
 
 #[tokio::test]
 async fn a_parameter_in_the_prefix_of_a_nested_router_is_read() {
-    let by_tenant = || RateLimitLayer::new((key::path("tenant"), key::path("id")), Policy::per_minute(1));
+    let by_tenant = || RateLimitLayer::new((key::path("tenant"), key::path("id")), Policy::per_minute(1)).unwrap();
     let part = Router::new().route("/bots/{id}", get(ok)).layer(by_tenant());
     let server = Server::start(Router::new().nest("/{tenant}", part)).await;
     assert_eq!(server.statuses(["/a/bots/1", "/a/bots/1", "/b/bots/1", "/a/bots/2"]).await, [200, 429, 200, 200]);
@@ -456,7 +458,7 @@ async fn connect_info_tells_the_peer() {
 #[tokio::test]
 async fn without_connect_info_all_callers_share_one_history() {
     let app = || Router::new().route("/", get(ok));
-    let layer = || RateLimitLayer::new(key::peer_ip(), Policy::per_minute(2));
+    let layer = || RateLimitLayer::new(key::peer_ip(), Policy::per_minute(2)).unwrap();
     let server = Server::start_without_connect_info(app().layer(layer())).await;
     assert_eq!(server.statuses(["/"; 3]).await, [200, 200, 429]);
 
@@ -475,7 +477,7 @@ async fn an_extractor_that_panics_breaks_one_request() {
         assert!(request.uri().query().is_none(), "touched");
         Some("everybody")
     };
-    let layer = RateLimitLayer::new(touchy, Policy::per_minute(2));
+    let layer = RateLimitLayer::new(touchy, Policy::per_minute(2)).unwrap();
     let server = Server::start(Router::new().route("/", get(ok)).layer(layer)).await;
     assert!(server.client.get(server.url("/?x")).send().await.is_err());
     assert_eq!(server.statuses(["/"; 3]).await, [200, 200, 429]);

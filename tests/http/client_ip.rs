@@ -67,7 +67,7 @@ fn request(address: &str, lines: &[(&str, &str)]) -> Request<()> {
 
 /// How many of the requests reach the service behind a layer with two requests per minute.
 async fn admitted(extractor: ClientIp, requests: impl IntoIterator<Item = Request<()>>) -> usize {
-    let layer = RateLimitLayer::new(extractor, Policy::per_minute(2));
+    let layer = RateLimitLayer::new(extractor, Policy::per_minute(2)).unwrap();
     let mut admitted = 0;
     for request in requests {
         let inner = service_fn(|_: Request<()>| async { Ok::<_, Infallible>(Response::new(String::new())) });

@@ -7,7 +7,7 @@ use tower::{Layer, ServiceExt, service_fn};
 use tower_quota::{
     ConfigError, Decision, OnMissing, Policy, RateLimitLayer, RateLimiter, RateLimiterBuilder, Rule,
     clock::ManualClock,
-    http::RequestView,
+    http::{DecisionIn, RequestView},
     key::{self, Key, KeyBuilder, KeyExtractor, KeyParts, Missing, RouteParams, Several},
 };
 
@@ -429,7 +429,7 @@ fn requests_without_the_key_are_rejected_on_demand_and_cost_nobody_anything() {
 #[test]
 fn a_rule_may_skip_requests_without_the_key_and_the_other_rules_stay() {
     let limiter_of_both = limiter([about_accounts(OnMissing::Skip), rule("total", 3).every_request()]);
-    let layer = limiter_of_both.layer().decision_in_response(true);
+    let layer = limiter_of_both.layer().decision(DecisionIn::Both);
     let anonymous = send(&layer, get("/"));
     let decision = anonymous.extensions().get::<Decision>().unwrap();
     assert_eq!(decision.quotas().map(|quota| quota.rule()).collect::<Vec<_>>(), ["total"]);
@@ -667,7 +667,7 @@ fn floods_of_404_unknown_methods_and_options_are_counted() {
     let (mut routed, mut default) = (rule("routed", 9).routes(["/known"]), rule("default", 3).unmatched_requests());
     (routed, default) = (routed.key(key::constant("all")), default.key(key::constant("all")));
     let layers = [
-        RateLimitLayer::new(key::constant("everybody"), Policy::per_minute(3)),
+        RateLimitLayer::new(key::constant("everybody"), Policy::per_minute(3)).unwrap(),
         limiter([rule("total", 3).every_request()]).layer(),
         limiter([routed, default]).layer(),
     ];

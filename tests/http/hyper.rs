@@ -83,7 +83,7 @@ const BOB: Ipv4Addr = Ipv4Addr::new(127, 0, 0, 2);
 
 #[tokio::test]
 async fn one_limit_for_both_versions_and_all_connections_of_a_peer() {
-    let (server, permits) = serve(RateLimitLayer::new(key::peer_ip(), Policy::per_hour(4))).await;
+    let (server, permits) = serve(RateLimitLayer::new(key::peer_ip(), Policy::per_hour(4)).unwrap()).await;
     for version in [Version::HTTP_11, Version::HTTP_2, Version::HTTP_11, Version::HTTP_2] {
         assert_eq!(get(server, ANN, version).await.0, 200);
     }
@@ -101,7 +101,7 @@ async fn one_limit_for_both_versions_and_all_connections_of_a_peer() {
 
 #[tokio::test]
 async fn a_hundred_connections_that_send_at_once_share_the_limit() {
-    let (server, permits) = serve(RateLimitLayer::new(key::constant("everybody"), Policy::per_hour(40))).await;
+    let (server, permits) = serve(RateLimitLayer::new(key::constant("everybody"), Policy::per_hour(40)).unwrap()).await;
     let mut requests = JoinSet::new();
     for number in 0..100 {
         let version = if number % 2 == 0 { Version::HTTP_11 } else { Version::HTTP_2 };
@@ -116,7 +116,7 @@ async fn a_hundred_connections_that_send_at_once_share_the_limit() {
 /// A denied request on a connection that stays open must not hold what an inner service gave it.
 #[tokio::test]
 async fn a_refused_connection_that_stays_open_keeps_nothing_from_the_others() {
-    let (server, permits) = serve(RateLimitLayer::new(key::peer_ip(), Policy::per_hour(1))).await;
+    let (server, permits) = serve(RateLimitLayer::new(key::peer_ip(), Policy::per_hour(1)).unwrap()).await;
     let (mut sender, connection) = http1::handshake(connect(server, ANN).await).await.unwrap();
     tokio::spawn(connection);
     for expected in [200, 429, 429] {

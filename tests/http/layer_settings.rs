@@ -10,7 +10,7 @@ use tower_http::cors::CorsLayer;
 use tower_quota::{
     Policy, RateLimitLayer, RateLimiter, Rule,
     clock::ManualClock,
-    http::{CallerProtocol, LegacyReset},
+    http::{CallerProtocol, Headers, LegacyReset},
     key,
     store::MemoryStore,
 };
@@ -29,7 +29,8 @@ fn answering() -> impl Service<Request<()>, Response = Response<String>, Error =
 
 #[tokio::test]
 async fn a_disabled_layer_lets_everything_pass_and_adds_nothing() {
-    let service = RateLimitLayer::disabled().legacy_fields(LegacyReset::Epoch).layer(answering());
+    let service =
+        RateLimitLayer::disabled().headers(Headers::rate_limit().with_legacy(LegacyReset::Epoch)).layer(answering());
     for _ in 0..100 {
         let response = service.clone().oneshot(Request::new(())).await.unwrap();
         assert!(response.status() == 200 && response.headers().is_empty() && response.extensions().is_empty());

@@ -11,5 +11,6 @@ mod nesting;
 mod plain;
 mod readings;
 mod refusal;
+mod refusal_hook;
 mod routers;
 mod secrets_and_names;

@@ -11,7 +11,12 @@ use std::{
 
 use http::{Request, Response};
 use tower::{Layer, Service, service_fn};
-use tower_quota::{Policy, RateLimiter, Rule, clock::ManualClock, key};
+use tower_quota::{
+    Policy, RateLimiter, Rule,
+    clock::ManualClock,
+    http::{DecisionIn, Headers},
+    key,
+};
 
 /// What is prepared for, whether it comes to that or not.
 pub(crate) const MOST: usize = 12_000;
@@ -105,7 +110,9 @@ fn two_rules() -> Decide {
 fn layer(fields: bool, step: Duration) -> Decide {
     let (limiter, clock) = limiter(&["calls"]);
     let bare = service_fn(|_: Request<()>| async { Ok::<_, Infallible>(Response::new(String::new())) });
-    let mut service = limiter.layer().rate_limit_fields(fields).decision_in_request(fields).layer(bare);
+    let told = limiter.layer();
+    let untold = limiter.layer().headers(Headers::on_refusals()).decision(DecisionIn::Neither);
+    let mut service = if fields { told } else { untold }.layer(bare);
     let request = || Request::get("/calls").header("x-api-key", KEY).body(()).expect("it is a request");
     let mut requests: Vec<Request<()>> = (0..MOST + 4_000).map(|_| request()).collect();
     filled(move || {

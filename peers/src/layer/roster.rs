@@ -5,7 +5,11 @@ use std::time::Duration;
 use axum::{BoxError, Router, error_handling::HandleErrorLayer, routing::get};
 use http::StatusCode;
 use tower::{Layer, ServiceBuilder};
-use tower_quota::{RateLimitLayer, RateLimiter, Rule, key};
+use tower_quota::{
+    RateLimitLayer, RateLimiter, Rule,
+    http::{DecisionIn, Headers},
+    key,
+};
 use tower_resilience_ratelimiter::WindowType;
 
 use crate::{
@@ -107,7 +111,9 @@ fn ours(name: &'static str, fields: bool, decision: bool, limits: [Limit; 2]) ->
             Rule::new("calls").every_request().key(key::header(API_KEY)).level("key").policy(ours::policy(&limits));
         let clock = PacedClock::new(if is_denied { Duration::ZERO } else { STEP });
         let limiter = RateLimiter::builder().rule(rule).clock(clock).build().expect("the rule is sound");
-        limiter.layer().rate_limit_fields(fields).decision_in_request(decision)
+        let headers = if fields { Headers::rate_limit() } else { Headers::on_refusals() };
+        let place = if decision { DecisionIn::Request } else { DecisionIn::Neither };
+        limiter.layer().headers(headers).decision(place)
     };
     Layered {
         name,
