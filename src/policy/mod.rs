@@ -5,7 +5,6 @@
 //! * [`PolicyName`]: what a quota is called in header fields and bodies.
 
 mod name;
-#[expect(clippy::module_inception, reason = "the file is called after its type")]
 mod policy;
 mod quota;
 mod window;

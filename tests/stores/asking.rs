@@ -140,7 +140,7 @@ fn several_parts_are_a_tuple_or_a_list() {
     assert_eq!(limiter.key(("acme", "", 7)), expected);
     assert_eq!(limiter.key((String::from("acme"), Bytes::new(), *b"7")), expected);
     assert_eq!(limiter.key(key::parts(&["acme", "", "7"])), expected);
-    assert_eq!(limiter.key(key::parts(&vec![String::from("acme"), String::new(), String::from("7")])), expected);
+    assert_eq!(limiter.key(key::parts(&[String::from("acme"), String::new(), String::from("7")])), expected);
     assert_eq!(limiter.key((("acme", ""), 7)), expected, "what is nested is the same parts");
     assert_ne!(limiter.key(("acme", 7)), expected);
 }

@@ -92,10 +92,11 @@ local function rolled(list, tick, width, most)
     text = concat(entries) .. pad .. concat(blocks) }
 end
 
--- The string of a log, with cursors for the windows of `spec`.
+-- The string of a log, with cursors for the windows of `spec`. They are as far on as the time says, so that is when it was
+-- decided last: a clock that steps back from here has them found anew.
 local function laid_out(log, spec, now, window, kept, lives, siblings)
   local tag, _, _, n = read('<I6BBB', spec)
-  local parts = { pack('<I6BI7I4I4I7I7I7I3I4', tag, 0, 0, log.room, log.next, log.newest, lives, window, kept, log.live) }
+  local parts = { pack('<I6BI7I4I4I7I7I7I3I4', tag, 0, now, log.room, log.next, log.newest, lives, window, kept, log.live) }
   local copies = {}
   for j = 1, n do
     local count = count_after(log, now - read('<I7', spec, 21 + 11 * j))
