@@ -7,13 +7,9 @@
 //! It is for reading: what a store has to do, in the fewest lines. The suite of the crate, which runs at the end, finds
 //! nothing wrong with it.
 
-use std::{
-    collections::HashMap,
-    future::Pending,
-    sync::{Mutex, PoisonError},
-    time::Duration,
-};
+use std::{collections::HashMap, future::Pending, time::Duration};
 
+use parking_lot::Mutex;
 use tower_quota::{
     ConfigError, Quota,
     clock::ManualClock,
@@ -35,7 +31,7 @@ impl ListStore {
     fn answer(&self, charges: &[Charge], is_peek: bool) -> Option<Verdict> {
         let setup = self.setup.as_ref()?;
         let now = setup.clock().now();
-        let mut lists = self.lists.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut lists = self.lists.lock();
         let charges: Vec<(Charge, &Scope)> =
             charges.iter().map(|charge| Some((*charge, setup.scopes().get(charge.scope())?))).collect::<Option<_>>()?;
 
@@ -93,7 +89,7 @@ impl Store for ListStore {
     }
 
     fn reset(&self, charges: &[Charge], verdict: &mut Verdict) -> MaybeReady<Self::Future> {
-        let mut lists = self.lists.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut lists = self.lists.lock();
         let removed = charges.iter().filter_map(|charge| lists.remove(&(charge.scope(), charge.key())));
         *verdict = Verdict::new(removed.filter(|list| !list.is_empty()).count() > 0);
         MaybeReady::Ready(())
