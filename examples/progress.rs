@@ -1,5 +1,5 @@
-//! A progress bar of a batch of calls to a limited service: how many are done, under way, waiting for their turn and asleep
-//! before a further attempt, and how long it will take.
+//! A progress bar of a batch of calls to a limited service: how many are done, under way, waiting for their turn and backing off
+//! before a further attempt, and how long the rest will take.
 //!
 //! ```sh
 //! cargo run --example progress
@@ -33,7 +33,7 @@ use tower_quota::{
     Policy, Quota, RateLimitLayer,
     client::{
         PaceLayer, RetryLayer, RetryPolicy,
-        pace::{LineStatus, Pacer},
+        pace::{PaceHandle, QueueStatus},
     },
     key,
 };
@@ -47,7 +47,7 @@ const ADMITTED: Quota = Quota::new(45, Duration::from_secs(2));
 /// How far a batch has come, for whoever shows it.
 struct Progress {
     bar: ProgressBar,
-    pacer: Pacer,
+    handle: PaceHandle,
     retries: RetryPolicy,
     begun: Instant,
     /// Calls that have been begun and are not over yet.
@@ -57,9 +57,9 @@ struct Progress {
 #[tokio::main]
 async fn main() -> Result<(), BoxError> {
     let server = serve().await?;
-    let retries = RetryPolicy::builder().attempts(10).spread(Duration::from_millis(500)).build()?;
+    let retries = RetryPolicy::builder().max_attempts(10).max_jitter(Duration::from_millis(500)).build()?;
     let pace = PaceLayer::new(key::host(), BELIEVED);
-    let progress = Progress::new(pace.pacer(), retries.clone());
+    let progress = Progress::new(pace.handle(), retries.clone());
     let client = ServiceBuilder::new()
         .layer(RetryLayer::new(retries))
         .layer(pace)
@@ -98,14 +98,14 @@ async fn main() -> Result<(), BoxError> {
 }
 
 impl Progress {
-    fn new(pacer: Pacer, retries: RetryPolicy) -> Self {
+    fn new(handle: PaceHandle, retries: RetryPolicy) -> Self {
         let style = ProgressStyle::with_template("{bar:30} {pos:>4}/{len}\n{msg}")
             .unwrap_or_else(|_| ProgressStyle::default_bar());
         // A bar on one of them would be drawn over what is printed to the other.
         let is_seen = stderr().is_terminal() && stdout().is_terminal();
         let target = if is_seen { ProgressDrawTarget::stderr() } else { ProgressDrawTarget::hidden() };
         let bar = ProgressBar::with_draw_target(Some(CALLS), target).with_style(style);
-        Self { bar, pacer, retries, begun: Instant::now(), open: Arc::default() }
+        Self { bar, handle, retries, begun: Instant::now(), open: Arc::default() }
     }
 
     /// A bar moves, and lines are to be read.
@@ -114,11 +114,12 @@ impl Progress {
     }
 
     fn show(&self) {
-        let (waiting, asleep) = (self.pacer.waiting() as u64, self.retries.asleep() as u64);
-        let in_flight = self.open.load(Ordering::Relaxed).saturating_sub(waiting + asleep);
+        let (waiting, backing_off) = (self.handle.waiting() as u64, self.retries.in_backoff() as u64);
+        let in_flight = self.open.load(Ordering::Relaxed).saturating_sub(waiting + backing_off);
         let to_go = self.time_to_go().as_secs_f64();
-        let message =
-            format!("{in_flight:>3} under way, {waiting:>3} waiting, {asleep:>2} asleep, {to_go:>4.1} s to go");
+        let message = format!(
+            "{in_flight:>3} under way, {waiting:>3} waiting, {backing_off:>2} backing off, {to_go:>4.1} s to go"
+        );
         if self.bar.is_hidden() {
             println!(
                 "{:4.1} s: {:>4} of {CALLS} done, {message}",
@@ -131,7 +132,7 @@ impl Progress {
 
     /// How long a call that came now would wait: at least so long those take that wait already.
     fn time_to_go(&self) -> Duration {
-        self.pacer.lines().iter().map(LineStatus::forecast).max().unwrap_or_default()
+        self.handle.queues().iter().map(QueueStatus::forecast).max().unwrap_or_default()
     }
 }
 

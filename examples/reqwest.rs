@@ -28,13 +28,13 @@ async fn main() -> Result<(), BoxError> {
     let reqwest = reqwest::Client::builder().no_proxy().build()?;
     // What was never sent may be sent again, whatever its method; what was refused may be, too.
     let policy = RetryPolicy::builder()
-        .never_sent(reqwest::Error::is_connect)
-        .on_retry(|repeat| println!("again in {:?}, since it was {}", repeat.wait(), repeat.reason()))
+        .unsent_if(reqwest::Error::is_connect)
+        .inspect_retry(|repeat| println!("again in {:?}, since it was {}", repeat.wait(), repeat.reason()))
         .build()?;
     // Some calls take longer to arrive than others, so the client leaves a margin.
     let pace = PaceLayer::new(key::host(), Policy::new(LIMIT).margin(Duration::from_millis(50)));
     let client = ServiceBuilder::new()
-        .layer(RetryLayer::new(policy).body(reqwest::Body::wrap))
+        .layer(RetryLayer::new(policy).map_body(reqwest::Body::wrap))
         .layer(pace)
         .service(Adapter::<_, reqwest::Request, reqwest::Body>::new(reqwest.clone()));
 

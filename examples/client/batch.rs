@@ -18,7 +18,7 @@ use hyper_util::{
 };
 use tokio::{task::JoinSet, time::Instant};
 use tower::{BoxError, Service, ServiceBuilder, ServiceExt, util::BoxCloneService};
-use tower_quota::client::pace::Pacer;
+use tower_quota::client::pace::PaceHandle;
 
 use crate::progress::Progress;
 
@@ -61,7 +61,12 @@ impl Batch {
     }
 
     /// Makes all calls, on an account that is called after the batch, and shows how it goes.
-    pub(crate) async fn run<S>(&self, name: &'static str, client: S, pacer: Option<Pacer>) -> Result<Row, BoxError>
+    pub(crate) async fn run<S>(
+        &self,
+        name: &'static str,
+        client: S,
+        handle: Option<PaceHandle>,
+    ) -> Result<Row, BoxError>
     where
         S: Service<Request<Empty<Bytes>>, Response = Response<Incoming>, Error: Into<BoxError>>
             + Clone
@@ -69,7 +74,7 @@ impl Batch {
             + 'static,
         S::Future: Send,
     {
-        let (begin, mut progress) = (Instant::now(), Progress::begin(name, pacer));
+        let (begin, mut progress) = (Instant::now(), Progress::begin(name, handle));
         self.refused.store(0, Ordering::Relaxed);
         let mut calls: JoinSet<_> = (0..self.calls).map(|_| call(self.address, name, client.clone())).collect();
         let (mut done, mut served) = (0, 0);

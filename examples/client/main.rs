@@ -39,12 +39,12 @@ async fn main() -> Result<(), BoxError> {
     let retried = batch.run("retried", retrying.layer(batch.client()), None).await?;
 
     let known = PaceLayer::new(key::host(), Policy::new(LIMIT).margin(MARGIN));
-    let paced = batch.run("paced", known.layer(batch.client()), Some(known.pacer())).await?;
+    let paced = batch.run("paced", known.layer(batch.client()), Some(known.handle())).await?;
 
     // Any policy will do that is no tighter than the server's.
     let unknown = PaceLayer::new(key::host(), Policy::per_second(1000)).adaptive();
     let adapting = retrying.layer(unknown.layer(batch.client()));
-    let adapted = batch.run("limit unknown", adapting, Some(unknown.pacer())).await?;
+    let adapted = batch.run("limit unknown", adapting, Some(unknown.handle())).await?;
 
     print_table(&[bare, retried, paced, adapted]);
     if paced.refused > 0 || paced.time > best_time().mul_f64(1.05) {
@@ -60,7 +60,11 @@ fn best_time() -> Duration {
 
 /// Calls again until it is served: here each of two hundred calls counts, where a service would rather give up at some time.
 fn persistent() -> Result<RetryPolicy, ConfigError> {
-    RetryPolicy::builder().attempts(20).spread(Duration::from_millis(100)).budget(Budget::new(20, 10 * CALLS)?).build()
+    RetryPolicy::builder()
+        .max_attempts(20)
+        .max_jitter(Duration::from_millis(100))
+        .budget(Budget::new(20, 10 * CALLS)?)
+        .build()
 }
 
 fn print_table(rows: &[Row]) {

@@ -6,21 +6,21 @@ use std::{
 };
 
 use tokio::time::{Interval, interval};
-use tower_quota::client::pace::{LineStatus, Pacer};
+use tower_quota::client::pace::{PaceHandle, QueueStatus};
 
 /// Shows how a batch goes: in place on a terminal, and seldom elsewhere.
 pub(crate) struct Progress {
     name: &'static str,
-    pacer: Option<Pacer>,
+    handle: Option<PaceHandle>,
     ticks: Interval,
     is_terminal: bool,
 }
 
 impl Progress {
-    pub(crate) fn begin(name: &'static str, pacer: Option<Pacer>) -> Self {
+    pub(crate) fn begin(name: &'static str, handle: Option<PaceHandle>) -> Self {
         let is_terminal = stderr().is_terminal();
         let period = Duration::from_millis(if is_terminal { 100 } else { 3000 });
-        Self { name, pacer, ticks: interval(period), is_terminal }
+        Self { name, handle, ticks: interval(period), is_terminal }
     }
 
     pub(crate) async fn tick(&mut self) {
@@ -28,7 +28,8 @@ impl Progress {
     }
 
     pub(crate) fn show(&self, done: u32) {
-        let waiting = self.pacer.iter().flat_map(Pacer::lines).next().map_or_else(String::new, |line| describe(&line));
+        let waiting =
+            self.handle.iter().flat_map(PaceHandle::queues).next().map_or_else(String::new, |queue| describe(&queue));
         let line = format!("{}: {done} done{waiting}", self.name);
         // A progress line that cannot be written is not worth failing for.
         let _ = if self.is_terminal { write!(stderr(), "\r{line:<100}") } else { writeln!(stderr(), "{line}") };
@@ -41,12 +42,12 @@ impl Progress {
     }
 }
 
-fn describe(line: &LineStatus) -> String {
+fn describe(queue: &QueueStatus) -> String {
     format!(
         ", {} wait, the first for {:.1} s; about {:.1} s to go at {:.1} per second",
-        line.waiting(),
-        line.longest_wait().as_secs_f64(),
-        line.forecast().as_secs_f64(),
-        line.pace()
+        queue.waiting(),
+        queue.longest_wait().as_secs_f64(),
+        queue.forecast().as_secs_f64(),
+        queue.rate()
     )
 }

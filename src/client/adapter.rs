@@ -1,4 +1,4 @@
-//! Clients that have requests and responses of their own.
+//! Adapter for clients with request and response types of their own.
 
 use std::{
     fmt,
@@ -11,23 +11,28 @@ use http::{Request, Response};
 use pin_project_lite::pin_project;
 use tower_service::Service;
 
-/// A client whose requests `Req` can be made of [`http::Request`], and whose responses can be made into
-/// [`http::Response<ResBody>`](http::Response): so that layers go around it. reqwest's is one.
+/// Adapts a client whose requests `Req` are made of [`http::Request`], and whose responses are made into
+/// [`http::Response<ResBody>`](http::Response), so that layers can go around it. reqwest's is one.
 ///
-/// A request that cannot be made is an error of the client, and is not sent.
+/// A request that cannot be converted is an error of the client, and is not sent.
 ///
 /// ```
 /// use tower::{Layer, ServiceExt};
 /// use tower_quota::client::{Adapter, RetryLayer, RetryPolicy};
 ///
 /// # async fn send() -> Result<(), reqwest::Error> {
-/// // What is not sent for want of a connection may be sent again, whatever its method.
-/// let policy = RetryPolicy::builder().never_sent(reqwest::Error::is_connect).build().expect("it has no mistakes");
-/// let client = Adapter::<_, reqwest::Request, reqwest::Body>::new(reqwest::Client::new());
-/// let client = RetryLayer::new(policy).body(reqwest::Body::wrap).layer(client);
+/// // Without a connection nothing was sent, so it may be sent again whatever the method.
+/// let policy = RetryPolicy::builder()
+///     .unsent_if(reqwest::Error::is_connect)
+///     .build()
+///     .expect("it has no mistakes");
 ///
-/// let request = reqwest::Client::new().post("https://api.example.com/bots").body("{}").build()?;
-/// let response = client.oneshot(request.try_into()?).await?;
+/// let client = reqwest::Client::new();
+/// let adapted = Adapter::<_, reqwest::Request, reqwest::Body>::new(client.clone());
+/// let retrying = RetryLayer::new(policy).map_body(reqwest::Body::wrap).layer(adapted);
+///
+/// let request = client.post("https://api.example.com/bots").body("{}").build()?;
+/// let response = retrying.oneshot(request.try_into()?).await?;
 /// println!("{}", reqwest::Response::from(response).text().await?);
 /// # Ok(())
 /// # }
@@ -38,37 +43,29 @@ pub struct Adapter<S, Req, ResBody> {
 }
 
 pin_project! {
-    /// The answer of an [`Adapter`].
+    /// The response future of an [`Adapter`].
     pub struct AdapterFuture<F, ResBody, E> {
         #[pin]
-        state: State<F, E>,
+        state: AdapterState<F, E>,
         types: PhantomData<fn() -> ResBody>,
     }
 }
 
 pin_project! {
-    #[project = StateProj]
-    enum State<F, E> {
+    #[project = AdapterStateProj]
+    enum AdapterState<F, E> {
         Sent { #[pin] call: F },
         Failed { error: Option<E> },
     }
 }
 
 impl<S, Req, ResBody> Adapter<S, Req, ResBody> {
-    /// Around this client.
+    /// Creates an adapter around this client.
     pub const fn new(inner: S) -> Self {
         Self { inner, types: PhantomData }
     }
 
-    /// The client.
-    pub const fn get_ref(&self) -> &S {
-        &self.inner
-    }
-
-    /// The client.
-    pub fn into_inner(self) -> S {
-        self.inner
-    }
+    inner_service_accessors!(pub);
 }
 
 impl<S, Req, B, ResBody> Service<Request<B>> for Adapter<S, Req, ResBody>
@@ -88,8 +85,8 @@ where
 
     fn call(&mut self, request: Request<B>) -> Self::Future {
         let state = match Req::try_from(request) {
-            Ok(request) => State::Sent { call: self.inner.call(request) },
-            Err(error) => State::Failed { error: Some(error.into()) },
+            Ok(request) => AdapterState::Sent { call: self.inner.call(request) },
+            Err(error) => AdapterState::Failed { error: Some(error.into()) },
         };
         AdapterFuture { state, types: PhantomData }
     }
@@ -102,14 +99,11 @@ where
 {
     type Output = Result<Response<ResBody>, E>;
 
-    #[expect(clippy::expect_used, reason = "whoever polls a future after its end has a bug")]
+    #[expect(clippy::expect_used, reason = "only a bug polls a future after its completion")]
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         match self.project().state.project() {
-            StateProj::Sent { call } => Poll::Ready(ready!(call.poll(cx)).map(Into::into)),
-            StateProj::Failed { error } => {
-                let error = error.take();
-                Poll::Ready(Err(error.expect("a future is not polled again after it was ready")))
-            }
+            AdapterStateProj::Sent { call } => Poll::Ready(ready!(call.poll(cx)).map(Into::into)),
+            AdapterStateProj::Failed { error } => Poll::Ready(Err(error.take().expect("polled after completion"))),
         }
     }
 }

@@ -48,7 +48,7 @@ impl<S, T> RateLimit<S, T> {
         Self { inner, limiter, style }
     }
 
-    inner_service_accessors!();
+    inner_service_accessors!(pub);
 }
 
 impl<S, T: Store> RateLimit<S, T> {

@@ -28,7 +28,7 @@ impl<S, T> MessageLimit<S, T> {
         Self { inner, layer }
     }
 
-    inner_service_accessors!();
+    inner_service_accessors!(pub);
 }
 
 impl<S: Clone, T> Clone for MessageLimit<S, T> {

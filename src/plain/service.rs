@@ -26,7 +26,7 @@ impl<S, L> RateLimit<S, L> {
         Self { inner, layer }
     }
 
-    inner_service_accessors!();
+    inner_service_accessors!(pub);
 }
 
 impl<S, R, F, T> Service<R> for RateLimit<S, RateLimitLayer<R, F, T>>

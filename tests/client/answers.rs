@@ -8,7 +8,7 @@ use proptest::prelude::*;
 use tower::{Layer, ServiceExt, service_fn};
 use tower_quota::{
     Policy, RateLimitLayer, RateLimiter, Rule,
-    client::{Advice, Answers, answers::Reset},
+    client::{Advice, AdviceReader, answers::Reset},
     clock::ManualClock,
     http::{Headers, LegacyReset},
     key,
@@ -26,8 +26,8 @@ fn headers(fields: &[(&'static str, &str)]) -> HeaderMap {
     headers
 }
 
-fn answers() -> Answers {
-    Answers::new().wall_clock(|| SystemTime::UNIX_EPOCH + Duration::from_secs(NOW))
+fn answers() -> AdviceReader {
+    AdviceReader::new().wall_clock(|| SystemTime::UNIX_EPOCH + Duration::from_secs(NOW))
 }
 
 fn read(status: u16, fields: &[(&'static str, &str)]) -> Advice {
@@ -104,7 +104,7 @@ fn a_retry_after_elsewhere_is_about_something_else() {
 
 #[test]
 fn the_longest_time_that_is_believed_can_be_chosen() {
-    let answers = answers().longest(seconds(60)).x_rate_limit(Reset::Delta);
+    let answers = answers().max_time(seconds(60)).x_rate_limit(Reset::Delta);
     let fields =
         headers(&[("ratelimit", "a;r=5;t=9999"), ("x-ratelimit-remaining", "0"), ("x-ratelimit-reset", "999")]);
     let expected = Advice::none().wait(seconds(60)).allow(5, seconds(60));
@@ -195,7 +195,7 @@ fn an_epoch_is_never_taken_for_seconds_nor_believed_as_such() {
             .map(|(field, value)| (format!("{name}-{field}").parse::<HeaderName>().unwrap(), value.parse().unwrap()))
             .into_iter()
             .collect();
-        let read = |answers: Answers| answers.read(StatusCode::TOO_MANY_REQUESTS, &fields).wait_time();
+        let read = |answers: AdviceReader| answers.read(StatusCode::TOO_MANY_REQUESTS, &fields).wait_time();
         assert_eq!(read(answers()), Some(seconds(5)), "a refusal that says nothing else is guessed");
         assert_eq!(answers().read(StatusCode::OK, &fields), Advice::none(), "nobody has said how to read it");
         assert_eq!(read(answers().x_rate_limit(Reset::Epoch)), Some(seconds(5)));
@@ -271,7 +271,7 @@ struct Row {
 }
 
 impl Row {
-    fn answers(&self) -> Answers {
+    fn answers(&self) -> AdviceReader {
         match self.preset.as_deref() {
             None => answers(),
             Some("anthropic") => answers().anthropic(),
@@ -315,11 +315,11 @@ fn what_real_servers_send_is_understood() {
 #[test]
 fn a_status_can_be_taught_or_left_out() {
     let overloaded = StatusCode::from_u16(529).unwrap();
-    assert_eq!(answers().refusal(overloaded).read(overloaded, &HeaderMap::new()), refused());
+    assert_eq!(answers().with_refusal(overloaded).read(overloaded, &HeaderMap::new()), refused());
     assert_eq!(answers().read(overloaded, &HeaderMap::new()), failed());
     let busy = StatusCode::SERVICE_UNAVAILABLE;
-    assert_eq!(answers().no_refusal(busy).read(busy, &headers(&[("retry-after", "5")])), failed());
-    let unstated = answers().unstated_wait(seconds(3));
+    assert_eq!(answers().without_refusal(busy).read(busy, &headers(&[("retry-after", "5")])), failed());
+    let unstated = answers().default_wait(seconds(3));
     assert_eq!(unstated.read(StatusCode::TOO_MANY_REQUESTS, &HeaderMap::new()), refused().wait(seconds(3)));
 }
 
@@ -395,7 +395,7 @@ fn what_cannot_be_read_of_a_call_means_never_or_nothing() {
 
 #[test]
 fn a_bare_exhaustion_is_a_refusal_if_that_is_asked_for() {
-    let answers = answers().exhausted_without_wait(true);
+    let answers = answers().exhausted_as_refusal(true);
     let read = |code| answers.read(StatusCode::OK, &headers(&[("grpc-status", code)]));
     assert_eq!((read("8"), read("14"), read("0")), (refused(), failed(), Advice::none()));
 }
@@ -436,13 +436,13 @@ async fn what_our_layer_says_is_read_back() {
     let limiter = RateLimiter::builder().clock(ManualClock::new()).rule(rule).build().unwrap();
     let layer = limiter.layer().headers(Headers::rate_limit().with_legacy(LegacyReset::Delta)).pushback_jitter(0);
 
-    let served = answers().of(&ask(&layer, "text/plain").await);
+    let served = answers().read_response(&ask(&layer, "text/plain").await);
     assert_eq!(served, Advice::none().allow(1, seconds(60)).allow(8, seconds(3600)));
     ask(&layer, "text/plain").await;
 
-    let denied = answers().of(&ask(&layer, "text/plain").await);
+    let denied = answers().read_response(&ask(&layer, "text/plain").await);
     assert_eq!(denied, refused().wait(seconds(60)).allow(7, seconds(3600)));
-    let call = answers().of(&ask(&layer, "application/grpc").await);
+    let call = answers().read_response(&ask(&layer, "application/grpc").await);
     assert_eq!(call, refused().wait(seconds(60)));
 }
 

@@ -25,7 +25,7 @@ use tower_quota::{
     Policy, Quota, RateLimiter, RateLimiterBuilder, Rule,
     client::{
         Advice,
-        pace::{LineStatus, Pace, PaceError, PaceLayer, Unread},
+        pace::{IgnoreAdvice, Pace, PaceError, PaceLayer, QueueStatus},
     },
     clock::TokioClock,
     key,
@@ -48,7 +48,7 @@ impl Job {
     }
 }
 
-type Layered = PaceLayer<Plain<Job>, MemoryStore, Unread>;
+type Layered = PaceLayer<Plain<Job>, MemoryStore, IgnoreAdvice>;
 
 /// Writes down when it was called, and insists on having been polled ready: its clones are not ready.
 #[derive(Debug, Default)]
@@ -111,7 +111,7 @@ fn limiter(rules: impl IntoIterator<Item = Rule<Plain<Job>>>) -> RateLimiter<Pla
 }
 
 fn layer(policy: impl Into<Policy>) -> Layered {
-    limiter([rule("calls", policy)]).pace().spread(Duration::ZERO)
+    limiter([rule("calls", policy)]).pace().max_jitter(Duration::ZERO)
 }
 
 type Outcome = Result<usize, PaceError<Infallible>>;
@@ -151,7 +151,7 @@ async fn calls_wait_until_there_is_room_instead_of_being_refused() {
     assert!(outcomes.iter().map(|outcome| *outcome.as_ref().unwrap()).eq(0..5));
     let times: Vec<_> = journal.of("a").iter().map(|(at, _)| (*at - begin).as_secs()).collect();
     assert_eq!(times, [0, 0, 1, 1, 2]);
-    assert!(layer.pacer().lines().is_empty());
+    assert!(layer.handle().queues().is_empty());
 }
 
 /// A call: how long after the one before, whose, and when its caller loses patience.
@@ -209,8 +209,8 @@ proptest! {
                     Err(id) => assert!(arrivals[id].2.is_some()),
                 }
             }
-            assert!(layer.pacer().lines().is_empty());
-            assert_eq!(layer.pacer().waiting(), 0);
+            assert!(layer.handle().queues().is_empty());
+            assert_eq!(layer.handle().waiting(), 0);
         });
     }
 
@@ -308,13 +308,13 @@ async fn a_turn_at_the_host_is_given_up_if_the_account_turns_out_to_be_exhausted
     assert!(limiter.rule("account").unwrap().check("a").is_admitted());
     assert_eq!(call(&service, Job::of("c", 2)).await.unwrap(), 2);
     assert_eq!(begin.elapsed(), SECOND);
-    let held = limiter.pace().spread(Duration::ZERO);
-    let pacer = held.pacer();
+    let held = limiter.pace().max_jitter(Duration::ZERO);
+    let handle = held.handle();
     let service = held.layer(journal.clone());
     sleep(SECOND).await;
     let _calls = spawn_calls(&service, [Job::of("d", 3), Job::of("e", 4)]).await;
     // While it waits for the host, its account is held back.
-    pacer.advise("account", limiter.key("e"), &Advice::none().wait(SECOND * 60)).unwrap();
+    handle.advise("account", limiter.key("e"), &Advice::none().wait(SECOND * 60)).unwrap();
     assert_eq!(call(&service, Job::of("f", 5)).await.unwrap(), 5);
     assert_eq!(begin.elapsed(), 3 * SECOND);
 }
@@ -338,7 +338,7 @@ async fn ten_thousand_wait_without_a_stampede() {
     let tasks: Vec<_> =
         (0..CALLS).map(|id| tokio::spawn(counted(call(&service, Job::of("a", id)), Arc::clone(&polls)))).collect();
     sleep(Duration::from_millis(1)).await;
-    assert_eq!(layer.pacer().waiting(), CALLS - 100);
+    assert_eq!(layer.handle().waiting(), CALLS - 100);
     join_all(tasks).await;
     assert_eq!(begin.elapsed().as_secs(), 99);
     assert!(journal.ids().into_iter().eq(0..CALLS));
@@ -354,7 +354,7 @@ async fn the_queue_is_bounded_for_each_key() {
     let full = call(&service, Job::of("a", 3)).now_or_never().unwrap();
     assert!(matches!(full, Err(PaceError::QueueFull { waiting: 2 })), "{full:?}");
     spawn_calls(&service, (4..6).map(|id| Job::of("b", id))).await;
-    assert_eq!(layer.pacer().waiting(), 3);
+    assert_eq!(layer.handle().waiting(), 3);
 }
 
 #[test]
@@ -394,7 +394,7 @@ async fn who_comes_after_does_not_count_among_those_to_be_waited_for() {
     // It comes later, but is polled first.
     let _second = spawn_calls(&service, [Job::of("a", 2)]).await;
     let advice = Advice::none().wait(SECOND);
-    layer.pacer().advise("calls", layer.limiter().unwrap().key("a"), &advice).unwrap();
+    layer.handle().advise("calls", layer.limiter().unwrap().key("a"), &advice).unwrap();
     assert_eq!(first.await.unwrap(), 1);
 }
 
@@ -406,12 +406,12 @@ async fn what_could_not_be_known_before_ends_at_the_longest_wait() {
     let calls = spawn_calls(&service, (0..3).map(|id| Job::of("a", id))).await;
     // The server speaks up only now.
     let advice = Advice::none().wait(SECOND * 2);
-    layer.pacer().advise("calls", layer.limiter().unwrap().key("a"), &advice).unwrap();
+    layer.handle().advise("calls", layer.limiter().unwrap().key("a"), &advice).unwrap();
     let outcomes: Vec<_> = join_all(calls).await.into_iter().map(Result::unwrap).collect();
     assert!(outcomes[0].is_ok() && outcomes[1].is_ok());
     assert_eq!(outcomes[2].as_ref().unwrap_err().wait(), Some(3 * SECOND), "the wait when its turn came");
     assert_eq!(begin.elapsed(), 2 * SECOND);
-    assert_eq!(layer.pacer().waiting(), 0);
+    assert_eq!(layer.handle().waiting(), 0);
 }
 
 #[tokio::test(start_paused = true)]
@@ -536,7 +536,7 @@ async fn what_no_rule_governs_goes_at_once() {
     let service = layer.layer(journal.clone());
     let _calls: Vec<_> = (0..10).map(|id| call(&service, Job::of("b", id))).collect();
     assert_eq!(journal.ids().len(), 10);
-    assert!(layer.pacer().lines().is_empty());
+    assert!(layer.handle().queues().is_empty());
 }
 
 #[tokio::test(start_paused = true)]
@@ -550,19 +550,19 @@ async fn a_call_without_a_required_key_is_an_error() {
 #[tokio::test(start_paused = true)]
 async fn one_can_see_who_waits_and_for_how_long() {
     let (layer, journal) = (layer(Policy::per_second(2)), Journal::slow(SECOND * 60));
-    let pacer = layer.pacer();
+    let handle = layer.handle();
     let service = layer.layer(journal.clone());
     let calls = spawn_calls(&service, (0..7).map(|id| Job::of("a", id))).await;
     sleep(SECOND / 4).await;
-    let lines = pacer.lines();
-    let line = &lines[0];
-    assert_eq!((line.rule(), line.key()), ("calls", layer.limiter().unwrap().key("a")));
-    assert_eq!((line.waiting(), line.in_flight(), line.pace()), (5, 2, 2.0));
-    assert_eq!((line.longest_wait(), line.forecast()), (SECOND / 4, SECOND * 11 / 4));
-    assert_eq!((pacer.waiting(), pacer.longest_wait()), (5, Some(SECOND / 4)));
+    let queues = handle.queues();
+    let queue = &queues[0];
+    assert_eq!((queue.rule(), queue.key()), ("calls", layer.limiter().unwrap().key("a")));
+    assert_eq!((queue.waiting(), queue.in_flight(), queue.rate()), (5, 2, 2.0));
+    assert_eq!((queue.longest_wait(), queue.forecast()), (SECOND / 4, SECOND * 11 / 4));
+    assert_eq!((handle.waiting(), handle.longest_wait()), (5, Some(SECOND / 4)));
     calls.iter().for_each(JoinHandle::abort);
     yield_now().await;
-    assert_eq!((pacer.waiting(), pacer.longest_wait(), pacer.lines().len()), (0, None, 0));
+    assert_eq!((handle.waiting(), handle.longest_wait(), handle.queues().len()), (0, None, 0));
 }
 
 #[tokio::test(start_paused = true)]
@@ -574,7 +574,7 @@ async fn the_forecast_never_promises_more_than_the_wait_turns_out_to_be() {
         let mut waits = HashMap::new();
         let mut tasks = Vec::new();
         for id in 0..calls {
-            let forecast = layer.pacer().lines().first().map_or(Duration::ZERO, LineStatus::forecast);
+            let forecast = layer.handle().queues().first().map_or(Duration::ZERO, QueueStatus::forecast);
             waits.insert(id, (Instant::now(), forecast));
             tasks.push(tokio::spawn(call(&service, Job::of("a", id))));
             sleep(SECOND / 10).await;
@@ -596,11 +596,21 @@ async fn spreading_evenly_keeps_calls_apart() {
     assert_eq!(times, [0, 250, 500, 750]);
 }
 
+#[tokio::test(start_paused = true)]
+#[should_panic(expected = "polled after completion")]
+async fn a_call_that_is_polled_after_it_was_given_up_panics() {
+    let service = layer(Policy::per_minute(1)).max_wait(SECOND).layer(Journal::default());
+    call(&service, Job::of("a", 0)).await.unwrap();
+    let mut too_long = Box::pin(call(&service, Job::of("a", 1)));
+    assert!(matches!((&mut too_long).await, Err(PaceError::TooLong { .. })));
+    let _ = too_long.await;
+}
+
 #[test]
 fn the_types_are_send_and_sync() {
     fn assert_send_sync<T: Send + Sync>() {}
     assert_send_sync::<PaceLayer>();
     assert_send_sync::<Pace<Journal, Layered>>();
-    assert_send_sync::<tower_quota::client::pace::Pacer>();
+    assert_send_sync::<tower_quota::client::pace::PaceHandle>();
     assert_send_sync::<PaceError<std::io::Error>>();
 }

@@ -65,11 +65,11 @@ fn client_of_slow(
             Ok(Response::builder().header("said", said).body(()).unwrap())
         }
     });
-    (layer.advised_by(advice).layer(BoxCloneSyncService::new(server)), seen)
+    (layer.read_advice_with(advice).layer(BoxCloneSyncService::new(server)), seen)
 }
 
 fn generous() -> PaceLayer {
-    PaceLayer::new(key::host(), Policy::per_second(1000)).spread(Duration::ZERO)
+    PaceLayer::new(key::host(), Policy::per_second(1000)).max_jitter(Duration::ZERO)
 }
 
 /// `refused`, `failed`, `wait=SECONDS` and `left=CALLS/SECONDS`, separated by spaces.
@@ -158,7 +158,7 @@ async fn calls_that_the_server_may_not_have_counted_are_taken_off() {
             Ok(Response::builder().header("said", said).body(()).unwrap())
         }
     });
-    let client = layer.advised_by(advice).layer(BoxCloneSyncService::new(server));
+    let client = layer.read_advice_with(advice).layer(BoxCloneSyncService::new(server));
     let first = tokio::spawn({
         let client = client.clone();
         async move { call_together(&client, 4).await }
@@ -210,17 +210,17 @@ async fn what_failed_counts_for_nothing_in_the_pace_that_a_refusal_leaves() {
     let mut paces = Vec::new();
     for said in ["", "failed"] {
         let layer = PaceLayer::new(key::host(), Policy::per_second(10)).adaptive();
-        let pacer = layer.pacer();
+        let handle = layer.handle();
         let (client, _) = client(layer, move |call| if call == 20 { "refused" } else { said });
         call_together(&client, 21).await;
-        paces.push(pacer.lines()[0].pace());
+        paces.push(handle.queues()[0].rate());
     }
     assert!(paces[0] > 2.0 && paces[1] < 1.0, "{paces:?}: what was accepted decides");
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_call_that_goes_ahead_and_is_never_answered_does_not_hold_up_the_others_for_ever() {
-    let layer = generous().back_off(5 * SECOND);
+    let layer = generous().default_wait(5 * SECOND);
     let (calls, begin) = (Calls::default(), Instant::now());
     let seen = Arc::clone(&calls);
     let server = service_fn(move |_: Request<()>| {
@@ -231,7 +231,7 @@ async fn a_call_that_goes_ahead_and_is_never_answered_does_not_hold_up_the_other
             Ok(Response::builder().header("said", if is_first { "wait=10" } else { "" }).body(()).unwrap())
         }
     });
-    let client = layer.advised_by(advice).layer(BoxCloneSyncService::new(server));
+    let client = layer.read_advice_with(advice).layer(BoxCloneSyncService::new(server));
     call(&client).await.unwrap();
     call_together(&client, 3).await;
     assert_eq!(seconds(&seen), [0, 10, 15, 20]);
@@ -241,7 +241,7 @@ async fn a_call_that_goes_ahead_and_is_never_answered_does_not_hold_up_the_other
 async fn a_refusal_that_does_not_say_for_how_long_holds_back_for_a_while() {
     for said in ["refused", "refused wait=0", "refused left=7/60"] {
         let answer = move |call| if call == 0 { said } else { "" };
-        let (client, calls) = client(generous().back_off(3 * SECOND), answer);
+        let (client, calls) = client(generous().default_wait(3 * SECOND), answer);
         call(&client).await.unwrap();
         call(&client).await.unwrap();
         assert_eq!(seconds(&calls), [0, 3], "{said}");
@@ -303,10 +303,11 @@ async fn errors_of_a_plain_service_can_advise_too() {
     let by_account = Rule::new("calls").every_request().key(key::field(|account: &String| account)).level("account");
     let limiter = RateLimiter::builder_for::<String>().rule(by_account.policy(Policy::per_second(1000)));
     let limiter = limiter.clock(TokioClock::new()).build().unwrap();
-    let layer = limiter.pace().spread(Duration::ZERO).advised_by(|outcome: &Result<(), Duration>| match outcome {
-        Ok(()) => Advice::none(),
-        Err(wait) => Advice::none().refused().wait(*wait),
-    });
+    let layer =
+        limiter.pace().max_jitter(Duration::ZERO).read_advice_with(|outcome: &Result<(), Duration>| match outcome {
+            Ok(()) => Advice::none(),
+            Err(wait) => Advice::none().refused().wait(*wait),
+        });
     let is_first = Arc::new(AtomicBool::new(true));
     let mut client = layer.layer(service_fn(move |_: String| {
         let is_first = is_first.swap(false, Ordering::Relaxed);
@@ -323,8 +324,8 @@ async fn errors_of_a_plain_service_can_advise_too() {
 fn one_can_only_advise_about_rules_that_there_are() {
     let layer = generous();
     let key = layer.limiter().unwrap().key("api.example");
-    assert!(layer.pacer().advise("DEFAULT", key, &Advice::none()).is_ok());
-    assert_eq!(layer.pacer().advise("other", key, &Advice::none()).unwrap_err().name(), "other");
+    assert!(layer.handle().advise("DEFAULT", key, &Advice::none()).is_ok());
+    assert_eq!(layer.handle().advise("other", key, &Advice::none()).unwrap_err().name(), "other");
 }
 
 #[tokio::test]
@@ -373,7 +374,7 @@ proptest! {
     ) {
         let quota = Quota::new(3, SECOND);
         let run = async {
-            let layer = PaceLayer::new(key::constant(""), quota.clone()).max_hold(5 * SECOND).advised_by({
+            let layer = PaceLayer::new(key::constant(""), quota.clone()).max_hold(5 * SECOND).read_advice_with({
                 let next = Mutex::new(said.into_iter().cycle());
                 move |_, _| next.lock().next().unwrap()
             });
@@ -417,7 +418,7 @@ fn silent_server(limit: u32) -> (impl Fn(u32) + Clone, Server, Arc<Mutex<Vec<boo
 #[tokio::test(start_paused = true)]
 async fn an_unknown_limit_is_found_with_few_refusals_and_kept_near() {
     let (_, server, answers) = silent_server(20);
-    let client = generous().adaptive().advised_by(advice).layer(server);
+    let client = generous().adaptive().read_advice_with(advice).layer(server);
     let begin = Instant::now();
     call_together(&client, 1000).await;
     // At least 49 seconds are needed.
@@ -431,10 +432,10 @@ async fn an_unknown_limit_is_found_with_few_refusals_and_kept_near() {
 async fn a_limit_that_is_raised_is_found_again() {
     let (set_limit, server, answers) = silent_server(5);
     let layer = PaceLayer::new(key::host(), Policy::per_second(100)).adaptive().max_waiting(10_000);
-    let pacer = layer.pacer();
-    let client = layer.advised_by(advice).layer(server);
+    let handle = layer.handle();
+    let client = layer.read_advice_with(advice).layer(server);
     call_together(&client, 100).await;
-    let found = pacer.lines()[0].pace();
+    let found = handle.queues()[0].rate();
     assert!((2.0..=6.0).contains(&found), "{found}");
     set_limit(1000);
     answers.lock().clear();
@@ -443,7 +444,7 @@ async fn a_limit_that_is_raised_is_found_again() {
         async move { call_together(&client, 8000).await }
     });
     sleep(120 * SECOND).await;
-    let recovered = pacer.lines()[0].pace();
+    let recovered = handle.queues()[0].rate();
     assert_eq!(recovered, 100.0);
     calls.await.unwrap();
     assert!(answers.lock().iter().all(|is_admitted| *is_admitted));
@@ -453,12 +454,12 @@ async fn a_limit_that_is_raised_is_found_again() {
 async fn an_idle_key_is_forgotten_with_its_pace() {
     let (_, server, _) = silent_server(5);
     let layer = PaceLayer::new(key::host(), Policy::per_second(100)).adaptive();
-    let pacer = layer.pacer();
-    let client = layer.advised_by(advice).layer(server);
+    let handle = layer.handle();
+    let client = layer.read_advice_with(advice).layer(server);
     call_together(&client, 50).await;
-    assert_eq!(pacer.lines().len(), 1);
+    assert_eq!(handle.queues().len(), 1);
     sleep(300 * SECOND).await;
-    assert!(pacer.lines().is_empty());
+    assert!(handle.queues().is_empty());
 }
 
 /// How long fifty calls take to this crate's own layer, with ten a minute, before a handler that takes so long.
@@ -482,7 +483,7 @@ async fn time_of_fifty(handler: Duration, reads_fields: bool, policy: Policy) ->
         })
         .service(server);
     let layer = PaceLayer::new(key::host(), policy);
-    let layer = if reads_fields { layer } else { layer.advised_by(|_, _| Advice::none()) };
+    let layer = if reads_fields { layer } else { layer.read_advice_with(|_, _| Advice::none()) };
     let (client, begin) = (layer.layer(server), Instant::now());
     join_all((0..50).map(|_| client.clone().oneshot(request("api.example"))))
         .await
@@ -507,10 +508,10 @@ async fn slow_answers_with_fields_cost_less_than_a_tenth_of_the_time() {
 async fn the_forecast_knows_what_the_server_has_said() {
     for (said, forecast) in [("left=0/30", 30), ("wait=30", 30), ("left=2/30", 0)] {
         let layer = generous();
-        let pacer = layer.pacer();
+        let handle = layer.handle();
         let (client, _) = client(layer, move |call| if call == 0 { said } else { "" });
         call(&client).await.unwrap();
-        assert_eq!(pacer.lines()[0].forecast(), forecast * SECOND, "{said}");
+        assert_eq!(handle.queues()[0].forecast(), forecast * SECOND, "{said}");
     }
     // The two that are left are taken by those who wait, and the next one is told at once.
     let layer = generous().max_wait(10 * SECOND);
@@ -523,15 +524,15 @@ async fn the_forecast_knows_what_the_server_has_said() {
 
 #[tokio::test(start_paused = true)]
 async fn adapting_goes_as_slowly_as_it_says_where_everything_is_refused() {
-    let layer = PaceLayer::new(key::host(), Policy::per_second(10)).adaptive().spread(Duration::ZERO);
-    let pacer = layer.pacer();
+    let layer = PaceLayer::new(key::host(), Policy::per_second(10)).adaptive().max_jitter(Duration::ZERO);
+    let handle = layer.handle();
     let (client, calls) = client(layer, |_| "refused");
     for _ in 0..40 {
         call(&client).await.unwrap();
     }
     let calls = calls.lock();
     let distance = calls[39] - calls[38];
-    let pace = pacer.lines()[0].pace();
+    let pace = handle.queues()[0].rate();
     assert!(distance.as_secs_f64() >= 0.9 / pace, "{distance:?} at {pace} calls a second");
     assert!(distance >= 50 * SECOND, "{distance:?}");
 }
@@ -581,7 +582,7 @@ async fn what_lasts_until_a_date_is_counted_from_the_answer_and_what_lasts_so_lo
 
 #[tokio::test(start_paused = true)]
 async fn a_wait_in_so_many_words_begins_with_the_answer_whatever_fields_say_besides() {
-    let answers = tower_quota::client::Answers::new();
-    let layer = generous().advised_by(move |status, headers| answers.read(status, headers).wait(30 * SECOND));
+    let answers = tower_quota::client::AdviceReader::new();
+    let layer = generous().read_advice_with(move |status, headers| answers.read(status, headers).wait(30 * SECOND));
     assert_eq!(second_call(layer, vec![("ratelimit", "a;r=0;t=10".to_owned())]).await, 90);
 }

@@ -24,7 +24,7 @@ use tower_quota::{
     Policy, Quota, RateLimiter, RateLimiterBuilder, Rule,
     client::{
         Advice,
-        pace::{PaceError, PaceLayer, Unread},
+        pace::{IgnoreAdvice, PaceError, PaceLayer},
     },
     clock::TokioClock,
     key::Key,
@@ -211,8 +211,8 @@ type Ended = (usize, Option<(Duration, Outcome)>);
 /// A task for each call, and what became of it.
 async fn run<T: Store>(schedule: &Schedule, limiter: RateLimiter<Plain<Job>, T>, server: &Server) -> Vec<Ended> {
     let layer = settings(schedule, limiter.pace());
-    let (layer, pacer) = (layer.clone(), layer.pacer());
-    let layer = layer.advised_by(|outcome: &Result<Advice, Infallible>| outcome.clone().unwrap());
+    let (layer, handle) = (layer.clone(), layer.handle());
+    let layer = layer.read_advice_with(|outcome: &Result<Advice, Infallible>| outcome.clone().unwrap());
     let service = layer.layer(server.clone());
     let (mut tasks, mut left) = (JoinSet::new(), Vec::new());
     for arrival in &schedule.arrivals {
@@ -235,15 +235,15 @@ async fn run<T: Store>(schedule: &Schedule, limiter: RateLimiter<Plain<Job>, T>,
         ended.push(task.unwrap());
     }
     drop(left);
-    assert_eq!(pacer.waiting(), 0);
+    assert_eq!(handle.waiting(), 0);
     ended
 }
 
 fn settings<T: Store>(
     schedule: &Schedule,
-    layer: PaceLayer<Plain<Job>, T, Unread>,
-) -> PaceLayer<Plain<Job>, T, Unread> {
-    let layer = layer.back_off(schedule.back_off).max_hold(MAX_HOLD).spread(Duration::ZERO);
+    layer: PaceLayer<Plain<Job>, T, IgnoreAdvice>,
+) -> PaceLayer<Plain<Job>, T, IgnoreAdvice> {
+    let layer = layer.default_wait(schedule.back_off).max_hold(MAX_HOLD).max_jitter(Duration::ZERO);
     let layer = if schedule.is_adaptive { layer.adaptive() } else { layer };
     schedule.max_wait.map_or(layer.clone(), |wait| layer.max_wait(wait))
 }

@@ -43,7 +43,7 @@ async fn an_outage_is_an_error_if_the_store_says_so() {
     let layer = limiter(Policy::per_second(2), store).pace();
     let error = layer.layer(service_fn(echo)).oneshot(1).await.unwrap_err();
     assert!(matches!(&error, PaceError::Unavailable(why) if why.reason() == "it is down"), "{error}");
-    assert!(layer.pacer().lines().is_empty());
+    assert!(layer.handle().queues().is_empty());
 }
 
 #[tokio::test(start_paused = true)]
@@ -52,7 +52,7 @@ async fn who_gives_up_while_the_store_decides_leaves_nothing_behind_and_others_g
     let service = layer.layer(service_fn(echo));
     let gone = timeout(LATENCY / 2, service.clone().oneshot(1)).await;
     assert!(gone.is_err());
-    assert!(layer.pacer().lines().is_empty());
+    assert!(layer.handle().queues().is_empty());
     let begin = Instant::now();
     assert_eq!(service.oneshot(2).await.unwrap(), 2);
     assert_eq!(begin.elapsed(), LATENCY, "the question that was given up had not been answered");
@@ -64,10 +64,10 @@ async fn who_gives_up_when_the_store_has_had_no_room_leaves_the_queue() {
     let service = layer.layer(service_fn(echo));
     let calls: Vec<_> = (0..3).map(|id| tokio::spawn(service.clone().oneshot(id))).collect();
     sleep(2 * LATENCY).await;
-    assert_eq!(layer.pacer().waiting(), 2);
+    assert_eq!(layer.handle().waiting(), 2);
     calls[1].abort();
     calls[2].abort();
     sleep(LATENCY).await;
-    assert_eq!(layer.pacer().waiting(), 0);
-    assert!(layer.pacer().lines().is_empty());
+    assert_eq!(layer.handle().waiting(), 0);
+    assert!(layer.handle().queues().is_empty());
 }

@@ -81,7 +81,7 @@ async fn a_paced_reqwest_client_is_refused_nothing_by_axum() {
     let host = |request: &reqwest::Request| request.url().host_str().map(str::to_owned);
     let rule = Rule::new("calls").every_request().key(host).level("host").policy(client_policy());
     let limiter = RateLimiter::builder_for::<reqwest::Request>().rule(rule).build().unwrap();
-    let layer = limiter.pace().advised_by(|outcome: &Result<reqwest::Response, reqwest::Error>| match outcome {
+    let layer = limiter.pace().read_advice_with(|outcome: &Result<reqwest::Response, reqwest::Error>| match outcome {
         Ok(answer) if answer.status() == StatusCode::TOO_MANY_REQUESTS => Advice::none().refused(),
         _ => Advice::none(),
     });
@@ -127,13 +127,13 @@ async fn a_tonic_client_heeds_the_pushback_of_a_refusal() {
     tokio::spawn(server.serve_with_incoming(TcpListenerStream::new(listener)));
     let channel = Endpoint::from_shared(format!("http://{address}")).unwrap().connect().await.unwrap();
     let layer = PaceLayer::new(key::constant("health"), Policy::per_second(1000));
-    let pacer = layer.pacer();
+    let handle = layer.handle();
     // Somebody else makes the only call of this minute.
     HealthClient::new(channel.clone()).check(HealthCheckRequest::default()).await.unwrap();
     let mut client = HealthClient::new(layer.layer(channel));
     let refused = client.check(HealthCheckRequest::default()).await.unwrap_err();
     assert_eq!(refused.code(), tonic::Code::ResourceExhausted);
-    assert!(pacer.lines()[0].forecast() > Duration::from_secs(30));
+    assert!(handle.queues()[0].forecast() > Duration::from_secs(30));
 }
 
 #[tokio::test(start_paused = true)]

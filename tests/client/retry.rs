@@ -22,8 +22,8 @@ use tower::{Layer, Service, ServiceBuilder, ServiceExt, service_fn, util::BoxClo
 use tower_quota::{
     Policy,
     client::{
-        Advice, Answers, PaceLayer, RetryLayer, RetryPolicy,
-        retry::{Attempts, Backoff, Budget, Reason, Repeat, ReplayBody, Retry, RetryPolicyBuilder},
+        Advice, AdviceReader, PaceLayer, RetryLayer, RetryPolicy,
+        retry::{Attempts, Backoff, Budget, ReplayBody, Retry, RetryEvent, RetryPolicyBuilder, RetryReason},
     },
     http::RequestView,
     key,
@@ -170,7 +170,7 @@ async fn what_may_be_executed_twice_can_be_said() {
     for (name, calls) in [("idempotency-key", 2), ("x-other", 1)] {
         let mut request = request("POST");
         request.headers_mut().insert(name, "7".parse().unwrap());
-        let (server, _) = call_with(builder().idempotent(with_key), request, vec![says(502, &[]), ok()]).await;
+        let (server, _) = call_with(builder().idempotent_if(with_key), request, vec![says(502, &[]), ok()]).await;
         assert_eq!(server.calls(), calls, "{name}");
     }
 }
@@ -180,10 +180,10 @@ async fn an_error_is_worth_another_attempt_if_that_is_said_and_the_call_is_idemp
     let refused = |error: &Error| error.kind() == ErrorKind::ConnectionRefused;
     let rows = [
         (builder(), "GET", ErrorKind::ConnectionRefused, 1),
-        (builder().on_error(refused), "GET", ErrorKind::ConnectionRefused, 2),
-        (builder().on_error(refused), "GET", ErrorKind::BrokenPipe, 1),
-        (builder().on_error(refused), "POST", ErrorKind::ConnectionRefused, 1),
-        (builder().on_error(|_: &std::fmt::Error| true), "GET", ErrorKind::ConnectionRefused, 1),
+        (builder().retry_errors_if(refused), "GET", ErrorKind::ConnectionRefused, 2),
+        (builder().retry_errors_if(refused), "GET", ErrorKind::BrokenPipe, 1),
+        (builder().retry_errors_if(refused), "POST", ErrorKind::ConnectionRefused, 1),
+        (builder().retry_errors_if(|_: &std::fmt::Error| true), "GET", ErrorKind::ConnectionRefused, 1),
     ];
     for (policy, method, kind, calls) in rows {
         let server = Server::default();
@@ -200,7 +200,7 @@ async fn an_error_of_the_client_is_known_again_around_a_pacing_layer() {
         let server = Server::default();
         let client = server.answering(move |at| if at == 0 { Err(kind.into()) } else { Ok(ok().response()) });
         let client = PaceLayer::new(key::constant("all"), Policy::per_second(10)).layer(client);
-        let policy = builder().on_error(refused).build().unwrap();
+        let policy = builder().retry_errors_if(refused).build().unwrap();
         let outcome = RetryLayer::new(policy).layer(client).oneshot(request("GET")).await;
         assert_eq!((server.calls(), outcome.is_ok()), (calls, calls == 2), "{kind}");
     }
@@ -211,7 +211,7 @@ async fn after_the_last_attempt_the_answer_is_handed_back_as_it_came() {
     for attempts in [1, 2, 5] {
         let refusal = says(429, &[("retry-after", "1"), ("x-name", "value")]);
         let server = Server::default();
-        let layer = RetryLayer::new(builder().attempts(attempts).build().unwrap());
+        let layer = RetryLayer::new(builder().max_attempts(attempts).build().unwrap());
         let answer = layer.layer(server.saying(vec![refusal])).oneshot(request("GET")).await.unwrap();
         assert_eq!(
             (answer.status(), answer.headers()["x-name"].as_bytes()),
@@ -232,14 +232,14 @@ async fn a_stated_wait_is_kept_and_lengthened_by_no_more_than_the_spread() {
     assert!((seconds(38)..=seconds(43)).contains(&long), "{long:?}");
     assert!((seconds(1)..=seconds(3)).contains(&short), "{short:?}");
     let script = vec![says(503, &[("retry-after", "1")]), ok()];
-    let (server, _) = call_with(builder().spread(seconds(5)), request("POST"), script).await;
+    let (server, _) = call_with(builder().max_jitter(seconds(5)), request("POST"), script).await;
     assert!(server.waits()[0] <= seconds(2), "{server:?}: at most twice as long");
 }
 
 #[tokio::test(start_paused = true)]
 async fn an_answer_that_states_more_than_the_longest_wait_is_handed_back_at_once() {
     for (stated, calls) in [("10", 2), ("11", 1), ("9999999999", 1)] {
-        let policy = builder().longest_wait(seconds(10)).spread(Duration::ZERO);
+        let policy = builder().max_stated_wait(seconds(10)).max_jitter(Duration::ZERO);
         let (begun, script) = (Instant::now(), vec![says(429, &[("retry-after", stated)]), ok()]);
         let (server, status) = call_with(policy, request("GET"), script).await;
         assert_eq!((server.calls(), status == 200), (calls, calls == 2), "{stated}");
@@ -256,7 +256,7 @@ async fn no_retry_after_makes_a_call_outlast_its_deadline() {
     for stated in ["9999999999", &digits, far, past, "-1", "+5", "1.5", "", "89"] {
         let begun = Instant::now();
         let refusal = says(429, &[("retry-after", stated)]);
-        let (server, status) = call_with(builder().attempts(100), request("GET"), vec![refusal]).await;
+        let (server, status) = call_with(builder().max_attempts(100), request("GET"), vec![refusal]).await;
         assert!(status == 429 && begun.elapsed() <= seconds(180), "{stated:?}: {:?}", begun.elapsed());
         assert!(server.calls() <= 100, "{stated:?}");
     }
@@ -268,7 +268,7 @@ async fn no_retry_after_makes_a_call_outlast_its_deadline() {
 #[tokio::test(start_paused = true)]
 async fn a_wait_of_nothing_is_as_long_as_the_base_of_the_backoff() {
     for nothing in ["0", "Sun, 06 Nov 1994 08:49:37 GMT"] {
-        let policy = builder().spread(seconds(5));
+        let policy = builder().max_jitter(seconds(5));
         let (server, _) = call_with(policy, request("GET"), vec![says(429, &[("retry-after", nothing)])]).await;
         let base = Duration::from_millis(100);
         assert!(
@@ -280,7 +280,7 @@ async fn a_wait_of_nothing_is_as_long_as_the_base_of_the_backoff() {
 
 #[tokio::test(start_paused = true)]
 async fn a_wait_that_would_end_behind_the_deadline_is_not_begun() {
-    let policy = builder().deadline(seconds(100)).spread(Duration::ZERO);
+    let policy = builder().max_elapsed(seconds(100)).max_jitter(Duration::ZERO);
     let begun = Instant::now();
     let (server, status) = call_with(policy, request("GET"), vec![says(429, &[("retry-after", "40")])]).await;
     assert_eq!((server.calls(), status), (3, 429));
@@ -292,7 +292,7 @@ async fn the_spread_never_passes_the_deadline() {
     for _ in 0..50 {
         let begun = Instant::now();
         let script = vec![says(429, &[("retry-after", "40")]), ok()];
-        let (_, status) = call_with(builder().deadline(seconds(40)), request("GET"), script).await;
+        let (_, status) = call_with(builder().max_elapsed(seconds(40)), request("GET"), script).await;
         // Timers are exact to the millisecond.
         assert!(status == 200 && begun.elapsed() <= Duration::from_millis(40_001), "{:?}", begun.elapsed());
     }
@@ -303,7 +303,7 @@ async fn the_spread_never_passes_the_deadline() {
 async fn without_a_stated_wait_the_backoff_grows_up_to_its_cap() {
     fastrand::seed(1);
     let backoff = Backoff::decorrelated(Duration::from_millis(100), seconds(2));
-    let policy = builder().attempts(40).backoff(backoff);
+    let policy = builder().max_attempts(40).backoff(backoff);
     let (server, _) = call_with(policy, request("GET"), vec![says(429, &[])]).await;
     let waits = server.waits();
     assert_eq!(waits.len(), 39);
@@ -373,7 +373,7 @@ async fn two_policies_and_two_calls_of_one_policy_draw_independently() {
         RetryLayer::new(policy).layer(server.saying(vec![says(429, &[])])).oneshot(request("GET")).await.unwrap();
         server.waits()
     };
-    let policies = [(); 2].map(|()| builder().attempts(6).build().unwrap());
+    let policies = [(); 2].map(|()| builder().max_attempts(6).build().unwrap());
     let sequences = join_all(policies.iter().flat_map(|policy| [policy.clone(), policy.clone()]).map(waits)).await;
     for (at, sequence) in sequences.iter().enumerate() {
         assert_eq!(sequence.len(), 5);
@@ -407,14 +407,14 @@ async fn a_retry_info_is_kept() {
 #[tokio::test(start_paused = true)]
 async fn an_exhaustion_without_a_stated_wait_is_retried_only_if_asked() {
     assert_eq!(grpc_calls_of(builder(), grpc("8", &[])).await, 1);
-    let asked = builder().answers(Answers::new().exhausted_without_wait(true));
+    let asked = builder().advice_reader(AdviceReader::new().exhausted_as_refusal(true));
     assert_eq!(grpc_calls_of(asked, grpc("8", &[])).await, 2);
 }
 
 /// B12
 #[tokio::test(start_paused = true)]
 async fn a_call_is_not_made_again_if_the_server_forbids_it_or_cannot_be_understood() {
-    let any = || builder().answers(Answers::new().exhausted_without_wait(true)).idempotent(|_| true);
+    let any = || builder().advice_reader(AdviceReader::new().exhausted_as_refusal(true)).idempotent_if(|_| true);
     for pushback in ["-1", "abc", "2147483648"] {
         for code in ["8", "14"] {
             let refusal = grpc(code, &[("grpc-retry-pushback-ms", pushback), ("retry-after", "1")]);
@@ -430,10 +430,10 @@ async fn a_call_is_not_made_again_if_the_server_forbids_it_or_cannot_be_understo
 async fn an_unavailable_call_is_made_again_if_it_only_reads_or_a_wait_is_stated() {
     let reads = |request: &RequestView<'_>| request.uri().path().starts_with("/bots");
     assert_eq!(grpc_calls_of(builder(), grpc("14", &[])).await, 1);
-    assert_eq!(grpc_calls_of(builder().idempotent(reads), grpc("14", &[])).await, 2);
+    assert_eq!(grpc_calls_of(builder().idempotent_if(reads), grpc("14", &[])).await, 2);
     assert_eq!(grpc_calls_of(builder(), grpc("14", &[("grpc-retry-pushback-ms", "100")])).await, 2);
     for code in ["0", "1", "2", "4", "5", "10", "13"] {
-        assert_eq!(grpc_calls_of(builder().idempotent(reads), grpc(code, &[])).await, 1, "{code}");
+        assert_eq!(grpc_calls_of(builder().idempotent_if(reads), grpc(code, &[])).await, 1, "{code}");
     }
 }
 
@@ -442,7 +442,7 @@ async fn an_unavailable_call_is_made_again_if_it_only_reads_or_a_wait_is_stated(
 /// F39
 #[tokio::test(start_paused = true)]
 async fn a_server_that_refuses_everything_is_called_little_more_often_than_without_retries() {
-    let policy = builder().attempts(10).build().unwrap();
+    let policy = builder().max_attempts(10).build().unwrap();
     let server = Server::default();
     let client = RetryLayer::new(policy).layer(server.saying(vec![says(429, &[])]));
     let begun = Instant::now();
@@ -475,7 +475,7 @@ async fn all_clones_and_layers_of_a_policy_share_its_budget() {
 /// F39: the outermost retries, and the others let it.
 #[tokio::test(start_paused = true)]
 async fn nested_layers_do_not_multiply() {
-    let layer = || RetryLayer::new(builder().attempts(3).build().unwrap());
+    let layer = || RetryLayer::new(builder().max_attempts(3).build().unwrap());
     let server = Server::default();
     let client = ServiceBuilder::new().layer(layer()).layer(layer()).layer(layer());
     let client = client.service(server.saying(vec![says(429, &[])]));
@@ -497,11 +497,11 @@ async fn dropping_a_call_that_waits_makes_no_further_attempt() {
 fn mistakes_are_found_when_the_policy_is_built() {
     let backoff = Backoff::full(Duration::ZERO, seconds(1));
     let rows = [
-        (builder().attempts(0), "attempts", "0"),
-        (builder().deadline(Duration::ZERO), "deadline", "0s"),
+        (builder().max_attempts(0), "max_attempts", "0"),
+        (builder().max_elapsed(Duration::ZERO), "max_elapsed", "0s"),
         (builder().backoff(backoff), "backoff: base", "0s"),
-        (builder().longest_wait(seconds(24 * 60 * 60)), "longest_wait", "1day"),
-        (builder().answers(Answers::new().longest(seconds(60))), "longest_wait", "1m 30s"),
+        (builder().max_stated_wait(seconds(24 * 60 * 60)), "max_stated_wait", "1day"),
+        (builder().advice_reader(AdviceReader::new().max_time(seconds(60))), "max_stated_wait", "1m 30s"),
     ];
     for (policy, field, value) in rows {
         let error = policy.build().unwrap_err();
@@ -574,7 +574,7 @@ fn trailers() -> HeaderMap {
 }
 
 fn layer() -> RetryLayer {
-    RetryLayer::new(builder().attempts(4).build().unwrap())
+    RetryLayer::new(builder().max_attempts(4).build().unwrap())
 }
 
 fn whole(text: &str) -> Sent {
@@ -597,14 +597,14 @@ async fn a_body_is_sent_again_as_it_was_with_its_trailers() {
 #[tokio::test(start_paused = true)]
 async fn a_body_that_is_longer_than_its_copy_may_be_is_passed_on_and_sent_once() {
     let body = || stream(vec![data("one "), data("two "), data("three")]);
-    assert_eq!(sent(&layer().copy_at_most(13), body(), &[9]).await.len(), 2);
-    assert_eq!(sent(&layer().copy_at_most(12), body(), &[9]).await, [whole("one two three")]);
-    assert_eq!(sent(&layer().copy_at_most(12), body(), &[2]).await.len(), 2, "what was sent of it is in the copy");
-    assert_eq!(sent(&layer().copy_at_most(0), body(), &[9]).await, [whole("one two three")]);
-    assert_eq!(sent(&layer().copy_at_most(0), Empty::<Bytes>::new(), &[9]).await.len(), 2);
+    assert_eq!(sent(&layer().max_body_copy(13), body(), &[9]).await.len(), 2);
+    assert_eq!(sent(&layer().max_body_copy(12), body(), &[9]).await, [whole("one two three")]);
+    assert_eq!(sent(&layer().max_body_copy(12), body(), &[2]).await.len(), 2, "what was sent of it is in the copy");
+    assert_eq!(sent(&layer().max_body_copy(0), body(), &[9]).await, [whole("one two three")]);
+    assert_eq!(sent(&layer().max_body_copy(0), Empty::<Bytes>::new(), &[9]).await.len(), 2);
     let with_trailers = stream(vec![data("one"), Ok(Frame::trailers(trailers()))]);
     let complete = Sent { trailers: Some(trailers()), ..whole("one") };
-    assert_eq!(sent(&layer().copy_at_most(11), with_trailers, &[9]).await, [complete]);
+    assert_eq!(sent(&layer().max_body_copy(11), with_trailers, &[9]).await, [complete]);
 }
 
 #[tokio::test(start_paused = true)]
@@ -634,7 +634,7 @@ proptest! {
         let data = pieces.iter().map(|piece| Frame::data(Bytes::from(piece.clone())));
         let body = stream(data.chain(has_trailers.then(|| Frame::trailers(trailers()))).map(Ok).collect());
         let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
-        let attempts = runtime.block_on(sent(&layer().copy_at_most(limit), body, &frames));
+        let attempts = runtime.block_on(sent(&layer().max_body_copy(limit), body, &frames));
 
         let text = pieces.concat();
         for attempt in &attempts {
@@ -776,10 +776,10 @@ async fn calls_with(
 #[tokio::test(start_paused = true)]
 async fn a_call_that_was_never_sent_is_made_again_whatever_its_method() {
     let unsent = |error: &Error| error.kind() == ErrorKind::ConnectionRefused;
-    assert_eq!(calls_with(builder().never_sent(unsent), "POST", |_| Err(connect_error())).await, 4);
-    assert_eq!(calls_with(builder().on_error(unsent), "POST", |_| Err(connect_error())).await, 1);
+    assert_eq!(calls_with(builder().unsent_if(unsent), "POST", |_| Err(connect_error())).await, 4);
+    assert_eq!(calls_with(builder().retry_errors_if(unsent), "POST", |_| Err(connect_error())).await, 1);
     let reset = |_| Err(Error::from(ErrorKind::ConnectionReset));
-    assert_eq!(calls_with(builder().never_sent(unsent), "POST", reset).await, 1);
+    assert_eq!(calls_with(builder().unsent_if(unsent), "POST", reset).await, 1);
 }
 
 #[tokio::test(start_paused = true)]
@@ -795,9 +795,9 @@ async fn statuses_can_be_added_and_left_out() {
     );
     for left_out in [429, 503] {
         let status = StatusCode::from_u16(left_out).unwrap();
-        assert_eq!(calls_with(builder().leave_out_statuses([status]), "GET", answer(left_out)).await, 1);
+        assert_eq!(calls_with(builder().never_retry_statuses([status]), "GET", answer(left_out)).await, 1);
     }
-    let taught = builder().answers(Answers::new().refusal(StatusCode::LOCKED));
+    let taught = builder().advice_reader(AdviceReader::new().with_refusal(StatusCode::LOCKED));
     assert_eq!(calls_with(taught, "POST", answer(423)).await, 4);
 }
 
@@ -808,9 +808,9 @@ async fn advice_may_depend_on_the_request_the_status_and_the_fields() {
         if is_busy { Advice::none().refused().wait(seconds(7)) } else { Advice::none() }
     };
     let answer = |_| Ok(says(409, &[("x-busy", "1")]).response());
-    assert_eq!(calls_with(builder().advised_by(read), "POST", answer).await, 4);
-    assert_eq!(calls_with(builder().advised_by(read), "GET", answer).await, 1);
-    assert_eq!(calls_with(builder().advised_by(read), "POST", |_| Ok(says(429, &[]).response())).await, 1);
+    assert_eq!(calls_with(builder().read_advice_with(read), "POST", answer).await, 4);
+    assert_eq!(calls_with(builder().read_advice_with(read), "GET", answer).await, 1);
+    assert_eq!(calls_with(builder().read_advice_with(read), "POST", |_| Ok(says(429, &[]).response())).await, 1);
 }
 
 #[tokio::test(start_paused = true)]
@@ -819,18 +819,18 @@ async fn a_body_that_has_been_read_and_a_typed_error_are_advice_too() {
     let throttled = |_: &RequestView<'_>, response: &Response<String>| {
         (response.body() == "THROTTLED").then(|| Advice::none().refused().wait(seconds(1)))
     };
-    assert_eq!(calls_with(builder().advised_by_response(throttled), "POST", answer).await, 4);
+    assert_eq!(calls_with(builder().read_response_with(throttled), "POST", answer).await, 4);
     assert_eq!(calls_with(builder(), "POST", answer).await, 1);
     let refused = |_| Ok(says(429, &[("retry-after", "1")]).response());
-    assert_eq!(calls_with(builder().advised_by_response(throttled), "POST", refused).await, 4, "the fields are read");
+    assert_eq!(calls_with(builder().read_response_with(throttled), "POST", refused).await, 4, "the fields are read");
 
     let error = |_| Err(Error::from(ErrorKind::QuotaExceeded));
     let exceeded = |_: &RequestView<'_>, error: &Error| {
         (error.kind() == ErrorKind::QuotaExceeded).then(|| Advice::none().refused())
     };
-    assert_eq!(calls_with(builder().advised_by_error(exceeded), "POST", error).await, 4);
+    assert_eq!(calls_with(builder().read_error_with(exceeded), "POST", error).await, 4);
     let never = |_: &RequestView<'_>, _: &Error| Some(Advice::none().refused().never_retry());
-    assert_eq!(calls_with(builder().advised_by_error(never), "POST", error).await, 1);
+    assert_eq!(calls_with(builder().read_error_with(never), "POST", error).await, 1);
 }
 
 #[tokio::test(start_paused = true)]
@@ -838,29 +838,34 @@ async fn failures_are_for_the_statuses_to_say_whoever_reads_the_answer() {
     let answer = |status| move |_| Ok(says(status, &[]).response());
     let by_fields = |_: &RequestView<'_>, _: StatusCode, _: &HeaderMap| Advice::none().failed();
     let by_response = |_: &RequestView<'_>, _: &Response<String>| Some(Advice::none().failed());
-    let delegated = |_: &RequestView<'_>, response: &Response<String>| Some(Answers::new().of(response));
+    let delegated =
+        |_: &RequestView<'_>, response: &Response<String>| Some(AdviceReader::new().read_response(response));
     for (status, attempts) in [(500, 1), (501, 1), (503, 4)] {
-        assert_eq!(calls_with(builder().advised_by(by_fields), "GET", answer(status)).await, attempts, "{status}");
-        assert_eq!(calls_with(builder().advised_by_response(by_response), "GET", answer(status)).await, attempts);
-        assert_eq!(calls_with(builder().advised_by_response(delegated), "GET", answer(status)).await, attempts);
+        assert_eq!(
+            calls_with(builder().read_advice_with(by_fields), "GET", answer(status)).await,
+            attempts,
+            "{status}"
+        );
+        assert_eq!(calls_with(builder().read_response_with(by_response), "GET", answer(status)).await, attempts);
+        assert_eq!(calls_with(builder().read_response_with(delegated), "GET", answer(status)).await, attempts);
     }
     let failed = |_: &RequestView<'_>, _: &Error| Some(Advice::none().failed());
     let error = |_| Err(Error::from(ErrorKind::ConnectionReset));
-    assert_eq!(calls_with(builder().advised_by_error(failed), "GET", error).await, 4);
-    assert_eq!(calls_with(builder().advised_by_error(failed), "POST", error).await, 1);
+    assert_eq!(calls_with(builder().read_error_with(failed), "GET", error).await, 4);
+    assert_eq!(calls_with(builder().read_error_with(failed), "POST", error).await, 1);
 }
 
 #[tokio::test(start_paused = true)]
 async fn refusals_that_state_no_wait_are_answered_with_a_growing_patience() {
     let server = Server::default();
-    let policy = builder().attempts(12).deadline(seconds(3600)).build().unwrap();
+    let policy = builder().max_attempts(12).max_elapsed(seconds(3600)).build().unwrap();
     let client = RetryLayer::new(policy).layer(server.saying(vec![says(429, &[])]));
     client.oneshot(request("GET")).await.unwrap();
     let waits = server.waits();
     assert!(waits.iter().all(|wait| (seconds(1)..=seconds(61)).contains(wait)), "{waits:?}");
     assert!(waits.iter().max() > Some(&seconds(3)), "it grows: {waits:?}");
 
-    let chosen = builder().attempts(40).deadline(seconds(3600)).budget(Budget::new(20, 100).unwrap());
+    let chosen = builder().max_attempts(40).max_elapsed(seconds(3600)).budget(Budget::new(20, 100).unwrap());
     let chosen = chosen
         .refusal_backoff(Backoff::decorrelated(seconds(2), seconds(5)))
         .backoff(Backoff::full(seconds(9), seconds(9)));
@@ -870,7 +875,7 @@ async fn refusals_that_state_no_wait_are_answered_with_a_growing_patience() {
 
 #[tokio::test(start_paused = true)]
 async fn the_wait_for_a_turn_is_not_taken_off_the_deadline() {
-    let (server, policy) = (Server::default(), builder().deadline(seconds(30)).build().unwrap());
+    let (server, policy) = (Server::default(), builder().max_elapsed(seconds(30)).build().unwrap());
     let pace =
         PaceLayer::new(tower_quota::key::constant("everybody"), Policy::new(tower_quota::Quota::new(1, seconds(100))));
     let retry = RetryLayer::new(policy.clone());
@@ -888,21 +893,22 @@ async fn repeats_can_be_seen_while_they_wait_and_afterwards() {
     let told = Arc::new(Mutex::new(Vec::new()));
     let hook = {
         let told = Arc::clone(&told);
-        move |repeat: &Repeat<'_>| {
+        move |repeat: &RetryEvent<'_>| {
             let line = (repeat.request().method().clone(), repeat.attempts(), repeat.wait(), repeat.reason());
             told.lock().push(line);
         }
     };
-    let policy = builder().on_retry(hook).spread(Duration::ZERO).build().unwrap();
+    let policy = builder().inspect_retry(hook).max_jitter(Duration::ZERO).build().unwrap();
     let server = Server::default();
     let script = vec![says(429, &[("retry-after", "5")]), says(503, &[("retry-after", "7")]), ok()];
     let client = RetryLayer::new(policy.clone()).layer(server.saying(script));
     let call = tokio::spawn(client.oneshot(request("POST")));
     tokio::time::sleep(seconds(1)).await;
-    assert_eq!(policy.asleep(), 1);
+    assert_eq!(policy.in_backoff(), 1);
     let response = call.await.unwrap().unwrap();
-    assert_eq!((policy.asleep(), response.extensions().get()), (0, Some(&Attempts(3))));
-    let expected = [(Method::POST, 1, seconds(5), Reason::Refused), (Method::POST, 2, seconds(7), Reason::Refused)];
+    assert_eq!((policy.in_backoff(), response.extensions().get()), (0, Some(&Attempts(3))));
+    let expected =
+        [(Method::POST, 1, seconds(5), RetryReason::Refused), (Method::POST, 2, seconds(7), RetryReason::Refused)];
     assert_eq!(*told.lock(), expected);
 }
 
@@ -912,10 +918,10 @@ async fn a_call_that_is_given_up_between_attempts_is_no_longer_asleep() {
     let client = RetryLayer::new(policy.clone()).layer(server.saying(vec![says(429, &[("retry-after", "50")])]));
     let call = tokio::spawn(client.oneshot(request("GET")));
     tokio::time::sleep(seconds(1)).await;
-    assert_eq!(policy.asleep(), 1);
+    assert_eq!(policy.in_backoff(), 1);
     call.abort();
     assert!(call.await.is_err());
-    assert_eq!(policy.asleep(), 0);
+    assert_eq!(policy.in_backoff(), 0);
 }
 
 #[tokio::test(start_paused = true)]

@@ -32,9 +32,9 @@ use tower::{Layer, ServiceExt};
 use tower_quota::{
     Policy, RateLimiter, Rule,
     client::{
-        Adapter, Answers, RetryLayer, RetryPolicy,
+        Adapter, AdviceReader, RetryLayer, RetryPolicy,
         answers::Reset,
-        retry::{Attempts, Backoff, Reason, ReplayBody, Retry},
+        retry::{Attempts, Backoff, ReplayBody, Retry, RetryReason},
     },
     clock::Clock,
     key,
@@ -66,13 +66,13 @@ async fn serve(router: Router) -> SocketAddr {
 type HyperClient<B> = Retry<Client<HttpConnector, ReplayBody<B>>>;
 
 /// hyper-util's client, with retries.
-fn client<B>(answers: Answers) -> HyperClient<B>
+fn client<B>(answers: AdviceReader) -> HyperClient<B>
 where
     B: http_body::Body + Send + 'static,
     B::Data: Send,
     B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
 {
-    let policy = RetryPolicy::builder().answers(answers).build().unwrap();
+    let policy = RetryPolicy::builder().advice_reader(answers).build().unwrap();
     RetryLayer::new(policy).layer(Client::builder(TokioExecutor::new()).build_http())
 }
 
@@ -109,7 +109,7 @@ async fn describe(body: Body) -> String {
 async fn calls_beyond_the_limit_of_our_layer_are_served_after_its_wait() {
     let echo = Router::new().route("/bots", post(async |body: Bytes| body));
     let server = serve(echo.layer(limiter(Policy::per_minute(2)).layer())).await;
-    let (client, begun) = (client(Answers::new()), Instant::now());
+    let (client, begun) = (client(AdviceReader::new()), Instant::now());
     for number in 0..6 {
         let text = format!("body {number}");
         let (status, body) = send(&client, server, Full::<Bytes>::from(text.clone())).await;
@@ -136,7 +136,10 @@ async fn refusing_first(
 }
 
 /// How long a call takes, that such a server serves the second time.
-async fn waited(answers: Answers, refusal: impl Fn() -> Response<Body> + Clone + Send + Sync + 'static) -> Duration {
+async fn waited(
+    answers: AdviceReader,
+    refusal: impl Fn() -> Response<Body> + Clone + Send + Sync + 'static,
+) -> Duration {
     let (server, calls) = refusing_first(refusal).await;
     let begun = Instant::now();
     let (status, _) = send(&client(answers), server, Full::<Bytes>::from("body")).await;
@@ -148,13 +151,13 @@ async fn waited(answers: Answers, refusal: impl Fn() -> Response<Body> + Clone +
 async fn a_stream_is_sent_again_with_its_trailers_unless_it_was_too_long_to_keep() {
     let refusal = || Response::builder().status(429).header("retry-after", "30").body(Body::empty()).unwrap();
     let (server, calls) = refusing_first(refusal).await;
-    let (status, told) = send(&client(Answers::new()), server, stream(60)).await;
+    let (status, told) = send(&client(AdviceReader::new()), server, stream(60)).await;
     assert_eq!((status.as_u16(), &*told, calls.load(Ordering::SeqCst)), (200, &b"61440 7"[..], 2));
-    let (status, told) = send(&client(Answers::new()), server, stream(1000)).await;
+    let (status, told) = send(&client(AdviceReader::new()), server, stream(1000)).await;
     assert_eq!((status.as_u16(), &*told), (200, &b"1024000 7"[..]), "it is passed on all the same");
 
     let (server, calls) = refusing_first(refusal).await;
-    let (status, _) = send(&client(Answers::new()), server, stream(100)).await;
+    let (status, _) = send(&client(AdviceReader::new()), server, stream(100)).await;
     assert_eq!((status.as_u16(), calls.load(Ordering::SeqCst)), (429, 1));
 }
 
@@ -166,12 +169,12 @@ async fn github_s_epoch_is_waited_for() {
         let response = response.header("x-ratelimit-remaining", "0").header("x-ratelimit-used", "60");
         response.header("x-ratelimit-reset", now.as_secs() + 30).body(Body::empty()).unwrap()
     };
-    let waited = waited(Answers::new().github(), refusal).await;
+    let waited = waited(AdviceReader::new().github(), refusal).await;
     // The server's date may be one second later, or earlier.
     assert!((29..=36).contains(&waited.as_secs()), "{waited:?}");
 
     let (server, calls) = refusing_first(refusal).await;
-    let (status, _) = send(&client(Answers::new()), server, Full::<Bytes>::from("body")).await;
+    let (status, _) = send(&client(AdviceReader::new()), server, Full::<Bytes>::from("body")).await;
     assert_eq!((status.as_u16(), calls.load(Ordering::SeqCst)), (403, 1), "elsewhere it forbids");
 }
 
@@ -181,7 +184,7 @@ async fn milliseconds_as_openai_s_clients_read_them_are_waited_for() {
         let response = Response::builder().status(429).header("retry-after-ms", "1250").header("retry-after", "20");
         response.body(Body::from(r#"{"error":{"type":"tokens"}}"#)).unwrap()
     };
-    let waited = waited(Answers::new(), refusal).await;
+    let waited = waited(AdviceReader::new(), refusal).await;
     assert!((1250..3350).contains(&waited.as_millis()), "{waited:?}");
 }
 
@@ -192,7 +195,7 @@ async fn envoy_s_delta_is_waited_for() {
         let response = response.header("x-ratelimit-remaining", "0").header("x-ratelimit-reset", "17");
         response.header("x-envoy-ratelimited", "true").body(Body::empty()).unwrap()
     };
-    let waited = waited(Answers::new().x_rate_limit(Reset::Delta), refusal).await;
+    let waited = waited(AdviceReader::new().x_rate_limit(Reset::Delta), refusal).await;
     assert!((17..=22).contains(&waited.as_secs()), "{waited:?}");
 }
 
@@ -205,7 +208,7 @@ async fn echo_behind(limiter: &RateLimiter) -> (GrpcClient, Echo) {
     let ((address, incoming), echo) = (listen(), Echo::default());
     tokio::spawn(Server::builder().layer(limiter.layer()).add_service(echo.clone()).serve_with_incoming(incoming));
     let channel = Endpoint::from_shared(format!("http://{address}")).unwrap().connect().await.unwrap();
-    let layer = RetryLayer::new(RetryPolicy::default()).body(tonic::body::Body::new as fn(_) -> _);
+    let layer = RetryLayer::new(RetryPolicy::default()).map_body(tonic::body::Body::new as fn(_) -> _);
     (Grpc::new(layer.layer(channel)), echo)
 }
 
@@ -245,7 +248,7 @@ async fn a_channel_is_given_retries_in_one_line() {
     tokio::spawn(Server::builder().layer(limit).add_service(echo.clone()).serve_with_incoming(incoming));
     let channel = Endpoint::from_shared(format!("http://{address}")).unwrap().connect().await.unwrap();
 
-    let channel = RetryLayer::new(RetryPolicy::default()).body(tonic::body::Body::new).layer(channel);
+    let channel = RetryLayer::new(RetryPolicy::default()).map_body(tonic::body::Body::new).layer(channel);
 
     let mut client = Grpc::new(channel);
     for _ in 0..2 {
@@ -295,14 +298,14 @@ async fn reqwest_is_retried_and_what_it_could_not_send_too() {
     let counted = Arc::clone(&unsent);
     let policy = RetryPolicy::builder()
         .backoff(Backoff::full(Duration::from_millis(1), Duration::from_millis(2)))
-        .spread(Duration::ZERO)
-        .never_sent(reqwest::Error::is_connect)
-        .on_retry(move |repeat| {
-            _ = counted.fetch_add(u32::from(repeat.reason() == Reason::NeverSent), Ordering::SeqCst);
+        .max_jitter(Duration::ZERO)
+        .unsent_if(reqwest::Error::is_connect)
+        .inspect_retry(move |repeat| {
+            _ = counted.fetch_add(u32::from(repeat.reason() == RetryReason::NotSent), Ordering::SeqCst);
         });
     let reqwest = reqwest::Client::builder().no_proxy().build().unwrap();
     let adapter = Adapter::<_, reqwest::Request, reqwest::Body>::new(reqwest.clone());
-    let client = RetryLayer::new(policy.build().unwrap()).body(reqwest::Body::wrap).layer(adapter);
+    let client = RetryLayer::new(policy.build().unwrap()).map_body(reqwest::Body::wrap).layer(adapter);
 
     let request = reqwest.post(format!("http://{server}/")).body("the body").build().unwrap();
     let response = client.clone().oneshot(request.try_into().unwrap()).await.unwrap();

@@ -11,7 +11,7 @@ use tokio::time::Instant;
 use tower::{Layer, ServiceBuilder, ServiceExt, service_fn, util::BoxCloneSyncService};
 use tower_quota::{
     Policy, Quota, RateLimiter, Rule,
-    client::{Answers, PaceLayer, RetryLayer, RetryPolicy, answers::Reset, retry::Budget},
+    client::{AdviceReader, PaceLayer, RetryLayer, RetryPolicy, answers::Reset, retry::Budget},
     clock::TokioClock,
     key,
 };
@@ -49,7 +49,8 @@ fn request() -> Request<Full<Bytes>> {
 }
 
 fn retrying() -> RetryLayer {
-    let policy = RetryPolicy::builder().attempts(20).spread(Duration::ZERO).budget(Budget::new(20, 1000).unwrap());
+    let policy =
+        RetryPolicy::builder().max_attempts(20).max_jitter(Duration::ZERO).budget(Budget::new(20, 1000).unwrap());
     RetryLayer::new(policy.build().unwrap())
 }
 
@@ -64,19 +65,20 @@ async fn each_attempt_waits_for_its_turn_like_any_other_call() {
 
 #[tokio::test(start_paused = true)]
 async fn what_an_answer_says_holds_back_the_calls_behind_it_in_any_dialect() {
-    let dialects: [(&str, &str, Answers); 5] = [
-        ("retry-after", "30", Answers::new()),
-        ("retry-after-ms", "30000", Answers::new()),
-        ("ratelimit", "\"minute\";r=0;t=30", Answers::new()),
-        ("ratelimit", "limit=60, remaining=0, reset=30", Answers::new()),
-        ("x-ratelimit-reset", "30", Answers::new().x_rate_limit(Reset::Delta)),
+    let dialects: [(&str, &str, AdviceReader); 5] = [
+        ("retry-after", "30", AdviceReader::new()),
+        ("retry-after-ms", "30000", AdviceReader::new()),
+        ("ratelimit", "\"minute\";r=0;t=30", AdviceReader::new()),
+        ("ratelimit", "limit=60, remaining=0, reset=30", AdviceReader::new()),
+        ("x-ratelimit-reset", "30", AdviceReader::new().x_rate_limit(Reset::Delta)),
     ];
     for (name, value, answers) in dialects {
         let (server, calls) = server(move |call| match call {
             0 => refused().header(name, value).header("x-ratelimit-remaining", "0"),
             _ => served(),
         });
-        let layer = PaceLayer::new(key::host(), Policy::per_second(100)).answers(answers).spread(Duration::ZERO);
+        let layer =
+            PaceLayer::new(key::host(), Policy::per_second(100)).advice_reader(answers).max_jitter(Duration::ZERO);
         let client = layer.layer(server);
         client.clone().oneshot(request()).await.unwrap();
         client.oneshot(request()).await.unwrap();

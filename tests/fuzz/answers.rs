@@ -5,7 +5,7 @@
 use std::time::{Duration, SystemTime};
 
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
-use tower_quota::client::{Advice, Answers, answers::Reset};
+use tower_quota::client::{Advice, AdviceReader, answers::Reset};
 
 use crate::input::Input;
 
@@ -18,13 +18,13 @@ const NOW: u64 = 1_792_072_496;
 /// More than any answer states: the list of the draft, and a family of fields for each dialect.
 const MOST_ALLOWANCES: usize = 24;
 
-const READERS: [fn(Answers) -> Answers; 6] = [
+const READERS: [fn(AdviceReader) -> AdviceReader; 6] = [
     |answers| answers,
     |answers| answers.x_rate_limit(Reset::Delta),
     |answers| answers.x_rate_limit(Reset::Guess).rate_limit_reset(Reset::Guess),
     |answers| answers.github(),
     |answers| answers.rate_limit_reset(Reset::Epoch),
-    |answers| answers.exhausted_without_wait(true),
+    |answers| answers.exhausted_as_refusal(true),
 ];
 
 pub(crate) fn check(data: &[u8]) {
@@ -35,7 +35,7 @@ pub(crate) fn check(data: &[u8]) {
     let headers: HeaderMap = input.lines().filter_map(field).collect();
     let answers = |seconds| {
         let now = || SystemTime::UNIX_EPOCH + Duration::from_secs(NOW);
-        reader(Answers::new()).wall_clock(now).longest(Duration::from_secs(seconds))
+        reader(AdviceReader::new()).wall_clock(now).max_time(Duration::from_secs(seconds))
     };
 
     for seconds in [1, 60, 86_400, u64::MAX] {
@@ -71,7 +71,7 @@ fn assert_is_cut(long: &Advice, short: &Advice, seconds: u64) {
 }
 
 /// Without fields that speak of limits the status is all there is.
-fn assert_strangers_say_nothing(answers: &Answers, status: StatusCode, headers: &HeaderMap) {
+fn assert_strangers_say_nothing(answers: &AdviceReader, status: StatusCode, headers: &HeaderMap) {
     let speaks = |name: &HeaderName| FAMILIES.iter().any(|family| name.as_str().starts_with(family));
     let strangers = |headers: &HeaderMap| -> HeaderMap {
         let others = headers.iter().filter(|(name, _)| !speaks(name));

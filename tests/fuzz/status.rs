@@ -17,7 +17,7 @@ use tonic_types::pb;
 use tower::{Layer, Service, service_fn};
 use tower_quota::{
     Policy, RateLimiter, Rule,
-    client::Answers,
+    client::AdviceReader,
     clock::ManualClock,
     http::{DecisionIn, RequestView},
     key::KeyExtractor,
@@ -68,7 +68,7 @@ fn check_written(mut input: Input<'_>) {
     assert!(stated <= wait && wait - stated <= SURPLUS, "{stated:?} is stated of {wait:?}");
     let pushback: i32 = fields["grpc-retry-pushback-ms"].to_str().unwrap().parse().unwrap();
     assert!(pushback > 0 && (pushback == i32::MAX || Duration::from_millis(pushback as u64) >= stated), "{pushback}");
-    let advice = Answers::new().longest(Duration::MAX).read_trailers(&fields);
+    let advice = AdviceReader::new().max_time(Duration::MAX).read_trailers(&fields);
     assert_eq!(advice.wait_time(), Some(Duration::from_millis(pushback as u64)));
     let ids = quotas_failed(&status);
     let exhausted: Vec<&str> = decision.exhausted().map(|quota| quota.policy_name()).collect();
@@ -143,7 +143,7 @@ fn check_read(bytes: &[u8]) {
     trailers.insert("grpc-status", 8.into());
     let Ok(details) = HeaderValue::try_from(STANDARD_NO_PAD.encode(bytes)) else { return };
     trailers.insert("grpc-status-details-bin", details);
-    let ours = Answers::new().longest(Duration::MAX).read_trailers(&trailers).wait_time();
+    let ours = AdviceReader::new().max_time(Duration::MAX).read_trailers(&trailers).wait_time();
     let Ok(status) = pb::Status::decode(bytes) else { return };
     let Some(theirs) = retry_info(&status).as_ref().map(wait) else { return };
     // Who writes a message in an unusual way may not be understood, but is not misunderstood.

@@ -19,7 +19,7 @@ use sfv::{List, ListEntry, Parser};
 use tower::{Layer, Service, service_fn};
 use tower_quota::{
     ConfigError, Policy, RateLimitLayer, RateLimiter, Rule,
-    client::Answers,
+    client::AdviceReader,
     http::{Headers, Http, LegacyReset, OnConflict, RequestView, ResponseBody},
     store::{Charge, MaybeReady, Setup, Store, Unavailable, Verdict},
 };
@@ -87,7 +87,8 @@ fn assert_is_told(fields: &HeaderMap, content_type: &str) {
     let retry_after: u64 = fields["retry-after"].to_str().unwrap().parse().unwrap();
     assert!(retry_after > 0);
     if content_type == CONTENT_TYPES[0] {
-        let wait = Answers::new().longest(Duration::MAX).read(http::StatusCode::TOO_MANY_REQUESTS, fields).wait_time();
+        let wait =
+            AdviceReader::new().max_time(Duration::MAX).read(http::StatusCode::TOO_MANY_REQUESTS, fields).wait_time();
         // Nobody means thirty years: such a number is taken for a time since 1970.
         assert!(wait == Some(Duration::from_secs(retry_after)) || retry_after >= 1_000_000_000);
         assert_is_readable(&fields["ratelimit"]);
@@ -96,7 +97,7 @@ fn assert_is_told(fields: &HeaderMap, content_type: &str) {
         assert_eq!(fields["grpc-status"], "8");
         let pushback: i32 = fields["grpc-retry-pushback-ms"].to_str().unwrap().parse().unwrap();
         assert!(pushback > 0);
-        let advice = Answers::new().longest(Duration::MAX).read_trailers(fields);
+        let advice = AdviceReader::new().max_time(Duration::MAX).read_trailers(fields);
         assert!(advice.is_refusal() && advice.wait_time() == Some(Duration::from_millis(pushback as u64)));
     }
 }

@@ -1,18 +1,22 @@
 //! The decisions that are counted.
 
 use std::{
+    collections::VecDeque,
     convert::Infallible,
+    future::ready,
     hint::black_box,
-    pin::pin,
+    pin::{Pin, pin},
     process::{self, ExitCode},
     task::{Context, Waker},
     time::Duration,
 };
 
 use http::{Request, Response};
+use tokio::runtime::Builder;
 use tower::{Layer, Service, service_fn};
 use tower_quota::{
     Policy, RateLimiter, Rule,
+    client::{PaceLayer, pace::PaceError},
     clock::ManualClock,
     http::{DecisionIn, Headers},
     key,
@@ -32,8 +36,15 @@ pub(crate) struct Case {
 }
 
 type Decide = Box<dyn FnMut()>;
+type Call = Pin<Box<dyn Future<Output = Result<Response<()>, PaceError<Infallible>>>>>;
 
-pub(crate) const CASES: [Case; 9] = [
+/// Two cases that cost the same, whatever the compiler.
+pub(crate) const ALIKE: [&str; 2] = ["20,000 calls, answered in order", "20,000 calls, answered in reverse"];
+
+/// More calls than are answered, so that many are in flight at any time.
+const IN_FLIGHT: usize = 20_000;
+
+pub(crate) const CASES: [Case; 11] = [
     Case { name: "yes or no, admitted", prepare: || yes_or_no(STEP) },
     Case { name: "yes or no, denied", prepare: || yes_or_no(Duration::ZERO) },
     Case { name: "one hot key, admitted", prepare: || hot(STEP) },
@@ -43,6 +54,8 @@ pub(crate) const CASES: [Case; 9] = [
     Case { name: "the layer with fields, admitted", prepare: || layer(true, STEP) },
     Case { name: "the layer that tells nobody, admitted", prepare: || layer(false, STEP) },
     Case { name: "the layer with fields, denied", prepare: || layer(true, Duration::ZERO) },
+    Case { name: ALIKE[0], prepare: || answered(VecDeque::pop_front) },
+    Case { name: ALIKE[1], prepare: || answered(VecDeque::pop_back) },
 ];
 
 /// Takes so many decisions and ends the process, with nothing cleared away that others would have to.
@@ -121,5 +134,22 @@ fn layer(fields: bool, step: Duration) -> Decide {
         let _ = service.poll_ready(&mut context);
         let Some(request) = requests.pop() else { unreachable!("there are enough") };
         assert!(pin!(service.call(request)).poll(&mut context).is_ready());
+    })
+}
+
+/// The answer to one of many calls in flight to the same host, which `next` takes. Time stands still, or the figures would
+/// depend on how fast they are counted.
+fn answered(next: fn(&mut VecDeque<Call>) -> Option<Call>) -> Decide {
+    let runtime = Builder::new_current_thread().enable_time().start_paused(true).build().expect("it can be built");
+    let server = service_fn(|_: Request<()>| ready(Ok::<_, Infallible>(Response::new(()))));
+    let request = || Request::get("http://api.example.com/").body(()).expect("it is a request");
+    let inside = runtime.enter();
+    let mut client = PaceLayer::new(key::host(), Policy::per_minute(1_000_000)).layer(server);
+    let mut calls: VecDeque<Call> = (0..IN_FLIGHT).map(|_| Box::pin(client.call(request())) as Call).collect();
+    drop(inside);
+    Box::new(move || {
+        let _inside = runtime.enter();
+        let Some(mut call) = next(&mut calls) else { unreachable!("there are enough") };
+        assert!(call.as_mut().poll(&mut Context::from_waker(Waker::noop())).is_ready());
     })
 }

@@ -1,47 +1,49 @@
-//! Numbers without a sign.
+//! Unsigned numbers as header fields have them.
 
 use http::{HeaderMap, HeaderName};
 
-/// Digits, and whether a fraction follows that is more than nothing. What is too large for the type is the largest.
+/// A decimal number of which only the sign of its fraction is kept. Numbers that are too large saturate.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Number {
     whole: u64,
-    has_rest: bool,
+    has_fraction: bool,
 }
 
 impl Number {
-    pub(super) const ZERO: Self = Self { whole: 0, has_rest: false };
+    pub(super) const ZERO: Self = Self { whole: 0, has_fraction: false };
 
-    /// `1*DIGIT [ "." 1*DIGIT ]`: what `parse` takes is more, a sign for one.
+    /// Parses `1*DIGIT [ "." 1*DIGIT ]`. The standard library's `parse` takes more, such as a sign.
     pub(super) fn parse(text: &[u8]) -> Option<Self> {
         let mut parts = text.splitn(2, |byte| *byte == b'.');
-        let whole = digits(parts.next()?)?;
-        let has_rest = match parts.next() {
-            Some(fraction) => digits(fraction)? > 0,
+        let whole = parse_digits(parts.next()?)?;
+        let has_fraction = match parts.next() {
+            Some(fraction) => parse_digits(fraction)? > 0,
             None => false,
         };
-        Some(Self { whole, has_rest })
+        Some(Self { whole, has_fraction })
     }
 
-    /// As a time is to be rounded: never too short.
+    /// Rounds as a time is to be rounded: never too short.
     pub(super) const fn rounded_up(self) -> u64 {
-        self.whole.saturating_add(self.has_rest as u64)
+        self.whole.saturating_add(self.has_fraction as u64)
     }
 
-    /// As what is left is to be rounded: never too much.
+    /// Rounds as a remainder is to be rounded: never too much.
     pub(super) const fn rounded_down(self) -> u64 {
         self.whole
     }
 }
 
-/// `1*DIGIT`
-pub(super) fn digits(text: &[u8]) -> Option<u64> {
-    let digit = |byte: &u8| byte.is_ascii_digit().then(|| u64::from(byte - b'0'));
-    let add = |number: u64, byte| Some(number.saturating_mul(10).saturating_add(digit(byte)?));
-    if text.is_empty() { None } else { text.iter().try_fold(0, add) }
+/// Parses `1*DIGIT`. Numbers that are too large saturate.
+pub(super) fn parse_digits(text: &[u8]) -> Option<u64> {
+    if text.is_empty() || !text.iter().all(u8::is_ascii_digit) {
+        return None;
+    }
+    let digits = text.iter().map(|digit| u64::from(digit - b'0'));
+    Some(digits.fold(0, |number: u64, digit| number.saturating_mul(10).saturating_add(digit)))
 }
 
-/// The well-formed numbers of a field, in all its lines: a proxy may have joined what several servers said.
+/// Returns the well-formed numbers in all lines of a field: a proxy may have joined those of several servers.
 pub(super) fn numbers(headers: &HeaderMap, name: &HeaderName) -> impl Iterator<Item = Number> {
     let lines = headers.get_all(name).iter();
     let items = lines.flat_map(|line| line.as_bytes().split(|byte| *byte == b','));
@@ -60,12 +62,12 @@ mod tests {
 
     #[test]
     fn digits_are_a_number_of_any_length() {
-        assert_eq!(digits(b"0"), Some(0));
-        assert_eq!(digits(b"007"), Some(7));
-        assert_eq!(digits(b"18446744073709551615"), Some(u64::MAX));
-        assert_eq!(digits(b"18446744073709551616"), Some(u64::MAX));
-        assert_eq!(digits(&[b'9'; 400]), Some(u64::MAX));
-        assert_eq!(digits(&[b'0'; 400]), Some(0));
+        assert_eq!(parse_digits(b"0"), Some(0));
+        assert_eq!(parse_digits(b"007"), Some(7));
+        assert_eq!(parse_digits(b"18446744073709551615"), Some(u64::MAX));
+        assert_eq!(parse_digits(b"18446744073709551616"), Some(u64::MAX));
+        assert_eq!(parse_digits(&[b'9'; 400]), Some(u64::MAX));
+        assert_eq!(parse_digits(&[b'0'; 400]), Some(0));
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! The fields `RateLimit` and `RateLimit-Policy` (draft-ietf-httpapi-ratelimit-headers).
+//! Reader of `RateLimit` and `RateLimit-Policy` (draft-ietf-httpapi-ratelimit-headers).
 //!
 //! From draft 8 on they are Lists of named Items (RFC 9651); in draft 7 `RateLimit` was a Dictionary. Both names and
 //! letters may still change, so those that the editors have chosen after draft 11 are read as well.
@@ -6,29 +6,35 @@
 use http::{HeaderMap, HeaderName, HeaderValue};
 use sfv::{BareItem, Dictionary, FieldType, Item, List, ListEntry, Parameters, Parser};
 
-use crate::client::answers::{Reset, limit::Limit, number::Number, timeline::Timeline};
+use crate::client::{
+    advice::Allowance,
+    answers::{
+        number::Number,
+        server_time::{Reset, ServerTime},
+    },
+};
 
 const RATE_LIMIT: HeaderName = HeaderName::from_static("ratelimit");
 const RATE_LIMIT_POLICY: HeaderName = HeaderName::from_static("ratelimit-policy");
 
-/// What is left: in the drafts, and in the editors' copy.
+/// The parameter with the remaining number: in the drafts, and in the editors' copy.
 const REMAINING: [&str; 2] = ["r", "a"];
-/// Within how many seconds.
+/// The parameter with the seconds until then.
 const WITHIN: [&str; 2] = ["t", "w"];
 /// More than any server has, few enough to keep for each key, and to compare with as many policies.
-const MOST_ITEMS: usize = 16;
+const MAX_ITEMS: usize = 16;
 
-/// The limits that the fields state.
-pub(super) fn limits(headers: &HeaderMap, timeline: &Timeline) -> Vec<Limit> {
+/// Reads the limits that the fields state.
+pub(super) fn read_limits(headers: &HeaderMap, server_time: &ServerTime) -> Vec<Allowance> {
     let Some(list) = named_items(headers, &RATE_LIMIT) else {
-        return draft_7(headers, timeline).into_iter().collect();
+        return draft_7(headers, server_time).into_iter().collect();
     };
     let policies = named_items(headers, &RATE_LIMIT_POLICY).unwrap_or_default();
-    list.iter().filter_map(|item| limit(item, &policies, timeline)).collect()
+    list.iter().filter_map(|item| read_limit(item, &policies, server_time)).collect()
 }
 
-/// What an item of `RateLimit` says, with what its policy says of the unit, and of the time if the item does not.
-fn limit(item: &Item, policies: &[Item], timeline: &Timeline) -> Option<Limit> {
+/// Reads an item of `RateLimit`. Its policy has the unit, and the time if the item has none.
+fn read_limit(item: &Item, policies: &[Item], server_time: &ServerTime) -> Option<Allowance> {
     let name = name(item)?;
     let policy =
         policies.iter().find(|policy| self::name(policy).is_some_and(|other| other.eq_ignore_ascii_case(name)));
@@ -36,38 +42,42 @@ fn limit(item: &Item, policies: &[Item], timeline: &Timeline) -> Option<Limit> {
     let window = || parameter(&policy?.params, &["w"]);
     let seconds = number(parameter(&item.params, &WITHIN).or_else(window)?)?.rounded_up();
     // A number of something else says nothing about calls, but when there is nothing left of it none will pass.
-    let counts_requests = policy.is_none_or(|policy| is_of_requests(&policy.params));
-    (counts_requests || remaining == 0).then(|| Limit { remaining, within: Reset::Guess.read(seconds, timeline) })
+    let counts_requests = policy.is_none_or(|policy| counts_requests(&policy.params));
+    (counts_requests || remaining == 0).then(|| allowance(remaining, seconds, server_time))
 }
 
-/// `limit=100, remaining=50, reset=5`
-fn draft_7(headers: &HeaderMap, timeline: &Timeline) -> Option<Limit> {
-    let members: Dictionary = parsed(headers, &RATE_LIMIT)?;
+/// Reads `limit=100, remaining=50, reset=5`.
+fn draft_7(headers: &HeaderMap, server_time: &ServerTime) -> Option<Allowance> {
+    let members: Dictionary = parse(headers, &RATE_LIMIT)?;
     let member = |name| match members.get(name)? {
         ListEntry::Item(item) => number(&item.bare_item),
         ListEntry::InnerList(_) => None,
     };
-    let within = Reset::Guess.read(member("reset")?.rounded_up(), timeline);
-    Some(Limit { remaining: member("remaining")?.rounded_down(), within })
+    Some(allowance(member("remaining")?.rounded_down(), member("reset")?.rounded_up(), server_time))
 }
 
-/// The first items of a list that have a name; none if it cannot be parsed.
+fn allowance(remaining: u64, seconds: u64, server_time: &ServerTime) -> Allowance {
+    let within = server_time.resolve(seconds, Reset::Guess);
+    Allowance::new(remaining, within.length, within.since())
+}
+
+/// Returns the first named items of a list, or `None` if it cannot be parsed.
 fn named_items(headers: &HeaderMap, field: &HeaderName) -> Option<Vec<Item>> {
-    let list: List = parsed(headers, field)?;
+    let list: List = parse(headers, field)?;
     let items = list.into_iter().filter_map(|entry| match entry {
         ListEntry::Item(item) => Some(item),
         ListEntry::InnerList(_) => None,
     });
-    Some(items.filter(|item| name(item).is_some()).take(MOST_ITEMS).collect())
+    Some(items.filter(|item| name(item).is_some()).take(MAX_ITEMS).collect())
 }
 
-/// All lines of a field as one (RFC 9651, section 4.2).
-fn parsed<T: FieldType>(headers: &HeaderMap, field: &HeaderName) -> Option<T> {
+/// Parses all lines of a field as one (RFC 9651, section 4.2).
+fn parse<T: FieldType>(headers: &HeaderMap, field: &HeaderName) -> Option<T> {
     let lines: Vec<&[u8]> = headers.get_all(field).iter().map(HeaderValue::as_bytes).collect();
     Parser::new(&lines.join(&b", "[..])).parse().ok()
 }
 
-/// A String, or a Token as the editors allow; the two are one name if they are spelt the same but for the case.
+/// Returns the name of an item: a String, or a Token as the editors allow. The case does not matter.
 fn name(item: &Item) -> Option<&str> {
     match &item.bare_item {
         BareItem::String(name) => Some(name.as_str()),
@@ -80,7 +90,7 @@ fn parameter<'a>(parameters: &'a Parameters, names: &[&str]) -> Option<&'a BareI
     names.iter().find_map(|name| parameters.get(*name))
 }
 
-/// A number that is not negative; a Decimal is one that some write. A String and a Date are none, though they parse.
+/// Returns an Integer or a Decimal that is not negative. Strings and Dates are no numbers, even if they parse as one.
 fn number(value: &BareItem) -> Option<Number> {
     let text = match value {
         BareItem::Integer(number) => number.to_string(),
@@ -90,8 +100,9 @@ fn number(value: &BareItem) -> Option<Number> {
     Number::parse(text.as_bytes())
 }
 
-/// Which is so if nothing is said. The text of the draft has `requests`, its registry `request`.
-fn is_of_requests(policy: &Parameters) -> bool {
+/// Returns `true` if a policy counts requests, which is the default. The text of the draft has `requests`, its registry
+/// `request`.
+fn counts_requests(policy: &Parameters) -> bool {
     let unit = policy.get("qu").and_then(BareItem::as_string);
     unit.is_none_or(|unit| ["requests", "request"].contains(&unit.as_str()))
 }
@@ -104,14 +115,14 @@ mod tests {
 
     const LONGEST: u64 = 3600;
 
-    /// What is left and within how many seconds, of each limit.
+    /// Returns the remaining number and the seconds of each limit.
     fn read(fields: &[(&'static str, &str)]) -> Vec<(u64, u64)> {
         let mut headers = HeaderMap::new();
         for (name, value) in fields {
             headers.append(*name, value.parse().unwrap());
         }
-        let timeline = Timeline::of(&headers, Duration::from_secs(LONGEST), || SystemTime::UNIX_EPOCH);
-        limits(&headers, &timeline).iter().map(|limit| (limit.remaining, limit.within.time.as_secs())).collect()
+        let server_time = ServerTime::from_headers(&headers, Duration::from_secs(LONGEST), || SystemTime::UNIX_EPOCH);
+        read_limits(&headers, &server_time).iter().map(|limit| (limit.remaining(), limit.within().as_secs())).collect()
     }
 
     fn rate_limit(value: &str) -> Vec<(u64, u64)> {
@@ -223,7 +234,7 @@ mod tests {
 
     #[test]
     fn no_more_than_sixteen_limits_are_looked_at() {
-        assert_eq!(rate_limit(&vec!["a;r=1;t=2"; 1000].join(",")).len(), MOST_ITEMS);
+        assert_eq!(rate_limit(&vec!["a;r=1;t=2"; 1000].join(",")).len(), MAX_ITEMS);
         let late = format!("{}a;r=1;t=2", "a,".repeat(16));
         assert_eq!(rate_limit(&late), []);
     }

@@ -1,4 +1,4 @@
-//! The reader.
+//! The reader of responses.
 
 use std::{
     fmt,
@@ -10,17 +10,13 @@ use http::{HeaderMap, Response, StatusCode, header::AGE};
 
 use crate::{
     client::{
-        Advice,
+        advice::{Advice, Allowance},
         answers::{
-            Reset,
-            family::{Family, RATE_LIMIT, SELF_NAMED, X_RATE_LIMIT},
-            limit::{self, Limit},
+            classification::{Classification, RefusalRules},
+            header_family::{RATE_LIMIT, SELF_DESCRIBING, X_RATE_LIMIT},
             number::{Number, numbers},
-            rate_limit,
-            refusals::Refusals,
-            retry_after::stated_wait,
-            timeline::Timeline,
-            verdict::Verdict,
+            rate_limit::read_limits,
+            server_time::{Reset, ServerTime},
         },
     },
     grpc::{Outcome, is_trailers_only},
@@ -28,165 +24,189 @@ use crate::{
 
 const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 
-/// Reads the answers of servers into [`Advice`].
+/// Reads the responses of servers into [`Advice`].
 ///
-/// See the [module docs](crate::client::answers) for its use and for what is read, believed and ignored.
+/// See the [module docs](crate::client::answers) for everything that is read, believed and ignored.
+///
+/// ```
+/// use std::time::Duration;
+///
+/// use http::{Response, StatusCode};
+/// use tower_quota::client::AdviceReader;
+///
+/// // A server that refuses with 420, and does not say for how long.
+/// let enhance_your_calm = StatusCode::from_u16(420)?;
+/// let reader = AdviceReader::new()
+///     .with_refusal(enhance_your_calm)
+///     .default_wait(Duration::from_secs(15));
+///
+/// let response = Response::builder().status(enhance_your_calm).body(())?;
+/// let advice = reader.read_response(&response);
+/// assert!(advice.is_refusal());
+/// assert_eq!(advice.wait_time(), Some(Duration::from_secs(15)));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone)]
-#[must_use = "it reads nothing until it is asked to"]
-pub struct Answers {
-    longest: Duration,
+#[must_use = "a reader does nothing until it is given a response"]
+pub struct AdviceReader {
+    max_time: Duration,
     rate_limit_reset: Reset,
-    /// Nobody has said how to read it if this is none.
+    /// `None` if nobody has said how to read it.
     x_rate_limit: Option<Reset>,
-    refusals: Refusals,
+    refusals: RefusalRules,
     /// The wait of a refusal that states none.
-    unstated: Option<Duration>,
+    default_wait: Option<Duration>,
     bare_exhausted: bool,
     wall_clock: Arc<WallClock>,
 }
 
 type WallClock = dyn Fn() -> SystemTime + Send + Sync;
 
-impl Default for Answers {
+impl Default for AdviceReader {
     fn default() -> Self {
         Self::new()
     }
 }
 
-impl Answers {
-    /// Reads what needs no telling: `Retry-After`, `retry-after-ms`, the `RateLimit` fields of all drafts, and gRPC's.
+impl AdviceReader {
+    /// Creates a reader of the self-describing dialects: `Retry-After`, `retry-after-ms`, the `RateLimit` fields of all
+    /// drafts, those of the vendors in the [table](crate::client::answers#what-is-read), and gRPC's.
     pub fn new() -> Self {
         Self {
-            longest: DAY,
+            max_time: DAY,
             rate_limit_reset: Reset::Guess,
             x_rate_limit: None,
-            refusals: Refusals::default(),
-            unstated: None,
+            refusals: RefusalRules::default(),
+            default_wait: None,
             bare_exhausted: false,
             wall_clock: Arc::new(SystemTime::now),
         }
     }
 
-    /// The longest time that is believed; whatever is longer is taken for this. One day by default.
+    /// Sets the longest time that is believed; longer ones are shortened to it. Defaults to one day.
     ///
-    /// Those who act on an [`Advice`] have limits of their own; this one is for what cannot be meant.
-    pub fn longest(self, longest: Duration) -> Self {
-        Self { longest, ..self }
+    /// This guards against nonsense. The layers that act on an [`Advice`] have bounds of their own.
+    pub fn max_time(self, max_time: Duration) -> Self {
+        Self { max_time, ..self }
     }
 
-    /// Reads `X-RateLimit-Remaining` and `-Reset`, and `X-Rate-Limit-…`, in all answers, with what is known of the latter.
+    /// Reads `X-RateLimit-Remaining` and `-Reset`, and `X-Rate-Limit-…`, in all responses.
     ///
-    /// Unless this is said they are read only in refusals that state no wait otherwise, and as [`Reset::Guess`]. Envoy's and
+    /// By default they are read only in refusals that state no wait otherwise, and as [`Reset::Guess`]. Envoy's and
     /// Reddit's are [`Reset::Delta`], GitHub's are [`Reset::Epoch`].
     pub fn x_rate_limit(self, reset: Reset) -> Self {
         Self { x_rate_limit: Some(reset), ..self }
     }
 
-    /// What a number in `RateLimit-Reset` means; [`Reset::Guess`] by default: drafts 0 to 6 have seconds from now, and GitLab
-    /// and Bluesky send seconds since 1970.
+    /// Sets the meaning of a number in `RateLimit-Reset`. Defaults to [`Reset::Guess`]: drafts 0 to 6 have seconds from
+    /// now, and GitLab and Bluesky send seconds since 1970.
     pub fn rate_limit_reset(self, reset: Reset) -> Self {
         Self { rate_limit_reset: reset, ..self }
     }
 
-    /// Takes this status for a refusal too: for that of a call that was not executed because of a limit.
+    /// Takes responses with this status for refusals: of calls that were not executed because of a limit.
     ///
-    /// 429 is one, and 503 and 529 are with a stated wait.
-    pub fn refusal(mut self, status: StatusCode) -> Self {
+    /// 429 is one by default, and so are 503 and 529 with a stated wait.
+    pub fn with_refusal(mut self, status: StatusCode) -> Self {
         self.refusals.add(status);
         self
     }
 
-    /// Takes this status for no refusal, whatever else is said.
-    pub fn no_refusal(mut self, status: StatusCode) -> Self {
-        self.refusals.leave_out(status);
+    /// Takes no response with this status for a refusal, whatever its fields say.
+    pub fn without_refusal(mut self, status: StatusCode) -> Self {
+        self.refusals.remove(status);
         self
     }
 
-    /// The wait of refusals that state none. Without this it is for those who act on the advice to choose one.
-    pub fn unstated_wait(self, wait: Duration) -> Self {
-        Self { unstated: Some(wait), ..self }
-    }
-
     /// Takes a 403 with nothing left or with a stated wait for a refusal.
-    pub const fn forbidden_refusal(mut self) -> Self {
+    pub const fn forbidden_as_refusal(mut self) -> Self {
         self.refusals.add_forbidden();
         self
     }
 
-    /// Takes a `RESOURCE_EXHAUSTED` that states no wait for a refusal, too. Off by default: messages that are too large
-    /// end so, and so does HTTP/2's ENHANCE_YOUR_CALM.
-    pub fn exhausted_without_wait(self, is_refusal: bool) -> Self {
+    /// Takes a `RESOURCE_EXHAUSTED` that states no wait for a refusal, too. Defaults to `false`: messages that are too
+    /// large end like this, and so does HTTP/2's ENHANCE_YOUR_CALM.
+    pub fn exhausted_as_refusal(self, is_refusal: bool) -> Self {
         Self { bare_exhausted: is_refusal, ..self }
     }
 
-    /// What dates are relative to when an answer has no `Date`; the system's clock by default.
+    /// Sets the wait of refusals that state none. By default the layers that act on the advice choose one.
+    pub fn default_wait(self, wait: Duration) -> Self {
+        Self { default_wait: Some(wait), ..self }
+    }
+
+    /// Sets the clock that dates are relative to in responses without a `Date`. Defaults to the system's.
     pub fn wall_clock(self, now: impl Fn() -> SystemTime + Send + Sync + 'static) -> Self {
         Self { wall_clock: Arc::new(now), ..self }
     }
 
-    /// What a response advises. Its body is left alone: what gRPC says in trailers behind it is for
+    /// Reads the status and the header fields of a response. Trailers behind its body are for
     /// [`read_trailers`](Self::read_trailers).
-    pub fn of<B>(&self, response: &Response<B>) -> Advice {
+    pub fn read_response<B>(&self, response: &Response<B>) -> Advice {
         self.read(response.status(), response.headers())
     }
 
-    /// What the status and the header fields of a response advise.
+    /// Reads a status and header fields.
     pub fn read(&self, status: StatusCode, headers: &HeaderMap) -> Advice {
-        let timeline = self.timeline(headers);
-        let verdict = match Outcome::of(headers).filter(|_| is_trailers_only(headers)) {
-            Some(outcome) => Verdict::of_call(&outcome, stated_wait(headers, &timeline), self.bare_exhausted),
-            None => Verdict::of_http(status, headers, &timeline, &self.refusals),
+        let server_time = ServerTime::from_headers(headers, self.max_time, || (self.wall_clock)());
+        let classification = match Outcome::of(headers).filter(|_| is_trailers_only(headers)) {
+            Some(outcome) => Classification::from_grpc(&outcome, server_time.retry_after(headers), self.bare_exhausted),
+            None => Classification::from_http(status, headers, &server_time, &self.refusals),
         };
-        // What a cache has kept says how it was then.
+        // A cached response says how it was then.
         let is_cached = numbers(headers, &AGE).any(|age| age > Number::ZERO);
-        let limits = if is_cached { Vec::new() } else { self.limits(verdict, headers, &timeline) };
-        let advice = limit::advise(verdict.advice(), &limits, verdict.stated);
-        let unstated = self.unstated.filter(|_| advice.is_refusal() && advice.wait_time().is_none());
-        let advice = unstated.into_iter().fold(advice, Advice::wait);
-        advice.wait_at_most(self.longest)
+        let limits = if is_cached { Vec::new() } else { self.limits(classification, headers, &server_time) };
+        self.with_default_wait(classification.advise(&limits)).cap_wait(self.max_time)
     }
 
-    /// What the trailers of a gRPC call advise.
+    /// Reads the trailers of a gRPC call.
     pub fn read_trailers(&self, trailers: &HeaderMap) -> Advice {
-        let outcome = Outcome::of(trailers);
-        let verdict = outcome.map(|outcome| Verdict::of_call(&outcome, None, self.bare_exhausted)).unwrap_or_default();
-        limit::advise(verdict.advice(), &[], verdict.stated).wait_at_most(self.longest)
+        match Outcome::of(trailers) {
+            Some(outcome) => {
+                Classification::from_grpc(&outcome, None, self.bare_exhausted).advise(&[]).cap_wait(self.max_time)
+            }
+            None => Advice::none(),
+        }
     }
 
-    /// The longest time that is believed.
+    /// Returns the longest time that is believed.
     pub(in crate::client) const fn longest_believed(&self) -> Duration {
-        self.longest
+        self.max_time
     }
 
-    fn timeline(&self, headers: &HeaderMap) -> Timeline {
-        Timeline::of(headers, self.longest, || (self.wall_clock)())
-    }
-
-    /// What the header fields say about limits, in all dialects that are read.
-    fn limits(&self, verdict: Verdict, headers: &HeaderMap, timeline: &Timeline) -> Vec<Limit> {
-        let mut limits = rate_limit::limits(headers, timeline);
-        let mut add = |family: &Family, reset| {
-            limits.extend(family.limit(headers, verdict.is_refusal, reset, timeline));
-        };
-        add(&RATE_LIMIT, self.rate_limit_reset);
-        SELF_NAMED.iter().for_each(|family| add(family, Reset::Guess));
-        let is_unexplained = verdict.is_refusal && verdict.stated.is_none() && limits.is_empty();
+    /// Reads the limits that the header fields state, in all dialects.
+    fn limits(&self, classification: Classification, headers: &HeaderMap, server_time: &ServerTime) -> Vec<Allowance> {
+        let is_refusal = classification.is_refusal;
+        let mut limits = read_limits(headers, server_time);
+        limits.extend(RATE_LIMIT.read(headers, is_refusal, self.rate_limit_reset, server_time));
+        for family in &SELF_DESCRIBING {
+            limits.extend(family.read(headers, is_refusal, Reset::Guess, server_time));
+        }
+        let is_unexplained = is_refusal && classification.retry_after.is_none() && limits.is_empty();
         if let Some(reset) = self.x_rate_limit.or(is_unexplained.then_some(Reset::Guess)) {
-            let families = X_RATE_LIMIT.iter();
-            limits.extend(families.filter_map(|family| family.limit(headers, verdict.is_refusal, reset, timeline)));
+            for family in &X_RATE_LIMIT {
+                limits.extend(family.read(headers, is_refusal, reset, server_time));
+            }
         }
         limits
     }
+
+    fn with_default_wait(&self, advice: Advice) -> Advice {
+        match self.default_wait {
+            Some(wait) if advice.is_refusal() && advice.wait_time().is_none() => advice.wait(wait),
+            _ => advice,
+        }
+    }
 }
 
-impl fmt::Debug for Answers {
+impl fmt::Debug for AdviceReader {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Answers")
-            .field("longest", &self.longest)
+        f.debug_struct("AdviceReader")
+            .field("max_time", &self.max_time)
             .field("rate_limit_reset", &self.rate_limit_reset)
             .field("x_rate_limit", &self.x_rate_limit)
             .field("refusals", &self.refusals)
-            .field("unstated", &self.unstated)
+            .field("default_wait", &self.default_wait)
             .field("bare_exhausted", &self.bare_exhausted)
             .finish_non_exhaustive()
     }

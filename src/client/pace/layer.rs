@@ -1,20 +1,21 @@
-//! The layer.
+//! The layer, which is the builder of its settings.
 
 use std::{fmt, sync::Arc, time::Duration};
 
 use http::{HeaderMap, StatusCode};
-use tower_layer::Layer;
 
 use crate::{
     client::{
-        Advice, Answers,
+        advice::Advice,
+        answers::AdviceReader,
         pace::{
-            limits::Limits,
-            pacer::Pacer,
-            queues::Queues,
-            reader::{Headers, Unread},
-            service::Pace,
-            settings::Settings,
+            error::PaceError,
+            handle::PaceHandle,
+            queued_call::{Attempted, QueuedCall},
+            read_advice::{IgnoreAdvice, ReadHeaders},
+            scheduler::Scheduler,
+            settings::{ScopeLimits, Settings},
+            view_of::ViewOf,
         },
     },
     clock::TokioClock,
@@ -29,172 +30,227 @@ use crate::{
 
 /// Makes calls wait until a policy has room for them.
 ///
-/// See the [module docs](crate::client::pace) for its use. All services it makes share their queues, and so do its clones;
-/// one whose settings are changed has queues of its own. `K` is the kind of requests, `T` the store of the limiter, and `A`
-/// what reads advice from answers.
+/// All services that it makes share their queues, and so do its clones; a layer whose settings are changed has queues of
+/// its own. `K` is the kind of requests, `T` the store of the limiter, and `A` the reader of advice. See the
+/// [module docs](crate::client::pace) for all that it promises.
+///
+/// ```
+/// use std::{convert::Infallible, time::Duration};
+///
+/// use http::{Request, Response};
+/// use tokio::time::Instant;
+/// use tower::{Layer, ServiceExt, service_fn};
+/// use tower_quota::{Policy, client::PaceLayer, key};
+///
+/// # #[tokio::main(flavor = "current_thread", start_paused = true)]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let client = service_fn(async |_: Request<()>| Ok::<_, Infallible>(Response::new(())));
+/// let layer = PaceLayer::new(key::host(), Policy::per_second(1))
+///     .max_waiting(100)
+///     .max_wait(Duration::from_secs(60));
+/// let client = layer.layer(client);
+///
+/// let begin = Instant::now();
+/// for _ in 0..3 {
+///     let request = Request::get("https://api.example.com/").body(())?;
+///     client.clone().oneshot(request).await?;
+/// }
+/// assert_eq!(begin.elapsed(), Duration::from_secs(2));
+/// # Ok(())
+/// # }
+/// ```
 #[must_use = "a layer does nothing until it is applied to a service"]
-pub struct PaceLayer<K: RequestKind = Http, T = MemoryStore, A = Headers> {
+pub struct PaceLayer<K: RequestKind = Http, T = MemoryStore, A = ReadHeaders> {
     limiter: Result<RateLimiter<K, T>, Arc<ConfigError>>,
-    queues: Arc<Queues>,
+    scheduler: Arc<Scheduler>,
     reader: A,
 }
 
 impl PaceLayer {
-    /// One policy for every key that `extractor` reads, such as [`key::host()`](crate::key::host).
+    /// Creates a layer with one policy for every key that `extractor` reads, such as [`key::host()`](crate::key::host).
     ///
-    /// For a policy written out in code. If it holds a mistake (a limit or a window of zero, or
+    /// It is for policies that are written out in code. If one holds a mistake (a limit or a window of zero, or
     /// [`count_denied`](Policy::count_denied), which would charge for waiting) then every call fails with
-    /// [`PaceError::Misconfigured`](super::PaceError::Misconfigured). With numbers from elsewhere use
-    /// [`try_new`](Self::try_new).
+    /// [`PaceError::Misconfigured`]. With numbers from elsewhere use [`try_new`](Self::try_new).
     pub fn new(extractor: impl KeyExtractor, policy: impl Into<Policy>) -> Self {
-        Self::of(limiter_of(extractor, policy.into()).map_err(Arc::new), Headers::default())
+        Self::from_limiter(limiter_for(extractor, policy.into()).map_err(Arc::new), ReadHeaders::default())
     }
 
-    /// As [`new`](Self::new), with mistakes returned.
+    /// Creates the same layer as [`new`](Self::new), and returns mistakes.
     ///
     /// # Errors
     ///
     /// If the extractor or the policy cannot be used.
     pub fn try_new(extractor: impl KeyExtractor, policy: impl Into<Policy>) -> Result<Self, ConfigError> {
-        let limiter = limiter_of(extractor, policy.into())?;
-        refuse_counting(&limiter)?;
+        let limiter = limiter_for(extractor, policy.into())?;
+        reject_counting(&limiter)?;
         Ok(limiter.pace())
     }
 }
 
 impl<T> PaceLayer<Http, T> {
-    /// Believes these dialects in answers; by default those of [`Answers::new`](crate::client::Answers::new).
-    pub fn answers(mut self, answers: Answers) -> Self {
-        self.reader = Headers::answers(answers);
+    /// Sets the reader of responses. Defaults to [`AdviceReader::new`].
+    pub fn advice_reader(mut self, reader: AdviceReader) -> Self {
+        self.reader = ReadHeaders::new(reader);
         self
     }
 
-    /// Reads advice from the status and the header fields of answers like this, in a dialect of your own.
-    pub fn advised_by(mut self, read: impl Fn(StatusCode, &HeaderMap) -> Advice + Send + Sync + 'static) -> Self {
-        self.reader = Headers::read_by(read);
+    /// Sets a closure that reads advice from the status and the header fields of responses, for a dialect of your own.
+    pub fn read_advice_with(mut self, read: impl Fn(StatusCode, &HeaderMap) -> Advice + Send + Sync + 'static) -> Self {
+        self.reader = ReadHeaders::from_fn(read);
         self
     }
 }
 
 impl<R: 'static, T, A> PaceLayer<Plain<R>, T, A> {
-    /// Reads advice from answers and errors like this; by default none is.
-    pub fn advised_by<F, B, E>(self, read: F) -> PaceLayer<Plain<R>, T, F>
+    /// Sets a closure that reads advice from responses and errors. By default none is read.
+    pub fn read_advice_with<F, B, E>(self, read: F) -> PaceLayer<Plain<R>, T, F>
     where
         F: Fn(&Result<B, E>) -> Advice + Clone + Send + Sync + 'static,
     {
-        PaceLayer { limiter: self.limiter, queues: self.queues, reader: read }
+        PaceLayer { limiter: self.limiter, scheduler: self.scheduler, reader: read }
     }
 }
 
 impl<K: RequestKind, T, A> PaceLayer<K, T, A> {
-    /// At most so many calls wait for each key; 1024 by default. Further ones fail at once, with
-    /// [`PaceError::QueueFull`](super::PaceError::QueueFull). With 0 no call waits.
+    /// Sets the maximum number of calls that wait for each key. Defaults to 1024. Further ones fail at once, with
+    /// [`PaceError::QueueFull`]. With 0 no call waits.
     pub fn max_waiting(self, calls: usize) -> Self {
-        self.with(|settings| settings.max_waiting = calls)
+        self.with_settings(|settings| settings.max_waiting = calls)
     }
 
-    /// No call waits longer than this; by default they wait for as long as it takes.
+    /// Sets the maximum wait of a call. By default calls wait for as long as it takes.
     ///
-    /// Of a call that would have to wait longer it is mostly known when it comes, and then it fails at once with
-    /// [`PaceError::TooLong`](super::PaceError::TooLong). Only the waiting counts: a call under way is left alone.
+    /// Usually it is known up front that a call would have to wait longer, and then it fails at once with
+    /// [`PaceError::TooLong`]. Only the waiting counts: a call in flight is left alone.
     pub fn max_wait(self, wait: Duration) -> Self {
-        self.with(|settings| settings.max_wait = Some(wait))
+        self.with_settings(|settings| settings.max_wait = Some(wait))
     }
 
-    /// No answer holds calls back for longer than this; 10 minutes by default.
+    /// Sets the maximum time for which a response holds calls back. Defaults to 10 minutes.
     ///
-    /// It is for servers that make a mistake or mean no good. After that time one call goes ahead, and is told again.
+    /// It guards against misconfigured or hostile servers. After that time one call goes ahead, and is told again.
     pub fn max_hold(self, hold: Duration) -> Self {
-        self.with(|settings| settings.max_hold = hold)
+        self.with_settings(|settings| settings.max_hold = hold)
     }
 
-    /// How long calls are held back after a refusal that does not say for how long, or says zero; a second by default.
-    pub fn back_off(self, wait: Duration) -> Self {
-        self.with(|settings| settings.back_off = wait)
+    /// Sets the pause after a refusal that states no wait, or zero. Defaults to one second.
+    pub fn default_wait(self, wait: Duration) -> Self {
+        self.with_settings(|settings| settings.default_wait = wait)
     }
 
-    /// What is added to the pause after a refusal, at most and at random, so that those who were refused together do not
-    /// return together: a tenth of it, and no more than this. A second by default.
-    pub fn spread(self, spread: Duration) -> Self {
-        self.with(|settings| settings.spread = spread)
+    /// Sets the maximum jitter added to the pause after a refusal, so that clients that were refused together do not return
+    /// together. It is at most a tenth of the pause besides. Defaults to one second.
+    pub fn max_jitter(self, jitter: Duration) -> Self {
+        self.with_settings(|settings| settings.max_jitter = jitter)
     }
 
-    /// Finds the limit of a server that does not tell: after a refusal the pace of the key drops, and rises again by and by
-    /// up to the policy. Off by default.
+    /// Discovers the limit of a server that does not tell: the rate of a key drops after a refusal, and rises again up to
+    /// the policy's. Off by default.
     ///
     /// See [the module docs](crate::client::pace#a-limit-that-is-not-known).
     pub fn adaptive(self) -> Self {
-        self.with(|settings| settings.is_adaptive = true)
+        self.with_settings(|settings| settings.is_adaptive = true)
     }
 
-    /// Who waits. Ask once the settings are made.
+    /// Returns a handle on the queues. Call it after the settings are made, which create new queues.
     #[must_use]
-    pub fn pacer(&self) -> Pacer {
-        Pacer::new(Arc::clone(&self.queues))
+    pub fn handle(&self) -> PaceHandle {
+        PaceHandle::new(Arc::clone(&self.scheduler))
     }
 
-    /// The limiter behind this layer; none if it was not built right.
+    /// Returns the limiter behind this layer, or `None` if it was built with a mistake.
     #[must_use]
     pub fn limiter(&self) -> Option<&RateLimiter<K, T>> {
         self.limiter.as_ref().ok()
     }
 
-    pub(super) const fn try_limiter(&self) -> Result<&RateLimiter<K, T>, &Arc<ConfigError>> {
-        self.limiter.as_ref()
+    #[cfg(test)]
+    pub(super) const fn scheduler(&self) -> &Arc<Scheduler> {
+        &self.scheduler
     }
 
-    pub(super) const fn queues(&self) -> &Arc<Queues> {
-        &self.queues
-    }
-
+    /// Returns the reader of advice.
     pub(super) const fn reader(&self) -> &A {
         &self.reader
     }
 
-    fn of(limiter: Result<RateLimiter<K, T>, Arc<ConfigError>>, reader: A) -> Self {
-        let limiter = limiter.and_then(|limiter| match refuse_counting(&limiter) {
+    fn from_limiter(limiter: Result<RateLimiter<K, T>, Arc<ConfigError>>, reader: A) -> Self {
+        let limiter = limiter.and_then(|limiter| match reject_counting(&limiter) {
             Ok(()) => Ok(limiter),
             Err(mistake) => Err(Arc::new(mistake)),
         });
-        let queues = queues_for(limiter.as_ref().ok(), Settings::default());
-        Self { limiter, queues, reader }
+        let scheduler = scheduler_for(limiter.as_ref().ok(), Settings::default());
+        Self { limiter, scheduler, reader }
     }
 
-    fn with(mut self, change: impl FnOnce(&mut Settings)) -> Self {
-        let mut settings = *self.queues.settings();
+    fn with_settings(mut self, change: impl FnOnce(&mut Settings)) -> Self {
+        let mut settings = *self.scheduler.settings();
         change(&mut settings);
-        self.queues = queues_for(self.limiter(), settings);
+        self.scheduler = scheduler_for(self.limiter(), settings);
         self
+    }
+
+    fn try_limiter<E>(&self) -> Result<&RateLimiter<K, T>, PaceError<E>> {
+        self.limiter.as_ref().map_err(|mistake| PaceError::Misconfigured(Arc::clone(mistake)))
+    }
+}
+
+impl<K: RequestKind, T: Store, A> PaceLayer<K, T, A> {
+    /// Makes a queued call of a request, or `None` if no rule governs it.
+    pub(super) fn queued_call<R, E>(&self, request: &R) -> Result<Option<QueuedCall>, PaceError<E>>
+    where
+        K: ViewOf<R>,
+    {
+        let limiter = self.try_limiter()?;
+        let governed = K::with_view(request, |view| limiter.govern(view, |_| true, &[]));
+        let governed =
+            governed.map_err(|refused| PaceError::KeyMissing { level: limiter.level_of(refused).to_owned() })?;
+        Ok((!governed.charges.is_empty()).then(|| QueuedCall::new(&self.scheduler, governed)))
+    }
+
+    /// Returns `None` if the call has to wait, which it begins with when it is polled.
+    pub(super) fn attempt_at_once(&self, call: &QueuedCall) -> Option<Attempted> {
+        call.attempt_at_once(self.limiter()?)
+    }
+
+    /// Asks whether a call may go now. It waits in the queues from now on if it may not.
+    pub(super) fn attempt<E>(&self, call: &mut QueuedCall) -> Result<Attempted, PaceError<E>> {
+        call.attempt(self.try_limiter()?)
     }
 }
 
 impl<T: Store> RateLimiter<Http, T> {
-    /// A layer for callers, which makes calls wait until the rules have room for them.
+    /// Creates a client-side layer, which makes calls wait until the rules have room for them.
     ///
     /// No rule's policy may [count denied](Policy::count_denied) requests, which would charge for waiting: then every call
-    /// fails with [`PaceError::Misconfigured`](crate::client::pace::PaceError::Misconfigured).
+    /// fails with [`PaceError::Misconfigured`].
+    ///
+    /// [`PaceError::Misconfigured`]: crate::client::pace::PaceError::Misconfigured
     pub fn pace(&self) -> PaceLayer<Http, T> {
-        PaceLayer::of(Ok(self.clone()), Headers::default())
+        PaceLayer::from_limiter(Ok(self.clone()), ReadHeaders::default())
     }
 }
 
 impl<R: 'static, T: Store> RateLimiter<Plain<R>, T> {
-    /// A layer for callers, which makes calls wait until the rules have room for them.
+    /// Creates a client-side layer, which makes calls wait until the rules have room for them.
     ///
     /// No rule's policy may [count denied](Policy::count_denied) requests, which would charge for waiting: then every call
-    /// fails with [`PaceError::Misconfigured`](crate::client::pace::PaceError::Misconfigured).
-    pub fn pace(&self) -> PaceLayer<Plain<R>, T, Unread> {
-        PaceLayer::of(Ok(self.clone()), Unread)
+    /// fails with [`PaceError::Misconfigured`].
+    ///
+    /// [`PaceError::Misconfigured`]: crate::client::pace::PaceError::Misconfigured
+    pub fn pace(&self) -> PaceLayer<Plain<R>, T, IgnoreAdvice> {
+        PaceLayer::from_limiter(Ok(self.clone()), IgnoreAdvice)
     }
 }
 
-fn limiter_of(extractor: impl KeyExtractor, policy: Policy) -> Result<RateLimiter, ConfigError> {
+fn limiter_for(extractor: impl KeyExtractor, policy: Policy) -> Result<RateLimiter, ConfigError> {
     let rule = Rule::new("default").every_request().key(extractor).policy(policy);
     RateLimiter::builder().rule(rule).clock(TokioClock::new()).build()
 }
 
-/// A call that waits asks again and again, and is denied until it goes.
-fn refuse_counting<K: RequestKind, T>(limiter: &RateLimiter<K, T>) -> Result<(), ConfigError> {
+/// Rejects policies that count denied requests: a waiting call asks again and again, and is denied until it goes.
+fn reject_counting<K: RequestKind, T>(limiter: &RateLimiter<K, T>) -> Result<(), ConfigError> {
     match limiter.rulebook().rules().find(|rule| rule.policy().counts_denied()) {
         Some(rule) => {
             let reason = "a call that is paced is denied until it goes, and would be charged for its waiting";
@@ -204,13 +260,13 @@ fn refuse_counting<K: RequestKind, T>(limiter: &RateLimiter<K, T>) -> Result<(),
     }
 }
 
-fn queues_for<K: RequestKind, T>(limiter: Option<&RateLimiter<K, T>>, settings: Settings) -> Arc<Queues> {
-    Arc::new(Queues::new(settings, limiter.map(Limits::of).unwrap_or_default()))
+fn scheduler_for<K: RequestKind, T>(limiter: Option<&RateLimiter<K, T>>, settings: Settings) -> Arc<Scheduler> {
+    Arc::new(Scheduler::new(settings, limiter.map(ScopeLimits::from_limiter).unwrap_or_default()))
 }
 
 impl<K: RequestKind, T, A: Clone> Clone for PaceLayer<K, T, A> {
     fn clone(&self) -> Self {
-        Self { limiter: self.limiter.clone(), queues: Arc::clone(&self.queues), reader: self.reader.clone() }
+        Self { limiter: self.limiter.clone(), scheduler: Arc::clone(&self.scheduler), reader: self.reader.clone() }
     }
 }
 
@@ -218,16 +274,8 @@ impl<K: RequestKind, T: fmt::Debug, A> fmt::Debug for PaceLayer<K, T, A> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("PaceLayer")
             .field("limiter", &self.limiter)
-            .field("settings", self.queues.settings())
-            .field("queues", &self.queues)
+            .field("settings", self.scheduler.settings())
+            .field("scheduler", &self.scheduler)
             .finish_non_exhaustive()
-    }
-}
-
-impl<S, K: RequestKind, T, A: Clone> Layer<S> for PaceLayer<K, T, A> {
-    type Service = Pace<S, Self>;
-
-    fn layer(&self, inner: S) -> Pace<S, Self> {
-        Pace::new(inner, self.clone())
     }
 }

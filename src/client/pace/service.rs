@@ -1,22 +1,48 @@
-//! The service.
+//! The service, and how the layer makes it.
 
 use std::task::{Context, Poll};
 
+use tower_layer::Layer;
 use tower_service::Service;
 
 use crate::{
     client::pace::{
-        ask::Asked, error::PaceError, future::ResponseFuture, layer::PaceLayer, reader::ReadAdvice, sees::Sees,
-        ticket::Ticket, waiting::Waiting,
+        error::PaceError,
+        future::{ResponseFuture, WaitingCall},
+        layer::PaceLayer,
+        queued_call::Attempted,
+        read_advice::ReadAdvice,
+        view_of::ViewOf,
     },
+    request::RequestKind,
     store::Store,
 };
 
 /// A service behind a [`PaceLayer`], which is its `L`.
 ///
 /// A call that finds room goes to the inner service at once. One that does not waits with a clone of it, and nothing is
-/// reserved in it meanwhile; when its turn has come the clone is polled ready, the policy is asked, and the clone is called,
-/// all in one go. So the inner service is `Clone`, as clients are; put a `tower::buffer::Buffer` around one that is not.
+/// reserved in it meanwhile; when its turn has come the clone is polled ready, the policy is asked, and the clone is
+/// called, all in one go. So the inner service is `Clone`, as clients are; put a `tower::buffer::Buffer` around one that
+/// is not.
+///
+/// ```
+/// use std::convert::Infallible;
+///
+/// use http::{Request, Response};
+/// use tower::{Layer, Service, ServiceExt, service_fn};
+/// use tower_quota::{Policy, client::PaceLayer, client::pace::Pace, key};
+///
+/// # #[tokio::main(flavor = "current_thread", start_paused = true)]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let client = service_fn(async |_: Request<()>| Ok::<_, Infallible>(Response::new(())));
+/// let layer = PaceLayer::new(key::host(), Policy::per_second(1));
+/// let mut client: Pace<_> = layer.layer(client);
+///
+/// let request = Request::get("https://api.example.com/").body(())?;
+/// assert_eq!(client.ready().await?.call(request).await?.status(), 200);
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone, Debug)]
 pub struct Pace<S, L = PaceLayer> {
     inner: S,
@@ -24,30 +50,34 @@ pub struct Pace<S, L = PaceLayer> {
 }
 
 impl<S, L> Pace<S, L> {
-    pub(super) const fn new(inner: S, layer: L) -> Self {
-        Self { inner, layer }
+    inner_service_accessors!(pub);
+}
+
+impl<S: Clone, L> Pace<S, L> {
+    /// Gives back whatever `poll_ready` had reserved in the inner service, by going on with a clone.
+    fn release_readiness(&mut self) {
+        self.inner = self.inner.clone();
     }
 
-    /// The inner service.
-    pub const fn get_ref(&self) -> &S {
-        &self.inner
+    /// Takes the inner service that was polled ready, and leaves a clone.
+    fn take_ready(&mut self) -> S {
+        let clone = self.inner.clone();
+        std::mem::replace(&mut self.inner, clone)
     }
+}
 
-    /// The inner service.
-    pub const fn get_mut(&mut self) -> &mut S {
-        &mut self.inner
-    }
+impl<S, K: RequestKind, T, A: Clone> Layer<S> for PaceLayer<K, T, A> {
+    type Service = Pace<S, Self>;
 
-    /// The inner service.
-    pub fn into_inner(self) -> S {
-        self.inner
+    fn layer(&self, inner: S) -> Pace<S, Self> {
+        Pace { inner, layer: self.clone() }
     }
 }
 
 impl<S, R, K, T, A> Service<R> for Pace<S, PaceLayer<K, T, A>>
 where
     S: Service<R> + Clone,
-    K: Sees<R>,
+    K: ViewOf<R>,
     T: Store,
     A: ReadAdvice<S::Response, S::Error> + Clone,
 {
@@ -60,42 +90,27 @@ where
     }
 
     fn call(&mut self, request: R) -> Self::Future {
-        let asked = match self.layer.govern(&request) {
-            Ok(governed) if governed.charges.is_empty() => {
-                return ResponseFuture::ungoverned(self.inner.call(request));
-            }
-            Ok(governed) => {
-                let ticket = Ticket::draw(self.layer.queues(), governed);
-                self.layer.ask_at_once(&ticket).map(|asked| (asked, ticket))
-            }
-            Err(error) => Err(error),
-        };
-        let layer = self.layer.clone();
-        match asked {
-            Ok((Some(Asked::Admitted(call)), _)) => {
-                K::go(&request);
-                ResponseFuture::begun(self.inner.call(request), call, layer)
-            }
-            Ok((Some(Asked::Deciding(deciding)), ticket)) => {
-                let clone = self.inner.clone();
-                let ready = std::mem::replace(&mut self.inner, clone);
-                ResponseFuture::waiting(Waiting::deciding(ready, request, layer, ticket, deciding))
-            }
-            Ok((Some(Asked::Later(_)) | None, ticket)) => {
-                self.give_back();
-                ResponseFuture::waiting(Waiting::new(self.inner.clone(), request, layer, ticket))
-            }
+        let call = match self.layer.queued_call(&request) {
+            Ok(Some(call)) => call,
+            Ok(None) => return ResponseFuture::unlimited(self.inner.call(request)),
             Err(error) => {
-                self.give_back();
-                ResponseFuture::failed(error)
+                self.release_readiness();
+                return ResponseFuture::failed(error);
+            }
+        };
+        match self.layer.attempt_at_once(&call) {
+            Some(Attempted::Admitted(in_flight)) => {
+                K::mark_sent(&request);
+                ResponseFuture::in_flight(self.inner.call(request), in_flight, self.layer.clone())
+            }
+            Some(Attempted::Deciding(decision)) => {
+                let ready = self.take_ready();
+                ResponseFuture::waiting(WaitingCall::deciding(ready, request, self.layer.clone(), call, decision))
+            }
+            Some(Attempted::Queued(_)) | None => {
+                self.release_readiness();
+                ResponseFuture::waiting(WaitingCall::new(self.inner.clone(), request, self.layer.clone(), call))
             }
         }
-    }
-}
-
-impl<S: Clone, L> Pace<S, L> {
-    /// Gives back what `poll_ready` had reserved in the inner service, by going on with a clone.
-    fn give_back(&mut self) {
-        self.inner = self.inner.clone();
     }
 }

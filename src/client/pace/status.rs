@@ -1,80 +1,101 @@
-//! How the calls of one key stand.
+//! The status of one queue.
 
 use std::{sync::Arc, time::Duration};
 
 use tokio::time::Instant;
 
 use crate::{
-    client::pace::{limits::Limits, line::Line, place::Place, state::State},
+    client::pace::{queue::Queue, settings::ScopeLimits, ticket::QueueKey},
     key::Key,
 };
 
-/// How the calls of one key under one rule stand.
+/// The status of the calls of one key under one rule, as [`PaceHandle::queues`](super::PaceHandle::queues) returns it.
+///
+/// ```
+/// use tower_quota::{Policy, client::PaceLayer, client::pace::QueueStatus, key};
+///
+/// fn describe(queue: &QueueStatus) -> String {
+///     let (waiting, seconds) = (queue.waiting(), queue.forecast().as_secs());
+///     format!("{}: {waiting} calls wait, {seconds} s to go", queue.rule())
+/// }
+///
+/// let layer = PaceLayer::new(key::host(), Policy::per_minute(60));
+/// for queue in layer.handle().queues() {
+///     println!("{}", describe(&queue));
+/// }
+/// ```
 #[derive(Clone, Debug)]
-pub struct LineStatus {
+pub struct QueueStatus {
     rule: Arc<str>,
     key: Key,
     waiting: usize,
     in_flight: usize,
     longest_wait: Duration,
     forecast: Duration,
-    pace: f64,
+    rate: f64,
 }
 
-impl LineStatus {
-    pub(super) fn of(place: Place, line: &Line, limits: &Limits, state: &State, now: Instant) -> Self {
-        let since = line.first().and_then(|first| state.since(first));
+impl QueueStatus {
+    /// Describes a queue whose first ticket waits since `since`.
+    pub(super) fn new(
+        key: QueueKey,
+        queue: &Queue,
+        limits: &ScopeLimits,
+        since: Option<Instant>,
+        now: Instant,
+    ) -> Self {
         Self {
             rule: Arc::clone(limits.rule()),
-            key: place.key,
-            waiting: line.waiting(),
-            in_flight: line.in_flight(),
+            key: key.key,
+            waiting: queue.waiting(),
+            in_flight: queue.in_flight(),
             longest_wait: since.map_or(Duration::ZERO, |since| now.saturating_duration_since(since)),
-            forecast: line.forecast(line.waiting(), limits, now).max(line.time_at_lowered_pace(now)),
-            pace: line.lowered_pace(now).unwrap_or_else(|| limits.per_second()),
+            forecast: queue.forecast(queue.waiting(), limits, now).max(queue.time_at_reduced_rate(now)),
+            rate: queue.reduced_rate(now).unwrap_or_else(|| limits.per_second()),
         }
     }
 
-    /// The name of the rule.
+    /// Returns the name of the rule.
     #[must_use]
     pub fn rule(&self) -> &str {
         &self.rule
     }
 
-    /// The key, as [`RateLimiter::key`](crate::RateLimiter::key) makes it.
+    /// Returns the key, as [`RateLimiter::key`](crate::RateLimiter::key) makes it.
     #[must_use]
     pub const fn key(&self) -> Key {
         self.key
     }
 
-    /// How many calls wait for this key. One that waits for several keys is among those of one or several of them.
+    /// Returns the number of calls that wait for this key. One that waits for several keys is in the queues of one or
+    /// several of them.
     #[must_use]
     pub const fn waiting(&self) -> usize {
         self.waiting
     }
 
-    /// How many calls are under way.
+    /// Returns the number of calls in flight.
     #[must_use]
     pub const fn in_flight(&self) -> usize {
         self.in_flight
     }
 
-    /// For how long the first of them has been waiting; zero if none is.
+    /// Returns for how long the first call in the queue has been waiting; zero if there is none.
     #[must_use]
     pub const fn longest_wait(&self) -> Duration {
         self.longest_wait
     }
 
-    /// How long a call that comes now will wait: at least that long if none of those before it gives up; and where the
-    /// pace [adapts](super::PaceLayer::adaptive), about that long if it stays as it is.
+    /// Returns the wait of a call that comes now: at least this long if none of those before it gives up. Where the rate
+    /// [adapts](super::PaceLayer::adaptive) it is about this long if the rate stays as it is.
     #[must_use]
     pub const fn forecast(&self) -> Duration {
         self.forecast
     }
 
-    /// Calls per second in the long run: the policy's, or fewer where the pace [adapts](super::PaceLayer::adaptive).
+    /// Returns the sustained rate in calls per second: the policy's, or less where it [adapts](super::PaceLayer::adaptive).
     #[must_use]
-    pub const fn pace(&self) -> f64 {
-        self.pace
+    pub const fn rate(&self) -> f64 {
+        self.rate
     }
 }

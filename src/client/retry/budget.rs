@@ -1,4 +1,4 @@
-//! How many attempts there may be beyond the first ones.
+//! The retry budget.
 
 use std::sync::{
     Arc,
@@ -7,80 +7,95 @@ use std::sync::{
 
 use crate::error::ConfigError;
 
-/// What one attempt takes: deposits are in hundredths of it.
-const ATTEMPT: u64 = 100;
-const MOST_PERCENT: u32 = 1000;
+/// The price of a retry; deposits are in hundredths of it.
+const RETRY: u64 = 100;
+const MAX_PERCENT: u32 = 1000;
 
-/// Bounds what all calls together may be repeated, whatever each of them is allowed.
+/// A retry budget: bounds the retries of all calls together, whatever each of them is allowed.
 ///
-/// Every call pays in a part of an attempt and every repeat takes out a whole one. It begins with the reserve and never
-/// holds more. So in any time the repeats are at most that part of the calls, and the reserve.
+/// Every call pays in a part of a retry and every retry takes out a whole one. The budget begins with its reserve and never
+/// holds more. So in any interval the retries are at most that part of the calls, and the reserve.
 ///
-/// Clones share what is in it.
+/// Clones share the balance.
+///
+/// ```
+/// use tower_quota::client::{RetryPolicy, retry::Budget};
+///
+/// // At most one retry for ten calls, and 20 on top.
+/// let budget = Budget::new(10, 20)?;
+/// assert_eq!(budget.balance(), 20);
+///
+/// // Two policies may share a budget.
+/// let reads = RetryPolicy::builder().budget(budget.clone()).build()?;
+/// let writes = RetryPolicy::builder().budget(budget).max_attempts(2).build()?;
+/// # let _ = (reads, writes);
+/// # Ok::<(), tower_quota::ConfigError>(())
+/// ```
 #[derive(Clone, Debug)]
 pub struct Budget {
     percent: u64,
-    most: u64,
+    max: u64,
     balance: Arc<AtomicU64>,
 }
 
 impl Budget {
-    /// Each call pays in `percent` hundredths of a repeat, and `reserve` repeats are there from the beginning.
+    /// Creates a budget into which each call pays `percent` hundredths of a retry, and which begins with `reserve` retries.
     ///
     /// # Errors
     ///
-    /// If `percent` is above 1000, or `reserve` is zero: then no call could ever be repeated.
+    /// If `percent` is above 1000, or `reserve` is zero: then no call could ever be retried.
     pub fn new(percent: u32, reserve: u32) -> Result<Self, ConfigError> {
-        if percent > MOST_PERCENT {
-            return Err(ConfigError::new("budget: percent", percent, "at most ten repeats to a call: 1000"));
+        if percent > MAX_PERCENT {
+            return Err(ConfigError::new("budget: percent", percent, "at most ten retries to a call: 1000"));
         }
         if reserve == 0 {
             return Err(ConfigError::new(
                 "budget: reserve",
                 reserve,
-                "it holds at least 1, or nothing is ever repeated",
+                "it holds at least 1, or nothing is ever retried",
             ));
         }
-        Ok(Self::of(percent, reserve))
+        Ok(Self::unchecked(percent, reserve))
     }
 
-    fn of(percent: u32, reserve: u32) -> Self {
-        let most = u64::from(reserve) * ATTEMPT;
-        Self { percent: percent.into(), most, balance: Arc::new(AtomicU64::new(most)) }
+    fn unchecked(percent: u32, reserve: u32) -> Self {
+        let max = u64::from(reserve) * RETRY;
+        Self { percent: percent.into(), max, balance: Arc::new(AtomicU64::new(max)) }
     }
 
-    /// Whole repeats that are in it.
+    /// Returns the number of whole retries in the budget.
     #[must_use]
     pub fn balance(&self) -> u64 {
-        self.balance.load(Ordering::Relaxed) / ATTEMPT
+        self.balance.load(Ordering::Relaxed) / RETRY
     }
 
-    /// A call is made.
+    /// Pays in the part of a call.
     pub(super) fn deposit(&self) {
         self.pay_in(self.percent);
     }
 
-    /// A repeat that was taken out is not made.
+    /// Pays back a retry that was taken out and is not made.
     pub(super) fn give_back(&self) {
-        self.pay_in(ATTEMPT);
+        self.pay_in(RETRY);
     }
 
     fn pay_in(&self, hundredths: u64) {
-        let paid_in = |balance: u64| Some(balance.saturating_add(hundredths).min(self.most));
-        let _ = self.balance.fetch_update(Ordering::Relaxed, Ordering::Relaxed, paid_in);
+        let add = |balance: u64| Some(balance.saturating_add(hundredths).min(self.max));
+        // The closure always returns a value, so this cannot fail.
+        let _ = self.balance.fetch_update(Ordering::Relaxed, Ordering::Relaxed, add);
     }
 
-    /// Takes out a repeat, if there is a whole one.
+    /// Takes out a retry. Returns `false` if there is no whole one.
     pub(super) fn withdraw(&self) -> bool {
-        let taken_out = |balance: u64| balance.checked_sub(ATTEMPT);
-        self.balance.fetch_update(Ordering::Relaxed, Ordering::Relaxed, taken_out).is_ok()
+        let subtract = |balance: u64| balance.checked_sub(RETRY);
+        self.balance.fetch_update(Ordering::Relaxed, Ordering::Relaxed, subtract).is_ok()
     }
 }
 
 impl Default for Budget {
-    /// A fifth of a repeat to a call, and a reserve of 100.
+    /// Creates a budget with a fifth of a retry to a call, and a reserve of 100.
     fn default() -> Self {
-        Self::of(20, 100)
+        Self::unchecked(20, 100)
     }
 }
 

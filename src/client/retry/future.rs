@@ -1,4 +1,4 @@
-//! The answer on its way.
+//! The response future.
 
 use std::{
     fmt,
@@ -8,26 +8,41 @@ use std::{
 
 use http::{Request, Response};
 use pin_project_lite::pin_project;
-use tower::retry::future::ResponseFuture as Attempting;
+use tower::retry::future::ResponseFuture as AttemptsFuture;
 use tower_service::Service;
 
 use crate::client::{
-    journey::Journey,
-    retry::{Attempt, ReplayBody, RetryPolicy, WrapBody},
+    attempt_tracker::AttemptTracker,
+    retry::{
+        policy::RetryPolicy,
+        replay_body::{ReplayBody, WrapBody},
+        wrap_service::WrapService,
+    },
 };
 
-/// Among the extensions of a response: how many attempts its call had.
+/// The number of attempts that a call had, among the extensions of its response.
+///
+/// ```
+/// use http::Response;
+/// use tower_quota::client::retry::Attempts;
+///
+/// fn was_retried<B>(response: &Response<B>) -> bool {
+///     response.extensions().get().is_some_and(|Attempts(attempts)| *attempts > 1)
+/// }
+///
+/// assert!(!was_retried(&Response::new(())));
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Attempts(pub u32);
 
-type Calls<S, W, B> = Attempting<RetryPolicy, Attempt<S, W>, Request<ReplayBody<B>>>;
+type InnerFuture<S, W, B> = AttemptsFuture<RetryPolicy, WrapService<S, W>, Request<ReplayBody<B>>>;
 
 pin_project! {
-    /// The answer of a [`Retry`](super::Retry) service around `S`, after all attempts.
+    /// The response future of a [`Retry`](super::Retry) service around `S`, which resolves after all attempts.
     ///
     /// # Cancel safety
     ///
-    /// Dropping it drops the attempt that is under way, or the wait for the next one, and makes no further attempt.
+    /// Dropping it drops the attempt in flight, or the wait for the next one, and makes no further attempt.
     pub struct ResponseFuture<S, W, B, ResBody>
     where
         S: Service<Request<W::Body>, Response = Response<ResBody>>,
@@ -38,8 +53,8 @@ pin_project! {
         ResBody: 'static,
     {
         #[pin]
-        calls: Calls<S, W, B>,
-        journey: Option<Journey>,
+        inner: InnerFuture<S, W, B>,
+        tracker: Option<AttemptTracker>,
     }
 }
 
@@ -50,9 +65,9 @@ where
     W: WrapBody<B> + Clone,
     ResBody: 'static,
 {
-    /// Without a journey the call is retried by somebody else.
-    pub(super) const fn new(calls: Calls<S, W, B>, journey: Option<Journey>) -> Self {
-        Self { calls, journey }
+    /// Without a tracker another layer retries the call.
+    pub(super) const fn new(inner: InnerFuture<S, W, B>, tracker: Option<AttemptTracker>) -> Self {
+        Self { inner, tracker }
     }
 }
 
@@ -67,11 +82,11 @@ where
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let this = self.project();
-        let mut answer = ready!(this.calls.poll(cx));
-        if let (Ok(response), Some(journey)) = (&mut answer, this.journey) {
-            response.extensions_mut().insert(Attempts(journey.attempts()));
+        let mut outcome = ready!(this.inner.poll(cx));
+        if let (Ok(response), Some(tracker)) = (&mut outcome, this.tracker) {
+            response.extensions_mut().insert(Attempts(tracker.attempts()));
         }
-        Poll::Ready(answer)
+        Poll::Ready(outcome)
     }
 }
 
@@ -83,6 +98,6 @@ where
     ResBody: 'static,
 {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("ResponseFuture").field("journey", &self.journey).finish_non_exhaustive()
+        f.debug_struct("ResponseFuture").field("tracker", &self.tracker).finish_non_exhaustive()
     }
 }

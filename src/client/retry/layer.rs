@@ -2,39 +2,70 @@
 
 use tower_layer::Layer;
 
-use crate::client::retry::{AsIs, Retry, RetryPolicy};
+use crate::client::retry::{policy::RetryPolicy, replay_body::Identity, service::Retry};
 
 const KIB: usize = 1024;
 
-/// Repeats the calls of a client as a [`RetryPolicy`] says.
+/// Retries the calls of a client as a [`RetryPolicy`] says.
 ///
-/// See the [module docs](crate::client::retry) for its use. All services it makes share the policy's budget.
+/// All services that it makes share the policy's retry budget. See the [module docs](crate::client::retry) for what is
+/// retried, and when.
+///
+/// ```
+/// use std::convert::Infallible;
+///
+/// use bytes::Bytes;
+/// use http::{Request, Response};
+/// use http_body_util::Full;
+/// use tower::{Layer, ServiceExt, service_fn};
+/// use tower_quota::client::{
+///     RetryLayer, RetryPolicy,
+///     retry::{Attempts, ReplayBody},
+/// };
+///
+/// # #[tokio::main(flavor = "current_thread", start_paused = true)]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let overloaded = service_fn(async |_: Request<ReplayBody<Full<Bytes>>>| {
+///     let response = Response::builder().status(429).header("retry-after", "1");
+///     Ok::<_, Infallible>(response.body(()).unwrap())
+/// });
+/// let policy = RetryPolicy::builder().max_attempts(3).build()?;
+/// let client = RetryLayer::new(policy).max_body_copy(1024).layer(overloaded);
+///
+/// let request = Request::post("https://api.example.com/").body(Full::from("{}"))?;
+/// let response = client.oneshot(request).await?;
+/// assert_eq!(response.status(), 429, "it is handed back in the end");
+/// assert_eq!(response.extensions().get(), Some(&Attempts(3)));
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone, Debug)]
 #[must_use = "a layer does nothing until it is applied to a service"]
-pub struct RetryLayer<W = AsIs> {
+pub struct RetryLayer<W = Identity> {
     policy: RetryPolicy,
-    copy_at_most: usize,
+    max_body_copy: usize,
     wrap: W,
 }
 
 impl RetryLayer {
-    /// Around a client that takes bodies of any type, hence a [`ReplayBody`](super::ReplayBody).
+    /// Creates a layer for clients that take bodies of any type, hence a [`ReplayBody`](super::ReplayBody).
     pub const fn new(policy: RetryPolicy) -> Self {
-        Self { policy, copy_at_most: 64 * KIB, wrap: AsIs }
+        Self { policy, max_body_copy: 64 * KIB, wrap: Identity }
     }
 }
 
 impl<W> RetryLayer<W> {
-    /// Around a client that takes bodies of one type, which `wrap` makes of a [`ReplayBody`](super::ReplayBody):
-    /// `tonic::body::Body::new` for a tonic `Channel`.
-    pub fn body<V>(self, wrap: V) -> RetryLayer<V> {
-        RetryLayer { policy: self.policy, copy_at_most: self.copy_at_most, wrap }
+    /// Sets how a client's own type of body is made of a [`ReplayBody`](super::ReplayBody): `tonic::body::Body::new` for a
+    /// tonic `Channel`, `reqwest::Body::wrap` for reqwest.
+    pub fn map_body<V>(self, wrap: V) -> RetryLayer<V> {
+        RetryLayer { policy: self.policy, max_body_copy: self.max_body_copy, wrap }
     }
 
-    /// Bytes that are copied of each body while its call is under way, at most; 64 KiB by default. A call with a longer body
-    /// is made once, unless that is in one piece of [`Bytes`](bytes::Bytes), as `Full<Bytes>` is: to keep it costs nothing.
-    pub fn copy_at_most(self, bytes: usize) -> Self {
-        Self { copy_at_most: bytes, ..self }
+    /// Sets the maximum number of bytes that are copied of each body while it is sent. Defaults to 64 KiB. A call with a
+    /// longer body is not retried, unless that is in one piece of [`Bytes`](bytes::Bytes), as `Full<Bytes>` is: keeping
+    /// it costs nothing.
+    pub fn max_body_copy(self, bytes: usize) -> Self {
+        Self { max_body_copy: bytes, ..self }
     }
 }
 
@@ -42,6 +73,6 @@ impl<S, W: Clone> Layer<S> for RetryLayer<W> {
     type Service = Retry<S, W>;
 
     fn layer(&self, inner: S) -> Retry<S, W> {
-        Retry::new(self.policy.clone(), inner, self.wrap.clone(), self.copy_at_most)
+        Retry::new(self.policy.clone(), inner, self.wrap.clone(), self.max_body_copy)
     }
 }

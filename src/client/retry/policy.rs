@@ -1,4 +1,4 @@
-//! The policy.
+//! The retry policy.
 
 use std::{sync::Arc, time::Duration};
 
@@ -6,118 +6,136 @@ use http::{Extensions, HeaderName, Request, Response};
 
 use crate::{
     client::{
-        journey::Journey,
+        attempt_tracker::AttemptTracker,
         retry::{
-            Budget, Pause, Repeat, ReplayBody, RetryPolicyBuilder, judge::Repeatable, repeat::trace, session::Session,
-            terms::Terms,
+            budget::Budget,
+            call_state::CallState,
+            classifier::Retryable,
+            config::RetryConfig,
+            delay::RetryDelay,
+            event::{RetryEvent, trace},
+            replay_body::ReplayBody,
         },
     },
     grpc::Protocol,
     request::RequestView,
 };
 
-/// gRFC A6: how many attempts a call had before this one.
+/// The number of attempts that a call had before this one (gRFC A6).
 const PREVIOUS_ATTEMPTS: HeaderName = HeaderName::from_static("grpc-previous-rpc-attempts");
 
-/// Says of HTTP and gRPC calls which are made again, and when.
+/// Decides which HTTP and gRPC calls are retried, and when.
 ///
-/// See the [module docs](crate::client::retry) for its use. Clones share one budget; what is remembered of a call is in the
-/// clone that tower makes for it.
+/// It is a [`tower::retry::Policy`]. Clones share one retry budget; the state of a call is in the clone that tower makes
+/// for it. See the [module docs](crate::client::retry) for the rules.
+///
+/// ```
+/// use std::time::Duration;
+///
+/// use tower_quota::client::RetryPolicy;
+///
+/// let policy = RetryPolicy::builder()
+///     .max_attempts(6)
+///     .max_elapsed(Duration::from_secs(30))
+///     .max_stated_wait(Duration::from_secs(10))
+///     .build()?;
+/// assert_eq!(policy.budget().balance(), 100);
+/// assert_eq!(policy.in_backoff(), 0);
+/// # Ok::<(), tower_quota::ConfigError>(())
+/// ```
 #[derive(Clone, Debug)]
 pub struct RetryPolicy {
-    terms: Arc<Terms>,
-    session: Session,
+    config: Arc<RetryConfig>,
+    call: CallState,
 }
 
-/// Among the extensions of a request: some layer retries it already.
+/// Marks requests that some layer retries already, among their extensions.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Retried;
+pub(super) struct RetryMarker;
 
 impl RetryPolicy {
-    /// A policy to be made.
-    pub fn builder() -> RetryPolicyBuilder {
-        RetryPolicyBuilder::default()
-    }
-
-    /// What bounds the attempts of all calls together.
+    /// Returns the retry budget, which bounds the retries of all calls together.
     #[must_use]
     pub fn budget(&self) -> &Budget {
-        &self.terms.budget
+        &self.config.budget
     }
 
-    /// How many calls wait between two attempts, of all clones of this policy.
+    /// Returns the number of calls in backoff: those that wait between two attempts, of all clones of this policy.
     ///
-    /// They are in no queue of a pacing layer meanwhile, so what is under way is these and what
-    /// [`Pacer`](crate::client::pace::Pacer) tells.
+    /// They are in no queue of a pacing layer meanwhile. To count all calls that wait, add
+    /// [`PaceHandle::waiting`](crate::client::pace::PaceHandle::waiting).
     #[must_use]
-    pub fn asleep(&self) -> usize {
-        self.terms.asleep.count()
+    pub fn in_backoff(&self) -> usize {
+        self.config.delays.count()
     }
 
-    pub(super) fn of(terms: Terms) -> Self {
-        Self { terms: Arc::new(terms), session: Session::begin() }
+    pub(super) fn from_config(config: RetryConfig) -> Self {
+        Self { config: Arc::new(config), call: CallState::new() }
     }
 
-    /// Whether a copy of the request is to be kept. Before the first attempt this is where the call begins: tower asks
-    /// before it makes the clone that stays with the call.
-    fn enter(&mut self, extensions: &Extensions) -> bool {
-        if self.session.repeats() == 0 {
-            if extensions.get::<Retried>().is_some() {
+    /// Begins an attempt. Returns `true` if a copy of the request is to be kept for another one. Before the first attempt
+    /// this is where the call begins: tower asks before it makes the clone that stays with the call.
+    fn begin_attempt(&mut self, extensions: &Extensions) -> bool {
+        if self.call.repeats() == 0 {
+            if extensions.get::<RetryMarker>().is_some() {
                 return false;
             }
-            self.session = Session::begin();
-            self.terms.budget.deposit();
+            self.call = CallState::new();
+            self.config.budget.deposit();
         }
-        self.session.repeats().saturating_add(1) < self.terms.attempts
+        self.call.repeats().saturating_add(1) < self.config.max_attempts
     }
 
-    /// The pause before another attempt, which `take_over` prepares, and what that says of the ones before.
-    fn pause<B, ResBody, E>(
+    /// Returns the delay before another attempt, or `None` if there is to be none. `take_over` prepares the body for it,
+    /// and returns `false` if it cannot be sent again.
+    fn delay<B, ResBody, E>(
         &mut self,
         request: &mut Request<B>,
-        result: &Result<Response<ResBody>, E>,
+        outcome: &Result<Response<ResBody>, E>,
         take_over: impl FnOnce(&B) -> bool,
-    ) -> Option<Pause>
+    ) -> Option<RetryDelay>
     where
         ResBody: 'static,
         E: 'static,
     {
-        if let Some(reached) = Journey::in_request(request.extensions()).and_then(Journey::reached) {
-            self.session.begin_at(reached);
+        let tracker = AttemptTracker::from_extensions(request.extensions());
+        if let Some(sent_at) = tracker.and_then(AttemptTracker::first_sent_at) {
+            self.call.begin_at(sent_at);
         }
-        let repeatable = self.terms.judge.judge(&RequestView::of(request), result)?;
-        let wait = self.session.next_wait(repeatable, &self.terms)?;
-        if !self.terms.budget.withdraw() {
+        let retryable = self.config.classifier.classify(&RequestView::of(request), outcome)?;
+        let wait = self.call.next_wait(retryable, &self.config)?;
+        if !self.config.budget.withdraw() {
             return None;
         }
         if !take_over(request.body()) {
-            self.terms.budget.give_back();
+            self.config.budget.give_back();
             return None;
         }
-        self.session.repeat_after(wait);
-        self.tell(request, repeatable, wait);
-        Some(self.terms.asleep.pause(wait))
+        self.call.retry_after(wait);
+        self.announce(request, retryable, wait);
+        Some(self.config.delays.delay(wait))
     }
 
-    /// Tells the server and those who watch.
-    fn tell<B>(&self, request: &mut Request<B>, repeatable: Repeatable, wait: Duration) {
-        request.extensions_mut().insert(Retried);
+    /// Tells the server and the observers about a retry.
+    fn announce<B>(&self, request: &mut Request<B>, retryable: Retryable, wait: Duration) {
+        request.extensions_mut().insert(RetryMarker);
         if Protocol::of(&RequestView::of(request)) == Protocol::Grpc {
-            request.headers_mut().insert(PREVIOUS_ATTEMPTS, self.session.repeats().into());
+            request.headers_mut().insert(PREVIOUS_ATTEMPTS, self.call.repeats().into());
         }
-        if let Some(journey) = Journey::in_request(request.extensions()) {
-            journey.repeat();
+        if let Some(tracker) = AttemptTracker::from_extensions(request.extensions()) {
+            tracker.add_attempt();
         }
         let view = RequestView::of(request);
-        let repeat = Repeat::new(&view, self.session.repeats(), wait, repeatable.reason);
-        trace(&repeat);
-        (self.terms.on_retry)(&repeat);
+        let event = RetryEvent::new(&view, self.call.repeats(), wait, retryable.reason);
+        trace(&event);
+        (self.config.inspect)(&event);
     }
 }
 
 impl Default for RetryPolicy {
+    /// Creates a policy with the defaults of the [builder](Self::builder).
     fn default() -> Self {
-        Self::of(Terms::default())
+        Self::from_config(RetryConfig::default())
     }
 }
 
@@ -128,14 +146,14 @@ where
     ResBody: 'static,
     E: 'static,
 {
-    type Future = Pause;
+    type Future = RetryDelay;
 
-    fn retry(&mut self, request: &mut Request<B>, result: &mut Result<Response<ResBody>, E>) -> Option<Pause> {
-        self.pause(request, result, |_| true)
+    fn retry(&mut self, request: &mut Request<B>, outcome: &mut Result<Response<ResBody>, E>) -> Option<RetryDelay> {
+        self.delay(request, outcome, |_| true)
     }
 
     fn clone_request(&mut self, request: &Request<B>) -> Option<Request<B>> {
-        self.enter(request.extensions()).then(|| request.clone())
+        self.begin_attempt(request.extensions()).then(|| request.clone())
     }
 }
 
@@ -145,27 +163,27 @@ where
     ResBody: 'static,
     E: 'static,
 {
-    type Future = Pause;
+    type Future = RetryDelay;
 
     fn retry(
         &mut self,
         request: &mut Request<ReplayBody<B>>,
-        result: &mut Result<Response<ResBody>, E>,
-    ) -> Option<Pause> {
-        self.pause(request, result, ReplayBody::take_over)
+        outcome: &mut Result<Response<ResBody>, E>,
+    ) -> Option<RetryDelay> {
+        self.delay(request, outcome, ReplayBody::take_over)
     }
 
     fn clone_request(&mut self, request: &Request<ReplayBody<B>>) -> Option<Request<ReplayBody<B>>> {
-        self.enter(request.extensions()).then(|| again(request))
+        self.begin_attempt(request.extensions()).then(|| replay(request))
     }
 }
 
-fn again<B>(request: &Request<ReplayBody<B>>) -> Request<ReplayBody<B>> {
-    let mut again = Request::new(request.body().again());
-    *again.method_mut() = request.method().clone();
-    *again.uri_mut() = request.uri().clone();
-    *again.version_mut() = request.version();
-    *again.headers_mut() = request.headers().clone();
-    *again.extensions_mut() = request.extensions().clone();
-    again
+fn replay<B>(request: &Request<ReplayBody<B>>) -> Request<ReplayBody<B>> {
+    let mut replayed = Request::new(request.body().replay());
+    *replayed.method_mut() = request.method().clone();
+    *replayed.uri_mut() = request.uri().clone();
+    *replayed.version_mut() = request.version();
+    *replayed.headers_mut() = request.headers().clone();
+    *replayed.extensions_mut() = request.extensions().clone();
+    replayed
 }

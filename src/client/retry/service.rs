@@ -8,36 +8,60 @@ use tower::retry;
 use tower_service::Service;
 
 use crate::client::{
-    journey::Journey,
-    retry::{AsIs, Attempt, ReplayBody, ResponseFuture, RetryPolicy, WrapBody, policy::Retried},
+    attempt_tracker::AttemptTracker,
+    retry::{
+        future::ResponseFuture,
+        policy::{RetryMarker, RetryPolicy},
+        replay_body::{Identity, ReplayBody, WrapBody},
+        wrap_service::WrapService,
+    },
 };
 
 /// A client behind a [`RetryLayer`](super::RetryLayer).
 ///
-/// The client is `Clone`, since a clone of it stays with each call to make the further attempts; each is made once the
-/// clone is ready. Dropping the future of a call ends it, and makes no further attempt.
+/// The client is `Clone`, since a clone of it stays with each call to make further attempts; each is made once the clone is
+/// ready. Dropping the future of a call ends it, and makes no further attempt.
+///
+/// ```
+/// use hyper_util::{
+///     client::legacy::{Client, connect::HttpConnector},
+///     rt::TokioExecutor,
+/// };
+/// use tower::Layer;
+/// use tower_quota::client::{
+///     RetryLayer, RetryPolicy,
+///     retry::{ReplayBody, Retry},
+/// };
+///
+/// type Body = http_body_util::Full<bytes::Bytes>;
+/// type HyperClient = Client<HttpConnector, ReplayBody<Body>>;
+///
+/// let client: HyperClient = Client::builder(TokioExecutor::new()).build_http();
+/// let client: Retry<HyperClient> = RetryLayer::new(RetryPolicy::default()).layer(client);
+/// # let _ = client;
+/// ```
 #[derive(Clone, Debug)]
-pub struct Retry<S, W = AsIs> {
-    inner: retry::Retry<RetryPolicy, Attempt<S, W>>,
-    copy_at_most: usize,
+pub struct Retry<S, W = Identity> {
+    inner: retry::Retry<RetryPolicy, WrapService<S, W>>,
+    max_body_copy: usize,
 }
 
 impl<S, W> Retry<S, W> {
-    pub(super) const fn new(policy: RetryPolicy, inner: S, wrap: W, copy_at_most: usize) -> Self {
-        Self { inner: retry::Retry::new(policy, Attempt::new(inner, wrap)), copy_at_most }
+    pub(super) const fn new(policy: RetryPolicy, inner: S, wrap: W, max_body_copy: usize) -> Self {
+        Self { inner: retry::Retry::new(policy, WrapService::new(inner, wrap)), max_body_copy }
     }
 
-    /// The inner service.
+    /// Returns a reference to the inner service.
     pub fn get_ref(&self) -> &S {
-        self.inner.get_ref().inner()
+        self.inner.get_ref().get_ref()
     }
 
-    /// The inner service.
+    /// Returns a mutable reference to the inner service.
     pub fn get_mut(&mut self) -> &mut S {
-        self.inner.get_mut().inner_mut()
+        self.inner.get_mut().get_mut()
     }
 
-    /// The inner service.
+    /// Consumes this and returns the inner service.
     pub fn into_inner(self) -> S {
         self.inner.into_inner().into_inner()
     }
@@ -60,11 +84,12 @@ where
     }
 
     fn call(&mut self, mut request: Request<B>) -> Self::Future {
-        let journey = request.extensions().get::<Retried>().is_none().then(Journey::default);
-        if let Some(journey) = &journey {
-            request.extensions_mut().insert(journey.clone());
+        let is_retried = request.extensions().get::<RetryMarker>().is_some();
+        let tracker = (!is_retried).then(AttemptTracker::default);
+        if let Some(tracker) = &tracker {
+            request.extensions_mut().insert(tracker.clone());
         }
-        let calls = self.inner.call(request.map(|body| ReplayBody::new(body, self.copy_at_most)));
-        ResponseFuture::new(calls, journey)
+        let attempts = self.inner.call(request.map(|body| ReplayBody::new(body, self.max_body_copy)));
+        ResponseFuture::new(attempts, tracker)
     }
 }

@@ -1,12 +1,27 @@
-//! How long to wait when nobody says.
+//! Exponential backoff with jitter.
 
 use std::time::Duration;
 
-use crate::{client::jitter::random, error::ConfigError};
+use crate::error::ConfigError;
 
-/// Times to wait between the attempts of a call, which grow from a base up to a cap and are drawn at random.
+/// An exponential backoff with jitter: random waits between the attempts of a call, which grow from a base up to a cap.
 ///
-/// Every draw is independent of all others: calls that failed together do not come back together.
+/// Every draw is independent of all others, so calls that failed together do not come back together.
+///
+/// ```
+/// use std::time::Duration;
+///
+/// use tower_quota::client::{RetryPolicy, retry::Backoff};
+///
+/// let backoff = Backoff::full(Duration::from_millis(50), Duration::from_secs(5));
+/// let policy = RetryPolicy::builder().backoff(backoff).build()?;
+/// # let _ = policy;
+///
+/// let upside_down = Backoff::full(Duration::from_secs(5), Duration::from_millis(50));
+/// let error = RetryPolicy::builder().backoff(upside_down).build().unwrap_err();
+/// assert_eq!(error.field(), "backoff: cap");
+/// # Ok::<(), tower_quota::ConfigError>(())
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[must_use]
 pub struct Backoff {
@@ -22,13 +37,14 @@ enum Jitter {
 }
 
 impl Backoff {
-    /// Between nothing and `base` × 2ⁿ, at most `cap`, where n is 0 at first: the least work for a server that is
-    /// overloaded.
+    /// Creates a backoff with full jitter: each wait is drawn between zero and `base` × 2ⁿ, or `cap` if that is less,
+    /// where n begins at 0. It makes the least work for an overloaded server.
     pub const fn full(base: Duration, cap: Duration) -> Self {
         Self { base, cap, jitter: Jitter::Full }
     }
 
-    /// Between `base` and three times the wait before, at most `cap`: a little more work, done sooner.
+    /// Creates a backoff with decorrelated jitter: each wait is drawn between `base` and three times the wait before, or
+    /// `cap` if that is less. It makes a little more work, done sooner.
     pub const fn decorrelated(base: Duration, cap: Duration) -> Self {
         Self { base, cap, jitter: Jitter::Decorrelated }
     }
@@ -37,28 +53,36 @@ impl Backoff {
         self.base
     }
 
-    /// The wait before another attempt, after so many that were repeats themselves and the wait before the last of them.
-    pub(super) fn wait(&self, repeats: u32, before: Duration) -> Duration {
+    /// Draws the wait before another attempt, after `repeats` earlier ones, the last of which waited for `previous`.
+    pub(super) fn wait(&self, repeats: u32, previous: Duration) -> Duration {
         let (least, most) = match self.jitter {
             Jitter::Full => (Duration::ZERO, self.base.saturating_mul(1_u32.checked_shl(repeats).unwrap_or(u32::MAX))),
-            Jitter::Decorrelated => (self.base, before.max(self.base).saturating_mul(3)),
+            Jitter::Decorrelated => (self.base, previous.max(self.base).saturating_mul(3)),
         };
-        random(least, most.min(self.cap))
+        random_between(least, most.min(self.cap))
     }
 
-    /// Checks it as that of a field.
-    pub(super) fn validate(&self, of: &str) -> Result<(), ConfigError> {
-        let error = |field, value, reason| {
-            Err(ConfigError::new(format!("{of}: {field}"), humantime::format_duration(value), reason))
+    /// Checks a backoff that was given for `setting`.
+    pub(super) fn validate(&self, setting: &str) -> Result<(), ConfigError> {
+        let (field, value, reason) = if self.base.is_zero() {
+            ("base", self.base, "it is more than nothing, or calls would be retried without a pause")
+        } else if self.cap < self.base {
+            ("cap", self.cap, "it is not below the base")
+        } else {
+            return Ok(());
         };
-        if self.base.is_zero() {
-            return error("base", self.base, "it is more than nothing, or calls would be repeated without a pause");
-        }
-        if self.cap < self.base {
-            return error("cap", self.cap, "it is not below the base");
-        }
-        Ok(())
+        Err(ConfigError::new(format!("{setting}: {field}"), humantime::format_duration(value), reason))
     }
+}
+
+/// Draws a time from `least` to `most`, both included; `most` if it is below `least`.
+pub(super) fn random_between(least: Duration, most: Duration) -> Duration {
+    let most = saturating_nanos(most);
+    Duration::from_nanos(fastrand::u64(saturating_nanos(least).min(most)..=most))
+}
+
+fn saturating_nanos(time: Duration) -> u64 {
+    u64::try_from(time.as_nanos()).unwrap_or(u64::MAX)
 }
 
 #[cfg(test)]
@@ -123,5 +147,11 @@ mod tests {
         assert_eq!((error.field(), error.value()), ("backoff: base", "0s"));
         let error = Backoff::decorrelated(CAP, BASE).validate("backoff").unwrap_err();
         assert_eq!((error.field(), error.value()), ("backoff: cap", "100ms"));
+    }
+
+    #[test]
+    fn a_draw_is_never_below_zero_nor_above_what_nanoseconds_hold() {
+        assert_eq!(random_between(Duration::MAX, Duration::MAX), Duration::from_nanos(u64::MAX));
+        assert_eq!(random_between(Duration::from_secs(1), Duration::ZERO), Duration::ZERO);
     }
 }

@@ -1,4 +1,4 @@
-//! Calls between two attempts.
+//! Waits between two attempts of a call.
 
 use std::{
     pin::Pin,
@@ -13,43 +13,43 @@ use std::{
 use pin_project_lite::pin_project;
 use tokio::time::{Sleep, sleep};
 
-/// How many calls of a policy are asleep.
+/// Counts the calls of a policy that wait between two attempts.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Asleep(Arc<AtomicUsize>);
+pub(super) struct DelayCounter(Arc<AtomicUsize>);
 
-/// One of them, as long as this lives.
+/// A counted call. Dropping it takes it off.
 #[derive(Debug)]
-struct Sleeper(Asleep);
+struct CountGuard(DelayCounter);
 
 pin_project! {
     /// The wait between two attempts of a call.
     #[derive(Debug)]
-    pub struct Pause {
+    pub struct RetryDelay {
         #[pin]
         sleep: Sleep,
-        // Whoever drops the wait is no longer asleep.
-        sleeper: Sleeper,
+        guard: CountGuard,
     }
 }
 
-impl Asleep {
+impl DelayCounter {
     pub(super) fn count(&self) -> usize {
         self.0.load(Ordering::Relaxed)
     }
 
-    pub(super) fn pause(&self, wait: Duration) -> Pause {
+    /// Starts a wait, and counts the call until it is over or dropped.
+    pub(super) fn delay(&self, wait: Duration) -> RetryDelay {
         self.0.fetch_add(1, Ordering::Relaxed);
-        Pause { sleep: sleep(wait), sleeper: Sleeper(self.clone()) }
+        RetryDelay { sleep: sleep(wait), guard: CountGuard(self.clone()) }
     }
 }
 
-impl Drop for Sleeper {
+impl Drop for CountGuard {
     fn drop(&mut self) {
         self.0.0.fetch_sub(1, Ordering::Relaxed);
     }
 }
 
-impl Future for Pause {
+impl Future for RetryDelay {
     type Output = ();
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {

@@ -1,28 +1,28 @@
-//! Times in the forms that servers write them in.
+//! Dates and durations in the forms that servers write them in.
 
 use std::{
     borrow::Cow,
     time::{Duration, SystemTime},
 };
 
-use crate::client::answers::number::digits;
+use crate::client::answers::number::parse_digits;
 
 const MONTHS: [&str; 12] = ["jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec"];
 const DAYS: [&str; 7] = ["mon", "tue", "wed", "thu", "fri", "sat", "sun"];
-/// A longer text is no time.
+/// Longer texts are not read.
 const LONGEST_TEXT: usize = 64;
 
-/// A date in any form that is known: of HTTP (RFC 9110, section 5.6.7), such as look like it, and of ISO 8601.
-pub(super) fn read_date(text: &str) -> Option<SystemTime> {
+/// Parses a date in any known form: an HTTP date (RFC 9110, section 5.6.7), a near miss of one, or ISO 8601.
+pub(super) fn parse_date(text: &str) -> Option<SystemTime> {
     let text = text.trim_ascii();
     if text.len() > LONGEST_TEXT {
         return None;
     }
-    httpdate::parse_http_date(text).ok().or_else(|| iso_8601(text)).or_else(|| odd_http_date(text))
+    httpdate::parse_http_date(text).ok().or_else(|| parse_iso_8601(text)).or_else(|| parse_near_http_date(text))
 }
 
-/// `6m0s`, `20ms`, `1h2m3.5s`: the way Go writes a duration, and with days.
-pub(super) fn read_duration(text: &str) -> Option<Duration> {
+/// Parses `6m0s`, `20ms`, `1h2m3.5s`: durations as Go writes them, and with days.
+pub(super) fn parse_duration(text: &str) -> Option<Duration> {
     let mut rest = text.trim_ascii();
     if rest.is_empty() || rest.len() > LONGEST_TEXT {
         return None;
@@ -52,44 +52,44 @@ fn part(number: &str, unit: &str) -> Option<Duration> {
         _ => return None,
     };
     let (whole, fraction) = number.split_once('.').unwrap_or((number, "0"));
-    let whole = u128::from(digits(whole.as_bytes())?).saturating_mul(nanos);
-    digits(fraction.as_bytes())?;
+    let whole = u128::from(parse_digits(whole.as_bytes())?).saturating_mul(nanos);
+    parse_digits(fraction.as_bytes())?;
     // Nobody means more than twelve digits; they are rounded up.
     let digits_of = fraction.get(..fraction.len().min(12))?;
-    let scaled = u128::from(digits(digits_of.as_bytes())?).saturating_mul(nanos);
+    let scaled = u128::from(parse_digits(digits_of.as_bytes())?).saturating_mul(nanos);
     let fraction = scaled.div_ceil(10_u128.pow(digits_of.len() as u32));
     Some(Duration::from_nanos(u64::try_from(whole.saturating_add(fraction)).unwrap_or(u64::MAX)))
 }
 
-/// `2026-10-15T13:54:56Z`; the `T` may be a space, seconds may be missing or have a fraction, and there may be an offset, or a
-/// zone behind a space. `20261015T135456Z` is the same.
-fn iso_8601(text: &str) -> Option<SystemTime> {
+/// Parses `2026-10-15T13:54:56Z`, or `20261015T135456Z`. The `T` may be a space, seconds may be missing or have a
+/// fraction, and there may be an offset, or a zone behind a space.
+fn parse_iso_8601(text: &str) -> Option<SystemTime> {
     let (date, time) = text.split_once(['T', 't', ' '])?;
-    let is_zone = |char: char| char.is_ascii_alphabetic() || matches!(char, '+' | '-');
-    let (time, zone) = time.split_at(time.find(is_zone).unwrap_or(time.len()));
-    let (date, time) = (with_signs(date, '-', 4)?, with_signs(time.trim_ascii_end(), ':', 2)?);
+    let zone = time.find(|char: char| char.is_ascii_alphabetic() || matches!(char, '+' | '-'));
+    let (time, zone) = time.split_at(zone.unwrap_or(time.len()));
+    let (date, time) = (with_separators(date, '-', 4)?, with_separators(time.trim_ascii_end(), ':', 2)?);
     let seconds = if time.len() == "13:54".len() { ":00" } else { "" };
     let utc = humantime::parse_rfc3339(&format!("{date}T{time}{seconds}Z")).ok()?;
-    moved(utc, zone)
+    with_offset(utc, zone)
 }
 
-/// The basic form, without signs between its parts, in the extended one; the first part is so long and the others two.
-fn with_signs(text: &str, sign: char, first: usize) -> Option<Cow<'_, str>> {
-    if text.contains(sign) {
+/// Inserts separators into the basic form of ISO 8601. The first part has `first` digits, the others two.
+fn with_separators(text: &str, separator: char, first: usize) -> Option<Cow<'_, str>> {
+    if text.contains(separator) {
         return Some(text.into());
     }
     let (start, second, rest) = (text.get(..first)?, text.get(first..first + 2)?, text.get(first + 2..)?);
-    let sign_or_none = if rest.is_empty() { String::new() } else { sign.to_string() };
-    Some(format!("{start}{sign}{second}{sign_or_none}{rest}").into())
+    let before_rest = if rest.is_empty() { String::new() } else { separator.to_string() };
+    Some(format!("{start}{separator}{second}{before_rest}{rest}").into())
 }
 
-/// The same wall clock east or west of Greenwich: `+02:00`, `-0700`, `+02`.
-fn moved(time: SystemTime, zone: &str) -> Option<SystemTime> {
+/// Applies the offset of a zone: `+02:00`, `-0700`, `+02`.
+fn with_offset(time: SystemTime, zone: &str) -> Option<SystemTime> {
     if ["", "Z", "GMT", "UTC"].iter().any(|known| known.eq_ignore_ascii_case(zone)) {
         return Some(time);
     }
     let offset: String = zone.strip_prefix(['+', '-'])?.split(':').collect();
-    let number = digits(offset.as_bytes())?;
+    let number = parse_digits(offset.as_bytes())?;
     let minutes = match offset.len() {
         2 => number * 60,
         4 => number / 100 * 60 + number % 100,
@@ -99,21 +99,24 @@ fn moved(time: SystemTime, zone: &str) -> Option<SystemTime> {
     if zone.starts_with('-') { time.checked_add(offset) } else { time.checked_sub(offset) }
 }
 
-/// What looks like a date of HTTP: another zone, a day of one digit, a year of four with hyphens, no weekday.
-fn odd_http_date(text: &str) -> Option<SystemTime> {
+/// Parses near misses of an HTTP date: another zone, a day of one digit, a year of four with hyphens, no weekday.
+fn parse_near_http_date(text: &str) -> Option<SystemTime> {
     // A hyphen in front of an offset is a sign.
     let (text, sign) = text.rsplit_once(" -").map_or((text, None), |(text, zone)| (text, Some(format!("-{zone}"))));
     let mut words = text.split([' ', ',', '-']).filter(|word| !word.is_empty()).peekable();
-    let is_day = |word: &&str| word.get(..3).is_some_and(|start| DAYS.contains(&&*start.to_ascii_lowercase()));
-    words.next_if(is_day);
+    words.next_if(|word| is_day(word));
     let (day, month, year) = (words.next()?, words.next()?, words.next()?);
     let (time, zone) = (words.next()?, words.next().map(str::to_owned).or(sign));
     let zone = match zone.as_deref().map(str::to_ascii_uppercase).as_deref() {
         None | Some("GMT" | "UTC" | "UT" | "Z") => "Z".to_owned(),
         Some(offset) => offset.to_owned(),
     };
-    let (day, month, year) = (digits(day.as_bytes())?, month_number(month)?, full_year(year)?);
-    if words.next().is_some() { None } else { iso_8601(&format!("{year:04}-{month:02}-{day:02}T{time}{zone}")) }
+    let (day, month, year) = (parse_digits(day.as_bytes())?, month_number(month)?, full_year(year)?);
+    if words.next().is_some() { None } else { parse_iso_8601(&format!("{year:04}-{month:02}-{day:02}T{time}{zone}")) }
+}
+
+fn is_day(word: &str) -> bool {
+    word.get(..3).is_some_and(|start| DAYS.contains(&&*start.to_ascii_lowercase()))
 }
 
 fn month_number(word: &str) -> Option<usize> {
@@ -121,9 +124,9 @@ fn month_number(word: &str) -> Option<usize> {
     MONTHS.iter().position(|month| *month == start).map(|at| at + 1)
 }
 
-/// Two digits are those of this century, but for the last thirty years of the one before.
+/// Completes a year of two digits, which is from 1970 to 2069.
 fn full_year(word: &str) -> Option<u64> {
-    let year = digits(word.as_bytes())?;
+    let year = parse_digits(word.as_bytes())?;
     Some(match word.len() {
         2 if year < 70 => 2000 + year,
         2 => 1900 + year,
@@ -139,7 +142,7 @@ mod tests {
     const SECONDS: u64 = 784_111_777;
 
     fn date(text: &str) -> Option<u64> {
-        Some(read_date(text)?.duration_since(SystemTime::UNIX_EPOCH).unwrap().as_secs())
+        Some(parse_date(text)?.duration_since(SystemTime::UNIX_EPOCH).unwrap().as_secs())
     }
 
     #[test]
@@ -216,7 +219,7 @@ mod tests {
 
     #[test]
     fn a_duration_is_read_as_go_writes_it() {
-        let millis = |text| read_duration(text).map(|duration| duration.as_micros());
+        let millis = |text| parse_duration(text).map(|duration| duration.as_micros());
         for (text, micros) in [
             ("1s", 1_000_000),
             ("6m0s", 360_000_000),
@@ -236,8 +239,8 @@ mod tests {
     fn anything_else_is_no_duration() {
         for text in ["", "5", "s", "5 s", "-5s", "1.s", ".5s", "1e3s", "5 seconds", "1s1", "1x", "1.5.5s", "٣s", "1µ"]
         {
-            assert_eq!(read_duration(text), None, "{text:?}");
+            assert_eq!(parse_duration(text), None, "{text:?}");
         }
-        assert_eq!(read_duration("99999999999999999999h"), Some(Duration::from_nanos(u64::MAX)));
+        assert_eq!(parse_duration("99999999999999999999h"), Some(Duration::from_nanos(u64::MAX)));
     }
 }
