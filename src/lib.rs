@@ -296,6 +296,7 @@ mod policy;
 mod request;
 mod rule;
 mod warn;
+mod wire;
 
 pub use error::{CheckError, ConfigError, UnknownRule};
 pub use http::{RateLimit, RateLimitLayer, ResponseFuture};

@@ -20,6 +20,7 @@ mod harness;
 mod model;
 mod random;
 mod scenarios;
+mod stores;
 mod suite;
 mod violation;
 

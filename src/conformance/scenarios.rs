@@ -7,8 +7,9 @@ use tokio::task::JoinSet;
 use crate::{
     clock::ManualClock,
     conformance::{
-        Guarantee, Suite, Violation,
+        Guarantee, Violation,
         harness::{Harness, answered},
+        stores::Stores,
         violation::ensure,
     },
     policy::{Policy, Quota},
@@ -21,45 +22,45 @@ const HOUR: Duration = Duration::from_secs(3600);
 const TASKS: usize = 64;
 
 /// Runs all scenarios.
-pub(super) async fn run<S: Store, F: FnMut(ManualClock) -> S>(suite: &mut Suite<F>) -> Result<(), Violation> {
-    let harness = suite.harness([Policy::per_minute(1)])?;
+pub(super) async fn run<S: Store, F: FnMut(ManualClock) -> S>(stores: &mut Stores<F>) -> Result<(), Violation> {
+    let harness = stores.harness([Policy::per_minute(1)])?;
     peek(harness).await.map_err(|violation| violation.during("peeking"))?;
-    let harness = suite.harness([Policy::per_minute(2).and_per_hour(5)])?;
+    let harness = stores.harness([Policy::per_minute(2).and_per_hour(5)])?;
     knock(harness).await.map_err(|violation| violation.during("knocking where denials are free"))?;
     for limit in [1, 2, 60] {
-        let tick = suite.finest();
-        let harness = suite.harness([Policy::per_minute(limit)])?;
+        let tick = stores.finest();
+        let harness = stores.harness([Policy::per_minute(limit)])?;
         n_then_none(harness, limit, tick)
             .await
             .map_err(|violation| violation.during(format_args!("{limit} at once")))?;
     }
-    let harness = suite.harness([Policy::per_minute(60).and_per_hour(180)])?;
+    let harness = stores.harness([Policy::per_minute(60).and_per_hour(180)])?;
     hour_beside_minute(harness).await.map_err(|violation| violation.during("an exhausted hour beside a minute"))?;
-    let harness = suite.harness([Policy::per_hour(4200)])?;
+    let harness = stores.harness([Policy::per_hour(4200)])?;
     n_at_once(harness, 4200).await.map_err(|violation| violation.during("a large quota"))?;
     for order in [[0, 1], [1, 0]] {
-        let harness = suite.harness([Policy::per_minute(10), Policy::per_minute(1)])?;
+        let harness = stores.harness([Policy::per_minute(10), Policy::per_minute(1)])?;
         wide_and_narrow(harness, order)
             .await
             .map_err(|violation| violation.during("a wide rule beside a narrow one"))?;
     }
-    let harness = suite.harness([Policy::per_minute(3).count_denied()])?;
+    let harness = stores.harness([Policy::per_minute(3).count_denied()])?;
     knock(harness).await.map_err(|violation| violation.during("knocking where denials count"))?;
-    let harness = suite.harness([Policy::per_minute(1), Policy::per_minute(1)])?;
+    let harness = stores.harness([Policy::per_minute(1), Policy::per_minute(1)])?;
     keys_apart(harness).await.map_err(|violation| violation.during("keys that look alike"))?;
-    let harness = suite.small_harness([Policy::per_hour(2)], 50)?;
+    let harness = stores.small_harness([Policy::per_hour(2)], 50)?;
     crowd(harness).await.map_err(|violation| violation.during("a crowd of newcomers"))?;
     for policy in [Policy::per_minute(5), Policy::per_minute(5).and(Quota::new(17, HOUR)).resolution(16)] {
-        let harness = suite.harness([policy])?;
+        let harness = stores.harness([policy])?;
         step_back(harness).await.map_err(|violation| violation.during("a clock that steps back"))?;
     }
     for policy in
         [Policy::per_minute(300), Policy::per_minute(300).count_denied(), Policy::per_minute(300).resolution(16)]
     {
-        let harness = suite.harness([policy])?;
+        let harness = stores.harness([policy])?;
         tasks_on_one_key(&harness, 300).await.map_err(|violation| violation.during("many tasks on one key"))?;
     }
-    let harness = suite.harness([Policy::per_minute(10), Policy::per_minute(1)])?;
+    let harness = stores.harness([Policy::per_minute(10), Policy::per_minute(1)])?;
     tasks_under_two_rules(harness).await.map_err(|violation| violation.during("many tasks under two rules"))
 }
 

@@ -6,32 +6,29 @@ use crate::{
     clock::ManualClock,
     conformance::{
         Violation,
-        harness::Harness,
         random::{self, Rng},
         scenarios,
+        stores::Stores,
     },
-    policy::Policy,
     store::Store,
 };
 
 const SCHEDULES: u64 = 100;
 const REQUESTS: usize = 150;
-const MAX_KEYS: usize = 1000;
 
 /// A test suite for stores.
 #[must_use = "a suite does nothing until it is run"]
 pub struct Suite<F> {
-    fresh: F,
+    stores: Stores<F>,
     seed: u64,
     schedules: u64,
-    tick: Duration,
 }
 
 impl<S: Store, F: FnMut(ManualClock) -> S> Suite<F> {
     /// Creates a suite for the stores that `fresh` returns. Each has to be empty, whatever was in the others, and has to read the
     /// time from the clock that it is given, which begins at zero and moves when the suite moves it.
     pub const fn new(fresh: F) -> Self {
-        Self { fresh, seed: 0, schedules: SCHEDULES, tick: Duration::from_nanos(1) }
+        Self { stores: Stores { fresh, tick: Duration::from_nanos(1) }, seed: 0, schedules: SCHEDULES }
     }
 
     /// Sets the seed of the first random schedule; the others count up from it. Defaults to 0.
@@ -48,7 +45,7 @@ impl<S: Store, F: FnMut(ManualClock) -> S> Suite<F> {
 
     /// Sets the smallest step of the clock, for stores with a coarser clock: up to a millisecond. Defaults to a nanosecond.
     pub const fn tick(mut self, tick: Duration) -> Self {
-        self.tick = tick;
+        self.stores.tick = tick;
         self
     }
 
@@ -58,7 +55,7 @@ impl<S: Store, F: FnMut(ManualClock) -> S> Suite<F> {
     ///
     /// If the store does not keep a guarantee.
     pub async fn run(mut self) -> Result<(), Violation> {
-        scenarios::run(&mut self).await?;
+        scenarios::run(&mut self.stores).await?;
         for seed in self.seed..self.seed.saturating_add(self.schedules) {
             self.run_schedule(seed)
                 .await
@@ -71,27 +68,8 @@ impl<S: Store, F: FnMut(ManualClock) -> S> Suite<F> {
         let mut rng = Rng::new(seed);
         let policies = random::policies(&mut rng);
         let rules = policies.len();
-        let mut harness = self.harness(policies)?;
-        random::run(&mut harness, rules, &mut rng, self.tick, REQUESTS).await
-    }
-
-    pub(super) const fn finest(&self) -> Duration {
-        self.tick
-    }
-
-    /// Creates a harness with an empty store, under rules with these policies.
-    pub(super) fn harness(&mut self, policies: impl Into<Vec<Policy>>) -> Result<Harness<S>, Violation> {
-        self.small_harness(policies, MAX_KEYS)
-    }
-
-    /// Creates a harness whose store may keep at most this many histories in this process.
-    pub(super) fn small_harness(
-        &mut self,
-        policies: impl Into<Vec<Policy>>,
-        max_keys: usize,
-    ) -> Result<Harness<S>, Violation> {
-        let clock = ManualClock::new();
-        Harness::new((self.fresh)(clock.clone()), clock, policies.into(), max_keys)
+        let mut harness = self.stores.harness(policies)?;
+        random::run(&mut harness, rules, &mut rng, self.stores.tick, REQUESTS).await
     }
 }
 

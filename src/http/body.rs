@@ -5,11 +5,11 @@ use std::{
     task::{Context, Poll},
 };
 
-use bytes::{Buf, Bytes};
+use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
 use pin_project_lite::pin_project;
 
-use crate::http::{BoxError, RefusalBody};
+use crate::http::{BoxError, RefusalBody, poll_bytes};
 
 pin_project! {
     /// The inner service's body, or that of a refusal.
@@ -76,14 +76,4 @@ where
             Kind::Refusal { body } => body.size_hint(),
         }
     }
-}
-
-/// Polls for the next frame of a body, with its data as bytes.
-pub(crate) fn poll_bytes<B>(body: Pin<&mut B>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BoxError>>>
-where
-    B: Body,
-    B::Error: Into<BoxError>,
-{
-    let into_bytes = |mut data: B::Data| data.copy_to_bytes(data.remaining());
-    body.poll_frame(cx).map_ok(|frame| frame.map_data(into_bytes)).map_err(Into::into)
 }

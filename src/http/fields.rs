@@ -8,7 +8,6 @@ use std::time::Duration;
 use http::{HeaderMap, HeaderValue, Response, StatusCode, header::RETRY_AFTER};
 
 use crate::{
-    error::ConfigError,
     grpc::{is_trailers_only, tells_to_stay_away},
     http::{
         LegacyReset, OnConflict, Style,
@@ -16,24 +15,8 @@ use crate::{
         ink::written,
     },
     limiter::{Decision, QuotaStatus, whole_seconds},
-    policy::{PolicyName, Quota},
+    wire::MAX_INTEGER,
 };
-
-/// The largest Integer of RFC 9651, section 3.3.1: 15 digits.
-const MAX_INTEGER: u64 = 999_999_999_999_999;
-
-/// The `RateLimit-Policy` field of some quotas and their names.
-pub(crate) fn policy_field<'a>(
-    quotas: impl Iterator<Item = (&'a Quota, &'a PolicyName)>,
-) -> Result<HeaderValue, ConfigError> {
-    let items: Vec<String> = quotas
-        .map(|(quota, name)| {
-            format!("\"{}\";q={};w={}", name.as_str(), quota.limit(), quota.window_seconds().min(MAX_INTEGER))
-        })
-        .collect();
-    let field = items.join(", ");
-    HeaderValue::try_from(&field).map_err(|error| ConfigError::new("quota name", field, error.to_string()))
-}
 
 /// Adds the fields of a `decision` that admitted to the response of the inner service.
 pub(crate) fn add_fields<B>(response: &mut Response<B>, decision: &Decision, style: &Style) {

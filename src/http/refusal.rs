@@ -10,15 +10,14 @@ use http::{
 
 use crate::{
     error::Unavailable,
-    http::{RefusalBody, json},
+    http::RefusalBody,
     limiter::{Decision, QuotaStatus, missing_key},
+    wire::{document, quota_exceeded},
 };
 
 const PROBLEM_JSON: HeaderValue = HeaderValue::from_static("application/problem+json");
-const QUOTA_EXCEEDED: &str = "https://iana.org/assignments/http-problem-types#quota-exceeded";
 const REDUCED_CAPACITY: &str = "https://iana.org/assignments/http-problem-types#temporary-reduced-capacity";
 const REDUCED_CAPACITY_TITLE: &str = "Request cannot be satisfied due to temporary server capacity constraints";
-const QUOTA_EXCEEDED_TITLE: &str = "Request cannot be satisfied as assigned quota has been exceeded";
 
 /// What callers are told when the store cannot decide: no more than that.
 const UNAVAILABLE: &str = "The rate limit cannot be checked at the moment. Please try again later.";
@@ -124,17 +123,4 @@ fn denied(decision: &Decision) -> Bytes {
     let exhausted = decision.tightest().filter(QuotaStatus::is_exhausted);
     let exhausted: Vec<&str> = exhausted.map(|quota| quota.policy_name()).collect();
     quota_exceeded(&decision.message().unwrap_or_default(), &exhausted)
-}
-
-/// The problem document of a denial.
-pub(crate) fn quota_exceeded(message: &str, violated: &[&str]) -> Bytes {
-    let violated: Vec<String> = violated.iter().map(|name| json::string(name)).collect();
-    let extra = format!(r#","violated-policies":[{}]"#, violated.join(","));
-    document(StatusCode::TOO_MANY_REQUESTS, QUOTA_EXCEEDED, QUOTA_EXCEEDED_TITLE, message, &extra)
-}
-
-/// A problem document (RFC 9457); `extra` is JSON already.
-fn document(status: StatusCode, kind: &str, title: &str, detail: &str, extra: &str) -> Bytes {
-    let (code, detail) = (status.as_u16(), json::string(detail));
-    format!(r#"{{"type":"{kind}","title":"{title}","status":{code},"detail":{detail}{extra}}}"#).into()
 }

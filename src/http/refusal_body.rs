@@ -1,7 +1,6 @@
 //! The body of an answer to a request that goes no further.
 
 use std::{
-    error::Error,
     fmt,
     pin::Pin,
     task::{Context, Poll},
@@ -12,10 +11,7 @@ use http_body::{Body, Frame, SizeHint};
 use parking_lot::Mutex;
 use pin_project_lite::pin_project;
 
-use crate::http::body::poll_bytes;
-
-/// An error of any type, as bodies have it.
-pub(crate) type BoxError = Box<dyn Error + Send + Sync>;
+use crate::http::poll_bytes::{BoxError, poll_bytes};
 
 /// The body of an answer to a request that goes no further: bytes, or any other body.
 ///

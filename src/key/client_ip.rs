@@ -12,6 +12,7 @@ use crate::{
     error::ConfigError,
     key::{
         ClientAddress, ForwardedHeader, KeyBuilder, KeyExtractor, KeyParts, Missing,
+        client_address::IPV6_PREFIX,
         forwarded::{Entry, X_FORWARDED_FOR},
     },
     request::RequestView,
@@ -102,7 +103,13 @@ pub const fn client_ip() -> ClientIp {
 
 impl ClientIp {
     const fn new(name: &'static str) -> Self {
-        Self { trusted: Vec::new(), header: ForwardedHeader::XForwardedFor, ipv6_prefix: 64, name, mistake: None }
+        Self {
+            trusted: Vec::new(),
+            header: ForwardedHeader::XForwardedFor,
+            ipv6_prefix: IPV6_PREFIX,
+            name,
+            mistake: None,
+        }
     }
 
     /// Believes the proxies in these networks, each such as `10.0.0.0/8` or a single address. None by default.

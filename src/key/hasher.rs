@@ -7,8 +7,6 @@ use std::{
 
 use siphasher::sip128::{Hash128, SipHasher13};
 
-use crate::key::PackedKey;
-
 /// The secrets of one limiter's key hashes, drawn at random when it is built: one for parts, one for joining them.
 ///
 /// The hash is SipHash-1-3 with 128 bits of result: without the secrets nobody can make two keys collide.
@@ -34,18 +32,16 @@ impl KeyHasher {
         Self { parts: half(0), joined: half(2), hashes_tenants: true }
     }
 
-    /// A number of the first part of a key.
+    /// Returns true if tenants decide where histories are.
     #[inline]
-    pub(super) fn tenant(&self, key: PackedKey) -> u32 {
-        if !self.hashes_tenants {
-            return key.folded();
-        }
-        let mut bytes = [0; 32];
-        for (place, word) in bytes.chunks_exact_mut(8).zip(key.all()) {
-            place.copy_from_slice(&word.to_le_bytes());
-        }
+    pub(super) const fn hashes_tenants(&self) -> bool {
+        self.hashes_tenants
+    }
+
+    /// The hash of the first part of a key.
+    pub(super) fn hash_tenant(&self, first_part: &[u8; 32]) -> u32 {
         // Keys are joined from twice as many bytes, so this is never the hash of one.
-        self.joined.hash(&bytes).h1 as u32
+        self.joined.hash(first_part).h1 as u32
     }
 
     /// The hash of one part.

@@ -91,9 +91,23 @@ impl PackedKey {
         word.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 56
     }
 
+    /// A number of the tenant whose key this is, as the first part of others.
+    #[inline]
+    pub(super) fn tenant(self, hasher: &KeyHasher) -> u32 {
+        if hasher.hashes_tenants() { hasher.hash_tenant(&self.padded()) } else { self.folded() }
+    }
+
+    fn padded(self) -> [u8; 32] {
+        let mut bytes = [0; 32];
+        for (place, word) in bytes.chunks_exact_mut(8).zip(self.all()) {
+            place.copy_from_slice(&word.to_le_bytes());
+        }
+        bytes
+    }
+
     /// A number made of all of it.
     #[inline]
-    pub(super) const fn folded(self) -> u32 {
+    const fn folded(self) -> u32 {
         let [first, second, third, rest] = self.all();
         let word = first ^ second ^ third ^ (rest << 32);
         (word ^ (word >> 32)) as u32

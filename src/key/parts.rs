@@ -10,7 +10,10 @@ use std::{
 use bytes::Bytes;
 use http::HeaderValue;
 
-use crate::key::{Key, KeyBuilder, peer_ip};
+use crate::key::{
+    Key, KeyBuilder,
+    client_address::{ClientAddress, IPV6_PREFIX},
+};
 
 /// A value that is a key, or several that are its parts: what is asked for without a request, and what closures read from
 /// one.
@@ -116,9 +119,15 @@ impl<const N: usize> KeyParts for [u8; N] {
     }
 }
 
+impl KeyParts for ClientAddress {
+    fn write(&self, key: &mut KeyBuilder<'_>) {
+        self.write_part(key);
+    }
+}
+
 impl KeyParts for IpAddr {
     fn write(&self, key: &mut KeyBuilder<'_>) {
-        peer_ip().address(*self).write(key);
+        ClientAddress::new(*self, IPV6_PREFIX).write_part(key);
     }
 }
 

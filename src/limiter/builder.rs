@@ -6,7 +6,7 @@ use crate::{
     clock::{Clock, SystemClock},
     error::ConfigError,
     limiter::{Assembly, RateLimiter, Template},
-    request::{Http, RequestKind},
+    request::{Http, Plain, RequestKind},
     rule::Rule,
     store::{MemoryStore, Setup, Store},
 };
@@ -23,6 +23,18 @@ pub struct RateLimiterBuilder<K: RequestKind = Http, S = MemoryStore> {
     pub(crate) message: Option<String>,
     clock: Arc<dyn Clock>,
     store: S,
+}
+
+impl RateLimiter {
+    /// Starts with no rules, the system's clock, and room for 1,000,000 keys.
+    pub fn builder() -> RateLimiterBuilder {
+        RateLimiterBuilder::default()
+    }
+
+    /// As [`builder`](Self::builder), for the requests `R` of a service that is not about HTTP: see [`plain`](crate::plain).
+    pub fn builder_for<R: 'static>() -> RateLimiterBuilder<Plain<R>> {
+        RateLimiterBuilder::default()
+    }
 }
 
 impl<K: RequestKind> Default for RateLimiterBuilder<K> {

@@ -7,11 +7,11 @@ use http::HeaderValue;
 
 use crate::{
     error::ConfigError,
-    http::{policy_field, quota_exceeded},
     limiter::{Template, message::Occasion},
     policy::{Policy, PolicyName, Quota},
     request::RequestKind,
     rule::{Rule, no_policy},
+    wire::{policy_field, quota_exceeded},
 };
 
 /// A rule, checked.

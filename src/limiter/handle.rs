@@ -1,15 +1,15 @@
 //! The handle that everything shares.
 
-use std::{fmt, sync::Arc};
+use std::{fmt, ops::Range, sync::Arc};
 
 use crate::{
     error::{CheckError, UnknownRule},
     key::{Key, KeyBuilder, KeyHasher, KeyParts},
     limiter::{
-        Assembly, Charged, Decision, Governed, GovernedBy, Mark, MatchedRule, MaybeDecided, RateLimiterBuilder,
-        Refused, Routing, RuleHandle, RuleNumbers, Stripes, rule_handle::Place,
+        Assembly, Charged, Decision, Governed, GovernedBy, Mark, MatchedRule, MaybeDecided, Refused, Routing,
+        RuleNumbers, Stripes,
     },
-    request::{Http, Plain, RequestKind},
+    request::{Http, RequestKind},
     store::{AnyStore, MemoryStore, Store, Told, Verdict},
 };
 
@@ -51,18 +51,6 @@ pub(super) struct State<K: RequestKind, S> {
     pub(super) routing: Routing<K>,
     pub(super) store: S,
     pub(super) hasher: KeyHasher,
-}
-
-impl RateLimiter {
-    /// Starts with no rules, the system's clock, and room for 1,000,000 keys.
-    pub fn builder() -> RateLimiterBuilder {
-        RateLimiterBuilder::default()
-    }
-
-    /// As [`builder`](Self::builder), for the requests `R` of a service that is not about HTTP: see [`plain`](crate::plain).
-    pub fn builder_for<R: 'static>() -> RateLimiterBuilder<Plain<R>> {
-        RateLimiterBuilder::default()
-    }
 }
 
 /// What is asked without a request, and answered at once because the histories are in this process.
@@ -114,16 +102,6 @@ impl<K: RequestKind> RateLimiter<K> {
 
 /// What is asked without a request, of histories wherever they are.
 impl<K: RequestKind, S: Store> RateLimiter<K, S> {
-    /// Returns the rule of this name, to ask it about keys. Look it up once and keep it, where it is asked often.
-    ///
-    /// # Errors
-    ///
-    /// If no rule has this name (names are compared ignoring case). The error lists the rules, those first whose names are
-    /// most alike.
-    pub fn rule(&self, name: &str) -> Result<RuleHandle<K, S>, UnknownRule> {
-        Ok(RuleHandle::new(self.clone(), self.place_of(name)?))
-    }
-
     /// As [`check_all`](RateLimiter::check_all), for any store. Dropping the future may leave the request charged.
     ///
     /// # Errors
@@ -245,20 +223,19 @@ impl<K: RequestKind, S: Store> RateLimiter<K, S> {
     ) -> Result<Governed, UnknownRule> {
         let mut governed = Governed::default();
         for (rule, parts) in charges {
-            let place = self.place_of(rule)?;
-            let key = &mut KeyBuilder::in_scope(place.scopes.start, &self.state.hasher);
+            let (number, scopes) = self.place_of(rule)?;
+            let key = &mut KeyBuilder::in_scope(scopes.start, &self.state.hasher);
             parts.write(key);
-            governed.add(place.rule.into(), *key.charge());
+            governed.add(number.into(), *key.charge());
         }
         Ok(governed)
     }
 
-    /// Where the rule of this name is found.
+    /// The number of the rule of this name, and the scopes of its histories: one, or one per route.
     #[inline]
-    fn place_of(&self, rule: &str) -> Result<Place, UnknownRule> {
+    pub(super) fn place_of(&self, rule: &str) -> Result<(u16, Range<u32>), UnknownRule> {
         let number = self.number_of(rule)?;
-        let scopes = self.rulebook().rule(number.into()).map_or(0..0, GovernedBy::scopes);
-        Ok(Place { rule: number, scopes })
+        Ok((number, self.rulebook().rule(number.into()).map_or(0..0, GovernedBy::scopes)))
     }
 
     /// A decision under these rules that is to say everything.

@@ -3,7 +3,7 @@
 use std::{fmt, ops::Range, slice};
 
 use crate::{
-    error::Unavailable,
+    error::{Unavailable, UnknownRule},
     key::{Charge, Key, KeyBuilder, KeyParts},
     limiter::{Decision, GovernedBy, MaybeDecided, RateLimiter},
     request::{Http, RequestKind},
@@ -34,11 +34,24 @@ pub struct RuleHandle<K: RequestKind = Http, S = MemoryStore> {
 
 /// Where a rule and its histories are found.
 #[derive(Clone, Debug)]
-pub(super) struct Place {
+struct Place {
     /// The number of the rule.
-    pub(super) rule: u16,
+    rule: u16,
     /// One, or one per route.
-    pub(super) scopes: Range<u32>,
+    scopes: Range<u32>,
+}
+
+impl<K: RequestKind, S: Store> RateLimiter<K, S> {
+    /// Returns the rule of this name, to ask it about keys. Look it up once and keep it, where it is asked often.
+    ///
+    /// # Errors
+    ///
+    /// If no rule has this name (names are compared ignoring case). The error lists the rules, those first whose names are
+    /// most alike.
+    pub fn rule(&self, name: &str) -> Result<RuleHandle<K, S>, UnknownRule> {
+        let (rule, scopes) = self.place_of(name)?;
+        Ok(RuleHandle { limiter: self.clone(), place: Place { rule, scopes } })
+    }
 }
 
 /// What is answered at once because the histories are in this process.
@@ -176,10 +189,6 @@ impl<K: RequestKind, S: Store> RuleHandle<K, S> {
 }
 
 impl<K: RequestKind, S> RuleHandle<K, S> {
-    pub(super) const fn new(limiter: RateLimiter<K, S>, place: Place) -> Self {
-        Self { limiter, place }
-    }
-
     /// Returns the rule's name.
     #[must_use]
     pub fn name(&self) -> &str {

@@ -2,15 +2,12 @@
 
 use std::sync::Arc;
 
-use http::Response;
 use tower_layer::Layer;
 
 use crate::{
     error::{ConfigError, UnknownRule},
-    grpc::Protocol,
-    http::{RateLimit, RateLimitLayer, Refusal, RefusalBody},
-    messages::{MessageLimit, count::Count, counted::Counted, fate::Fate},
-    request::RequestView,
+    http::{RateLimit, RateLimitLayer},
+    messages::{MessageLimit, meter::MessageMeter},
     store::{MemoryStore, Store},
 };
 
@@ -32,15 +29,6 @@ pub struct MessageLimitLayer<T = MemoryStore> {
     opening: RateLimitLayer<T>,
     /// The numbers of the rules that are for every message.
     rules: Arc<[u16]>,
-}
-
-/// What becomes of the messages of a request.
-pub(super) enum Counting<T: Store> {
-    /// No rule is for them.
-    Uncounted,
-    Counted(Box<Count<T>>),
-    /// The request ends here, with this answer: they would escape a rule.
-    Refused(Response<RefusalBody>),
 }
 
 impl<T: Store> RateLimitLayer<T> {
@@ -90,32 +78,6 @@ impl<T: Store> RateLimitLayer<T> {
     }
 }
 
-impl<T: Store> MessageLimitLayer<T> {
-    /// Whether and how the messages of this request are counted.
-    pub(super) fn count(&self, request: &RequestView<'_>) -> Counting<T> {
-        let Some(limiter) = self.opening.limiter() else { return Counting::Uncounted };
-        let counted = Counted::of(request.extensions(), limiter.rulebook());
-        let style = self.opening.style();
-        if style.passes(request) {
-            return Counting::Uncounted;
-        }
-        match limiter.govern(request, |rule| self.rules.contains(&rule), &counted) {
-            Ok(governed) if governed.charges.is_empty() => Counting::Uncounted,
-            Ok(_) if Protocol::of(request) != Protocol::Grpc => {
-                Counting::Refused(Refusal::NotGrpc.answer(request, style))
-            }
-            Ok(governed) => {
-                let fate = Arc::new(Fate::new(Arc::clone(style)));
-                Counting::Counted(Box::new(Count::new(limiter.clone(), governed, fate)))
-            }
-            Err(missing) => {
-                let refusal = Refusal::key_missing(limiter.names_of(missing), missing.status);
-                Counting::Refused(refusal.answer(request, style))
-            }
-        }
-    }
-}
-
 impl<T> Clone for MessageLimitLayer<T> {
     fn clone(&self) -> Self {
         Self { opening: self.opening.clone(), rules: Arc::clone(&self.rules) }
@@ -126,6 +88,11 @@ impl<S, T> Layer<S> for MessageLimitLayer<T> {
     type Service = RateLimit<MessageLimit<S, T>, T>;
 
     fn layer(&self, inner: S) -> Self::Service {
-        self.opening.layer(MessageLimit::new(inner, self.clone()))
+        let meter = MessageMeter {
+            limiter: self.opening.limiter().cloned(),
+            style: Arc::clone(self.opening.style()),
+            rules: Arc::clone(&self.rules),
+        };
+        self.opening.layer(MessageLimit::new(inner, meter))
     }
 }

@@ -7,6 +7,7 @@
 //! * [`count`]: the messages of one request.
 //! * [`counted`]: what is counted further out.
 //! * [`fate`]: what both directions share.
+//! * [`meter`]: which rules count the messages of a call.
 //! * [`framing`]: where messages begin in the bytes of a stream.
 
 mod count;
@@ -16,6 +17,7 @@ mod fate;
 mod framing;
 mod future;
 mod layer;
+mod meter;
 mod request_body;
 mod response_body;
 mod service;

@@ -11,21 +11,24 @@ use http_body::Body;
 use tower_service::Service;
 
 use crate::{
-    messages::{MessageFuture, MessageLimitLayer, RequestBody, ResponseBody, layer::Counting},
+    messages::{
+        MessageFuture, RequestBody, ResponseBody,
+        meter::{Counting, MessageMeter},
+    },
     request::RequestView,
     store::{MemoryStore, Store},
 };
 
-/// A service behind a [`MessageLimitLayer`], inside of the [`RateLimit`](crate::RateLimit) that charges its calls.
+/// A service behind a [`MessageLimitLayer`](super::MessageLimitLayer), inside of the [`RateLimit`](crate::RateLimit) that charges its calls.
 #[derive(Debug)]
 pub struct MessageLimit<S, T = MemoryStore> {
     inner: S,
-    layer: MessageLimitLayer<T>,
+    meter: MessageMeter<T>,
 }
 
 impl<S, T> MessageLimit<S, T> {
-    pub(super) const fn new(inner: S, layer: MessageLimitLayer<T>) -> Self {
-        Self { inner, layer }
+    pub(super) const fn new(inner: S, meter: MessageMeter<T>) -> Self {
+        Self { inner, meter }
     }
 
     inner_service_accessors!(pub);
@@ -33,7 +36,7 @@ impl<S, T> MessageLimit<S, T> {
 
 impl<S: Clone, T> Clone for MessageLimit<S, T> {
     fn clone(&self) -> Self {
-        Self { inner: self.inner.clone(), layer: self.layer.clone() }
+        Self { inner: self.inner.clone(), meter: self.meter.clone() }
     }
 }
 
@@ -54,7 +57,7 @@ where
     }
 
     fn call(&mut self, mut request: Request<ReqBody>) -> Self::Future {
-        match self.layer.count(&RequestView::of(&request)) {
+        match self.meter.count(&RequestView::of(&request)) {
             Counting::Uncounted => {
                 MessageFuture::uncounted(self.inner.call(request.map(|body| RequestBody::new(body, None))))
             }

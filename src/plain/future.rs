@@ -12,7 +12,7 @@ use tower_service::Service;
 use crate::{
     error::Unavailable,
     limiter::{Decision, PendingDecision},
-    plain::{RateLimitLayer, Refusal},
+    plain::{Refusal, enforcement::Enforcement},
     store::{MemoryStore, Store},
 };
 
@@ -52,7 +52,7 @@ const POLLED_AFTER_COMPLETION: &str = "`ResponseFuture` polled after completion"
 struct Begun<S, R: 'static, F, T> {
     ready: S,
     request: R,
-    layer: RateLimitLayer<R, F, T>,
+    enforcement: Enforcement<R, F, T>,
 }
 
 impl<S, R, F, T> ResponseFuture<S, R, F, T>
@@ -65,9 +65,9 @@ where
         deciding: PendingDecision<T::Future>,
         ready: S,
         request: R,
-        layer: RateLimitLayer<R, F, T>,
+        enforcement: Enforcement<R, F, T>,
     ) -> Self {
-        Self { kind: Kind::Deciding { deciding, begun: Some(Box::new(Begun { ready, request, layer })) } }
+        Self { kind: Kind::Deciding { deciding, begun: Some(Box::new(Begun { ready, request, enforcement })) } }
     }
 
     pub(super) const fn admitted(inner: S::Future) -> Self {
@@ -87,9 +87,9 @@ where
 {
     /// Goes on as the store has decided.
     fn go_on(mut self, decided: Result<Decision, Unavailable>) -> Kind<S, R, F, T> {
-        match self.layer.conclude(&mut self.request, decided) {
+        match self.enforcement.conclude(&mut self.request, decided) {
             Ok(()) => Kind::Admitted { inner: self.ready.call(self.request) },
-            Err(refusal) => Kind::Refused { outcome: Some(self.layer.refuse(self.request, refusal)) },
+            Err(refusal) => Kind::Refused { outcome: Some(self.enforcement.refuse(self.request, refusal)) },
         }
     }
 }

@@ -53,6 +53,7 @@
 //! Refusals are errors as well: with `|_, refusal| Err(refusal.into())` they become the service's, if that is a boxed
 //! error or made from [`Refusal`].
 
+mod enforcement;
 mod future;
 mod layer;
 mod refusal;

@@ -197,7 +197,7 @@ fn mistakes_are_found_when_the_limiter_is_built() {
     let nothing_governed = Rule::new("a").key(key::field(tenant)).level("tenant").policy(Policy::per_minute(1));
     assert_eq!(build(nothing_governed).field(), "routes");
     assert_eq!(build(rule("a", Policy::per_minute(0))).field(), "quota \"minute\": limit");
-    assert_eq!(build(Rule::new("a").every_request().policy(Policy::per_minute(1))).field(), "level");
+    assert_eq!(build(Rule::new("a").every_request().policy(Policy::per_minute(1))).field(), "key");
     let twins = RateLimiter::builder_for::<Job>().rule(rule("a", Policy::per_minute(1)));
     let error = twins.rule(rule("A", Policy::per_minute(1))).build().unwrap_err();
     assert_eq!((error.rule(), error.field()), (Some("A"), "name"));
