@@ -26,10 +26,10 @@ const BUILT_IN: &str =
 ///     name = "tables"
 ///     key = "claim:account"
 ///     quotas = ["2/minute"]
-///     applies_to = "every-request"
+///     applies_to = "every_request"
 /// "#;
 /// let limiter = RateLimiter::builder().toml(text, &sources)?.build()?;
-/// assert!(limiter.rule("tables")?.check("acme")?.is_admitted());
+/// assert!(limiter.rule("tables")?.check("acme").is_admitted());
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 #[derive(Clone, Default)]

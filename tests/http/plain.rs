@@ -288,7 +288,7 @@ async fn limits_and_buffers_inside_and_outside_starve_nobody_and_keep_no_permit(
 async fn readiness_is_the_inner_service_s() {
     let (limiter, _clock) = limiter([rule("jobs", Policy::per_minute(1))]);
     let (inner, mut handle) = tower_test::mock::pair::<Job, Answer>();
-    let mut printer: RateLimit<_, _> = limiter.layer(|_, refusal| Err(refusal.into())).layer(inner);
+    let mut printer: RateLimit<_, _, _> = limiter.layer(|_, refusal| Err(refusal.into())).layer(inner);
     handle.allow(0);
     assert!(poll_fn(|cx| Poll::Ready(printer.poll_ready(cx).is_pending())).await);
     handle.send_error("gone");

@@ -348,7 +348,8 @@ async fn a_string_takes_as_much_memory_as_is_documented() {
     assert_eq!(admitted(&limiter, "calls", "acme", 1).await, 1);
     assert_eq!(admitted(&limiter, "large", "acme", 1).await, 1);
     let [small, plain, cells] = usage();
-    assert!((130..180).contains(&small) && (130..180).contains(&plain) && (140..200).contains(&cells), "of one unit");
+    let is_small = [small, plain, cells].iter().all(|bytes| (130..260).contains(bytes));
+    assert!(is_small, "of one unit: {small}, {plain}, {cells}");
     for minute in 0..30 {
         let (calls, large) = (limiter.rule("calls").unwrap(), limiter.rule("large").unwrap());
         let asked = (0..60).map(|_| calls.check_async("acme"));
