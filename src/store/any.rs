@@ -39,7 +39,7 @@ use crate::{
 /// ```
 ///
 /// Some stores have to be awaited, so a limiter on this one is asked with the asynchronous methods, such as
-/// [`check_async`](crate::RateLimiter::check_async). On a [`MemoryStore`] they are done when they are first polled.
+/// [`check_async`](crate::RuleHandle::check_async). On a [`MemoryStore`] they are done when they are first polled.
 ///
 /// A decision takes one virtual call more than on the store itself, and the future of one that is awaited is boxed.
 #[derive(Debug)]
