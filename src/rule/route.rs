@@ -12,6 +12,9 @@ use crate::{
     },
 };
 
+/// The most parameters of a route: with more of them the matcher panics, and so does axum.
+const MAX_PARAMS: usize = 25;
+
 /// One or several methods and a path template, in axum's syntax.
 ///
 /// `"POST /bots/{id}/export"`, `"GET|POST /bots/{*rest}"`; without a method, or with `ANY`, every method.
@@ -34,6 +37,11 @@ impl Route {
         check_template(template).map_err(|reason| refuse(&reason))?;
         let methods = parse_methods(methods).map_err(|reason| refuse(&reason))?;
         let (shape, params) = number_params(template, literal).map_err(|reason| refuse(&reason))?;
+        if params.len() > MAX_PARAMS {
+            let most =
+                format!("a route has at most {MAX_PARAMS} parameters: take in the rest of the path by {{*rest}}");
+            return Err(refuse(&most));
+        }
         let (written, _) = number_params(template, |text| Ok(text.to_owned())).map_err(|reason| refuse(&reason))?;
         let shape = collapse(&shape);
         for shape in [&shape, &written] {
@@ -234,6 +242,16 @@ mod tests {
 
     fn route(text: &str) -> Route {
         Route::parse(text).unwrap()
+    }
+
+    #[test]
+    fn a_route_with_more_parameters_than_the_matcher_takes_is_refused() {
+        let route = |count: usize| (0..count).map(|at| format!("/{{p{at}}}")).collect::<String>();
+        assert!(Route::parse(&route(MAX_PARAMS)).is_ok());
+        let error = Route::parse(&route(MAX_PARAMS + 1)).unwrap_err();
+        assert!(
+            error.to_string().ends_with("a route has at most 25 parameters: take in the rest of the path by {*rest}")
+        );
     }
 
     #[test]

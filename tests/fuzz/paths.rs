@@ -59,8 +59,8 @@ fn both(templates: &[&str], clock: &ManualClock) -> Option<(RateLimiter, Router)
     let mut router = matchit::Router::new();
     let mut builder = RateLimiter::builder().clock(clock.clone()).max_keys(1000);
     for (at, template) in templates.iter().enumerate() {
-        // A rule's route is trimmed, and a router's is not.
-        let is_sound = template.starts_with('/') && template.trim() == *template;
+        // A rule's route is trimmed, and a router's is not; of many parameters a router panics.
+        let is_sound = template.starts_with('/') && template.trim() == *template && template.matches('{').count() <= 25;
         let param = is_sound.then(|| first_param(template))?;
         let rule = Rule::new(format!("r{at}")).routes([*template]).policy(Policy::per_minute(60));
         let rule = match &param {

@@ -186,18 +186,24 @@ fn most_in_any(window: Duration, mut admitted: Vec<Admitted>) -> usize {
     (0..admitted.len()).map(from).max().unwrap_or(0)
 }
 
-/// Advances `clock` in steps until it has gone `most` or `work` is done.
-fn while_advancing<T>(clock: &ManualClock, step: Duration, most: Duration, work: impl FnOnce(&AtomicBool) -> T) -> T {
+/// Advances `clock` in steps until that is enough or `work` is done.
+fn while_advancing<T>(
+    clock: &ManualClock,
+    step: Duration,
+    is_enough: impl Fn() -> bool + Send,
+    work: impl FnOnce(&AtomicBool) -> T,
+) -> T {
     let (is_done, is_over) = (AtomicBool::new(false), AtomicBool::new(false));
     thread::scope(|scope| {
-        scope.spawn(|| {
-            while !is_done.load(Ordering::Relaxed) && clock.now() < most {
+        let (is_done, is_over) = (&is_done, &is_over);
+        scope.spawn(move || {
+            while !is_done.load(Ordering::Relaxed) && !is_enough() {
                 clock.advance(step);
                 thread::yield_now();
             }
             is_over.store(true, Ordering::Relaxed);
         });
-        let made = work(&is_over);
+        let made = work(is_over);
         is_done.store(true, Ordering::Relaxed);
         made
     })
@@ -217,7 +223,10 @@ fn never_more_than_n_in_any_window_while_the_clock_moves() {
                 rule("large", Policy::new(Quota::new(40, window)).resolution(16)),
             ],
         );
-        let admitted = while_advancing(&clock, Duration::from_micros(37), Duration::from_millis(600), |is_over| {
+        // The threads may get no turn while the time goes on.
+        let count = AtomicUsize::new(0);
+        let is_enough = || clock.now() >= Duration::from_millis(600) && count.load(Ordering::Relaxed) >= limit;
+        let admitted = while_advancing(&clock, Duration::from_micros(37), is_enough, |is_over| {
             on_threads(16, |_| {
                 let mut admitted = Vec::new();
                 while !is_over.load(Ordering::Relaxed) {
@@ -225,6 +234,7 @@ fn never_more_than_n_in_any_window_while_the_clock_moves() {
                     let decision = limiter.check_all(rules.iter().map(|rule| (*rule, "ann"))).unwrap();
                     if decision.is_admitted() {
                         admitted.push(Admitted { before, after: clock.now() });
+                        count.fetch_add(1, Ordering::Relaxed);
                     } else {
                         // A denial takes no lock that would let others go on, and time is one of them.
                         thread::yield_now();
@@ -262,7 +272,8 @@ fn never_more_than_n_in_any_window_although_threads_disagree_on_the_time() {
     let clock = ManualClock::new();
     let builder = RateLimiter::builder().clock(LaggingClock(clock.clone()));
     let limiter = builder.rule(rule("calls", Policy::new(Quota::new(limit, window)))).build().unwrap();
-    let admitted = while_advancing(&clock, Duration::from_micros(3), Duration::from_millis(200), |is_over| {
+    let is_enough = || clock.now() >= Duration::from_millis(200);
+    let admitted = while_advancing(&clock, Duration::from_micros(3), is_enough, |is_over| {
         on_threads(8, |number| {
             LAG.set(MOST_LAG * number as u32 / 8);
             let mut admitted = Vec::new();
@@ -319,20 +330,25 @@ fn busy_and_quiet_keys_side_by_side_all_get_their_share() {
     let (limiter, clock) = limiter(KEYS, [rule("calls", Policy::new(Quota::new(LIMIT as u32, window)))]);
     let tried: Vec<AtomicU64> = (0..KEYS).map(|_| AtomicU64::new(0)).collect();
     let admitted: Vec<AtomicU64> = (0..KEYS).map(|_| AtomicU64::new(0)).collect();
-    while_advancing(&clock, Duration::from_micros(100), Duration::from_secs(60), |_| {
-        on_threads(8, |number| {
-            let mut dice = Dice::of_thread(number);
-            for _ in 0..15_000 {
-                // Half of all calls go to the first key, a quarter to the next two, and so on.
-                let reach = 1 << dice.below(u64::from(KEYS.ilog2()) + 1);
-                let key = dice.below(reach) as usize;
-                tried[key].fetch_add(1, Ordering::Relaxed);
-                if limiter.rule("calls").unwrap().check(key.to_string()).is_admitted() {
-                    admitted[key].fetch_add(1, Ordering::Relaxed);
+    while_advancing(
+        &clock,
+        Duration::from_micros(100),
+        || clock.now() >= Duration::from_secs(60),
+        |_| {
+            on_threads(8, |number| {
+                let mut dice = Dice::of_thread(number);
+                for _ in 0..15_000 {
+                    // Half of all calls go to the first key, a quarter to the next two, and so on.
+                    let reach = 1 << dice.below(u64::from(KEYS.ilog2()) + 1);
+                    let key = dice.below(reach) as usize;
+                    tried[key].fetch_add(1, Ordering::Relaxed);
+                    if limiter.rule("calls").unwrap().check(key.to_string()).is_admitted() {
+                        admitted[key].fetch_add(1, Ordering::Relaxed);
+                    }
                 }
-            }
-        })
-    });
+            })
+        },
+    );
     let windows = clock.now().as_nanos().div_ceil(window.as_nanos()) as u64;
     for (tried, admitted) in tried.iter().zip(&admitted) {
         let (tried, admitted) = (tried.load(Ordering::Relaxed), admitted.load(Ordering::Relaxed));
