@@ -19,7 +19,8 @@ ALLOWED = {
     "Unlicense",
     "Zlib",
 }
-CRATES_IO = "registry+https://github.com/rust-lang/crates.io-index"
+# The source of a package from crates.io, as `cargo metadata` has it.
+FROM_CRATES_IO = re.compile(r"registry[+]\S*/crates[.]io-\w+")
 
 
 def may_be_used(expression):
@@ -60,7 +61,7 @@ def may_be_used(expression):
 
 def mistakes(package):
     """Yields what is wrong with a package."""
-    if package["source"] not in (None, CRATES_IO):
+    if package["source"] is not None and not FROM_CRATES_IO.fullmatch(package["source"]):
         yield f"comes from {package['source']}"
     if not package["license"]:
         yield "does not say its licence"
