@@ -9,8 +9,8 @@ use toml::{
 
 use crate::{
     config::{
-        lines::Lines,
-        schema::{FILE, Field, Kind, Schema},
+        schema::{FILE, FieldKind, FieldSchema, Schema},
+        source_map::SourceMap,
     },
     error::ConfigError,
 };
@@ -20,11 +20,11 @@ type Value<'a> = Spanned<DeValue<'a>>;
 /// Compares the tables of a file with what they may hold.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Check<'a> {
-    lines: Lines<'a>,
+    lines: SourceMap<'a>,
 }
 
 impl<'a> Check<'a> {
-    pub(super) const fn new(lines: Lines<'a>) -> Self {
+    pub(super) const fn new(lines: SourceMap<'a>) -> Self {
         Self { lines }
     }
 
@@ -37,14 +37,14 @@ impl<'a> Check<'a> {
         fields.sort_by_key(|(key, _)| key.span().start);
         fields.into_iter().try_for_each(|(key, value)| match schema.field(key.get_ref()) {
             Some(field) => self.field(schema, field, value),
-            None => Err(self.unknown(schema, key.get_ref(), value).at_line(self.lines.of(key))),
+            None => Err(self.unknown(schema, key.get_ref(), value).at_line(self.lines.line_of(key))),
         })
     }
 
-    fn field(self, schema: &Schema, field: &Field, value: &Value<'_>) -> Result<(), ConfigError> {
+    fn field(self, schema: &Schema, field: &FieldSchema, value: &Value<'_>) -> Result<(), ConfigError> {
         match (field.kind, value.get_ref()) {
-            (Kind::Table(inner), DeValue::Table(table)) => self.table(inner, table),
-            (Kind::Tables(inner), DeValue::Array(tables)) => {
+            (FieldKind::Table(inner), DeValue::Table(table)) => self.table(inner, table),
+            (FieldKind::Tables(inner), DeValue::Array(tables)) => {
                 tables.iter().try_for_each(|table| match table.get_ref() {
                     DeValue::Table(fields) => self.table(inner, fields).map_err(|error| in_rule_of(table, error)),
                     _ => Err(self.mistake(
@@ -55,10 +55,10 @@ impl<'a> Check<'a> {
                     )),
                 })
             }
-            (Kind::TextOrTexts, DeValue::Array(texts)) if texts.is_empty() => {
+            (FieldKind::TextOrTexts, DeValue::Array(texts)) if texts.is_empty() => {
                 Err(self.mistake(schema, field, value.span(), format!("it is empty: write {}", field.written())))
             }
-            (Kind::Texts | Kind::TextOrTexts, DeValue::Array(texts)) => {
+            (FieldKind::Texts | FieldKind::TextOrTexts, DeValue::Array(texts)) => {
                 let wrong = texts.iter().find(|text| !text.get_ref().is_str());
                 wrong.map_or(Ok(()), |wrong| {
                     Err(self.mistake(
@@ -74,43 +74,43 @@ impl<'a> Check<'a> {
         }
     }
 
-    fn mistake(self, schema: &Schema, field: &Field, wrong: Range<usize>, reason: String) -> ConfigError {
+    fn mistake(self, schema: &Schema, field: &FieldSchema, wrong: Range<usize>, reason: String) -> ConfigError {
         let (name, line) = (format!("{}{}", schema.prefix, field.name), self.lines.at(wrong.start));
         ConfigError::new(name, self.lines.quote(wrong), reason).at_line(line)
     }
 
     /// What to write in the place of a value of another kind.
-    fn instead(self, field: &Field, value: &Value<'_>) -> String {
+    fn instead(self, field: &FieldSchema, value: &Value<'_>) -> String {
         let (name, quote) = (field.name, self.lines.quote(value.span()));
         match (field.kind, value.get_ref()) {
-            (Kind::Flag, DeValue::String(text)) if matches!(&**text, "true" | "false") => {
+            (FieldKind::Flag, DeValue::String(text)) if matches!(&**text, "true" | "false") => {
                 format!("true and false have no quotes: write {name} = {text}")
             }
-            (Kind::Flag, _) => format!("it is true or false: write {}", field.written()),
-            (Kind::Number(_), DeValue::String(text)) if text.parse::<u32>().is_ok() => {
+            (FieldKind::Flag, _) => format!("it is true or false: write {}", field.written()),
+            (FieldKind::Number(_), DeValue::String(text)) if text.parse::<u32>().is_ok() => {
                 format!("a number has no quotes: write {name} = {text}")
             }
-            (Kind::Number(_), DeValue::Integer(_)) => {
+            (FieldKind::Number(_), DeValue::Integer(_)) => {
                 format!("the number is too small or too large: write {}", field.written())
             }
-            (Kind::Number(_), _) => format!("it is a whole number: write {}", field.written()),
-            (Kind::Texts, DeValue::String(text)) => {
+            (FieldKind::Number(_), _) => format!("it is a whole number: write {}", field.written()),
+            (FieldKind::Texts, DeValue::String(text)) => {
                 format!("it is an array of texts: write {name} = {}", texts_in(text))
             }
-            (Kind::Texts, _) => format!("it is an array of texts: write {}", field.written()),
-            (Kind::Text, DeValue::Integer(_) | DeValue::Float(_) | DeValue::Boolean(_) | DeValue::Datetime(_)) => {
+            (FieldKind::Texts, _) => format!("it is an array of texts: write {}", field.written()),
+            (FieldKind::Text, DeValue::Integer(_) | DeValue::Float(_) | DeValue::Boolean(_) | DeValue::Datetime(_)) => {
                 format!("a text has quotes: write {name} = \"{quote}\"")
             }
-            (Kind::Text, _) => format!("it is a text: write {}", field.written()),
-            (Kind::TextOrTexts, _) => format!("it is a text, or an array of texts: write {}", field.written()),
-            (Kind::WordOrStatus, _) => format!("it is a word or a status: write {}", field.written()),
-            (Kind::Table(schema), DeValue::Array(_)) => {
+            (FieldKind::Text, _) => format!("it is a text: write {}", field.written()),
+            (FieldKind::TextOrTexts, _) => format!("it is a text, or an array of texts: write {}", field.written()),
+            (FieldKind::WordOrStatus, _) => format!("it is a word or a status: write {}", field.written()),
+            (FieldKind::Table(schema), DeValue::Array(_)) => {
                 format!("there is one such table: write {}, in single brackets", schema.header)
             }
-            (Kind::Tables(schema), DeValue::Table(_)) => {
+            (FieldKind::Tables(schema), DeValue::Table(_)) => {
                 format!("there may be several of these tables: write {}, in double brackets", schema.header)
             }
-            (Kind::Table(schema) | Kind::Tables(schema), _) => {
+            (FieldKind::Table(schema) | FieldKind::Tables(schema), _) => {
                 format!("write {} and its fields below it", schema.header)
             }
         }
@@ -147,21 +147,21 @@ fn in_rule_of(table: &Value<'_>, error: ConfigError) -> ConfigError {
     }
 }
 
-impl Field {
+impl FieldSchema {
     const fn is_scalar(&self) -> bool {
-        !matches!(self.kind, Kind::Table(_) | Kind::Tables(_))
+        !matches!(self.kind, FieldKind::Table(_) | FieldKind::Tables(_))
     }
 
     /// Whether a value is of the field's kind, as far as one can tell without looking into it.
     fn holds(&self, value: &DeValue<'_>) -> bool {
         match (self.kind, value) {
-            (Kind::Number(most), DeValue::Integer(number)) => {
+            (FieldKind::Number(most), DeValue::Integer(number)) => {
                 u64::from_str_radix(number.as_str(), number.radix()).is_ok_and(|number| number <= most)
             }
-            (Kind::Flag, DeValue::Boolean(_))
-            | (Kind::Text | Kind::TextOrTexts | Kind::WordOrStatus, DeValue::String(_))
-            | (Kind::WordOrStatus, DeValue::Integer(_))
-            | (Kind::Texts | Kind::TextOrTexts, DeValue::Array(_)) => true,
+            (FieldKind::Flag, DeValue::Boolean(_))
+            | (FieldKind::Text | FieldKind::TextOrTexts | FieldKind::WordOrStatus, DeValue::String(_))
+            | (FieldKind::WordOrStatus, DeValue::Integer(_))
+            | (FieldKind::Texts | FieldKind::TextOrTexts, DeValue::Array(_)) => true,
             _ => false,
         }
     }

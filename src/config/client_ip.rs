@@ -3,22 +3,22 @@
 use http::HeaderName;
 
 use crate::{
-    config::{file::ClientIpTable, lines::Lines},
+    config::{file::ClientIpTable, source_map::SourceMap},
     error::ConfigError,
     key::{self, ClientIp, ForwardedHeader, KeyExtractor},
 };
 
 /// The extractor that the table describes, checked step by step so that a mistake has its line.
-pub(super) fn client_ip(table: &ClientIpTable, lines: Lines<'_>) -> Result<ClientIp, ConfigError> {
+pub(super) fn client_ip(table: &ClientIpTable, lines: SourceMap<'_>) -> Result<ClientIp, ConfigError> {
     let mut client_ip = key::client_ip();
     for network in &table.trust {
-        client_ip = lines.blame(network, checked(client_ip.trust([network.get_ref()])))?;
+        client_ip = lines.locate(network, checked(client_ip.trust([network.get_ref()])))?;
     }
     if let Some(name) = &table.header {
-        client_ip = client_ip.header(lines.blame(name, forwarded_header(name.get_ref()))?);
+        client_ip = client_ip.header(lines.locate(name, forwarded_header(name.get_ref()))?);
     }
     if let Some(bits) = &table.ipv6_prefix {
-        client_ip = lines.blame(bits, checked(client_ip.ipv6_prefix(*bits.get_ref())))?;
+        client_ip = lines.locate(bits, checked(client_ip.ipv6_prefix(*bits.get_ref())))?;
     }
     Ok(client_ip)
 }

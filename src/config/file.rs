@@ -45,7 +45,7 @@ pub(super) struct RuleTable {
     #[serde(default)]
     pub(super) count_denied: bool,
     pub(super) resolution: Option<Spanned<u32>>,
-    pub(super) on_missing: Option<Spanned<Outcome>>,
+    pub(super) on_missing: Option<Spanned<OnMissingValue>>,
     #[serde(default, rename = "group")]
     pub(super) groups: Vec<Spanned<GroupTable>>,
 }
@@ -81,7 +81,7 @@ pub(super) enum KeyTexts {
 /// What happens to a request without the key.
 #[derive(Debug, Deserialize)]
 #[serde(untagged, expecting = "expected \"share\", \"skip\" or a status")]
-pub(super) enum Outcome {
+pub(super) enum OnMissingValue {
     Word(String),
     Status(i64),
 }

@@ -7,13 +7,13 @@ use crate::{
     config::{
         client_ip::client_ip,
         file::{File, RuleTable},
-        lines::Lines,
         rule::RuleReader,
         source::{CLIENT_IP, Sources},
+        source_map::SourceMap,
         syntax,
     },
     error::ConfigError,
-    limiter::{Assembly, MOST_RULES, RateLimiter, RateLimiterBuilder, Template, UNMATCHED, too_many_rules},
+    limiter::{CompiledRules, MOST_RULES, MessageTemplate, RateLimiter, RateLimiterBuilder, UNMATCHED, too_many_rules},
     request::Http,
     rule::Rule,
     store::Store,
@@ -48,7 +48,7 @@ impl<S: Store> RateLimiterBuilder<Http, S> {
     /// rule, the field, the value and the line.
     pub fn toml(self, text: &str, sources: &Sources) -> Result<Self, ConfigError> {
         sources.validate()?;
-        let lines = Lines::new(text);
+        let lines = SourceMap::new(text);
         let file = syntax::parse(text)?;
         let builder = self.settings(&file, lines)?;
         let sources = sources_of(&file, sources, lines)?;
@@ -57,21 +57,21 @@ impl<S: Store> RateLimiterBuilder<Http, S> {
         check_number(builder.rules.len(), &file.rules, lines)?;
         check_names(&builder.rules, &file.rules, lines)?;
         let builder = rules.into_iter().fold(builder, Self::rule);
-        let together = Assembly::from_rules(&builder.rules, None);
+        let together = CompiledRules::from_rules(&builder.rules, None);
         together.map_err(|error| locate(error, &file.rules, reader))?;
         Ok(builder)
     }
 
-    fn settings(mut self, file: &File, lines: Lines<'_>) -> Result<Self, ConfigError> {
+    fn settings(mut self, file: &File, lines: SourceMap<'_>) -> Result<Self, ConfigError> {
         if let Some(max_keys) = &file.max_keys {
             if *max_keys.get_ref() == 0 {
                 let reason = "a limiter keeps at least one history: write max_keys = 1000000, or leave it out";
-                return Err(ConfigError::new("max_keys", 0, reason).at_line(lines.of(max_keys)));
+                return Err(ConfigError::new("max_keys", 0, reason).at_line(lines.line_of(max_keys)));
             }
             self = self.max_keys(*max_keys.get_ref());
         }
         if let Some(message) = &file.message {
-            Template::parse(message.get_ref()).map_err(|error| error.at_line(lines.of(message)))?;
+            MessageTemplate::parse(message.get_ref()).map_err(|error| error.at_line(lines.line_of(message)))?;
             self = self.message(message.get_ref());
         }
         Ok(self)
@@ -79,7 +79,7 @@ impl<S: Store> RateLimiterBuilder<Http, S> {
 }
 
 /// The sources of the program, and `client_ip` as this file wants it.
-fn sources_of(file: &File, known: &Sources, lines: Lines<'_>) -> Result<Sources, ConfigError> {
+fn sources_of(file: &File, known: &Sources, lines: SourceMap<'_>) -> Result<Sources, ConfigError> {
     let mut sources = known.clone();
     if let Some(table) = &file.client_ip {
         sources.insert(CLIENT_IP.to_owned(), client_ip(table.get_ref(), lines)?);
@@ -88,18 +88,18 @@ fn sources_of(file: &File, known: &Sources, lines: Lines<'_>) -> Result<Sources,
 }
 
 /// Refuses a name that a rule of the builder or an earlier one of the file has.
-fn check_names(known: &[Rule], tables: &[Spanned<RuleTable>], lines: Lines<'_>) -> Result<(), ConfigError> {
+fn check_names(known: &[Rule], tables: &[Spanned<RuleTable>], lines: SourceMap<'_>) -> Result<(), ConfigError> {
     let mut holders: HashMap<String, Holder<'_>> =
         known.iter().map(|rule| (rule.name().to_ascii_lowercase(), Holder::Program(rule.name()))).collect();
     for name in tables.iter().filter_map(|table| table.get_ref().name.as_ref()) {
         if let Some(holder) = holders.insert(name.get_ref().to_ascii_lowercase(), Holder::File(name)) {
             let other = match holder {
-                Holder::File(other) => format!("rule \"{}\" on line {}", other.get_ref(), lines.of(other)),
+                Holder::File(other) => format!("rule \"{}\" on line {}", other.get_ref(), lines.line_of(other)),
                 Holder::Program(other) => format!("rule \"{other}\", which is not of this file,"),
             };
             let reason = format!("{other} has this name already (names are compared ignoring case): write another");
             let mistake = ConfigError::new("name", format_args!("\"{}\"", name.get_ref()), reason);
-            return Err(mistake.in_rule(name.get_ref()).at_line(lines.of(name)));
+            return Err(mistake.in_rule(name.get_ref()).at_line(lines.line_of(name)));
         }
     }
     Ok(())
@@ -112,9 +112,9 @@ enum Holder<'a> {
 }
 
 /// Refuses more rules than a limiter may have.
-fn check_number(known: usize, tables: &[Spanned<RuleTable>], lines: Lines<'_>) -> Result<(), ConfigError> {
+fn check_number(known: usize, tables: &[Spanned<RuleTable>], lines: SourceMap<'_>) -> Result<(), ConfigError> {
     match tables.get(MOST_RULES.saturating_sub(known)) {
-        Some(first_too_many) => Err(too_many_rules(known + tables.len()).at_line(lines.of(first_too_many))),
+        Some(first_too_many) => Err(too_many_rules(known + tables.len()).at_line(lines.line_of(first_too_many))),
         None => Ok(()),
     }
 }

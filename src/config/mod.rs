@@ -158,15 +158,15 @@
 
 mod check;
 mod client_ip;
+mod composite_key;
 mod file;
-mod key;
-mod lines;
 mod load;
 mod on_missing;
 mod policy;
 mod rule;
 mod schema;
 mod source;
+mod source_map;
 mod syntax;
 
 pub use source::Sources;

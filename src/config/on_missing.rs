@@ -2,21 +2,21 @@
 
 use http::StatusCode;
 
-use crate::{config::file::Outcome, error::ConfigError, rule::OnMissing};
+use crate::{config::file::OnMissingValue, error::ConfigError, rule::OnMissing};
 
-pub(super) fn on_missing(outcome: &Outcome) -> Result<OnMissing, ConfigError> {
+pub(super) fn on_missing(outcome: &OnMissingValue) -> Result<OnMissing, ConfigError> {
     match outcome {
-        Outcome::Word(word) if word == "share" => Ok(OnMissing::Share),
-        Outcome::Word(word) if word == "skip" => Ok(OnMissing::Skip),
-        Outcome::Word(word) if word.parse::<u16>().is_ok() => {
+        OnMissingValue::Word(word) if word == "share" => Ok(OnMissing::Share),
+        OnMissingValue::Word(word) if word == "skip" => Ok(OnMissing::Skip),
+        OnMissingValue::Word(word) if word.parse::<u16>().is_ok() => {
             let reason = format!("a status has no quotes: write on_missing = {word}");
             Err(ConfigError::new("on_missing", format_args!("\"{word}\""), reason))
         }
-        Outcome::Word(word) => {
+        OnMissingValue::Word(word) => {
             let reason = "there is no such word: write \"share\", \"skip\" or a status such as 401";
             Err(ConfigError::new("on_missing", format_args!("\"{word}\""), reason))
         }
-        Outcome::Status(status) => {
+        OnMissingValue::Status(status) => {
             let refuse = || {
                 ConfigError::new(
                     "on_missing",

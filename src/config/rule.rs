@@ -4,12 +4,12 @@ use toml::Spanned;
 
 use crate::{
     config::{
+        composite_key::CompositeKey,
         file::{GroupTable, KeyTexts, RuleTable},
-        key::ListedKey,
-        lines::Lines,
         on_missing::on_missing,
         policy::policy,
         source::Sources,
+        source_map::SourceMap,
     },
     error::ConfigError,
     key::{KeyExtractor, RouteParams},
@@ -25,28 +25,28 @@ const NO_ROUTES: &str =
 /// Makes rules of the tables of one file.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct RuleReader<'a> {
-    lines: Lines<'a>,
+    lines: SourceMap<'a>,
     sources: &'a Sources,
 }
 
 impl<'a> RuleReader<'a> {
-    pub(super) const fn new(lines: Lines<'a>, sources: &'a Sources) -> Self {
+    pub(super) const fn new(lines: SourceMap<'a>, sources: &'a Sources) -> Self {
         Self { lines, sources }
     }
 
     pub(super) fn read(self, table: &Spanned<RuleTable>) -> Result<Rule, ConfigError> {
         let Some(name) = &table.get_ref().name else {
-            return self.lines.blame(
+            return self.lines.locate(
                 table,
                 Err(ConfigError::new("name", "", "the rule has no name: write name = \"bots\" below [[rule]]")),
             );
         };
         let rule = self.rule(table.get_ref(), name.get_ref());
-        self.lines.blame(name, rule.map_err(|error| error.in_rule(name.get_ref())))
+        self.lines.locate(name, rule.map_err(|error| error.in_rule(name.get_ref())))
     }
 
     fn rule(self, table: &RuleTable, name: &str) -> Result<Rule, ConfigError> {
-        let missing = |outcome| self.lines.blame(outcome, on_missing(outcome.get_ref()));
+        let missing = |outcome| self.lines.locate(outcome, on_missing(outcome.get_ref()));
         let missing = table.on_missing.as_ref().map_or(Ok(OnMissing::default()), missing)?;
         let rule = Rule::new(name).policy(policy(table, self.lines)?).on_missing(missing);
         let rule = if table.per_route.as_ref().is_some_and(|is| *is.get_ref()) { rule.per_route() } else { rule };
@@ -67,9 +67,9 @@ impl<'a> RuleReader<'a> {
             None => rule,
         };
         let Some(key) = self.own_key(table, &rule)? else { return Ok(rule) };
-        let extractor = ListedKey::read(key, self.sources, self.lines)?;
+        let extractor = CompositeKey::read(key, self.sources, self.lines)?;
         if !rule.is_bound() {
-            self.lines.blame(key, extractor.validate_on(None))?;
+            self.lines.locate(key, extractor.validate_on(None))?;
         }
         self.check_routes(&extractor, table.routes())?;
         Ok(rule.key(extractor).routes(table.routes().iter().map(Spanned::get_ref)))
@@ -81,7 +81,7 @@ impl<'a> RuleReader<'a> {
         let has_routes = !table.routes().is_empty() || !table.groups.is_empty();
         let refuse = |reason: &str| {
             let mistake = ConfigError::new("applies_to", format_args!("\"{}\"", text.get_ref()), reason);
-            self.lines.blame(text, Err(mistake))
+            self.lines.locate(text, Err(mistake))
         };
         match &**text.get_ref() {
             "routes" => Ok(rule),
@@ -103,7 +103,7 @@ impl<'a> RuleReader<'a> {
         match (&table.key, &*table.groups) {
             (Some(key), [_, ..]) if only_groups => {
                 let reason = "all routes of the rule are in groups, which have keys of their own: leave this one out";
-                self.lines.blame(key, Err(ConfigError::new("key", self.lines.quote(key.span()), reason)))
+                self.lines.locate(key, Err(ConfigError::new("key", self.lines.quote(key.span()), reason)))
             }
             (Some(key), _) => Ok(Some(key)),
             (None, [_, ..]) if only_groups => Ok(None),
@@ -114,14 +114,14 @@ impl<'a> RuleReader<'a> {
     }
 
     fn group(self, group: &Spanned<GroupTable>, rule: Rule) -> Result<Rule, ConfigError> {
-        let extractor = ListedKey::read(self.group_key(group)?, self.sources, self.lines)?;
+        let extractor = CompositeKey::read(self.group_key(group)?, self.sources, self.lines)?;
         let routes = group.get_ref().routes();
         if routes.is_empty() {
             let reason = "the group has no routes: write routes = [\"POST /bots/import\"] below [[rule.group]]";
             let mistake = Err(ConfigError::new("group.routes", "[]", reason));
             return match &group.get_ref().routes {
-                Some(routes) => self.lines.blame(routes, mistake),
-                None => self.lines.blame(group, mistake),
+                Some(routes) => self.lines.locate(routes, mistake),
+                None => self.lines.locate(group, mistake),
             };
         }
         self.check_routes(&extractor, routes)?;
@@ -132,7 +132,7 @@ impl<'a> RuleReader<'a> {
         let missing = || {
             ConfigError::new("group.key", "", "the group has no key: write key = \"query:botId\" below [[rule.group]]")
         };
-        self.lines.blame(group, group.get_ref().key.as_ref().ok_or_else(missing))
+        self.lines.locate(group, group.get_ref().key.as_ref().ok_or_else(missing))
     }
 
     /// Checks each route, and whether the key can be found on it.
@@ -141,7 +141,7 @@ impl<'a> RuleReader<'a> {
             let route = Route::parse(text)?;
             extractor.validate_on(Some(RouteParams::new(route.params()))).map_err(|error| error.on_route(text))
         };
-        routes.iter().try_for_each(|text| self.lines.blame(text, check(text.get_ref())))
+        routes.iter().try_for_each(|text| self.lines.locate(text, check(text.get_ref())))
     }
 
     /// Gives a mistake in a finished rule the line of the route or field that it is about.
@@ -150,15 +150,15 @@ impl<'a> RuleReader<'a> {
         let is_wrong = |route: &&Spanned<String>| error.value() == format!("\"{}\"", route.get_ref());
         let line = match error.field() {
             // Of two that are the same the latter is in the wrong.
-            "route" => table.routes().iter().chain(in_groups).rfind(is_wrong).map(|route| self.lines.of(route)),
-            "routes" => table.routes.as_ref().map(|routes| self.lines.of(routes)),
-            "level" => table.level.as_ref().map(|level| self.lines.of(level)),
-            "per_route" => table.per_route.as_ref().map(|per_route| self.lines.of(per_route)),
-            "applies_to" => table.applies_to.as_ref().map(|applies_to| self.lines.of(applies_to)),
-            "quota name" => table.quotas.as_ref().map(|quotas| self.lines.of(quotas)),
+            "route" => table.routes().iter().chain(in_groups).rfind(is_wrong).map(|route| self.lines.line_of(route)),
+            "routes" => table.routes.as_ref().map(|routes| self.lines.line_of(routes)),
+            "level" => table.level.as_ref().map(|level| self.lines.line_of(level)),
+            "per_route" => table.per_route.as_ref().map(|per_route| self.lines.line_of(per_route)),
+            "applies_to" => table.applies_to.as_ref().map(|applies_to| self.lines.line_of(applies_to)),
+            "quota name" => table.quotas.as_ref().map(|quotas| self.lines.line_of(quotas)),
             _ => None,
         };
-        let line = line.or_else(|| table.name.as_ref().map(|name| self.lines.of(name)));
+        let line = line.or_else(|| table.name.as_ref().map(|name| self.lines.line_of(name)));
         match line {
             Some(line) => error.at_line(line),
             None => error,

@@ -9,14 +9,14 @@ pub(super) struct Schema {
     pub(super) header: &'static str,
     /// What its fields are called after in a mistake.
     pub(super) prefix: &'static str,
-    pub(super) fields: &'static [Field],
+    pub(super) fields: &'static [FieldSchema],
 }
 
 /// A field of a table.
 #[derive(Debug)]
-pub(super) struct Field {
+pub(super) struct FieldSchema {
     pub(super) name: &'static str,
-    pub(super) kind: Kind,
+    pub(super) kind: FieldKind,
     /// A value as it may be written.
     pub(super) example: &'static str,
     /// What it may be called by mistake.
@@ -25,7 +25,7 @@ pub(super) struct Field {
 
 /// What a value is.
 #[derive(Clone, Copy, Debug)]
-pub(super) enum Kind {
+pub(super) enum FieldKind {
     Flag,
     /// A whole number from 0 to this.
     Number(u64),
@@ -41,10 +41,10 @@ pub(super) static FILE: Schema = Schema {
     header: "",
     prefix: "",
     fields: &[
-        field("max_keys", Kind::Number(usize::MAX as u64), "1000000", &["keys", "capacity"]),
-        field("message", Kind::Text, "\"Wait {retry_after} seconds.\"", &["error", "text"]),
-        field("client_ip", Kind::Table(&CLIENT_IP), "", &["client", "ip"]),
-        field("rule", Kind::Tables(&RULE), "", &[]),
+        field("max_keys", FieldKind::Number(usize::MAX as u64), "1000000", &["keys", "capacity"]),
+        field("message", FieldKind::Text, "\"Wait {retry_after} seconds.\"", &["error", "text"]),
+        field("client_ip", FieldKind::Table(&CLIENT_IP), "", &["client", "ip"]),
+        field("rule", FieldKind::Tables(&RULE), "", &[]),
     ],
 };
 
@@ -52,9 +52,9 @@ static CLIENT_IP: Schema = Schema {
     header: "[client_ip]",
     prefix: "client_ip.",
     fields: &[
-        field("trust", Kind::Texts, "[\"10.0.0.0/8\"]", &["trusted", "proxies", "networks"]),
-        field("header", Kind::Text, "\"x-forwarded-for\"", &[]),
-        field("ipv6_prefix", Kind::Number(u8::MAX as u64), "64", &["prefix"]),
+        field("trust", FieldKind::Texts, "[\"10.0.0.0/8\"]", &["trusted", "proxies", "networks"]),
+        field("header", FieldKind::Text, "\"x-forwarded-for\"", &[]),
+        field("ipv6_prefix", FieldKind::Number(u8::MAX as u64), "64", &["prefix"]),
     ],
 };
 
@@ -62,22 +62,22 @@ static RULE: Schema = Schema {
     header: "[[rule]]",
     prefix: "",
     fields: &[
-        field("name", Kind::Text, "\"bots\"", &["id"]),
-        field("level", Kind::Text, "\"bot\"", &[]),
-        field("key", Kind::TextOrTexts, "\"header:x-account\"", &["source", "by", "extractor"]),
-        field("quotas", Kind::Texts, "[\"60/minute\", \"1800/hour\"]", &["policy", "limit", "rate", "per_minute"]),
-        field("routes", Kind::Texts, "[\"POST /bots/{id}\"]", &["path", "endpoint"]),
+        field("name", FieldKind::Text, "\"bots\"", &["id"]),
+        field("level", FieldKind::Text, "\"bot\"", &[]),
+        field("key", FieldKind::TextOrTexts, "\"header:x-account\"", &["source", "by", "extractor"]),
+        field("quotas", FieldKind::Texts, "[\"60/minute\", \"1800/hour\"]", &["policy", "limit", "rate", "per_minute"]),
+        field("routes", FieldKind::Texts, "[\"POST /bots/{id}\"]", &["path", "endpoint"]),
         field(
             "applies_to",
-            Kind::Text,
+            FieldKind::Text,
             "\"every_request\"",
             &["scope", "every_request", "unmatched_requests", "no_requests"],
         ),
-        field("per_route", Kind::Flag, "true", &[]),
-        field("count_denied", Kind::Flag, "true", &["counts_denied"]),
-        field("resolution", Kind::Number(u32::MAX as u64), "4096", &[]),
-        field("on_missing", Kind::WordOrStatus, "\"skip\"", &["missing"]),
-        field("group", Kind::Tables(&GROUP), "", &["groups"]),
+        field("per_route", FieldKind::Flag, "true", &[]),
+        field("count_denied", FieldKind::Flag, "true", &["counts_denied"]),
+        field("resolution", FieldKind::Number(u32::MAX as u64), "4096", &[]),
+        field("on_missing", FieldKind::WordOrStatus, "\"skip\"", &["missing"]),
+        field("group", FieldKind::Tables(&GROUP), "", &["groups"]),
     ],
 };
 
@@ -85,19 +85,24 @@ static GROUP: Schema = Schema {
     header: "[[rule.group]]",
     prefix: "group.",
     fields: &[
-        field("key", Kind::TextOrTexts, "\"query:botId\"", &["source", "by", "extractor"]),
-        field("routes", Kind::Texts, "[\"POST /bots/import\"]", &["path", "endpoint"]),
+        field("key", FieldKind::TextOrTexts, "\"query:botId\"", &["source", "by", "extractor"]),
+        field("routes", FieldKind::Texts, "[\"POST /bots/import\"]", &["path", "endpoint"]),
     ],
 };
 
 static ALL: [&Schema; 4] = [&FILE, &RULE, &GROUP, &CLIENT_IP];
 
-const fn field(name: &'static str, kind: Kind, example: &'static str, aliases: &'static [&'static str]) -> Field {
-    Field { name, kind, example, aliases }
+const fn field(
+    name: &'static str,
+    kind: FieldKind,
+    example: &'static str,
+    aliases: &'static [&'static str],
+) -> FieldSchema {
+    FieldSchema { name, kind, example, aliases }
 }
 
 impl Schema {
-    pub(super) fn field(&self, name: &str) -> Option<&'static Field> {
+    pub(super) fn field(&self, name: &str) -> Option<&'static FieldSchema> {
         self.fields.iter().find(|field| field.name == name)
     }
 
@@ -115,7 +120,7 @@ impl Schema {
     }
 
     /// The field that may have been meant by a name that none has.
-    pub(super) fn meant_by(&self, name: &str) -> Option<&'static Field> {
+    pub(super) fn meant_by(&self, name: &str) -> Option<&'static FieldSchema> {
         let names = || {
             self.fields
                 .iter()
@@ -126,11 +131,11 @@ impl Schema {
     }
 }
 
-impl Field {
+impl FieldSchema {
     /// How the field is written.
     pub(super) fn written(&self) -> String {
         match self.kind {
-            Kind::Table(schema) | Kind::Tables(schema) => schema.header.to_owned(),
+            FieldKind::Table(schema) | FieldKind::Tables(schema) => schema.header.to_owned(),
             _ => format!("{} = {}", self.name, self.example),
         }
     }

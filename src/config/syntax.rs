@@ -7,7 +7,7 @@ use toml::{
 };
 
 use crate::{
-    config::{check::Check, file::File, lines::Lines},
+    config::{check::Check, file::File, source_map::SourceMap},
     error::ConfigError,
 };
 
@@ -23,7 +23,7 @@ const ADVICE: [(&str, &str); 6] = [
 
 /// Reads the tables of a file.
 pub(super) fn parse(text: &str) -> Result<File, ConfigError> {
-    let lines = Lines::new(text);
+    let lines = SourceMap::new(text);
     let table = DeTable::parse(text).map_err(|error| explain(text, &error))?;
     Check::new(lines).file(table.get_ref())?;
     File::deserialize(Deserializer::from(table)).map_err(|error| explain(text, &error))
@@ -31,7 +31,7 @@ pub(super) fn parse(text: &str) -> Result<File, ConfigError> {
 
 /// A mistake in the syntax, with the field of its line and the rule that it stands in.
 fn explain(text: &str, error: &Error) -> ConfigError {
-    let (lines, at) = (Lines::new(text), error.span().unwrap_or_default().start);
+    let (lines, at) = (SourceMap::new(text), error.span().unwrap_or_default().start);
     let line = lines.quote_line(at);
     let mistake = match line.split_once('=').map(|(field, value)| (field.trim(), value.trim())) {
         Some((field, value)) if is_name(field) => ConfigError::new(field, value, reason(error, &line)),

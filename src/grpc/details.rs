@@ -9,14 +9,14 @@ const LONGEST: Duration = Duration::from_secs(315_576_000_000);
 
 /// One of the details: a message, and the name of its type.
 #[derive(Clone, Debug)]
-pub(super) struct Detail {
+pub(super) struct StatusDetail {
     type_url: &'static str,
     message: Message,
 }
 
 /// One of the quotas in a `QuotaFailure`.
 #[derive(Clone, Debug)]
-pub(super) struct Violation<'a> {
+pub(super) struct QuotaViolation<'a> {
     pub(super) subject: String,
     pub(super) description: String,
     pub(super) quota_id: &'a str,
@@ -32,12 +32,12 @@ pub(super) struct ErrorInfo<'a> {
 }
 
 /// An encoded `google.rpc.Status`.
-pub(super) fn encode<'a>(code: Code, message: &str, details: impl IntoIterator<Item = &'a Detail>) -> Vec<u8> {
+pub(super) fn encode<'a>(code: Code, message: &str, details: impl IntoIterator<Item = &'a StatusDetail>) -> Vec<u8> {
     let status = Message::default().integer(1, code.number().into()).text(2, message);
     details.into_iter().fold(status, |status, detail| status.message(3, &detail.any())).into_bytes()
 }
 
-impl Detail {
+impl StatusDetail {
     /// How long to wait at least.
     pub(super) fn retry_info(delay: Duration) -> Self {
         let delay = delay.min(LONGEST);
@@ -69,7 +69,7 @@ impl Detail {
     }
 }
 
-impl Violation<'_> {
+impl QuotaViolation<'_> {
     pub(super) fn encode(&self) -> Message {
         let message = Message::default().text(1, &self.subject).text(2, &self.description);
         message.text(5, self.quota_id).integer(7, self.quota_value.into())
@@ -93,13 +93,13 @@ mod tests {
                           b3RhRmFpbHVyZRIfCh0KDGlwOjE5Mi4wLjIuMRINcGVyLWlwIDEwL21pbhpOCih0eXBlLmdvb2dsZWFwaXMuY29t\
                           L2dvb2dsZS5ycGMuRXJyb3JJbmZvEiIKE1JBVEVfTElNSVRfRVhDRUVERUQSC2V4YW1wbGUuY29t";
 
-    fn violation<'a>(subject: &str, description: &str, quota_id: &'a str, quota_value: u32) -> Violation<'a> {
-        Violation { subject: subject.to_owned(), description: description.to_owned(), quota_id, quota_value }
+    fn violation<'a>(subject: &str, description: &str, quota_id: &'a str, quota_value: u32) -> QuotaViolation<'a> {
+        QuotaViolation { subject: subject.to_owned(), description: description.to_owned(), quota_id, quota_value }
     }
 
-    fn all_of<'a>(violations: impl IntoIterator<Item = Violation<'a>>) -> Detail {
+    fn all_of<'a>(violations: impl IntoIterator<Item = QuotaViolation<'a>>) -> StatusDetail {
         let mut violations = violations.into_iter().map(|violation| violation.encode()).peekable();
-        Detail::quota_failure(&mut violations, usize::MAX).unwrap()
+        StatusDetail::quota_failure(&mut violations, usize::MAX).unwrap()
     }
 
     /// The detail of a type, read by somebody else.
@@ -112,9 +112,9 @@ mod tests {
     #[test]
     fn a_status_is_written_byte_for_byte_as_tonic_does() {
         let details = [
-            Detail::retry_info(Duration::from_millis(1500)),
+            StatusDetail::retry_info(Duration::from_millis(1500)),
             all_of([violation("ip:192.0.2.1", "per-ip 10/min", "", 0)]),
-            Detail::error_info(&ErrorInfo {
+            StatusDetail::error_info(&ErrorInfo {
                 reason: "RATE_LIMIT_EXCEEDED",
                 domain: "example.com",
                 metadata: Vec::new(),
@@ -126,7 +126,7 @@ mod tests {
 
     #[test]
     fn a_wait_beyond_ten_thousand_years_is_a_valid_duration() {
-        let status = encode(Code::ResourceExhausted, "", [&Detail::retry_info(Duration::MAX)]);
+        let status = encode(Code::ResourceExhausted, "", [&StatusDetail::retry_info(Duration::MAX)]);
         let retry: pb::RetryInfo = read(&pb::Status::decode(&*status).unwrap(), "RetryInfo").unwrap();
         let delay = retry.retry_delay.unwrap();
         assert_eq!((delay.seconds, delay.nanos), (315_576_000_000, 0));
@@ -137,7 +137,7 @@ mod tests {
         for room in [0, 64, 100, 200, 1000, 10_000] {
             let rows = (0..100).map(|at| violation("level:account", &format!("calls/{at}"), "id", at).encode());
             let mut rows = rows.peekable();
-            let failure = Detail::quota_failure(&mut rows, room);
+            let failure = StatusDetail::quota_failure(&mut rows, room);
             let bare = encode(Code::ResourceExhausted, "", []).len();
             assert!(encode(Code::ResourceExhausted, "", &failure).len() - bare <= room);
             let status = pb::Status::decode(&*encode(Code::ResourceExhausted, "", &failure)).unwrap();
@@ -162,9 +162,9 @@ mod tests {
             let violations = rows.iter().map(|(subject, text, id, value)| violation(subject, text, id, *value));
             let pairs = metadata.iter().map(|(key, value)| (key.as_str(), value.clone())).collect();
             let details = [
-                Detail::retry_info(Duration::new(seconds, nanos)),
+                StatusDetail::retry_info(Duration::new(seconds, nanos)),
                 all_of(violations),
-                Detail::error_info(&ErrorInfo { reason: &reason, domain: &domain, metadata: pairs }),
+                StatusDetail::error_info(&ErrorInfo { reason: &reason, domain: &domain, metadata: pairs }),
             ];
             let status = pb::Status::decode(&*encode(Code::ResourceExhausted, &message, &details)).unwrap();
             prop_assert_eq!((status.code, &status.message, status.details.len()), (8, &message, 3));

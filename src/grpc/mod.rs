@@ -17,24 +17,24 @@
 //! This is always on and needs neither tonic nor prost: the few messages are written by hand. So those who serve plain
 //! HTTP pull nothing in, and yet no gRPC caller ever gets a 429 because a feature was forgotten.
 
+#[cfg(feature = "client")]
+mod call_status;
 mod code;
-mod denial;
+mod denied_status;
 mod details;
-#[cfg(feature = "client")]
-mod fields;
-#[cfg(feature = "client")]
-mod outcome;
 mod protobuf;
 mod protocol;
 #[cfg(feature = "client")]
 mod retry_info;
 mod status;
+#[cfg(feature = "client")]
+mod wire_field;
 
 pub use crate::messages::{MessageDenied, MessageFuture, MessageLimit, MessageLimitLayer, RequestBody, ResponseBody};
 
-pub(crate) use code::Code;
-pub(crate) use denial::Denial;
 #[cfg(feature = "client")]
-pub(crate) use outcome::{Outcome, Pushback};
+pub(crate) use call_status::{CallStatus, Pushback};
+pub(crate) use code::Code;
+pub(crate) use denied_status::DeniedStatus;
 pub(crate) use protocol::Protocol;
 pub(crate) use status::{Status, is_trailers_only, tells_to_stay_away};

@@ -5,7 +5,7 @@ use std::time::Duration;
 use base64::Engine;
 
 use crate::{
-    grpc::fields::{Value, fields},
+    grpc::wire_field::{WireValue, parse_fields},
     key::LENIENT_BASE64,
 };
 
@@ -15,7 +15,7 @@ const NANOS_PER_SECOND: u32 = 1_000_000_000;
 /// The `retry_delay` in a field `grpc-status-details-bin`, if there is one and everything around it is well-formed.
 pub(super) fn retry_delay(details: &[u8]) -> Option<Duration> {
     let status = LENIENT_BASE64.decode(details).ok()?;
-    let details = fields(&status)?;
+    let details = parse_fields(&status)?;
     let info = details.iter().find_map(|detail| retry_info(message(detail, 3)?))?;
     duration(&whole_message(info, 1)?)
 }
@@ -30,10 +30,10 @@ fn retry_info(any: &[u8]) -> Option<&[u8]> {
 /// A `google.protobuf.Duration` that is not negative.
 fn duration(message: &[u8]) -> Option<Duration> {
     let (mut seconds, mut nanos) = (0, 0);
-    for field in fields(message)? {
+    for field in parse_fields(message)? {
         match field {
-            (1, Value::Integer(value)) => seconds = value,
-            (2, Value::Integer(value)) => nanos = value,
+            (1, WireValue::Integer(value)) => seconds = value,
+            (2, WireValue::Integer(value)) => nanos = value,
             _ => {}
         }
     }
@@ -43,16 +43,16 @@ fn duration(message: &[u8]) -> Option<Duration> {
     Some(Duration::new(seconds, nanos))
 }
 
-const fn message<'a>(field: &(u64, Value<'a>), number: u64) -> Option<&'a [u8]> {
+const fn message<'a>(field: &(u64, WireValue<'a>), number: u64) -> Option<&'a [u8]> {
     match *field {
-        (at, Value::Bytes(bytes)) if at == number => Some(bytes),
+        (at, WireValue::Bytes(bytes)) if at == number => Some(bytes),
         _ => None,
     }
 }
 
 /// A message that is there several times is all of them, one behind the other.
 fn whole_message(bytes: &[u8], number: u64) -> Option<Vec<u8>> {
-    let fields = fields(bytes)?;
+    let fields = parse_fields(bytes)?;
     let mut parts = fields.iter().filter_map(|field| message(field, number)).peekable();
     parts.peek()?;
     Some(parts.flatten().copied().collect())
@@ -60,7 +60,7 @@ fn whole_message(bytes: &[u8], number: u64) -> Option<Vec<u8>> {
 
 /// Of text or bytes that are there several times, the last counts.
 fn last_message(bytes: &[u8], number: u64) -> Option<&[u8]> {
-    fields(bytes)?.iter().rev().find_map(|field| message(field, number))
+    parse_fields(bytes)?.iter().rev().find_map(|field| message(field, number))
 }
 
 #[cfg(test)]

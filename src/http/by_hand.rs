@@ -7,7 +7,7 @@ use http::Response;
 #[cfg(feature = "axum")]
 use crate::http::add_fields;
 use crate::{
-    http::{Refusal, RefusalBody, Style},
+    http::{Refusal, RefusalBody, ResponseOptions},
     limiter::Decision,
     request::RequestView,
 };
@@ -36,7 +36,7 @@ impl Decision {
     /// ```
     #[must_use]
     pub fn refusal(&self, request: &RequestView<'_>) -> Option<Response<RefusalBody>> {
-        (!self.is_admitted()).then(|| Refusal::Denied(self).answer(request, &Style::default()))
+        (!self.is_admitted()).then(|| Refusal::Denied(self).answer(request, &ResponseOptions::default()))
     }
 }
 
@@ -67,7 +67,7 @@ impl Decision {
 #[cfg(feature = "axum")]
 impl IntoResponse for Decision {
     fn into_response(self) -> axum::response::Response {
-        let style = Style::default();
+        let style = ResponseOptions::default();
         if self.is_admitted() {
             let mut response = Response::new(Body::empty());
             add_fields(&mut response, &self, &style);

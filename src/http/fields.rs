@@ -10,16 +10,16 @@ use http::{HeaderMap, HeaderValue, Response, StatusCode, header::RETRY_AFTER};
 use crate::{
     grpc::{is_trailers_only, tells_to_stay_away},
     http::{
-        LegacyReset, OnConflict, Style,
+        LegacyReset, OnConflict, ResponseOptions,
         conflict::{FieldSet, RATE_LIMIT, RATE_LIMIT_POLICY, X_LIMIT, X_REMAINING, X_RESET},
-        ink::written,
+        header_buf::build_value,
     },
     limiter::{Decision, QuotaStatus, whole_seconds},
     wire::MAX_INTEGER,
 };
 
 /// Adds the fields of a `decision` that admitted to the response of the inner service.
-pub(crate) fn add_fields<B>(response: &mut Response<B>, decision: &Decision, style: &Style) {
+pub(crate) fn add_fields<B>(response: &mut Response<B>, decision: &Decision, style: &ResponseOptions) {
     let is_trailers_only = is_trailers_only(response.headers());
     if is_told_nothing(response.status()) || is_refusal(response, is_trailers_only) {
         return;
@@ -31,7 +31,7 @@ pub(crate) fn add_fields<B>(response: &mut Response<B>, decision: &Decision, sty
 }
 
 /// Adds the fields of a `decision` that denied to our own answer, but for those that a closure has set.
-pub(crate) fn add_fields_of_refusal<B>(answer: &mut Response<B>, decision: &Decision, style: &Style) {
+pub(crate) fn add_fields_of_refusal<B>(answer: &mut Response<B>, decision: &Decision, style: &ResponseOptions) {
     let headers = answer.headers_mut();
     headers.entry(RETRY_AFTER).or_insert_with(|| whole_seconds(decision.stated_wait()).into());
     if style.headers.go_into(is_trailers_only(headers)) {
@@ -54,7 +54,7 @@ fn is_refusal<B>(response: &Response<B>, is_trailers_only: bool) -> bool {
     }
 }
 
-fn add_sets(headers: &mut HeaderMap, decision: &Decision, style: &Style, on_conflict: OnConflict) {
+fn add_sets(headers: &mut HeaderMap, decision: &Decision, style: &ResponseOptions, on_conflict: OnConflict) {
     if style.headers.has_draft(decision.is_admitted()) && FieldSet::Draft.admits(headers, on_conflict, decision) {
         let fields = [(RATE_LIMIT, rate_limit(decision)), (RATE_LIMIT_POLICY, rate_limit_policy(decision))];
         for (name, value) in fields {
@@ -69,7 +69,7 @@ fn add_sets(headers: &mut HeaderMap, decision: &Decision, style: &Style, on_conf
 }
 
 fn rate_limit(decision: &Decision) -> Option<HeaderValue> {
-    let field = written(|field| {
+    let field = build_value(|field| {
         let mut number = itoa::Buffer::new();
         for quota in decision.tightest() {
             if !field.is_empty() {
@@ -104,7 +104,7 @@ fn rate_limit_policy(decision: &Decision) -> Option<HeaderValue> {
     if second.is_none() {
         return Some(first.clone());
     }
-    let field = written(|field| {
+    let field = build_value(|field| {
         for (at, rule) in decision.governed_by().enumerate() {
             field.write(if at == 0 { "" } else { ", " });
             field.write(rule.policy_field());
@@ -114,7 +114,7 @@ fn rate_limit_policy(decision: &Decision) -> Option<HeaderValue> {
 }
 
 /// The three old fields speak of one quota: the one with the longest wait, or else the one with the least left.
-fn add_legacy(headers: &mut HeaderMap, decision: &Decision, reset: LegacyReset, style: &Style) {
+fn add_legacy(headers: &mut HeaderMap, decision: &Decision, reset: LegacyReset, style: &ResponseOptions) {
     let tightest = decision.worst().or_else(|| decision.quotas().min_by_key(QuotaStatus::remaining));
     let Some(quota) = tightest else { return };
     let wait = quota.stated_wait();

@@ -14,7 +14,7 @@ use tower_service::Service;
 
 use crate::{
     error::Unavailable,
-    http::{Refusal, RefusalBody, ResponseBody, Style, add_fields},
+    http::{Refusal, RefusalBody, ResponseBody, ResponseOptions, add_fields},
     limiter::{Decision, PendingDecision, enter},
     request::RequestView,
     store::Verdict,
@@ -30,19 +30,19 @@ pin_project! {
         S: Service<Request<B>>,
     {
         #[pin]
-        kind: Kind<S, B, D>,
+        kind: FutureKind<S, B, D>,
     }
 }
 
 pin_project! {
     #[project = KindProj]
-    enum Kind<S, B, D>
+    enum FutureKind<S, B, D>
     where
         S: Service<Request<B>>,
     {
-        Deciding { #[pin] deciding: PendingDecision<D>, begun: Option<Begun<S, B>>, style: Arc<Style> },
+        Deciding { #[pin] deciding: PendingDecision<D>, begun: Option<Begun<S, B>>, style: Arc<ResponseOptions> },
         Passed { #[pin] inner: S::Future },
-        Admitted { #[pin] inner: S::Future, decision: Option<Decision>, style: Arc<Style> },
+        Admitted { #[pin] inner: S::Future, decision: Option<Decision>, style: Arc<ResponseOptions> },
         Refused { answer: Option<Response<RefusalBody>> },
     }
 }
@@ -57,20 +57,25 @@ where
     S: Service<Request<B>>,
 {
     /// The request goes to `ready` if it is admitted.
-    pub(crate) fn deciding(deciding: PendingDecision<D>, ready: S, request: Request<B>, style: Arc<Style>) -> Self {
-        Self { kind: Kind::Deciding { deciding, begun: Some(Begun(Box::new((ready, request)))), style } }
+    pub(crate) fn deciding(
+        deciding: PendingDecision<D>,
+        ready: S,
+        request: Request<B>,
+        style: Arc<ResponseOptions>,
+    ) -> Self {
+        Self { kind: FutureKind::Deciding { deciding, begun: Some(Begun(Box::new((ready, request)))), style } }
     }
 
     pub(crate) const fn passed(inner: S::Future) -> Self {
-        Self { kind: Kind::Passed { inner } }
+        Self { kind: FutureKind::Passed { inner } }
     }
 
-    pub(crate) const fn admitted(inner: S::Future, decision: Decision, style: Arc<Style>) -> Self {
-        Self { kind: Kind::Admitted { inner, decision: Some(decision), style } }
+    pub(crate) const fn admitted(inner: S::Future, decision: Decision, style: Arc<ResponseOptions>) -> Self {
+        Self { kind: FutureKind::Admitted { inner, decision: Some(decision), style } }
     }
 
     pub(crate) const fn refused(answer: Response<RefusalBody>) -> Self {
-        Self { kind: Kind::Refused { answer: Some(answer) } }
+        Self { kind: FutureKind::Refused { answer: Some(answer) } }
     }
 }
 
@@ -79,7 +84,7 @@ where
     S: Service<Request<B>>,
 {
     /// Goes on as the store has decided.
-    fn go_on<D>(self, decided: Result<Decision, Unavailable>, style: &Arc<Style>) -> Kind<S, B, D> {
+    fn go_on<D>(self, decided: Result<Decision, Unavailable>, style: &Arc<ResponseOptions>) -> FutureKind<S, B, D> {
         let (mut ready, mut request) = *self.0;
         let refused = |refusal: Refusal<'_>, request| Some(refusal.answer(&RequestView::of(request), style));
         match decided {
@@ -87,10 +92,10 @@ where
                 if style.decision.request() {
                     enter(request.extensions_mut(), decision.take_entered());
                 }
-                Kind::Admitted { inner: ready.call(request), decision: Some(decision), style: Arc::clone(style) }
+                FutureKind::Admitted { inner: ready.call(request), decision: Some(decision), style: Arc::clone(style) }
             }
-            Ok(decision) => Kind::Refused { answer: refused(Refusal::Denied(&decision), &request) },
-            Err(unavailable) => Kind::Refused { answer: refused(Refusal::Unavailable(&unavailable), &request) },
+            Ok(decision) => FutureKind::Refused { answer: refused(Refusal::Denied(&decision), &request) },
+            Err(unavailable) => FutureKind::Refused { answer: refused(Refusal::Unavailable(&unavailable), &request) },
         }
     }
 }
@@ -139,7 +144,7 @@ where
     }
 }
 
-impl<S, B, D> Kind<S, B, D>
+impl<S, B, D> FutureKind<S, B, D>
 where
     S: Service<Request<B>>,
 {
@@ -154,7 +159,7 @@ where
 }
 
 /// Tells callers and outer layers of the decision, with the inner service's response.
-fn tell<B>(response: &mut Response<B>, made: &mut Option<Decision>, style: &Style) {
+fn tell<B>(response: &mut Response<B>, made: &mut Option<Decision>, style: &ResponseOptions) {
     if let Some(decision) = made
         && !is_denied_further_in(response)
     {

@@ -8,7 +8,8 @@ use tower_layer::Layer;
 use crate::{
     error::ConfigError,
     http::{
-        Calendar, CallerProtocol, DecisionIn, Headers, OnConflict, OnRefusal, RateLimit, Refusal, RefusalBody, Style,
+        Calendar, CallerProtocol, DecisionIn, Headers, OnConflict, OnRefusal, RateLimit, Refusal, RefusalBody,
+        ResponseOptions,
     },
     key::KeyExtractor,
     limiter::RateLimiter,
@@ -113,7 +114,7 @@ use crate::{
 pub struct RateLimitLayer<T = MemoryStore> {
     /// None if every request passes.
     limiter: Option<RateLimiter<Http, T>>,
-    style: Arc<Style>,
+    style: Arc<ResponseOptions>,
 }
 
 impl RateLimitLayer {
@@ -253,7 +254,7 @@ impl<T> RateLimitLayer<T> {
         self.limiter.as_ref()
     }
 
-    pub(crate) const fn style(&self) -> &Arc<Style> {
+    pub(crate) const fn style(&self) -> &Arc<ResponseOptions> {
         &self.style
     }
 }

@@ -17,9 +17,9 @@ use crate::http::poll_bytes::{BoxError, poll_bytes};
 ///
 /// It is made from `Bytes`, `String`, `Vec<u8>`, `&'static str`, `&'static [u8]`, `()`, with feature `axum` from an
 /// `axum::body::Body`, and by [`new`](Self::new) from every other [`Body`].
-pub struct RefusalBody(Kind);
+pub struct RefusalBody(RefusalBodyKind);
 
-enum Kind {
+enum RefusalBodyKind {
     Bytes(Bytes),
     /// The lock is never waited for; it makes of a body that is `Send` one that is `Sync`.
     Other(Mutex<BoxBody>),
@@ -42,12 +42,12 @@ impl RefusalBody {
         B: Body + Send + 'static,
         B::Error: Into<BoxError>,
     {
-        Self(Kind::Other(Mutex::new(Box::pin(Uniform { body }))))
+        Self(RefusalBodyKind::Other(Mutex::new(Box::pin(Uniform { body }))))
     }
 
     /// Creates one of bytes.
     pub(crate) const fn from_bytes(bytes: Bytes) -> Self {
-        Self(Kind::Bytes(bytes))
+        Self(RefusalBodyKind::Bytes(bytes))
     }
 }
 
@@ -63,25 +63,25 @@ impl Body for RefusalBody {
 
     fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
         match &mut self.get_mut().0 {
-            Kind::Bytes(bytes) => {
+            RefusalBodyKind::Bytes(bytes) => {
                 let bytes = std::mem::take(bytes);
                 Poll::Ready((!bytes.is_empty()).then(|| Ok(Frame::data(bytes))))
             }
-            Kind::Other(body) => body.get_mut().as_mut().poll_frame(cx),
+            RefusalBodyKind::Other(body) => body.get_mut().as_mut().poll_frame(cx),
         }
     }
 
     fn is_end_stream(&self) -> bool {
         match &self.0 {
-            Kind::Bytes(bytes) => bytes.is_empty(),
-            Kind::Other(body) => body.lock().is_end_stream(),
+            RefusalBodyKind::Bytes(bytes) => bytes.is_empty(),
+            RefusalBodyKind::Other(body) => body.lock().is_end_stream(),
         }
     }
 
     fn size_hint(&self) -> SizeHint {
         match &self.0 {
-            Kind::Bytes(bytes) => SizeHint::with_exact(bytes.len() as u64),
-            Kind::Other(body) => body.lock().size_hint(),
+            RefusalBodyKind::Bytes(bytes) => SizeHint::with_exact(bytes.len() as u64),
+            RefusalBodyKind::Other(body) => body.lock().size_hint(),
         }
     }
 }
@@ -110,8 +110,8 @@ where
 impl fmt::Debug for RefusalBody {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.0 {
-            Kind::Bytes(bytes) => f.debug_tuple("RefusalBody").field(bytes).finish(),
-            Kind::Other(_) => f.debug_tuple("RefusalBody").finish_non_exhaustive(),
+            RefusalBodyKind::Bytes(bytes) => f.debug_tuple("RefusalBody").field(bytes).finish(),
+            RefusalBodyKind::Other(_) => f.debug_tuple("RefusalBody").finish_non_exhaustive(),
         }
     }
 }

@@ -10,7 +10,7 @@ use http_body::Body;
 use tower_service::Service;
 
 use crate::{
-    http::{Refusal, RefusalBody, ResponseBody, ResponseFuture, Style},
+    http::{Refusal, RefusalBody, ResponseBody, ResponseFuture, ResponseOptions},
     limiter::{Decision, MaybeDecided, PendingDecision, RateLimiter, applied, enter},
     request::{Http, RequestView},
     store::{MemoryStore, Store},
@@ -29,11 +29,11 @@ pub struct RateLimit<S, T = MemoryStore> {
     inner: S,
     /// None if every request passes.
     limiter: Option<RateLimiter<Http, T>>,
-    style: Arc<Style>,
+    style: Arc<ResponseOptions>,
 }
 
 /// What becomes of a request.
-enum Outcome<D> {
+enum Routed<D> {
     /// No rule governs it, or nobody is told of the decision.
     Passed,
     Admitted(Decision),
@@ -44,7 +44,7 @@ enum Outcome<D> {
 }
 
 impl<S, T> RateLimit<S, T> {
-    pub(crate) const fn new(inner: S, limiter: Option<RateLimiter<Http, T>>, style: Arc<Style>) -> Self {
+    pub(crate) const fn new(inner: S, limiter: Option<RateLimiter<Http, T>>, style: Arc<ResponseOptions>) -> Self {
         Self { inner, limiter, style }
     }
 
@@ -52,27 +52,27 @@ impl<S, T> RateLimit<S, T> {
 }
 
 impl<S, T: Store> RateLimit<S, T> {
-    fn decide<B>(&self, request: &Request<B>) -> Outcome<T::Future> {
+    fn decide<B>(&self, request: &Request<B>) -> Routed<T::Future> {
         let view = RequestView::of(request);
-        let refused = |refusal: Refusal<'_>| Outcome::Refused(refusal.answer(&view, &self.style));
+        let refused = |refusal: Refusal<'_>| Routed::Refused(refusal.answer(&view, &self.style));
         let limiter = match &self.limiter {
             Some(limiter) if !self.style.passes(&view) => limiter,
-            _ => return Outcome::Passed,
+            _ => return Routed::Passed,
         };
         let applied = applied(limiter.rulebook(), request.extensions());
         match limiter.decide_request(&view, &applied, self.style.told(), self.style.decision.request()) {
-            Ok(None) => Outcome::Passed,
+            Ok(None) => Routed::Passed,
             Ok(Some(MaybeDecided::Ready(decision))) if decision.is_admitted() => self.admitted(decision),
             Ok(Some(MaybeDecided::Ready(decision))) => refused(Refusal::Denied(&decision)),
-            Ok(Some(MaybeDecided::Pending(deciding))) => Outcome::Deciding(deciding),
+            Ok(Some(MaybeDecided::Pending(deciding))) => Routed::Deciding(deciding),
             Err(missing) => refused(Refusal::key_missing(limiter.names_of(missing), missing.status)),
         }
     }
 }
 
 impl<S, T> RateLimit<S, T> {
-    fn admitted<D>(&self, decision: Decision) -> Outcome<D> {
-        if self.style.tells_of_admissions() { Outcome::Admitted(decision) } else { Outcome::Passed }
+    fn admitted<D>(&self, decision: Decision) -> Routed<D> {
+        if self.style.tells_of_admissions() { Routed::Admitted(decision) } else { Routed::Passed }
     }
 }
 
@@ -98,19 +98,19 @@ where
 
     fn call(&mut self, mut request: Request<ReqBody>) -> Self::Future {
         match self.decide(&request) {
-            Outcome::Passed => ResponseFuture::passed(self.inner.call(request)),
-            Outcome::Admitted(mut decision) => {
+            Routed::Passed => ResponseFuture::passed(self.inner.call(request)),
+            Routed::Admitted(mut decision) => {
                 if self.style.decision.request() {
                     enter(request.extensions_mut(), decision.take_entered());
                 }
                 ResponseFuture::admitted(self.inner.call(request), decision, Arc::clone(&self.style))
             }
-            Outcome::Deciding(deciding) => {
+            Routed::Deciding(deciding) => {
                 let clone = self.inner.clone();
                 let ready = std::mem::replace(&mut self.inner, clone);
                 ResponseFuture::deciding(deciding, ready, request, Arc::clone(&self.style))
             }
-            Outcome::Refused(answer) => {
+            Routed::Refused(answer) => {
                 self.inner = self.inner.clone();
                 ResponseFuture::refused(answer)
             }

@@ -7,7 +7,7 @@ use crate::{
 
 /// Joins the parts of a key.
 ///
-/// Several parts are hashed one by one and then together, so `("a", "bc")` and `("ab", "c")` differ, and so do one empty
+/// MultipleValues parts are hashed one by one and then together, so `("a", "bc")` and `("ab", "c")` differ, and so do one empty
 /// part and none.
 #[derive(Debug)]
 pub struct KeyBuilder<'a> {

@@ -3,7 +3,7 @@
 use std::{borrow::Cow, fmt, marker::PhantomData};
 
 use crate::{
-    key::{KeyBuilder, KeyExtractor, KeyParts, Missing},
+    key::{KeyBuilder, KeyExtractor, KeyParts, MissingKey},
     request::RequestView,
     warn::{Sightings, Warning},
 };
@@ -59,12 +59,12 @@ where
     R: KeyParts + ?Sized + 'static,
     F: Fn(&T) -> &R + Send + Sync + 'static,
 {
-    fn extract(&self, request: &RequestView<'_>, key: &mut KeyBuilder<'_>) -> Result<(), Missing> {
+    fn extract(&self, request: &RequestView<'_>, key: &mut KeyBuilder<'_>) -> Result<(), MissingKey> {
         let Some(value) = request.extensions().get::<T>() else {
             if self.sightings.missed() {
                 key.warn(|| Warning::ClaimMissing(std::any::type_name::<T>()));
             }
-            return Err(Missing);
+            return Err(MissingKey);
         };
         self.sightings.seen();
         (self.read)(value).write(key);

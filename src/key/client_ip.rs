@@ -11,7 +11,7 @@ use ipnet::{IpNet, Ipv4Net};
 use crate::{
     error::ConfigError,
     key::{
-        ClientAddress, ForwardedHeader, KeyBuilder, KeyExtractor, KeyParts, Missing,
+        ClientAddress, ForwardedHeader, KeyBuilder, KeyExtractor, KeyParts, MissingKey,
         client_address::IPV6_PREFIX,
         forwarded::{Entry, X_FORWARDED_FOR},
     },
@@ -218,10 +218,10 @@ impl ClientIp {
 }
 
 impl KeyExtractor for ClientIp {
-    fn extract(&self, request: &RequestView<'_>, key: &mut KeyBuilder<'_>) -> Result<(), Missing> {
+    fn extract(&self, request: &RequestView<'_>, key: &mut KeyBuilder<'_>) -> Result<(), MissingKey> {
         let Some(peer) = request.peer() else {
             key.warn(|| Warning::PeerMissing);
-            return Err(Missing);
+            return Err(MissingKey);
         };
         let peer = peer.ip().to_canonical();
         if self.looks_like_an_untrusted_proxy(peer, request.headers()) {

@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 
 use crate::{
-    key::{KeyBuilder, KeyExtractor, Missing},
+    key::{KeyBuilder, KeyExtractor, MissingKey},
     policy::check_name,
     request::RequestKind,
 };
@@ -49,7 +49,7 @@ pub fn constant(text: impl Into<Cow<'static, str>>) -> Constant {
 }
 
 impl<K: RequestKind> KeyExtractor<K> for Constant {
-    fn extract(&self, _: K::View<'_>, key: &mut KeyBuilder<'_>) -> Result<(), Missing> {
+    fn extract(&self, _: K::View<'_>, key: &mut KeyBuilder<'_>) -> Result<(), MissingKey> {
         key.part(&*self.text);
         Ok(())
     }

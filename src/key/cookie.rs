@@ -7,7 +7,7 @@ use percent_encoding::percent_decode_str;
 
 use crate::{
     error::ConfigError,
-    key::{KeyBuilder, KeyExtractor, Missing, Several, name},
+    key::{KeyBuilder, KeyExtractor, MissingKey, MultipleValues, name},
     request::RequestView,
 };
 
@@ -15,7 +15,7 @@ use crate::{
 #[derive(Clone, Debug)]
 pub struct Cookie {
     name: Cow<'static, str>,
-    several: Several,
+    several: MultipleValues,
 }
 
 /// The cookie called `name`, read as the cookie jars of axum-extra do.
@@ -43,13 +43,13 @@ pub struct Cookie {
 /// ```
 #[must_use]
 pub fn cookie(name: impl Into<Cow<'static, str>>) -> Cookie {
-    Cookie { name: name.into(), several: Several::Last }
+    Cookie { name: name.into(), several: MultipleValues::Last }
 }
 
 impl Cookie {
-    /// What to do if there are several cookies of the name; [`Several::Last`] by default.
+    /// What to do if there are several cookies of the name; [`MultipleValues::Last`] by default.
     #[must_use]
-    pub const fn several(mut self, several: Several) -> Self {
+    pub const fn several(mut self, several: MultipleValues) -> Self {
         self.several = several;
         self
     }
@@ -62,7 +62,7 @@ impl Cookie {
 }
 
 impl KeyExtractor for Cookie {
-    fn extract(&self, request: &RequestView<'_>, key: &mut KeyBuilder<'_>) -> Result<(), Missing> {
+    fn extract(&self, request: &RequestView<'_>, key: &mut KeyBuilder<'_>) -> Result<(), MissingKey> {
         let lines = request.headers().get_all(COOKIE).iter().filter_map(|line| line.to_str().ok());
         let values = lines.flat_map(|line| line.split(';')).filter_map(|pair| self.value_in(pair));
         self.several.add(values, Some, key)

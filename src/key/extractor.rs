@@ -11,7 +11,7 @@ use crate::{
 /// The request does not carry what the extractor looks for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("the request does not carry the key")]
-pub struct Missing;
+pub struct MissingKey;
 
 /// Reads a key from a request.
 ///
@@ -21,14 +21,14 @@ pub struct Missing;
 /// An extractor of your own writes one or more parts and says whether it found what it looks for:
 ///
 /// ```
-/// use tower_quota::{http::RequestView, key::{KeyBuilder, KeyExtractor, Missing}};
+/// use tower_quota::{http::RequestView, key::{KeyBuilder, KeyExtractor, MissingKey}};
 ///
 /// struct Tenant;
 ///
 /// impl KeyExtractor for Tenant {
-///     fn extract(&self, request: &RequestView<'_>, key: &mut KeyBuilder<'_>) -> Result<(), Missing> {
-///         let host = request.uri().host().ok_or(Missing)?;
-///         key.part(host.split('.').next().ok_or(Missing)?);
+///     fn extract(&self, request: &RequestView<'_>, key: &mut KeyBuilder<'_>) -> Result<(), MissingKey> {
+///         let host = request.uri().host().ok_or(MissingKey)?;
+///         key.part(host.split('.').next().ok_or(MissingKey)?);
 ///         Ok(())
 ///     }
 /// }
@@ -54,7 +54,7 @@ pub trait KeyExtractor<K: RequestKind = Http>: Send + Sync + 'static {
     /// # Errors
     ///
     /// If the request does not carry the key.
-    fn extract(&self, request: K::View<'_>, key: &mut KeyBuilder<'_>) -> Result<(), Missing>;
+    fn extract(&self, request: K::View<'_>, key: &mut KeyBuilder<'_>) -> Result<(), MissingKey>;
 
     /// Names what the extractor reads: the enforcement level of a rule that gives it [no other](crate::Rule::level).
     ///
@@ -118,8 +118,8 @@ where
     F: Fn(&RequestView<'_>) -> Option<T> + Send + Sync + 'static,
     T: KeyParts,
 {
-    fn extract(&self, request: &RequestView<'_>, key: &mut KeyBuilder<'_>) -> Result<(), Missing> {
-        self(request).ok_or(Missing)?.write(key);
+    fn extract(&self, request: &RequestView<'_>, key: &mut KeyBuilder<'_>) -> Result<(), MissingKey> {
+        self(request).ok_or(MissingKey)?.write(key);
         Ok(())
     }
 }
@@ -131,14 +131,14 @@ where
     R: 'static,
     T: KeyParts,
 {
-    fn extract(&self, request: &R, key: &mut KeyBuilder<'_>) -> Result<(), Missing> {
-        self(request).ok_or(Missing)?.write(key);
+    fn extract(&self, request: &R, key: &mut KeyBuilder<'_>) -> Result<(), MissingKey> {
+        self(request).ok_or(MissingKey)?.write(key);
         Ok(())
     }
 }
 
 impl<K: RequestKind> KeyExtractor<K> for Box<dyn KeyExtractor<K>> {
-    fn extract(&self, request: K::View<'_>, key: &mut KeyBuilder<'_>) -> Result<(), Missing> {
+    fn extract(&self, request: K::View<'_>, key: &mut KeyBuilder<'_>) -> Result<(), MissingKey> {
         (**self).extract(request, key)
     }
 
@@ -156,7 +156,7 @@ impl<K: RequestKind> KeyExtractor<K> for Box<dyn KeyExtractor<K>> {
 }
 
 impl<K: RequestKind> KeyExtractor<K> for Arc<dyn KeyExtractor<K>> {
-    fn extract(&self, request: K::View<'_>, key: &mut KeyBuilder<'_>) -> Result<(), Missing> {
+    fn extract(&self, request: K::View<'_>, key: &mut KeyBuilder<'_>) -> Result<(), MissingKey> {
         (**self).extract(request, key)
     }
 
@@ -177,7 +177,7 @@ macro_rules! extractors_of_tuples {
     ($(($($part:ident),+))+) => {$(
         impl<K: RequestKind, $($part: KeyExtractor<K>),+> KeyExtractor<K> for ($($part,)+) {
             #[allow(non_snake_case, reason = "the parts are named after their types")]
-            fn extract(&self, request: K::View<'_>, key: &mut KeyBuilder<'_>) -> Result<(), Missing> {
+            fn extract(&self, request: K::View<'_>, key: &mut KeyBuilder<'_>) -> Result<(), MissingKey> {
                 let ($($part,)+) = self;
                 $($part.extract(request, key)?;)+
                 Ok(())

@@ -3,7 +3,7 @@
 use std::{borrow::Cow, fmt, marker::PhantomData};
 
 use crate::{
-    key::{KeyBuilder, KeyExtractor, KeyParts, Missing},
+    key::{KeyBuilder, KeyExtractor, KeyParts, MissingKey},
     request::Plain,
 };
 
@@ -55,7 +55,7 @@ where
     T: KeyParts + ?Sized + 'static,
     F: Fn(&R) -> &T + Send + Sync + 'static,
 {
-    fn extract(&self, request: &R, key: &mut KeyBuilder<'_>) -> Result<(), Missing> {
+    fn extract(&self, request: &R, key: &mut KeyBuilder<'_>) -> Result<(), MissingKey> {
         (self.read)(request).write(key);
         Ok(())
     }

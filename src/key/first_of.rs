@@ -4,7 +4,7 @@ use std::{borrow::Cow, sync::Arc};
 
 use crate::{
     error::ConfigError,
-    key::{KeyBuilder, KeyExtractor, Missing, RouteParams},
+    key::{KeyBuilder, KeyExtractor, MissingKey, RouteParams},
     request::{Http, RequestKind},
 };
 
@@ -14,7 +14,7 @@ pub struct FirstOf<A> {
     alternatives: A,
 }
 
-/// Several extractors to try in order: a tuple or a list of them. Nothing else implements this.
+/// MultipleValues extractors to try in order: a tuple or a list of them. Nothing else implements this.
 pub trait Alternatives<K: RequestKind = Http>: sealed::Sealed<K> + Send + Sync + 'static {
     #[doc(hidden)]
     /// Calls `visit` with one after another until it returns true; says whether it did.
@@ -31,13 +31,13 @@ pub const fn first_of<A>(alternatives: A) -> FirstOf<A> {
 }
 
 impl<K: RequestKind, A: Alternatives<K>> KeyExtractor<K> for FirstOf<A> {
-    fn extract(&self, request: K::View<'_>, key: &mut KeyBuilder<'_>) -> Result<(), Missing> {
+    fn extract(&self, request: K::View<'_>, key: &mut KeyBuilder<'_>) -> Result<(), MissingKey> {
         let before = key.key();
         let found = self.alternatives.any(&mut |extractor| {
             key.return_to(before);
             extractor.extract(request, key).is_ok()
         });
-        if found { Ok(()) } else { Err(Missing) }
+        if found { Ok(()) } else { Err(MissingKey) }
     }
 
     fn name(&self) -> Cow<'_, str> {

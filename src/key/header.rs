@@ -6,7 +6,7 @@ use http::{HeaderName, HeaderValue, header::HOST};
 
 use crate::{
     error::ConfigError,
-    key::{KeyBuilder, KeyExtractor, Missing, Several, name},
+    key::{KeyBuilder, KeyExtractor, MissingKey, MultipleValues, name},
     request::RequestView,
 };
 
@@ -17,7 +17,7 @@ pub(super) const NOUN: &str = "a header field";
 #[derive(Clone, Debug)]
 pub struct Header {
     name: Result<HeaderName, Cow<'static, str>>,
-    several: Several,
+    several: MultipleValues,
 }
 
 /// The value of header field `name`, byte for byte.
@@ -29,9 +29,9 @@ pub struct Header {
 ///
 /// ```
 /// use http::Request;
-/// use tower_quota::{Policy, RateLimiter, Rule, http::RequestView, key::{self, Several}};
+/// use tower_quota::{Policy, RateLimiter, Rule, http::RequestView, key::{self, MultipleValues}};
 ///
-/// let tenant = key::header("x-tenant").several(Several::Missing);
+/// let tenant = key::header("x-tenant").several(MultipleValues::MissingKey);
 /// let rule = Rule::new("calls").every_request().key(tenant).policy(Policy::per_minute(60));
 /// let limiter = RateLimiter::builder().rule(rule).build()?;
 ///
@@ -44,21 +44,21 @@ pub struct Header {
 #[must_use]
 pub fn header(name: impl Into<Cow<'static, str>>) -> Header {
     let name = name.into();
-    Header { name: HeaderName::from_bytes(name.as_bytes()).map_err(|_| name), several: Several::First }
+    Header { name: HeaderName::from_bytes(name.as_bytes()).map_err(|_| name), several: MultipleValues::First }
 }
 
 impl Header {
-    /// What to do if the field stands in a request several times; [`Several::First`] by default.
+    /// What to do if the field stands in a request several times; [`MultipleValues::First`] by default.
     #[must_use]
-    pub const fn several(mut self, several: Several) -> Self {
+    pub const fn several(mut self, several: MultipleValues) -> Self {
         self.several = several;
         self
     }
 }
 
 impl KeyExtractor for Header {
-    fn extract(&self, request: &RequestView<'_>, key: &mut KeyBuilder<'_>) -> Result<(), Missing> {
-        let Ok(name) = &self.name else { return Err(Missing) };
+    fn extract(&self, request: &RequestView<'_>, key: &mut KeyBuilder<'_>) -> Result<(), MissingKey> {
+        let Ok(name) = &self.name else { return Err(MissingKey) };
         let values = request.headers().get_all(name).iter().map(HeaderValue::as_bytes);
         match target_host(name, request) {
             Some(host) => self.several.add([host].into_iter(), Some, key),

@@ -8,7 +8,7 @@ use http::{
 };
 
 use crate::{
-    key::{KeyBuilder, KeyExtractor, Missing},
+    key::{KeyBuilder, KeyExtractor, MissingKey},
     request::RequestView,
 };
 
@@ -41,11 +41,11 @@ pub const fn host() -> Host {
 }
 
 impl KeyExtractor for Host {
-    fn extract(&self, request: &RequestView<'_>, key: &mut KeyBuilder<'_>) -> Result<(), Missing> {
+    fn extract(&self, request: &RequestView<'_>, key: &mut KeyBuilder<'_>) -> Result<(), MissingKey> {
         let uri = request.uri();
         let authority = match uri.authority() {
             Some(authority) => Cow::Borrowed(authority),
-            None => Cow::Owned(field(request).ok_or(Missing)?),
+            None => Cow::Owned(field(request).ok_or(MissingKey)?),
         };
         key.part(spelled(&authority, uri.scheme()));
         Ok(())

@@ -10,7 +10,7 @@ use http::{HeaderName, HeaderValue};
 
 use crate::{
     error::ConfigError,
-    key::{Header, KeyBuilder, KeyExtractor, Missing, Several, header, name},
+    key::{Header, KeyBuilder, KeyExtractor, MissingKey, MultipleValues, header, name},
     request::RequestView,
 };
 
@@ -31,7 +31,7 @@ pub struct Metadata {
     /// The name, if it is that of binary metadata.
     binary: Option<HeaderName>,
     name: Cow<'static, str>,
-    several: Several,
+    several: MultipleValues,
 }
 
 /// The metadata `name` of a gRPC call.
@@ -61,13 +61,13 @@ pub fn metadata(name: impl Into<Cow<'static, str>>) -> Metadata {
     let name = name.into();
     let field_name = HeaderName::from_bytes(name.as_bytes()).ok();
     let binary = field_name.filter(|name| name.as_str().ends_with("-bin"));
-    Metadata { field: header(name.clone()), binary, name, several: Several::First }
+    Metadata { field: header(name.clone()), binary, name, several: MultipleValues::First }
 }
 
 impl Metadata {
-    /// What to do if there are several values; [`Several::First`] by default.
+    /// What to do if there are several values; [`MultipleValues::First`] by default.
     #[must_use]
-    pub fn several(mut self, several: Several) -> Self {
+    pub fn several(mut self, several: MultipleValues) -> Self {
         self.field = self.field.several(several);
         self.several = several;
         self
@@ -75,7 +75,7 @@ impl Metadata {
 }
 
 impl KeyExtractor for Metadata {
-    fn extract(&self, request: &RequestView<'_>, key: &mut KeyBuilder<'_>) -> Result<(), Missing> {
+    fn extract(&self, request: &RequestView<'_>, key: &mut KeyBuilder<'_>) -> Result<(), MissingKey> {
         let Some(name) = &self.binary else { return self.field.extract(request, key) };
         let values = request.headers().get_all(name).iter().flat_map(values_in);
         self.several.add(values, |value| LENIENT.decode(value).ok(), key)
@@ -130,8 +130,8 @@ mod tests {
     fn text_is_taken_byte_for_byte() {
         let fields = [("tenant", "YWNtZQ=="), ("tenant", "a, b")];
         assert_key(&metadata("Tenant"), &fields, "YWNtZQ==");
-        assert_key(&metadata("tenant").several(Several::Joined), &fields, ("YWNtZQ==", "a, b"));
-        assert_missing(&metadata("tenant").several(Several::Missing), &fields);
+        assert_key(&metadata("tenant").several(MultipleValues::Joined), &fields, ("YWNtZQ==", "a, b"));
+        assert_missing(&metadata("tenant").several(MultipleValues::MissingKey), &fields);
         assert_missing(&metadata("tenant"), &[]);
     }
 
@@ -157,8 +157,8 @@ mod tests {
     fn values_joined_by_commas_are_several() {
         for fields in [&[("t-bin", "YQ==, Yg")][..], &[("t-bin", "YQ"), ("t-bin", "Yg==")]] {
             assert_key(&metadata("t-bin"), fields, "a");
-            assert_key(&metadata("t-bin").several(Several::Joined), fields, ("a", "b"));
-            assert_missing(&metadata("t-bin").several(Several::Missing), fields);
+            assert_key(&metadata("t-bin").several(MultipleValues::Joined), fields, ("a", "b"));
+            assert_missing(&metadata("t-bin").several(MultipleValues::MissingKey), fields);
         }
     }
 
@@ -166,8 +166,8 @@ mod tests {
     fn a_value_that_does_not_count_need_not_be_valid() {
         assert_key(&metadata("t-bin"), &[("t-bin", "YQ,!")], "a");
         assert_missing(&metadata("t-bin"), &[("t-bin", "!,YQ")]);
-        assert_missing(&metadata("t-bin").several(Several::Joined), &[("t-bin", "YQ,!")]);
-        assert_missing(&metadata("t-bin").several(Several::Missing), &[("t-bin", "YQ,!")]);
+        assert_missing(&metadata("t-bin").several(MultipleValues::Joined), &[("t-bin", "YQ,!")]);
+        assert_missing(&metadata("t-bin").several(MultipleValues::MissingKey), &[("t-bin", "YQ,!")]);
     }
 
     #[test]

@@ -52,13 +52,13 @@ mod header;
 mod host;
 mod key;
 mod metadata;
+mod multiple_values;
 mod name;
 mod named;
 mod packed;
 mod parts;
 mod path;
 mod query;
-mod several;
 
 pub use builder::KeyBuilder;
 pub use charge::Charge;
@@ -67,7 +67,7 @@ pub use client_address::ClientAddress;
 pub use client_ip::{ClientIp, client_ip, peer_ip};
 pub use constant::{Constant, constant};
 pub use cookie::{Cookie, cookie};
-pub use extractor::{KeyExtractor, Missing, RouteParams};
+pub use extractor::{KeyExtractor, MissingKey, RouteParams};
 pub use field::{Field, field};
 pub use first_of::{Alternatives, FirstOf, first_of};
 pub use forwarded::ForwardedHeader;
@@ -75,11 +75,11 @@ pub use header::{Header, header};
 pub use host::{Host, host};
 pub use key::Key;
 pub use metadata::{Metadata, metadata};
+pub use multiple_values::MultipleValues;
 pub use named::{Named, named};
 pub use parts::{KeyParts, Parts, parts};
 pub use path::{Path, path};
 pub use query::{Query, query};
-pub use several::Several;
 
 pub(crate) use hasher::KeyHasher;
 #[cfg(feature = "client")]

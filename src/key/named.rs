@@ -4,7 +4,7 @@ use std::borrow::Cow;
 
 use crate::{
     error::ConfigError,
-    key::{KeyBuilder, KeyExtractor, Missing, RouteParams},
+    key::{KeyBuilder, KeyExtractor, MissingKey, RouteParams},
     policy::check_name,
     request::RequestKind,
 };
@@ -39,7 +39,7 @@ pub fn named<E>(name: impl Into<Cow<'static, str>>, extractor: E) -> Named<E> {
 }
 
 impl<K: RequestKind, E: KeyExtractor<K>> KeyExtractor<K> for Named<E> {
-    fn extract(&self, request: K::View<'_>, key: &mut KeyBuilder<'_>) -> Result<(), Missing> {
+    fn extract(&self, request: K::View<'_>, key: &mut KeyBuilder<'_>) -> Result<(), MissingKey> {
         self.extractor.extract(request, key)
     }
 

@@ -63,7 +63,7 @@ pub trait KeyParts {
     fn write(&self, key: &mut KeyBuilder<'_>);
 }
 
-/// Several parts of one key, in a list; made by [`parts`].
+/// MultipleValues parts of one key, in a list; made by [`parts`].
 #[derive(Clone, Copy, Debug)]
 pub struct Parts<'a, P>(&'a [P]);
 

@@ -4,7 +4,7 @@ use std::borrow::Cow;
 
 use crate::{
     error::ConfigError,
-    key::{KeyBuilder, KeyExtractor, Missing, RouteParams, name},
+    key::{KeyBuilder, KeyExtractor, MissingKey, RouteParams, name},
     request::RequestView,
 };
 
@@ -24,8 +24,8 @@ pub fn path(name: impl Into<Cow<'static, str>>) -> Path {
 }
 
 impl KeyExtractor for Path {
-    fn extract(&self, request: &RequestView<'_>, key: &mut KeyBuilder<'_>) -> Result<(), Missing> {
-        key.part(request.param(&self.name).ok_or(Missing)?);
+    fn extract(&self, request: &RequestView<'_>, key: &mut KeyBuilder<'_>) -> Result<(), MissingKey> {
+        key.part(request.param(&self.name).ok_or(MissingKey)?);
         Ok(())
     }
 

@@ -6,7 +6,7 @@ use percent_encoding::{percent_decode, percent_decode_str};
 
 use crate::{
     error::ConfigError,
-    key::{KeyBuilder, KeyExtractor, Missing, Several, name},
+    key::{KeyBuilder, KeyExtractor, MissingKey, MultipleValues, name},
     request::RequestView,
 };
 
@@ -14,13 +14,13 @@ use crate::{
 #[derive(Clone, Debug)]
 pub struct Query {
     name: Cow<'static, str>,
-    several: Several,
+    several: MultipleValues,
 }
 
 /// The query parameter called `name`, decoded as a form: `+` is a space, and so is `%20`.
 ///
 /// Of several parameters of one name the last one counts, which is what axum's `Query` of a map gives to handlers. A
-/// `Query` of a struct refuses such requests; for a handler that looks through a list of pairs use [`Several::First`].
+/// `Query` of a struct refuses such requests; for a handler that looks through a list of pairs use [`MultipleValues::First`].
 ///
 /// A value that is not UTF-8 is a key byte for byte. (axum replaces what is no text by `U+FFFD`, so such values may be
 /// one to the handler, but none of them names anybody there.)
@@ -40,13 +40,13 @@ pub struct Query {
 /// ```
 #[must_use]
 pub fn query(name: impl Into<Cow<'static, str>>) -> Query {
-    Query { name: name.into(), several: Several::Last }
+    Query { name: name.into(), several: MultipleValues::Last }
 }
 
 impl Query {
-    /// What to do if the parameter stands in a request several times; [`Several::Last`] by default.
+    /// What to do if the parameter stands in a request several times; [`MultipleValues::Last`] by default.
     #[must_use]
-    pub const fn several(mut self, several: Several) -> Self {
+    pub const fn several(mut self, several: MultipleValues) -> Self {
         self.several = several;
         self
     }
@@ -58,8 +58,8 @@ impl Query {
 }
 
 impl KeyExtractor for Query {
-    fn extract(&self, request: &RequestView<'_>, key: &mut KeyBuilder<'_>) -> Result<(), Missing> {
-        let query = request.uri().query().ok_or(Missing)?;
+    fn extract(&self, request: &RequestView<'_>, key: &mut KeyBuilder<'_>) -> Result<(), MissingKey> {
+        let query = request.uri().query().ok_or(MissingKey)?;
         let values = query.split('&').filter_map(|pair| self.value_in(pair));
         self.several.add(values, |value| Some(decoded(value)), key)
     }

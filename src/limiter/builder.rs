@@ -5,7 +5,7 @@ use std::sync::Arc;
 use crate::{
     clock::{Clock, SystemClock},
     error::ConfigError,
-    limiter::{Assembly, RateLimiter, Template},
+    limiter::{CompiledRules, MessageTemplate, RateLimiter},
     request::{Http, Plain, RequestKind},
     rule::Rule,
     store::{MemoryStore, Setup, Store},
@@ -117,8 +117,8 @@ impl<K: RequestKind, S: Store> RateLimiterBuilder<K, S> {
         }
         // Not on the first request: a clock may take its time to begin.
         let _ = self.clock.now();
-        let template = self.message.as_deref().map(Template::parse).transpose()?;
-        let assembly = Assembly::from_rules(&self.rules, template)?;
+        let template = self.message.as_deref().map(MessageTemplate::parse).transpose()?;
+        let assembly = CompiledRules::from_rules(&self.rules, template)?;
         let mut store = self.store;
         assembly.rulebook.warn_of_idle_quotas();
         store.open(Setup { scopes: assembly.scopes.clone(), max_keys: self.max_keys, clock: self.clock })?;

@@ -6,8 +6,11 @@ use bytes::Bytes;
 use hashbrown::{HashMap, HashSet};
 
 use crate::{
-    limiter::{Charged, GovernedBy, Mark, QuotaStatus, RuleNumbers, Stripe, Stripes, message::Occasion, seen::Seen},
-    store::{Told, Verdict},
+    limiter::{
+        ChargeMark, ChargeMarks, CompiledRule, QuotaStatus, RuleNumbers, RulebookRef, ShardedRulebook,
+        message::MessageContext, seen::Seen,
+    },
+    store::{Detail, Verdict},
 };
 
 /// Whether a request was admitted, and how every quota that governs it stands.
@@ -38,19 +41,19 @@ use crate::{
 /// ```
 #[must_use = "the request may be denied"]
 pub struct Decision {
-    rulebook: Arc<Stripe>,
+    rulebook: Arc<RulebookRef>,
     rules: RuleNumbers,
     verdict: Verdict,
     /// What the request has been charged, if a layer is to enter this into it or has done so: others may put decisions into
     /// requests, too.
-    charged: Charged,
+    charged: ChargeMarks,
 }
 
 impl Decision {
     /// A decision about a request that these rules govern, whose verdict is to be written.
     #[inline]
-    pub(crate) fn pending(rulebook: &Arc<Stripe>, rules: RuleNumbers, told: Told) -> Self {
-        Self { rulebook: Arc::clone(rulebook), rules, verdict: Verdict::asked(told), charged: Charged::default() }
+    pub(crate) fn pending(rulebook: &Arc<RulebookRef>, rules: RuleNumbers, told: Detail) -> Self {
+        Self { rulebook: Arc::clone(rulebook), rules, verdict: Verdict::asked(told), charged: ChargeMarks::default() }
     }
 
     #[inline]
@@ -112,7 +115,7 @@ impl Decision {
     pub fn message(&self) -> Option<String> {
         let worst = self.worst()?;
         let retry_after = worst.stated_wait();
-        let occasion = Occasion { rule: worst.rule(), level: worst.level(), quota: worst.quota(), retry_after };
+        let occasion = MessageContext { rule: worst.rule(), level: worst.level(), quota: worst.quota(), retry_after };
         Some(occasion.message(self.rulebook.template()))
     }
 
@@ -133,7 +136,7 @@ impl Decision {
     }
 
     /// The rules that govern the request, each once.
-    pub(crate) fn governed_by(&self) -> impl Iterator<Item = &GovernedBy> {
+    pub(crate) fn governed_by(&self) -> impl Iterator<Item = &CompiledRule> {
         let mut seen = Seen::default();
         let rules = self.rules.iter().filter(move |rule| seen.is_first(**rule));
         rules.filter_map(|rule| self.rulebook.rule(usize::from(*rule)))
@@ -166,7 +169,7 @@ impl Decision {
 
     /// Notes what the request is charged if it is admitted.
     #[inline]
-    pub(crate) fn note(&mut self, charged: Charged) {
+    pub(crate) fn note(&mut self, charged: ChargeMarks) {
         self.charged = charged;
     }
 
@@ -176,7 +179,7 @@ impl Decision {
     }
 
     /// What this limiter has charged the request already, if a layer entered this decision into it.
-    pub(crate) fn charged_by(&self, rulebook: &Stripes) -> impl Iterator<Item = &Mark> {
+    pub(crate) fn charged_by(&self, rulebook: &ShardedRulebook) -> impl Iterator<Item = &ChargeMark> {
         let is_ours = !self.charged.is_empty() && self.rulebook.is_of(rulebook);
         self.charged.iter().filter(move |_| is_ours)
     }
@@ -227,7 +230,7 @@ mod tests {
         let decision = limiter.check_all(twice).unwrap();
 
         assert_eq!(decision.quotas().count(), 2 * MANY, "the same charge twice is one");
-        let governed: Vec<&str> = decision.governed_by().map(GovernedBy::name).collect();
+        let governed: Vec<&str> = decision.governed_by().map(CompiledRule::name).collect();
         assert_eq!(governed, names);
         let mut tightest: Vec<(&str, u32)> =
             decision.tightest().map(|quota| (quota.rule(), quota.remaining())).collect();

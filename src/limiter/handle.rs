@@ -6,11 +6,11 @@ use crate::{
     error::{CheckError, UnknownRule},
     key::{Key, KeyBuilder, KeyHasher, KeyParts},
     limiter::{
-        Assembly, Charged, Decision, Governed, GovernedBy, Mark, MatchedRule, MaybeDecided, Refused, Routing,
-        RuleNumbers, Stripes,
+        ChargeMark, ChargeMarks, Charges, CompiledRule, CompiledRules, Decision, KeyRejected, MatchedRule,
+        MaybeDecided, RuleMatcher, RuleNumbers, ShardedRulebook,
     },
     request::{Http, RequestKind},
-    store::{AnyStore, MemoryStore, Store, Told, Verdict},
+    store::{AnyStore, Detail, MemoryStore, Store, Verdict},
 };
 
 /// Rules and their histories. Clones share one state.
@@ -47,8 +47,8 @@ pub type AnyRateLimiter<K = Http> = RateLimiter<K, AnyStore>;
 
 /// What all clones share.
 pub(super) struct State<K: RequestKind, S> {
-    rulebook: Stripes,
-    pub(super) routing: Routing<K>,
+    rulebook: ShardedRulebook,
+    pub(super) routing: RuleMatcher<K>,
     pub(super) store: S,
     pub(super) hasher: KeyHasher,
 }
@@ -82,7 +82,7 @@ impl<K: RequestKind> RateLimiter<K> {
         &self,
         charges: impl IntoIterator<Item = (&'r str, P)>,
     ) -> Result<bool, UnknownRule> {
-        let mut verdict = Verdict::asked(Told::Never);
+        let mut verdict = Verdict::asked(Detail::None);
         self.state.store.decide(&self.governed(charges)?.charges, &mut verdict);
         Ok(verdict.is_admitted())
     }
@@ -111,7 +111,7 @@ impl<K: RequestKind, S: Store> RateLimiter<K, S> {
         &self,
         charges: impl IntoIterator<Item = (&'r str, P)>,
     ) -> Result<Decision, CheckError> {
-        Ok(self.rule_on(&self.governed(charges)?, Told::Always).wait().await?)
+        Ok(self.rule_on(&self.governed(charges)?, Detail::Full).wait().await?)
     }
 
     /// The store.
@@ -120,10 +120,10 @@ impl<K: RequestKind, S: Store> RateLimiter<K, S> {
         &self.state.store
     }
 
-    pub(super) fn new(assembly: Assembly<K>, store: S) -> Self {
-        let Assembly { rulebook, routing, .. } = assembly;
+    pub(super) fn new(assembly: CompiledRules<K>, store: S) -> Self {
+        let CompiledRules { rulebook, routing, .. } = assembly;
         let hasher = store.key_secret().map_or_else(KeyHasher::default, KeyHasher::with_secret);
-        Self { state: Arc::new(State { rulebook: Stripes::new(rulebook), routing, store, hasher }) }
+        Self { state: Arc::new(State { rulebook: ShardedRulebook::new(rulebook), routing, store, hasher }) }
     }
 
     /// Returns the key that is made of these parts, to compare with what a request carries.
@@ -145,7 +145,7 @@ impl<K: RequestKind, S: Store> RateLimiter<K, S> {
             |number, key, is_found| {
                 let key = is_found.then(|| key.key());
                 let matched = self.rulebook().rule(number).map(|rule| MatchedRule::new(rule, key));
-                // Several readings of a path may come to the same.
+                // MultipleValues readings of a path may come to the same.
                 found.extend(matched.filter(|matched| !found.iter().any(|known| matched.is_same(known))));
             },
         );
@@ -158,11 +158,11 @@ impl<K: RequestKind, S: Store> RateLimiter<K, S> {
     pub(crate) fn decide_request(
         &self,
         request: K::View<'_>,
-        applied: &[Mark],
-        told: Told,
+        applied: &[ChargeMark],
+        told: Detail,
         noted: bool,
-    ) -> Result<Option<MaybeDecided<S::Future>>, Refused> {
-        let mut governed = Governed::default();
+    ) -> Result<Option<MaybeDecided<S::Future>>, KeyRejected> {
+        let mut governed = Charges::default();
         self.state.routing.govern(request, |_| true, applied, &self.state.hasher, &mut governed)?;
         if governed.charges.is_empty() {
             return Ok(None);
@@ -172,14 +172,14 @@ impl<K: RequestKind, S: Store> RateLimiter<K, S> {
     }
 
     #[inline]
-    pub(crate) fn rule_on(&self, governed: &Governed, told: Told) -> MaybeDecided<S::Future> {
+    pub(crate) fn rule_on(&self, governed: &Charges, told: Detail) -> MaybeDecided<S::Future> {
         let rules = RuleNumbers::from_slice(&governed.rules);
-        let decision = Decision::pending(self.rulebook().mine(), rules, told);
+        let decision = Decision::pending(self.rulebook().local(), rules, told);
         MaybeDecided::ask(decision, |verdict| self.state.store.decide(&governed.charges, verdict))
     }
 
     /// A note of what a request is charged.
-    pub(crate) fn charged(&self, governed: &Governed) -> Charged {
+    pub(crate) fn charged(&self, governed: &Charges) -> ChargeMarks {
         self.state.routing.charged(&governed.charges)
     }
 
@@ -188,9 +188,9 @@ impl<K: RequestKind, S: Store> RateLimiter<K, S> {
         &self,
         request: K::View<'_>,
         wanted: impl Fn(u16) -> bool,
-        applied: &[Mark],
-    ) -> Result<Governed, Refused> {
-        let mut governed = Governed::default();
+        applied: &[ChargeMark],
+    ) -> Result<Charges, KeyRejected> {
+        let mut governed = Charges::default();
         self.state.routing.govern(request, wanted, applied, &self.state.hasher, &mut governed)?;
         Ok(governed)
     }
@@ -207,12 +207,12 @@ impl<K: RequestKind, S: Store> RateLimiter<K, S> {
     }
 
     /// The enforcement level of the rule that turned a request away.
-    pub(crate) fn level_of(&self, refused: Refused) -> &str {
+    pub(crate) fn level_of(&self, refused: KeyRejected) -> &str {
         self.names_of(refused).1
     }
 
     /// The rule that turned a request away, and its enforcement level.
-    pub(crate) fn names_of(&self, refused: Refused) -> (&str, &str) {
+    pub(crate) fn names_of(&self, refused: KeyRejected) -> (&str, &str) {
         self.rulebook().rule(refused.rule).map_or(("", "key"), |rule| (rule.name(), rule.level()))
     }
 
@@ -220,8 +220,8 @@ impl<K: RequestKind, S: Store> RateLimiter<K, S> {
     pub(super) fn governed<'r, P: KeyParts>(
         &self,
         charges: impl IntoIterator<Item = (&'r str, P)>,
-    ) -> Result<Governed, UnknownRule> {
-        let mut governed = Governed::default();
+    ) -> Result<Charges, UnknownRule> {
+        let mut governed = Charges::default();
         for (rule, parts) in charges {
             let (number, scopes) = self.place_of(rule)?;
             let key = &mut KeyBuilder::in_scope(scopes.start, &self.state.hasher);
@@ -235,17 +235,17 @@ impl<K: RequestKind, S: Store> RateLimiter<K, S> {
     #[inline]
     pub(super) fn place_of(&self, rule: &str) -> Result<(u16, Range<u32>), UnknownRule> {
         let number = self.number_of(rule)?;
-        Ok((number, self.rulebook().rule(number.into()).map_or(0..0, GovernedBy::scopes)))
+        Ok((number, self.rulebook().rule(number.into()).map_or(0..0, CompiledRule::scopes)))
     }
 
     /// A decision under these rules that is to say everything.
     pub(super) fn pending(&self, rules: &[u16]) -> Decision {
-        Decision::pending(self.rulebook().mine(), RuleNumbers::from_slice(rules), Told::Always)
+        Decision::pending(self.rulebook().local(), RuleNumbers::from_slice(rules), Detail::Full)
     }
 }
 
 impl<K: RequestKind, S> RateLimiter<K, S> {
-    pub(crate) fn rulebook(&self) -> &Stripes {
+    pub(crate) fn rulebook(&self) -> &ShardedRulebook {
         &self.state.rulebook
     }
 }

@@ -1,16 +1,16 @@
 //! A rule that governs a request.
 
-use crate::{key::Key, limiter::GovernedBy, policy::Policy};
+use crate::{key::Key, limiter::CompiledRule, policy::Policy};
 
 /// A rule that governs a request, and the key that it counts; found by [`RateLimiter::matching`](crate::RateLimiter::matching).
 #[derive(Clone, Copy, Debug)]
 pub struct MatchedRule<'a> {
-    rule: &'a GovernedBy,
+    rule: &'a CompiledRule,
     key: Option<Key>,
 }
 
 impl<'a> MatchedRule<'a> {
-    pub(super) const fn new(rule: &'a GovernedBy, key: Option<Key>) -> Self {
+    pub(super) const fn new(rule: &'a CompiledRule, key: Option<Key>) -> Self {
         Self { rule, key }
     }
 

@@ -9,12 +9,12 @@ use crate::{
 
 /// A text with places for what is known of the exhausted quota.
 #[derive(Clone, Debug)]
-pub(crate) struct Template {
-    pieces: Vec<Piece>,
+pub(crate) struct MessageTemplate {
+    pieces: Vec<Segment>,
 }
 
 #[derive(Clone, Debug)]
-enum Piece {
+enum Segment {
     Text(String),
     Rule,
     Level,
@@ -26,16 +26,16 @@ enum Piece {
 
 /// What a message may speak of.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Occasion<'a> {
+pub(crate) struct MessageContext<'a> {
     pub(crate) rule: &'a str,
     pub(crate) level: &'a str,
     pub(crate) quota: &'a Quota,
     pub(crate) retry_after: Duration,
 }
 
-impl Occasion<'_> {
+impl MessageContext<'_> {
     /// The text of the template, or the usual one.
-    pub(crate) fn message(&self, template: Option<&Template>) -> String {
+    pub(crate) fn message(&self, template: Option<&MessageTemplate>) -> String {
         template.map_or_else(|| default_message(self.quota), |template| template.render(self))
     }
 }
@@ -55,7 +55,7 @@ pub(crate) fn whole_seconds(wait: Duration) -> u64 {
     if wait.subsec_nanos() > 0 { seconds.saturating_add(1) } else { seconds.max(1) }
 }
 
-impl Template {
+impl MessageTemplate {
     /// Reads a text with `{rule}`, `{level}`, `{quota}`, `{limit}`, `{window}` and `{retry_after}`; `{{` is a brace.
     pub(crate) fn parse(text: &str) -> Result<Self, ConfigError> {
         let refuse = |reason: String| ConfigError::new("message", format_args!("{text:?}"), reason);
@@ -63,9 +63,9 @@ impl Template {
         let mut rest = text;
         while let Some(at) = rest.find(['{', '}']) {
             let (before, from) = rest.split_at(at);
-            pieces.push(Piece::Text(before.to_owned()));
+            pieces.push(Segment::Text(before.to_owned()));
             if let Some(after) = from.strip_prefix("{{").or_else(|| from.strip_prefix("}}")) {
-                pieces.push(Piece::Text(from[..1].to_owned()));
+                pieces.push(Segment::Text(from[..1].to_owned()));
                 rest = after;
                 continue;
             }
@@ -73,19 +73,19 @@ impl Template {
             let (name, after) = place.ok_or_else(|| {
                 refuse("a brace stands alone: write {{ or }} for one that is part of the text".to_owned())
             })?;
-            pieces.push(Piece::named(name).ok_or_else(|| refuse(unknown(name)))?);
+            pieces.push(Segment::named(name).ok_or_else(|| refuse(unknown(name)))?);
             rest = after;
         }
-        pieces.push(Piece::Text(rest.to_owned()));
+        pieces.push(Segment::Text(rest.to_owned()));
         Ok(Self { pieces })
     }
 
     /// Whether the text is the same for every denial by one quota.
     pub(crate) fn is_fixed(&self) -> bool {
-        !self.pieces.iter().any(|piece| matches!(piece, Piece::RetryAfter))
+        !self.pieces.iter().any(|piece| matches!(piece, Segment::RetryAfter))
     }
 
-    pub(crate) fn render(&self, occasion: &Occasion<'_>) -> String {
+    pub(crate) fn render(&self, occasion: &MessageContext<'_>) -> String {
         self.pieces.iter().map(|piece| piece.render(occasion)).collect()
     }
 }
@@ -101,7 +101,7 @@ fn unknown(name: &str) -> String {
     format!("{{{name}}} is unknown: write {meant}, or {{{{{name}}}}} for the braces themselves")
 }
 
-impl Piece {
+impl Segment {
     fn named(name: &str) -> Option<Self> {
         Some(match name {
             "rule" => Self::Rule,
@@ -114,7 +114,7 @@ impl Piece {
         })
     }
 
-    fn render(&self, occasion: &Occasion<'_>) -> String {
+    fn render(&self, occasion: &MessageContext<'_>) -> String {
         match self {
             Self::Text(text) => text.clone(),
             Self::Rule => occasion.rule.to_owned(),
@@ -153,16 +153,17 @@ mod tests {
     #[test]
     fn a_template_says_what_is_known() {
         let quota = Quota::per_hour(1800);
-        let occasion = Occasion { rule: "bots", level: "bot", quota: &quota, retry_after: Duration::from_millis(1001) };
+        let occasion =
+            MessageContext { rule: "bots", level: "bot", quota: &quota, retry_after: Duration::from_millis(1001) };
         let template =
-            Template::parse("{{{rule}/{level}}}: {limit} per {window} ({quota}), wait {retry_after} s").unwrap();
+            MessageTemplate::parse("{{{rule}/{level}}}: {limit} per {window} ({quota}), wait {retry_after} s").unwrap();
         assert_eq!(template.render(&occasion), "{bots/bot}: 1800 per 1h (hour), wait 2 s");
     }
 
     #[test]
     fn an_unknown_place_is_refused() {
         for (text, reason) in [("{key}", "{key} is unknown"), ("a { b", "stands alone"), ("a } b", "stands alone")] {
-            let error = Template::parse(text).unwrap_err();
+            let error = MessageTemplate::parse(text).unwrap_err();
             assert!(error.reason().contains(reason), "{error}");
         }
     }

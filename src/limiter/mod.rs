@@ -12,23 +12,23 @@
 //! * [`stripes`]: the rulebook for many threads.
 //! * [`watch`]: signs of a mistake in the deployment.
 
-mod assembly;
+mod applied_decisions;
 mod builder;
-mod charged;
+mod charge_marks;
+mod charges;
+mod compiled_rule;
+mod compiled_rules;
 mod decision;
-mod governed_by;
-mod governing;
 mod handle;
 mod matched_rule;
 mod message;
-mod passed;
 mod pending;
 mod quota_status;
-mod routing;
 mod rule_handle;
+mod rule_matcher;
 mod rulebook;
 mod seen;
-mod stripes;
+mod sharded_rulebook;
 mod watch;
 
 pub use builder::RateLimiterBuilder;
@@ -38,19 +38,19 @@ pub use matched_rule::MatchedRule;
 pub use quota_status::QuotaStatus;
 pub use rule_handle::RuleHandle;
 
-pub(crate) use assembly::Assembly;
+pub(crate) use applied_decisions::{applied, enter};
 #[cfg(feature = "config")]
 pub(crate) use builder::{MOST_RULES, too_many_rules};
-pub(crate) use charged::{Charged, Mark};
-pub(crate) use governed_by::GovernedBy;
-pub(crate) use governing::{Applied, Governed, Refused, RuleNumbers};
-pub(crate) use message::{Template, missing_key, whole_seconds};
-pub(crate) use passed::{applied, enter};
+pub(crate) use charge_marks::{ChargeMark, ChargeMarks};
+pub(crate) use charges::{AppliedMarks, Charges, KeyRejected, RuleNumbers};
+pub(crate) use compiled_rule::CompiledRule;
+pub(crate) use compiled_rules::CompiledRules;
+pub(crate) use message::{MessageTemplate, missing_key, whole_seconds};
 pub(crate) use pending::{MaybeDecided, PendingDecision};
-pub(crate) use routing::Routing;
+pub(crate) use rule_matcher::RuleMatcher;
 #[cfg(feature = "config")]
-pub(crate) use routing::UNMATCHED;
+pub(crate) use rule_matcher::UNMATCHED;
 pub(crate) use rulebook::Rulebook;
-pub(crate) use stripes::{Stripe, Stripes};
+pub(crate) use sharded_rulebook::{RulebookRef, ShardedRulebook};
 
 use watch::Watch;

@@ -9,7 +9,7 @@ use pin_project_lite::pin_project;
 
 use crate::{
     error::Unavailable,
-    limiter::{Charged, Decision},
+    limiter::{ChargeMarks, Decision},
     store::{MaybeReady, Verdict},
 };
 
@@ -38,7 +38,7 @@ impl<F> MaybeDecided<F> {
 
     /// Notes what the request is charged, for the mounts of the limiter further in.
     #[inline]
-    pub(crate) fn noting(mut self, charged: impl FnOnce() -> Charged) -> Self {
+    pub(crate) fn noting(mut self, charged: impl FnOnce() -> ChargeMarks) -> Self {
         match &mut self {
             Self::Ready(decision) if !decision.is_admitted() => {}
             Self::Ready(decision) => decision.note(charged()),

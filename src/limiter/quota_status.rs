@@ -5,7 +5,7 @@ use std::{borrow::Cow, cmp::Reverse, fmt, time::Duration};
 use bytes::Bytes;
 
 use crate::{
-    limiter::GovernedBy,
+    limiter::CompiledRule,
     policy::{PolicyName, Quota},
     store::{QuotaState, Verdict},
 };
@@ -16,7 +16,7 @@ const SURPLUS: Duration = Duration::from_millis(1);
 /// How one quota stands.
 #[derive(Clone, Copy)]
 pub struct QuotaStatus<'a> {
-    rule: &'a GovernedBy,
+    rule: &'a CompiledRule,
     quota: &'a Quota,
     policy_name: &'a PolicyName,
     state: QuotaState,
@@ -26,7 +26,7 @@ pub struct QuotaStatus<'a> {
 impl<'a> QuotaStatus<'a> {
     #[inline]
     pub(crate) const fn new(
-        rule: &'a GovernedBy,
+        rule: &'a CompiledRule,
         quota: &'a Quota,
         policy_name: &'a PolicyName,
         state: QuotaState,

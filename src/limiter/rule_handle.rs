@@ -5,9 +5,9 @@ use std::{fmt, ops::Range, slice};
 use crate::{
     error::{Unavailable, UnknownRule},
     key::{Charge, Key, KeyBuilder, KeyParts},
-    limiter::{Decision, GovernedBy, MaybeDecided, RateLimiter},
+    limiter::{CompiledRule, Decision, MaybeDecided, RateLimiter},
     request::{Http, RequestKind},
-    store::{MemoryStore, Store, Told, Verdict},
+    store::{Detail, MemoryStore, Store, Verdict},
 };
 
 /// A rule of a limiter, to be asked about keys: looked up [by its name](RateLimiter::rule) once. It shares the limiter's
@@ -29,12 +29,12 @@ use crate::{
 /// ```
 pub struct RuleHandle<K: RequestKind = Http, S = MemoryStore> {
     limiter: RateLimiter<K, S>,
-    place: Place,
+    place: RuleLocation,
 }
 
 /// Where a rule and its histories are found.
 #[derive(Clone, Debug)]
-struct Place {
+struct RuleLocation {
     /// The number of the rule.
     rule: u16,
     /// One, or one per route.
@@ -50,7 +50,7 @@ impl<K: RequestKind, S: Store> RateLimiter<K, S> {
     /// most alike.
     pub fn rule(&self, name: &str) -> Result<RuleHandle<K, S>, UnknownRule> {
         let (rule, scopes) = self.place_of(name)?;
-        Ok(RuleHandle { limiter: self.clone(), place: Place { rule, scopes } })
+        Ok(RuleHandle { limiter: self.clone(), place: RuleLocation { rule, scopes } })
     }
 }
 
@@ -60,7 +60,7 @@ impl<K: RequestKind> RuleHandle<K> {
     /// than that. It takes half the instructions, and fewer cache lines.
     #[must_use = "it may not be admitted"]
     pub fn admit(&self, key: impl KeyParts) -> bool {
-        let mut verdict = Verdict::asked(Told::Never);
+        let mut verdict = Verdict::asked(Detail::None);
         let builder = &mut self.builder();
         key.write(builder);
         self.limiter.state.store.decide(slice::from_ref(builder.charge()), &mut verdict);
@@ -104,7 +104,7 @@ impl<K: RequestKind, S: Store> RuleHandle<K, S> {
         let builder = &mut self.builder();
         key.write(builder);
         let mut pending = self.pending();
-        *pending.verdict_mut() = Verdict::asked(Told::Never);
+        *pending.verdict_mut() = Verdict::asked(Detail::None);
         let ask = |verdict: &mut _| self.limiter.state.store.decide(slice::from_ref(builder.charge()), verdict);
         Ok(MaybeDecided::ask(pending, ask).wait().await?.is_admitted())
     }
@@ -192,7 +192,7 @@ impl<K: RequestKind, S> RuleHandle<K, S> {
     /// Returns the rule's name.
     #[must_use]
     pub fn name(&self) -> &str {
-        self.limiter.rulebook().rule(self.place.rule.into()).map_or("", GovernedBy::name)
+        self.limiter.rulebook().rule(self.place.rule.into()).map_or("", CompiledRule::name)
     }
 }
 
@@ -220,7 +220,7 @@ mod tests {
         limiter::{MaybeDecided, RateLimiterBuilder},
         policy::{Policy, Quota},
         rule::Rule,
-        store::Told,
+        store::Detail,
     };
 
     const NAMES: [&str; 4] = ["one", "two", "strict", "large"];
@@ -243,7 +243,7 @@ mod tests {
     }
 
     /// What is to be told, of a request under one rule or under several.
-    fn decide(limiter: &RateLimiter, rules: &[usize], key: &str, told: Told) -> (bool, Vec<(u32, Duration)>) {
+    fn decide(limiter: &RateLimiter, rules: &[usize], key: &str, told: Detail) -> (bool, Vec<(u32, Duration)>) {
         let governed = limiter.governed(rules.iter().map(|rule| (NAMES[*rule], key))).unwrap();
         let MaybeDecided::Ready(decision) = limiter.rule_on(&governed, told) else { unreachable!("it is in memory") };
         (decision.is_admitted(), decision.quotas().map(|quota| (quota.remaining(), quota.reset_after())).collect())
@@ -271,8 +271,8 @@ mod tests {
             for (step, rules, key) in steps {
                 clock.advance(Duration::from_millis(step));
                 let key = ["ann", "bob", "a name of more than twenty-seven bytes"][key];
-                let (admitted, states) = decide(&always, &rules, key, Told::Always);
-                let denied = decide(&if_denied, &rules, key, Told::IfDenied);
+                let (admitted, states) = decide(&always, &rules, key, Detail::Full);
+                let denied = decide(&if_denied, &rules, key, Detail::OnDenial);
                 prop_assert_eq!(denied.0, admitted);
                 if !admitted {
                     prop_assert_eq!(denied.1, states);

@@ -6,7 +6,7 @@ use hashbrown::HashMap;
 
 use crate::{
     error::ConfigError,
-    limiter::{GovernedBy, Template},
+    limiter::{CompiledRule, MessageTemplate},
     request::RequestKind,
     rule::Rule,
     warn::warn,
@@ -18,12 +18,12 @@ const FEW: usize = 4;
 /// All rules by number and by name, and the texts made of them. It never changes.
 #[derive(Debug)]
 pub(crate) struct Rulebook {
-    rules: Box<[GovernedBy]>,
+    rules: Box<[CompiledRule]>,
     by_name: HashMap<String, usize>,
     /// By their names in small letters.
     by_folded_name: HashMap<String, usize>,
     names: Arc<[Box<str>]>,
-    template: Option<Template>,
+    template: Option<MessageTemplate>,
 }
 
 impl Rulebook {
@@ -31,11 +31,11 @@ impl Rulebook {
     pub(super) fn build<K: RequestKind>(
         rules: &[Rule<K>],
         scopes: &[Range<u32>],
-        template: Option<Template>,
+        template: Option<MessageTemplate>,
     ) -> Result<Self, ConfigError> {
         check_names(rules)?;
         let governed = rules.iter().zip(scopes).map(|(rule, scopes)| {
-            let governed = GovernedBy::new(rule, scopes.clone(), rules.len() > 1, template.as_ref());
+            let governed = CompiledRule::new(rule, scopes.clone(), rules.len() > 1, template.as_ref());
             governed.map_err(|error| error.in_rule(rule.name()))
         });
         let names = || rules.iter().map(Rule::name).enumerate();
@@ -50,13 +50,13 @@ impl Rulebook {
         Ok(rulebook)
     }
 
-    pub(crate) fn rule(&self, number: usize) -> Option<&GovernedBy> {
+    pub(crate) fn rule(&self, number: usize) -> Option<&CompiledRule> {
         self.rules.get(number)
     }
 
     /// All of them, by number.
     #[cfg(feature = "client")]
-    pub(crate) fn rules(&self) -> impl Iterator<Item = &GovernedBy> {
+    pub(crate) fn rules(&self) -> impl Iterator<Item = &CompiledRule> {
         self.rules.iter()
     }
 
@@ -92,7 +92,7 @@ impl Rulebook {
         }
     }
 
-    pub(crate) const fn template(&self) -> Option<&Template> {
+    pub(crate) const fn template(&self) -> Option<&MessageTemplate> {
         self.template.as_ref()
     }
 

@@ -12,7 +12,7 @@ use pin_project_lite::pin_project;
 
 use crate::{
     http::RefusalBody,
-    messages::{ResponseBody, fate::Fate},
+    messages::{ResponseBody, call_end::CallEnd},
 };
 
 pin_project! {
@@ -23,31 +23,31 @@ pin_project! {
     #[derive(Debug)]
     pub struct MessageFuture<F> {
         #[pin]
-        kind: Kind<F>,
+        kind: MessageFutureKind<F>,
     }
 }
 
 pin_project! {
     #[project = KindProj]
     #[derive(Debug)]
-    enum Kind<F> {
+    enum MessageFutureKind<F> {
         Uncounted { #[pin] inner: F },
-        Counted { #[pin] inner: F, fate: Arc<Fate> },
+        CountedMessages { #[pin] inner: F, fate: Arc<CallEnd> },
         Refused { answer: Option<Response<RefusalBody>> },
     }
 }
 
 impl<F> MessageFuture<F> {
     pub(super) const fn uncounted(inner: F) -> Self {
-        Self { kind: Kind::Uncounted { inner } }
+        Self { kind: MessageFutureKind::Uncounted { inner } }
     }
 
-    pub(super) const fn counted(inner: F, fate: Arc<Fate>) -> Self {
-        Self { kind: Kind::Counted { inner, fate } }
+    pub(super) const fn counted(inner: F, fate: Arc<CallEnd>) -> Self {
+        Self { kind: MessageFutureKind::CountedMessages { inner, fate } }
     }
 
     pub(super) const fn refused(answer: Response<RefusalBody>) -> Self {
-        Self { kind: Kind::Refused { answer: Some(answer) } }
+        Self { kind: MessageFutureKind::Refused { answer: Some(answer) } }
     }
 }
 
@@ -62,7 +62,7 @@ where
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         match self.project().kind.project() {
             KindProj::Uncounted { inner } => inner.poll(cx).map_ok(|response| response.map(ResponseBody::uncounted)),
-            KindProj::Counted { inner, fate } => {
+            KindProj::CountedMessages { inner, fate } => {
                 let answer = inner.poll(cx);
                 // Only after the inner service has been polled: that may be what reads the request.
                 match fate.poll_end(cx) {

@@ -6,9 +6,9 @@ use http::Response;
 
 use crate::{
     grpc::Protocol,
-    http::{Refusal, RefusalBody, Style},
+    http::{Refusal, RefusalBody, ResponseOptions},
     limiter::RateLimiter,
-    messages::{count::Count, counted::Counted, fate::Fate},
+    messages::{call_end::CallEnd, counted_messages::CountedMessages, message_counter::MessageCounter},
     request::{Http, RequestView},
     store::Store,
 };
@@ -18,41 +18,41 @@ use crate::{
 pub(super) struct MessageMeter<T> {
     /// None if there is no limit at all.
     pub(super) limiter: Option<RateLimiter<Http, T>>,
-    pub(super) style: Arc<Style>,
+    pub(super) style: Arc<ResponseOptions>,
     /// The numbers of the rules.
     pub(super) rules: Arc<[u16]>,
 }
 
 /// What becomes of the messages of a request.
-pub(super) enum Counting<T: Store> {
+pub(super) enum Metering<T: Store> {
     /// No rule is for them.
     Uncounted,
-    Counted(Box<Count<T>>),
+    CountedMessages(Box<MessageCounter<T>>),
     /// The request ends here, with this answer: they would escape a rule.
     Refused(Response<RefusalBody>),
 }
 
 impl<T: Store> MessageMeter<T> {
     /// Whether and how the messages of this request are counted.
-    pub(super) fn count(&self, request: &RequestView<'_>) -> Counting<T> {
-        let Some(limiter) = &self.limiter else { return Counting::Uncounted };
-        let counted = Counted::of(request.extensions(), limiter.rulebook());
+    pub(super) fn count(&self, request: &RequestView<'_>) -> Metering<T> {
+        let Some(limiter) = &self.limiter else { return Metering::Uncounted };
+        let counted = CountedMessages::of(request.extensions(), limiter.rulebook());
         let style = &self.style;
         if style.passes(request) {
-            return Counting::Uncounted;
+            return Metering::Uncounted;
         }
         match limiter.govern(request, |rule| self.rules.contains(&rule), &counted) {
-            Ok(governed) if governed.charges.is_empty() => Counting::Uncounted,
+            Ok(governed) if governed.charges.is_empty() => Metering::Uncounted,
             Ok(_) if Protocol::of(request) != Protocol::Grpc => {
-                Counting::Refused(Refusal::NotGrpc.answer(request, style))
+                Metering::Refused(Refusal::NotGrpc.answer(request, style))
             }
             Ok(governed) => {
-                let fate = Arc::new(Fate::new(Arc::clone(style)));
-                Counting::Counted(Box::new(Count::new(limiter.clone(), governed, fate)))
+                let fate = Arc::new(CallEnd::new(Arc::clone(style)));
+                Metering::CountedMessages(Box::new(MessageCounter::new(limiter.clone(), governed, fate)))
             }
             Err(missing) => {
                 let refusal = Refusal::key_missing(limiter.names_of(missing), missing.status);
-                Counting::Refused(refusal.answer(request, style))
+                Metering::Refused(refusal.answer(request, style))
             }
         }
     }

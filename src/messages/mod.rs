@@ -10,13 +10,13 @@
 //! * [`meter`]: which rules count the messages of a call.
 //! * [`framing`]: where messages begin in the bytes of a stream.
 
-mod count;
-mod counted;
+mod call_end;
+mod counted_messages;
 mod denied;
-mod fate;
 mod framing;
 mod future;
 mod layer;
+mod message_counter;
 mod meter;
 mod request_body;
 mod response_body;

@@ -11,7 +11,7 @@ use pin_project_lite::pin_project;
 
 use crate::{
     http::{BoxError, poll_bytes},
-    messages::{MessageDenied, count::Count, fate::End},
+    messages::{MessageDenied, call_end::EndReason, message_counter::MessageCounter},
     store::{MemoryStore, Store},
 };
 
@@ -24,13 +24,13 @@ pin_project! {
     pub struct RequestBody<B, T: Store = MemoryStore> {
         #[pin]
         inner: B,
-        count: Option<Box<Count<T>>>,
+        count: Option<Box<MessageCounter<T>>>,
         has_failed: bool,
     }
 }
 
 impl<B, T: Store> RequestBody<B, T> {
-    pub(super) const fn new(inner: B, count: Option<Box<Count<T>>>) -> Self {
+    pub(super) const fn new(inner: B, count: Option<Box<MessageCounter<T>>>) -> Self {
         Self { inner, count, has_failed: false }
     }
 }
@@ -64,7 +64,7 @@ where
     }
 
     fn is_end_stream(&self) -> bool {
-        let has_passed = |count: &Count<T>| count.is_empty() && count.end().is_none();
+        let has_passed = |count: &MessageCounter<T>| count.is_empty() && count.end().is_none();
         self.has_failed || self.inner.is_end_stream() && self.count.as_deref().is_none_or(has_passed)
     }
 
@@ -73,9 +73,9 @@ where
     }
 }
 
-fn error(end: &End) -> BoxError {
+fn error(end: &EndReason) -> BoxError {
     match end {
-        End::Denied(decision) => MessageDenied::new(decision.clone()).into(),
-        End::Unavailable(unavailable) => unavailable.clone().into(),
+        EndReason::Denied(decision) => MessageDenied::new(decision.clone()).into(),
+        EndReason::Unavailable(unavailable) => unavailable.clone().into(),
     }
 }

@@ -12,7 +12,7 @@ use pin_project_lite::pin_project;
 
 use crate::{
     http::{self, BoxError, RefusalBody},
-    messages::fate::Fate,
+    messages::call_end::CallEnd,
 };
 
 pin_project! {
@@ -23,7 +23,7 @@ pin_project! {
         #[pin]
         body: http::ResponseBody<B>,
         // None if nothing can end it but the body itself.
-        fate: Option<Arc<Fate>>,
+        fate: Option<Arc<CallEnd>>,
     }
 }
 
@@ -32,7 +32,7 @@ impl<B> ResponseBody<B> {
         Self { body: http::ResponseBody::inner(body), fate: None }
     }
 
-    pub(super) const fn counted(body: B, fate: Arc<Fate>) -> Self {
+    pub(super) const fn counted(body: B, fate: Arc<CallEnd>) -> Self {
         Self { body: http::ResponseBody::inner(body), fate: Some(fate) }
     }
 

@@ -13,7 +13,7 @@ use tower_service::Service;
 use crate::{
     messages::{
         MessageFuture, RequestBody, ResponseBody,
-        meter::{Counting, MessageMeter},
+        meter::{MessageMeter, Metering},
     },
     request::RequestView,
     store::{MemoryStore, Store},
@@ -58,16 +58,16 @@ where
 
     fn call(&mut self, mut request: Request<ReqBody>) -> Self::Future {
         match self.meter.count(&RequestView::of(&request)) {
-            Counting::Uncounted => {
+            Metering::Uncounted => {
                 MessageFuture::uncounted(self.inner.call(request.map(|body| RequestBody::new(body, None))))
             }
-            Counting::Counted(count) => {
+            Metering::CountedMessages(count) => {
                 let fate = Arc::clone(count.fate());
                 count.note_in(request.extensions_mut());
                 let request = request.map(|body| RequestBody::new(body, Some(count)));
                 MessageFuture::counted(self.inner.call(request), fate)
             }
-            Counting::Refused(answer) => {
+            Metering::Refused(answer) => {
                 self.inner = self.inner.clone();
                 MessageFuture::refused(answer)
             }

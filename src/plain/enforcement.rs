@@ -7,7 +7,7 @@ use crate::{
     limiter::{Decision, MaybeDecided, RateLimiter},
     plain::Refusal,
     request::Plain,
-    store::{Store, Told},
+    store::{Detail, Store},
 };
 
 /// The rules, and the closures that make something of a decision: what a layer, its services and their futures share.
@@ -43,8 +43,8 @@ impl<R: 'static, F, T> Enforcement<R, F, T> {
 
 impl<R: 'static, F, T: Store> Enforcement<R, F, T> {
     /// What is to be known of the quotas: of an admission only if somebody is shown it.
-    const fn told(&self) -> Told {
-        if self.on_admitted.is_some() { Told::Always } else { Told::IfDenied }
+    const fn told(&self) -> Detail {
+        if self.on_admitted.is_some() { Detail::Full } else { Detail::OnDenial }
     }
 
     /// Decides about a request, and charges it if it is admitted; none if no rule governs it.

@@ -28,13 +28,13 @@ pin_project! {
         T: Store,
     {
         #[pin]
-        kind: Kind<S, R, F, T>,
+        kind: FutureKind<S, R, F, T>,
     }
 }
 
 pin_project! {
     #[project = KindProj]
-    enum Kind<S, R, F, T>
+    enum FutureKind<S, R, F, T>
     where
         S: Service<R>,
         R: 'static,
@@ -67,15 +67,15 @@ where
         request: R,
         enforcement: Enforcement<R, F, T>,
     ) -> Self {
-        Self { kind: Kind::Deciding { deciding, begun: Some(Box::new(Begun { ready, request, enforcement })) } }
+        Self { kind: FutureKind::Deciding { deciding, begun: Some(Box::new(Begun { ready, request, enforcement })) } }
     }
 
     pub(super) const fn admitted(inner: S::Future) -> Self {
-        Self { kind: Kind::Admitted { inner } }
+        Self { kind: FutureKind::Admitted { inner } }
     }
 
     pub(super) const fn refused(outcome: Result<S::Response, S::Error>) -> Self {
-        Self { kind: Kind::Refused { outcome: Some(outcome) } }
+        Self { kind: FutureKind::Refused { outcome: Some(outcome) } }
     }
 }
 
@@ -86,10 +86,10 @@ where
     T: Store,
 {
     /// Goes on as the store has decided.
-    fn go_on(mut self, decided: Result<Decision, Unavailable>) -> Kind<S, R, F, T> {
+    fn go_on(mut self, decided: Result<Decision, Unavailable>) -> FutureKind<S, R, F, T> {
         match self.enforcement.conclude(&mut self.request, decided) {
-            Ok(()) => Kind::Admitted { inner: self.ready.call(self.request) },
-            Err(refusal) => Kind::Refused { outcome: Some(self.enforcement.refuse(self.request, refusal)) },
+            Ok(()) => FutureKind::Admitted { inner: self.ready.call(self.request) },
+            Err(refusal) => FutureKind::Refused { outcome: Some(self.enforcement.refuse(self.request, refusal)) },
         }
     }
 }

@@ -17,7 +17,7 @@
 //! }
 //!
 //! #[derive(Debug, PartialEq)]
-//! enum Outcome {
+//! enum CallStatus {
 //!     Printed(u32),
 //!     PutOff { tenant: String, seconds: u64 },
 //! }
@@ -30,20 +30,20 @@
 //!     .rule(Rule::new("long").when(|job: &Job| job.pages > 99).key(tenant()).policy(Policy::per_hour(1)))
 //!     .build()?;
 //!
-//! let printer = service_fn(async |job: Job| Ok::<_, std::io::Error>(Outcome::Printed(job.pages)));
+//! let printer = service_fn(async |job: Job| Ok::<_, std::io::Error>(CallStatus::Printed(job.pages)));
 //! let mut printer = limiter
 //!     .layer(|job: Job, refusal| {
 //!         let seconds = refusal.retry_after().unwrap_or_default().as_secs();
-//!         Ok(Outcome::PutOff { tenant: job.tenant, seconds })
+//!         Ok(CallStatus::PutOff { tenant: job.tenant, seconds })
 //!     })
 //!     .layer(printer);
 //!
 //! let long = || Job { tenant: "acme".into(), pages: 300 };
-//! assert_eq!(printer.ready().await?.call(long()).await?, Outcome::Printed(300));
-//! assert!(matches!(printer.ready().await?.call(long()).await?, Outcome::PutOff { tenant, .. } if tenant == "acme"));
+//! assert_eq!(printer.ready().await?.call(long()).await?, CallStatus::Printed(300));
+//! assert!(matches!(printer.ready().await?.call(long()).await?, CallStatus::PutOff { tenant, .. } if tenant == "acme"));
 //!
 //! let short = Job { tenant: "acme".into(), pages: 1 };
-//! assert_eq!(printer.ready().await?.call(short).await?, Outcome::Printed(1));
+//! assert_eq!(printer.ready().await?.call(short).await?, CallStatus::Printed(1));
 //! # Ok(())
 //! # }
 //! ```

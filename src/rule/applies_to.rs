@@ -12,8 +12,8 @@ pub(crate) enum AppliesTo<K: RequestKind> {
     Unmatched,
     /// None: it is only asked by name.
     NoRequests,
-    /// Those for which it holds.
-    Those(Condition<K>),
+    /// Matching for which it holds.
+    Matching(Condition<K>),
 }
 
 impl<K: RequestKind> fmt::Debug for AppliesTo<K> {
@@ -23,7 +23,7 @@ impl<K: RequestKind> fmt::Debug for AppliesTo<K> {
             Self::EveryRequest => "EveryRequest",
             Self::Unmatched => "Unmatched",
             Self::NoRequests => "NoRequests",
-            Self::Those(_) => "Those",
+            Self::Matching(_) => "Matching",
         })
     }
 }

@@ -96,7 +96,7 @@ impl Rule {
 impl<R: 'static> Rule<Plain<R>> {
     /// Governs the requests for which `condition` is true. Of several conditions the last one counts.
     pub fn when(mut self, condition: impl Fn(&R) -> bool + Send + Sync + 'static) -> Self {
-        self.applies_to = AppliesTo::Those(Arc::new(condition));
+        self.applies_to = AppliesTo::Matching(Arc::new(condition));
         self
     }
 
@@ -264,7 +264,7 @@ impl<K: RequestKind> Rule<K> {
                 return Err(ConfigError::new("routes", "[]", reason));
             }
             (
-                AppliesTo::EveryRequest | AppliesTo::Unmatched | AppliesTo::NoRequests | AppliesTo::Those(_),
+                AppliesTo::EveryRequest | AppliesTo::Unmatched | AppliesTo::NoRequests | AppliesTo::Matching(_),
                 [(route, _), ..],
             ) => {
                 let reason = "a rule for every request, for unmatched ones or for none has no routes of its own: leave out the \

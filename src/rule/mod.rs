@@ -13,8 +13,8 @@ mod applies_to;
 mod definition;
 mod method;
 mod on_missing;
+mod path_readings;
 mod route;
-mod spelling;
 mod table;
 mod template;
 
@@ -23,7 +23,7 @@ pub use on_missing::OnMissing;
 
 pub(crate) use applies_to::AppliesTo;
 pub(crate) use definition::no_policy;
+pub(crate) use path_readings::PathReadings;
 pub(crate) use route::{Route, canonical_shape};
-pub(crate) use spelling::Spellings;
-pub(crate) use table::{RouteTable, Target};
+pub(crate) use table::{RouteTable, RouteTarget};
 pub(crate) use template::{Anonymous, anonymous};

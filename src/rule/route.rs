@@ -8,7 +8,7 @@ use crate::{
     error::ConfigError,
     rule::{
         method::parse_methods,
-        spelling::{collapse, encode},
+        path_readings::{collapse, encode},
     },
 };
 

@@ -8,7 +8,7 @@ use http::Method;
 use crate::{
     error::ConfigError,
     request::Params,
-    rule::{Anonymous, Route, Spellings, anonymous, canonical_shape},
+    rule::{Anonymous, PathReadings, Route, anonymous, canonical_shape},
 };
 
 /// One matcher per method, so that of the routes for this method the most specific decides, as in axum.
@@ -24,18 +24,18 @@ pub(crate) struct RouteTable {
 #[derive(Debug, Default)]
 struct Matcher {
     /// By the canonical spelling of their templates.
-    canonical: matchit::Router<Vec<Target>>,
+    canonical: matchit::Router<Vec<RouteTarget>>,
     /// As the templates are written; none if all of these are canonical.
-    written: Option<matchit::Router<Vec<Target>>>,
+    written: Option<matchit::Router<Vec<RouteTarget>>>,
     /// As they are written, with a slash behind: where a service is nested at `/{t}/n` axum serves `/{t}/n/` too.
-    slashed: matchit::Router<Vec<Target>>,
+    slashed: matchit::Router<Vec<RouteTarget>>,
     /// By the templates as they are written, and in their canonical spelling.
-    templates: HashMap<Anonymous, Vec<Target>>,
+    templates: HashMap<Anonymous, Vec<RouteTarget>>,
 }
 
 /// Where a route leads.
 #[derive(Clone, Debug)]
-pub(crate) struct Target {
+pub(crate) struct RouteTarget {
     /// The rule's number.
     pub(crate) rule: usize,
     /// The number of the rule's extractor that reads the key here.
@@ -49,7 +49,10 @@ pub(crate) struct Target {
 
 impl RouteTable {
     /// A table of routes and where they lead. `name_of` names a rule in an error.
-    pub(crate) fn build(routes: &[(Route, Target)], name_of: impl Fn(usize) -> String) -> Result<Self, ConfigError> {
+    pub(crate) fn build(
+        routes: &[(Route, RouteTarget)],
+        name_of: impl Fn(usize) -> String,
+    ) -> Result<Self, ConfigError> {
         let mut methods = HashMap::new();
         for method in routes.iter().flat_map(|(route, _)| route.methods()) {
             if !methods.contains_key(method) {
@@ -71,11 +74,11 @@ impl RouteTable {
     pub(crate) fn visit(
         &self,
         method: &Method,
-        path: &Spellings<'_>,
-        mut visit: impl FnMut(&Target, Params<'_>, bool),
+        path: &PathReadings<'_>,
+        mut visit: impl FnMut(&RouteTarget, Params<'_>, bool),
     ) -> bool {
         let matcher = self.matcher(method);
-        let mut visit = |matcher: &matchit::Router<Vec<Target>>, path: &str, is_as_it_came: bool| {
+        let mut visit = |matcher: &matchit::Router<Vec<RouteTarget>>, path: &str, is_as_it_came: bool| {
             let Ok(found) = matcher.at(path) else { return false };
             for target in found.value {
                 visit(target, Params::encoded(&target.params, found.params.clone()), is_as_it_came);
@@ -103,7 +106,7 @@ impl RouteTable {
 
     /// Where the routes with this template lead, whatever its parameters are called. A router that serves another may have put
     /// a slash too many between the two templates.
-    pub(crate) fn with_template(&self, method: &Method, template: &str) -> &[Target] {
+    pub(crate) fn with_template(&self, method: &Method, template: &str) -> &[RouteTarget] {
         let templates = &self.matcher(method).templates;
         let canonical = || templates.get(&anonymous(&canonical_shape(template)?));
         templates.get(&anonymous(template)).or_else(canonical).map_or(&[], Vec::as_slice)
@@ -118,7 +121,7 @@ impl RouteTable {
 
 impl Matcher {
     fn build(
-        routes: &[(Route, Target)],
+        routes: &[(Route, RouteTarget)],
         method: Option<&Method>,
         name_of: impl Fn(usize) -> String,
     ) -> Result<Self, ConfigError> {
@@ -144,11 +147,11 @@ impl Matcher {
 
 /// A matcher of the routes in the spelling that `shape_of` gives.
 fn matcher(
-    routes: &[&(Route, Target)],
+    routes: &[&(Route, RouteTarget)],
     shape_of: impl Fn(&Route) -> Cow<'_, str>,
     name_of: impl Fn(usize) -> String,
-) -> Result<matchit::Router<Vec<Target>>, ConfigError> {
-    let mut shapes: Vec<(&Route, Vec<Target>)> = Vec::new();
+) -> Result<matchit::Router<Vec<RouteTarget>>, ConfigError> {
+    let mut shapes: Vec<(&Route, Vec<RouteTarget>)> = Vec::new();
     let mut known: HashMap<Cow<'_, str>, usize> = HashMap::new();
     for (route, target) in routes {
         let at = *known.entry(shape_of(route)).or_insert_with(|| {
@@ -196,7 +199,7 @@ mod tests {
                 let params = route.params().into();
                 (
                     route.clone(),
-                    Target { rule, group: 0, scope: rule as u32, template: route.template().into(), params },
+                    RouteTarget { rule, group: 0, scope: rule as u32, template: route.template().into(), params },
                 )
             })
             .collect();
@@ -206,7 +209,7 @@ mod tests {
     fn found(table: &RouteTable, method: &str, path: &str) -> Vec<usize> {
         let mut rules = Vec::new();
         let method = Method::from_bytes(method.as_bytes()).unwrap();
-        table.visit(&method, &Spellings::from_path(path), |target, _, _| rules.push(target.rule));
+        table.visit(&method, &PathReadings::from_path(path), |target, _, _| rules.push(target.rule));
         rules
     }
 

@@ -7,7 +7,7 @@ use crate::{
     history::{History, Plan},
     store::{
         debt::{Owed, Shared},
-        verdict::{QuotaState, QuotaStates, Told, Verdict},
+        verdict::{Detail, QuotaState, QuotaStates, Verdict},
     },
 };
 
@@ -17,13 +17,13 @@ impl History {
     #[inline]
     pub(super) fn decide(&mut self, plan: &Plan, now: Timestamp, verdict: &mut Verdict) -> Option<u64> {
         verdict.now = now;
-        if verdict.told != Told::Always && !plan.counts_denied() {
+        if verdict.told != Detail::Full && !plan.counts_denied() {
             let Some(room_at) = self.room_at(plan, now) else {
                 verdict.admitted = true;
                 self.charge(plan, now);
                 return None;
             };
-            if verdict.told == Told::Never {
+            if verdict.told == Detail::None {
                 verdict.admitted = false;
                 return Some(plan.tick().beginning(room_at));
             }

@@ -6,7 +6,7 @@ use crate::{
     clock::{Clock, SystemClock, Timestamp},
     error::{ConfigError, Unavailable},
     key::Charge,
-    store::{MaybeReady, Scopes, Setup, Store, Verdict, known::Known, shards::Shards, transaction::Transaction},
+    store::{MaybeReady, Scopes, Setup, Store, Verdict, fast_path::FastPath, shards::Shards, transaction::Transaction},
 };
 
 /// Histories in memory, in shards that are locked in order.
@@ -98,7 +98,7 @@ impl MemoryStore {
     #[inline(never)]
     fn decide_together(&self, charges: &[Charge], verdict: &mut Verdict) {
         let clock = &*self.clock;
-        let known = Known::lock(&self.shards, charges, verdict.now).and_then(|known| known.decide(verdict));
+        let known = FastPath::lock(&self.shards, charges, verdict.now).and_then(|known| known.decide(verdict));
         let is_turn = known.unwrap_or_else(|| {
             let (decided, is_turn) = Transaction::begin(&self.shards, charges, verdict.now, clock).decide();
             *verdict = decided;

@@ -18,10 +18,10 @@
 //! ## Fewer calls
 //!
 //! Decisions that are asked for in the same turn of the scheduler share one call, of up to 32
-//! (`RedisStore::requests_in_a_call`), on one connection: the busier a process, the less a decision costs the server. Denials
-//! that are known are answered without it (`RedisStore::remember_denials`): nothing is lost by that, but another process'
+//! (`RedisStore::max_batch`), on one connection: the busier a process, the less a decision costs the server. DenialCache
+//! that are known are answered without it (`RedisStore::denial_cache_ttl`): nothing is lost by that, but another process'
 //! `reset`, or a unit that it gives back, is noticed up to a second later, and the wait that is told is still the old one. For keys that are asked about thousands of times a second a process can be lent
-//! units in advance: `Lease`, which has a price. After a reset by another process it may still spend what it has been lent.
+//! units in advance: `LeaseConfig`, which has a price. After a reset by another process it may still spend what it has been lent.
 //!
 //! ## When the server is gone
 //!
@@ -83,7 +83,7 @@
 //!
 //! **Sizing.** A core of the server decides about 65,000 requests a second of many keys that share calls, and 150,000 of one
 //! key; 45,000 to 55,000 if each has a call of its own (Redis 7.0, two quotas, on two cores of a shared machine:
-//! the benchmark `redis`). Denials that are known and units that are lent come on top. A rule with a
+//! the benchmark `redis`). DenialCache that are known and units that are lent come on top. A rule with a
 //! limit over 4096 has two strings for a key and costs the server two to three times as much; so does a second rule. Processes with
 //! other limits on the same rule cost no more than one alone, but with other windows a decision may cost several times as much
 //! while both ask, as during a deployment. Beyond that take a cluster, whose slots are spread by tenant, or leases.
@@ -121,7 +121,7 @@
 //!
 //! **Fewer than N** are admitted for a moment where units are on their way back: a reservation that another node has denied, what
 //! was admitted for a caller that hung up, what is lent and not spent. A denial that is remembered is given for up to
-//! `RedisStore::remember_denials` although another process has given units back meanwhile. What a server had admitted when its
+//! `RedisStore::denial_cache_ttl` although another process has given units back meanwhile. What a server had admitted when its
 //! answer came too late stays counted.
 //!
 //! **Runtimes.** A store may be used from several tokio runtimes, at the same time or one after the other. The connection
@@ -142,8 +142,8 @@
 mod any;
 mod contract;
 mod debt;
-mod denials;
-mod known;
+mod denial_cache;
+mod fast_path;
 mod measure;
 mod memory;
 mod overflow;
@@ -156,7 +156,7 @@ mod transaction;
 mod verdict;
 
 #[cfg(feature = "redis")]
-pub use self::redis::{BreakerState, ConnectionState, Health, Lease, NodeHealth, OnOutage, RedisStore};
+pub use self::redis::{BreakerState, ConnectionState, Health, LeaseConfig, NodeHealth, OnOutage, RedisStore};
 pub use crate::{error::Unavailable, key::Charge};
 pub use any::AnyStore;
 pub use contract::{BoxFuture, MaybeReady, Scope, Scopes, Setup, Store};
@@ -165,4 +165,4 @@ pub use verdict::Verdict;
 
 #[cfg(all(feature = "redis", fuzzing))]
 pub(crate) use self::redis::check_replies;
-pub(crate) use verdict::{QuotaState, Told};
+pub(crate) use verdict::{Detail, QuotaState};

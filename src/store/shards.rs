@@ -14,7 +14,7 @@ use crate::{
     key::Charge,
     store::{
         contract::Scopes,
-        denials::Denials,
+        denial_cache::DenialCache,
         overflow::Overflow,
         slot::Slot,
         table::{STEP, Table},
@@ -39,7 +39,7 @@ const SEARCH: usize = 128;
 pub(super) struct Shards {
     shards: Box<[Shard]>,
     scopes: Scopes,
-    denials: Denials,
+    denials: DenialCache,
     hasher: DefaultHashBuilder,
     keys: AtomicUsize,
     max_keys: usize,
@@ -60,7 +60,7 @@ impl Shards {
         Self {
             shards: std::iter::repeat_with(Shard::default).take(SHARDS).collect(),
             scopes,
-            denials: Denials::default(),
+            denials: DenialCache::default(),
             hasher: DefaultHashBuilder::default(),
             keys: AtomicUsize::new(0),
             max_keys,
@@ -85,7 +85,7 @@ impl Shards {
 
     /// What is known without looking at any history.
     #[inline]
-    pub(super) const fn denials(&self) -> &Denials {
+    pub(super) const fn denials(&self) -> &DenialCache {
         &self.denials
     }
 

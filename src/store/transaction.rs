@@ -35,7 +35,7 @@ struct Item<'a> {
     charge: Charge,
     plan: &'a Plan,
     hash: u64,
-    place: Place,
+    place: Destination,
     states: QuotaStates,
     /// What may be the key's own of the shared history.
     debt: Option<Debt>,
@@ -45,7 +45,7 @@ struct Item<'a> {
 
 /// Where a charge goes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Place {
+enum Destination {
     /// To the key's own history.
     Own,
     /// To a history that the key is about to get.
@@ -73,10 +73,10 @@ impl<'a> Transaction<'a> {
     pub(super) fn decide(mut self) -> (Verdict, bool) {
         let admitted = self.measure(true);
         self.for_each_item(if admitted { Self::charge } else { Self::refuse });
-        // Several charges may have gone to one history.
+        // MultipleValues charges may have gone to one history.
         self.for_each_item(|transaction, item| {
             let is_counted = admitted || item.plan.counts_denied();
-            if is_counted && (!admitted || item.place == Place::Overflow) {
+            if is_counted && (!admitted || item.place == Destination::Overflow) {
                 transaction.measure_place(item);
             }
         });
@@ -161,12 +161,12 @@ impl<'a> Transaction<'a> {
     fn find_place(&mut self, item: &mut Item<'a>, moving_in: bool) -> bool {
         let now = self.now;
         if let Some(slot) = self.slot(item) {
-            item.place = Place::Own;
+            item.place = Destination::Own;
             return slot.owes();
         }
         self.has_newcomer = true;
         let is_free = if moving_in { self.store.take_place() } else { !self.store.is_full() };
-        item.place = if is_free { Place::New } else { Place::Overflow };
+        item.place = if is_free { Destination::New } else { Destination::Overflow };
         is_free && self.store.may_owe(now)
     }
 
@@ -188,12 +188,12 @@ impl<'a> Transaction<'a> {
     fn measure_place(&mut self, item: &mut Item<'a>) -> bool {
         let (store, now, clock, mut states) = (self.store, self.now, self.clock, QuotaStates::new());
         let has_room = match item.place {
-            Place::Own => {
+            Destination::Own => {
                 store.denials().pass(&item.charge, now);
                 self.slot(item).is_some_and(|slot| slot.history.measure(item.plan, now, &mut states))
             }
-            Place::New => History::new(item.plan).measure(item.plan, now, &mut states),
-            Place::Overflow => {
+            Destination::New => History::new(item.plan).measure(item.plan, now, &mut states),
+            Destination::Overflow => {
                 let shared = self.overflow().of(item.charge.scope, item.plan);
                 let agreed = shared.agree(item.plan, now, clock);
                 let has_room = shared.history.measure(item.plan, agreed, &mut states);
@@ -210,7 +210,7 @@ impl<'a> Transaction<'a> {
         let (now, clock, scope, plan) = (self.now, self.clock, item.charge.scope, item.plan);
         let overflow = self.overflow();
         item.debt = match item.place {
-            Place::Own => overflow.debt_of(item.hash),
+            Destination::Own => overflow.debt_of(item.hash),
             _ => Some(overflow.debt_of_newcomer(item.hash, scope, plan, now)),
         };
         if let (Some(debt), Some(shared)) = (item.debt, overflow.live(scope, plan, now)) {
@@ -227,7 +227,7 @@ impl<'a> Transaction<'a> {
     fn settle_debt(&mut self, item: &mut Item<'a>) {
         item.debt = None;
         item.owed.clear();
-        if item.place == Place::Own {
+        if item.place == Destination::Own {
             self.overflow().settle(item.hash);
             self.slot(item).map(Slot::settle_debt);
         }
@@ -236,7 +236,7 @@ impl<'a> Transaction<'a> {
     fn refuse(&mut self, item: &mut Item<'a>) {
         if item.plan.counts_denied() {
             self.charge(item);
-        } else if item.place == Place::New {
+        } else if item.place == Destination::New {
             self.store.give_back(1);
         }
     }
@@ -244,19 +244,19 @@ impl<'a> Transaction<'a> {
     fn charge(&mut self, item: &mut Item<'a>) {
         let (now, plan) = (self.now, item.plan);
         match item.place {
-            Place::Own => {
+            Destination::Own => {
                 self.store.denials().pass(&item.charge, now);
                 if let Some(slot) = self.slot(item) {
                     slot.history.admit(plan, now, &mut item.states);
                 }
             }
-            Place::New => {
+            Destination::New => {
                 let mut history = History::new(plan);
                 history.admit(plan, now, &mut item.states);
                 self.move_in(item, history);
-                item.place = Place::Own;
+                item.place = Destination::Own;
             }
-            Place::Overflow => {
+            Destination::Overflow => {
                 self.overflow().admit(item.charge.scope, plan, now, &mut item.states);
                 let drained_at = now.ceil_ticks(plan.tick()).saturating_add(plan.horizon());
                 self.store.note_overflow(plan.tick().beginning(drained_at));
@@ -309,7 +309,15 @@ impl<'a> Transaction<'a> {
 
 impl<'a> Item<'a> {
     fn new(charge: Charge, plan: &'a Plan, hash: u64) -> Self {
-        Self { charge, plan, hash, place: Place::Own, states: QuotaStates::new(), debt: None, owed: AllOwed::new() }
+        Self {
+            charge,
+            plan,
+            hash,
+            place: Destination::Own,
+            states: QuotaStates::new(),
+            debt: None,
+            owed: AllOwed::new(),
+        }
     }
 
     fn has_room_beside_debts(&self) -> bool {

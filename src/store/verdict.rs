@@ -11,7 +11,7 @@ use crate::clock::Timestamp;
 pub struct Verdict {
     pub(crate) admitted: bool,
     /// How much detail the caller needs. Per-quota detail is most of the cost.
-    pub(crate) told: Told,
+    pub(crate) told: Detail,
     /// When it was decided.
     pub(crate) now: Timestamp,
     /// One entry per quota, in the order of the charges and of the quotas in their plans; none if nobody asks.
@@ -20,11 +20,11 @@ pub struct Verdict {
 
 /// When a verdict has to say how the quotas stand.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) enum Told {
+pub(crate) enum Detail {
     #[default]
-    Always,
-    IfDenied,
-    Never,
+    Full,
+    OnDenial,
+    None,
 }
 
 /// What a verdict says of one quota.
@@ -55,7 +55,7 @@ impl Verdict {
 
     /// A verdict that is to say this much.
     #[inline]
-    pub(crate) fn asked(told: Told) -> Self {
+    pub(crate) fn asked(told: Detail) -> Self {
         Self { told, ..Self::default() }
     }
 

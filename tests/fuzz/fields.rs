@@ -9,7 +9,7 @@ use http::{HeaderMap, HeaderValue, Request, Uri};
 use tower_quota::{
     Policy, RateLimiter, Rule,
     http::RequestView,
-    key::{self, Key, KeyBuilder, KeyExtractor, KeyParts, Several},
+    key::{self, Key, KeyBuilder, KeyExtractor, KeyParts, MultipleValues},
 };
 
 use crate::input::Input;
@@ -182,7 +182,7 @@ impl Limiters {
 }
 
 static LIMITERS: LazyLock<Limiters> = LazyLock::new(|| {
-    let several = [Several::First, Several::Joined, Several::Missing];
+    let several = [MultipleValues::First, MultipleValues::Joined, MultipleValues::MissingKey];
     Limiters {
         cookie: limiter(key::cookie("sid")),
         host: limiter(key::host()),

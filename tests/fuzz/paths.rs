@@ -97,7 +97,7 @@ fn governing(limiter: &RateLimiter, path: &str) -> Found {
     governing.iter().map(|rule| (rule.rule().to_owned(), rule.key())).collect()
 }
 
-/// Several readings of a path may lead to the same history. Nothing has been charged within the last minute.
+/// MultipleValues readings of a path may lead to the same history. Nothing has been charged within the last minute.
 fn assert_is_charged_once(limiter: &RateLimiter, path: &str) {
     let inner = service_fn(|_: Request<()>| async { Ok::<_, Infallible>(Response::new(String::new())) });
     let mut service = limiter.layer().decision(DecisionIn::Both).layer(inner);

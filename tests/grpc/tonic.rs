@@ -16,7 +16,7 @@ use tower::ServiceBuilder;
 use tower_quota::{
     OnMissing, Policy, RateLimitLayer, RateLimiter, RateLimiterBuilder, Rule,
     clock::ManualClock,
-    key::{self, KeyParts, Several},
+    key::{self, KeyParts, MultipleValues},
 };
 use tower_quota_tests::echo::{Client, Echo, METHODS, listen};
 
@@ -342,8 +342,9 @@ async fn a_missing_key_is_shared_or_skipped_or_rejected_as_the_rule_says() {
     let bad: [&dyn Fn(Client) -> Client; 3] = [&none, &not_base64, &two];
     for (outcome, expected) in outcomes {
         for (number, make_bad) in bad.iter().enumerate() {
-            let rule =
-                calls(Policy::per_minute(2)).key(key::metadata("x-id-bin").several(Several::Missing)).level("id");
+            let rule = calls(Policy::per_minute(2))
+                .key(key::metadata("x-id-bin").several(MultipleValues::MissingKey))
+                .level("id");
             let (client, echo) = served_by(rule.on_missing(outcome)).await;
             let caller = make_bad(client.clone());
             let codes = [caller.code().await, caller.code().await, caller.code().await];
@@ -372,9 +373,11 @@ async fn a_rejection_says_what_is_missing_and_gives_no_hint_when_to_retry() {
 #[tokio::test]
 async fn several_values_count_as_the_rule_says() {
     let rule = |several| calls(Policy::per_minute(2)).key(key::metadata("x-tenant").several(several)).level("tenant");
-    for (several, expected) in
-        [(Several::First, [2, 0, 2]), (Several::Joined, [2, 2, 2]), (Several::Missing, [0, 0, 2])]
-    {
+    for (several, expected) in [
+        (MultipleValues::First, [2, 0, 2]),
+        (MultipleValues::Joined, [2, 2, 2]),
+        (MultipleValues::MissingKey, [0, 0, 2]),
+    ] {
         let rule = rule(several).on_missing(OnMissing::Reject(StatusCode::UNAUTHORIZED));
         let (client, _) = served_by(rule).await;
         let tenants = |first, second| client.clone().with("x-tenant", first).with("x-tenant", second);

@@ -8,7 +8,7 @@ use tower_quota::{
     ConfigError, Decision, OnMissing, Policy, RateLimitLayer, RateLimiter, RateLimiterBuilder, Rule,
     clock::ManualClock,
     http::{DecisionIn, RequestView},
-    key::{self, Key, KeyBuilder, KeyExtractor, KeyParts, Missing, RouteParams, Several},
+    key::{self, Key, KeyBuilder, KeyExtractor, KeyParts, MissingKey, MultipleValues, RouteParams},
 };
 
 const ID: &str = "x-account";
@@ -119,7 +119,7 @@ fn a_value_of_16_kib_is_a_key_like_any_other() {
 /// F07.
 #[test]
 fn an_empty_value_is_a_key_and_an_absent_one_is_missing() {
-    for several in [Several::First, Several::Joined, Several::Missing] {
+    for several in [MultipleValues::First, MultipleValues::Joined, MultipleValues::MissingKey] {
         let keys = Keys::by(key::header(ID).several(several));
         keys.assert(&with_id(""), "");
         keys.assert_missing(&get("/"));
@@ -132,11 +132,11 @@ fn an_empty_value_is_a_key_and_an_absent_one_is_missing() {
 fn of_several_values_the_first_counts_or_all_or_none() {
     let twice = with_headers([(ID, &b"a"[..]), ("other", b"x"), (ID, b"b")]);
     Keys::by(key::header(ID)).assert(&twice, "a");
-    Keys::by(key::header(ID).several(Several::First)).assert(&twice, "a");
-    Keys::by(key::header(ID).several(Several::Joined)).assert(&twice, ("a", "b"));
-    Keys::by(key::header(ID).several(Several::Missing)).assert_missing(&twice);
+    Keys::by(key::header(ID).several(MultipleValues::First)).assert(&twice, "a");
+    Keys::by(key::header(ID).several(MultipleValues::Joined)).assert(&twice, ("a", "b"));
+    Keys::by(key::header(ID).several(MultipleValues::MissingKey)).assert_missing(&twice);
 
-    let joined = Keys::by(key::header(ID).several(Several::Joined));
+    let joined = Keys::by(key::header(ID).several(MultipleValues::Joined));
     joined.assert(&with_id("a"), "a");
     for other in ["ab", "a,b", "a, b", "a\tb"] {
         assert_ne!(joined.of(&twice), joined.of(&with_id(other)));
@@ -241,10 +241,10 @@ fn a_closure_reads_what_it_likes() {
 }
 
 /// Writes parts and then says whether they hold.
-struct Written(&'static [&'static str], Result<(), Missing>);
+struct Written(&'static [&'static str], Result<(), MissingKey>);
 
 impl KeyExtractor for Written {
-    fn extract(&self, _: &RequestView<'_>, key: &mut KeyBuilder<'_>) -> Result<(), Missing> {
+    fn extract(&self, _: &RequestView<'_>, key: &mut KeyBuilder<'_>) -> Result<(), MissingKey> {
         self.0.iter().for_each(|part| key.part(part));
         self.1
     }
@@ -253,7 +253,7 @@ impl KeyExtractor for Written {
 #[test]
 fn an_extractor_of_one_s_own_writes_any_number_of_parts() {
     Keys::by(Written(&["a", "b"], Ok(()))).assert(&get("/"), ("a", "b"));
-    Keys::by(Written(&["a", "b"], Err(Missing))).assert_missing(&get("/"));
+    Keys::by(Written(&["a", "b"], Err(MissingKey))).assert_missing(&get("/"));
     let boxed: Box<dyn KeyExtractor> = Box::new(Written(&["a"], Ok(())));
     Keys::by(boxed).assert(&get("/"), "a");
     let shared: Arc<dyn KeyExtractor> = Arc::new(Written(&["a"], Ok(())));
@@ -323,7 +323,7 @@ fn what_a_place_that_has_only_half_a_key_wrote_is_thrown_away() {
         keys.assert(&request, ("c", "c"));
     }
     let lists: Vec<Arc<dyn KeyExtractor>> =
-        vec![Arc::new(Written(&["x", "y"], Err(Missing))), Arc::new(key::header("c"))];
+        vec![Arc::new(Written(&["x", "y"], Err(MissingKey))), Arc::new(key::header("c"))];
     Keys::by(key::first_of(lists)).assert(&with_headers([("c", &b"c"[..])]), "c");
     Keys::by(key::first_of([key::header("a"), key::header("c")])).assert(&with_headers([("c", &b"c"[..])]), "c");
 }
@@ -727,8 +727,8 @@ fn an_extractor_of_one_s_own_may_check_itself() {
     struct Picky;
 
     impl KeyExtractor for Picky {
-        fn extract(&self, _: &RequestView<'_>, _: &mut KeyBuilder<'_>) -> Result<(), Missing> {
-            Err(Missing)
+        fn extract(&self, _: &RequestView<'_>, _: &mut KeyBuilder<'_>) -> Result<(), MissingKey> {
+            Err(MissingKey)
         }
 
         fn validate_on(&self, params: Option<RouteParams<'_>>) -> Result<(), ConfigError> {

@@ -236,7 +236,7 @@ fn what_a_refused_request_reserved_in_the_inner_service_is_given_back_at_once() 
 
 type Printer = BoxCloneService<Job, Answer, BoxError>;
 
-/// Several workers send many jobs through services around and inside of the layer; half of the jobs are refused.
+/// MultipleValues workers send many jobs through services around and inside of the layer; half of the jobs are refused.
 async fn all_are_answered(
     build: impl Fn(RateLimitLayer<Job, fn(Job, Refusal) -> Result<Answer, BoxError>>) -> Printer,
 ) {

@@ -291,7 +291,7 @@ impl World {
     }
 }
 
-/// A rule for each endpoint, called after its route. Several handlers for one route are one rule.
+/// A rule for each endpoint, called after its route. MultipleValues handlers for one route are one rule.
 fn limiter(plan: &Plan) -> Option<RateLimiter> {
     let mut routes = BTreeSet::new();
     let mut builder = RateLimiter::builder();

@@ -7,7 +7,7 @@ use http::{Request, Version};
 use tower_quota::{
     Policy, RateLimiter, Rule,
     http::{PeerAddr, RequestView},
-    key::{self, Key, KeyExtractor, Several},
+    key::{self, Key, KeyExtractor, MultipleValues},
 };
 
 fn limiter(extractor: impl KeyExtractor) -> RateLimiter {
@@ -47,7 +47,7 @@ fn the_host_is_found_in_the_target_where_http_2_has_it() {
 #[test]
 fn of_several_header_lines_the_one_that_was_asked_for_counts() {
     let request = Request::get("/").header("x-id", "a").header("x-id", "b").body(()).unwrap();
-    for (several, value) in [(Several::First, "a"), (Several::Last, "b")] {
+    for (several, value) in [(MultipleValues::First, "a"), (MultipleValues::Last, "b")] {
         for limiter in [limiter(key::header("x-id").several(several)), limiter(key::metadata("x-id").several(several))]
         {
             assert_eq!(found(&limiter, &request), Some(limiter.key(value)), "{several:?}");

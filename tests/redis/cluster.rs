@@ -17,7 +17,7 @@ use tokio::task::JoinSet;
 use tower_quota::{
     CheckError, Policy,
     conformance::Suite,
-    store::{Lease, OnOutage, RedisStore},
+    store::{LeaseConfig, OnOutage, RedisStore},
 };
 use tower_quota_tests::redis::{
     Cluster, Limiter, Sentinel, Server, admitted, eventually, limiter, remaining, replica_of, rule,
@@ -28,12 +28,12 @@ const GUARD: Duration = Duration::from_secs(30);
 
 /// A store that always asks, and waits for as long as a busy machine may take: for tests that are about counting.
 fn patient(cluster: &Cluster) -> RedisStore {
-    RedisStore::cluster(cluster.urls(), OnOutage::Closed).deadline(GUARD).remember_denials(Duration::ZERO)
+    RedisStore::cluster(cluster.urls(), OnOutage::Closed).deadline(GUARD).denial_cache_ttl(Duration::ZERO)
 }
 
 /// With the deadline that users have.
 fn hasty(cluster: &Cluster) -> RedisStore {
-    RedisStore::cluster(cluster.urls(), OnOutage::Closed).remember_denials(Duration::ZERO)
+    RedisStore::cluster(cluster.urls(), OnOutage::Closed).denial_cache_ttl(Duration::ZERO)
 }
 
 /// What is left of the only quota.
@@ -102,7 +102,7 @@ async fn many_clients_on_one_key_admit_exactly_n() {
 #[tokio::test]
 async fn requests_of_one_turn_and_leases_keep_to_their_slots() {
     let cluster = Cluster::start();
-    let lease = Lease::of(64, Duration::from_secs(20));
+    let lease = LeaseConfig::new(64, Duration::from_secs(20));
     let rules = || [rule("calls", Policy::per_hour(40)), rule("other", Policy::per_hour(1000))];
     let (sharing, lending) = (limiter(patient(&cluster), rules()), limiter(patient(&cluster).lease(lease), rules()));
     let keys: Vec<String> = (0..60).map(|number| format!("key {}", number % 30)).collect();
@@ -290,7 +290,7 @@ async fn admitted_in_spite_of_errors(limiter: &Limiter, key: &str, most: usize) 
 async fn a_node_that_dies_is_an_outage_and_is_used_again_when_it_is_back() {
     for on_outage in [OnOutage::Open, OnOutage::Closed, OnOutage::Local { share: 0.5 }] {
         let cluster = Cluster::start();
-        let store = RedisStore::cluster(cluster.urls(), on_outage).remember_denials(Duration::ZERO);
+        let store = RedisStore::cluster(cluster.urls(), on_outage).denial_cache_ttl(Duration::ZERO);
         let limiter = limiter(store, [rule("calls", Policy::per_hour(10))]);
         decided(&limiter, "calls", "ann").await;
         let home = cluster.node_of(&cluster.keys().remove(0));
@@ -326,7 +326,7 @@ async fn a_node_that_dies_is_an_outage_and_is_used_again_when_it_is_back() {
 async fn a_cluster_of_which_only_one_node_is_named_is_found_and_none_is_an_outage() {
     let cluster = Cluster::start();
     let one =
-        RedisStore::cluster([&cluster.urls()[1]], OnOutage::Closed).deadline(GUARD).remember_denials(Duration::ZERO);
+        RedisStore::cluster([&cluster.urls()[1]], OnOutage::Closed).deadline(GUARD).denial_cache_ttl(Duration::ZERO);
     let limiter_of = |store| limiter(store, [rule("calls", Policy::per_hour(1000))]);
     let limiter = limiter_of(one);
     for number in 0..30 {
@@ -352,7 +352,7 @@ async fn behind_a_sentinel_the_replica_goes_on_counting() {
         let replica = replica_of(&primary);
         let sentinel = Sentinel::of(&primary);
         let store =
-            RedisStore::sentinel([sentinel.url()], "mymaster", OnOutage::Closed).remember_denials(Duration::ZERO);
+            RedisStore::sentinel([sentinel.url()], "mymaster", OnOutage::Closed).denial_cache_ttl(Duration::ZERO);
         let limiter = limiter(store, [rule("calls", Policy::per_hour(10))]);
         decided(&limiter, "calls", "ann").await;
         assert_eq!(primary.query::<usize>("DBSIZE"), 1);

@@ -16,7 +16,7 @@ use tower_quota::{
     Policy, RateLimiter, Rule,
     clock::ManualClock,
     key,
-    store::{BreakerState, Lease, OnOutage, RedisStore},
+    store::{BreakerState, LeaseConfig, OnOutage, RedisStore},
 };
 use tower_quota_tests::redis::{
     Cluster, Fake, Limiter, Reply, Sentinel, Server, admitted, limiter, remaining, replica_of, rule, store,
@@ -42,7 +42,7 @@ async fn burst(limiter: &Limiter) -> Vec<String> {
 async fn a_connection_that_was_closed_while_idle_costs_no_decision() {
     let server = Server::start();
     for most in [1, 32] {
-        let limiter = calls(store(server.url()).requests_in_a_call(most));
+        let limiter = calls(store(server.url()).max_batch(most));
         burst(&limiter).await;
         for round in 0..10 {
             let _: u32 = server.query("CLIENT KILL TYPE normal SKIPME yes");
@@ -71,7 +71,7 @@ async fn a_server_that_is_started_again_while_nobody_asks_costs_no_decision() {
 #[tokio::test]
 async fn a_connection_that_is_lost_with_all_that_is_in_it_is_one_failure() {
     let fake = Fake::saying(Reply::Nothing).await;
-    let limiter = calls(store(fake.url()).requests_in_a_call(1));
+    let limiter = calls(store(fake.url()).max_batch(1));
     let asked: Vec<_> = (0..10)
         .map(|number| {
             let limiter = limiter.clone();
@@ -190,7 +190,7 @@ async fn the_rights_that_are_documented_are_those_that_are_used() {
     let on = |store: RedisStore, policy: &str| {
         limiter(store, [rule("calls", policy.parse::<Policy>().unwrap().resolution(16))])
     };
-    let (clock, lease) = (ManualClock::new(), Lease::of(64, 30 * SECOND));
+    let (clock, lease) = (ManualClock::new(), LeaseConfig::new(64, 30 * SECOND));
     let policies = ["2/10s", "3/minute, 9/hour", "17/second, 18/10s", "17/second, 21/hour", "40/minute"];
     let virtual_time = || store(&url).virtual_time(clock.clone());
     let limiters = policies.map(|policy| on(virtual_time(), policy));
@@ -364,7 +364,7 @@ type TcpIo = TokioIo<TcpStream>;
 async fn what_was_admitted_for_somebody_who_is_gone_is_given_back() {
     let (server, cluster) = (Server::start(), tokio::task::block_in_place(Cluster::start));
     let on_cluster = RedisStore::cluster(cluster.urls(), OnOutage::Closed).deadline(SECOND);
-    for store in [store(server.url()), store(server.url()).requests_in_a_call(1), on_cluster] {
+    for store in [store(server.url()), store(server.url()).max_batch(1), on_cluster] {
         let limiter =
             limiter(store, [rule("account", Policy::per_hour(5000)), rule("everybody", Policy::per_hour(5000))]);
         limiter.store().ping().await.unwrap();
@@ -388,7 +388,7 @@ async fn what_was_admitted_for_somebody_who_is_gone_is_given_back() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn who_hangs_up_while_units_are_lent_loses_none() {
     let server = Server::start();
-    let lease = Lease::of(64, 30 * SECOND);
+    let lease = LeaseConfig::new(64, 30 * SECOND);
     let limiter = limiter(store(server.url()).lease(lease), [rule("everybody", Policy::per_hour(5000))]);
     let mut kept = 0;
     for number in 0..600_u64 {
@@ -428,7 +428,7 @@ async fn a_denial_ends_when_the_virtual_time_says_so() {
 async fn what_is_lent_ends_when_the_virtual_time_says_so() {
     let server = Server::start();
     let clock = ManualClock::new();
-    let store = store(server.url()).virtual_time(clock.clone()).lease(Lease::of(64, 600 * SECOND));
+    let store = store(server.url()).virtual_time(clock.clone()).lease(LeaseConfig::new(64, 600 * SECOND));
     let limiter = limiter(store, [rule("calls", Policy::per_hour(300))]);
     let spent = admitted(&limiter, "calls", "ann", 20).await as u32;
     let lent = remaining(&limiter.rule("calls").unwrap().peek_async("ann").await.unwrap())[0];

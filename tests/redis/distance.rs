@@ -34,7 +34,7 @@ const ROUND_TRIPS: [u64; 5] = [0, 5, 20, 50, 100];
 const TASKS: usize = 8;
 
 fn calls(store: RedisStore) -> Limiter {
-    let store = store.remember_denials(Duration::ZERO).requests_in_a_call(1);
+    let store = store.denial_cache_ttl(Duration::ZERO).max_batch(1);
     limiter(store, [rule("calls", Policy::per_hour(1_000_000))])
 }
 

@@ -26,7 +26,7 @@ const LIMIT: u32 = 1000;
 /// For each account all tables together and each table: two histories in one slot. And in another place the region.
 fn limiter_on(store: RedisStore) -> Limiter {
     let rules = ["account", "table", "region"].map(|name| rule(name, Policy::per_hour(LIMIT)));
-    limiter(store.remember_denials(Duration::ZERO), rules)
+    limiter(store.denial_cache_ttl(Duration::ZERO), rules)
 }
 
 fn store(cluster: &Cluster, on_outage: OnOutage) -> RedisStore {
@@ -223,7 +223,7 @@ async fn assert_others_go_on(on_outage: OnOutage, freezes: bool) {
     const FEW: u32 = 20;
     let cluster = tokio::task::block_in_place(|| Cluster::start().trust());
     cluster.nodes().iter().for_each(|node| node.run("CONFIG SET cluster-require-full-coverage no"));
-    let store = RedisStore::cluster(cluster.urls(), on_outage).deadline(250 * MILLI).remember_denials(Duration::ZERO);
+    let store = RedisStore::cluster(cluster.urls(), on_outage).deadline(250 * MILLI).denial_cache_ttl(Duration::ZERO);
     let limiter = limiter(store, [rule("calls", Policy::per_hour(FEW))]);
     warm(&limiter).await;
     // By the names that are there when each was asked for once.
@@ -260,7 +260,7 @@ async fn assert_others_go_on(on_outage: OnOutage, freezes: bool) {
     let what = format!("{on_outage}, {}", if freezes { "frozen" } else { "killed" });
     assert!(well > 600 && decided * 100 >= well * 95, "{what}: {decided} of {well} decided");
     // A process that starts now finds the others, though its first seed is gone.
-    let late = RedisStore::cluster(cluster.urls(), OnOutage::Closed).deadline(SECOND).remember_denials(Duration::ZERO);
+    let late = RedisStore::cluster(cluster.urls(), OnOutage::Closed).deadline(SECOND).denial_cache_ttl(Duration::ZERO);
     let late = redis::limiter(late, [rule("calls", Policy::per_hour(FEW))]);
     for number in (0..60).filter(|number| homes[*number] != 0) {
         let _ = late.rule("calls").unwrap().peek_async(format!("key {number}")).await.unwrap();
@@ -277,7 +277,7 @@ async fn what_a_node_has_denied_is_denied_even_if_another_is_gone() {
         cluster.nodes().iter().for_each(|node| node.run("CONFIG SET cluster-require-full-coverage no"));
         let rules = [rule("calls", Policy::per_hour(4)), rule("other", Policy::per_hour(1000))];
         let store =
-            RedisStore::cluster(cluster.urls(), on_outage).remember_denials(Duration::ZERO).deadline(200 * MILLI);
+            RedisStore::cluster(cluster.urls(), on_outage).denial_cache_ttl(Duration::ZERO).deadline(200 * MILLI);
         let limiter = limiter(store, rules);
         warm(&limiter).await;
         let [here, gone] = cluster.keys_on_two_nodes(&limiter).await;
@@ -309,7 +309,7 @@ async fn a_silent_node_holds_up_nobody_who_does_not_need_it_and_turns_no_denial_
     let cluster = tokio::task::block_in_place(|| Cluster::start().trust());
     let rules = || [rule("calls", Policy::per_hour(4)), rule("other", Policy::per_hour(1000))];
     let on_cluster = |on_outage, deadline| {
-        let store = RedisStore::cluster(cluster.urls(), on_outage).remember_denials(Duration::ZERO).deadline(deadline);
+        let store = RedisStore::cluster(cluster.urls(), on_outage).denial_cache_ttl(Duration::ZERO).deadline(deadline);
         limiter(store, rules())
     };
     let patient = on_cluster(OnOutage::Closed, GUARD);

@@ -36,7 +36,7 @@ const MODES: [OnOutage; 3] = [OnOutage::Open, OnOutage::Closed, OnOutage::Local 
 
 /// With the deadline that users have by default, and no memory of denials: each request is asked about.
 fn store(url: impl Into<String>, on_outage: OnOutage) -> RedisStore {
-    RedisStore::new(url, on_outage).remember_denials(Duration::ZERO)
+    RedisStore::new(url, on_outage).denial_cache_ttl(Duration::ZERO)
 }
 
 /// Ten per hour; in an outage, five in this process.

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use futures_util::{future::join_all, poll};
 use tokio::task::JoinSet;
-use tower_quota::{Decision, Policy, Quota, RateLimiter, RateLimiterBuilder, clock::ManualClock, store::Lease};
+use tower_quota::{Decision, Policy, Quota, RateLimiter, RateLimiterBuilder, clock::ManualClock, store::LeaseConfig};
 use tower_quota_tests::redis::{Limiter, Server, admitted, eventually, limiter, remaining, rule, store};
 
 const MILLI: Duration = Duration::from_millis(1);
@@ -89,7 +89,7 @@ async fn requests_of_a_batch_are_decided_in_the_order_in_which_they_were_asked()
         let one_by_one =
             rules().into_iter().fold(RateLimiter::builder().clock(clock.clone()), RateLimiterBuilder::rule);
         let one_by_one = one_by_one.build().unwrap();
-        let shared = limiter(store(server.url()).virtual_time(clock.clone()).requests_in_a_call(most), rules());
+        let shared = limiter(store(server.url()).virtual_time(clock.clone()).max_batch(most), rules());
         shared.store().ping().await.unwrap();
         for requests in batches {
             server.run("CONFIG RESETSTAT");
@@ -109,7 +109,7 @@ async fn requests_of_a_batch_are_decided_in_the_order_in_which_they_were_asked()
 #[tokio::test]
 async fn a_call_may_be_for_one_request_only() {
     let server = Server::start();
-    let limiter = limiter(store(server.url()).requests_in_a_call(1), [rule("calls", Policy::per_hour(3))]);
+    let limiter = limiter(store(server.url()).max_batch(1), [rule("calls", Policy::per_hour(3))]);
     assert_eq!(admitted(&limiter, "calls", "ann", 1).await, 1);
     server.run("CONFIG RESETSTAT");
     let decided = all_at_once(&limiter, vec!["ann".to_owned(); 10]).await;
@@ -198,7 +198,7 @@ async fn a_request_with_hundreds_of_keys_shares_a_call_with_others() {
 const LIFE: Duration = Duration::from_millis(60);
 
 fn lending(server: &Server, quota: Quota, life: Duration) -> Limiter {
-    limiter(store(server.unix_url()).lease(Lease::of(64, life)), [rule("calls", quota)])
+    limiter(store(server.unix_url()).lease(LeaseConfig::new(64, life)), [rule("calls", quota)])
 }
 
 /// P1, where each of four processes spends by itself what it was lent, and some of it at the last moment.
@@ -296,7 +296,7 @@ async fn many_who_ask_at_the_same_time_share_what_one_of_them_was_lent() {
 #[tokio::test]
 async fn who_is_under_another_rule_too_is_decided_by_the_server() {
     let server = Server::start();
-    let lease = Lease::of(64, SECOND).for_rules(["calls"]);
+    let lease = LeaseConfig::new(64, SECOND).for_rules(["calls"]);
     let rules = [rule("calls", Policy::per_minute(100)), rule("few", Policy::per_minute(10))];
     let limiter = limiter(store(server.url()).lease(lease), rules);
     let mut admitted = 0;
@@ -322,7 +322,7 @@ async fn after_a_reset_nothing_is_spent_that_was_lent_before() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_was_lent_outlives_the_server_but_not_the_lease() {
     let server = Server::start();
-    let closed = store(server.unix_url()).deadline(200 * MILLI).lease(Lease::of(64, 20 * SECOND));
+    let closed = store(server.unix_url()).deadline(200 * MILLI).lease(LeaseConfig::new(64, 20 * SECOND));
     let limiter = limiter(closed, [rule("calls", Policy::per_minute(300))]);
     assert_eq!(admitted(&limiter, "calls", "ann", 100).await, 100);
     let left = remaining(&limiter.rule("calls").unwrap().peek_async("ann").await.unwrap())[0];

@@ -338,7 +338,7 @@ async fn a_string_takes_as_much_memory_as_is_documented() {
         rule("calls", Policy::per_minute(60).and_per_hour(1800)),
         rule("large", Policy::per_minute(600).and_per_hour(18_000)),
     ];
-    let limiter = limiter(store(server.unix_url()).virtual_time(clock.clone()).requests_in_a_call(255), rules);
+    let limiter = limiter(store(server.unix_url()).virtual_time(clock.clone()).max_batch(255), rules);
     let usage = || {
         let usage = |name: Vec<u8>| server.query_words::<usize>([b"MEMORY".as_slice(), b"USAGE", &name]);
         let mut names = server.keys();
@@ -703,7 +703,7 @@ fn a_runtime_may_end_while_a_decision_is_pending_and_another_goes_on() {
 #[tokio::test]
 async fn who_is_known_to_be_exhausted_is_not_asked_about() {
     let server = Server::start();
-    let asking = store(server.url()).remember_denials(MINUTE);
+    let asking = store(server.url()).denial_cache_ttl(MINUTE);
     let counting = Policy::per_hour(2).count_denied();
     let limiter = limiter(asking, [rule("calls", Policy::per_hour(2)), rule("counting", counting)]);
     assert_eq!(admitted(&limiter, "calls", "ann", 3).await, 2);
@@ -728,7 +728,7 @@ async fn who_is_known_to_be_exhausted_is_not_asked_about() {
 #[tokio::test]
 async fn a_reset_by_another_process_is_noticed_after_the_stated_time() {
     let server = Server::start();
-    let of = |longest| limiter(store(server.url()).remember_denials(longest), [rule("calls", Policy::per_hour(1))]);
+    let of = |longest| limiter(store(server.url()).denial_cache_ttl(longest), [rule("calls", Policy::per_hour(1))]);
     let (here, there) = (of(100 * MILLI), of(SECOND));
     assert_eq!(admitted(&here, "calls", "ann", 2).await, 1);
     there.rule("calls").unwrap().reset_async("ann").await.unwrap();
@@ -745,7 +745,7 @@ async fn a_reset_by_another_process_is_noticed_after_the_stated_time() {
 async fn a_remembered_denial_ends_when_there_is_room() {
     let server = Server::start();
     let of =
-        |longest| limiter(store(server.url()).remember_denials(longest), [rule("calls", Quota::new(1, 120 * MILLI))]);
+        |longest| limiter(store(server.url()).denial_cache_ttl(longest), [rule("calls", Quota::new(1, 120 * MILLI))]);
     let (remembering, asking) = (of(MINUTE), of(Duration::ZERO));
     for _ in 0..3 {
         assert_eq!(admitted(&remembering, "calls", "ann", 1).await, 1);
@@ -783,7 +783,7 @@ async fn a_reply_that_is_late_is_nobody_elses() {
     let server = Server::start();
     let proxy = Proxy::to(&server).await;
     // One connection all the time: the breaker, which would make a new one, opens after three failures in a row.
-    let slow = RedisStore::new(proxy.url(), OnOutage::Closed).deadline(300 * MILLI).remember_denials(Duration::ZERO);
+    let slow = RedisStore::new(proxy.url(), OnOutage::Closed).deadline(300 * MILLI).denial_cache_ttl(Duration::ZERO);
     let limiter = limiter(slow, [rule("calls", Policy::per_hour(1000)), rule("one", Policy::per_hour(1))]);
     let direct = limiter_on(&server);
     assert_eq!(admitted(&direct, "one", "ann", 2).await, 1);

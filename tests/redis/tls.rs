@@ -43,7 +43,7 @@ async fn a_client_without_a_certificate_is_turned_away_where_one_is_asked_for() 
 }
 
 fn on_cluster(cluster: &Cluster) -> RedisStore {
-    RedisStore::cluster(&cluster.urls()[..1], OnOutage::Closed).deadline(GUARD).remember_denials(Duration::ZERO)
+    RedisStore::cluster(&cluster.urls()[..1], OnOutage::Closed).deadline(GUARD).denial_cache_ttl(Duration::ZERO)
 }
 
 /// Whatever node a key is on, as the one that was asked first says; and when a slot moves, as the one that had it says.

@@ -32,16 +32,16 @@ fn rounds(round: impl Fn(&mut Rng)) {
     let number = |name: &str, otherwise: u64| env::var(name).map_or(otherwise, |text| text.parse().unwrap());
     let (seed, operations) = (number("RANDOM_SEED", 0), number("RANDOM_OPERATIONS", OPERATIONS));
     for seed in seed..seed + operations / 3 / OPERATIONS_OF_A_ROUND {
-        let told = Told(seed);
+        let told = Detail(seed);
         round(&mut Rng::with_seed(seed));
         std::mem::forget(told);
     }
 }
 
 /// Says which round it was if one fails.
-struct Told(u64);
+struct Detail(u64);
 
-impl Drop for Told {
+impl Drop for Detail {
     fn drop(&mut self) {
         eprintln!("with RANDOM_SEED={}", self.0);
     }

@@ -14,7 +14,7 @@ use super::{
 pub(crate) async fn known(server: &Server, effort: Effort) -> (f64, u64) {
     let answers = 20 * effort.decisions[0];
     let situation = Situation { limits: [1, 1], ..Situation::usual(Keys::Hot("known")) };
-    let limiter = limiter(server, &situation, "known", |store| store.remember_denials(Duration::from_secs(3600)));
+    let limiter = limiter(server, &situation, "known", |store| store.denial_cache_ttl(Duration::from_secs(3600)));
     let calls = limiter.rule("calls").expect("it has that name");
     let mut nanos = Vec::new();
     let mut before = 0;

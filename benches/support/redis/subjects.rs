@@ -106,7 +106,7 @@ impl Subject {
             Self::TwoSets => reference(server, situation, self.prefix(), &TWO_SETS, &[":m", ":h"]).await,
             Self::OneSet => reference(server, situation, self.prefix(), &ONE_SET, &[""]).await,
             Self::Ours => ours(server, situation, self.prefix(), |store| store),
-            Self::OursOneByOne => ours(server, situation, self.prefix(), |store| store.requests_in_a_call(1)),
+            Self::OursOneByOne => ours(server, situation, self.prefix(), |store| store.max_batch(1)),
             Self::OursTwoRules => ours_two_rules(server, situation, self.prefix()),
             Self::OursScript => ours_alone(server, situation, self.prefix()).await,
         }
@@ -153,10 +153,10 @@ pub(crate) fn limiter(
     change: impl Fn(RedisStore) -> RedisStore,
 ) -> RateLimiter<Http, RedisStore> {
     let store = RedisStore::new(server.url(), OnOutage::Closed).prefix(prefix).deadline(Duration::from_secs(10));
-    let store = change(store.remember_denials(Duration::ZERO));
+    let store = change(store.denial_cache_ttl(Duration::ZERO));
     let store = match &situation.time {
         // The decisions of one call have one time, and here each has its own.
-        Some(time) => store.requests_in_a_call(1).virtual_time(time.clock.clone()),
+        Some(time) => store.max_batch(1).virtual_time(time.clock.clone()),
         None => store,
     };
     let rule = |name: &str| Rule::new(name).no_requests().policy(situation.policy());

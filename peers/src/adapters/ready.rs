@@ -5,7 +5,7 @@ use std::{
     task::{Context, Poll, Waker},
 };
 
-/// Polls a future once. Several libraries are asynchronous for the sake of other stores, and ready at once in memory.
+/// Polls a future once. MultipleValues libraries are asynchronous for the sake of other stores, and ready at once in memory.
 pub(super) fn ready<T>(future: impl Future<Output = T>) -> T {
     match pin!(future).poll(&mut Context::from_waker(Waker::noop())) {
         Poll::Ready(value) => value,

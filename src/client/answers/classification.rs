@@ -9,7 +9,7 @@ use crate::{
         advice::{Advice, Allowance},
         answers::{header_family::X_RATE_LIMIT, number::parse_digits, server_time::ServerTime},
     },
-    grpc::{Outcome, Pushback},
+    grpc::{CallStatus, Pushback},
 };
 
 const GRPC_OK: u32 = 0;
@@ -78,7 +78,7 @@ impl Classification {
     }
 
     /// Classifies the end of a gRPC call, whose own fields take precedence over `retry_after`.
-    pub(super) fn from_grpc(outcome: &Outcome, retry_after: Option<Duration>, bare_exhausted: bool) -> Self {
+    pub(super) fn from_grpc(outcome: &CallStatus, retry_after: Option<Duration>, bare_exhausted: bool) -> Self {
         let pushback = match outcome.pushback() {
             Some(Pushback::After(wait)) => Some(wait),
             Some(Pushback::Never) | None => None,
@@ -102,7 +102,7 @@ impl Classification {
         if let Some(wait) = self.retry_after {
             advice = advice.wait(wait);
         } else if let Some(longest) = exhausted.iter().map(Allowance::within).max() {
-            // Several limits may count from different moments: the later one holds for all of them.
+            // MultipleValues limits may count from different moments: the later one holds for all of them.
             let is_until_date = exhausted.iter().any(Allowance::is_since_answered);
             advice = if is_until_date { advice.wait(longest) } else { advice.wait_since_sent(longest) };
         }

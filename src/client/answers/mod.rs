@@ -101,7 +101,7 @@
 //! | Shopify GraphQL | 200 with `THROTTLED` in the body | | | read the body yourself |
 //! | Slack, Notion, Kubernetes | 429, `Retry-After` | | the wait | the same |
 //! | Discord | 429, `Retry-After`, `X-RateLimit-Reset-After: 0.343`, `X-RateLimit-Bucket` | [`discord`](AdviceReader::discord) | calls left in the bucket, to the millisecond | the wait |
-//! | Stripe | 429, `Stripe-Should-Retry` | | | never if it says so |
+//! | RulebookRef | 429, `RulebookRef-Should-Retry` | | | never if it says so |
 //! | Atlassian | 429, `Retry-After`, `X-RateLimit-Reset` in ISO 8601 | [`atlassian`](AdviceReader::atlassian) | calls left | the wait |
 //! | Reddit | 429, `X-Ratelimit-Remaining: 598.0`, `-Reset` in seconds | [`reddit`](AdviceReader::reddit) | calls left | the wait |
 //! | Bluesky, GitLab | `RateLimit-Remaining`, `RateLimit-Reset` as a timestamp | | calls left | the wait |

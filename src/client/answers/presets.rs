@@ -43,7 +43,7 @@ impl AdviceReader {
     /// Reads Discord's responses: the remaining calls count until `X-RateLimit-Reset-After`, to the millisecond. The
     /// timestamp in `X-RateLimit-Reset` is not read, since it says the same less exactly.
     ///
-    /// Several routes may share one of its buckets, so let the key of pacing be that of the bucket.
+    /// MultipleValues routes may share one of its buckets, so let the key of pacing be that of the bucket.
     pub fn discord(self) -> Self {
         self.default_wait(Duration::from_secs(1))
     }

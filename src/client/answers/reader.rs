@@ -19,7 +19,7 @@ use crate::{
             server_time::{Reset, ServerTime},
         },
     },
-    grpc::{Outcome, is_trailers_only},
+    grpc::{CallStatus, is_trailers_only},
 };
 
 const DAY: Duration = Duration::from_secs(24 * 60 * 60);
@@ -149,7 +149,7 @@ impl AdviceReader {
     /// Reads a status and header fields.
     pub fn read(&self, status: StatusCode, headers: &HeaderMap) -> Advice {
         let server_time = ServerTime::from_headers(headers, self.max_time, || (self.wall_clock)());
-        let classification = match Outcome::of(headers).filter(|_| is_trailers_only(headers)) {
+        let classification = match CallStatus::of(headers).filter(|_| is_trailers_only(headers)) {
             Some(outcome) => Classification::from_grpc(&outcome, server_time.retry_after(headers), self.bare_exhausted),
             None => Classification::from_http(status, headers, &server_time, &self.refusals),
         };
@@ -161,7 +161,7 @@ impl AdviceReader {
 
     /// Reads the trailers of a gRPC call.
     pub fn read_trailers(&self, trailers: &HeaderMap) -> Advice {
-        match Outcome::of(trailers) {
+        match CallStatus::of(trailers) {
             Some(outcome) => {
                 Classification::from_grpc(&outcome, None, self.bare_exhausted).advise(&[]).cap_wait(self.max_time)
             }

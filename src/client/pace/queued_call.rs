@@ -12,9 +12,9 @@ use crate::{
         ticket::{QueueKey, Ticket},
     },
     error::Unavailable,
-    limiter::{Decision, Governed, MaybeDecided, RateLimiter},
+    limiter::{Charges, Decision, MaybeDecided, RateLimiter},
     request::RequestKind,
-    store::{Store, Told},
+    store::{Detail, Store},
 };
 
 /// A call that is to be admitted. Dropping it leaves the queues, and wakes the next one.
@@ -22,7 +22,7 @@ use crate::{
 pub(super) struct QueuedCall {
     scheduler: Arc<Scheduler>,
     ticket: Ticket,
-    charges: Governed,
+    charges: Charges,
     /// `false` until it has joined a queue: then there is nothing to leave.
     is_queued: bool,
 }
@@ -46,7 +46,7 @@ pub(super) struct PendingDecision {
 
 impl QueuedCall {
     /// Draws a ticket for a call with these charges, which joins no queue yet.
-    pub(super) fn new(scheduler: &Arc<Scheduler>, charges: Governed) -> Self {
+    pub(super) fn new(scheduler: &Arc<Scheduler>, charges: Charges) -> Self {
         let ticket = scheduler.draw_ticket(charges.charges.iter().map(QueueKey::from).collect());
         Self { scheduler: Arc::clone(scheduler), ticket, charges, is_queued: false }
     }
@@ -61,7 +61,7 @@ impl QueuedCall {
             return None;
         }
         let reservation = self.reservation();
-        match limiter.rule_on(&self.charges, Told::Always) {
+        match limiter.rule_on(&self.charges, Detail::Full) {
             MaybeDecided::Ready(decision) => decision.is_admitted().then(|| Attempted::Admitted(reservation.send())),
             MaybeDecided::Pending(decision) => Some(Attempted::deciding(decision, reservation)),
         }
@@ -78,7 +78,7 @@ impl QueuedCall {
             return Ok(Attempted::Queued(until));
         }
         let reservation = self.reservation();
-        match limiter.rule_on(&self.charges, Told::Always) {
+        match limiter.rule_on(&self.charges, Detail::Full) {
             MaybeDecided::Ready(decision) => self.conclude(reservation, Ok(decision)),
             MaybeDecided::Pending(decision) => Ok(Attempted::deciding(decision, reservation)),
         }

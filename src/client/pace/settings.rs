@@ -7,7 +7,7 @@ use tokio::time::Instant;
 
 use crate::{
     client::{advice::Advice, backoff::random_between},
-    limiter::{GovernedBy, RateLimiter},
+    limiter::{CompiledRule, RateLimiter},
     policy::Policy,
     request::RequestKind,
 };
@@ -73,7 +73,7 @@ impl ScopeLimits {
         limiter.rulebook().rules().flat_map(Self::from_rule).collect()
     }
 
-    fn from_rule(rule: &GovernedBy) -> impl Iterator<Item = Self> {
+    fn from_rule(rule: &CompiledRule) -> impl Iterator<Item = Self> {
         let limits = Self::new(rule.name(), rule.policy());
         rule.scopes().map(move |_| limits.clone())
     }

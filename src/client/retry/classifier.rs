@@ -6,7 +6,7 @@ use http::{HeaderMap, Response, StatusCode};
 
 use crate::{
     client::{advice::Advice, answers::AdviceReader, pace::PaceError, retry::event::RetryReason},
-    grpc::{Outcome, is_trailers_only},
+    grpc::{CallStatus, is_trailers_only},
     request::RequestView,
 };
 
@@ -126,7 +126,7 @@ impl RetryClassifier {
 
     /// Returns `true` if the response comes from an intermediary, or from a gRPC server that is unavailable.
     fn has_failed(&self, status: StatusCode, headers: &HeaderMap) -> bool {
-        match Outcome::of(headers).filter(|_| is_trailers_only(headers)) {
+        match CallStatus::of(headers).filter(|_| is_trailers_only(headers)) {
             Some(outcome) => outcome.code() == GRPC_UNAVAILABLE,
             None => self.failures.contains(&status),
         }

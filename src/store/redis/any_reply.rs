@@ -11,7 +11,7 @@ use crate::{
     history::Plan,
     policy::Policy,
     store::redis::{
-        log::Logs,
+        layout::Layout,
         script::{Charged, Mode, Reply, Request, Script},
     },
 };
@@ -36,14 +36,14 @@ pub(crate) fn check_replies(data: &[u8]) {
 }
 
 /// Of one exact quota, of two, of cells, and of both.
-fn logs(number: u8) -> Logs {
+fn logs(number: u8) -> Layout {
     let policy = match number % 4 {
         0 => Policy::per_minute(60),
         1 => Policy::per_minute(60).and_per_hour(1800),
         2 => Policy::per_day(1_000_000),
         _ => Policy::per_second(5).and_per_hour(18_000).and_per_day(u32::MAX),
     };
-    Logs::new(&Plan::new(&policy))
+    Layout::new(&Plan::new(&policy))
 }
 
 /// Replies that look like those of the script.

@@ -15,13 +15,13 @@ use crate::{
     store::{
         Verdict,
         redis::{
-            denials::{Denials, Question},
             failure::Failure,
             handover::Awaited,
             histories::Histories,
             node::Deadline,
+            recent_denials::{AskedAt, RecentDenials},
             script::{Mode, Reply},
-            waiting::{Alike, Unclaimed, Waiting},
+            waiting::{BatchGroup, Unclaimed, Waiting},
         },
     },
 };
@@ -33,14 +33,14 @@ const PATIENCE: Duration = Duration::from_millis(1);
 #[derive(Debug)]
 pub(super) struct Batcher {
     histories: Arc<Histories>,
-    denials: Arc<Denials>,
+    denials: Arc<RecentDenials>,
     waiting: Mutex<Vec<Waiting>>,
     /// Requests in one call, at most.
     most: usize,
 }
 
 impl Batcher {
-    pub(super) fn new(histories: Arc<Histories>, denials: Arc<Denials>, most: u8) -> Self {
+    pub(super) fn new(histories: Arc<Histories>, denials: Arc<RecentDenials>, most: u8) -> Self {
         Self { histories, denials, waiting: Mutex::default(), most: usize::from(most) }
     }
 
@@ -102,7 +102,7 @@ impl Batcher {
     async fn ask_about(&self, mut waiting: Vec<Waiting>) {
         waiting.retain(|waiting| !waiting.is_gone());
         let (mut alike, mut unclaimed) =
-            (Alike::all(waiting, |charges| self.histories.counts_denied(charges)), Vec::new());
+            (BatchGroup::all(waiting, |charges| self.histories.counts_denied(charges)), Vec::new());
         while !alike.is_empty() {
             let (question, answer) = self.ask(&alike).await;
             match answer {
@@ -129,25 +129,25 @@ impl Batcher {
         join_all(unclaimed.into_iter().map(|unclaimed| self.give_back(unclaimed))).await;
     }
 
-    async fn ask(&self, alike: &[Alike]) -> (Question, Result<Vec<RedisResult<Reply>>, Failure>) {
+    async fn ask(&self, alike: &[BatchGroup]) -> (AskedAt, Result<Vec<RedisResult<Reply>>, Failure>) {
         let question = self.denials.question(self.histories.timepiece.now());
-        let requests: Vec<_> = alike.iter().map(Alike::request).collect();
-        let deadline = alike.iter().filter_map(Alike::deadline).min_by_key(|deadline| deadline.end);
+        let requests: Vec<_> = alike.iter().map(BatchGroup::request).collect();
+        let deadline = alike.iter().filter_map(BatchGroup::deadline).min_by_key(|deadline| deadline.end);
         let deadline = deadline.unwrap_or_else(|| Deadline::after(self.histories.deadline));
         (question, self.histories.decide(&requests, Mode::Decide, deadline).await)
     }
 
-    async fn ask_alone(&self, alike: Alike) -> Option<Unclaimed> {
+    async fn ask_alone(&self, alike: BatchGroup) -> Option<Unclaimed> {
         let (question, answer) = self.ask(std::slice::from_ref(&alike)).await;
         self.tell(alike, answer.and_then(super::histories::the_only_one), question)
     }
 
     /// Tells what came of it, and remembers it if it is a denial, whether anybody is there to hear it or not.
-    fn tell(&self, alike: Alike, reply: Result<Reply, Failure>, question: Question) -> Option<Unclaimed> {
+    fn tell(&self, alike: BatchGroup, reply: Result<Reply, Failure>, question: AskedAt) -> Option<Unclaimed> {
         let (charges, units) = alike.request();
         let charges = charges.to_vec();
         let unclaimed = alike.learn(&reply);
-        // Denials that count are to be counted, and what is given back makes room.
+        // RecentDenials that count are to be counted, and what is given back makes room.
         if let Ok(reply) = reply
             && reply.units < u32::from(units)
             && unclaimed.is_none()

@@ -11,15 +11,15 @@ use crate::{
         BoxFuture, MaybeReady, Verdict,
         redis::{
             batcher::Batcher,
-            denials::Denials,
             failure::Failure,
             fallback::Fallback,
             health::Health,
             histories::Histories,
-            lease_pool::Next,
+            lease_pool::Step,
             lender::{Borrowed, Lender},
             node::Deadline,
-            reservation::{Group, Reserver},
+            recent_denials::RecentDenials,
+            reservation::{Reserver, SlotGroup},
         },
     },
 };
@@ -28,7 +28,7 @@ use crate::{
 #[derive(Debug)]
 pub(super) struct Decider {
     pub(super) histories: Arc<Histories>,
-    pub(super) denials: Arc<Denials>,
+    pub(super) denials: Arc<RecentDenials>,
     pub(super) lender: Arc<Lender>,
     pub(super) batcher: Arc<Batcher>,
     pub(super) reserver: Arc<Reserver>,
@@ -47,17 +47,17 @@ impl Decider {
             return MaybeReady::Ready(());
         }
         let next = match self.lender.next(charges) {
-            Next::Lent(lent) => {
+            Step::Spent(lent) => {
                 self.fallback.note_admitted(charges);
                 *verdict = lent;
                 return MaybeReady::Ready(());
             }
             next => next,
         };
-        if matches!(next, Next::Ask)
+        if matches!(next, Step::Direct)
             && let Some(failure) = self.left_alone(charges)
         {
-            return self.do_without(charges, failure, verdict);
+            return self.fall_back(charges, failure, verdict);
         }
         let (this, charges) = (Arc::clone(self), charges.to_vec());
         MaybeReady::Pending(Box::pin(async move { this.ask(charges, next).await }))
@@ -70,7 +70,7 @@ impl Decider {
             Some(groups) => self.reserver.peek(charges, &groups, deadline).await,
             None => match self.histories.peek(charges, deadline).await {
                 Err(failure) if failure.is_try_again() => {
-                    self.reserver.peek(charges, &Group::one_by_one(charges), deadline).await
+                    self.reserver.peek(charges, &SlotGroup::one_by_one(charges), deadline).await
                 }
                 peeked => peeked,
             },
@@ -106,9 +106,9 @@ impl Decider {
         Health::new(nodes, is_left_alone, self.fallback.is_local())
     }
 
-    async fn ask(self: Arc<Self>, charges: Vec<Charge>, next: Next) -> Result<Verdict, Unavailable> {
+    async fn ask(self: Arc<Self>, charges: Vec<Charge>, next: Step) -> Result<Verdict, Unavailable> {
         let deadline = self.deadline()?;
-        if !matches!(next, Next::Ask) {
+        if !matches!(next, Step::Direct) {
             match self.lender.borrow(&charges, next, deadline).await {
                 Borrowed::Ask => {}
                 Borrowed::Denied(verdict) => return Ok(verdict),
@@ -130,7 +130,7 @@ impl Decider {
                 Ok(verdict)
             }
             Err(failure) if failure.is_try_again() && charges.len() > 1 => {
-                let groups = Group::one_by_one(&charges);
+                let groups = SlotGroup::one_by_one(&charges);
                 self.reserver.decide(charges, groups, deadline).await
             }
             Err(failure) => self.fallback.decide(&charges, failure),
@@ -138,10 +138,10 @@ impl Decider {
     }
 
     /// The charges by slot, if they are in several.
-    fn groups(&self, charges: &[Charge]) -> Option<Vec<Group>> {
+    fn groups(&self, charges: &[Charge]) -> Option<Vec<SlotGroup>> {
         let is_one_tenant =
             charges.windows(2).all(|pair| matches!(pair, [one, other] if one.tenant() == other.tenant()));
-        (self.histories.routes.is_cluster() && !is_one_tenant).then(|| Group::by_tenant(charges))
+        (self.histories.routes.is_cluster() && !is_one_tenant).then(|| SlotGroup::by_tenant(charges))
     }
 
     /// Why no server that would have to be asked is, if so.
@@ -153,7 +153,7 @@ impl Decider {
         }
     }
 
-    fn do_without(&self, charges: &[Charge], failure: Failure, verdict: &mut Verdict) -> MaybeReady<BoxFuture> {
+    fn fall_back(&self, charges: &[Charge], failure: Failure, verdict: &mut Verdict) -> MaybeReady<BoxFuture> {
         match self.fallback.decide(charges, failure) {
             Ok(decided) => {
                 *verdict = decided;

@@ -18,12 +18,12 @@ use crate::{
 pub(super) enum Fallback {
     Open,
     Closed,
-    Local(Box<Local>),
+    LocalFallback(Box<LocalFallback>),
 }
 
 /// A share of each limit, in this process.
 #[derive(Debug)]
-pub(super) struct Local {
+pub(super) struct LocalFallback {
     store: MemoryStore,
     /// By how much the limits of each scope are lower here.
     less: Vec<Vec<u32>>,
@@ -36,7 +36,7 @@ impl Fallback {
             OnOutage::Open => Ok(Self::Open),
             OnOutage::Closed => Ok(Self::Closed),
             OnOutage::Local { share } if share > 0.0 && share <= 1.0 => {
-                Ok(Self::Local(Box::new(Local::open(share, setup)?)))
+                Ok(Self::LocalFallback(Box::new(LocalFallback::open(share, setup)?)))
             }
             OnOutage::Local { share } => {
                 Err(ConfigError::new("on_outage: share", share, "a share is more than 0 and at most 1"))
@@ -49,31 +49,31 @@ impl Fallback {
         match self {
             Self::Open => Ok(Verdict::new(true)),
             Self::Closed => Err(failure.into_unavailable()),
-            Self::Local(local) => Ok(local.decide(charges)),
+            Self::LocalFallback(local) => Ok(local.decide(charges)),
         }
     }
 
     /// Takes note of what the store has admitted.
     pub(super) fn note_admitted(&self, charges: &[Charge]) {
-        if let Self::Local(local) = self {
+        if let Self::LocalFallback(local) = self {
             local.store.record(charges);
         }
     }
 
     /// Whether this process decides.
     pub(super) const fn is_local(&self) -> bool {
-        matches!(self, Self::Local(_))
+        matches!(self, Self::LocalFallback(_))
     }
 
     /// Forgets what was noted of a history.
     pub(super) fn forget(&self, charge: &Charge) {
-        if let Self::Local(local) = self {
+        if let Self::LocalFallback(local) = self {
             local.store.reset(charge);
         }
     }
 }
 
-impl Local {
+impl LocalFallback {
     fn open(share: f64, setup: &Setup) -> Result<Self, ConfigError> {
         let mut store = MemoryStore::default();
         let shared = |scope: &Scope| Scope::new(scope.name().to_owned(), &share_of(scope.policy(), share));

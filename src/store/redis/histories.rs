@@ -14,7 +14,7 @@ use crate::{
         Scopes, Verdict,
         redis::{
             failure::Failure,
-            log::Logs,
+            layout::Layout,
             names::{name, slot_of_tenant, trial_name},
             node::{Command, Deadline, Node},
             routes::Routes,
@@ -31,14 +31,14 @@ pub(super) struct Histories {
     pub(super) routes: Routes,
     pub(super) scopes: Scopes,
     /// Of each scope.
-    pub(super) logs: Vec<Logs>,
+    pub(super) logs: Vec<Layout>,
     pub(super) prefix: String,
     pub(super) deadline: Duration,
     pub(super) timepiece: Timepiece,
 }
 
 /// The logs of some charges, and the keys that their names begin with.
-type Named<'a> = Box<[(&'a Logs, String)]>;
+type Named<'a> = Box<[(&'a Layout, String)]>;
 
 impl Histories {
     /// What the script says about so many units of several requests, in one call. After one whose history could not be read
@@ -121,7 +121,7 @@ impl Histories {
     }
 
     async fn try_one(&self, node: &Arc<Node>, slot: u16) -> Result<(), Failure> {
-        let logs = Logs::new(&Plan::new(&Policy::per_second(1)));
+        let logs = Layout::new(&Plan::new(&Policy::per_second(1)));
         let key = trial_name(&self.prefix, self.routes.is_cluster().then_some(slot));
         let charges = &[Charged { logs: &logs, key: key.as_bytes() }];
         let (script, requests) = (self.timepiece.script(), &[Request { charges, units: 1 }]);

@@ -17,7 +17,7 @@ use crate::{
     key::Charge,
     store::{
         Scopes, Verdict,
-        redis::{Lease, failure::Failure},
+        redis::{LeaseConfig, failure::Failure},
     },
 };
 
@@ -36,30 +36,28 @@ pub(super) struct LeasePool {
     patience: Duration,
     /// Of each scope.
     is_lent: Box<[bool]>,
-    table: Mutex<HashMap<Charges, Hot>>,
+    table: Mutex<HashMap<Vec<Charge>, HotKey>>,
 }
-
-type Charges = Vec<Charge>;
 
 /// A key that has been asked about lately, or several that are charged together.
 #[derive(Debug)]
-struct Hot {
-    loan: Option<Arc<Loan>>,
-    demand: Demand,
-    taking: Option<Taking>,
+struct HotKey {
+    lease: Option<Arc<Lease>>,
+    demand: DemandEstimate,
+    refill: Option<Refill>,
 }
 
 /// Somebody is asking the server for more.
 #[derive(Debug)]
-struct Taking {
-    told: watch::Receiver<Taken>,
+struct Refill {
+    told: watch::Receiver<RefillResult>,
     /// Until when there has to be an answer.
     ends: Instant,
 }
 
 /// How often a key is asked about within the life of a lease.
 #[derive(Debug)]
-struct Demand {
+struct DemandEstimate {
     since: Instant,
     asked: u32,
     before: u32,
@@ -67,7 +65,7 @@ struct Demand {
 
 /// Units that were lent in one call.
 #[derive(Debug)]
-pub(super) struct Loan {
+pub(super) struct Lease {
     left: AtomicU32,
     /// Until when they may be spent.
     ends: Instant,
@@ -78,7 +76,7 @@ pub(super) struct Loan {
 
 /// How somebody who asked the server for more has fared.
 #[derive(Clone, Debug)]
-pub(super) enum Taken {
+pub(super) enum RefillResult {
     NotYet,
     Lent,
     Denied(Verdict),
@@ -89,23 +87,23 @@ pub(super) enum Taken {
 
 /// What is to be done about a request.
 #[derive(Debug)]
-pub(super) enum Next {
+pub(super) enum Step {
     /// It has been lent a unit.
-    Lent(Verdict),
+    Spent(Verdict),
     /// The server is to be asked about this one.
-    Ask,
+    Direct,
     /// The server is to be asked for so many units, and those who wait to be told.
-    Take(u8, watch::Sender<Taken>),
+    Refill(u8, watch::Sender<RefillResult>),
     /// Somebody is asking for more.
-    Wait(watch::Receiver<Taken>),
+    AwaitRefill(watch::Receiver<RefillResult>),
 }
 
 impl LeasePool {
-    pub(super) fn new(lease: Option<&Lease>, scopes: &Scopes, patience: Duration) -> Self {
-        let is_lent = |lease: &Lease| scopes.iter().map(|scope| lease.covers(scope)).collect();
+    pub(super) fn new(lease: Option<&LeaseConfig>, scopes: &Scopes, patience: Duration) -> Self {
+        let is_lent = |lease: &LeaseConfig| scopes.iter().map(|scope| lease.covers(scope)).collect();
         Self {
-            life: lease.map(Lease::life).unwrap_or_default(),
-            most: lease.map_or(0, Lease::most),
+            life: lease.map(LeaseConfig::life).unwrap_or_default(),
+            most: lease.map_or(0, LeaseConfig::most),
             patience,
             is_lent: lease.map_or_else(Box::default, is_lent),
             table: Mutex::default(),
@@ -113,18 +111,18 @@ impl LeasePool {
     }
 
     /// What is to be done about a request.
-    pub(super) fn next(&self, charges: &[Charge], now: Instant) -> Next {
+    pub(super) fn next(&self, charges: &[Charge], now: Instant) -> Step {
         if !self.covers(charges) {
-            return Next::Ask;
+            return Step::Direct;
         }
         let mut table = self.table.lock();
         if table.len() >= PLACES && !table.contains_key(charges) {
             table.retain(|_, hot| hot.is_in_use(now, self.life));
             if table.len() >= PLACES {
-                return Next::Ask;
+                return Step::Direct;
             }
         }
-        let hot = table.entry_ref(charges).or_insert_with(|| Hot::new(now));
+        let hot = table.entry_ref(charges).or_insert_with(|| HotKey::new(now));
         let wanted = hot.demand.count(now, self.life).min(u32::from(self.most)) as u8;
         hot.next(wanted, now, self.patience)
     }
@@ -137,15 +135,15 @@ impl LeasePool {
         verdict: Verdict,
         [asked, received]: [Instant; 2],
         is_current: impl Fn() -> bool,
-    ) -> Arc<Loan> {
+    ) -> Arc<Lease> {
         // The server counts from a moment after the question was sent.
         let ends = asked + self.life;
-        let loan = Arc::new(Loan { left: AtomicU32::new(units), ends, verdict, received });
+        let loan = Arc::new(Lease { left: AtomicU32::new(units), ends, verdict, received });
         let mut table = self.table.lock();
         if !is_current() {
             loan.take_back();
         } else if let Some(hot) = table.get_mut(charges) {
-            hot.loan = Some(Arc::clone(&loan));
+            hot.lease = Some(Arc::clone(&loan));
         }
         drop(table);
         loan
@@ -154,7 +152,7 @@ impl LeasePool {
     /// Notes that nobody is asking for more.
     pub(super) fn taken(&self, charges: &[Charge]) {
         if let Some(hot) = self.table.lock().get_mut(charges) {
-            hot.taking = None;
+            hot.refill = None;
         }
     }
 
@@ -164,17 +162,17 @@ impl LeasePool {
         let now = Instant::now();
         self.table.lock().retain(|_, hot| {
             // A refund reaches a little beyond its stamp, and must not find what came after the reset.
-            if let Some(loan) = hot.loan.take().filter(|loan| now < loan.received + REFUND_REACH) {
+            if let Some(loan) = hot.lease.take().filter(|loan| now < loan.received + REFUND_REACH) {
                 loan.take_back();
             }
-            hot.taking.is_some()
+            hot.refill.is_some()
         });
     }
 
     /// All that is left, to be given back.
-    pub(super) fn take_back(&self) -> Vec<(Charges, Arc<Loan>)> {
+    pub(super) fn take_back(&self) -> Vec<(Vec<Charge>, Arc<Lease>)> {
         let mut table = self.table.lock();
-        table.iter_mut().filter_map(|(charges, hot)| Some((charges.clone(), hot.loan.take()?))).collect()
+        table.iter_mut().filter_map(|(charges, hot)| Some((charges.clone(), hot.lease.take()?))).collect()
     }
 
     fn covers(&self, charges: &[Charge]) -> bool {
@@ -182,40 +180,40 @@ impl LeasePool {
     }
 }
 
-impl Hot {
+impl HotKey {
     const fn new(now: Instant) -> Self {
-        Self { loan: None, demand: Demand { since: now, asked: 0, before: 0 }, taking: None }
+        Self { lease: None, demand: DemandEstimate { since: now, asked: 0, before: 0 }, refill: None }
     }
 
-    fn next(&mut self, wanted: u8, now: Instant, patience: Duration) -> Next {
-        if let Some(verdict) = self.loan.as_ref().and_then(|loan| loan.spend(now)) {
-            return Next::Lent(verdict);
+    fn next(&mut self, wanted: u8, now: Instant, patience: Duration) -> Step {
+        if let Some(verdict) = self.lease.as_ref().and_then(|loan| loan.spend(now)) {
+            return Step::Spent(verdict);
         }
-        if let Some(taking) = self.taking.as_ref().filter(|taking| taking.is_going_on(now)) {
-            return Next::Wait(taking.told.clone());
+        if let Some(taking) = self.refill.as_ref().filter(|taking| taking.is_going_on(now)) {
+            return Step::AwaitRefill(taking.told.clone());
         }
         if wanted < 2 {
-            return Next::Ask;
+            return Step::Direct;
         }
-        let (tell, told) = watch::channel(Taken::NotYet);
-        self.taking = Some(Taking { told, ends: now + patience });
-        Next::Take(wanted, tell)
+        let (tell, told) = watch::channel(RefillResult::NotYet);
+        self.refill = Some(Refill { told, ends: now + patience });
+        Step::Refill(wanted, tell)
     }
 
     fn is_in_use(&self, now: Instant, life: Duration) -> bool {
-        let is_taking = self.taking.as_ref().is_some_and(|taking| taking.is_going_on(now));
+        let is_taking = self.refill.as_ref().is_some_and(|taking| taking.is_going_on(now));
         is_taking || now < self.demand.since + life * 2
     }
 }
 
-impl Taking {
+impl Refill {
     /// Whoever was asking may be gone with its runtime, or in one that stands still.
     fn is_going_on(&self, now: Instant) -> bool {
         now < self.ends && self.told.has_changed().is_ok()
     }
 }
 
-impl Demand {
+impl DemandEstimate {
     /// Counts one more, and says how many are likely to be asked for within the life of a lease.
     fn count(&mut self, now: Instant, life: Duration) -> u32 {
         let elapsed = now.saturating_duration_since(self.since);
@@ -228,7 +226,7 @@ impl Demand {
     }
 }
 
-impl Loan {
+impl Lease {
     pub(super) const fn ends(&self) -> Instant {
         self.ends
     }
@@ -271,7 +269,7 @@ mod tests {
 
     fn leases(most: u8) -> LeasePool {
         let scopes = Scopes::new([Scope::new("calls".to_owned(), &Policy::per_minute(60))]);
-        LeasePool::new(Some(&Lease::of(most, LIFE)), &scopes, LIFE / 10)
+        LeasePool::new(Some(&LeaseConfig::new(most, LIFE)), &scopes, LIFE / 10)
     }
 
     fn charge(key: &str) -> [Charge; 1] {
@@ -291,7 +289,7 @@ mod tests {
     async fn a_key_that_is_asked_about_once_in_a_while_is_not_lent_anything() {
         let leases = leases(8);
         for _ in 0..10 {
-            assert!(matches!(leases.next(&charge("ann"), Instant::now()), Next::Ask));
+            assert!(matches!(leases.next(&charge("ann"), Instant::now()), Step::Direct));
             tokio::time::advance(LIFE * 2).await;
         }
     }
@@ -300,15 +298,15 @@ mod tests {
     async fn one_asks_for_what_is_wanted_and_the_others_wait() {
         let leases = leases(8);
         let now = Instant::now();
-        assert!(matches!(leases.next(&charge("ann"), now), Next::Ask));
-        let Next::Take(2, tell) = leases.next(&charge("ann"), now) else { panic!("not asked for two") };
-        assert!(matches!(leases.next(&charge("ann"), now), Next::Wait(_)));
-        assert!(matches!(leases.next(&charge("bob"), now), Next::Ask), "somebody else");
+        assert!(matches!(leases.next(&charge("ann"), now), Step::Direct));
+        let Step::Refill(2, tell) = leases.next(&charge("ann"), now) else { panic!("not asked for two") };
+        assert!(matches!(leases.next(&charge("ann"), now), Step::AwaitRefill(_)));
+        assert!(matches!(leases.next(&charge("bob"), now), Step::Direct), "somebody else");
         drop(tell);
-        assert!(matches!(leases.next(&charge("ann"), now), Next::Take(4, _)), "who asked is gone");
-        let Next::Take(5, _tell) = leases.next(&charge("ann"), now) else { panic!("gone again") };
-        assert!(matches!(leases.next(&charge("ann"), now + LIFE / 20), Next::Wait(_)));
-        assert!(matches!(leases.next(&charge("ann"), now + LIFE / 10), Next::Take(7, _)), "it took too long");
+        assert!(matches!(leases.next(&charge("ann"), now), Step::Refill(4, _)), "who asked is gone");
+        let Step::Refill(5, _tell) = leases.next(&charge("ann"), now) else { panic!("gone again") };
+        assert!(matches!(leases.next(&charge("ann"), now + LIFE / 20), Step::AwaitRefill(_)));
+        assert!(matches!(leases.next(&charge("ann"), now + LIFE / 10), Step::Refill(7, _)), "it took too long");
     }
 
     #[tokio::test(start_paused = true)]
@@ -319,11 +317,11 @@ mod tests {
         leases.lend(&charge("ann"), 3, lent(), [asked; 2], || true);
         tokio::time::advance(LIFE - Duration::from_millis(1)).await;
         for used in [8, 9] {
-            let Next::Lent(verdict) = leases.next(&charge("ann"), Instant::now()) else { panic!("not lent") };
+            let Step::Spent(verdict) = leases.next(&charge("ann"), Instant::now()) else { panic!("not lent") };
             assert_eq!(verdict.states[0].used, used);
         }
         tokio::time::advance(Duration::from_millis(1)).await;
-        assert!(!matches!(leases.next(&charge("ann"), Instant::now()), Next::Lent(_)));
+        assert!(!matches!(leases.next(&charge("ann"), Instant::now()), Step::Spent(_)));
     }
 
     #[tokio::test(start_paused = true)]
@@ -333,7 +331,7 @@ mod tests {
         drop(leases.next(&charge("ann"), now));
         let loan = leases.lend(&charge("ann"), 3, lent(), [now; 2], || true);
         assert_eq!(loan.take_back(), 3);
-        assert!(!matches!(leases.next(&charge("ann"), now), Next::Lent(_)));
+        assert!(!matches!(leases.next(&charge("ann"), now), Step::Spent(_)));
         let loan = leases.lend(&charge("ann"), 3, lent(), [now; 2], || true);
         leases.clear();
         assert_eq!(loan.take_back(), 0, "a refund of it might find what came after the reset");
@@ -349,7 +347,7 @@ mod tests {
         let loan = leases.lend(&charge("ann"), 3, lent(), [Instant::now(); 2], || true);
         tokio::time::advance(REFUND_REACH).await;
         leases.clear();
-        assert!(!matches!(leases.next(&charge("ann"), Instant::now()), Next::Lent(_)));
+        assert!(!matches!(leases.next(&charge("ann"), Instant::now()), Step::Spent(_)));
         assert_eq!(loan.take_back(), 3, "to be given back at the end of the lease");
     }
 
@@ -359,11 +357,11 @@ mod tests {
         for number in 0..PLACES {
             leases.next(&charge(&number.to_string()), Instant::now());
         }
-        assert!(matches!(leases.next(&charge("new"), Instant::now()), Next::Ask));
-        assert!(matches!(leases.next(&charge("new"), Instant::now()), Next::Ask), "there is no place to count it");
+        assert!(matches!(leases.next(&charge("new"), Instant::now()), Step::Direct));
+        assert!(matches!(leases.next(&charge("new"), Instant::now()), Step::Direct), "there is no place to count it");
         tokio::time::advance(LIFE * 2).await;
         leases.next(&charge("new"), Instant::now());
-        assert!(matches!(leases.next(&charge("new"), Instant::now()), Next::Take(2, _)));
+        assert!(matches!(leases.next(&charge("new"), Instant::now()), Step::Refill(2, _)));
         assert_eq!(leases.table.lock().len(), 1);
     }
 }

@@ -1,4 +1,4 @@
-//! Taking units from the server to spend them here.
+//! Refill units from the server to spend them here.
 
 use std::sync::Arc;
 
@@ -10,11 +10,11 @@ use crate::{
     store::{
         Verdict,
         redis::{
-            denials::Denials,
             failure::Failure,
             histories::{Histories, the_only_one},
-            lease_pool::{LeasePool, Loan, Next, Taken},
+            lease_pool::{Lease, LeasePool, RefillResult, Step},
             node::Deadline,
+            recent_denials::RecentDenials,
             script::Mode,
         },
     },
@@ -24,7 +24,7 @@ use crate::{
 #[derive(Debug)]
 pub(super) struct Lender {
     pub(super) histories: Arc<Histories>,
-    pub(super) denials: Arc<Denials>,
+    pub(super) denials: Arc<RecentDenials>,
     pub(super) pool: LeasePool,
 }
 
@@ -40,51 +40,51 @@ pub(super) enum Borrowed {
 
 impl Lender {
     /// Whether there is a unit for a request, or somebody has to ask. What is lent in one call is in one slot.
-    pub(super) fn next(&self, charges: &[Charge]) -> Next {
+    pub(super) fn next(&self, charges: &[Charge]) -> Step {
         let is_one_tenant =
             charges.windows(2).all(|pair| matches!(pair, [one, other] if one.tenant() == other.tenant()));
         if self.histories.routes.is_cluster() && !is_one_tenant {
-            return Next::Ask;
+            return Step::Direct;
         }
         self.pool.next(charges, self.histories.timepiece.now())
     }
 
     /// Waits until there are units for a request, or none on the server either.
-    pub(super) async fn borrow(self: &Arc<Self>, charges: &[Charge], next: Next, deadline: Deadline) -> Borrowed {
+    pub(super) async fn borrow(self: &Arc<Self>, charges: &[Charge], next: Step, deadline: Deadline) -> Borrowed {
         // Whoever asks the server has the same deadline, so this one ends first only where others were quicker.
         let borrowed = timeout_at(deadline.end, self.borrow_in_turns(charges, next)).await;
         borrowed.unwrap_or_else(|_| Borrowed::Failed(deadline.missed()))
     }
 
-    async fn borrow_in_turns(self: &Arc<Self>, charges: &[Charge], mut next: Next) -> Borrowed {
+    async fn borrow_in_turns(self: &Arc<Self>, charges: &[Charge], mut next: Step) -> Borrowed {
         loop {
             let taken = match next {
-                Next::Lent(verdict) => return Borrowed::Lent(verdict),
-                Next::Ask => return Borrowed::Ask,
-                Next::Take(units, tell) => {
+                Step::Spent(verdict) => return Borrowed::Lent(verdict),
+                Step::Direct => return Borrowed::Ask,
+                Step::Refill(units, tell) => {
                     let told = tell.subscribe();
                     tokio::spawn(Arc::clone(self).take(charges.to_vec(), units, tell));
                     told
                 }
-                Next::Wait(told) => told,
+                Step::AwaitRefill(told) => told,
             };
             match end_of(taken).await {
-                Taken::Denied(verdict) => return Borrowed::Denied(verdict),
-                Taken::Apart => return Borrowed::Ask,
-                Taken::Failed(failure) => return Borrowed::Failed(failure),
-                Taken::Lent | Taken::NotYet => next = self.next(charges),
+                RefillResult::Denied(verdict) => return Borrowed::Denied(verdict),
+                RefillResult::Apart => return Borrowed::Ask,
+                RefillResult::Failed(failure) => return Borrowed::Failed(failure),
+                RefillResult::Lent | RefillResult::NotYet => next = self.next(charges),
             }
         }
     }
 
     /// Asks the server for units, tells those who wait, and gives back what is left of them when they may not be spent
     /// any more.
-    async fn take(self: Arc<Self>, charges: Vec<Charge>, units: u8, tell: watch::Sender<Taken>) {
+    async fn take(self: Arc<Self>, charges: Vec<Charge>, units: u8, tell: watch::Sender<RefillResult>) {
         let (taken, loan) = match self.lent(&charges, units).await {
-            Ok((verdict, None)) => (Taken::Denied(verdict), None),
-            Ok((_, loan)) => (Taken::Lent, loan),
-            Err(failure) if failure.is_try_again() => (Taken::Apart, None),
-            Err(failure) => (Taken::Failed(failure), None),
+            Ok((verdict, None)) => (RefillResult::Denied(verdict), None),
+            Ok((_, loan)) => (RefillResult::Lent, loan),
+            Err(failure) if failure.is_try_again() => (RefillResult::Apart, None),
+            Err(failure) => (RefillResult::Failed(failure), None),
         };
         self.pool.taken(&charges);
         tell.send_replace(taken);
@@ -96,7 +96,7 @@ impl Lender {
     }
 
     /// The verdict, and what was lent if it is an admission.
-    async fn lent(&self, charges: &[Charge], units: u8) -> Result<(Verdict, Option<Arc<Loan>>), Failure> {
+    async fn lent(&self, charges: &[Charge], units: u8) -> Result<(Verdict, Option<Arc<Lease>>), Failure> {
         let question = self.denials.question(self.histories.timepiece.now());
         let deadline = Deadline::after(self.histories.deadline);
         let replies = self.histories.decide(&[(charges, units)], Mode::Decide, deadline).await;
@@ -111,7 +111,7 @@ impl Lender {
         Ok((reply.verdict, Some(loan)))
     }
 
-    async fn give_back(&self, charges: &[Charge], loan: &Loan) {
+    async fn give_back(&self, charges: &[Charge], loan: &Lease) {
         let left = loan.take_back();
         if left > 0 {
             let deadline = Deadline::after(self.histories.deadline);
@@ -128,9 +128,9 @@ impl Lender {
 }
 
 /// What those who wait are told in the end.
-async fn end_of(mut taken: watch::Receiver<Taken>) -> Taken {
-    match taken.wait_for(|taken| !matches!(taken, Taken::NotYet)).await {
+async fn end_of(mut taken: watch::Receiver<RefillResult>) -> RefillResult {
+    match taken.wait_for(|taken| !matches!(taken, RefillResult::NotYet)).await {
         Ok(taken) => taken.clone(),
-        Err(_) => Taken::Failed(Failure::impossible("the runtime of the task that asks has ended")),
+        Err(_) => RefillResult::Failed(Failure::impossible("the runtime of the task that asks has ended")),
     }
 }

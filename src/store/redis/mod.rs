@@ -2,7 +2,7 @@
 //!
 //! * [`RedisStore`]: what users see of it.
 //! * [`OnOutage`]: what happens while it is unavailable.
-//! * [`Lease`]: what a process may take at once.
+//! * [`LeaseConfig`]: what a process may take at once.
 //! * [`Health`]: how it stands with the servers.
 //!
 //! One object for each job, the lower ones further down:
@@ -28,7 +28,6 @@ mod cluster;
 mod cluster_nodes;
 mod connection;
 mod decider;
-mod denials;
 mod dial;
 mod failure;
 mod fallback;
@@ -36,14 +35,15 @@ mod handover;
 mod health;
 mod histories;
 mod journal;
-mod lease;
+mod layout;
+mod lease_config;
 mod lease_pool;
 mod lender;
-mod log;
 mod lookout;
 mod names;
 mod node;
 mod outage;
+mod recent_denials;
 mod reservation;
 mod routes;
 mod script;
@@ -58,7 +58,7 @@ mod tls;
 mod waiting;
 
 pub use health::{BreakerState, ConnectionState, Health, NodeHealth};
-pub use lease::Lease;
+pub use lease_config::LeaseConfig;
 pub use outage::OnOutage;
 pub use store::RedisStore;
 

@@ -12,8 +12,8 @@ use crate::{
     store::{
         Verdict,
         redis::{
-            batcher::Batcher, denials::Denials, failure::Failure, fallback::Fallback, handover::Awaited,
-            histories::Histories, node::Deadline, script::Mode,
+            batcher::Batcher, failure::Failure, fallback::Fallback, handover::Awaited, histories::Histories,
+            node::Deadline, recent_denials::RecentDenials, script::Mode,
         },
     },
 };
@@ -23,13 +23,13 @@ use crate::{
 pub(super) struct Reserver {
     pub(super) histories: Arc<Histories>,
     pub(super) batcher: Arc<Batcher>,
-    pub(super) denials: Arc<Denials>,
+    pub(super) denials: Arc<RecentDenials>,
     pub(super) fallback: Arc<Fallback>,
 }
 
 /// Charges whose histories are decided in one step, and where they stand among all of the request.
 #[derive(Clone, Debug)]
-pub(super) struct Group {
+pub(super) struct SlotGroup {
     pub(super) charges: Vec<Charge>,
     places: Vec<usize>,
 }
@@ -38,7 +38,7 @@ pub(super) struct Group {
 type Reserved = Vec<(Vec<Charge>, Timestamp)>;
 
 /// What is known of a group.
-type Part = Result<Verdict, Failure>;
+type SlotVerdict = Result<Verdict, Failure>;
 
 impl Reserver {
     /// Charges of one group are decided in one atomic step. Those of several are reserved at the same time, and if one of
@@ -50,7 +50,7 @@ impl Reserver {
     pub(super) async fn decide(
         self: &Arc<Self>,
         charges: Vec<Charge>,
-        groups: Vec<Group>,
+        groups: Vec<SlotGroup>,
         deadline: Deadline,
     ) -> Result<Verdict, Unavailable> {
         let (reserver, handle) = (Arc::clone(self), Handle::current());
@@ -75,7 +75,7 @@ impl Reserver {
     pub(super) async fn peek(
         &self,
         charges: &[Charge],
-        groups: &[Group],
+        groups: &[SlotGroup],
         deadline: Deadline,
     ) -> Result<Verdict, Failure> {
         let (groups, parts) = self.parts(groups, Mode::Peek, deadline).await;
@@ -88,7 +88,7 @@ impl Reserver {
     async fn reserve(
         self: &Arc<Self>,
         charges: &[Charge],
-        groups: &[Group],
+        groups: &[SlotGroup],
         deadline: Deadline,
     ) -> (Result<Verdict, Unavailable>, Reserved) {
         let question = self.denials.question(self.histories.timepiece.now());
@@ -99,7 +99,7 @@ impl Reserver {
             Some((group.charges.clone(), verdict.now))
         });
         let reserved: Reserved = reserved.collect();
-        let without = self.do_without(groups, &mut parts);
+        let without = self.fall_back(groups, &mut parts);
         let admitted = without.is_ok() && parts.iter().all(|part| part.as_ref().map_or(true, |part| part.admitted));
         if admitted {
             let is_known = parts.iter().all(Result::is_ok);
@@ -120,7 +120,7 @@ impl Reserver {
     }
 
     /// What is decided about each group; about charges one by one where only one key at a time is sure to be somewhere.
-    async fn parts(&self, groups: &[Group], mode: Mode, deadline: Deadline) -> (Vec<Group>, Vec<Part>) {
+    async fn parts(&self, groups: &[SlotGroup], mode: Mode, deadline: Deadline) -> (Vec<SlotGroup>, Vec<SlotVerdict>) {
         let (mut settled, mut moving) = (Vec::new(), Vec::new());
         let parts = join_all(groups.iter().map(|group| self.part(group, mode, deadline))).await;
         for (group, part) in groups.iter().zip(parts) {
@@ -133,7 +133,7 @@ impl Reserver {
         settled.into_iter().chain(moving.iter().cloned().zip(parts)).unzip()
     }
 
-    async fn part(&self, group: &Group, mode: Mode, deadline: Deadline) -> Part {
+    async fn part(&self, group: &SlotGroup, mode: Mode, deadline: Deadline) -> SlotVerdict {
         match mode {
             Mode::Decide => self.batcher.decide(&group.charges, deadline).await,
             _ => self.histories.peek(&group.charges, deadline).await,
@@ -141,7 +141,7 @@ impl Reserver {
     }
 
     /// Decides what the nodes that cannot be asked would have had to, unless somebody has denied already.
-    fn do_without(&self, groups: &[Group], parts: &mut [Part]) -> Result<(), Unavailable> {
+    fn fall_back(&self, groups: &[SlotGroup], parts: &mut [SlotVerdict]) -> Result<(), Unavailable> {
         let is_denied = parts.iter().any(|part| part.as_ref().is_ok_and(|part| !part.admitted));
         let failure = parts.iter().find_map(|part| part.as_ref().err().cloned());
         let Some(failure) = failure.filter(|_| !is_denied) else { return Ok(()) };
@@ -179,8 +179,8 @@ impl Reserver {
     fn combined(
         &self,
         charges: &[Charge],
-        groups: &[Group],
-        parts: &[Part],
+        groups: &[SlotGroup],
+        parts: &[SlotVerdict],
         admitted: bool,
         is_given_back: bool,
     ) -> Verdict {
@@ -208,7 +208,7 @@ impl Reserver {
     }
 }
 
-impl Group {
+impl SlotGroup {
     fn apart(&self) -> impl Iterator<Item = Self> {
         let alone = |(charge, place): (&Charge, &usize)| Self { charges: vec![*charge], places: vec![*place] };
         self.charges.iter().zip(&self.places).map(alone)

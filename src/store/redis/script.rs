@@ -7,7 +7,7 @@ use redis::{Cmd, ErrorKind, RedisError, RedisResult, Value, make_extension_error
 use crate::{
     clock::Timestamp,
     store::{
-        redis::log::{Log, Logs, TICK, low_bytes},
+        redis::layout::{Encoding, Layout, TICK, low_bytes},
         verdict::{QuotaState, Verdict},
     },
 };
@@ -30,7 +30,7 @@ const KEPT: usize = 43;
 /// One history to charge: its logs, and the key that their names begin with.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Charged<'a> {
-    pub(crate) logs: &'a Logs,
+    pub(crate) logs: &'a Layout,
     pub(crate) key: &'a [u8],
 }
 
@@ -209,7 +209,7 @@ fn header(answer: Value) -> RedisResult<Vec<u8>> {
 
 /// Reads what a log says of its quotas; those of its history begin at `first`. Says how many units were admitted; none if it
 /// is too short, or of other quotas.
-fn read(header: &[u8], log: &Log, verdict: &mut Verdict, first: usize) -> Option<u32> {
+fn read(header: &[u8], log: &Encoding, verdict: &mut Verdict, first: usize) -> Option<u32> {
     if header.get(..TAG)? != log.argument().get(..TAG)? {
         return None;
     }
@@ -242,8 +242,8 @@ mod tests {
     use super::*;
     use crate::{history::Plan, policy::Policy};
 
-    fn minute() -> Logs {
-        Logs::new(&Plan::new(&Policy::per_minute(60)))
+    fn minute() -> Layout {
+        Layout::new(&Plan::new(&Policy::per_minute(60)))
     }
 
     #[test]

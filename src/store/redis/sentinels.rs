@@ -20,8 +20,8 @@ pub(super) struct Sentinels {
 }
 
 /// What has been reached.
-enum Step {
-    Told(Result<(String, u16), String>),
+enum SentinelStep {
+    Detail(Result<(String, u16), String>),
     Connected(Result<MultiplexedConnection, String>),
 }
 
@@ -41,17 +41,17 @@ impl Sentinels {
     /// Connects to the master. All sentinels are asked at the same time, since any of them may be gone, silent or wrong, and
     /// the first one wins whose master says that it is one.
     pub(super) async fn connect(&self) -> Result<MultiplexedConnection, String> {
-        let asked = self.sentinels.iter().map(|sentinel| self.ask(sentinel).map(Step::Told).boxed());
+        let asked = self.sentinels.iter().map(|sentinel| self.ask(sentinel).map(SentinelStep::Detail).boxed());
         let mut steps: FuturesUnordered<_> = asked.collect();
         let (mut known, mut reason) = (HashSet::new(), String::from("there is no sentinel"));
         while let Some(step) = steps.next().await {
             match step {
-                Step::Told(Ok(address)) if known.insert(address.clone()) => {
-                    steps.push(self.connect_to(address).map(Step::Connected).boxed());
+                SentinelStep::Detail(Ok(address)) if known.insert(address.clone()) => {
+                    steps.push(self.connect_to(address).map(SentinelStep::Connected).boxed());
                 }
-                Step::Connected(Ok(connection)) => return Ok(connection),
-                Step::Told(Err(error)) | Step::Connected(Err(error)) => reason = error,
-                Step::Told(Ok(_)) => {}
+                SentinelStep::Connected(Ok(connection)) => return Ok(connection),
+                SentinelStep::Detail(Err(error)) | SentinelStep::Connected(Err(error)) => reason = error,
+                SentinelStep::Detail(Ok(_)) => {}
             }
         }
         Err(reason)

@@ -10,9 +10,9 @@ use crate::{
     store::{
         BoxFuture, MaybeReady, Scope, Setup, Store, Verdict,
         redis::{
-            Health, Lease, OnOutage, batcher::Batcher, decider::Decider, denials::Denials, fallback::Fallback,
-            histories::Histories, lease_pool::LeasePool, lender::Lender, log::Logs, reservation::Reserver,
-            routes::Routes, target::Topology, timepiece::Timepiece, tls::Tls,
+            Health, LeaseConfig, OnOutage, batcher::Batcher, decider::Decider, fallback::Fallback,
+            histories::Histories, layout::Layout, lease_pool::LeasePool, lender::Lender, recent_denials::RecentDenials,
+            reservation::Reserver, routes::Routes, target::Topology, timepiece::Timepiece, tls::Tls,
         },
     },
 };
@@ -50,8 +50,8 @@ pub struct RedisStore {
     prefix: String,
     deadline: Duration,
     remembered: Duration,
-    requests_in_a_call: u8,
-    lease: Option<Lease>,
+    max_batch: u8,
+    lease: Option<LeaseConfig>,
     key_secret: Vec<u8>,
     #[cfg(feature = "test-util")]
     virtual_time: Option<crate::clock::ManualClock>,
@@ -95,7 +95,7 @@ impl RedisStore {
             prefix: "quota".to_owned(),
             deadline: DEADLINE,
             remembered: REMEMBERED,
-            requests_in_a_call: REQUESTS_IN_A_CALL,
+            max_batch: REQUESTS_IN_A_CALL,
             lease: None,
             key_secret: Vec::new(),
             #[cfg(feature = "test-util")]
@@ -124,7 +124,7 @@ impl RedisStore {
     /// Nothing is lost by it: a key that is exhausted stays so for a known time, unless another process resets it or gives back
     /// units of it; that is noticed this much later, and until then the wait that is told is the old one. Policies that [count denials](crate::Policy::count_denied) always ask.
     #[must_use]
-    pub const fn remember_denials(mut self, at_most: Duration) -> Self {
+    pub const fn denial_cache_ttl(mut self, at_most: Duration) -> Self {
         self.remembered = at_most;
         self
     }
@@ -135,15 +135,15 @@ impl RedisStore {
     /// That costs the server less, and each request is decided as if it had been asked about alone. On a cluster those share a call
     /// that share a slot.
     #[must_use]
-    pub const fn requests_in_a_call(mut self, most: u8) -> Self {
-        self.requests_in_a_call = most;
+    pub const fn max_batch(mut self, most: u8) -> Self {
+        self.max_batch = most;
         self
     }
 
     /// Takes several units at once for keys that are asked about very often, and spends them without the server. Off by
-    /// default: see [`Lease`] for the price.
+    /// default: see [`LeaseConfig`] for the price.
     #[must_use]
-    pub fn lease(self, lease: Lease) -> Self {
+    pub fn lease(self, lease: LeaseConfig) -> Self {
         Self { lease: Some(lease), ..self }
     }
 
@@ -217,7 +217,7 @@ impl RedisStore {
         let fallback = Arc::new(Fallback::new(self.on_outage, setup)?);
         // A reservation in several slots is given back within a deadline, and another one for the call.
         let doubtful_for = if routes.is_cluster() { self.deadline } else { Duration::ZERO };
-        let denials = Arc::new(Denials::new(self.remembered, doubtful_for));
+        let denials = Arc::new(RecentDenials::new(self.remembered, doubtful_for));
         let scopes = setup.scopes.clone();
         let pool = LeasePool::new(self.lease.as_ref(), &scopes, self.deadline);
         let histories = Arc::new(Histories {
@@ -228,7 +228,7 @@ impl RedisStore {
             deadline: self.deadline,
             timepiece,
         });
-        let batcher = Batcher::new(Arc::clone(&histories), Arc::clone(&denials), self.requests_in_a_call);
+        let batcher = Batcher::new(Arc::clone(&histories), Arc::clone(&denials), self.max_batch);
         let batcher = Arc::new(batcher);
         let lender = Lender { histories: Arc::clone(&histories), denials: Arc::clone(&denials), pool };
         let reserver = Reserver {
@@ -253,12 +253,12 @@ impl RedisStore {
     }
 
     /// The logs of a scope on the server. What is lent counts for longer.
-    fn logs_of(&self, scope: &Scope) -> Logs {
+    fn logs_of(&self, scope: &Scope) -> Layout {
         let plan = match self.lease.as_ref().filter(|lease| lease.covers(scope)) {
             Some(lease) => Plan::new(&lease.lengthened(scope.policy())),
             None => Plan::new(scope.policy()),
         };
-        Logs::new(&plan)
+        Layout::new(&plan)
     }
 }
 
@@ -291,8 +291,8 @@ impl Store for RedisStore {
             let reason = "a prefix has no braces: they would decide where in a cluster a key is";
             return Err(ConfigError::new("prefix", format_args!("{:?}", self.prefix), reason));
         }
-        if self.requests_in_a_call == 0 {
-            return Err(ConfigError::new("requests_in_a_call", 0, "a call is about at least one request"));
+        if self.max_batch == 0 {
+            return Err(ConfigError::new("max_batch", 0, "a call is about at least one request"));
         }
         self.lease.as_ref().map_or(Ok(()), |lease| lease.validate(&setup.scopes))?;
         self.decider = Some(Arc::new(self.decider_of(&setup)?));

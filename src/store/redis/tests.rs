@@ -17,7 +17,7 @@ use crate::{
     policy::{Policy, Quota},
     store::{
         redis::{
-            log::Logs,
+            layout::Layout,
             script::{Charged, Mode, Request, Script},
         },
         verdict::{QuotaState, QuotaStates, Verdict},
@@ -33,7 +33,7 @@ const WRAP: u64 = (396 << 32) * MILLI - 2_000 * MILLI;
 #[derive(Debug)]
 struct Subject {
     plan: Plan,
-    logs: Logs,
+    logs: Layout,
     key: String,
     history: History,
 }
@@ -42,7 +42,7 @@ impl Subject {
     fn new(policy: &Policy) -> Self {
         static MADE: AtomicU32 = AtomicU32::new(0);
         let plan = Plan::new(policy);
-        let logs = Logs::new(&plan).kept_for(3_600_000);
+        let logs = Layout::new(&plan).kept_for(3_600_000);
         let key = format!("tq:{{{}}}", MADE.fetch_add(1, Ordering::Relaxed));
         Self { history: History::new(&plan), plan, logs, key }
     }
@@ -56,7 +56,7 @@ impl Subject {
         Charged { logs: &self.logs, key: self.key.as_bytes() }
     }
 
-    /// Logs that quotas are counted by.
+    /// Layout that quotas are counted by.
     fn counted(&self) -> usize {
         self.logs.iter().filter(|log| !log.quotas().is_empty()).count()
     }
@@ -465,7 +465,7 @@ fn every_write_has_an_end_and_after_it_nothing_is_left() {
     let policy =
         Policy::new(Quota::new(40, Duration::from_millis(50))).and(Quota::new(400, Duration::from_millis(300)));
     let plan = Plan::new(&policy.resolution(64));
-    let logs = Logs::new(&plan);
+    let logs = Layout::new(&plan);
     let charges = [Charged { logs: &logs, key: b"k" }];
     let names = ["k", "k:300000.4687"];
     for _ in 0..300 {
@@ -495,7 +495,7 @@ fn by_the_clock_of_the_server_a_hundred_years_are_remembered_and_a_millisecond_i
     let server = Server::start();
     let connection = &mut server.connection();
     let century = Plan::new(&Policy::new(Quota::new(2, Duration::from_secs(36_525 * 86_400))));
-    let logs = Logs::new(&century);
+    let logs = Layout::new(&century);
     let charges = [Charged { logs: &logs, key: b"k" }];
     for expected in [true, true, false] {
         let answer = Script::new().call_in_full(&[one(&charges)], Mode::Decide).query(connection).unwrap();
@@ -764,7 +764,7 @@ fn a_log_that_is_laid_out_anew_lives_as_long_as_it_is_asked_for() {
         |connection: &mut Connection, key: &str| -> i64 { redis::cmd("PTTL").arg(key).query(connection).unwrap() };
     let of = |policy: &str, key: &str| {
         let plan = Plan::new(&policy.parse().unwrap());
-        Subject { key: key.to_owned(), logs: Logs::new(&plan), history: History::new(&plan), plan }
+        Subject { key: key.to_owned(), logs: Layout::new(&plan), history: History::new(&plan), plan }
     };
     let lives = |secs: i64| secs * 2_000 - 5_000..=secs * 2_000 + 1_000;
     for (first, second, secs) in

@@ -20,7 +20,7 @@ pub(super) struct Waiting {
 }
 
 /// Those who ask the same, in the order in which they came.
-pub(super) struct Alike(Vec<Waiting>);
+pub(super) struct BatchGroup(Vec<Waiting>);
 
 /// Units that were admitted for somebody who has gone.
 pub(super) struct Unclaimed {
@@ -59,7 +59,7 @@ impl Waiting {
     }
 }
 
-impl Alike {
+impl BatchGroup {
     /// Requests with the same charges that came one after the other are one request for several units, unless denials are to
     /// be counted one by one. None is put before one that came earlier, for that may have a charge in common with it.
     pub(super) fn all(waiting: Vec<Waiting>, counts_denied: impl Fn(&[Charge]) -> bool) -> Vec<Self> {

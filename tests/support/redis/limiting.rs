@@ -18,7 +18,7 @@ pub fn rule(name: &str, policy: impl Into<Policy>) -> Rule {
 
 /// A store that always asks, and waits for as long as a busy machine may take: for tests that are about counting.
 pub fn store(url: impl Into<String>) -> RedisStore {
-    RedisStore::new(url, OnOutage::Closed).deadline(Duration::from_secs(20)).remember_denials(Duration::ZERO)
+    RedisStore::new(url, OnOutage::Closed).deadline(Duration::from_secs(20)).denial_cache_ttl(Duration::ZERO)
 }
 
 pub fn limiter(store: RedisStore, rules: impl IntoIterator<Item = Rule>) -> Limiter {

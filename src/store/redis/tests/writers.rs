@@ -1,4 +1,4 @@
-//! Several processes with policies of their own on one history: what it remembers does not depend on who writes.
+//! MultipleValues processes with policies of their own on one history: what it remembers does not depend on who writes.
 
 use super::*;
 
@@ -63,7 +63,7 @@ fn exact_policies() -> impl Strategy<Value = Policy> {
 fn short_lived(policies: &[Policy]) -> Vec<Subject> {
     let first = Subject::new(&policies[0]);
     let subjects = policies.iter().map(|policy| first.under(policy));
-    subjects.map(|subject| Subject { logs: Logs::new(&subject.plan).kept_for(20_000), ..subject }).collect()
+    subjects.map(|subject| Subject { logs: Layout::new(&subject.plan).kept_for(20_000), ..subject }).collect()
 }
 
 /// What one tick may hold a unit back for, whoever else counts more coarsely.
@@ -326,7 +326,7 @@ fn whoever_is_denied_asks_for_a_long_memory_too() {
         let hour = Subject::new(&minutes("50/hour", resolution));
         let minute = hour.under(&Policy::per_minute(60));
         let [hour, minute] = [hour, minute].map(|subject| Subject {
-            logs: Logs::new(&subject.plan).kept_for(if resolution == 16 { 60_000 } else { 20_000 }),
+            logs: Layout::new(&subject.plan).kept_for(if resolution == 16 { 60_000 } else { 20_000 }),
             ..subject
         });
         assert_eq!(admitted_at(connection, &hour, START, 60), 50);
@@ -366,7 +366,7 @@ fn the_longest_window_that_is_kept_decides_how_finely_time_is_counted() {
     second.logs = second.logs.kept_for(1000);
     let [hour, day, fortnight] = ["20/hour", "20/day", "2000/14d"].map(|policy| {
         let other = second.under(&policy.parse().unwrap());
-        Subject { logs: Logs::new(&other.plan).kept_for(1000), ..other }
+        Subject { logs: Layout::new(&other.plan).kept_for(1000), ..other }
     });
     let at = |micros: u64| START + micros;
     for (who, micros, tick, admitted) in [

@@ -4,8 +4,8 @@ use http::{Method, Response, header::CONTENT_LENGTH};
 use http_body::Body;
 
 use crate::{
-    grpc::{Code, Denial, Protocol, Status},
-    http::{Refusal, RefusalBody, Style, add_fields_of_refusal, is_preflight},
+    grpc::{Code, DeniedStatus, Protocol, Status},
+    http::{Refusal, RefusalBody, ResponseOptions, add_fields_of_refusal, is_preflight},
     request::RequestView,
     warn::Warning,
 };
@@ -13,7 +13,7 @@ use crate::{
 /// What the caller is told depends on the protocol: this is the one place where that is chosen.
 impl Refusal<'_> {
     /// The answer, in the protocol of the caller.
-    pub(crate) fn answer(&self, request: &RequestView<'_>, style: &Style) -> Response<RefusalBody> {
+    pub(crate) fn answer(&self, request: &RequestView<'_>, style: &ResponseOptions) -> Response<RefusalBody> {
         if is_preflight(request) {
             self.warn_of_preflight(style);
         }
@@ -24,16 +24,16 @@ impl Refusal<'_> {
     }
 
     /// The answer to a gRPC call.
-    pub(crate) fn answer_on_grpc(&self, style: &Style) -> Response<RefusalBody> {
+    pub(crate) fn answer_on_grpc(&self, style: &ResponseOptions) -> Response<RefusalBody> {
         self.trailers_only(Protocol::Grpc, style)
     }
 
     /// How a gRPC call ends with it.
-    pub(crate) fn grpc_status(&self, style: &Style) -> Status {
+    pub(crate) fn grpc_status(&self, style: &ResponseOptions) -> Status {
         match self {
             Self::Denied(decision) => {
                 let (domain, pushback_jitter) = (&*style.error_domain, style.pushback_jitter);
-                Denial { decision, domain, pushback_jitter }.status()
+                DeniedStatus { decision, domain, pushback_jitter }.status()
             }
             Self::Unavailable(_) => Status::new(Code::Unavailable, &self.message()),
             Self::KeyMissing { .. } | Self::NotGrpc => Status::new(Code::of_http(self.status()), &self.message()),
@@ -41,7 +41,7 @@ impl Refusal<'_> {
     }
 
     /// An answer with what callers and outer layers are told of a decision in any protocol.
-    pub(crate) fn told(&self, mut answer: Response<RefusalBody>, style: &Style) -> Response<RefusalBody> {
+    pub(crate) fn told(&self, mut answer: Response<RefusalBody>, style: &ResponseOptions) -> Response<RefusalBody> {
         if let Self::Denied(decision) = *self {
             add_fields_of_refusal(&mut answer, decision, style);
             answer.extensions_mut().insert(decision.clone());
@@ -49,18 +49,18 @@ impl Refusal<'_> {
         answer
     }
 
-    fn trailers_only(&self, protocol: Protocol<'_>, style: &Style) -> Response<RefusalBody> {
+    fn trailers_only(&self, protocol: Protocol<'_>, style: &ResponseOptions) -> Response<RefusalBody> {
         let answer = self.grpc_status(style).trailers_only(protocol);
         self.told(answer.map(RefusalBody::from_bytes), style)
     }
 
-    fn on_http(&self, request: &RequestView<'_>, style: &Style) -> Response<RefusalBody> {
+    fn on_http(&self, request: &RequestView<'_>, style: &ResponseOptions) -> Response<RefusalBody> {
         let answer = style.on_refusal.as_ref().map_or_else(|| self.response(), |answer| answer(self, request));
         if request.method() == Method::HEAD { without_body(answer) } else { answer }
     }
 
     #[cold]
-    fn warn_of_preflight(&self, style: &Style) {
+    fn warn_of_preflight(&self, style: &ResponseOptions) {
         let by = match *self {
             Self::Denied(decision) => decision.worst().map(|quota| (quota.rule(), quota.level())),
             Self::KeyMissing { rule, level, .. } => Some((rule, level)),

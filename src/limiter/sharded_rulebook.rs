@@ -18,12 +18,12 @@ const STRIPES: usize = 16;
 /// Every decision holds a reference to the rulebook. Counted in one place, all threads would write to the same cache line
 /// at every request; so there are several counts, and each thread keeps to one of them.
 #[derive(Debug)]
-pub(crate) struct Stripes([Arc<Stripe>; STRIPES]);
+pub(crate) struct ShardedRulebook([Arc<RulebookRef>; STRIPES]);
 
 /// The rulebook, as it is referred to from one place. Its count has a cache line of its own.
 #[derive(Debug)]
 #[repr(align(128))]
-pub(crate) struct Stripe(Arc<Rulebook>);
+pub(crate) struct RulebookRef(Arc<Rulebook>);
 
 static THREADS: AtomicUsize = AtomicUsize::new(0);
 
@@ -31,20 +31,20 @@ thread_local! {
     static NUMBER: usize = THREADS.fetch_add(1, Ordering::Relaxed) % STRIPES;
 }
 
-impl Stripes {
+impl ShardedRulebook {
     pub(super) fn new(rulebook: Rulebook) -> Self {
         let rulebook = Arc::new(rulebook);
-        Self(std::array::from_fn(|_| Arc::new(Stripe(Arc::clone(&rulebook)))))
+        Self(std::array::from_fn(|_| Arc::new(RulebookRef(Arc::clone(&rulebook)))))
     }
 
     /// This thread's.
-    pub(crate) fn mine(&self) -> &Arc<Stripe> {
+    pub(crate) fn local(&self) -> &Arc<RulebookRef> {
         let [first, ..] = &self.0;
         self.0.get(NUMBER.with(|number| *number)).unwrap_or(first)
     }
 }
 
-impl Deref for Stripes {
+impl Deref for ShardedRulebook {
     type Target = Rulebook;
 
     #[inline]
@@ -54,14 +54,14 @@ impl Deref for Stripes {
     }
 }
 
-impl Stripe {
+impl RulebookRef {
     /// Whether both are of one limiter.
-    pub(crate) fn is_of(&self, stripes: &Stripes) -> bool {
+    pub(crate) fn is_of(&self, stripes: &ShardedRulebook) -> bool {
         std::ptr::eq::<Rulebook>(&**self, &**stripes)
     }
 }
 
-impl Deref for Stripe {
+impl Deref for RulebookRef {
     type Target = Rulebook;
 
     #[inline]
@@ -73,11 +73,11 @@ impl Deref for Stripe {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{limiter::Assembly, policy::Policy, request::Http, rule::Rule};
+    use crate::{limiter::CompiledRules, policy::Policy, request::Http, rule::Rule};
 
-    fn stripes() -> Stripes {
+    fn stripes() -> ShardedRulebook {
         let rule = Rule::<Http>::new("calls").no_requests().policy(Policy::per_minute(1));
-        Stripes::new(Assembly::from_rules(&[rule], None).unwrap().rulebook)
+        ShardedRulebook::new(CompiledRules::from_rules(&[rule], None).unwrap().rulebook)
     }
 
     #[test]
@@ -85,7 +85,7 @@ mod tests {
         let (ours, others) = (stripes(), stripes());
         std::thread::scope(|scope| {
             for _ in 0..2 * STRIPES {
-                let mine = scope.spawn(|| Arc::clone(ours.mine())).join().unwrap();
+                let mine = scope.spawn(|| Arc::clone(ours.local())).join().unwrap();
                 assert!(mine.is_of(&ours));
                 assert!(!mine.is_of(&others));
             }

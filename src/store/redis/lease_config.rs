@@ -23,15 +23,15 @@ use crate::{
 /// from the others what they have been lent: they may spend it, uncounted, until the lease ends.
 #[derive(Clone, Debug)]
 #[must_use]
-pub struct Lease {
+pub struct LeaseConfig {
     most: u8,
     life: Duration,
     rules: Option<Vec<String>>,
 }
 
-impl Lease {
+impl LeaseConfig {
     /// At most so many units, from 2 to 255, to be spent within `life`, for all rules but those that count denials.
-    pub const fn of(most: u8, life: Duration) -> Self {
+    pub const fn new(most: u8, life: Duration) -> Self {
         Self { most, life, rules: None }
     }
 
@@ -113,25 +113,25 @@ mod tests {
         ])
     }
 
-    fn covered(lease: &Lease) -> Vec<bool> {
+    fn covered(lease: &LeaseConfig) -> Vec<bool> {
         scopes().iter().map(|scope| lease.covers(scope)).collect()
     }
 
-    fn mistake(lease: &Lease) -> (String, String) {
+    fn mistake(lease: &LeaseConfig) -> (String, String) {
         let error = lease.validate(&scopes()).unwrap_err();
         (error.field().to_owned(), error.value().to_owned())
     }
 
     #[test]
     fn all_rules_are_lent_but_those_that_count_denials_or_are_not_named() {
-        assert_eq!(covered(&Lease::of(9, SECOND)), [true, true, false]);
-        assert_eq!(covered(&Lease::of(9, SECOND).for_rules(["Routed"])), [false, true, false]);
-        assert!(Lease::of(9, SECOND).validate(&scopes()).is_ok());
+        assert_eq!(covered(&LeaseConfig::new(9, SECOND)), [true, true, false]);
+        assert_eq!(covered(&LeaseConfig::new(9, SECOND).for_rules(["Routed"])), [false, true, false]);
+        assert!(LeaseConfig::new(9, SECOND).validate(&scopes()).is_ok());
     }
 
     #[test]
     fn on_the_server_every_window_is_longer_by_the_life_of_a_lease() {
-        let lengthened = Lease::of(9, SECOND).lengthened(&Policy::per_minute(600).and_per_hour(9000));
+        let lengthened = LeaseConfig::new(9, SECOND).lengthened(&Policy::per_minute(600).and_per_hour(9000));
         let windows: Vec<_> = lengthened.quotas().map(|quota| quota.window().as_secs()).collect();
         assert_eq!(windows, [61, 3601]);
     }
@@ -139,11 +139,11 @@ mod tests {
     #[test]
     fn mistakes_name_the_field_and_the_value() {
         let named = |field: &str, value: &str| (format!("lease: {field}"), value.to_owned());
-        assert_eq!(mistake(&Lease::of(1, SECOND)), named("units", "1"));
-        assert_eq!(mistake(&Lease::of(0, SECOND)), named("units", "0"));
-        assert_eq!(mistake(&Lease::of(9, Duration::ZERO)), named("life", "0s"));
-        assert_eq!(mistake(&Lease::of(9, 61 * SECOND)), named("life", "1m 1s"));
-        assert_eq!(mistake(&Lease::of(9, SECOND).for_rules(["other"])), named("rule", "\"other\""));
-        assert_eq!(mistake(&Lease::of(9, SECOND).for_rules(["strict"])), named("rule", "\"strict\""));
+        assert_eq!(mistake(&LeaseConfig::new(1, SECOND)), named("units", "1"));
+        assert_eq!(mistake(&LeaseConfig::new(0, SECOND)), named("units", "0"));
+        assert_eq!(mistake(&LeaseConfig::new(9, Duration::ZERO)), named("life", "0s"));
+        assert_eq!(mistake(&LeaseConfig::new(9, 61 * SECOND)), named("life", "1m 1s"));
+        assert_eq!(mistake(&LeaseConfig::new(9, SECOND).for_rules(["other"])), named("rule", "\"other\""));
+        assert_eq!(mistake(&LeaseConfig::new(9, SECOND).for_rules(["strict"])), named("rule", "\"strict\""));
     }
 }

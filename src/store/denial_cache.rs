@@ -1,4 +1,4 @@
-//! Denials that need no look at a history.
+//! DenialCache that need no look at a history.
 
 use std::{
     cell::RefCell,
@@ -10,7 +10,7 @@ use parking_lot::Mutex;
 use crate::{
     clock::Timestamp,
     key::Charge,
-    store::verdict::{QuotaStates, Told, Verdict},
+    store::verdict::{Detail, QuotaStates, Verdict},
 };
 
 /// Keys that one thread remembers.
@@ -27,7 +27,7 @@ const PAUSE: u32 = 64;
 /// does not. So does what changes a history otherwise: a reset, a charge that nobody asks for, a clock that was seen to step
 /// back.
 #[derive(Debug)]
-pub(super) struct Denials {
+pub(super) struct DenialCache {
     /// Keys share them as they share the places of a thread.
     spans: [Span; PLACES],
 }
@@ -44,13 +44,13 @@ struct Span {
 }
 
 /// What a thread remembers.
-struct Known {
-    places: [Option<Denial>; PLACES],
+struct ThreadCache {
+    places: [Option<CachedDenial>; PLACES],
     answers: u32,
 }
 
 /// Nothing changes in this key's history from one moment to the other.
-struct Denial {
+struct CachedDenial {
     era: u64,
     charge: Charge,
     /// When it was decided.
@@ -63,10 +63,10 @@ struct Denial {
 static ERAS: AtomicU64 = AtomicU64::new(0);
 
 thread_local! {
-    static KNOWN: RefCell<Known> = const { RefCell::new(Known { places: [const { None }; PLACES], answers: 0 }) };
+    static KNOWN: RefCell<ThreadCache> = const { RefCell::new(ThreadCache { places: [const { None }; PLACES], answers: 0 }) };
 }
 
-impl Denials {
+impl DenialCache {
     /// To be called by who looks at a history at this moment, and has it locked.
     #[inline]
     pub(super) fn pass(&self, charge: &Charge, now: Timestamp) {
@@ -88,7 +88,7 @@ impl Denials {
     pub(super) fn recall(&self, charge: &Charge, verdict: &mut Verdict) -> Option<bool> {
         with_known(|known| {
             let denial = known.places.get(place(charge))?.as_ref().filter(|denial| denial.charge == *charge)?;
-            let is_enough = verdict.told == Told::Never || !denial.states.is_empty();
+            let is_enough = verdict.told == Detail::None || !denial.states.is_empty();
             if !is_enough
                 || denial.era != self.spans.get(place(charge))?.era.load(Ordering::Acquire)
                 || !denial.holds_at(verdict.now)
@@ -96,7 +96,7 @@ impl Denials {
                 return None;
             }
             verdict.admitted = false;
-            if verdict.told != Told::Never {
+            if verdict.told != Detail::None {
                 verdict.states.extend(denial.states.iter().copied());
             }
             known.answers = known.answers.wrapping_add(1);
@@ -109,7 +109,7 @@ impl Denials {
         let states = QuotaStates::from_slice(&verdict.states);
         with_known(|known| {
             let era = self.spans.get(place(charge))?.keep_until(until);
-            let denial = Denial { era, charge: *charge, told: verdict.now, until, states };
+            let denial = CachedDenial { era, charge: *charge, told: verdict.now, until, states };
             *known.places.get_mut(place(charge))? = Some(denial);
             Some(())
         });
@@ -141,7 +141,7 @@ impl Span {
     }
 }
 
-impl Denial {
+impl CachedDenial {
     /// Before it was told there may have been more units.
     #[inline]
     fn holds_at(&self, now: Timestamp) -> bool {
@@ -151,11 +151,11 @@ impl Denial {
 
 /// A thread that is about to end remembers nothing any more.
 #[inline]
-fn with_known<T>(act: impl FnOnce(&mut Known) -> Option<T>) -> Option<T> {
+fn with_known<T>(act: impl FnOnce(&mut ThreadCache) -> Option<T>) -> Option<T> {
     KNOWN.try_with(|known| act(&mut *known.try_borrow_mut().ok()?)).ok()?
 }
 
-impl Default for Denials {
+impl Default for DenialCache {
     fn default() -> Self {
         Self { spans: std::array::from_fn(|_| Span::new()) }
     }

@@ -4,7 +4,7 @@ use std::ops::Range;
 
 use crate::{
     error::ConfigError,
-    limiter::{Routing, Rulebook, Template},
+    limiter::{MessageTemplate, RuleMatcher, Rulebook},
     request::RequestKind,
     rule::Rule,
     store::{Scope, Scopes},
@@ -12,19 +12,19 @@ use crate::{
 
 /// What a limiter is made of.
 #[derive(Debug)]
-pub(crate) struct Assembly<K: RequestKind> {
+pub(crate) struct CompiledRules<K: RequestKind> {
     pub(super) rulebook: Rulebook,
-    pub(super) routing: Routing<K>,
+    pub(super) routing: RuleMatcher<K>,
     pub(super) scopes: Scopes,
 }
 
-impl<K: RequestKind> Assembly<K> {
+impl<K: RequestKind> CompiledRules<K> {
     /// Finds every mistake in the rules, alone and together.
-    pub(crate) fn from_rules(rules: &[Rule<K>], template: Option<Template>) -> Result<Self, ConfigError> {
+    pub(crate) fn from_rules(rules: &[Rule<K>], template: Option<MessageTemplate>) -> Result<Self, ConfigError> {
         rules.iter().try_for_each(Rule::validate)?;
         let numbers = numbers_of_scopes(rules);
         let rulebook = Rulebook::build(rules, &numbers, template)?;
-        let routing = Routing::build(rules, &numbers)?;
+        let routing = RuleMatcher::build(rules, &numbers)?;
         Ok(Self { rulebook, routing, scopes: Scopes::new(rules.iter().flat_map(scopes_of_rule)) })
     }
 }

@@ -11,7 +11,7 @@ use crate::{
         shards::Shards,
         slot::Slot,
         table::Table,
-        verdict::{Told, Verdict},
+        verdict::{Detail, Verdict},
     },
 };
 
@@ -20,7 +20,7 @@ use crate::{
 const MOST: usize = 8;
 
 /// A decision while it holds the shards of its charges, which are locked in order.
-pub(super) struct Known<'a> {
+pub(super) struct FastPath<'a> {
     items: SmallVec<[Item<'a>; MOST]>,
     tables: Tables<'a>,
 }
@@ -36,7 +36,7 @@ struct Item<'a> {
 /// Locked tables, by the number of their shard.
 struct Tables<'a>(SmallVec<[(usize, MutexGuard<'a, Table>); MOST]>);
 
-impl<'a> Known<'a> {
+impl<'a> FastPath<'a> {
     /// None if this is not a usual decision at that moment.
     pub(super) fn lock(shards: &'a Shards, charges: &[Charge], now: Timestamp) -> Option<Self> {
         if !(2..=MOST).contains(&charges.len()) {
@@ -58,12 +58,12 @@ impl<'a> Known<'a> {
     /// Admits all charges or none of them, at the moment that stands in the verdict. Says whether it is this decision's turn
     /// to sweep.
     pub(super) fn decide(mut self, verdict: &mut Verdict) -> Option<bool> {
-        let is_room = verdict.told != Told::Always && self.is_room_for_all(verdict.now)?;
+        let is_room = verdict.told != Detail::Full && self.is_room_for_all(verdict.now)?;
         if is_room {
             self.charge_all(verdict.now)?;
         }
         verdict.admitted = is_room;
-        if !is_room && verdict.told != Told::Never {
+        if !is_room && verdict.told != Detail::None {
             self.decide_in_full(verdict)?;
         }
         self.tables.0.first_mut().map(|(_, table)| table.count_decision())

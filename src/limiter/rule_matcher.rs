@@ -6,30 +6,30 @@ use hashbrown::DefaultHashBuilder;
 
 use crate::{
     error::ConfigError,
-    key::{Charge, Key, KeyBuilder, KeyExtractor, KeyHasher, Missing},
-    limiter::{Charged, Governed, Mark, Refused, Watch},
+    key::{Charge, Key, KeyBuilder, KeyExtractor, KeyHasher, MissingKey},
+    limiter::{ChargeMark, ChargeMarks, Charges, KeyRejected, Watch},
     request::{Condition, Params, RequestKind, RequestView},
-    rule::{AppliesTo, OnMissing, Route, RouteTable, Rule, Spellings, Target},
+    rule::{AppliesTo, OnMissing, PathReadings, Route, RouteTable, RouteTarget, Rule},
 };
 
 /// The method by which a rule is for the unmatched requests.
 pub(crate) const UNMATCHED: &str = "unmatched_requests";
 
 /// What of the rules depends on the kind of request. It never changes, but for what the first requests show.
-pub(crate) struct Routing<K: RequestKind> {
+pub(crate) struct RuleMatcher<K: RequestKind> {
     table: RouteTable,
     /// The rules without routes, and the condition of those that have one.
     unbound: Box<[(usize, Option<Condition<K>>)]>,
     /// The rule for requests that match no route.
     unmatched: Option<usize>,
-    readers: Box<[Reader<K>]>,
+    readers: Box<[RuleKey<K>]>,
     watch: Watch,
     /// Of the notes of what was charged.
     secret: DefaultHashBuilder,
 }
 
 /// How the key of one rule is read.
-struct Reader<K> {
+struct RuleKey<K> {
     /// One per group of routes; the level's own is the first.
     extractors: Box<[Arc<dyn KeyExtractor<K>>]>,
     on_missing: OnMissing,
@@ -37,13 +37,13 @@ struct Reader<K> {
     scope: u32,
 }
 
-impl<K: RequestKind> Routing<K> {
+impl<K: RequestKind> RuleMatcher<K> {
     /// The way to these rules, each of which has its histories in some scopes.
     pub(super) fn build(rules: &[Rule<K>], scopes: &[Range<u32>]) -> Result<Self, ConfigError> {
         let mut routes = Vec::new();
         let mut readers = Vec::with_capacity(rules.len());
         for (number, (rule, scopes)) in rules.iter().zip(scopes).enumerate() {
-            readers.push(Reader::from_rule(rule, scopes.start));
+            readers.push(RuleKey::from_rule(rule, scopes.start));
             routes.extend(targets_of(rule, number, scopes).map_err(|error| error.in_rule(rule.name()))?);
         }
         let name_of = |rule: usize| rules.get(rule).map_or_else(String::new, |rule| rule.name().to_owned());
@@ -63,10 +63,10 @@ impl<K: RequestKind> Routing<K> {
         &self,
         request: K::View<'_>,
         wanted: impl Fn(u16) -> bool,
-        applied: &[Mark],
+        applied: &[ChargeMark],
         hasher: &KeyHasher,
-        governed: &mut Governed,
-    ) -> Result<(), Refused> {
+        governed: &mut Charges,
+    ) -> Result<(), KeyRejected> {
         let mut refused = None;
         self.for_each_rule(request, wanted, hasher, |number, key, is_found| {
             let Some(reader) = self.readers.get(number) else { return };
@@ -77,7 +77,7 @@ impl<K: RequestKind> Routing<K> {
                 _ if is_found => governed.add(number, *charge),
                 OnMissing::Share => governed.add(number, *charge),
                 OnMissing::Skip => {}
-                OnMissing::Reject(status) => drop(refused.get_or_insert(Refused { rule: number, status })),
+                OnMissing::Reject(status) => drop(refused.get_or_insert(KeyRejected { rule: number, status })),
             }
         });
         self.watch.note_request();
@@ -85,16 +85,16 @@ impl<K: RequestKind> Routing<K> {
     }
 
     /// A note of what a request is charged.
-    pub(super) fn charged(&self, charges: &[Charge]) -> Charged {
-        Charged::new(charges, &self.secret)
+    pub(super) fn charged(&self, charges: &[Charge]) -> ChargeMarks {
+        ChargeMarks::new(charges, &self.secret)
     }
 
     /// Whether the request has paid this, or the rule knew the caller further out and does not know it here.
     #[inline]
-    fn is_applied(&self, applied: &[Mark], charge: &Charge, is_found: bool) -> bool {
+    fn is_applied(&self, applied: &[ChargeMark], charge: &Charge, is_found: bool) -> bool {
         match applied {
             [] => false,
-            marks if is_found => marks.contains(&Mark::new(charge, &self.secret)),
+            marks if is_found => marks.contains(&ChargeMark::new(charge, &self.secret)),
             marks => marks.iter().any(|mark| mark.is_in(charge.scope())),
         }
     }
@@ -147,9 +147,9 @@ impl<K: RequestKind> Routing<K> {
 
     /// Calls `visit` with every route that leads to a rule, and the request as it is seen from there. Says whether there
     /// was one in every reading of the path.
-    fn visit_routes(&self, request: K::View<'_>, mut visit: impl FnMut(&Target, K::View<'_>)) -> bool {
+    fn visit_routes(&self, request: K::View<'_>, mut visit: impl FnMut(&RouteTarget, K::View<'_>)) -> bool {
         let Some(request) = K::as_http(request).filter(|_| !self.table.is_empty()) else { return false };
-        let mut visit = |target: &Target, params: Params<'_>| {
+        let mut visit = |target: &RouteTarget, params: Params<'_>| {
             let from_there = request.with_params(params);
             if let Some(request) = K::from_http(&from_there) {
                 visit(target, request);
@@ -159,7 +159,7 @@ impl<K: RequestKind> Routing<K> {
         let (mut is_matched, mut is_template_known) = (false, template.is_none());
         let is_untouched = request.is_untouched();
         for (path, counts) in request.paths() {
-            let path = Spellings::from_path(&path);
+            let path = PathReadings::from_path(&path);
             for method in request.methods() {
                 let is_found = self.table.visit(&method, &path, |target, params, is_as_it_came| {
                     is_template_known |= is_as_it_came && is_untouched && template == Some(&*target.template);
@@ -180,7 +180,7 @@ impl<K: RequestKind> Routing<K> {
         &self,
         request: &RequestView<'_>,
         template: &str,
-        mut visit: impl FnMut(&Target, Params<'_>),
+        mut visit: impl FnMut(&RouteTarget, Params<'_>),
     ) -> bool {
         let mut targets = request.methods().flat_map(|method| self.table.with_template(&method, template)).peekable();
         if targets.peek().is_none() {
@@ -212,13 +212,13 @@ impl<K: RequestKind> Routing<K> {
     }
 }
 
-impl<K: RequestKind> fmt::Debug for Routing<K> {
+impl<K: RequestKind> fmt::Debug for RuleMatcher<K> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Routing").field("rules", &self.readers.len()).finish_non_exhaustive()
+        f.debug_struct("RuleMatcher").field("rules", &self.readers.len()).finish_non_exhaustive()
     }
 }
 
-impl<K: RequestKind> Reader<K> {
+impl<K: RequestKind> RuleKey<K> {
     fn from_rule(rule: &Rule<K>, scope: u32) -> Self {
         let unread: Arc<dyn KeyExtractor<K>> = Arc::new(Unread);
         let extractors =
@@ -232,8 +232,8 @@ impl<K: RequestKind> Reader<K> {
 struct Unread;
 
 impl<K: RequestKind> KeyExtractor<K> for Unread {
-    fn extract(&self, _: K::View<'_>, _: &mut KeyBuilder<'_>) -> Result<(), Missing> {
-        Err(Missing)
+    fn extract(&self, _: K::View<'_>, _: &mut KeyBuilder<'_>) -> Result<(), MissingKey> {
+        Err(MissingKey)
     }
 }
 
@@ -242,12 +242,12 @@ fn targets_of<K: RequestKind>(
     rule: &Rule<K>,
     number: usize,
     scopes: &Range<u32>,
-) -> Result<Vec<(Route, Target)>, ConfigError> {
+) -> Result<Vec<(Route, RouteTarget)>, ConfigError> {
     let routes = rule.parsed_routes()?.into_iter().enumerate();
     let targets = routes.map(|(at, (route, group))| {
         let scope = if rule.is_per_route() { scopes.start + at as u32 } else { scopes.start };
         let (template, params) = (route.template().into(), route.params().into());
-        (route, Target { rule: number, group, scope, template, params })
+        (route, RouteTarget { rule: number, group, scope, template, params })
     });
     Ok(targets.collect())
 }
@@ -255,7 +255,7 @@ fn targets_of<K: RequestKind>(
 fn unbound<K: RequestKind>(rules: &[Rule<K>]) -> impl Iterator<Item = (usize, Option<Condition<K>>)> {
     rules.iter().enumerate().filter_map(|(number, rule)| match rule.applies_to() {
         AppliesTo::EveryRequest => Some((number, None)),
-        AppliesTo::Those(condition) => Some((number, Some(Arc::clone(condition)))),
+        AppliesTo::Matching(condition) => Some((number, Some(Arc::clone(condition)))),
         AppliesTo::Routes | AppliesTo::Unmatched | AppliesTo::NoRequests => None,
     })
 }

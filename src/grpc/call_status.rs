@@ -13,7 +13,7 @@ const UNKNOWN: u32 = 2;
 
 /// How a call ended, read from trailers, or from header fields that are trailers as well.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Outcome {
+pub(crate) struct CallStatus {
     code: u32,
     pushback: Option<Pushback>,
     retry_delay: Option<Duration>,
@@ -27,7 +27,7 @@ pub(crate) enum Pushback {
     Never,
 }
 
-impl Outcome {
+impl CallStatus {
     /// The outcome; none if the fields say nothing of it.
     pub(crate) fn of(trailers: &HeaderMap) -> Option<Self> {
         let code = trailers.get(GRPC_STATUS).map(|code| natural(code).unwrap_or(UNKNOWN))?;
@@ -73,12 +73,12 @@ fn natural(field: &HeaderValue) -> Option<u32> {
 mod tests {
     use super::*;
 
-    fn outcome(fields: &[(&'static str, &str)]) -> Option<Outcome> {
+    fn outcome(fields: &[(&'static str, &str)]) -> Option<CallStatus> {
         let mut trailers = HeaderMap::new();
         for (name, value) in fields {
             trailers.append(*name, value.parse().unwrap());
         }
-        Outcome::of(&trailers)
+        CallStatus::of(&trailers)
     }
 
     fn pushback(lines: &[&str]) -> Option<Pushback> {

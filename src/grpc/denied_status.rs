@@ -5,7 +5,7 @@ use std::{cmp::Reverse, iter, ops::RangeInclusive, time::Duration};
 use crate::{
     grpc::{
         Code, Status,
-        details::{Detail, ErrorInfo, Violation, encode},
+        details::{ErrorInfo, QuotaViolation, StatusDetail, encode},
         protobuf::Message,
     },
     limiter::{Decision, QuotaStatus},
@@ -18,14 +18,14 @@ const MOST_DETAILS: usize = 6 * 1024 / 4 * 3;
 
 /// A decision that denied, and how its status is to be made.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Denial<'a> {
+pub(crate) struct DeniedStatus<'a> {
     pub(crate) decision: &'a Decision,
     pub(crate) domain: &'a str,
     /// In percent of the wait.
     pub(crate) pushback_jitter: u8,
 }
 
-impl Denial<'_> {
+impl DeniedStatus<'_> {
     pub(crate) fn status(&self) -> Status {
         let wait = self.decision.stated_wait();
         let status = Status::new(CODE, &self.decision.message().unwrap_or_default());
@@ -36,10 +36,10 @@ impl Denial<'_> {
     /// As much as there is room for, the most needed first: the wait, the reason, the quotas by their waits, and last what
     /// the reason repeats of one of them.
     fn details(&self, message: &str, wait: Duration) -> Vec<u8> {
-        let (retry, bare) = (Detail::retry_info(wait), self.error_info(None));
+        let (retry, bare) = (StatusDetail::retry_info(wait), self.error_info(None));
         let room = MOST_DETAILS.saturating_sub(encode(CODE, message, [&retry, &bare]).len());
         let mut violations = violations(self.decision).peekable();
-        let failure = Detail::quota_failure(&mut violations, room);
+        let failure = StatusDetail::quota_failure(&mut violations, room);
         let full = if violations.peek().is_none() { self.error_info(self.decision.worst()) } else { bare.clone() };
         let with = |info| encode(CODE, message, iter::once(&retry).chain(&failure).chain([info]));
         let mut attempts = [&full, &bare].into_iter().map(with);
@@ -47,7 +47,7 @@ impl Denial<'_> {
         fitting.unwrap_or_else(|| encode(CODE, message, [&retry]))
     }
 
-    fn error_info(&self, quota: Option<QuotaStatus<'_>>) -> Detail {
+    fn error_info(&self, quota: Option<QuotaStatus<'_>>) -> StatusDetail {
         let metadata = quota.map_or_else(Vec::new, |quota| {
             vec![
                 ("rule", quota.rule().to_owned()),
@@ -56,7 +56,7 @@ impl Denial<'_> {
                 ("window", humantime::format_duration(quota.window()).to_string()),
             ]
         });
-        Detail::error_info(&ErrorInfo { reason: REASON, domain: self.domain, metadata })
+        StatusDetail::error_info(&ErrorInfo { reason: REASON, domain: self.domain, metadata })
     }
 }
 
@@ -68,9 +68,9 @@ fn violations(decision: &Decision) -> impl Iterator<Item = Message> {
 }
 
 /// Never with the key: it may be somebody else's identity.
-fn violation<'a>(quota: &QuotaStatus<'a>) -> Violation<'a> {
+fn violation<'a>(quota: &QuotaStatus<'a>) -> QuotaViolation<'a> {
     let (rule, name, limit) = (quota.rule(), quota.name(), quota.limit());
-    Violation {
+    QuotaViolation {
         subject: format!("level:{}", quota.level()),
         description: format!("{rule}/{name}: {limit} per {}", humantime::format_duration(quota.window())),
         quota_id: quota.policy_name(),
@@ -119,7 +119,7 @@ mod tests {
     }
 
     fn status(decision: &Decision) -> Status {
-        Denial { decision, domain: "example.com", pushback_jitter: 0 }.status()
+        DeniedStatus { decision, domain: "example.com", pushback_jitter: 0 }.status()
     }
 
     fn read(status: &Status) -> (pb::Status, ErrorDetails) {
@@ -229,7 +229,7 @@ mod tests {
         assert_eq!(written.details.len(), 2);
         assert_eq!(details.error_info().unwrap().reason, "RATE_LIMIT_EXCEEDED");
 
-        let status = Denial { decision: &decision, domain: &long, pushback_jitter: 0 }.status();
+        let status = DeniedStatus { decision: &decision, domain: &long, pushback_jitter: 0 }.status();
         let (written, details) = read(&status);
         assert_eq!((written.message.as_str(), written.details.len()), ("no", 1));
         assert_eq!(details.retry_info().unwrap().retry_delay, Some(Duration::from_secs(60)));

@@ -11,17 +11,17 @@ use crate::key::Charge;
 /// It is told to this very request: a copy of it was charged nothing. So the parts of a batch, which are given the extensions
 /// of the request that they came in, pay for themselves, and so does each further attempt of a request that is retried.
 #[derive(Debug, Default)]
-pub(crate) struct Charged(SmallVec<[Mark; 2]>);
+pub(crate) struct ChargeMarks(SmallVec<[ChargeMark; 2]>);
 
 /// A charge in short, because a charge is large and decisions are moved often: its scope, and 32 bits of a hash of its key with
 /// a secret of the limiter.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Mark {
+pub(crate) struct ChargeMark {
     scope: u32,
     key: u32,
 }
 
-impl Mark {
+impl ChargeMark {
     pub(crate) fn new(charge: &Charge, secret: &impl BuildHasher) -> Self {
         Self { scope: charge.scope(), key: secret.hash_one(charge.key()) as u32 }
     }
@@ -32,21 +32,21 @@ impl Mark {
     }
 }
 
-impl Charged {
+impl ChargeMarks {
     pub(crate) fn new(charges: &[Charge], secret: &impl BuildHasher) -> Self {
-        Self(charges.iter().map(|charge| Mark::new(charge, secret)).collect())
+        Self(charges.iter().map(|charge| ChargeMark::new(charge, secret)).collect())
     }
 
     pub(crate) fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
 
-    pub(crate) fn iter(&self) -> impl Iterator<Item = &Mark> {
+    pub(crate) fn iter(&self) -> impl Iterator<Item = &ChargeMark> {
         self.0.iter()
     }
 }
 
-impl Clone for Charged {
+impl Clone for ChargeMarks {
     fn clone(&self) -> Self {
         Self::default()
     }

@@ -18,7 +18,7 @@ const MOST_SHORTENED: usize = 4;
 
 /// The readings of one path: as it came, and besides at least one and at most four.
 #[derive(Debug)]
-pub(crate) struct Spellings<'a> {
+pub(crate) struct PathReadings<'a> {
     as_it_came: &'a str,
     /// With one slash less where there are several: a service that is nested gets `/n//x` as `/x`.
     shortened: SmallVec<[String; 1]>,
@@ -29,7 +29,7 @@ pub(crate) struct Spellings<'a> {
     resolved: SmallVec<[String; 2]>,
 }
 
-impl<'a> Spellings<'a> {
+impl<'a> PathReadings<'a> {
     pub(crate) fn from_path(path: &'a str) -> Self {
         if is_canonical(path) {
             let (shortened, resolved) = (SmallVec::new(), SmallVec::new());
@@ -143,13 +143,13 @@ mod tests {
     use super::*;
 
     fn readings(path: &str) -> Vec<String> {
-        Spellings::from_path(path).iter().map(|(reading, _)| reading.to_owned()).collect()
+        PathReadings::from_path(path).iter().map(|(reading, _)| reading.to_owned()).collect()
     }
 
     #[test]
     fn an_ordinary_path_is_read_as_it_is_without_a_copy() {
         for path in ["/", "/login", "/api/public/bot/st-1/export", "/a.b/c..d/~x"] {
-            assert!(matches!(Spellings::from_path(path).canonical, Cow::Borrowed(_)), "{path}");
+            assert!(matches!(PathReadings::from_path(path).canonical, Cow::Borrowed(_)), "{path}");
             assert_eq!(readings(path), [path]);
         }
     }
@@ -179,7 +179,7 @@ mod tests {
 
     #[test]
     fn a_slash_may_have_been_taken_off_wherever_there_are_several() {
-        let came = |path| Spellings::from_path(path).as_it_came().map(str::to_owned).collect::<Vec<_>>();
+        let came = |path| PathReadings::from_path(path).as_it_came().map(str::to_owned).collect::<Vec<_>>();
         assert_eq!(came("/n//x"), ["/n//x", "/n/x"]);
         assert_eq!(came("//n///x"), ["//n///x", "/n///x", "//n//x"]);
         assert_eq!(came("/n/x"), ["/n/x"]);

@@ -10,38 +10,38 @@ use parking_lot::Mutex;
 
 use crate::{
     error::Unavailable,
-    http::{Refusal, RefusalBody, Style},
+    http::{Refusal, RefusalBody, ResponseOptions},
     limiter::Decision,
 };
 
 /// Whether a message has ended its call.
 #[derive(Debug)]
-pub(super) struct Fate {
-    style: Arc<Style>,
+pub(super) struct CallEnd {
+    style: Arc<ResponseOptions>,
     state: Mutex<State>,
 }
 
 #[derive(Debug, Default)]
 struct State {
-    end: Option<End>,
+    end: Option<EndReason>,
     /// Who waits for the response: it must be told when there is no use in waiting.
     waiting: Option<Waker>,
 }
 
 /// Why a message was not admitted.
 #[derive(Clone, Debug)]
-pub(super) enum End {
+pub(super) enum EndReason {
     Denied(Decision),
     Unavailable(Unavailable),
 }
 
-impl Fate {
-    pub(super) fn new(style: Arc<Style>) -> Self {
+impl CallEnd {
+    pub(super) fn new(style: Arc<ResponseOptions>) -> Self {
         Self { style, state: Mutex::default() }
     }
 
     /// Ends the call.
-    pub(super) fn end(&self, end: End) {
+    pub(super) fn end(&self, end: EndReason) {
         let mut state = self.state.lock();
         let waiting = state.waiting.take();
         state.end = Some(end);
@@ -55,7 +55,7 @@ impl Fate {
     }
 
     /// What has ended the call; if nothing has yet, the task of `cx` is woken when something does.
-    pub(super) fn poll_end(&self, cx: &Context<'_>) -> Option<End> {
+    pub(super) fn poll_end(&self, cx: &Context<'_>) -> Option<EndReason> {
         let mut state = self.state.lock();
         if state.end.is_none() && !state.waiting.as_ref().is_some_and(|waker| waker.will_wake(cx.waker())) {
             state.waiting = Some(cx.waker().clone());
@@ -64,17 +64,17 @@ impl Fate {
     }
 
     /// The answer to a call that ends before the inner service has answered.
-    pub(super) fn refusal(&self, end: &End) -> Response<RefusalBody> {
+    pub(super) fn refusal(&self, end: &EndReason) -> Response<RefusalBody> {
         end.why().answer_on_grpc(&self.style)
     }
 
     /// The end of a call that the inner service has begun to answer.
-    pub(super) fn trailers(&self, end: &End) -> HeaderMap {
+    pub(super) fn trailers(&self, end: &EndReason) -> HeaderMap {
         end.why().grpc_status(&self.style).trailers()
     }
 }
 
-impl End {
+impl EndReason {
     const fn why(&self) -> Refusal<'_> {
         match self {
             Self::Denied(decision) => Refusal::Denied(decision),

@@ -11,21 +11,21 @@ const LONGEST_QUOTE: usize = 80;
 
 /// The text of a file, to tell on which line of it something stands.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Lines<'a>(&'a str);
+pub(super) struct SourceMap<'a>(&'a str);
 
-impl<'a> Lines<'a> {
+impl<'a> SourceMap<'a> {
     pub(super) const fn new(text: &'a str) -> Self {
         Self(text)
     }
 
     /// The line of what was read, counted from 1.
-    pub(super) fn of<T>(self, read: &Spanned<T>) -> usize {
+    pub(super) fn line_of<T>(self, read: &Spanned<T>) -> usize {
         self.at(read.span().start)
     }
 
     /// Gives the line of what was read to the mistake that it is, unless that is known better.
-    pub(super) fn blame<T, R>(self, read: &Spanned<T>, result: Result<R, ConfigError>) -> Result<R, ConfigError> {
-        result.map_err(|error| error.at_line(self.of(read)))
+    pub(super) fn locate<T, R>(self, read: &Spanned<T>, result: Result<R, ConfigError>) -> Result<R, ConfigError> {
+        result.map_err(|error| error.at_line(self.line_of(read)))
     }
 
     /// The line of a byte, counted from 1.
@@ -57,27 +57,27 @@ mod tests {
 
     #[test]
     fn lines_are_counted_from_one_whatever_ends_them() {
-        let lines = Lines::new("a\r\nb\n\nc");
+        let lines = SourceMap::new("a\r\nb\n\nc");
         assert_eq!([0, 1, 3, 5, 6].map(|at| lines.at(at)), [1, 1, 2, 3, 4]);
         assert_eq!(lines.at(usize::MAX), 4);
-        assert_eq!(Lines::new("").at(0), 1);
+        assert_eq!(SourceMap::new("").at(0), 1);
     }
 
     #[test]
     fn a_quoted_text_is_one_short_line() {
-        assert_eq!(Lines::new("x = [\n  1,\n  2\n]").quote(4..16), "[ 1, 2 ]");
-        assert_eq!(Lines::new(&"ä".repeat(81)).quote(0..162), format!("{}...", "ä".repeat(80)));
-        assert_eq!(Lines::new("ä").quote(1..2), "");
+        assert_eq!(SourceMap::new("x = [\n  1,\n  2\n]").quote(4..16), "[ 1, 2 ]");
+        assert_eq!(SourceMap::new(&"ä".repeat(81)).quote(0..162), format!("{}...", "ä".repeat(80)));
+        assert_eq!(SourceMap::new("ä").quote(1..2), "");
     }
 
     #[test]
     fn the_line_around_a_byte_is_quoted_without_its_neighbours() {
-        let lines = Lines::new("one\ntwo 2\r\nthree");
+        let lines = SourceMap::new("one\ntwo 2\r\nthree");
         assert_eq!(
             [0, 3, 4, 9, 11, 16].map(|at| lines.quote_line(at)),
             ["one", "one", "two 2", "two 2", "three", "three"]
         );
-        assert_eq!(Lines::new("").quote_line(0), "");
-        assert_eq!(Lines::new("ä").quote_line(1), "ä");
+        assert_eq!(SourceMap::new("").quote_line(0), "");
+        assert_eq!(SourceMap::new("ä").quote_line(1), "ä");
     }
 }

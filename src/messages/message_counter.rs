@@ -12,21 +12,21 @@ use http::Extensions;
 
 use crate::{
     error::Unavailable,
-    limiter::{Decision, Governed, MaybeDecided, PendingDecision, RateLimiter},
+    limiter::{Charges, Decision, MaybeDecided, PendingDecision, RateLimiter},
     messages::{
         Framing,
-        counted::Counted,
-        fate::{End, Fate},
+        call_end::{CallEnd, EndReason},
+        counted_messages::CountedMessages,
     },
     request::Http,
-    store::{Store, Told},
+    store::{Detail, Store},
 };
 
 /// Charges the messages of one request, and holds back what is not yet admitted.
-pub(super) struct Count<T: Store> {
+pub(super) struct MessageCounter<T: Store> {
     limiter: RateLimiter<Http, T>,
-    governed: Governed,
-    fate: Arc<Fate>,
+    governed: Charges,
+    fate: Arc<CallEnd>,
     framing: Framing,
     /// The first message is covered by the charge for the call.
     is_first: bool,
@@ -38,11 +38,11 @@ pub(super) struct Count<T: Store> {
     searched: usize,
     /// The decision about the message that begins behind those that may pass.
     deciding: Option<Pin<Box<PendingDecision<T::Future>>>>,
-    end: Option<End>,
+    end: Option<EndReason>,
 }
 
-impl<T: Store> Count<T> {
-    pub(super) fn new(limiter: RateLimiter<Http, T>, governed: Governed, fate: Arc<Fate>) -> Self {
+impl<T: Store> MessageCounter<T> {
+    pub(super) fn new(limiter: RateLimiter<Http, T>, governed: Charges, fate: Arc<CallEnd>) -> Self {
         Self {
             limiter,
             governed,
@@ -57,17 +57,21 @@ impl<T: Store> Count<T> {
         }
     }
 
-    pub(super) const fn fate(&self) -> &Arc<Fate> {
+    pub(super) const fn fate(&self) -> &Arc<CallEnd> {
         &self.fate
     }
 
     /// Tells those further in that these messages are counted.
     pub(super) fn note_in(&self, extensions: &mut Extensions) {
-        Counted::note(extensions, Arc::clone(self.limiter.rulebook().mine()), self.limiter.charged(&self.governed));
+        CountedMessages::note(
+            extensions,
+            Arc::clone(self.limiter.rulebook().local()),
+            self.limiter.charged(&self.governed),
+        );
     }
 
     /// Why nothing more may pass.
-    pub(super) const fn end(&self) -> Option<&End> {
+    pub(super) const fn end(&self) -> Option<&EndReason> {
         self.end.as_ref()
     }
 
@@ -118,7 +122,7 @@ impl<T: Store> Count<T> {
     }
 
     fn charge(&mut self) {
-        match self.limiter.rule_on(&self.governed, Told::IfDenied) {
+        match self.limiter.rule_on(&self.governed, Detail::OnDenial) {
             MaybeDecided::Ready(decision) => self.conclude(Ok(decision)),
             MaybeDecided::Pending(deciding) => self.deciding = Some(Box::pin(deciding)),
         }
@@ -128,8 +132,8 @@ impl<T: Store> Count<T> {
         self.deciding = None;
         self.end = match decided {
             Ok(decision) if decision.is_admitted() => None,
-            Ok(decision) => Some(End::Denied(decision)),
-            Err(unavailable) => Some(End::Unavailable(unavailable)),
+            Ok(decision) => Some(EndReason::Denied(decision)),
+            Err(unavailable) => Some(EndReason::Unavailable(unavailable)),
         };
         self.end.iter().for_each(|end| self.fate.end(end.clone()));
     }
@@ -142,8 +146,8 @@ impl<T: Store> Count<T> {
     }
 }
 
-impl<T: Store> fmt::Debug for Count<T> {
+impl<T: Store> fmt::Debug for MessageCounter<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Count").field("framing", &self.framing).field("end", &self.end).finish_non_exhaustive()
+        f.debug_struct("MessageCounter").field("framing", &self.framing).field("end", &self.end).finish_non_exhaustive()
     }
 }

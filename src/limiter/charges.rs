@@ -4,7 +4,7 @@ use hashbrown::HashSet;
 use http::StatusCode;
 use smallvec::SmallVec;
 
-use crate::{key::Charge, limiter::Mark};
+use crate::{key::Charge, limiter::ChargeMark};
 
 /// Up to so many charges are looked through one by one.
 const FEW: usize = 16;
@@ -13,11 +13,11 @@ const FEW: usize = 16;
 pub(crate) type RuleNumbers = SmallVec<[u16; 4]>;
 
 /// What a request has been charged by this limiter already.
-pub(crate) type Applied = SmallVec<[Mark; 4]>;
+pub(crate) type AppliedMarks = SmallVec<[ChargeMark; 4]>;
 
 /// What governs a request: charges to decide together, and the rule of each.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Governed {
+pub(crate) struct Charges {
     pub(crate) charges: SmallVec<[Charge; 4]>,
     pub(crate) rules: RuleNumbers,
     /// The charges, as soon as they are many.
@@ -26,12 +26,12 @@ pub(crate) struct Governed {
 
 /// A request that a rule turns away because it does not carry the key.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Refused {
+pub(crate) struct KeyRejected {
     pub(crate) rule: usize,
     pub(crate) status: StatusCode,
 }
 
-impl Governed {
+impl Charges {
     /// Adds a charge, once: two readings of a path may lead to the same history.
     pub(super) fn add(&mut self, rule: usize, charge: Charge) {
         if self.is_new(charge) {

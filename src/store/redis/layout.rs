@@ -25,21 +25,21 @@ pub(super) const TICK: u32 = 12;
 
 /// The logs of a plan: an exact log, which may answer for no quota but lists the others, and a cell log per grain.
 #[derive(Debug)]
-pub(crate) struct Logs {
-    logs: Box<[Log]>,
+pub(crate) struct Layout {
+    logs: Box<[Encoding]>,
     quotas: usize,
 }
 
 /// One log: its name, what the script is told of it, and which quotas it answers for.
 #[derive(Debug)]
-pub(crate) struct Log {
+pub(crate) struct Encoding {
     suffix: String,
     argument: Vec<u8>,
-    quotas: Box<[Place]>,
+    quotas: Box<[QuotaSlot]>,
 }
 
 /// What an argument says of a log before it comes to the quotas, but for what is the plan's.
-struct Settings {
+struct EncodingSettings {
     width: u8,
     /// In milliseconds, as the server wants it.
     time_to_live: u64,
@@ -52,7 +52,7 @@ struct Settings {
 
 /// A quota of a log.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Place {
+pub(super) struct QuotaSlot {
     /// Its place in the plan.
     pub(super) at: usize,
     pub(super) limit: u32,
@@ -60,14 +60,14 @@ pub(super) struct Place {
     pub(super) window: u64,
 }
 
-impl Logs {
+impl Layout {
     pub(crate) fn new(plan: &Plan) -> Self {
-        let cells = plan.bucket_specs().iter().enumerate().map(|(at, grain)| Log::of_cells(plan, at, grain));
-        let logs = std::iter::once(Log::exact(plan)).chain(cells);
+        let cells = plan.bucket_specs().iter().enumerate().map(|(at, grain)| Encoding::of_cells(plan, at, grain));
+        let logs = std::iter::once(Encoding::exact(plan)).chain(cells);
         Self { logs: logs.collect(), quotas: plan.windows().len() }
     }
 
-    pub(crate) fn iter(&self) -> impl ExactSizeIterator<Item = &Log> {
+    pub(crate) fn iter(&self) -> impl ExactSizeIterator<Item = &Encoding> {
         self.logs.iter()
     }
 
@@ -86,12 +86,12 @@ impl Logs {
     }
 }
 
-impl Log {
+impl Encoding {
     fn exact(plan: &Plan) -> Self {
         let quotas = places(plan, Counted::Exactly);
         let window = quotas.first().map_or(0, |longest| longest.window);
         let most = plan.exact().map_or(1, |exact| exact.capacity as u64);
-        let settings = Settings {
+        let settings = EncodingSettings {
             width: stamp_width(plan, window),
             time_to_live: time_to_live(plan.micros(plan.horizon())),
             window,
@@ -106,7 +106,7 @@ impl Log {
     fn of_cells(plan: &Plan, at: usize, grain: &BucketSpec) -> Self {
         let quotas = places(plan, Counted::InBuckets(at));
         let (window, ticks) = (plan.micros(grain.window), plan.micros(grain.ticks));
-        let settings = Settings {
+        let settings = EncodingSettings {
             width: CELL,
             time_to_live: time_to_live(window + ticks),
             window,
@@ -129,14 +129,14 @@ impl Log {
     }
 
     /// The quotas it answers for, in the order of the answers.
-    pub(super) fn quotas(&self) -> &[Place] {
+    pub(super) fn quotas(&self) -> &[QuotaSlot] {
         &self.quotas
     }
 }
 
-impl Settings {
+impl EncodingSettings {
     /// The whole of it, as `header.lua` says, up to the quotas.
-    fn told(&self, tag: Vec<u8>, plan: &Plan, quotas: &[Place]) -> Vec<u8> {
+    fn told(&self, tag: Vec<u8>, plan: &Plan, quotas: &[QuotaSlot]) -> Vec<u8> {
         let mut argument = tag;
         argument.extend([self.width, u8::from(plan.counts_denied()), quotas.len() as u8]);
         argument.extend(low_bytes::<2>(plan.tick().micros()));
@@ -144,12 +144,12 @@ impl Settings {
         argument.extend(low_bytes::<7>(self.window));
         argument.extend(low_bytes::<3>(self.kept));
         argument.extend(low_bytes::<4>(self.most));
-        argument.extend(quotas.iter().flat_map(Place::told));
+        argument.extend(quotas.iter().flat_map(QuotaSlot::told));
         argument
     }
 }
 
-impl Place {
+impl QuotaSlot {
     fn told(&self) -> Vec<u8> {
         [&low_bytes::<7>(self.window)[..], &self.limit.to_le_bytes()].concat()
     }
@@ -161,10 +161,10 @@ const fn stamp_width(plan: &Plan, window: u64) -> u8 {
 }
 
 /// The quotas that are counted there, the longest window first and of those the smallest limit.
-fn places(plan: &Plan, counted: Counted) -> Box<[Place]> {
+fn places(plan: &Plan, counted: Counted) -> Box<[QuotaSlot]> {
     let windows = plan.windows().iter().enumerate().filter(|(_, window)| window.counted == counted);
-    let mut places: Box<[Place]> =
-        windows.map(|(at, window)| Place { at, limit: window.limit, window: plan.micros(window.ticks) }).collect();
+    let mut places: Box<[QuotaSlot]> =
+        windows.map(|(at, window)| QuotaSlot { at, limit: window.limit, window: plan.micros(window.ticks) }).collect();
     places.sort_by_key(|place| (Reverse(place.window), place.limit));
     places
 }
@@ -175,7 +175,7 @@ fn tag(kind: u8, windows: &[u8]) -> Vec<u8> {
     [&[MAGIC, kind], &hash[..]].concat()
 }
 
-fn windows(quotas: &[Place]) -> Vec<u8> {
+fn windows(quotas: &[QuotaSlot]) -> Vec<u8> {
     quotas.iter().flat_map(|quota| low_bytes::<7>(quota.window)).collect()
 }
 
@@ -211,11 +211,11 @@ pub(super) fn low_bytes<const N: usize>(number: u64) -> [u8; N] {
 mod tests {
     use super::*;
 
-    fn logs(policy: &str) -> Logs {
-        Logs::new(&Plan::new(&policy.parse().unwrap()))
+    fn logs(policy: &str) -> Layout {
+        Layout::new(&Plan::new(&policy.parse().unwrap()))
     }
 
-    fn quotas(log: &Log) -> Vec<usize> {
+    fn quotas(log: &Encoding) -> Vec<usize> {
         log.quotas().iter().map(|place| place.at).collect()
     }
 

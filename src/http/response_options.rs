@@ -7,7 +7,7 @@ use http::Response;
 use crate::{
     http::{CallerProtocol, DecisionIn, Headers, Refusal, RefusalBody, is_preflight},
     request::RequestView,
-    store::Told,
+    store::Detail,
     warn::Given,
 };
 
@@ -38,7 +38,7 @@ pub(crate) type Calendar = dyn Fn() -> Duration + Send + Sync;
 
 /// The choices of one layer.
 #[derive(Clone)]
-pub(crate) struct Style {
+pub(crate) struct ResponseOptions {
     pub(crate) headers: Headers,
     /// By which `X-RateLimit-Reset` says when something is.
     pub(crate) calendar: Option<Arc<Calendar>>,
@@ -54,10 +54,10 @@ pub(crate) struct Style {
     pub(crate) given: Given,
 }
 
-impl Style {
+impl ResponseOptions {
     /// What it needs to know of the quotas.
-    pub(crate) const fn told(&self) -> Told {
-        if self.tells_of_admissions() { Told::Always } else { Told::IfDenied }
+    pub(crate) const fn told(&self) -> Detail {
+        if self.tells_of_admissions() { Detail::Full } else { Detail::OnDenial }
     }
 
     /// Whether a request is none of the limiter's business.
@@ -76,7 +76,7 @@ impl Style {
     }
 }
 
-impl Default for Style {
+impl Default for ResponseOptions {
     fn default() -> Self {
         Self {
             headers: Headers::default(),
@@ -93,9 +93,9 @@ impl Default for Style {
     }
 }
 
-impl fmt::Debug for Style {
+impl fmt::Debug for ResponseOptions {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Style")
+        f.debug_struct("ResponseOptions")
             .field("headers", &self.headers)
             .field("decision", &self.decision)
             .field("on_conflict", &self.on_conflict)

@@ -5,31 +5,35 @@ use std::{borrow::Cow, sync::Arc};
 use toml::Spanned;
 
 use crate::{
-    config::{file::KeyTexts, lines::Lines, source::Sources},
+    config::{file::KeyTexts, source::Sources, source_map::SourceMap},
     error::ConfigError,
-    key::{KeyBuilder, KeyExtractor, Missing, RouteParams},
+    key::{KeyBuilder, KeyExtractor, MissingKey, RouteParams},
     request::RequestView,
 };
 
 /// What a tuple of extractors is in code: the parts of one key, missing if one of them is.
-pub(super) struct ListedKey {
+pub(super) struct CompositeKey {
     parts: Vec<Arc<dyn KeyExtractor>>,
 }
 
-impl ListedKey {
-    pub(super) fn read(texts: &Spanned<KeyTexts>, sources: &Sources, lines: Lines<'_>) -> Result<Self, ConfigError> {
+impl CompositeKey {
+    pub(super) fn read(
+        texts: &Spanned<KeyTexts>,
+        sources: &Sources,
+        lines: SourceMap<'_>,
+    ) -> Result<Self, ConfigError> {
         let parts = KeyTexts::parts(texts);
-        let parts = parts.iter().map(|text| lines.blame(text, sources.part(text.get_ref())));
+        let parts = parts.iter().map(|text| lines.locate(text, sources.part(text.get_ref())));
         let parts: Vec<_> = parts.collect::<Result<_, _>>()?;
         if parts.is_empty() {
-            return lines.blame(texts, Err(ConfigError::new("key", "[]", "a key has at least one part")));
+            return lines.locate(texts, Err(ConfigError::new("key", "[]", "a key has at least one part")));
         }
         Ok(Self { parts })
     }
 }
 
-impl KeyExtractor for ListedKey {
-    fn extract(&self, request: &RequestView<'_>, key: &mut KeyBuilder<'_>) -> Result<(), Missing> {
+impl KeyExtractor for CompositeKey {
+    fn extract(&self, request: &RequestView<'_>, key: &mut KeyBuilder<'_>) -> Result<(), MissingKey> {
         self.parts.iter().try_for_each(|part| part.extract(request, key))
     }
 

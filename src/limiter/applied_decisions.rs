@@ -2,16 +2,16 @@
 
 use http::Extensions;
 
-use crate::limiter::{Applied, Decision, Stripes};
+use crate::limiter::{AppliedMarks, Decision, ShardedRulebook};
 
 /// The decisions of other limiters that a request has passed, outermost first: the extension holds only the last one.
 #[derive(Clone, Debug, Default)]
-struct Passed(Vec<Decision>);
+struct AppliedDecisions(Vec<Decision>);
 
 /// What this limiter has charged the request already: it is mounted twice, and charges once.
-pub(crate) fn applied(rulebook: &Stripes, extensions: &Extensions) -> Applied {
-    let Some(last) = extensions.get::<Decision>() else { return Applied::new() };
-    let earlier = extensions.get::<Passed>().map_or(&[][..], |passed| &passed.0);
+pub(crate) fn applied(rulebook: &ShardedRulebook, extensions: &Extensions) -> AppliedMarks {
+    let Some(last) = extensions.get::<Decision>() else { return AppliedMarks::new() };
+    let earlier = extensions.get::<AppliedDecisions>().map_or(&[][..], |passed| &passed.0);
     let passed = earlier.iter().chain(std::iter::once(last));
     passed.flat_map(|decision| decision.charged_by(rulebook)).copied().collect()
 }
@@ -19,6 +19,6 @@ pub(crate) fn applied(rulebook: &Stripes, extensions: &Extensions) -> Applied {
 /// Notes a decision in the request that it admits.
 pub(crate) fn enter(extensions: &mut Extensions, decision: Decision) {
     if let Some(outer) = extensions.insert(decision) {
-        extensions.get_or_insert_default::<Passed>().0.push(outer);
+        extensions.get_or_insert_default::<AppliedDecisions>().0.push(outer);
     }
 }

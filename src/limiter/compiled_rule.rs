@@ -7,7 +7,7 @@ use http::HeaderValue;
 
 use crate::{
     error::ConfigError,
-    limiter::{Template, message::Occasion},
+    limiter::{MessageTemplate, message::MessageContext},
     policy::{Policy, PolicyName, Quota},
     request::RequestKind,
     rule::{Rule, no_policy},
@@ -15,7 +15,7 @@ use crate::{
 };
 
 /// A rule, checked.
-pub(crate) struct GovernedBy {
+pub(crate) struct CompiledRule {
     name: String,
     level: String,
     policy: Policy,
@@ -27,12 +27,12 @@ pub(crate) struct GovernedBy {
     bodies: Box<[Bytes]>,
 }
 
-impl GovernedBy {
+impl CompiledRule {
     pub(super) fn new<K: RequestKind>(
         rule: &Rule<K>,
         scopes: Range<u32>,
         among_several: bool,
-        template: Option<&Template>,
+        template: Option<&MessageTemplate>,
     ) -> Result<Self, ConfigError> {
         let policy = rule.policy_or_none().ok_or_else(no_policy)?.clone();
         let prefix = if among_several { format!("{}/", rule.name()) } else { String::new() };
@@ -87,7 +87,7 @@ impl GovernedBy {
     }
 }
 
-impl fmt::Debug for GovernedBy {
+impl fmt::Debug for CompiledRule {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Rule")
             .field("name", &self.name)
@@ -101,14 +101,14 @@ fn prepare_bodies<K: RequestKind>(
     rule: &Rule<K>,
     policy: &Policy,
     names: &[PolicyName],
-    template: Option<&Template>,
+    template: Option<&MessageTemplate>,
 ) -> Box<[Bytes]> {
     if template.is_some_and(|template| !template.is_fixed()) {
         return Box::default();
     }
     let level = rule.level_name();
     let bodies = policy.quotas().zip(names).map(|(quota, name)| {
-        let occasion = Occasion { rule: rule.name(), level: &level, quota, retry_after: Duration::ZERO };
+        let occasion = MessageContext { rule: rule.name(), level: &level, quota, retry_after: Duration::ZERO };
         quota_exceeded(&occasion.message(template), &[name.as_str()])
     });
     bodies.collect()

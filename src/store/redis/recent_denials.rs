@@ -12,12 +12,12 @@ use tokio::time::Instant;
 
 use crate::{key::Charge, store::Verdict};
 
-/// Denials remembered at a time. One that is overwritten is asked for again: nothing is lost.
+/// RecentDenials remembered at a time. One that is overwritten is asked for again: nothing is lost.
 const PLACES: usize = 4096;
 
-/// Denials of the store, which answer the same question until somebody might be admitted.
-pub(super) struct Denials {
-    places: Box<[Mutex<Option<Denial>>]>,
+/// RecentDenials of the store, which answer the same question until somebody might be admitted.
+pub(super) struct RecentDenials {
+    places: Box<[Mutex<Option<RecentDenial>>]>,
     hasher: RandomState,
     longest: Duration,
     /// How long ago a denial was met first before it is believed.
@@ -27,7 +27,7 @@ pub(super) struct Denials {
 }
 
 #[derive(Clone)]
-struct Denial {
+struct RecentDenial {
     charges: SmallVec<[Charge; 2]>,
     verdict: Verdict,
     /// When it was received.
@@ -38,18 +38,18 @@ struct Denial {
 
 /// When something was asked, and how often something had been reset by then.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Question {
+pub(super) struct AskedAt {
     asked: Instant,
     resets: u64,
 }
 
-impl Question {
+impl AskedAt {
     pub(super) const fn asked(self) -> Instant {
         self.asked
     }
 }
 
-impl Denials {
+impl RecentDenials {
     /// Remembers for at most `longest`: for so long another process may reset a key without being noticed here.
     ///
     /// Where units may be reserved that are given back soon, as on a cluster, a denial may be about to end. So it is
@@ -68,17 +68,17 @@ impl Denials {
     }
 
     /// A question that is about to be asked.
-    pub(super) fn question(&self, now: Instant) -> Question {
-        Question { asked: now, resets: self.resets.load(Ordering::Acquire) }
+    pub(super) fn question(&self, now: Instant) -> AskedAt {
+        AskedAt { asked: now, resets: self.resets.load(Ordering::Acquire) }
     }
 
     /// Whether nothing was reset since it was asked.
-    pub(super) fn is_current(&self, question: Question) -> bool {
+    pub(super) fn is_current(&self, question: AskedAt) -> bool {
         self.resets.load(Ordering::Acquire) == question.resets
     }
 
     /// Remembers a verdict if it is a denial, for as long as nothing changes and if nothing was reset since the question.
-    pub(super) fn remember(&self, charges: &[Charge], verdict: &Verdict, question: Question, now: Instant) {
+    pub(super) fn remember(&self, charges: &[Charge], verdict: &Verdict, question: AskedAt, now: Instant) {
         let Some(place) = self.place(charges).filter(|_| !verdict.admitted) else { return };
         let changes = verdict.states.iter().filter(|state| state.used > 0);
         let unchanged_for = changes.map(|state| verdict.now.until(state.changes_at)).min().unwrap_or_default();
@@ -96,7 +96,7 @@ impl Denials {
         }
         // The server decided after the question was sent: never later than its own clock would say.
         let ends = if is_certain { question.asked + unchanged_for.min(self.longest) } else { now };
-        *place = Some(Denial { charges: charges.into(), verdict: verdict.clone(), received: now, ends });
+        *place = Some(RecentDenial { charges: charges.into(), verdict: verdict.clone(), received: now, ends });
     }
 
     /// Forgets everything, because some key was reset. What was asked before is not to be remembered afterwards.
@@ -105,13 +105,13 @@ impl Denials {
         self.places.iter().for_each(|place| *place.lock() = None);
     }
 
-    fn place(&self, charges: &[Charge]) -> Option<&Mutex<Option<Denial>>> {
+    fn place(&self, charges: &[Charge]) -> Option<&Mutex<Option<RecentDenial>>> {
         let hash = charges.iter().fold(0, |hash, charge| self.hasher.hash_one((hash, charge.scope, charge.key)));
         self.places.get(hash as usize % self.places.len().max(1))
     }
 }
 
-impl Denial {
+impl RecentDenial {
     /// The verdict as it would be given now: time goes on here as it does on the server.
     fn at(&self, now: Instant) -> Verdict {
         let elapsed = now.saturating_duration_since(self.received);
@@ -119,9 +119,9 @@ impl Denial {
     }
 }
 
-impl std::fmt::Debug for Denials {
+impl std::fmt::Debug for RecentDenials {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Denials").field("longest", &self.longest).finish_non_exhaustive()
+        f.debug_struct("RecentDenials").field("longest", &self.longest).finish_non_exhaustive()
     }
 }
 
@@ -152,13 +152,13 @@ mod tests {
     const SECOND: Duration = Duration::from_secs(1);
     const MILLI: Duration = Duration::from_millis(1);
 
-    fn remember(denials: &Denials, key: &str, wait: Duration, asked: Instant, now: Instant) {
+    fn remember(denials: &RecentDenials, key: &str, wait: Duration, asked: Instant, now: Instant) {
         denials.remember(&[charge(key)], &denial(wait), denials.question(asked), now);
     }
 
     #[test]
     fn a_denial_is_known_for_a_while_and_its_wait_gets_shorter() {
-        let (denials, start) = (Denials::new(SECOND, Duration::ZERO), Instant::now());
+        let (denials, start) = (RecentDenials::new(SECOND, Duration::ZERO), Instant::now());
         remember(&denials, "ann", MINUTE, start, start);
         let then = start + 600 * MILLI;
         let known = denials.get(&[charge("ann")], then).unwrap();
@@ -171,7 +171,7 @@ mod tests {
 
     #[test]
     fn it_is_asked_again_before_there_can_be_room() {
-        let (denials, asked) = (Denials::new(MINUTE, Duration::ZERO), Instant::now());
+        let (denials, asked) = (RecentDenials::new(MINUTE, Duration::ZERO), Instant::now());
         remember(&denials, "ann", 20 * MILLI, asked, asked + 3 * MILLI);
         assert!(denials.get(&[charge("ann")], asked + 19 * MILLI).is_some());
         assert!(
@@ -182,7 +182,7 @@ mod tests {
 
     #[test]
     fn admissions_are_not_remembered_and_a_reset_forgets() {
-        let (denials, now) = (Denials::new(MINUTE, Duration::ZERO), Instant::now());
+        let (denials, now) = (RecentDenials::new(MINUTE, Duration::ZERO), Instant::now());
         denials.remember(&[charge("ann")], &Verdict::new(true), denials.question(now), now);
         assert!(denials.get(&[charge("ann")], now).is_none());
         remember(&denials, "ann", MINUTE, now, now);
@@ -195,7 +195,7 @@ mod tests {
 
     #[test]
     fn with_no_time_to_remember_nothing_is() {
-        let (denials, now) = (Denials::new(Duration::ZERO, Duration::ZERO), Instant::now());
+        let (denials, now) = (RecentDenials::new(Duration::ZERO, Duration::ZERO), Instant::now());
         remember(&denials, "ann", MINUTE, now, now);
         assert!(denials.get(&[charge("ann")], now).is_none());
         denials.clear();
@@ -203,7 +203,7 @@ mod tests {
 
     #[test]
     fn where_units_may_be_on_their_way_back_a_denial_is_believed_when_it_is_met_again() {
-        let (denials, start) = (Denials::new(SECOND, 50 * MILLI), Instant::now());
+        let (denials, start) = (RecentDenials::new(SECOND, 50 * MILLI), Instant::now());
         let at = |millis: u32| start + millis * MILLI;
         for millis in [0, 20, 49] {
             remember(&denials, "ann", MINUTE, at(millis), at(millis));
