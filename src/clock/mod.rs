@@ -7,7 +7,6 @@ use std::{
 
 mod manual;
 mod system;
-mod tick;
 mod timestamp;
 #[cfg(feature = "client")]
 mod tokio;
@@ -17,8 +16,7 @@ pub use self::tokio::TokioClock;
 pub use manual::ManualClock;
 pub use system::SystemClock;
 
-pub(crate) use tick::Tick;
-pub(crate) use timestamp::Timestamp;
+pub(crate) use timestamp::{Tick, Timestamp};
 
 /// A source of time for a limiter.
 ///

@@ -1,8 +1,8 @@
-//! One reading of a clock.
+//! Readings of a clock, and how finely they are counted.
 
 use std::time::Duration;
 
-use crate::clock::{Clock, Tick};
+use crate::clock::Clock;
 
 /// One reading of a clock.
 ///
@@ -11,6 +11,17 @@ use crate::clock::{Clock, Tick};
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Timestamp {
     nanos: u64,
+}
+
+/// What a history counts time in: as fine as 32 bits allow for the longest window of its policy.
+///
+/// It is a whole number of microseconds that divides a millisecond, so that a window of whole milliseconds is one of whole
+/// ticks: 1 us for windows of up to 17 minutes, 4 us for an hour, 100 us for a day, and a millisecond from six days on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Tick {
+    micros: u64,
+    /// 2^63 divided by `micros`, rounded up: a division is a multiplication then, which takes a fraction of the time.
+    reciprocal: u64,
 }
 
 impl Timestamp {
@@ -58,13 +69,81 @@ impl Timestamp {
     }
 }
 
+impl Tick {
+    pub(super) const MILLISECOND: Self = Self::from_micros(1000);
+
+    /// The longest window that stamps of 32 bits can hold, in ticks: two windows are told apart modulo 2^32.
+    pub(crate) const MOST_PER_WINDOW: u64 = 1 << 30;
+
+    /// Where histories begin to count: so many ticks after zero that the age of anything still remembered can be subtracted
+    /// from any moment, also from that of a clock that was set back to its origin. In milliseconds it is 278 years.
+    const EPOCH: u64 = 1 << 43;
+
+    /// All divisors of a millisecond, in microseconds.
+    const FINENESSES: [u64; 16] = [1, 2, 4, 5, 8, 10, 20, 25, 40, 50, 100, 125, 200, 250, 500, 1000];
+
+    /// The finest tick of which the `longest` window is at most 2^30; a millisecond if none is so coarse.
+    pub(crate) fn for_window(longest: Duration) -> Self {
+        let mut ticks = Self::FINENESSES.into_iter().map(Self::from_micros);
+        ticks.find(|tick| tick.count(longest) <= Self::MOST_PER_WINDOW).unwrap_or(Self::MILLISECOND)
+    }
+
+    const fn from_micros(micros: u64) -> Self {
+        Self { micros, reciprocal: (1_u64 << 63).div_ceil(micros) }
+    }
+
+    /// Its length.
+    pub(crate) const fn nanos(self) -> u64 {
+        self.micros * 1000
+    }
+
+    /// Its length in microseconds.
+    #[cfg(feature = "redis")]
+    pub(crate) const fn micros(self) -> u64 {
+        self.micros
+    }
+
+    /// How many ticks a window is, rounded up so that nothing is freed early.
+    pub(crate) fn count(self, window: Duration) -> u64 {
+        u64::try_from(window.as_nanos().div_ceil(self.nanos().into())).unwrap_or(u64::MAX)
+    }
+
+    /// The tick that holds this nanosecond since the origin of a clock: rounded down, for asking what has expired.
+    #[inline]
+    pub(super) const fn at(self, nanos: u64) -> u64 {
+        Self::EPOCH + self.passed(nanos)
+    }
+
+    /// The tick that begins with this nanosecond or next after it: rounded up, for recording.
+    #[inline]
+    pub(super) const fn from(self, nanos: u64) -> u64 {
+        let passed = self.passed(nanos);
+        Self::EPOCH + passed + (passed * self.nanos() < nanos) as u64
+    }
+
+    /// The nanosecond since the origin of a clock with which tick `number` begins.
+    #[inline]
+    pub(crate) const fn beginning(self, number: u64) -> u64 {
+        number.saturating_sub(Self::EPOCH).saturating_mul(self.nanos())
+    }
+
+    #[inline]
+    const fn passed(self, nanos: u64) -> u64 {
+        (((nanos / 1000) as u128 * self.reciprocal as u128) >> 63) as u64
+    }
+}
+
 pub(super) fn saturating_nanos(time: Duration) -> u64 {
     u64::try_from(time.as_nanos()).unwrap_or(u64::MAX)
 }
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
+
+    const SECOND: Duration = Duration::from_secs(1);
 
     #[test]
     fn recording_rounds_up_and_asking_rounds_down() {
@@ -79,5 +158,41 @@ mod tests {
     fn the_time_until_a_passed_moment_is_zero() {
         assert_eq!(Timestamp::from_nanos(5_000_000).until(4_000_000), Duration::ZERO);
         assert_eq!(Timestamp::from_nanos(4_999_999).until(5_000_000), Duration::from_nanos(1));
+    }
+
+    #[test]
+    fn it_is_as_fine_as_32_bits_allow() {
+        let nanos = |window| Tick::for_window(window).nanos();
+        assert_eq!(nanos(SECOND), 1000);
+        assert_eq!(nanos(60 * SECOND), 1000);
+        assert_eq!(nanos(3600 * SECOND), 4000);
+        assert_eq!(nanos(86_400 * SECOND), 100_000);
+        assert_eq!(nanos(7 * 86_400 * SECOND), 1_000_000);
+        assert_eq!(nanos(Duration::MAX), 1_000_000);
+        for tick in Tick::FINENESSES {
+            let longest = Duration::from_micros(tick << 30);
+            assert_eq!(nanos(longest), tick * 1000);
+            assert!(tick == 1000 || nanos(longest + Duration::from_nanos(1)) > tick * 1000);
+        }
+    }
+
+    #[test]
+    fn windows_of_whole_milliseconds_are_whole_ticks() {
+        for tick in Tick::FINENESSES.map(Tick::from_micros) {
+            assert_eq!(tick.count(Duration::from_millis(7)) * tick.nanos(), 7_000_000);
+            assert_eq!(tick.count(Duration::from_nanos(7_000_001)) * tick.nanos(), 7_000_000 + tick.nanos());
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn multiplying_divides(nanos in prop_oneof![any::<u64>(), u64::MAX - 2_000_000..=u64::MAX, 0..2_000_000u64]) {
+            for tick in Tick::FINENESSES.map(Tick::from_micros) {
+                prop_assert_eq!(tick.at(nanos) - Tick::EPOCH, nanos / tick.nanos());
+                prop_assert_eq!(tick.from(nanos) - Tick::EPOCH, nanos.div_ceil(tick.nanos()));
+                let begun = tick.beginning(tick.at(nanos));
+                prop_assert!(begun <= nanos && nanos - begun < tick.nanos());
+            }
+        }
     }
 }

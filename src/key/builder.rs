@@ -88,7 +88,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::key::packed::{OF_HASH, VERBATIM};
+    use crate::key::key::{OF_HASH, VERBATIM};
 
     fn key(hasher: &KeyHasher, parts: &[Vec<u8>]) -> Key {
         let mut builder = KeyBuilder::new(hasher);

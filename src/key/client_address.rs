@@ -1,8 +1,8 @@
 //! The key of an address.
 
-use std::net::{IpAddr, Ipv6Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-use crate::key::{KeyBuilder, embedded::Embedded};
+use crate::key::KeyBuilder;
 
 /// The part of an IPv6 key is at least this long, so that it is never taken for the four bytes of an IPv4 address.
 const IPV6_BYTES: usize = 8;
@@ -15,6 +15,19 @@ pub struct ClientAddress {
     address: IpAddr,
     /// In `32..=128`.
     ipv6_prefix: u8,
+}
+
+/// What an IPv6 address says of an IPv4 client. One that is mapped is unwrapped before.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Embedded {
+    /// A translator of the own network made it for this client, which wrote none of its bits.
+    Translated(Ipv4Addr),
+    /// The end of a tunnel: this many bits of this address stand for it, without those that it chooses itself.
+    Tunnelled(Ipv6Addr, u8),
+    /// A translator made it, and where the client's address stands is for its operator to say.
+    Anywhere,
+    /// It is an address like any other.
+    Nothing,
 }
 
 impl ClientAddress {
@@ -36,5 +49,76 @@ impl ClientAddress {
         let mask = u128::MAX << (128 - prefix);
         let octets = Ipv6Addr::from_bits(address.to_bits() & mask).octets();
         key.part(&octets[..usize::from(prefix).div_ceil(8).max(IPV6_BYTES)]);
+    }
+}
+
+impl Embedded {
+    pub(super) const fn in_address(address: Ipv6Addr) -> Self {
+        let bits = address.to_bits();
+        match address.segments() {
+            // The first is IPv4-compatible, but for `::`, `::1` and others that are no host of IPv4.
+            [0, 0, 0, 0, 0, 0, 0x100..=u16::MAX, _]
+            | [0, 0, 0, 0, 0xffff, 0, _, _]
+            | [0x64, 0xff9b, 0, 0, 0, 0, _, _] => Self::Translated(last(bits)),
+            [0x64, 0xff9b, 1, ..] => Self::Anywhere,
+            [0x2002, ..] => Self::Tunnelled(address, 48),
+            [0x2001, 0, ..] => Self::Tunnelled(teredo(bits), 64),
+            _ => Self::Nothing,
+        }
+    }
+}
+
+const fn last(bits: u128) -> Ipv4Addr {
+    Ipv4Addr::from_bits(bits as u32)
+}
+
+/// The prefix and behind it the client's address, which is written with all bits turned. Server, port and flags are the
+/// client's to choose.
+const fn teredo(bits: u128) -> Ipv6Addr {
+    let client = !(bits as u32) as u128;
+    Ipv6Addr::from_bits(bits >> 96 << 96 | client << 64)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn embedded(text: &str) -> Embedded {
+        Embedded::in_address(text.parse().unwrap())
+    }
+
+    #[test]
+    fn translated_addresses_are_those_of_the_ipv4_client() {
+        for text in ["64:ff9b::192.0.2.33", "::192.0.2.33", "::ffff:0:192.0.2.33"] {
+            assert_eq!(embedded(text), Embedded::Translated(Ipv4Addr::new(192, 0, 2, 33)), "{text}");
+        }
+        assert_eq!(embedded("64:ff9b:1::192.0.2.33"), Embedded::Anywhere);
+    }
+
+    #[test]
+    fn what_a_tunnelled_client_chooses_does_not_count() {
+        let teredo = embedded("2001:0:4136:e378:8000:63bf:3fff:fdd2");
+        assert_eq!(teredo, Embedded::Tunnelled("2001:0:c000:22d::".parse().unwrap(), 64));
+        assert_eq!(embedded("2001:0:0102:0304:ffff:0:3fff:fdd2"), teredo);
+        assert_ne!(embedded("2001:0:4136:e378:8000:63bf:3fff:fdd3"), teredo);
+        let six_to_four = "2002:c000:221:1::1".parse().unwrap();
+        assert_eq!(Embedded::in_address(six_to_four), Embedded::Tunnelled(six_to_four, 48));
+    }
+
+    #[test]
+    fn other_addresses_have_no_ipv4_client() {
+        let others = [
+            "::",
+            "::1",
+            "::ff:1",
+            "2001:db8::1",
+            "2001:1::1",
+            "64:ff9b:2::1",
+            "64:ff9b::1:0:0",
+            "fe80::5efe:c000:221",
+        ];
+        for text in others {
+            assert_eq!(embedded(text), Embedded::Nothing, "{text}");
+        }
     }
 }

@@ -5,6 +5,7 @@ use std::{borrow::Cow, sync::Arc};
 use crate::{
     error::ConfigError,
     key::{KeyBuilder, KeyParts},
+    policy::check_name,
     request::{Http, Plain, RequestKind, RequestView},
 };
 
@@ -94,6 +95,52 @@ pub struct RouteParams<'a> {
     names: &'a [Cow<'static, str>],
 }
 
+/// Which value counts if a header field, a cookie or a query parameter stands in a request several times.
+///
+/// It should be the one that the service behind reads, or a client can choose its key: with one value that the service
+/// reads and another that counts, it has as many histories as it can think of values.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum MultipleValues {
+    /// The first: what `HeaderMap::get` gives to handlers, and tonic's `MetadataMap::get`.
+    First,
+    /// The last: what axum's `Query` of a map gives to handlers, and the cookie jars of axum-extra.
+    Last,
+    /// All of them, as parts of one key.
+    Joined,
+    /// None: the key is missing.
+    MissingKey,
+}
+
+/// Reads what another extractor reads, under a name; made by [`named`].
+#[derive(Clone, Debug)]
+pub struct Named<E> {
+    name: Cow<'static, str>,
+    extractor: E,
+}
+
+/// Names what `extractor` reads, such as a closure, which has no name of its own.
+///
+/// ```
+/// use http::Request;
+/// use tower_quota::{Policy, RateLimiter, Rule, http::RequestView, key};
+///
+/// let agent = |request: &RequestView<'_>| request.headers().get("user-agent").cloned();
+/// let rule = Rule::new("reports")
+///     .routes(["GET /reports/{report}"])
+///     .key((key::named("agent", agent), key::path("report")))
+///     .policy(Policy::per_minute(60));
+/// let limiter = RateLimiter::builder().rule(rule).build()?;
+///
+/// let request = Request::get("/reports/sales").header("user-agent", "curl").body(())?;
+/// assert_eq!(limiter.matching(&RequestView::of(&request))[0].level(), "agent+report");
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[must_use]
+pub fn named<E>(name: impl Into<Cow<'static, str>>, extractor: E) -> Named<E> {
+    Named { name: name.into(), extractor }
+}
+
 impl<'a> RouteParams<'a> {
     pub(crate) const fn new(names: &'a [Cow<'static, str>]) -> Self {
         Self { names }
@@ -108,6 +155,29 @@ impl<'a> RouteParams<'a> {
     /// The names, in the order of the template.
     pub fn iter(&self) -> impl Iterator<Item = &'a str> + use<'a> {
         self.names.iter().map(|name| &**name)
+    }
+}
+
+impl MultipleValues {
+    /// Adds those of the values that count to the key, as `read` has them. If it can make nothing of one of them then
+    /// the key is missing.
+    pub(super) fn add<V, T>(
+        self,
+        mut values: impl Iterator<Item = V>,
+        read: impl Fn(V) -> Option<T>,
+        key: &mut KeyBuilder<'_>,
+    ) -> Result<(), MissingKey>
+    where
+        T: AsRef<[u8]>,
+    {
+        let mut add = |value| read(value).map(|part| key.part(part)).ok_or(MissingKey);
+        let first = values.next().ok_or(MissingKey)?;
+        match self {
+            Self::First => add(first),
+            Self::Last => add(values.last().unwrap_or(first)),
+            Self::Joined => add(first).and_then(|()| values.try_for_each(add)),
+            Self::MissingKey => values.next().map_or_else(|| add(first), |_| Err(MissingKey)),
+        }
     }
 }
 
@@ -170,6 +240,25 @@ impl<K: RequestKind> KeyExtractor<K> for Arc<dyn KeyExtractor<K>> {
 
     fn validate_on(&self, params: Option<RouteParams<'_>>) -> Result<(), ConfigError> {
         (**self).validate_on(params)
+    }
+}
+
+impl<K: RequestKind, E: KeyExtractor<K>> KeyExtractor<K> for Named<E> {
+    fn extract(&self, request: K::View<'_>, key: &mut KeyBuilder<'_>) -> Result<(), MissingKey> {
+        self.extractor.extract(request, key)
+    }
+
+    fn name(&self) -> Cow<'_, str> {
+        Cow::Borrowed(&self.name)
+    }
+
+    fn validate(&self) -> Result<(), ConfigError> {
+        check_name("level", &self.name)?;
+        self.extractor.validate()
+    }
+
+    fn validate_on(&self, params: Option<RouteParams<'_>>) -> Result<(), ConfigError> {
+        self.extractor.validate_on(params)
     }
 }
 

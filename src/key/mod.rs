@@ -36,13 +36,11 @@
 //! missing one: it is a key like any other.
 
 mod builder;
-mod charge;
 mod claim;
 mod client_address;
 mod client_ip;
 mod constant;
 mod cookie;
-mod embedded;
 mod extractor;
 mod field;
 mod first_of;
@@ -52,39 +50,33 @@ mod header;
 mod host;
 mod key;
 mod metadata;
-mod multiple_values;
 mod name;
-mod named;
-mod packed;
 mod parts;
 mod path;
 mod query;
 
 pub use builder::KeyBuilder;
-pub use charge::Charge;
 pub use claim::{Claim, claim};
 pub use client_address::ClientAddress;
 pub use client_ip::{ClientIp, client_ip, peer_ip};
 pub use constant::{Constant, constant};
 pub use cookie::{Cookie, cookie};
-pub use extractor::{KeyExtractor, MissingKey, RouteParams};
+pub use extractor::{KeyExtractor, MissingKey, MultipleValues, Named, RouteParams, named};
 pub use field::{Field, field};
 pub use first_of::{Alternatives, FirstOf, first_of};
 pub use forwarded::ForwardedHeader;
 pub use header::{Header, header};
 pub use host::{Host, host};
-pub use key::Key;
+pub use key::{Charge, Key};
 pub use metadata::{Metadata, metadata};
-pub use multiple_values::MultipleValues;
-pub use named::{Named, named};
 pub use parts::{KeyParts, Parts, parts};
 pub use path::{Path, path};
 pub use query::{Query, query};
 
 pub(crate) use hasher::KeyHasher;
+pub(crate) use key::PackedKey;
+#[cfg(feature = "redis")]
+pub(crate) use key::Text;
 #[cfg(feature = "client")]
 pub(crate) use metadata::LENIENT as LENIENT_BASE64;
 pub(crate) use name::clean;
-pub(crate) use packed::PackedKey;
-#[cfg(feature = "redis")]
-pub(crate) use packed::Text;

@@ -4,14 +4,11 @@
 //! * [`Policy`]: one or several quotas over one history.
 //! * [`PolicyName`]: what a quota is called in header fields and bodies.
 
-mod name;
 mod policy;
 mod quota;
-mod window;
-mod written;
+mod quota_text;
 
 pub use policy::Policy;
 pub use quota::Quota;
 
-pub(crate) use name::PolicyName;
-pub(crate) use quota::check_name;
+pub(crate) use quota::{PolicyName, check_name};

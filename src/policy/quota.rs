@@ -17,6 +17,9 @@ pub(crate) const SHORTEST_WINDOW: Duration = Duration::from_millis(1);
 /// The longest window: a hundred years.
 pub(crate) const LONGEST_WINDOW: Duration = Duration::from_secs(36_525 * 24 * 60 * 60);
 
+const QUOTE: &str = "\"";
+const AFTER: &str = "\";r=";
+
 /// At most `limit` units in any interval as long as `window`.
 ///
 /// The window rolls: there is no calendar minute that begins afresh. A unit admitted at t counts while now < t + window,
@@ -42,6 +45,12 @@ pub struct Quota {
     limit: u32,
     window: Duration,
     name: Option<Cow<'static, str>>,
+}
+
+/// A name, within what an item of a `RateLimit` field begins with: `"bots/minute";r=`.
+#[derive(Debug)]
+pub(crate) struct PolicyName {
+    head: Box<str>,
 }
 
 impl Quota {
@@ -207,6 +216,21 @@ impl fmt::Display for Quota {
     }
 }
 
+impl PolicyName {
+    pub(crate) fn new(name: &str) -> Self {
+        Self { head: format!("{QUOTE}{name}{AFTER}").into() }
+    }
+
+    pub(crate) fn as_str(&self) -> &str {
+        self.head.get(QUOTE.len()..self.head.len() - AFTER.len()).unwrap_or_default()
+    }
+
+    /// The name as an item of a `RateLimit` field begins with it, up to what remains.
+    pub(crate) const fn head(&self) -> &str {
+        &self.head
+    }
+}
+
 /// Names travel in header fields as quoted strings and in JSON, so they need no escaping anywhere.
 pub(crate) fn check_name(field: &str, name: &str) -> Result<(), ConfigError> {
     let allowed = |byte: u8| byte.is_ascii_graphic() && byte != b'"' && byte != b'\\';
@@ -286,5 +310,13 @@ mod tests {
             assert!(check_name("name", name).is_err(), "{name:?}");
         }
         assert!(check_name("name", "automation.bot-definition/1").is_ok());
+    }
+
+    #[test]
+    fn a_name_is_read_back() {
+        for name in ["", "minute", "bots/minute"] {
+            assert_eq!(PolicyName::new(name).as_str(), name);
+        }
+        assert_eq!(PolicyName::new("minute").head(), "\"minute\";r=");
     }
 }

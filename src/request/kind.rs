@@ -1,6 +1,6 @@
 //! The kinds of requests that a limiter can decide about.
 
-use std::{fmt, sync::Arc};
+use std::{fmt, marker::PhantomData, sync::Arc};
 
 use crate::request::RequestView;
 
@@ -21,9 +21,59 @@ pub trait RequestKind: sealed::Sealed + Copy + fmt::Debug + Send + Sync + 'stati
     fn from_http<'a>(request: &'a RequestView<'a>) -> Option<Self::View<'a>>;
 }
 
+/// Requests of the `http` crate: what axum, hyper and tonic serve.
+#[derive(Clone, Copy, Debug)]
+pub struct Http;
+
+/// Requests of type `R`, which need not have anything to do with HTTP. Extractors are shown the request itself.
+pub struct Plain<R>(PhantomData<fn(&R)>);
+
 /// Says which requests a rule governs.
 pub(crate) type Condition<K> = Arc<dyn for<'a> Fn(<K as RequestKind>::View<'a>) -> bool + Send + Sync>;
 
-pub(crate) mod sealed {
+impl RequestKind for Http {
+    type View<'a> = &'a RequestView<'a>;
+
+    fn as_http<'a>(request: Self::View<'a>) -> Option<&'a RequestView<'a>> {
+        Some(request)
+    }
+
+    fn from_http<'a>(request: &'a RequestView<'a>) -> Option<&'a RequestView<'a>> {
+        Some(request)
+    }
+}
+
+impl sealed::Sealed for Http {}
+
+/// They have no routes: rules say by conditions which of them they govern.
+impl<R: 'static> RequestKind for Plain<R> {
+    type View<'a> = &'a R;
+
+    fn as_http<'a>(_: Self::View<'a>) -> Option<&'a RequestView<'a>> {
+        None
+    }
+
+    fn from_http<'a>(_: &'a RequestView<'a>) -> Option<&'a R> {
+        None
+    }
+}
+
+impl<R> sealed::Sealed for Plain<R> {}
+
+impl<R> Copy for Plain<R> {}
+
+impl<R> Clone for Plain<R> {
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+
+impl<R> fmt::Debug for Plain<R> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Plain")
+    }
+}
+
+mod sealed {
     pub trait Sealed {}
 }

@@ -6,7 +6,7 @@ use percent_encoding::percent_decode_str;
 
 /// What stands for each of the values that nobody tells. All of these are one key: to have none would let them by where
 /// [`OnMissing::Skip`](crate::OnMissing::Skip) is set.
-pub(crate) const NOT_UTF8: &[u8] = b"\xFF";
+pub(super) const NOT_UTF8: &[u8] = b"\xFF";
 
 /// The parameters of a matched template: their names as the rule wrote them, and the values of this path.
 #[derive(Clone, Debug)]

@@ -6,9 +6,9 @@ use std::{borrow::Cow, fmt, net::SocketAddr};
 
 use http::{Extensions, HeaderMap, Method, Request, Uri};
 
-#[cfg(feature = "axum")]
-use crate::request::NOT_UTF8;
 use crate::request::Params;
+#[cfg(feature = "axum")]
+use crate::request::params::NOT_UTF8;
 
 /// Everything of a request but its body, and the parameters of the route it matched.
 #[derive(Clone)]
@@ -244,8 +244,19 @@ impl<'a> RequestView<'a> {
 
 #[cfg(feature = "tonic")]
 impl RequestView<'_> {
+    /// The address of the peer, if tonic's server accepted the connection.
+    ///
+    /// Its connect info for TLS exists only with TLS features of tonic's. Whether somebody has turned one on, only tonic
+    /// knows, and it is asked by means of a request.
     fn tonic_peer(&self) -> Option<SocketAddr> {
-        crate::request::peer(self.extensions)
+        match self.extensions.get::<tonic::transport::server::TcpConnectInfo>() {
+            Some(info) => info.remote_addr(),
+            None if self.extensions.is_empty() => None,
+            None => {
+                let metadata = tonic::metadata::MetadataMap::new();
+                tonic::Request::from_parts(metadata, self.extensions.clone(), ()).remote_addr()
+            }
+        }
     }
 }
 

@@ -1,29 +1,19 @@
-//! Which requests a policy governs.
+//! Rules: which requests are governed, by which key, and under which policy.
 //!
-//! * [`Rule`]: one row of a rate-limit matrix.
-//! * [`OnMissing`]: what happens to a request without the key.
-//! * [`applies_to`]: which requests a rule governs.
-//! * [`route`]: methods and a path template; [`method`]: which methods there are.
-//! * [`spelling`]: the ways in which one path may be written.
-//! * [`table`]: from a method and a path to the rules that govern it.
-//! * [`template`]: templates, whatever their parameters are called.
-//! * [`params`]: the values that a path gives to a template.
+//! * [`Rule`]: one row of a rate-limit matrix, with [`OnMissing`] for requests without the key.
+//! * [`route`]: the methods and the path template of a route; [`method`]: the methods that exist.
+//! * [`path_readings`]: the ways in which one path may be written.
+//! * [`table`]: finds the rules that govern a method and a path.
 
-mod applies_to;
-mod definition;
 mod method;
-mod on_missing;
 mod path_readings;
 mod route;
+mod rule;
 mod table;
-mod template;
 
-pub use definition::Rule;
-pub use on_missing::OnMissing;
+pub use rule::{OnMissing, Rule};
 
-pub(crate) use applies_to::AppliesTo;
-pub(crate) use definition::no_policy;
 pub(crate) use path_readings::PathReadings;
-pub(crate) use route::{Route, canonical_shape};
+pub(crate) use route::{Anonymous, Route, anonymous, canonical_shape};
+pub(crate) use rule::{AppliesTo, no_policy};
 pub(crate) use table::{RouteTable, RouteTarget};
-pub(crate) use template::{Anonymous, anonymous};

@@ -3,6 +3,7 @@
 use std::borrow::Cow;
 
 use http::Method;
+use smallvec::SmallVec;
 
 use crate::{
     error::ConfigError,
@@ -29,6 +30,9 @@ pub(crate) struct Route {
     written: String,
     params: Vec<Cow<'static, str>>,
 }
+
+/// A template without the names of its parameters: what of it decides which paths it matches.
+pub(crate) type Anonymous = SmallVec<[u8; 128]>;
 
 impl Route {
     pub(crate) fn parse(text: &str) -> Result<Self, ConfigError> {
@@ -96,6 +100,25 @@ impl Route {
 /// The shape of a template in its canonical spelling; none if it is no template.
 pub(crate) fn canonical_shape(template: &str) -> Option<String> {
     number_params(template, literal).ok().map(|(shape, _)| collapse(&shape))
+}
+
+/// Leaves out the names of the parameters, and keeps that they are there. Doubled braces are literal ones.
+pub(crate) fn anonymous(template: &str) -> Anonymous {
+    let mut out = Anonymous::new();
+    let mut bytes = template.bytes().peekable();
+    while let Some(byte) = bytes.next() {
+        out.push(byte);
+        match (byte, bytes.peek()) {
+            (b'{' | b'}', Some(next)) if *next == byte => out.extend(bytes.next()),
+            (b'{', Some(b'*')) => {
+                out.push(b'*');
+                out.extend(bytes.by_ref().find(|byte| *byte == b'}'));
+            }
+            (b'{', _) => out.extend(bytes.by_ref().find(|byte| *byte == b'}')),
+            _ => {}
+        }
+    }
+    out
 }
 
 /// The methods and the template.
@@ -352,5 +375,27 @@ mod tests {
     fn doubled_braces_are_literal() {
         assert_eq!(route("/a{{b}}/{c}").shape(), "/a%7Bb%7D/{p0}");
         assert_eq!(route("/a%7bb%7D/{c}").shape(), "/a%7Bb%7D/{p0}");
+    }
+
+    #[test]
+    fn templates_are_the_same_whatever_their_parameters_are_called() {
+        let same = |one, other| anonymous(one) == anonymous(other);
+        assert!(same("/a/{b}/{*c}", "/a/{x}/{*rest}"));
+        assert!(same("/v{a}.json", "/v{version}.json"));
+        for (one, other) in [
+            ("/a/{b}", "/a/{*b}"),
+            ("/a/{b}", "/a/{b}/"),
+            ("/a/{{b}}", "/a/{b}"),
+            ("/a/{{b}}", "/a/{{c}}"),
+            ("/a//b", "/a/b"),
+            ("/%61", "/a"),
+        ] {
+            assert!(!same(one, other), "{one} {other}");
+        }
+    }
+
+    #[test]
+    fn what_is_not_closed_ends() {
+        assert_eq!(&anonymous("/a/{b")[..], b"/a/{");
     }
 }

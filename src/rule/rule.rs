@@ -9,8 +9,8 @@ use crate::{
     error::ConfigError,
     key::{KeyExtractor, RouteParams, clean},
     policy::{Policy, check_name},
-    request::{Http, Plain, RequestKind},
-    rule::{AppliesTo, OnMissing, Route},
+    request::{Condition, Http, Plain, RequestKind},
+    rule::Route,
 };
 
 /// A name, the requests it governs, whom it counts, and the policy for each of them.
@@ -53,58 +53,40 @@ pub struct Rule<K: RequestKind = Http> {
     per_route: bool,
 }
 
+/// What happens to a request that does not carry the key of a rule.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum OnMissing {
+    /// All such requests share one history, under the same policy. Its key has no parts: `[""; 0]`.
+    #[default]
+    Share,
+    /// The request is answered with this status and goes no further. Nothing is charged.
+    ///
+    /// A gRPC caller gets the code that `google.rpc.Code` gives for it: 16 (`UNAUTHENTICATED`) for 401, 3 for 400, 7 for
+    /// 403, 5 for 404, 10 for 409, 8 for 429, 1 for 499, 13 for 500, 12 for 501, 14 for 503, 4 for 504; 9
+    /// (`FAILED_PRECONDITION`) for any other 4xx and 2 (`UNKNOWN`) for any other 5xx.
+    Reject(StatusCode),
+    /// The rule does not govern the request.
+    Skip,
+}
+
+/// Which requests a rule governs.
+#[derive(Clone)]
+pub(crate) enum AppliesTo<K: RequestKind> {
+    Routes,
+    EveryRequest,
+    Unmatched,
+    /// None: it is only asked by name.
+    NoRequests,
+    /// Matching for which it holds.
+    Matching(Condition<K>),
+}
+
 /// Routes whose key is in one place. The first group has the rule's own extractor.
 #[derive(Clone)]
 pub(crate) struct Group<K> {
     pub(crate) extractor: Option<Arc<dyn KeyExtractor<K>>>,
     pub(crate) routes: Vec<String>,
-}
-
-impl Rule {
-    /// Governs these routes: `"POST /bots/{botId}/export"`, `"GET|PUT /tables/{table}"`, or `"/status"` for any method.
-    ///
-    /// HEAD counts as GET.
-    pub fn routes(mut self, routes: impl IntoIterator<Item = impl Into<String>>) -> Self {
-        if let Some(group) = self.groups.first_mut() {
-            group.routes.extend(routes.into_iter().map(Into::into));
-        }
-        self
-    }
-
-    /// Governs these routes too, whose key is read by an extractor of their own.
-    pub fn group(mut self, key: impl KeyExtractor, routes: impl IntoIterator<Item = impl Into<String>>) -> Self {
-        let routes = routes.into_iter().map(Into::into).collect();
-        self.groups.push(Group { extractor: Some(Arc::new(key)), routes });
-        self
-    }
-
-    /// Governs the requests that match no route of any rule. Without such a rule they pass.
-    pub fn unmatched_requests(mut self) -> Self {
-        self.applies_to = AppliesTo::Unmatched;
-        self
-    }
-
-    /// Keeps one history per route (and key) rather than one for all of them.
-    ///
-    /// [`RuleHandle::check`](crate::RuleHandle::check), which knows no route, then asks that of the first.
-    pub const fn per_route(mut self) -> Self {
-        self.per_route = true;
-        self
-    }
-}
-
-impl<R: 'static> Rule<Plain<R>> {
-    /// Governs the requests for which `condition` is true. Of several conditions the last one counts.
-    pub fn when(mut self, condition: impl Fn(&R) -> bool + Send + Sync + 'static) -> Self {
-        self.applies_to = AppliesTo::Matching(Arc::new(condition));
-        self
-    }
-
-    /// Turns away the requests that do not carry the key, as [`plain::Refusal::KeyMissing`](crate::plain::Refusal). Nothing
-    /// is charged then.
-    pub const fn key_required(self) -> Self {
-        self.on_missing(OnMissing::Reject(StatusCode::BAD_REQUEST))
-    }
 }
 
 impl<K: RequestKind> Rule<K> {
@@ -173,7 +155,56 @@ impl<K: RequestKind> Rule<K> {
         self.on_missing = outcome;
         self
     }
+}
 
+impl Rule {
+    /// Governs these routes: `"POST /bots/{botId}/export"`, `"GET|PUT /tables/{table}"`, or `"/status"` for any method.
+    ///
+    /// HEAD counts as GET.
+    pub fn routes(mut self, routes: impl IntoIterator<Item = impl Into<String>>) -> Self {
+        if let Some(group) = self.groups.first_mut() {
+            group.routes.extend(routes.into_iter().map(Into::into));
+        }
+        self
+    }
+
+    /// Governs these routes too, whose key is read by an extractor of their own.
+    pub fn group(mut self, key: impl KeyExtractor, routes: impl IntoIterator<Item = impl Into<String>>) -> Self {
+        let routes = routes.into_iter().map(Into::into).collect();
+        self.groups.push(Group { extractor: Some(Arc::new(key)), routes });
+        self
+    }
+
+    /// Governs the requests that match no route of any rule. Without such a rule they pass.
+    pub fn unmatched_requests(mut self) -> Self {
+        self.applies_to = AppliesTo::Unmatched;
+        self
+    }
+
+    /// Keeps one history per route (and key) rather than one for all of them.
+    ///
+    /// [`RuleHandle::check`](crate::RuleHandle::check), which knows no route, then asks that of the first.
+    pub const fn per_route(mut self) -> Self {
+        self.per_route = true;
+        self
+    }
+}
+
+impl<R: 'static> Rule<Plain<R>> {
+    /// Governs the requests for which `condition` is true. Of several conditions the last one counts.
+    pub fn when(mut self, condition: impl Fn(&R) -> bool + Send + Sync + 'static) -> Self {
+        self.applies_to = AppliesTo::Matching(Arc::new(condition));
+        self
+    }
+
+    /// Turns away the requests that do not carry the key, as [`plain::Refusal::KeyMissing`](crate::plain::Refusal). Nothing
+    /// is charged then.
+    pub const fn key_required(self) -> Self {
+        self.on_missing(OnMissing::Reject(StatusCode::BAD_REQUEST))
+    }
+}
+
+impl<K: RequestKind> Rule<K> {
     pub(crate) fn name(&self) -> &str {
         &self.name
     }
@@ -312,6 +343,32 @@ impl<K: RequestKind> Rule<K> {
     }
 }
 
+impl<K: RequestKind> fmt::Debug for Rule<K> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Rule")
+            .field("name", &self.name)
+            .field("applies_to", &self.applies_to)
+            .field("level", &self.level_name())
+            .field("routes", &self.groups.iter().flat_map(|group| &group.routes).collect::<Vec<_>>())
+            .field("policy", &self.policy)
+            .field("on_missing", &self.on_missing)
+            .field("per_route", &self.per_route)
+            .finish()
+    }
+}
+
+impl<K: RequestKind> fmt::Debug for AppliesTo<K> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Routes => "Routes",
+            Self::EveryRequest => "EveryRequest",
+            Self::Unmatched => "Unmatched",
+            Self::NoRequests => "NoRequests",
+            Self::Matching(_) => "Matching",
+        })
+    }
+}
+
 /// What is said of a rule that governs requests and reads no key.
 fn no_key() -> ConfigError {
     let reason = "the rule does not say whom to count: write .key(key::header(\"x-account\")), with what reads the key from a \
@@ -336,18 +393,4 @@ fn find_twin(routes: &[(Route, usize)]) -> Result<(), ConfigError> {
         earlier.push(route);
     }
     Ok(())
-}
-
-impl<K: RequestKind> fmt::Debug for Rule<K> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Rule")
-            .field("name", &self.name)
-            .field("applies_to", &self.applies_to)
-            .field("level", &self.level_name())
-            .field("routes", &self.groups.iter().flat_map(|group| &group.routes).collect::<Vec<_>>())
-            .field("policy", &self.policy)
-            .field("on_missing", &self.on_missing)
-            .field("per_route", &self.per_route)
-            .finish()
-    }
 }
