@@ -9,9 +9,9 @@ use std::{
 use crate::clock::Clock;
 
 /// How long a thread trusts the processor's counter before it asks the operating system again.
-const TRUST: u64 = 50_000;
+const TRUSTED_NANOS: u64 = 50_000;
 /// Two readings of the counter around one of the system's clock are one moment if they are at most this far apart.
-const ONE_MOMENT: u64 = 2_000;
+const SAME_MOMENT_NANOS: u64 = 2_000;
 
 /// The operating system's monotonic clock, since this process first read it.
 ///
@@ -24,7 +24,7 @@ const ONE_MOMENT: u64 = 2_000;
 pub struct SystemClock;
 
 /// The clocks behind all [`SystemClock`]s.
-struct Source {
+struct SystemSource {
     origin: Instant,
     counter: quanta::Clock,
 }
@@ -36,7 +36,7 @@ struct Anchor {
     nanos: u64,
 }
 
-static SOURCE: LazyLock<Source> = LazyLock::new(Source::new);
+static SOURCE: LazyLock<SystemSource> = LazyLock::new(SystemSource::new);
 
 thread_local! {
     static ANCHOR: Cell<Option<Anchor>> = const { Cell::new(None) };
@@ -56,11 +56,11 @@ impl Clock for SystemClock {
     }
 
     fn nanos(&self) -> u64 {
-        SOURCE.since_anchor().unwrap_or_else(|| SOURCE.ask())
+        SOURCE.since_anchor().unwrap_or_else(|| SOURCE.read_system())
     }
 }
 
-impl Source {
+impl SystemSource {
     #[expect(clippy::disallowed_methods, reason = "this is the one place where time enters")]
     fn new() -> Self {
         Self { origin: Instant::now(), counter: quanta::Clock::new() }
@@ -74,12 +74,12 @@ impl Source {
     }
 
     /// Nanoseconds since the origin, from the operating system. A thread that was interrupted meanwhile trusts nothing.
-    fn ask(&self) -> u64 {
+    fn read_system(&self) -> u64 {
         let before = self.counter.raw();
         let nanos = u64::try_from(self.origin.elapsed().as_nanos()).unwrap_or(u64::MAX / 2);
         let counter = self.counter.raw();
-        let is_one_moment = self.counter.delta_as_nanos(before, counter) <= ONE_MOMENT;
-        ANCHOR.set(is_one_moment.then_some(Anchor { counter, nanos }));
+        let is_same_moment = self.counter.delta_as_nanos(before, counter) <= SAME_MOMENT_NANOS;
+        ANCHOR.set(is_same_moment.then_some(Anchor { counter, nanos }));
         nanos
     }
 }
@@ -87,7 +87,7 @@ impl Source {
 impl Anchor {
     /// Nanoseconds since the origin at this reading of the counter, if what has `passed` is little enough to trust it.
     fn at(self, counter: u64, passed: u64) -> Option<u64> {
-        (counter >= self.counter && passed < TRUST).then_some(self.nanos + passed)
+        (counter >= self.counter && passed < TRUSTED_NANOS).then_some(self.nanos + passed)
     }
 }
 
@@ -101,7 +101,7 @@ mod tests {
         let mut last = clock.now();
         for _ in 0..100_000 {
             let now = clock.now();
-            assert!(now + Duration::from_nanos(TRUST) >= last);
+            assert!(now + Duration::from_nanos(TRUSTED_NANOS) >= last);
             last = now;
         }
     }
@@ -110,9 +110,9 @@ mod tests {
     fn a_counter_is_trusted_for_a_while_and_not_if_it_goes_back() {
         let anchor = Anchor { counter: 1000, nanos: 7 };
         assert_eq!(anchor.at(1000, 0), Some(7));
-        assert_eq!(anchor.at(1001, TRUST - 1), Some(7 + TRUST - 1));
-        assert_eq!(anchor.at(1001, TRUST), None);
-        assert_eq!(anchor.at(1001, TRUST + 1), None);
+        assert_eq!(anchor.at(1001, TRUSTED_NANOS - 1), Some(7 + TRUSTED_NANOS - 1));
+        assert_eq!(anchor.at(1001, TRUSTED_NANOS), None);
+        assert_eq!(anchor.at(1001, TRUSTED_NANOS + 1), None);
         assert_eq!(anchor.at(999, 0), None);
     }
 
@@ -123,7 +123,7 @@ mod tests {
             let before = SOURCE.origin.elapsed();
             let now = clock.now();
             let after = SOURCE.origin.elapsed();
-            let slack = Duration::from_nanos(TRUST);
+            let slack = Duration::from_nanos(TRUSTED_NANOS);
             assert!(before <= now + slack && now <= after + slack);
         }
     }

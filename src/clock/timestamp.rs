@@ -49,13 +49,13 @@ impl Timestamp {
     /// Whole ticks that have passed: rounded down, for asking what has expired.
     #[inline]
     pub(crate) const fn floor_ticks(self, tick: Tick) -> u64 {
-        tick.at(self.nanos)
+        tick.floor(self.nanos)
     }
 
     /// The tick to record an admission under: rounded up.
     #[inline]
     pub(crate) const fn ceil_ticks(self, tick: Tick) -> u64 {
-        tick.from(self.nanos)
+        tick.ceil(self.nanos)
     }
 
     /// The moment so much later.
@@ -80,11 +80,11 @@ impl Tick {
     const EPOCH: u64 = 1 << 43;
 
     /// All divisors of a millisecond, in microseconds.
-    const FINENESSES: [u64; 16] = [1, 2, 4, 5, 8, 10, 20, 25, 40, 50, 100, 125, 200, 250, 500, 1000];
+    const LENGTHS: [u64; 16] = [1, 2, 4, 5, 8, 10, 20, 25, 40, 50, 100, 125, 200, 250, 500, 1000];
 
     /// The finest tick of which the `longest` window is at most 2^30; a millisecond if none is so coarse.
     pub(crate) fn for_window(longest: Duration) -> Self {
-        let mut ticks = Self::FINENESSES.into_iter().map(Self::from_micros);
+        let mut ticks = Self::LENGTHS.into_iter().map(Self::from_micros);
         ticks.find(|tick| tick.count(longest) <= Self::MOST_PER_WINDOW).unwrap_or(Self::MILLISECOND)
     }
 
@@ -110,13 +110,13 @@ impl Tick {
 
     /// The tick that holds this nanosecond since the origin of a clock: rounded down, for asking what has expired.
     #[inline]
-    pub(super) const fn at(self, nanos: u64) -> u64 {
+    pub(super) const fn floor(self, nanos: u64) -> u64 {
         Self::EPOCH + self.passed(nanos)
     }
 
     /// The tick that begins with this nanosecond or next after it: rounded up, for recording.
     #[inline]
-    pub(super) const fn from(self, nanos: u64) -> u64 {
+    pub(super) const fn ceil(self, nanos: u64) -> u64 {
         let passed = self.passed(nanos);
         Self::EPOCH + passed + (passed * self.nanos() < nanos) as u64
     }
@@ -169,7 +169,7 @@ mod tests {
         assert_eq!(nanos(86_400 * SECOND), 100_000);
         assert_eq!(nanos(7 * 86_400 * SECOND), 1_000_000);
         assert_eq!(nanos(Duration::MAX), 1_000_000);
-        for tick in Tick::FINENESSES {
+        for tick in Tick::LENGTHS {
             let longest = Duration::from_micros(tick << 30);
             assert_eq!(nanos(longest), tick * 1000);
             assert!(tick == 1000 || nanos(longest + Duration::from_nanos(1)) > tick * 1000);
@@ -178,7 +178,7 @@ mod tests {
 
     #[test]
     fn windows_of_whole_milliseconds_are_whole_ticks() {
-        for tick in Tick::FINENESSES.map(Tick::from_micros) {
+        for tick in Tick::LENGTHS.map(Tick::from_micros) {
             assert_eq!(tick.count(Duration::from_millis(7)) * tick.nanos(), 7_000_000);
             assert_eq!(tick.count(Duration::from_nanos(7_000_001)) * tick.nanos(), 7_000_000 + tick.nanos());
         }
@@ -187,10 +187,10 @@ mod tests {
     proptest! {
         #[test]
         fn multiplying_divides(nanos in prop_oneof![any::<u64>(), u64::MAX - 2_000_000..=u64::MAX, 0..2_000_000u64]) {
-            for tick in Tick::FINENESSES.map(Tick::from_micros) {
-                prop_assert_eq!(tick.at(nanos) - Tick::EPOCH, nanos / tick.nanos());
-                prop_assert_eq!(tick.from(nanos) - Tick::EPOCH, nanos.div_ceil(tick.nanos()));
-                let begun = tick.beginning(tick.at(nanos));
+            for tick in Tick::LENGTHS.map(Tick::from_micros) {
+                prop_assert_eq!(tick.floor(nanos) - Tick::EPOCH, nanos / tick.nanos());
+                prop_assert_eq!(tick.ceil(nanos) - Tick::EPOCH, nanos.div_ceil(tick.nanos()));
+                let begun = tick.beginning(tick.floor(nanos));
                 prop_assert!(begun <= nanos && nanos - begun < tick.nanos());
             }
         }

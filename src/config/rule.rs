@@ -59,7 +59,7 @@ impl<'a> RuleReader<'a> {
     /// The level, the key, and the requests that are in no group.
     fn own_requests(self, table: &RuleTable, rule: Rule) -> Result<Rule, ConfigError> {
         let rule = self.applied(table, rule)?;
-        if rule.is_bound() && table.routes().is_empty() && table.groups.is_empty() {
+        if rule.has_routes() && table.routes().is_empty() && table.groups.is_empty() {
             return Err(self.locate(table, ConfigError::new("routes", "[]", NO_ROUTES)));
         }
         let rule = match &table.level {
@@ -68,7 +68,7 @@ impl<'a> RuleReader<'a> {
         };
         let Some(key) = self.own_key(table, &rule)? else { return Ok(rule) };
         let extractor = CompositeKey::read(key, self.sources, self.lines)?;
-        if !rule.is_bound() {
+        if !rule.has_routes() {
             self.lines.locate(key, extractor.validate_on(None))?;
         }
         self.check_routes(&extractor, table.routes())?;
@@ -99,7 +99,7 @@ impl<'a> RuleReader<'a> {
 
     /// The key outside of the groups, if there is to be one.
     fn own_key<'t>(self, table: &'t RuleTable, rule: &Rule) -> Result<Option<&'t Spanned<KeyTexts>>, ConfigError> {
-        let only_groups = rule.is_bound() && table.routes().is_empty();
+        let only_groups = rule.has_routes() && table.routes().is_empty();
         match (&table.key, &*table.groups) {
             (Some(key), [_, ..]) if only_groups => {
                 let reason = "all routes of the rule are in groups, which have keys of their own: leave this one out";

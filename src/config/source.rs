@@ -55,7 +55,7 @@ impl Sources {
 
     /// Gives `extractor` a name. It hides what had the name before.
     pub(super) fn insert(&mut self, name: String, extractor: impl KeyExtractor) {
-        let extractor = key::named(key::clean(&name), extractor);
+        let extractor = key::named(key::sanitize_name(&name), extractor);
         self.named.insert(name, Arc::new(extractor));
     }
 

@@ -43,11 +43,11 @@ impl<'a> KeyBuilder<'a> {
     pub fn part(&mut self, part: impl AsRef<[u8]>) {
         let key = &mut self.charge.key;
         if key.packed == PackedKey::SHARED {
-            key.packed.become_part(part.as_ref(), self.hasher);
+            key.packed.set_part(part.as_ref(), self.hasher);
             key.tenant = key.packed.tenant(self.hasher);
         } else {
             let mut other = PackedKey::SHARED;
-            other.become_part(part.as_ref(), self.hasher);
+            other.set_part(part.as_ref(), self.hasher);
             key.packed = key.packed.joined(other, self.hasher);
         }
     }
@@ -88,7 +88,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::key::key::{OF_HASH, VERBATIM};
+    use crate::key::key::{HASH_BYTES, MAX_VERBATIM};
 
     fn key(hasher: &KeyHasher, parts: &[Vec<u8>]) -> Key {
         let mut builder = KeyBuilder::new(hasher);
@@ -130,11 +130,11 @@ mod tests {
     #[test]
     fn parts_of_every_length_are_kept_whole_and_apart() {
         let hasher = KeyHasher::default();
-        let text: Vec<u8> = (1..=VERBATIM as u8).collect();
-        let keys: Vec<Key> = (0..=VERBATIM).map(|length| key(&hasher, &[text[..length].to_vec()])).collect();
+        let text: Vec<u8> = (1..=MAX_VERBATIM as u8).collect();
+        let keys: Vec<Key> = (0..=MAX_VERBATIM).map(|length| key(&hasher, &[text[..length].to_vec()])).collect();
         for (length, one) in keys.iter().enumerate() {
             assert_eq!(bytes(*one)[..length], text[..length]);
-            assert!(bytes(*one)[length..VERBATIM].iter().all(|byte| *byte == 0));
+            assert!(bytes(*one)[length..MAX_VERBATIM].iter().all(|byte| *byte == 0));
             assert_eq!(keys.iter().filter(|other| *other == one).count(), 1);
         }
     }
@@ -167,7 +167,7 @@ mod tests {
     fn a_short_key_that_spells_a_hash_is_not_one() {
         let hasher = KeyHasher::default();
         let hashed = key(&hasher, &[vec![7; 100]]);
-        for length in [OF_HASH, VERBATIM, VERBATIM + 1] {
+        for length in [HASH_BYTES, MAX_VERBATIM, MAX_VERBATIM + 1] {
             assert_ne!(key(&hasher, &[bytes(hashed)[..length].to_vec()]), hashed);
         }
     }

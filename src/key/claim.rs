@@ -11,7 +11,7 @@ use crate::{
 /// Reads from a value in the request's extensions; made by [`claim`].
 pub struct Claim<T, F> {
     read: F,
-    of: PhantomData<fn(&T)>,
+    marker: PhantomData<fn(&T)>,
     sightings: Sightings,
 }
 
@@ -50,7 +50,7 @@ where
     R: KeyParts + ?Sized,
     F: Fn(&T) -> &R + Send + Sync + 'static,
 {
-    Claim { read, of: PhantomData, sightings: Sightings::new() }
+    Claim { read, marker: PhantomData, sightings: Sightings::new() }
 }
 
 impl<T, R, F> KeyExtractor for Claim<T, F>
@@ -78,7 +78,7 @@ where
 
 impl<T, F: Clone> Clone for Claim<T, F> {
     fn clone(&self) -> Self {
-        Self { read: self.read.clone(), of: PhantomData, sightings: self.sightings.clone() }
+        Self { read: self.read.clone(), marker: PhantomData, sightings: self.sightings.clone() }
     }
 }
 

@@ -19,15 +19,15 @@ pub struct ClientAddress {
 
 /// What an IPv6 address says of an IPv4 client. One that is mapped is unwrapped before.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Embedded {
+enum EmbeddedIpv4 {
     /// A translator of the own network made it for this client, which wrote none of its bits.
     Translated(Ipv4Addr),
     /// The end of a tunnel: this many bits of this address stand for it, without those that it chooses itself.
     Tunnelled(Ipv6Addr, u8),
     /// A translator made it, and where the client's address stands is for its operator to say.
-    Anywhere,
+    Opaque,
     /// It is an address like any other.
-    Nothing,
+    Absent,
 }
 
 impl ClientAddress {
@@ -39,11 +39,11 @@ impl ClientAddress {
     pub(super) fn write_part(self, key: &mut KeyBuilder<'_>) {
         let (address, prefix) = match self.address.to_canonical() {
             IpAddr::V4(address) => return key.part(address.octets()),
-            IpAddr::V6(address) => match Embedded::in_address(address) {
-                Embedded::Translated(client) => return key.part(client.octets()),
-                Embedded::Tunnelled(own, prefix) => (own, prefix),
-                Embedded::Anywhere => (address, 128),
-                Embedded::Nothing => (address, self.ipv6_prefix),
+            IpAddr::V6(address) => match EmbeddedIpv4::in_address(address) {
+                EmbeddedIpv4::Translated(client) => return key.part(client.octets()),
+                EmbeddedIpv4::Tunnelled(own, prefix) => (own, prefix),
+                EmbeddedIpv4::Opaque => (address, 128),
+                EmbeddedIpv4::Absent => (address, self.ipv6_prefix),
             },
         };
         let mask = u128::MAX << (128 - prefix);
@@ -52,18 +52,18 @@ impl ClientAddress {
     }
 }
 
-impl Embedded {
-    pub(super) const fn in_address(address: Ipv6Addr) -> Self {
+impl EmbeddedIpv4 {
+    const fn in_address(address: Ipv6Addr) -> Self {
         let bits = address.to_bits();
         match address.segments() {
             // The first is IPv4-compatible, but for `::`, `::1` and others that are no host of IPv4.
             [0, 0, 0, 0, 0, 0, 0x100..=u16::MAX, _]
             | [0, 0, 0, 0, 0xffff, 0, _, _]
             | [0x64, 0xff9b, 0, 0, 0, 0, _, _] => Self::Translated(last(bits)),
-            [0x64, 0xff9b, 1, ..] => Self::Anywhere,
+            [0x64, 0xff9b, 1, ..] => Self::Opaque,
             [0x2002, ..] => Self::Tunnelled(address, 48),
             [0x2001, 0, ..] => Self::Tunnelled(teredo(bits), 64),
-            _ => Self::Nothing,
+            _ => Self::Absent,
         }
     }
 }
@@ -83,26 +83,26 @@ const fn teredo(bits: u128) -> Ipv6Addr {
 mod tests {
     use super::*;
 
-    fn embedded(text: &str) -> Embedded {
-        Embedded::in_address(text.parse().unwrap())
+    fn embedded(text: &str) -> EmbeddedIpv4 {
+        EmbeddedIpv4::in_address(text.parse().unwrap())
     }
 
     #[test]
     fn translated_addresses_are_those_of_the_ipv4_client() {
         for text in ["64:ff9b::192.0.2.33", "::192.0.2.33", "::ffff:0:192.0.2.33"] {
-            assert_eq!(embedded(text), Embedded::Translated(Ipv4Addr::new(192, 0, 2, 33)), "{text}");
+            assert_eq!(embedded(text), EmbeddedIpv4::Translated(Ipv4Addr::new(192, 0, 2, 33)), "{text}");
         }
-        assert_eq!(embedded("64:ff9b:1::192.0.2.33"), Embedded::Anywhere);
+        assert_eq!(embedded("64:ff9b:1::192.0.2.33"), EmbeddedIpv4::Opaque);
     }
 
     #[test]
     fn what_a_tunnelled_client_chooses_does_not_count() {
         let teredo = embedded("2001:0:4136:e378:8000:63bf:3fff:fdd2");
-        assert_eq!(teredo, Embedded::Tunnelled("2001:0:c000:22d::".parse().unwrap(), 64));
+        assert_eq!(teredo, EmbeddedIpv4::Tunnelled("2001:0:c000:22d::".parse().unwrap(), 64));
         assert_eq!(embedded("2001:0:0102:0304:ffff:0:3fff:fdd2"), teredo);
         assert_ne!(embedded("2001:0:4136:e378:8000:63bf:3fff:fdd3"), teredo);
         let six_to_four = "2002:c000:221:1::1".parse().unwrap();
-        assert_eq!(Embedded::in_address(six_to_four), Embedded::Tunnelled(six_to_four, 48));
+        assert_eq!(EmbeddedIpv4::in_address(six_to_four), EmbeddedIpv4::Tunnelled(six_to_four, 48));
     }
 
     #[test]
@@ -118,7 +118,7 @@ mod tests {
             "fe80::5efe:c000:221",
         ];
         for text in others {
-            assert_eq!(embedded(text), Embedded::Nothing, "{text}");
+            assert_eq!(embedded(text), EmbeddedIpv4::Absent, "{text}");
         }
     }
 }

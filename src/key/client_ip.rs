@@ -121,7 +121,7 @@ impl ClientIp {
         for text in networks {
             match network(text.as_ref()) {
                 Ok(network) => self.trusted.push(network),
-                Err(reason) => self.note("trust", &format!("{:?}", text.as_ref()), reason),
+                Err(reason) => self.record_mistake("trust", &format!("{:?}", text.as_ref()), reason),
             }
         }
         self
@@ -133,7 +133,7 @@ impl ClientIp {
         if let ForwardedHeader::Single(name) = &header
             && (*name == FORWARDED || *name == X_FORWARDED_FOR)
         {
-            self.note("header", &format!("\"{name}\""), "a list of addresses, not a single one".into());
+            self.record_mistake("header", &format!("\"{name}\""), "a list of addresses, not a single one".into());
         }
         self.header = header;
         self
@@ -147,7 +147,7 @@ impl ClientIp {
     pub fn ipv6_prefix(mut self, bits: u8) -> Self {
         match bits {
             32..=128 => self.ipv6_prefix = bits,
-            _ => self.note("ipv6_prefix", &bits.to_string(), "allowed are 32 to 128".into()),
+            _ => self.record_mistake("ipv6_prefix", &bits.to_string(), "allowed are 32 to 128".into()),
         }
         self
     }
@@ -174,7 +174,7 @@ impl ClientIp {
         ClientAddress::new(address, self.ipv6_prefix)
     }
 
-    fn note(&mut self, field: &str, value: &str, reason: String) {
+    fn record_mistake(&mut self, field: &str, value: &str, reason: String) {
         self.mistake.get_or_insert_with(|| ConfigError::new(format!("client_ip.{field}"), value, reason));
     }
 
@@ -204,7 +204,7 @@ impl ClientIp {
     }
 
     /// The networks that together leave no host of an address family out, if they do.
-    fn networks_of_everybody(&self) -> Option<String> {
+    fn universal_networks(&self) -> Option<String> {
         let no_public_hosts = NO_PUBLIC_HOSTS.iter().map(|(address, prefix)| (*address, *prefix));
         let no_public_hosts = no_public_hosts.filter_map(|(address, prefix)| IpNet::new(address.into(), prefix).ok());
         let all: Vec<_> = self.trusted.iter().copied().chain(no_public_hosts).collect();
@@ -242,7 +242,7 @@ impl KeyExtractor for ClientIp {
         if let Some(mistake) = &self.mistake {
             return Err(mistake.clone());
         }
-        match (&self.header, self.networks_of_everybody()) {
+        match (&self.header, self.universal_networks()) {
             (ForwardedHeader::Single(_), _) | (_, None) => Ok(()),
             (_, Some(networks)) => Err(ConfigError::new(
                 "client_ip.trust",

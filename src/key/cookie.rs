@@ -73,7 +73,7 @@ impl KeyExtractor for Cookie {
     }
 
     fn validate(&self) -> Result<(), ConfigError> {
-        name::check_decoded("cookie", &self.name, "a cookie", name::is_of_token)
+        name::check_decoded("cookie", &self.name, "a cookie", name::is_token_char)
     }
 }
 

@@ -10,7 +10,7 @@ use crate::{
 /// Reads a field of a request; made by [`field`].
 pub struct Field<R, F> {
     read: F,
-    of: PhantomData<fn(&R)>,
+    marker: PhantomData<fn(&R)>,
 }
 
 /// What `read` finds in a request `R` of a service that is not about HTTP, without a copy.
@@ -46,7 +46,7 @@ where
     T: KeyParts + ?Sized,
     F: Fn(&R) -> &T + Send + Sync + 'static,
 {
-    Field { read, of: PhantomData }
+    Field { read, marker: PhantomData }
 }
 
 impl<R, T, F> KeyExtractor<Plain<R>> for Field<R, F>
@@ -67,7 +67,7 @@ where
 
 impl<R, F: Clone> Clone for Field<R, F> {
     fn clone(&self) -> Self {
-        Self { read: self.read.clone(), of: PhantomData }
+        Self { read: self.read.clone(), marker: PhantomData }
     }
 }
 

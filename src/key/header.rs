@@ -73,7 +73,7 @@ impl KeyExtractor for Header {
     fn validate(&self) -> Result<(), ConfigError> {
         match &self.name {
             Ok(_) => Ok(()),
-            Err(name) => Err(name::refuse("header", name, NOUN, name::is_of_token)),
+            Err(name) => Err(name::invalid_name("header", name, NOUN, name::is_token_char)),
         }
     }
 }

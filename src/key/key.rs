@@ -12,10 +12,10 @@ use smallvec::SmallVec;
 use crate::key::KeyHasher;
 
 /// Bytes of a part that are kept as they are: room for an address, a number, or an identifier of usual length.
-pub(super) const VERBATIM: usize = 27;
+pub(super) const MAX_VERBATIM: usize = 27;
 /// Bytes of a keyed hash: its top byte is left out.
 #[cfg(any(feature = "redis", test))]
-pub(super) const OF_HASH: usize = 15;
+pub(super) const HASH_BYTES: usize = 15;
 /// In the place of the length of a key that is a hash.
 const HASHED: u8 = 0xff;
 
@@ -175,8 +175,8 @@ impl PackedKey {
 
     /// Becomes the key of one part. In place: what is read right after it was written has to be read in the same words,
     /// and a copy is not.
-    pub(super) fn become_part(&mut self, part: &[u8], hasher: &KeyHasher) {
-        if part.len() > VERBATIM {
+    pub(super) fn set_part(&mut self, part: &[u8], hasher: &KeyHasher) {
+        if part.len() > MAX_VERBATIM {
             *self = Self::hashed(hasher.hash_part(part));
             return;
         }
@@ -188,7 +188,7 @@ impl PackedKey {
 
     pub(super) fn joined(self, part: Self, hasher: &KeyHasher) -> Self {
         let mut bytes = [0; 64];
-        for (place, word) in bytes.chunks_exact_mut(8).zip(self.all().into_iter().chain(part.all())) {
+        for (place, word) in bytes.chunks_exact_mut(8).zip(self.to_words().into_iter().chain(part.to_words())) {
             place.copy_from_slice(&word.to_le_bytes());
         }
         Self::hashed(hasher.hash_joined(&bytes))
@@ -202,10 +202,10 @@ impl PackedKey {
     /// What it is made of, as far as that can still be told.
     #[cfg(feature = "redis")]
     pub(crate) fn text(self) -> Text {
-        let part = |length| self.all().into_iter().flat_map(u64::to_le_bytes).take(length).collect();
+        let part = |length| self.to_words().into_iter().flat_map(u64::to_le_bytes).take(length).collect();
         match self.length() {
             0 => Text::Shared,
-            HASHED => Text::Hash(part(OF_HASH)),
+            HASHED => Text::Hash(part(HASH_BYTES)),
             length => Text::Part(part(usize::from(length) - 1)),
         }
     }
@@ -213,7 +213,7 @@ impl PackedKey {
     /// A number that differs for most keys, for no purpose where somebody could gain by making it the same.
     #[inline]
     pub(crate) const fn mixed(self) -> u64 {
-        let [first, second, third, rest] = self.all();
+        let [first, second, third, rest] = self.to_words();
         let word = first ^ second.rotate_left(21) ^ third.rotate_left(42) ^ rest;
         word.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 56
     }
@@ -221,12 +221,12 @@ impl PackedKey {
     /// A number of the tenant whose key this is, as the first part of others.
     #[inline]
     pub(super) fn tenant(self, hasher: &KeyHasher) -> u32 {
-        if hasher.hashes_tenants() { hasher.hash_tenant(&self.padded()) } else { self.folded() }
+        if hasher.hashes_tenants() { hasher.hash_tenant(&self.to_padded()) } else { self.fold_words() }
     }
 
-    fn padded(self) -> [u8; 32] {
+    fn to_padded(self) -> [u8; 32] {
         let mut bytes = [0; 32];
-        for (place, word) in bytes.chunks_exact_mut(8).zip(self.all()) {
+        for (place, word) in bytes.chunks_exact_mut(8).zip(self.to_words()) {
             place.copy_from_slice(&word.to_le_bytes());
         }
         bytes
@@ -234,15 +234,15 @@ impl PackedKey {
 
     /// A number made of all of it.
     #[inline]
-    const fn folded(self) -> u32 {
-        let [first, second, third, rest] = self.all();
+    const fn fold_words(self) -> u32 {
+        let [first, second, third, rest] = self.to_words();
         let word = first ^ second ^ third ^ (rest << 32);
         (word ^ (word >> 32)) as u32
     }
 
     /// Returns all of it, on every machine in the same order.
     pub(super) fn to_bytes(self) -> [u8; 28] {
-        let mut bytes = self.all().into_iter().flat_map(u64::to_le_bytes);
+        let mut bytes = self.to_words().into_iter().flat_map(u64::to_le_bytes);
         std::array::from_fn(|_| bytes.next().unwrap_or_default())
     }
 
@@ -251,7 +251,7 @@ impl PackedKey {
     }
 
     #[inline]
-    pub(super) const fn all(self) -> [u64; 4] {
+    pub(super) const fn to_words(self) -> [u64; 4] {
         let [first, second, third] = self.words;
         [first, second, third, self.rest as u64]
     }
@@ -261,7 +261,7 @@ impl PartialEq for PackedKey {
     /// Without a branch or a call: a look-up nearly always compares equal keys.
     #[inline]
     fn eq(&self, other: &Self) -> bool {
-        let differences = self.all().into_iter().zip(other.all()).map(|(ours, theirs)| ours ^ theirs);
+        let differences = self.to_words().into_iter().zip(other.to_words()).map(|(ours, theirs)| ours ^ theirs);
         differences.fold(0, |all, difference| all | difference) == 0
     }
 }
@@ -272,7 +272,7 @@ impl Hash for PackedKey {
     /// Word by word: a derived one would hash the lengths of arrays, and bytes.
     #[inline]
     fn hash<H: Hasher>(&self, state: &mut H) {
-        self.all().into_iter().for_each(|word| state.write_u64(word));
+        self.to_words().into_iter().for_each(|word| state.write_u64(word));
     }
 }
 

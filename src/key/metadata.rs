@@ -86,7 +86,7 @@ impl KeyExtractor for Metadata {
     }
 
     fn validate(&self) -> Result<(), ConfigError> {
-        let refuse = |_| name::refuse("metadata", &self.name, "metadata", name::is_of_token);
+        let refuse = |_| name::invalid_name("metadata", &self.name, "metadata", name::is_token_char);
         self.field.validate().map_err(refuse)
     }
 }

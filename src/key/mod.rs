@@ -79,4 +79,4 @@ pub(crate) use key::PackedKey;
 pub(crate) use key::Text;
 #[cfg(feature = "client")]
 pub(crate) use metadata::LENIENT as LENIENT_BASE64;
-pub(crate) use name::clean;
+pub(crate) use name::sanitize_name;

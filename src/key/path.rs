@@ -34,7 +34,7 @@ impl KeyExtractor for Path {
     }
 
     fn validate(&self) -> Result<(), ConfigError> {
-        name::check("path", &self.name, "a parameter", name::is_of_template)
+        name::check("path", &self.name, "a parameter", name::is_template_char)
     }
 
     fn validate_on(&self, params: Option<RouteParams<'_>>) -> Result<(), ConfigError> {

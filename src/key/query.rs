@@ -69,7 +69,7 @@ impl KeyExtractor for Query {
     }
 
     fn validate(&self) -> Result<(), ConfigError> {
-        name::check_decoded("query", &self.name, "a query parameter", name::is_of_parameter)
+        name::check_decoded("query", &self.name, "a query parameter", name::is_query_char)
     }
 }
 

@@ -255,7 +255,7 @@ fn targets_of<K: RequestKind>(
 fn unbound<K: RequestKind>(rules: &[Rule<K>]) -> impl Iterator<Item = (usize, Option<Condition<K>>)> {
     rules.iter().enumerate().filter_map(|(number, rule)| match rule.applies_to() {
         AppliesTo::EveryRequest => Some((number, None)),
-        AppliesTo::Matching(condition) => Some((number, Some(Arc::clone(condition)))),
+        AppliesTo::When(condition) => Some((number, Some(Arc::clone(condition)))),
         AppliesTo::Routes | AppliesTo::Unmatched | AppliesTo::NoRequests => None,
     })
 }

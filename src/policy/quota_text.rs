@@ -28,7 +28,7 @@ const MOST_DECIMALS: usize = 9;
 
 /// The parts of a text such as `60/minute`, `500 per 5m` or `burst=10/second`.
 #[derive(Clone, Copy, Debug)]
-struct Written<'a> {
+struct QuotaText<'a> {
     name: Option<&'a str>,
     limit: &'a str,
     window: &'a str,
@@ -36,14 +36,14 @@ struct Written<'a> {
 
 /// Why a text is no window, and what may have been meant, as far as one can guess: it need not be a window either.
 #[derive(Debug)]
-pub(crate) struct NoWindow {
+pub(crate) struct InvalidWindow {
     pub(crate) why: String,
     pub(crate) guesses: Vec<String>,
 }
 
 /// A number and its unit.
 #[derive(Clone, Copy, Debug)]
-struct Part<'a> {
+struct WindowPart<'a> {
     number: &'a str,
     unit: &'a str,
 }
@@ -53,35 +53,35 @@ impl FromStr for Quota {
 
     fn from_str(text: &str) -> Result<Self, ConfigError> {
         let refuse = |reason: &str| ConfigError::new("quota", format_args!("\"{text}\""), reason);
-        let written = Written::read(text).map_err(|reason| refuse(&reason))?;
-        let quota = written.quota().map_err(|reason| refuse(&reason))?;
+        let parts = QuotaText::read(text).map_err(|reason| refuse(&reason))?;
+        let quota = parts.quota().map_err(|reason| refuse(&reason))?;
         quota.validate().map_err(|error| refuse(error.reason()))?;
         Ok(quota)
     }
 }
 
-impl<'a> Written<'a> {
+impl<'a> QuotaText<'a> {
     /// Takes a text apart, or says what to write in its place.
     fn read(text: &'a str) -> Result<Self, String> {
         let (name, amount) =
             text.split_once('=').map_or((None, text), |(name, amount)| (Some(name.trim_ascii()), amount));
         let parts = amount.split_once('/').or_else(|| amount.split_once(" per "));
-        let (limit, window) = parts.ok_or_else(|| without_window(amount.trim_ascii()))?;
-        if are_quotas(text) {
-            return Err(several(text));
+        let (limit, window) = parts.ok_or_else(|| missing_window(amount.trim_ascii()))?;
+        if is_list(text) {
+            return Err(several_quotas(text));
         }
         Ok(Self { name, limit: limit.trim_ascii(), window: window.trim_ascii() })
     }
 
     /// The quota, or what to write in its place. Its numbers may still be out of their range.
     fn quota(self) -> Result<Quota, String> {
-        let limit = self.number().ok_or_else(|| self.without_limit())?;
-        let window = parse_window(self.window).map_err(|no_window| self.instead(no_window))?;
+        let limit = self.number().ok_or_else(|| self.limit_error())?;
+        let window = parse_window(self.window).map_err(|invalid_window| self.window_error(invalid_window))?;
         Ok(self.named(Quota::new(limit, window)))
     }
 
     /// Whether it is a quota that a limiter takes.
-    fn is_good(self) -> bool {
+    fn is_valid(self) -> bool {
         let quota = self.number().zip(parse_window(self.window).ok()).map(|(limit, window)| Quota::new(limit, window));
         quota.is_some_and(|quota| self.named(quota).validate().is_ok())
     }
@@ -98,18 +98,18 @@ impl<'a> Written<'a> {
         self.limit.parse().ok().filter(|_| is_number)
     }
 
-    fn without_limit(self) -> String {
+    fn limit_error(self) -> String {
         let why = "the limit is a whole number in digits, from 1 to 4294967295";
         let amount = self.limit.split(' ').next().unwrap_or_default().trim_start_matches('+');
         let digits: String = amount.chars().filter(|letter| !matches!(letter, '_' | '\'')).collect();
-        let meant = Written { limit: &digits, ..self };
-        if meant.is_good() { format!("{why}: write {}", meant.quoted()) } else { format!("{why}: {EXAMPLES}") }
+        let meant = QuotaText { limit: &digits, ..self };
+        if meant.is_valid() { format!("{why}: write {}", meant.quoted()) } else { format!("{why}: {EXAMPLES}") }
     }
 
     /// What to write in the place of a window that is none.
-    fn instead(self, NoWindow { why, guesses }: NoWindow) -> String {
-        let guesses = guesses.iter().map(|window| Written { window, ..self });
-        let good: Vec<String> = guesses.filter(|guess| guess.is_good()).map(Written::quoted).collect();
+    fn window_error(self, InvalidWindow { why, guesses }: InvalidWindow) -> String {
+        let guesses = guesses.iter().map(|window| QuotaText { window, ..self });
+        let good: Vec<String> = guesses.filter(|guess| guess.is_valid()).map(QuotaText::quoted).collect();
         match &*good {
             [] => format!("{why}: {EXAMPLES}"),
             good => format!("{why}: write {}", good.join(" or ")),
@@ -122,17 +122,23 @@ impl<'a> Written<'a> {
     }
 }
 
-impl Part<'_> {
+impl WindowPart<'_> {
     /// How long it is, and how long its unit is.
-    fn nanos(self, text: &str) -> Result<(u128, u128), NoWindow> {
+    fn nanos(self, text: &str) -> Result<(u128, u128), InvalidWindow> {
         if self.number.is_empty() {
-            return Err(no_window(format!("the unit \"{}\" has no number before it", self.unit), [format!("1{text}")]));
+            return Err(invalid_window(
+                format!("the unit \"{}\" has no number before it", self.unit),
+                [format!("1{text}")],
+            ));
         }
         if self.unit.is_empty() {
-            return Err(no_window(format!("the number {} has no unit behind it", self.number), [format!("{text}s")]));
+            return Err(invalid_window(
+                format!("the number {} has no unit behind it", self.number),
+                [format!("{text}s")],
+            ));
         }
         let unit = nanos_of_unit(self.unit, text)?;
-        Ok((self.count(unit).ok_or_else(|| self.no_number(text))?, unit))
+        Ok((self.count(unit).ok_or_else(|| self.number_error(text))?, unit))
     }
 
     /// So many nanoseconds, rounded up; none if the number is none.
@@ -147,44 +153,44 @@ impl Part<'_> {
         Some(whole.saturating_mul(unit).saturating_add(fraction.div_ceil(10u128.pow(decimals.len() as u32))))
     }
 
-    fn no_number(self, text: &str) -> NoWindow {
+    fn number_error(self, text: &str) -> InvalidWindow {
         let why = format!(
             "\"{}\" is not a number: it has digits on both sides of its point, and at most 9 behind it",
             self.number
         );
-        no_window(why, [format!("0{text}")])
+        invalid_window(why, [format!("0{text}")])
     }
 }
 
 /// Whether it is several quotas, such as a policy is made of.
-fn are_quotas(text: &str) -> bool {
+fn is_list(text: &str) -> bool {
     let mut quotas = text.split([',', ';']).filter(|quota| !quota.trim_ascii().is_empty());
-    quotas.clone().count() > 1 && quotas.all(|quota| Written::read(quota).is_ok_and(Written::is_good))
+    quotas.clone().count() > 1 && quotas.all(|quota| QuotaText::read(quota).is_ok_and(QuotaText::is_valid))
 }
 
-fn several(text: &str) -> String {
+fn several_quotas(text: &str) -> String {
     let quotas: Vec<&str> = text.split([',', ';']).map(str::trim_ascii).filter(|quota| !quota.is_empty()).collect();
     let (texts, policy) = (quotas.join("\", \""), quotas.join(", "));
     format!("these are several quotas: write a text for each, [\"{texts}\"], or as a policy \"{policy}\"")
 }
 
-fn without_window(amount: &str) -> String {
+fn missing_window(amount: &str) -> String {
     let digits = amount.len() - amount.trim_start_matches(|letter: char| letter.is_ascii_digit()).len();
     let (limit, rest) = amount.split_at(digits);
     let rest = rest.trim_ascii();
-    let written = Written { name: None, limit, window: if rest.is_empty() { "minute" } else { rest } };
-    if written.is_good() {
-        return format!("there is no / between limit and window: write {}", written.quoted());
+    let parts = QuotaText { name: None, limit, window: if rest.is_empty() { "minute" } else { rest } };
+    if parts.is_valid() {
+        return format!("there is no / between limit and window: write {}", parts.quoted());
     }
     format!("a quota is a limit and a window with / between them: {EXAMPLES}")
 }
 
 /// `minute` is one minute. Else it is numbers with units, longest first: `5m`, `90s`, `1day 12h`, `1.5h`.
-pub(crate) fn parse_window(text: &str) -> Result<Duration, NoWindow> {
+pub(crate) fn parse_window(text: &str) -> Result<Duration, InvalidWindow> {
     let parts = parts(text)?;
     let counted = match parts[..] {
-        [] => return Err(no_window("there is no window", [""; 0])),
-        [Part { number: "", unit }] => {
+        [] => return Err(invalid_window("there is no window", [""; 0])),
+        [WindowPart { number: "", unit }] => {
             let unit = nanos_of_unit(unit, text)?;
             vec![(unit, unit)]
         }
@@ -195,15 +201,15 @@ pub(crate) fn parse_window(text: &str) -> Result<Duration, NoWindow> {
         Ok(from_nanos(nanos))
     } else {
         let sum = humantime::format_duration(from_nanos(nanos)).to_string().replace(' ', "");
-        Err(no_window("each unit stands once, the longest first", [sum]))
+        Err(invalid_window("each unit stands once, the longest first", [sum]))
     }
 }
 
-fn no_window<S>(why: impl Into<String>, guesses: impl IntoIterator<Item = S>) -> NoWindow
+fn invalid_window<S>(why: impl Into<String>, guesses: impl IntoIterator<Item = S>) -> InvalidWindow
 where
     S: Into<String>,
 {
-    NoWindow { why: why.into(), guesses: guesses.into_iter().map(Into::into).collect() }
+    InvalidWindow { why: why.into(), guesses: guesses.into_iter().map(Into::into).collect() }
 }
 
 fn from_nanos(nanos: u128) -> Duration {
@@ -212,16 +218,16 @@ fn from_nanos(nanos: u128) -> Duration {
 }
 
 /// Cuts a text into numbers with their units. Spaces may be anywhere between these.
-fn parts(text: &str) -> Result<Vec<Part<'_>>, NoWindow> {
+fn parts(text: &str) -> Result<Vec<WindowPart<'_>>, InvalidWindow> {
     let mut parts = Vec::new();
     let mut rest = text.trim_start_matches(' ');
     while !rest.is_empty() {
         let (number, after) = split_while(rest, |letter| letter.is_ascii_digit() || letter == '.');
         let (unit, after) = split_while(after.trim_start_matches(' '), char::is_alphabetic);
         if number.is_empty() && unit.is_empty() {
-            return Err(foreign(rest, text));
+            return Err(unexpected_char(rest, text));
         }
-        parts.push(Part { number, unit });
+        parts.push(WindowPart { number, unit });
         rest = after.trim_start_matches(' ');
     }
     Ok(parts)
@@ -232,35 +238,35 @@ fn split_while(text: &str, belongs: impl Fn(char) -> bool) -> (&str, &str) {
 }
 
 /// A text with a character that no window has.
-fn foreign(rest: &str, text: &str) -> NoWindow {
+fn unexpected_char(rest: &str, text: &str) -> InvalidWindow {
     let letter = rest.chars().next().unwrap_or(' ');
     let before = &text[..text.len() - rest.len()];
     let why = match letter {
         '/' => "a quota has one window, and each other window is a quota of its own".to_owned(),
         _ => format!("{letter:?} has no place in a window, such as minute or 5m"),
     };
-    no_window(why, [before.trim_end_matches(' ')])
+    invalid_window(why, [before.trim_end_matches(' ')])
 }
 
 /// How long a unit is that stands in `text`.
-fn nanos_of_unit(unit: &str, text: &str) -> Result<u128, NoWindow> {
+fn nanos_of_unit(unit: &str, text: &str) -> Result<u128, InvalidWindow> {
     let known = UNITS.iter().find(|(spellings, _)| spellings.contains(&unit));
     known.map(|(_, nanos)| *nanos).ok_or_else(|| unknown_unit(unit, text))
 }
 
-fn unknown_unit(unit: &str, text: &str) -> NoWindow {
+fn unknown_unit(unit: &str, text: &str) -> InvalidWindow {
     let meant = |unit_meant: &str| text.replacen(unit, unit_meant, 1);
     if unit == "M" {
         let why = "\"M\" is a minute to some and a month to others";
-        return no_window(why, ["m", "minute", "month"].map(meant));
+        return invalid_window(why, ["m", "minute", "month"].map(meant));
     }
     let spellings = UNITS.iter().flat_map(|(spellings, _)| spellings.iter().copied());
     let small = unit.to_lowercase();
     if spellings.clone().any(|spelling| spelling == small) {
-        return no_window(format!("the unit \"{unit}\" is written in small letters"), [meant(&small)]);
+        return invalid_window(format!("the unit \"{unit}\" is written in small letters"), [meant(&small)]);
     }
     let why = format!("\"{unit}\" is not a unit, which are ms, s, m, h, day, week, month and year");
-    no_window(why, nearest(unit, spellings).map(meant))
+    invalid_window(why, nearest(unit, spellings).map(meant))
 }
 
 #[cfg(test)]

@@ -19,7 +19,7 @@ const MOST_SHORTENED: usize = 4;
 /// The readings of one path: as it came, and besides at least one and at most four.
 #[derive(Debug)]
 pub(crate) struct PathReadings<'a> {
-    as_it_came: &'a str,
+    verbatim: &'a str,
     /// With one slash less where there are several: a service that is nested gets `/n//x` as `/x`.
     shortened: SmallVec<[String; 1]>,
     canonical: Cow<'a, str>,
@@ -33,7 +33,7 @@ impl<'a> PathReadings<'a> {
     pub(crate) fn from_path(path: &'a str) -> Self {
         if is_canonical(path) {
             let (shortened, resolved) = (SmallVec::new(), SmallVec::new());
-            return Self { as_it_came: path, shortened, canonical: Cow::Borrowed(path), decoded: None, resolved };
+            return Self { verbatim: path, shortened, canonical: Cow::Borrowed(path), decoded: None, resolved };
         }
         let canonical = canonical(path);
         let decoded = ["%2F", "%5C"].iter().any(|slash| canonical.contains(slash));
@@ -41,16 +41,16 @@ impl<'a> PathReadings<'a> {
         let readings = std::iter::once(&canonical).chain(&decoded);
         let resolved = readings.filter_map(|reading| resolve_dots(reading)).collect();
         let shortened = shortened(path).collect();
-        Self { as_it_came: path, shortened, canonical: Cow::Owned(canonical), decoded, resolved }
+        Self { verbatim: path, shortened, canonical: Cow::Owned(canonical), decoded, resolved }
     }
 
     /// The path as it came, which is what most routers match, or may have left of it.
-    pub(crate) fn as_it_came(&self) -> impl Iterator<Item = &str> {
-        std::iter::once(self.as_it_came).chain(self.shortened.iter().map(|reading| &**reading))
+    pub(crate) fn verbatim(&self) -> impl Iterator<Item = &str> {
+        std::iter::once(self.verbatim).chain(self.shortened.iter().map(|reading| &**reading))
     }
 
     /// Whether all readings are the same.
-    pub(crate) const fn is_plain(&self) -> bool {
+    pub(crate) const fn has_one_reading(&self) -> bool {
         matches!(self.canonical, Cow::Borrowed(_))
     }
 
@@ -88,7 +88,7 @@ fn push_encoded(segment: &str, out: &mut String) {
 }
 
 /// A path without empty segments, and so without a trailing slash.
-pub(super) fn collapse(path: &str) -> String {
+pub(super) fn collapse_slashes(path: &str) -> String {
     let mut out = String::with_capacity(path.len());
     for segment in path.split('/').filter(|segment| !segment.is_empty()) {
         out.push('/');
@@ -179,7 +179,7 @@ mod tests {
 
     #[test]
     fn a_slash_may_have_been_taken_off_wherever_there_are_several() {
-        let came = |path| PathReadings::from_path(path).as_it_came().map(str::to_owned).collect::<Vec<_>>();
+        let came = |path| PathReadings::from_path(path).verbatim().map(str::to_owned).collect::<Vec<_>>();
         assert_eq!(came("/n//x"), ["/n//x", "/n/x"]);
         assert_eq!(came("//n///x"), ["//n///x", "/n///x", "//n//x"]);
         assert_eq!(came("/n/x"), ["/n/x"]);

@@ -9,7 +9,7 @@ use crate::{
     error::ConfigError,
     rule::{
         method::parse_methods,
-        path_readings::{collapse, encode},
+        path_readings::{collapse_slashes, encode},
     },
 };
 
@@ -32,7 +32,7 @@ pub(crate) struct Route {
 }
 
 /// A template without the names of its parameters: what of it decides which paths it matches.
-pub(crate) type Anonymous = SmallVec<[u8; 128]>;
+pub(crate) type UnnamedTemplate = SmallVec<[u8; 128]>;
 
 impl Route {
     pub(crate) fn parse(text: &str) -> Result<Self, ConfigError> {
@@ -47,7 +47,7 @@ impl Route {
             return Err(refuse(&most));
         }
         let (written, _) = number_params(template, |text| Ok(text.to_owned())).map_err(|reason| refuse(&reason))?;
-        let shape = collapse(&shape);
+        let shape = collapse_slashes(&shape);
         for shape in [&shape, &written] {
             // The matcher is the judge of its own syntax.
             matchit::Router::new().insert(&**shape, ()).map_err(|error| refuse(&error.to_string()))?;
@@ -73,7 +73,7 @@ impl Route {
     }
 
     /// Whether a slash behind it would be another template.
-    pub(crate) fn is_open(&self) -> bool {
+    pub(crate) fn takes_trailing_slash(&self) -> bool {
         let last = self.written.rsplit('/').next().unwrap_or_default();
         !last.is_empty() && !last.starts_with("{*")
     }
@@ -89,7 +89,7 @@ impl Route {
     }
 
     /// Whether some request would match both.
-    pub(crate) fn is_same(&self, other: &Self) -> bool {
+    pub(crate) fn overlaps(&self, other: &Self) -> bool {
         let share_a_method = || self.methods.iter().any(|method| other.methods.contains(method));
         self.shape == other.shape
             && (self.methods.is_empty() == other.methods.is_empty())
@@ -99,12 +99,12 @@ impl Route {
 
 /// The shape of a template in its canonical spelling; none if it is no template.
 pub(crate) fn canonical_shape(template: &str) -> Option<String> {
-    number_params(template, literal).ok().map(|(shape, _)| collapse(&shape))
+    number_params(template, literal).ok().map(|(shape, _)| collapse_slashes(&shape))
 }
 
 /// Leaves out the names of the parameters, and keeps that they are there. Doubled braces are literal ones.
-pub(crate) fn anonymous(template: &str) -> Anonymous {
-    let mut out = Anonymous::new();
+pub(crate) fn without_param_names(template: &str) -> UnnamedTemplate {
+    let mut out = UnnamedTemplate::new();
     let mut bytes = template.bytes().peekable();
     while let Some(byte) = bytes.next() {
         out.push(byte);
@@ -149,7 +149,7 @@ fn number_params(
     while let Some((before, name, after)) = next_param(rest) {
         let name = name.map_err(ToOwned::to_owned)?;
         let (star, bare) = name.strip_prefix('*').map_or(("", name), |bare| ("*", bare));
-        check_name(bare)?;
+        check_param_name(bare)?;
         if params.iter().any(|known| known == bare) {
             return Err(format!("the parameter {{{bare}}} stands twice"));
         }
@@ -162,7 +162,7 @@ fn number_params(
     Ok((shape, params))
 }
 
-fn check_name(name: &str) -> Result<(), String> {
+fn check_param_name(name: &str) -> Result<(), String> {
     if name.is_empty() {
         return Err("a parameter has a name: {name} or {*rest}".to_owned());
     }
@@ -294,10 +294,10 @@ mod tests {
 
     #[test]
     fn templates_that_match_the_same_paths_are_the_same() {
-        assert!(route("GET /a/{x}").is_same(&route("GET|PUT /a/{y}/")));
-        assert!(route("GET /a/b").is_same(&route("GET //a/%62")));
-        assert!(!route("GET /a/{x}").is_same(&route("POST /a/{x}")));
-        assert!(!route("GET /a/{x}").is_same(&route("GET /a/{*x}")));
+        assert!(route("GET /a/{x}").overlaps(&route("GET|PUT /a/{y}/")));
+        assert!(route("GET /a/b").overlaps(&route("GET //a/%62")));
+        assert!(!route("GET /a/{x}").overlaps(&route("POST /a/{x}")));
+        assert!(!route("GET /a/{x}").overlaps(&route("GET /a/{*x}")));
     }
 
     #[test]
@@ -379,7 +379,7 @@ mod tests {
 
     #[test]
     fn templates_are_the_same_whatever_their_parameters_are_called() {
-        let same = |one, other| anonymous(one) == anonymous(other);
+        let same = |one, other| without_param_names(one) == without_param_names(other);
         assert!(same("/a/{b}/{*c}", "/a/{x}/{*rest}"));
         assert!(same("/v{a}.json", "/v{version}.json"));
         for (one, other) in [
@@ -396,6 +396,6 @@ mod tests {
 
     #[test]
     fn what_is_not_closed_ends() {
-        assert_eq!(&anonymous("/a/{b")[..], b"/a/{");
+        assert_eq!(&without_param_names("/a/{b")[..], b"/a/{");
     }
 }

@@ -7,7 +7,7 @@ use http::StatusCode;
 
 use crate::{
     error::ConfigError,
-    key::{KeyExtractor, RouteParams, clean},
+    key::{KeyExtractor, RouteParams, sanitize_name},
     policy::{Policy, check_name},
     request::{Condition, Http, Plain, RequestKind},
     rule::Route,
@@ -79,7 +79,7 @@ pub(crate) enum AppliesTo<K: RequestKind> {
     /// None: it is only asked by name.
     NoRequests,
     /// Matching for which it holds.
-    Matching(Condition<K>),
+    When(Condition<K>),
 }
 
 /// Routes whose key is in one place. The first group has the rule's own extractor.
@@ -193,7 +193,7 @@ impl Rule {
 impl<R: 'static> Rule<Plain<R>> {
     /// Governs the requests for which `condition` is true. Of several conditions the last one counts.
     pub fn when(mut self, condition: impl Fn(&R) -> bool + Send + Sync + 'static) -> Self {
-        self.applies_to = AppliesTo::Matching(Arc::new(condition));
+        self.applies_to = AppliesTo::When(Arc::new(condition));
         self
     }
 
@@ -213,7 +213,9 @@ impl<K: RequestKind> Rule<K> {
         let extractor = || self.groups.iter().find_map(|group| group.extractor.as_ref());
         match &self.level {
             Some(level) => Cow::Borrowed(level),
-            None => Cow::Owned(extractor().map_or_else(|| "key".to_owned(), |extractor| clean(&extractor.name()))),
+            None => {
+                Cow::Owned(extractor().map_or_else(|| "key".to_owned(), |extractor| sanitize_name(&extractor.name())))
+            }
         }
     }
 
@@ -283,7 +285,7 @@ impl<K: RequestKind> Rule<K> {
     }
 
     /// Whether it governs routes, and not whatever comes.
-    pub(crate) const fn is_bound(&self) -> bool {
+    pub(crate) const fn has_routes(&self) -> bool {
         matches!(self.applies_to, AppliesTo::Routes)
     }
 
@@ -295,7 +297,7 @@ impl<K: RequestKind> Rule<K> {
                 return Err(ConfigError::new("routes", "[]", reason));
             }
             (
-                AppliesTo::EveryRequest | AppliesTo::Unmatched | AppliesTo::NoRequests | AppliesTo::Matching(_),
+                AppliesTo::EveryRequest | AppliesTo::Unmatched | AppliesTo::NoRequests | AppliesTo::When(_),
                 [(route, _), ..],
             ) => {
                 let reason = "a rule for every request, for unmatched ones or for none has no routes of its own: leave out the \
@@ -304,7 +306,7 @@ impl<K: RequestKind> Rule<K> {
             }
             _ => {}
         }
-        if self.per_route && !self.is_bound() {
+        if self.per_route && !self.has_routes() {
             return Err(ConfigError::new(
                 "per_route",
                 true,
@@ -318,7 +320,7 @@ impl<K: RequestKind> Rule<K> {
                 "a group has at least one route: write .group(key::query(\"botId\"), [\"POST /bots/import\"])",
             ));
         }
-        find_twin(routes)
+        find_duplicate(routes)
     }
 
     fn check_extractors(&self, routes: &[(Route, usize)]) -> Result<(), ConfigError> {
@@ -326,11 +328,13 @@ impl<K: RequestKind> Rule<K> {
             match &group.extractor {
                 Some(extractor) => {
                     extractor.validate()?;
-                    if !self.is_bound() {
+                    if !self.has_routes() {
                         extractor.validate_on(None)?;
                     }
                 }
-                None if !self.is_bound() && self.governs_requests() || !group.routes.is_empty() => return Err(no_key()),
+                None if !self.has_routes() && self.governs_requests() || !group.routes.is_empty() => {
+                    return Err(no_key());
+                }
                 None => {}
             }
         }
@@ -364,7 +368,7 @@ impl<K: RequestKind> fmt::Debug for AppliesTo<K> {
             Self::EveryRequest => "EveryRequest",
             Self::Unmatched => "Unmatched",
             Self::NoRequests => "NoRequests",
-            Self::Matching(_) => "Matching",
+            Self::When(_) => "When",
         })
     }
 }
@@ -382,12 +386,12 @@ pub(crate) fn no_policy() -> ConfigError {
 }
 
 /// Finds a route that matches what an earlier one does. Only those of one shape are compared: as many as there are methods.
-fn find_twin(routes: &[(Route, usize)]) -> Result<(), ConfigError> {
+fn find_duplicate(routes: &[(Route, usize)]) -> Result<(), ConfigError> {
     let mut by_shape: HashMap<&str, Vec<&Route>> = HashMap::new();
     for (route, _) in routes {
         let earlier = by_shape.entry(route.shape()).or_default();
-        if let Some(twin) = earlier.iter().find(|other| other.is_same(route)) {
-            let reason = format!("this rule has the route already, as \"{}\": leave one of them out", twin.text());
+        if let Some(duplicate) = earlier.iter().find(|other| other.overlaps(route)) {
+            let reason = format!("this rule has the route already, as \"{}\": leave one of them out", duplicate.text());
             return Err(ConfigError::new("route", format_args!("\"{}\"", route.text()), reason));
         }
         earlier.push(route);

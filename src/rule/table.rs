@@ -8,7 +8,7 @@ use http::Method;
 use crate::{
     error::ConfigError,
     request::Params,
-    rule::{Anonymous, PathReadings, Route, anonymous, canonical_shape},
+    rule::{PathReadings, Route, UnnamedTemplate, canonical_shape, without_param_names},
 };
 
 /// One matcher per method, so that of the routes for this method the most specific decides, as in axum.
@@ -30,7 +30,7 @@ struct Matcher {
     /// As they are written, with a slash behind: where a service is nested at `/{t}/n` axum serves `/{t}/n/` too.
     slashed: matchit::Router<Vec<RouteTarget>>,
     /// By the templates as they are written, and in their canonical spelling.
-    templates: HashMap<Anonymous, Vec<RouteTarget>>,
+    templates: HashMap<UnnamedTemplate, Vec<RouteTarget>>,
 }
 
 /// Where a route leads.
@@ -78,26 +78,26 @@ impl RouteTable {
         mut visit: impl FnMut(&RouteTarget, Params<'_>, bool),
     ) -> bool {
         let matcher = self.matcher(method);
-        let mut visit = |matcher: &matchit::Router<Vec<RouteTarget>>, path: &str, is_as_it_came: bool| {
+        let mut visit = |matcher: &matchit::Router<Vec<RouteTarget>>, path: &str, is_verbatim: bool| {
             let Ok(found) = matcher.at(path) else { return false };
             for target in found.value {
-                visit(target, Params::encoded(&target.params, found.params.clone()), is_as_it_came);
+                visit(target, Params::encoded(&target.params, found.params.clone()), is_verbatim);
             }
             true
         };
         // A path that is not matched as it came may be so in the router behind, so that does not count.
-        if matcher.written.is_some() || !path.is_plain() {
+        if matcher.written.is_some() || !path.has_one_reading() {
             let written = matcher.written.as_ref().unwrap_or(&matcher.canonical);
-            path.as_it_came().enumerate().for_each(|(at, reading)| _ = visit(written, reading, at == 0));
-            path.as_it_came()
+            path.verbatim().enumerate().for_each(|(at, reading)| _ = visit(written, reading, at == 0));
+            path.verbatim()
                 .filter(|path| path.ends_with('/'))
                 .for_each(|path| _ = visit(&matcher.slashed, path, false));
         }
         let mut is_matched = true;
         for (reading, counts) in path.iter() {
-            is_matched &= visit(&matcher.canonical, reading, path.is_plain()) || !counts;
+            is_matched &= visit(&matcher.canonical, reading, path.has_one_reading()) || !counts;
             // A router behind that resolves dot segments matches the rest as its templates are written.
-            if let Some(written) = matcher.written.as_ref().filter(|_| !path.is_plain()) {
+            if let Some(written) = matcher.written.as_ref().filter(|_| !path.has_one_reading()) {
                 visit(written, reading, false);
             }
         }
@@ -108,8 +108,8 @@ impl RouteTable {
     /// a slash too many between the two templates.
     pub(crate) fn with_template(&self, method: &Method, template: &str) -> &[RouteTarget] {
         let templates = &self.matcher(method).templates;
-        let canonical = || templates.get(&anonymous(&canonical_shape(template)?));
-        templates.get(&anonymous(template)).or_else(canonical).map_or(&[], Vec::as_slice)
+        let canonical = || templates.get(&without_param_names(&canonical_shape(template)?));
+        templates.get(&without_param_names(template)).or_else(canonical).map_or(&[], Vec::as_slice)
     }
 
     /// HEAD counts as GET.
@@ -132,12 +132,12 @@ impl Matcher {
         let is_canonical = routes.iter().all(|(route, _)| route.shape() == route.written());
         let written =
             if is_canonical { None } else { Some(matcher(&routes, |route| route.written().into(), &name_of)?) };
-        let open: Vec<_> = routes.iter().filter(|(route, _)| route.is_open()).copied().collect();
+        let open: Vec<_> = routes.iter().filter(|(route, _)| route.takes_trailing_slash()).copied().collect();
         let slashed = matcher(&open, |route| format!("{}/", route.written()).into(), &name_of)?;
         let mut templates: HashMap<_, Vec<_>> = HashMap::new();
         for (route, target) in &routes {
             for shape in [Some(route.written()), Some(route.shape()).filter(|shape| *shape != route.written())] {
-                let targets = shape.map(|shape| templates.entry(anonymous(shape)).or_default());
+                let targets = shape.map(|shape| templates.entry(without_param_names(shape)).or_default());
                 targets.into_iter().for_each(|targets| targets.push(target.clone()));
             }
         }
