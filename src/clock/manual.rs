@@ -10,15 +10,15 @@ use std::{
 
 use crate::clock::{Clock, timestamp::saturating_nanos};
 
-/// A clock that moves only when told to. Clones share one time.
+/// A clock that moves only when it is told to, for tests. Clones share one time.
 ///
 /// ```
 /// use std::time::Duration;
-/// use tower_quota::{Policy, RateLimiter, Rule, clock::ManualClock, key};
+/// use tower_quota::{Policy, RateLimiter, Rule, clock::ManualClock};
 ///
 /// let clock = ManualClock::new();
 /// let limiter = RateLimiter::builder()
-///     .rule(Rule::new("calls").every_request().key(key::constant("one key for all")).policy(Policy::per_minute(1)))
+///     .rule(Rule::new("calls").no_requests().policy(Policy::per_minute(1)))
 ///     .clock(clock.clone())
 ///     .build()?;
 ///
@@ -34,20 +34,20 @@ pub struct ManualClock {
 }
 
 impl ManualClock {
-    /// A clock that stands at its origin.
+    /// Creates a clock that stands at its origin.
     #[must_use]
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// Moves the time on by `step`; the sum saturates at about 584 years.
+    /// Advances the time by `step`. The sum saturates at about 584 years.
     pub fn advance(&self, step: Duration) {
         let _ = self
             .nanos
             .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |now| Some(now.saturating_add(saturating_nanos(step))));
     }
 
-    /// Sets the time since the origin, backwards too.
+    /// Sets the time since the origin. It may go back.
     pub fn set(&self, now: Duration) {
         self.nanos.store(saturating_nanos(now), Ordering::Relaxed);
     }
@@ -58,7 +58,7 @@ impl Clock for ManualClock {
         Duration::from_nanos(self.nanos.load(Ordering::Relaxed))
     }
 
-    /// Its origin is the beginning of 1970.
+    /// Returns the time since the origin, which stands for the beginning of 1970.
     fn since_1970(&self) -> Duration {
         self.now()
     }

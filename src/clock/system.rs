@@ -1,4 +1,4 @@
-//! The system's time, read quickly.
+//! The operating system's monotonic clock, cached for each thread.
 
 use std::{
     cell::Cell,
@@ -8,28 +8,37 @@ use std::{
 
 use crate::clock::Clock;
 
-/// How long a thread trusts the processor's counter before it asks the operating system again.
+/// Nanoseconds for which a thread trusts the processor's counter before it reads the operating system's clock again.
 const TRUSTED_NANOS: u64 = 50_000;
-/// Two readings of the counter around one of the system's clock are one moment if they are at most this far apart.
+/// Maximum nanoseconds between two readings of the counter around one of the system's clock, for the three to count as
+/// simultaneous.
 const SAME_MOMENT_NANOS: u64 = 2_000;
 
-/// The operating system's monotonic clock, since this process first read it.
+/// The operating system's monotonic clock. Its origin is the moment at which this process first read it.
 ///
-/// Asking the system costs as much as half a decision. So each thread asks it every 50 microseconds and in between adds
-/// what the processor's time-stamp counter says has passed. With a counter that keeps time, as those of current
-/// processors do, threads agree to within a microsecond or two. One that runs fast cannot be ahead by more than the 50
-/// microseconds; one that stands still makes time stand still, and gives nothing away.
+/// Reading the system's clock costs as much as half a decision. So each thread reads it every 50 microseconds, and in
+/// between adds the time that the processor's time-stamp counter measures. With a counter that keeps time, as those of
+/// current processors do, threads agree to within a microsecond or two. A counter that runs fast cannot get ahead by
+/// more than the 50 microseconds; one that stands still makes time stand still, which frees no unit early.
+///
+/// ```
+/// use tower_quota::clock::{Clock, SystemClock};
+///
+/// let clock = SystemClock::new();
+/// let before = clock.now();
+/// assert!(clock.since_1970() > before);
+/// ```
 #[derive(Clone, Copy, Debug, Default)]
 #[non_exhaustive]
 pub struct SystemClock;
 
-/// The clocks behind all [`SystemClock`]s.
+/// The clocks that all [`SystemClock`]s read.
 struct SystemSource {
     origin: Instant,
     counter: quanta::Clock,
 }
 
-/// One moment on both clocks.
+/// Simultaneous readings of both clocks.
 #[derive(Clone, Copy)]
 struct Anchor {
     counter: u64,
@@ -43,7 +52,7 @@ thread_local! {
 }
 
 impl SystemClock {
-    /// The system's clock.
+    /// Creates a handle to the system's clock. All handles share one origin.
     #[must_use]
     pub const fn new() -> Self {
         Self
@@ -66,14 +75,15 @@ impl SystemSource {
         Self { origin: Instant::now(), counter: quanta::Clock::new() }
     }
 
-    /// Nanoseconds since the origin, if this thread has asked for them just now.
+    /// Returns the nanoseconds since the origin, if this thread read the system's clock recently enough.
     fn since_anchor(&self) -> Option<u64> {
         let anchor = ANCHOR.get()?;
         let counter = self.counter.raw();
         anchor.at(counter, self.counter.delta_as_nanos(anchor.counter, counter))
     }
 
-    /// Nanoseconds since the origin, from the operating system. A thread that was interrupted meanwhile trusts nothing.
+    /// Reads the nanoseconds since the origin from the operating system. A thread that was interrupted meanwhile keeps
+    /// no anchor.
     fn read_system(&self) -> u64 {
         let before = self.counter.raw();
         let nanos = u64::try_from(self.origin.elapsed().as_nanos()).unwrap_or(u64::MAX / 2);
@@ -85,7 +95,8 @@ impl SystemSource {
 }
 
 impl Anchor {
-    /// Nanoseconds since the origin at this reading of the counter, if what has `passed` is little enough to trust it.
+    /// Returns the nanoseconds since the origin at this reading of the counter, if few enough have `passed` to trust
+    /// it.
     fn at(self, counter: u64, passed: u64) -> Option<u64> {
         (counter >= self.counter && passed < TRUSTED_NANOS).then_some(self.nanos + passed)
     }

@@ -1,26 +1,27 @@
-//! Readings of a clock, and how finely they are counted.
+//! Timestamps, and the ticks that histories count them in.
 
 use std::time::Duration;
 
 use crate::clock::Clock;
 
-/// One reading of a clock.
+/// A reading of a clock, in nanoseconds since its origin.
 ///
-/// Histories count whole ticks. What is *recorded* is rounded up and what is *asked* is rounded down, so that rounding can
-/// hold a unit back for less than a tick and can never free one early.
+/// Histories count whole ticks. A time that is *recorded* is rounded up and a time that is *asked about* is rounded
+/// down, so rounding can hold a unit back for less than a tick and never frees one early.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Timestamp {
     nanos: u64,
 }
 
-/// What a history counts time in: as fine as 32 bits allow for the longest window of its policy.
+/// The unit of time of a history: as short as 32 bits allow for the longest window of its policy.
 ///
-/// It is a whole number of microseconds that divides a millisecond, so that a window of whole milliseconds is one of whole
-/// ticks: 1 us for windows of up to 17 minutes, 4 us for an hour, 100 us for a day, and a millisecond from six days on.
+/// A tick is a whole number of microseconds that divides a millisecond, so that a window of whole milliseconds is one
+/// of whole ticks: 1 us for windows of up to 17 minutes, 4 us for an hour, 100 us for a day, and 1 ms from six days on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Tick {
     micros: u64,
-    /// 2^63 divided by `micros`, rounded up: a division is a multiplication then, which takes a fraction of the time.
+    /// 2^63 divided by `micros`, rounded up. It turns a division into a multiplication, which takes a fraction of the
+    /// time.
     reciprocal: u64,
 }
 
@@ -29,7 +30,7 @@ impl Timestamp {
         Self { nanos: clock.nanos() }
     }
 
-    /// What a server says that counts microseconds.
+    /// Converts the time of a server that counts microseconds.
     #[cfg(feature = "redis")]
     pub(crate) const fn from_micros(micros: u64) -> Self {
         Self { nanos: micros.saturating_mul(1000) }
@@ -40,30 +41,30 @@ impl Timestamp {
         Self { nanos }
     }
 
-    /// Time since the clock's origin, in nanoseconds.
+    /// Returns the nanoseconds since the clock's origin.
     #[inline]
     pub(crate) const fn nanos(self) -> u64 {
         self.nanos
     }
 
-    /// Whole ticks that have passed: rounded down, for asking what has expired.
+    /// Returns the whole ticks that have passed: rounded down, to ask what has expired.
     #[inline]
     pub(crate) const fn floor_ticks(self, tick: Tick) -> u64 {
         tick.floor(self.nanos)
     }
 
-    /// The tick to record an admission under: rounded up.
+    /// Returns the tick to record an admission under: rounded up.
     #[inline]
     pub(crate) const fn ceil_ticks(self, tick: Tick) -> u64 {
         tick.ceil(self.nanos)
     }
 
-    /// The moment so much later.
+    /// Returns the timestamp that is later `by` so much. It saturates at about 584 years.
     pub(crate) fn saturating_add(self, by: Duration) -> Self {
         Self { nanos: self.nanos.saturating_add(saturating_nanos(by)) }
     }
 
-    /// Time from here to the nanosecond `nanos`; zero if that has passed.
+    /// Returns the time until the nanosecond `nanos`; zero if that has passed.
     pub(crate) const fn until(self, nanos: u64) -> Duration {
         Duration::from_nanos(nanos.saturating_sub(self.nanos))
     }
@@ -72,17 +73,17 @@ impl Timestamp {
 impl Tick {
     pub(super) const MILLISECOND: Self = Self::from_micros(1000);
 
-    /// The longest window that stamps of 32 bits can hold, in ticks: two windows are told apart modulo 2^32.
+    /// The longest window, in ticks, that 32-bit timestamps can hold: they tell two windows apart modulo 2^32.
     pub(crate) const MOST_PER_WINDOW: u64 = 1 << 30;
 
-    /// Where histories begin to count: so many ticks after zero that the age of anything still remembered can be subtracted
-    /// from any moment, also from that of a clock that was set back to its origin. In milliseconds it is 278 years.
+    /// The number of the first tick. It is large enough to subtract the age of anything still remembered from any
+    /// timestamp, even one of a clock that was set back to its origin: at a millisecond per tick it is 278 years.
     const EPOCH: u64 = 1 << 43;
 
     /// All divisors of a millisecond, in microseconds.
     const LENGTHS: [u64; 16] = [1, 2, 4, 5, 8, 10, 20, 25, 40, 50, 100, 125, 200, 250, 500, 1000];
 
-    /// The finest tick of which the `longest` window is at most 2^30; a millisecond if none is so coarse.
+    /// Returns the shortest tick of which the `longest` window is at most 2^30; a millisecond if no shorter one does.
     pub(crate) fn for_window(longest: Duration) -> Self {
         let mut ticks = Self::LENGTHS.into_iter().map(Self::from_micros);
         ticks.find(|tick| tick.count(longest) <= Self::MOST_PER_WINDOW).unwrap_or(Self::MILLISECOND)
@@ -92,36 +93,36 @@ impl Tick {
         Self { micros, reciprocal: (1_u64 << 63).div_ceil(micros) }
     }
 
-    /// Its length.
+    /// Returns the length in nanoseconds.
     pub(crate) const fn nanos(self) -> u64 {
         self.micros * 1000
     }
 
-    /// Its length in microseconds.
+    /// Returns the length in microseconds.
     #[cfg(feature = "redis")]
     pub(crate) const fn micros(self) -> u64 {
         self.micros
     }
 
-    /// How many ticks a window is, rounded up so that nothing is freed early.
+    /// Returns the number of ticks in a window, rounded up so that no unit is freed early.
     pub(crate) fn count(self, window: Duration) -> u64 {
         u64::try_from(window.as_nanos().div_ceil(self.nanos().into())).unwrap_or(u64::MAX)
     }
 
-    /// The tick that holds this nanosecond since the origin of a clock: rounded down, for asking what has expired.
+    /// Returns the tick that holds this nanosecond since the origin of a clock: rounded down, to ask what has expired.
     #[inline]
     pub(super) const fn floor(self, nanos: u64) -> u64 {
         Self::EPOCH + self.passed(nanos)
     }
 
-    /// The tick that begins with this nanosecond or next after it: rounded up, for recording.
+    /// Returns the first tick that begins at this nanosecond or later: rounded up, to record.
     #[inline]
     pub(super) const fn ceil(self, nanos: u64) -> u64 {
         let passed = self.passed(nanos);
         Self::EPOCH + passed + (passed * self.nanos() < nanos) as u64
     }
 
-    /// The nanosecond since the origin of a clock with which tick `number` begins.
+    /// Returns the nanosecond, since the origin of a clock, at which tick `number` begins.
     #[inline]
     pub(crate) const fn beginning(self, number: u64) -> u64 {
         number.saturating_sub(Self::EPOCH).saturating_mul(self.nanos())

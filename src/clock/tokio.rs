@@ -1,4 +1,4 @@
-//! The time that tokio's timers keep.
+//! The clock of tokio's timers.
 
 use std::time::Duration;
 
@@ -6,19 +6,31 @@ use tokio::time::Instant;
 
 use crate::clock::{Clock, SystemClock};
 
-/// The time that tokio's timers keep, which stands still while a test has paused it.
+/// The clock of tokio's timers, which stands still while a test has paused it.
 ///
-/// It is what pacing decides by, because it waits by these timers. For a limiter of your own that is to be paced in tests
-/// with `tokio::time::pause`.
+/// [Pacing](crate::client::pace) decides by this clock, because it waits by these timers. Give it to a limiter of your
+/// own that is to be paced in tests with `tokio::time::pause`.
+///
+/// ```
+/// use std::time::Duration;
+/// use tower_quota::clock::{Clock, TokioClock};
+///
+/// # #[tokio::main(flavor = "current_thread", start_paused = true)]
+/// # async fn main() {
+/// let clock = TokioClock::new();
+/// tokio::time::sleep(Duration::from_secs(60)).await; // at once, as time is paused
+/// assert_eq!(clock.now(), Duration::from_secs(60));
+/// # }
+/// ```
 #[derive(Clone, Copy, Debug)]
 pub struct TokioClock {
     origin: Instant,
-    /// Time from 1970 to that.
+    /// Time between 1970 and `origin`.
     origin_since_1970: Duration,
 }
 
 impl TokioClock {
-    /// A clock whose origin is now.
+    /// Creates a clock whose origin is now.
     #[must_use]
     pub fn new() -> Self {
         Self { origin: Instant::now(), origin_since_1970: SystemClock::new().since_1970() }

@@ -1,19 +1,42 @@
-//! Puts a key together from its parts.
+//! The builder that joins the parts of a key.
 
 use crate::{
     key::{Charge, Key, KeyHasher, PackedKey},
     warn::Warning,
 };
 
-/// Joins the parts of a key.
+/// Joins the parts of a key, for [extractors](crate::key::KeyExtractor) and [values](crate::key::KeyParts) of your own.
 ///
-/// MultipleValues parts are hashed one by one and then together, so `("a", "bc")` and `("ab", "c")` differ, and so do one empty
-/// part and none.
+/// Several parts are hashed one by one and then together, so `("a", "bc")` and `("ab", "c")` differ, and so do one
+/// empty part and none.
+///
+/// ```
+/// use tower_quota::{Policy, RateLimiter, Rule, key::{KeyBuilder, KeyParts}};
+///
+/// struct Account {
+///     region: String,
+///     number: u64,
+/// }
+///
+/// impl KeyParts for Account {
+///     fn write(&self, key: &mut KeyBuilder<'_>) {
+///         key.part(&self.region);
+///         self.number.write(key);
+///     }
+/// }
+///
+/// let jobs = Rule::new("jobs").no_requests().policy(Policy::per_minute(60));
+/// let limiter = RateLimiter::builder().rule(jobs).build()?;
+/// let account = Account { region: "eu".into(), number: 42 };
+/// assert_eq!(limiter.key(account), limiter.key(("eu", 42)));
+/// # Ok::<(), tower_quota::ConfigError>(())
+/// ```
 #[derive(Debug)]
 pub struct KeyBuilder<'a> {
     charge: Charge,
     hasher: &'a KeyHasher,
-    /// What the request shows of the deployment. A function, so that nearly always there is one word to leave empty.
+    /// The mistake in the deployment that the request shows. A function pointer, so that nearly always one word is left
+    /// empty.
     warning: Option<fn() -> Warning>,
 }
 
@@ -23,17 +46,19 @@ impl<'a> KeyBuilder<'a> {
         Self::in_scope(0, hasher)
     }
 
-    /// Builds the charge of a key in this scope, where it will be read: to move it costs more than to make it.
+    /// Creates the builder of a charge in this scope, in the place where it will be read: moving a charge costs more
+    /// than making it.
     pub(crate) const fn in_scope(scope: u32, hasher: &'a KeyHasher) -> Self {
         Self { charge: Charge { scope, key: Key::SHARED }, hasher, warning: None }
     }
 
-    /// Tells the operator, once for each rule, that the request shows a mistake in the deployment.
+    /// Sets the warning about a mistake in the deployment that the request shows. The operator gets it once for each
+    /// rule.
     pub(crate) fn warn(&mut self, warning: fn() -> Warning) {
         self.warning.get_or_insert(warning);
     }
 
-    /// What there is to tell.
+    /// Returns the warning, if one was set.
     pub(crate) const fn warning(&self) -> Option<fn() -> Warning> {
         self.warning
     }
@@ -52,7 +77,7 @@ impl<'a> KeyBuilder<'a> {
         }
     }
 
-    /// Adds a key that was made before: it begins with its parts, or is one part behind others.
+    /// Adds a key that was made before: at the beginning with all its parts, behind others as one part.
     pub(crate) fn add(&mut self, other: Key) {
         let key = &mut self.charge.key;
         if key.packed == PackedKey::SHARED {
@@ -62,22 +87,22 @@ impl<'a> KeyBuilder<'a> {
         }
     }
 
-    /// One unit of the key of the parts so far.
+    /// Returns a charge of the key of the parts so far.
     pub(crate) const fn charge(&self) -> &Charge {
         &self.charge
     }
 
-    /// The same in another scope.
+    /// Returns the same charge in another scope.
     pub(crate) const fn charge_in(&self, scope: u32) -> Charge {
         Charge { scope, ..self.charge }
     }
 
-    /// The key of the parts so far.
+    /// Returns the key of the parts so far.
     pub(crate) const fn key(&self) -> Key {
         self.charge.key
     }
 
-    /// Throws away the parts that were added since the key was `earlier`.
+    /// Removes the parts that were added since the key was `earlier`.
     pub(crate) const fn return_to(&mut self, earlier: Key) {
         self.charge.key = earlier;
     }
@@ -153,7 +178,7 @@ mod tests {
             builder.part(text);
             builder.charge().tenant()
         };
-        // Alike when folded, each of them: words that differ in the same way.
+        // These texts are equal when folded: their words differ in the same way.
         let texts = (0..500u32).map(|number| format!("{number:08x}{number:08x}"));
         let tenants: std::collections::HashSet<u32> = texts.map(|text| tenant(&text)).collect();
         assert_eq!(tenants.len(), 500);

@@ -1,4 +1,4 @@
-//! A value that a layer outside has attached to the request.
+//! Extracts a key from a value that an outer layer has attached to the request.
 
 use std::{borrow::Cow, fmt, marker::PhantomData};
 
@@ -9,16 +9,28 @@ use crate::{
 };
 
 /// Reads from a value in the request's extensions; made by [`claim`].
+///
+/// ```
+/// use tower_quota::key::{self, KeyExtractor};
+///
+/// struct Claims {
+///     account: String,
+/// }
+///
+/// let account = key::claim(|claims: &Claims| &claims.account);
+/// assert_eq!(account.name(), "claim");
+/// ```
 pub struct Claim<T, F> {
     read: F,
     marker: PhantomData<fn(&T)>,
     sightings: Sightings,
 }
 
-/// What `read` finds in the `T` among the request's extensions: the verified claims of an authentication layer.
+/// Counts by the key that `read` finds in the `T` among the request's extensions, such as the verified claims of an
+/// authentication layer.
 ///
-/// The key is missing if there is no `T`: if the request did not pass that layer, or this one is outside of it. If there is
-/// none in a hundred requests, and never was, then that is a warning, once.
+/// The key is missing if there is no `T`: because the request did not pass that layer, or this one is outside of it. If
+/// a hundred requests have none, and no request ever had one, then that is a [warning](crate#warnings), once.
 ///
 /// ```
 /// use http::Request;
@@ -38,7 +50,8 @@ pub struct Claim<T, F> {
 ///     .rule(rule("teams").key(team))
 ///     .build()?;
 ///
-/// let request = Request::get("/").extension(Claims { account: "acme".into(), team: None }).body(())?;
+/// let claims = Claims { account: "acme".into(), team: None };
+/// let request = Request::get("/").extension(claims).body(())?;
 /// let governing = limiter.matching(&RequestView::of(&request));
 /// assert_eq!(governing[0].key(), Some(limiter.key("acme")));
 /// assert_eq!(governing[1].key(), None);

@@ -1,15 +1,27 @@
-//! The key of an address.
+//! The key of an IP address.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use crate::key::KeyBuilder;
 
-/// The part of an IPv6 key is at least this long, so that it is never taken for the four bytes of an IPv4 address.
+/// Minimum length of the part of an IPv6 address, so that it is never taken for the four bytes of an IPv4 address.
 const IPV6_BYTES: usize = 8;
-/// Leading bits of an IPv6 address that tell clients apart, unless others are chosen.
+/// Default number of leading bits of an IPv6 address that tell clients apart.
 pub(super) const IPV6_PREFIX: u8 = 64;
 
 /// The key of a client with a known address; made by [`ClientIp::address`](crate::key::ClientIp::address).
+///
+/// ```
+/// use tower_quota::{Policy, RateLimiter, Rule, key};
+///
+/// let rule = Rule::new("calls").every_request().key(key::peer_ip());
+/// let limiter = RateLimiter::builder().rule(rule.policy(Policy::per_minute(60))).build()?;
+///
+/// let client: key::ClientAddress = key::peer_ip().address("2001:db8:1:2::3".parse()?);
+/// let neighbour = key::peer_ip().address("2001:db8:1:2::4".parse()?);
+/// assert_eq!(limiter.key(client), limiter.key(neighbour));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, Copy, Debug)]
 pub struct ClientAddress {
     address: IpAddr,
@@ -17,16 +29,16 @@ pub struct ClientAddress {
     ipv6_prefix: u8,
 }
 
-/// What an IPv6 address says of an IPv4 client. One that is mapped is unwrapped before.
+/// The IPv4 client that an IPv6 address tells of. Mapped addresses are unwrapped before.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum EmbeddedIpv4 {
-    /// A translator of the own network made it for this client, which wrote none of its bits.
+    /// The address that a translator of the own network made for this client, which wrote none of its bits.
     Translated(Ipv4Addr),
     /// The end of a tunnel: this many bits of this address stand for it, without those that it chooses itself.
     Tunnelled(Ipv6Addr, u8),
-    /// A translator made it, and where the client's address stands is for its operator to say.
+    /// The address that a translator made, with the client's address where its operator chose.
     Opaque,
-    /// It is an address like any other.
+    /// An address like any other.
     Absent,
 }
 
@@ -56,7 +68,7 @@ impl EmbeddedIpv4 {
     const fn in_address(address: Ipv6Addr) -> Self {
         let bits = address.to_bits();
         match address.segments() {
-            // The first is IPv4-compatible, but for `::`, `::1` and others that are no host of IPv4.
+            // The first pattern is IPv4-compatible addresses, without `::`, `::1` and others that are no host of IPv4.
             [0, 0, 0, 0, 0, 0, 0x100..=u16::MAX, _]
             | [0, 0, 0, 0, 0xffff, 0, _, _]
             | [0x64, 0xff9b, 0, 0, 0, 0, _, _] => Self::Translated(last(bits)),
@@ -72,8 +84,8 @@ const fn last(bits: u128) -> Ipv4Addr {
     Ipv4Addr::from_bits(bits as u32)
 }
 
-/// The prefix and behind it the client's address, which is written with all bits turned. Server, port and flags are the
-/// client's to choose.
+/// Returns the prefix, and behind it the client's address, which Teredo stores inverted. The client chooses server,
+/// port and flags.
 const fn teredo(bits: u128) -> Ipv6Addr {
     let client = !(bits as u32) as u128;
     Ipv6Addr::from_bits(bits >> 96 << 96 | client << 64)

@@ -1,4 +1,4 @@
-//! The address of the client, as far as it can be believed.
+//! Extracts the address of the client, as far as it can be trusted.
 
 use std::{
     borrow::Cow,
@@ -19,7 +19,7 @@ use crate::{
     warn::Warning,
 };
 
-/// Of IPv4, what no client on the Internet has: to trust all the rest is to trust everybody.
+/// IPv4 networks without clients on the Internet: to trust all others is to trust everybody.
 const NO_PUBLIC_HOSTS: [(Ipv4Addr, u8); 6] = [
     (Ipv4Addr::new(0, 0, 0, 0), 8),
     (Ipv4Addr::new(10, 0, 0, 0), 8),
@@ -28,31 +28,31 @@ const NO_PUBLIC_HOSTS: [(Ipv4Addr, u8); 6] = [
     (Ipv4Addr::new(192, 168, 0, 0), 16),
     (Ipv4Addr::new(224, 0, 0, 0), 3),
 ];
-/// Of IPv6, what all clients on the Internet have.
+/// The IPv6 network of all clients on the Internet.
 const GLOBAL_UNICAST: (Ipv6Addr, u8) = (Ipv6Addr::new(0x2000, 0, 0, 0, 0, 0, 0, 0), 3);
 
 /// Reads the address of the client; made by [`client_ip`] or [`peer_ip`].
 ///
-/// The address of the connection is taken from [`PeerAddr`](crate::request::PeerAddr), or with feature `axum` from its
+/// The address of the connection is taken from [`PeerAddr`](crate::http::PeerAddr), or with feature `axum` from its
 /// `ConnectInfo<SocketAddr>`, or with feature `tonic` from its server's connect info; without any of them the key is
-/// missing. (Behind a Unix socket attach an address of your own choice, and trust it.) If it belongs to a trusted proxy
+/// missing. (Behind a Unix socket attach an address of your choice, and trust it.) If it belongs to a trusted proxy
 /// then the [header](ForwardedHeader) is read from the right, from one trusted proxy to the next, and the first address
-/// that is no trusted proxy is the client. What the client itself wrote stands further left and is never reached.
+/// that is no trusted proxy is the client. Entries that the client itself wrote are further left and are never reached.
 ///
-/// When that address cannot be found, because the header is not there, ends, or holds something else than an address,
-/// the key is the last trusted proxy on the way: all such requests share its history, and none goes free.
+/// If that address cannot be found, because the header is missing, ends, or holds something else than an address, the
+/// key is the last trusted proxy on the way: all such requests share its history, and none passes unlimited.
 ///
-/// The one part of the key has the 4 bytes of an IPv4 address, also of one that is written as an IPv6 address
+/// The key has one part: the 4 bytes of an IPv4 address, also of one that is written as an IPv6 address
 /// (`::ffff:198.51.100.7`); or the first 8 bytes of an IPv6 address, because a client usually has the whole /64 to
 /// choose addresses from. See [`ipv6_prefix`](Self::ipv6_prefix).
 ///
 /// An IPv6 address that a translator made for an IPv4 client (`64:ff9b::/96`, and the old forms `::a.b.c.d` and
-/// `::ffff:0:a.b.c.d`) is that client's IPv4 key: such addresses come from a translator in the own network, answers go
-/// back through it, and a client writes none of their bits. In `64:ff9b:1::/48` every network puts the IPv4 address where
-/// it likes, so the whole address is the key. A tunnel's address (6to4, `2002::/16`, and Teredo, `2001::/32`) holds the IPv4
-/// address of the client beside bits that the client chooses. Only that IPv4 address counts, but as a key of its own: who
-/// could route tunnels' prefixes to themselves would otherwise use up the history of any IPv4 client. An ISATAP address
-/// is like any other, since everybody may write one into their own /64.
+/// `::ffff:0:a.b.c.d`) has that client's IPv4 key: such addresses come from a translator in the own network, answers go
+/// back through it, and a client writes none of their bits. In `64:ff9b:1::/48` every network puts the IPv4 address at
+/// a place of its own, so the whole address is the key. The address of a tunnel (6to4, `2002::/16`, and Teredo,
+/// `2001::/32`) holds the IPv4 address of the client beside bits that the client chooses. Only that IPv4 address
+/// counts, but as a key of its own: otherwise an attacker that can route tunnels' prefixes to itself would use up the
+/// history of any IPv4 client. An ISATAP address is like any other, since anybody may write one into their own /64.
 ///
 /// ```
 /// use http::Request;
@@ -66,7 +66,8 @@ const GLOBAL_UNICAST: (Ipv6Addr, u8) = (Ipv6Addr::new(0x2000, 0, 0, 0, 0, 0, 0, 
 /// let key_of = |peer: &str, header: &str| {
 ///     let mut request = Request::builder().header("x-forwarded-for", header).body(())?;
 ///     request.extensions_mut().insert(PeerAddr(peer.parse()?));
-///     Ok::<_, Box<dyn std::error::Error>>(limiter.matching(&RequestView::of(&request))[0].key())
+///     let key = limiter.matching(&RequestView::of(&request))[0].key();
+///     Ok::<_, Box<dyn std::error::Error>>(key)
 /// };
 ///
 /// let client = key_of("198.51.100.7:4711", "")?;
@@ -81,21 +82,36 @@ pub struct ClientIp {
     /// Always in `32..=128`.
     ipv6_prefix: u8,
     name: &'static str,
-    /// The first thing that was given and cannot be used.
+    /// The first setting that cannot be used.
     mistake: Option<ConfigError>,
 }
 
-/// The address of the connection: no header is believed.
+/// Counts by the address of the connection: no header is trusted.
 ///
 /// Behind a proxy this is the proxy's address, for all clients. See [`client_ip`].
+///
+/// ```
+/// use http::Request;
+/// use tower_quota::{Policy, RateLimiter, Rule, http::{PeerAddr, RequestView}, key};
+///
+/// let rule = Rule::new("calls").every_request().key(key::peer_ip());
+/// let limiter = RateLimiter::builder().rule(rule.policy(Policy::per_minute(60))).build()?;
+///
+/// let peer = PeerAddr("192.0.2.1:4711".parse()?);
+/// let request = Request::get("/").extension(peer).header("x-forwarded-for", "192.0.2.99");
+/// let request = request.body(())?;
+/// let key = limiter.matching(&RequestView::of(&request))[0].key();
+/// assert_eq!(key, Some(limiter.key(peer.0.ip())));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[must_use]
 pub const fn peer_ip() -> ClientIp {
     ClientIp::new("peer_ip")
 }
 
-/// The address of the client behind the proxies that are [trusted](ClientIp::trust).
+/// Counts by the address of the client behind the proxies that are [trusted](ClientIp::trust).
 ///
-/// As long as none is trusted this is the same as [`peer_ip`].
+/// As long as none is trusted this is the same as [`peer_ip`]. See [`ClientIp`] for the rules and an example.
 #[must_use]
 pub const fn client_ip() -> ClientIp {
     ClientIp::new("client_ip")
@@ -112,10 +128,10 @@ impl ClientIp {
         }
     }
 
-    /// Believes the proxies in these networks, each such as `10.0.0.0/8` or a single address. None by default.
+    /// Trusts the proxies in these networks, each such as `10.0.0.0/8` or a single address. None by default.
     ///
-    /// Trust only proxies, and only if clients cannot go round them. An address in a trusted network is never taken for
-    /// a client's while there is another one further left in the header.
+    /// Trust only proxies, and only if clients cannot bypass them. An address in a trusted network is never taken for a
+    /// client's while there is another one further left in the header.
     #[must_use]
     pub fn trust(mut self, networks: impl IntoIterator<Item = impl AsRef<str>>) -> Self {
         for text in networks {
@@ -127,7 +143,7 @@ impl ClientIp {
         self
     }
 
-    /// The header that the trusted proxies write; [`ForwardedHeader::XForwardedFor`] by default.
+    /// Sets the header that the trusted proxies write. Defaults to [`ForwardedHeader::XForwardedFor`].
     #[must_use]
     pub fn header(mut self, header: ForwardedHeader) -> Self {
         if let ForwardedHeader::Single(name) = &header
@@ -139,10 +155,10 @@ impl ClientIp {
         self
     }
 
-    /// How many leading bits of an IPv6 address tell clients apart: 32 to 128, 64 by default.
+    /// Sets the number of leading bits of an IPv6 address that tell clients apart, from 32 to 128. Defaults to 64.
     ///
     /// Providers give at least a /64 to a subscriber, and often a /56 or a /48: a second level with 48 and a looser
-    /// policy stops those who change between the networks they have.
+    /// policy stops clients that change between the networks they have.
     #[must_use]
     pub fn ipv6_prefix(mut self, bits: u8) -> Self {
         match bits {
@@ -152,7 +168,7 @@ impl ClientIp {
         self
     }
 
-    /// Returns the key of a client with this address, to ask for it without a request.
+    /// Returns the key of a client with this address, to check it without a request.
     ///
     /// An `IpAddr` alone is the key of an extractor that tells clients apart by 64 bits of IPv6. Headers and trusted
     /// proxies play no part: the address is the client's.
@@ -161,8 +177,8 @@ impl ClientIp {
     /// use tower_quota::{Policy, RateLimiter, Rule, key};
     ///
     /// let networks = key::client_ip().ipv6_prefix(48);
-    /// let rule = Rule::new("calls").every_request().key(networks.clone()).policy(Policy::per_minute(1));
-    /// let limiter = RateLimiter::builder().rule(rule).build()?;
+    /// let rule = Rule::new("calls").every_request().key(networks.clone());
+    /// let limiter = RateLimiter::builder().rule(rule.policy(Policy::per_minute(1))).build()?;
     /// let calls = limiter.rule("calls")?;
     ///
     /// assert!(calls.admit(networks.address("2001:db8:1:2::3".parse()?)));
@@ -203,7 +219,7 @@ impl ClientIp {
             && (headers.contains_key(&X_FORWARDED_FOR) || headers.contains_key(FORWARDED))
     }
 
-    /// The networks that together leave no host of an address family out, if they do.
+    /// Returns the networks that together cover all hosts of an address family, if they do.
     fn universal_networks(&self) -> Option<String> {
         let no_public_hosts = NO_PUBLIC_HOSTS.iter().map(|(address, prefix)| (*address, *prefix));
         let no_public_hosts = no_public_hosts.filter_map(|(address, prefix)| IpNet::new(address.into(), prefix).ok());
@@ -235,9 +251,9 @@ impl KeyExtractor for ClientIp {
         Cow::Borrowed(self.name)
     }
 
-    /// Reports the first network, header or prefix that was given and cannot be used.
+    /// Returns the first network, header or prefix that was given and cannot be used.
     ///
-    /// With a list, trusting everybody (`0.0.0.0/0`) is a mistake as well: clients would choose their key.
+    /// If the header is a list, trusting everybody (`0.0.0.0/0`) is a mistake as well: clients would choose their key.
     fn validate(&self) -> Result<(), ConfigError> {
         if let Some(mistake) = &self.mistake {
             return Err(mistake.clone());
@@ -253,7 +269,8 @@ impl KeyExtractor for ClientIp {
     }
 }
 
-/// An IPv4 network that is written as an IPv6 one (`::ffff:10.0.0.0/104`) is unwrapped, as the addresses are.
+/// Parses a network. An IPv4 network that is written as an IPv6 one (`::ffff:10.0.0.0/104`) is unwrapped, as the
+/// addresses are.
 fn network(text: &str) -> Result<IpNet, String> {
     let network = parse(text).ok_or("not a network such as 10.0.0.0/8 or 2001:db8::/32, nor an address")?;
     if network != network.trunc() {
@@ -265,7 +282,8 @@ fn network(text: &str) -> Result<IpNet, String> {
     Ok(ipv4.map_or(network, IpNet::V4))
 }
 
-/// The address is left to the standard library, which refuses zeros in front (`010.0.0.0/8`).
+/// Parses an address and its prefix. The standard library parses the address, and refuses leading zeros
+/// (`010.0.0.0/8`).
 fn parse(text: &str) -> Option<IpNet> {
     let Some((address, prefix)) = text.split_once('/') else {
         return text.parse::<IpAddr>().ok().map(IpNet::from);

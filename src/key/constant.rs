@@ -1,4 +1,4 @@
-//! One key for everybody.
+//! Counts all requests by one key.
 
 use std::borrow::Cow;
 
@@ -9,15 +9,22 @@ use crate::{
 };
 
 /// Gives every request the same key; made by [`constant`].
+///
+/// ```
+/// use tower_quota::{http::Http, key::{self, KeyExtractor}};
+///
+/// let everybody: key::Constant = key::constant("everybody");
+/// assert_eq!(KeyExtractor::<Http>::name(&everybody), "everybody");
+/// ```
 #[derive(Clone, Debug)]
 pub struct Constant {
     text: Cow<'static, str>,
 }
 
-/// The same key for every request: all callers share one history.
+/// Counts by the same key for every request: all callers share one history.
 ///
-/// For what is short for all together, such as a database behind the service; or as the last of several places, for those
-/// who do not say who they are.
+/// Use it for a resource that all share, such as a database behind the service; or as the last alternative, for callers
+/// that do not identify themselves.
 ///
 /// ```
 /// use http::Request;
@@ -37,7 +44,7 @@ pub struct Constant {
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 ///
-/// A text alone is no extractor, because it is a name far more often than one key for the world:
+/// A text alone is no extractor, because it is far more often a name than one key for all callers:
 ///
 /// ```compile_fail,E0277
 /// # use tower_quota::{Policy, RateLimitLayer};

@@ -1,4 +1,4 @@
-//! A cookie.
+//! Extracts a key from a cookie.
 
 use std::borrow::Cow;
 
@@ -12,32 +12,47 @@ use crate::{
 };
 
 /// Reads a cookie; made by [`cookie`].
+///
+/// ```
+/// use tower_quota::key::{self, KeyExtractor, MultipleValues};
+///
+/// let session: key::Cookie = key::cookie("sid").several(MultipleValues::First);
+/// assert_eq!(session.name(), "sid");
+/// assert!(key::cookie("sid=").validate().is_err());
+/// ```
 #[derive(Clone, Debug)]
 pub struct Cookie {
     name: Cow<'static, str>,
     several: MultipleValues,
 }
 
-/// The cookie called `name`, read as the cookie jars of axum-extra do.
+/// Counts by the value of the cookie `name`, which is read as the cookie jars of axum-extra do.
 ///
-/// Of several cookies of one name the last one counts, names and values are percent-decoded, and a line that is not ASCII
-/// or a cookie that is no UTF-8 counts for nothing: if the service behind took `sid=real` from a request where another
-/// cookie counted here, one session would have as many histories as it could think of names for itself. With a value in
-/// quotes these are left out, because handlers may do either.
+/// Of several cookies with one name the last one counts. Names and values are percent-decoded. A line that is not ASCII
+/// and a cookie that is not UTF-8 are ignored. Reading differently from the service behind is risky: if it took
+/// `sid=real` from a request where another cookie counted here, one session would have as many histories as it could
+/// invent names. Quotes around a value are removed, because handlers may do either.
 ///
-/// Others read otherwise: Go and Express take the first cookie and decode no names. For the first say so with
-/// [`several`](Cookie::several); a reading of your own is a closure.
+/// Other servers read differently: Go and Express take the first cookie and decode no names. To take the first use
+/// [`several`](Cookie::several); for other differences use a closure.
 ///
 /// ```
 /// use http::Request;
 /// use tower_quota::{Policy, RateLimiter, Rule, http::RequestView, key};
 ///
-/// let rule = Rule::new("calls").every_request().key(key::cookie("sid")).policy(Policy::per_minute(60));
-/// let limiter = RateLimiter::builder().rule(rule).build()?;
+/// let rule = Rule::new("calls").every_request().key(key::cookie("sid"));
+/// let limiter = RateLimiter::builder().rule(rule.policy(Policy::per_minute(60))).build()?;
 ///
-/// for cookies in ["sid=real", "sid=junk; sid=real", "sid=r%65al", "%73id=real", "sid=junk; sid=\"real\"; other=x"] {
+/// for cookies in [
+///     "sid=real",
+///     "sid=junk; sid=real",
+///     "sid=r%65al",
+///     "%73id=real",
+///     "sid=junk; sid=\"real\"; other=x",
+/// ] {
 ///     let request = Request::get("/").header("cookie", cookies).body(())?;
-///     assert_eq!(limiter.matching(&RequestView::of(&request))[0].key(), Some(limiter.key("real")));
+///     let key = limiter.matching(&RequestView::of(&request))[0].key();
+///     assert_eq!(key, Some(limiter.key("real")));
 /// }
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
@@ -47,7 +62,7 @@ pub fn cookie(name: impl Into<Cow<'static, str>>) -> Cookie {
 }
 
 impl Cookie {
-    /// What to do if there are several cookies of the name; [`MultipleValues::Last`] by default.
+    /// Sets the choice among several cookies of this name. Defaults to [`MultipleValues::Last`].
     #[must_use]
     pub const fn several(mut self, several: MultipleValues) -> Self {
         self.several = several;

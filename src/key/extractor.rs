@@ -1,4 +1,4 @@
-//! Reading a key from a request.
+//! Extractors: they read a key from a request.
 
 use std::{borrow::Cow, sync::Arc};
 
@@ -9,17 +9,29 @@ use crate::{
     request::{Http, Plain, RequestKind, RequestView},
 };
 
-/// The request does not carry what the extractor looks for.
+/// The error of an extractor: the request does not carry the key.
+///
+/// ```
+/// use tower_quota::key::MissingKey;
+///
+/// fn region(host: &str) -> Result<&str, MissingKey> {
+///     host.split_once('.').map(|(region, _)| region).ok_or(MissingKey)
+/// }
+///
+/// assert_eq!(region("eu.example.org"), Ok("eu"));
+/// let error = region("localhost").unwrap_err();
+/// assert_eq!(error.to_string(), "the request does not carry the key");
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("the request does not carry the key")]
 pub struct MissingKey;
 
-/// Reads a key from a request.
+/// An extractor: reads a key from a request.
 ///
-/// Closures from `&RequestView` to an `Option` of a [key](KeyParts) are extractors, and so are tuples of extractors: their
-/// parts become the parts of one key, and if one of them is missing then the key is.
+/// Closures from `&RequestView` to an `Option` of a [key](KeyParts) are extractors, and so are tuples of extractors:
+/// their parts become the parts of one key, and if one of them is missing then the key is.
 ///
-/// An extractor of your own writes one or more parts and says whether it found what it looks for:
+/// An extractor of your own writes one or more parts, or returns an error if it does not find them:
 ///
 /// ```
 /// use tower_quota::{http::RequestView, key::{KeyBuilder, KeyExtractor, MissingKey}};
@@ -27,7 +39,11 @@ pub struct MissingKey;
 /// struct Tenant;
 ///
 /// impl KeyExtractor for Tenant {
-///     fn extract(&self, request: &RequestView<'_>, key: &mut KeyBuilder<'_>) -> Result<(), MissingKey> {
+///     fn extract(
+///         &self,
+///         request: &RequestView<'_>,
+///         key: &mut KeyBuilder<'_>,
+///     ) -> Result<(), MissingKey> {
 ///         let host = request.uri().host().ok_or(MissingKey)?;
 ///         key.part(host.split('.').next().ok_or(MissingKey)?);
 ///         Ok(())
@@ -36,10 +52,11 @@ pub struct MissingKey;
 /// # use http::Request;
 /// # use tower_quota::{Policy, RateLimiter, Rule};
 ///
-/// let rule = Rule::new("calls").every_request().key(Tenant).policy(Policy::per_minute(60));
-/// let limiter = RateLimiter::builder().rule(rule).build()?;
+/// let rule = Rule::new("calls").every_request().key(Tenant);
+/// let limiter = RateLimiter::builder().rule(rule.policy(Policy::per_minute(60))).build()?;
 /// let request = Request::get("http://acme.example.org/").body(())?;
-/// assert_eq!(limiter.matching(&RequestView::of(&request))[0].key(), Some(limiter.key("acme")));
+/// let key = limiter.matching(&RequestView::of(&request))[0].key();
+/// assert_eq!(key, Some(limiter.key("acme")));
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 #[diagnostic::on_unimplemented(
@@ -50,20 +67,20 @@ pub struct MissingKey;
     note = "extractors are the functions of `tower_quota::key`, tuples of them, and closures `Fn(&RequestView<'_>) -> Option<T>` whose `T` is a key (`KeyParts`): text, bytes, a number"
 )]
 pub trait KeyExtractor<K: RequestKind = Http>: Send + Sync + 'static {
-    /// Writes the parts of the key. If it returns an error, what was written is thrown away.
+    /// Writes the parts of the key. If it returns an error, the parts it wrote are discarded.
     ///
     /// # Errors
     ///
-    /// If the request does not carry the key.
+    /// Returns [`MissingKey`] if the request does not carry the key.
     fn extract(&self, request: K::View<'_>, key: &mut KeyBuilder<'_>) -> Result<(), MissingKey>;
 
-    /// Names what the extractor reads: the enforcement level of a rule that gives it [no other](crate::Rule::level).
+    /// Returns the name of the key, which is the enforcement level of a rule without [another](crate::Rule::level).
     ///
-    /// A path parameter, a header field, a query parameter, a cookie and metadata are called as they are in the request;
-    /// `client_ip`, `peer_ip`, `host`, `claim` and `field` after their functions; a constant as its text. A tuple joins the
-    /// names of its parts with `+`, [`first_of`](crate::key::first_of) has the name of its first alternative, and
-    /// [`named`](crate::key::named) the one that it was given. Anything else is called `key`. In the level, what no name can
-    /// have (all but visible ASCII, and `"` and `\\`) becomes `-`.
+    /// A path parameter, a header field, a query parameter, a cookie and metadata have the names that they have in the
+    /// request; `client_ip`, `peer_ip`, `host`, `claim` and `field` those of their functions; a constant has its text.
+    /// A tuple joins the names of its parts with `+`, [`first_of`](crate::key::first_of) has the name of its first
+    /// alternative, and [`named`](crate::key::named) the one that it was given. All others are called `key`. In the
+    /// level, characters that are not allowed in names (all but visible ASCII, and `"` and `\\`) become `-`.
     fn name(&self) -> Cow<'_, str> {
         Cow::Borrowed("key")
     }
@@ -72,54 +89,117 @@ pub trait KeyExtractor<K: RequestKind = Http>: Send + Sync + 'static {
     ///
     /// # Errors
     ///
-    /// If the extractor was given something it cannot use.
+    /// Returns an error if the extractor was given a value that it cannot use.
     fn validate(&self) -> Result<(), ConfigError> {
         Ok(())
     }
 
-    /// Checks, once, that the extractor can find something on a route whose template has these parameters; without
-    /// them, on requests that are not bound to a route.
+    /// Checks, once, that the extractor can find a key on a route whose template has these parameters; `None` stands
+    /// for requests that are not bound to a route.
     ///
     /// # Errors
     ///
-    /// If it never finds anything there.
+    /// Returns an error if it never finds a key there.
     fn validate_on(&self, params: Option<RouteParams<'_>>) -> Result<(), ConfigError> {
         let _ = params;
         Ok(())
     }
 }
 
-/// The names of the parameters of a route's template.
+/// The names of the parameters in a route's template, for [`KeyExtractor::validate_on`].
+///
+/// ```
+/// use tower_quota::key::{KeyBuilder, KeyExtractor, MissingKey, RouteParams};
+/// use tower_quota::{ConfigError, Policy, RateLimiter, Rule, http::RequestView};
+///
+/// /// Reads the tenant from the path, on routes that have one.
+/// struct Tenant;
+///
+/// impl KeyExtractor for Tenant {
+///     fn extract(
+///         &self,
+///         request: &RequestView<'_>,
+///         key: &mut KeyBuilder<'_>,
+///     ) -> Result<(), MissingKey> {
+///         key.part(request.param("tenant").ok_or(MissingKey)?);
+///         Ok(())
+///     }
+///
+///     fn validate_on(&self, params: Option<RouteParams<'_>>) -> Result<(), ConfigError> {
+///         match params {
+///             Some(params) if params.contains("tenant") => Ok(()),
+///             _ => Err(ConfigError::new("key", "Tenant", "write {tenant} in the route")),
+///         }
+///     }
+/// }
+///
+/// let rule = Rule::new("jobs").routes(["/{team}/jobs"]).key(Tenant);
+/// let builder = RateLimiter::builder().rule(rule.policy(Policy::per_minute(60)));
+/// let error = builder.build().unwrap_err();
+/// assert_eq!(error.reason(), "write {tenant} in the route (route \"/{team}/jobs\")");
+/// ```
 #[derive(Clone, Copy, Debug)]
 pub struct RouteParams<'a> {
     names: &'a [Cow<'static, str>],
 }
 
-/// Which value counts if a header field, a cookie or a query parameter stands in a request several times.
+/// The choice among several values: a header field, a cookie or a query parameter may occur several times in a request.
 ///
-/// It should be the one that the service behind reads, or a client can choose its key: with one value that the service
-/// reads and another that counts, it has as many histories as it can think of values.
+/// Choose the value that the service behind reads. Otherwise a client can choose its key: with one value for the
+/// service and another that counts, it has as many histories as it can invent values.
+///
+/// ```
+/// use http::Request;
+/// use tower_quota::key::{self, MultipleValues};
+/// use tower_quota::{Policy, RateLimiter, Rule, http::RequestView};
+///
+/// let request = Request::get("/?id=a&id=b").body(())?;
+/// let key_by = |values: MultipleValues| {
+///     let rule = Rule::new("calls").every_request().key(key::query("id").several(values));
+///     let rule = rule.policy(Policy::per_minute(60));
+///     let limiter = RateLimiter::builder().rule(rule).build()?;
+///     let expected = [limiter.key("a"), limiter.key("b"), limiter.key(("a", "b"))];
+///     let key = limiter.matching(&RequestView::of(&request))[0].key();
+///     let at = expected.iter().position(|other| Some(*other) == key);
+///     Ok::<_, tower_quota::ConfigError>(at)
+/// };
+///
+/// assert_eq!(key_by(MultipleValues::First)?, Some(0));
+/// assert_eq!(key_by(MultipleValues::Last)?, Some(1));
+/// assert_eq!(key_by(MultipleValues::Joined)?, Some(2));
+/// assert_eq!(key_by(MultipleValues::MissingKey)?, None);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum MultipleValues {
-    /// The first: what `HeaderMap::get` gives to handlers, and tonic's `MetadataMap::get`.
+    /// The first, as `HeaderMap::get` and tonic's `MetadataMap::get` give to handlers.
     First,
-    /// The last: what axum's `Query` of a map gives to handlers, and the cookie jars of axum-extra.
+    /// The last, as axum's `Query` of a map and the cookie jars of axum-extra give to handlers.
     Last,
     /// All of them, as parts of one key.
     Joined,
-    /// None: the key is missing.
+    /// No value: the key is missing.
     MissingKey,
 }
 
-/// Reads what another extractor reads, under a name; made by [`named`].
+/// Gives a name to another extractor; made by [`named`].
+///
+/// ```
+/// use tower_quota::{http::{Http, RequestView}, key::{self, KeyExtractor}};
+///
+/// let agent = key::named("agent", |request: &RequestView<'_>| {
+///     request.headers().get("user-agent").cloned()
+/// });
+/// assert_eq!(KeyExtractor::<Http>::name(&agent), "agent");
+/// ```
 #[derive(Clone, Debug)]
 pub struct Named<E> {
     name: Cow<'static, str>,
     extractor: E,
 }
 
-/// Names what `extractor` reads, such as a closure, which has no name of its own.
+/// Gives a name to the key that `extractor` reads. Closures, for example, have no name of their own.
 ///
 /// ```
 /// use http::Request;
@@ -146,21 +226,21 @@ impl<'a> RouteParams<'a> {
         Self { names }
     }
 
-    /// Whether the template has a parameter of this name.
+    /// Returns true if the template has a parameter of this name.
     #[must_use]
     pub fn contains(&self, name: &str) -> bool {
         self.names.iter().any(|known| known == name)
     }
 
-    /// The names, in the order of the template.
+    /// Returns the names, in the order of the template.
     pub fn iter(&self) -> impl Iterator<Item = &'a str> + use<'a> {
         self.names.iter().map(|name| &**name)
     }
 }
 
 impl MultipleValues {
-    /// Adds those of the values that count to the key, as `read` has them. If it can make nothing of one of them then
-    /// the key is missing.
+    /// Adds the values that count to the key, as `read` converts them. If it cannot convert one of these then the key
+    /// is missing.
     pub(super) fn add<V, T>(
         self,
         mut values: impl Iterator<Item = V>,
@@ -181,7 +261,7 @@ impl MultipleValues {
     }
 }
 
-// So that of a text the compiler says what the trait notes, and not that it is no closure.
+// For a text the compiler then shows the notes of the trait, and not that a text is no closure.
 #[diagnostic::do_not_recommend]
 impl<F, T> KeyExtractor for F
 where

@@ -1,4 +1,4 @@
-//! A field of a request that is not HTTP.
+//! Extracts a key from a field of a request that is not HTTP.
 
 use std::{borrow::Cow, fmt, marker::PhantomData};
 
@@ -7,15 +7,26 @@ use crate::{
     request::Plain,
 };
 
-/// Reads a field of a request; made by [`field`].
+/// Reads a field of a request that is not HTTP; made by [`field`].
+///
+/// ```
+/// use tower_quota::key::{self, KeyExtractor};
+///
+/// struct Job {
+///     tenant: String,
+/// }
+///
+/// let tenant = key::field(|job: &Job| &job.tenant);
+/// assert_eq!(tenant.name(), "field");
+/// ```
 pub struct Field<R, F> {
     read: F,
     marker: PhantomData<fn(&R)>,
 }
 
-/// What `read` finds in a request `R` of a service that is not about HTTP, without a copy.
+/// Counts by the key that `read` finds in a request `R` of a service that is not about HTTP, without a copy.
 ///
-/// See the [module `plain`](crate::plain). A field that may be absent is read by a closure:
+/// See the [module `plain`](crate::plain). A closure reads a field that may be absent:
 ///
 /// ```
 /// use tower_quota::{Policy, RateLimiter, Rule, key};

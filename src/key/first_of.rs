@@ -1,4 +1,4 @@
-//! One place after another.
+//! Several extractors, tried in order.
 
 use std::{borrow::Cow, sync::Arc};
 
@@ -8,23 +8,66 @@ use crate::{
     request::{Http, RequestKind},
 };
 
-/// Tries one extractor after another; made by [`first_of`].
+/// Tries extractors in order; made by [`first_of`].
+///
+/// ```
+/// use tower_quota::{http::Http, key::{self, KeyExtractor}};
+///
+/// let account = key::first_of([key::header("x-account-id"), key::header("x-api-key")]);
+/// assert_eq!(KeyExtractor::<Http>::name(&account), "x-account-id");
+/// ```
 #[derive(Clone, Debug)]
 pub struct FirstOf<A> {
     alternatives: A,
 }
 
-/// MultipleValues extractors to try in order: a tuple or a list of them. Nothing else implements this.
+/// Several extractors to try in order: a tuple of up to six, an array, or a `Vec` of `Arc<dyn KeyExtractor>`. The trait
+/// is sealed.
+///
+/// ```
+/// use std::sync::Arc;
+/// use tower_quota::key::{self, FirstOf, KeyExtractor};
+///
+/// type Extractors = Vec<Arc<dyn KeyExtractor>>;
+///
+/// /// Reads the account from the first of these fields that a request has.
+/// fn account(names: &[&'static str]) -> FirstOf<Extractors> {
+///     let one = |name: &&'static str| -> Arc<dyn KeyExtractor> {
+///         Arc::new(key::header(*name))
+///     };
+///     key::first_of(names.iter().map(one).collect())
+/// }
+/// assert_eq!(account(&["x-account-id", "x-api-key"]).name(), "x-account-id");
+/// ```
 pub trait Alternatives<K: RequestKind = Http>: sealed::Sealed<K> + Send + Sync + 'static {
     #[doc(hidden)]
-    /// Calls `visit` with one after another until it returns true; says whether it did.
+    /// Calls `visit` with one extractor after another until it returns true. Returns whether it did.
     fn any(&self, visit: &mut dyn FnMut(&dyn KeyExtractor<K>) -> bool) -> bool;
 }
 
-/// The key that the first of `alternatives` finds.
+/// Counts by the key that the first of `alternatives` finds.
 ///
-/// Where the key was found does not become part of it: the same account is one key whether it came in a header or in the
-/// query. A client can choose among the places it controls, so put those it does not control first.
+/// The place where the key was found does not become part of it: the same account is one key whether it came in a
+/// header field or in the query. A client can choose among the places it controls, so put those it does not control
+/// first.
+///
+/// ```
+/// use http::Request;
+/// use tower_quota::{Policy, RateLimiter, Rule, http::RequestView, key};
+///
+/// let account = key::first_of((key::header("x-account-id"), key::query("accountId")));
+/// let rule = Rule::new("calls").every_request().key(account);
+/// let limiter = RateLimiter::builder().rule(rule.policy(Policy::per_minute(60))).build()?;
+///
+/// for request in [
+///     Request::get("/").header("x-account-id", "acme").body(())?,
+///     Request::get("/?accountId=acme").body(())?,
+/// ] {
+///     let matching = limiter.matching(&RequestView::of(&request));
+///     assert_eq!(matching[0].key(), Some(limiter.key("acme")));
+/// }
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[must_use]
 pub const fn first_of<A>(alternatives: A) -> FirstOf<A> {
     FirstOf { alternatives }
@@ -58,7 +101,7 @@ impl<K: RequestKind, A: Alternatives<K>> KeyExtractor<K> for FirstOf<A> {
         first
     }
 
-    /// One alternative that finds something is enough.
+    /// Accepts the alternatives if at least one can find a key.
     fn validate_on(&self, params: Option<RouteParams<'_>>) -> Result<(), ConfigError> {
         let mut first = Ok(());
         let usable = self.alternatives.any(&mut |extractor| match extractor.validate_on(params) {

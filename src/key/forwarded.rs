@@ -1,7 +1,7 @@
-//! The addresses that proxies wrote into a header, nearest first.
+//! Reads the addresses that proxies wrote into a header, nearest first.
 //!
-//! Entries are found from the right, because the right end is what the nearest proxy wrote: whatever a client put
-//! before it, an open quotation mark or bytes that are no text, cannot change how that end is read.
+//! Entries are found from the right, because the nearest proxy wrote the right end: nothing that a client put before
+//! it, be it an open quotation mark or bytes that are no text, can change how that end is read.
 
 use std::{
     borrow::Cow,
@@ -11,25 +11,28 @@ use std::{
 
 use http::{HeaderMap, HeaderName};
 
-/// Entries of a header that are read, counted from the right: no chain of proxies is longer.
+/// Maximum number of entries that are read, from the right: no chain of proxies is longer.
 const ENTRIES: usize = 32;
-/// Bytes of a header that are read, counted from the right.
+/// Maximum number of bytes that are read, from the right.
 const BYTES: usize = 4096;
 
 pub(crate) static X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 static FORWARDED: HeaderName = HeaderName::from_static("forwarded");
 
-/// The one header in which the proxies in front of the service say whom a request comes from.
+/// The one header in which the proxies in front of the service name the client.
 ///
-/// There is no choice "whichever is there": a client would send the one that the proxies do not set.
+/// There is no choice "whichever is present": a client would send the one that the proxies do not set.
 ///
 /// ```
 /// use http::HeaderName;
 /// use tower_quota::key::ForwardedHeader;
 ///
 /// let cloudflare = HeaderName::from_static("cf-connecting-ip");
-/// assert_eq!(ForwardedHeader::from(cloudflare.clone()), ForwardedHeader::Single(cloudflare));
-/// assert_eq!(ForwardedHeader::from(HeaderName::from_static("x-forwarded-for")), ForwardedHeader::XForwardedFor);
+/// let header = ForwardedHeader::from(cloudflare.clone());
+/// assert_eq!(header, ForwardedHeader::Single(cloudflare));
+///
+/// let header = ForwardedHeader::from(HeaderName::from_static("x-forwarded-for"));
+/// assert_eq!(header, ForwardedHeader::XForwardedFor);
 /// ```
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
@@ -41,21 +44,21 @@ pub enum ForwardedHeader {
     /// `Forwarded: for=198.51.100.7, for="[2001:db8::2]:4711"` (RFC 7239). All lines are one list.
     Forwarded,
     /// A header with a single address, such as `CF-Connecting-IP` or `X-Real-IP`, which the proxy has to replace if a
-    /// client sends it. If it stands in a request several times none of them is believed.
+    /// client sends it. If a request has several of them, none is trusted.
     Single(HeaderName),
 }
 
-/// What one proxy said.
+/// The statement of one proxy.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Entry {
-    /// It was called from this address; an IPv4 address in an IPv6 one is unwrapped.
+    /// The address it was called from; an IPv4 address in an IPv6 one is unwrapped.
     Address(IpAddr),
-    /// It did not say, hid it, or what is there is no address.
+    /// No address: it is hidden, missing or invalid.
     Unknown,
 }
 
 impl ForwardedHeader {
-    /// The entries of all lines, nearest proxy first.
+    /// Returns the entries of all lines, nearest proxy first.
     pub(crate) fn entries<'a>(&'a self, headers: &'a HeaderMap) -> impl Iterator<Item = Entry> + 'a {
         let lines = headers.get_all(self.name());
         let ambiguous = matches!(self, Self::Single(_)) && lines.iter().nth(1).is_some();
@@ -94,7 +97,7 @@ impl ForwardedHeader {
 }
 
 impl From<HeaderName> for ForwardedHeader {
-    /// The two lists by their names; any other header has a single address.
+    /// Returns the two lists by their names; any other header has a single address.
     fn from(name: HeaderName) -> Self {
         match name.as_str() {
             "x-forwarded-for" => Self::XForwardedFor,
@@ -104,7 +107,7 @@ impl From<HeaderName> for ForwardedHeader {
     }
 }
 
-/// The end of a line, at most `left` bytes long, with nothing in the place of the entry that would be cut in two.
+/// Returns the end of a line, at most `left` bytes long, without an entry that would be cut in two.
 fn take_from_the_right<'a>(line: &'a [u8], left: &mut usize) -> &'a [u8] {
     let (cut, kept) = line.split_at(line.len().saturating_sub(*left));
     *left -= kept.len();
@@ -125,7 +128,7 @@ fn split_from_the_right(list: &[u8], last_separator: impl Fn(&[u8]) -> Option<us
     })
 }
 
-/// Where the last `separator` is that stands outside of quoted strings, seen from the end.
+/// Finds the last `separator` that is outside of quoted strings, as seen from the end.
 fn last_unquoted(separator: u8, list: &[u8]) -> Option<usize> {
     let mut quoted = false;
     (0..list.len()).rev().find(|at| {
@@ -134,7 +137,7 @@ fn last_unquoted(separator: u8, list: &[u8]) -> Option<usize> {
     })
 }
 
-/// Whether a quoted string begins or ends here.
+/// Returns true if a quoted string begins or ends here.
 fn is_quote(list: &[u8], at: usize) -> bool {
     let backslashes = || list[..at].iter().rev().take_while(|byte| **byte == b'\\').count();
     list[at] == b'"' && backslashes().is_multiple_of(2)
@@ -144,7 +147,7 @@ fn is_unterminated(element: &[u8]) -> bool {
     !(0..element.len()).filter(|at| is_quote(element, *at)).count().is_multiple_of(2)
 }
 
-/// The node of the one `for` parameter of a forwarded-element.
+/// Returns the address in the one `for` parameter of a forwarded-element.
 fn for_address(element: &[u8]) -> Option<IpAddr> {
     let pairs = split_from_the_right(element, |pairs| last_unquoted(b';', pairs));
     let mut nodes = pairs.filter_map(for_value);
@@ -159,7 +162,7 @@ fn for_value(pair: &[u8]) -> Option<&str> {
     name.eq_ignore_ascii_case("for").then_some(value)
 }
 
-/// A token has no colon and no brackets, so without quotes only a plain IPv4 address is one.
+/// Parses a node. A token has no colon and no brackets, so without quotes only a plain IPv4 address is one.
 fn node_address(value: &str) -> Option<IpAddr> {
     match value.strip_prefix('"') {
         Some(quoted) => address_and_port(&unescaped(quoted.strip_suffix('"')?)),
@@ -183,7 +186,7 @@ fn bare_address(text: &str) -> Option<IpAddr> {
     text.parse().ok().or_else(|| address_and_port(text))
 }
 
-/// `a.b.c.d` or `[v6]`, either with or without a port.
+/// Parses `a.b.c.d` or `[v6]`, either with or without a port.
 fn address_and_port(text: &str) -> Option<IpAddr> {
     let (address, port) = match text.strip_prefix('[') {
         Some(bracketed) => {
@@ -198,7 +201,7 @@ fn address_and_port(text: &str) -> Option<IpAddr> {
     (port.is_empty() || port.strip_prefix(':').is_some_and(is_port)).then_some(address)
 }
 
-/// A number, or a name that hides it (RFC 7239, section 6.3).
+/// Returns true for a number, or a name that hides it (RFC 7239, section 6.3).
 fn is_port(port: &str) -> bool {
     let mut bytes = port.bytes();
     match bytes.next() {

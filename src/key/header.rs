@@ -1,4 +1,4 @@
-//! A header field.
+//! Extracts a key from a header field.
 
 use std::borrow::Cow;
 
@@ -10,34 +10,45 @@ use crate::{
     request::RequestView,
 };
 
-/// What the names are of, in errors.
+/// The kind of name, in errors.
 pub(super) const NOUN: &str = "a header field";
 
 /// Reads a header field; made by [`header`].
+///
+/// ```
+/// use tower_quota::key::{self, KeyExtractor, MultipleValues};
+///
+/// let tenant: key::Header = key::header("X-Tenant").several(MultipleValues::Joined);
+/// assert_eq!(tenant.name(), "x-tenant");
+/// assert!(key::header("x tenant").validate().is_err());
+/// ```
 #[derive(Clone, Debug)]
 pub struct Header {
     name: Result<HeaderName, Cow<'static, str>>,
     several: MultipleValues,
 }
 
-/// The value of header field `name`, byte for byte.
+/// Counts by the value of header field `name`, byte for byte.
 ///
-/// `host` is also found where HTTP/2 and HTTP/3 have it, in the target. Of several lines the first one counts, which is what
+/// `host` is also found where HTTP/2 and HTTP/3 have it, in the target. Of several lines the first one counts, which
 /// `HeaderMap::get` gives to handlers.
 ///
-/// A client can send what it likes: use this for what an authentication layer has verified, or a proxy has set.
+/// A client can send any value: use this for fields that an authentication layer has verified, or a proxy has set.
 ///
 /// ```
 /// use http::Request;
-/// use tower_quota::{Policy, RateLimiter, Rule, http::RequestView, key::{self, MultipleValues}};
+/// use tower_quota::key::{self, MultipleValues};
+/// use tower_quota::{Policy, RateLimiter, Rule, http::RequestView};
 ///
 /// let tenant = key::header("x-tenant").several(MultipleValues::MissingKey);
-/// let rule = Rule::new("calls").every_request().key(tenant).policy(Policy::per_minute(60));
-/// let limiter = RateLimiter::builder().rule(rule).build()?;
+/// let rule = Rule::new("calls").every_request().key(tenant);
+/// let limiter = RateLimiter::builder().rule(rule.policy(Policy::per_minute(60))).build()?;
 ///
 /// let request = Request::get("/").header("x-tenant", "acme").body(())?;
-/// assert_eq!(limiter.matching(&RequestView::of(&request))[0].key(), Some(limiter.key("acme")));
-/// let two = Request::get("/").header("x-tenant", "acme").header("x-tenant", "globex").body(())?;
+/// let key = limiter.matching(&RequestView::of(&request))[0].key();
+/// assert_eq!(key, Some(limiter.key("acme")));
+/// let two = Request::get("/").header("x-tenant", "acme").header("x-tenant", "globex");
+/// let two = two.body(())?;
 /// assert_eq!(limiter.matching(&RequestView::of(&two))[0].key(), None);
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
@@ -48,7 +59,7 @@ pub fn header(name: impl Into<Cow<'static, str>>) -> Header {
 }
 
 impl Header {
-    /// What to do if the field stands in a request several times; [`MultipleValues::First`] by default.
+    /// Sets the choice among several fields of this name. Defaults to [`MultipleValues::First`].
     #[must_use]
     pub const fn several(mut self, several: MultipleValues) -> Self {
         self.several = several;
@@ -78,7 +89,7 @@ impl KeyExtractor for Header {
     }
 }
 
-/// The field `Host` of a request that has it in its target: on HTTP/2 and HTTP/3 there is no other.
+/// Returns the host of a request that has it in its target, as on HTTP/2 and HTTP/3, and no field `Host`.
 fn target_host<'r>(name: &HeaderName, request: &RequestView<'r>) -> Option<&'r [u8]> {
     if *name != HOST || request.headers().contains_key(HOST) {
         return None;

@@ -1,4 +1,4 @@
-//! The host that a request is for.
+//! Extracts the host that a request is for.
 
 use std::borrow::Cow;
 
@@ -13,25 +13,33 @@ use crate::{
 };
 
 /// Reads the host that a request is for; made by [`host`].
+///
+/// ```
+/// use tower_quota::key::{self, KeyExtractor};
+///
+/// let host: key::Host = key::host();
+/// assert_eq!(host.name(), "host");
+/// ```
 #[derive(Clone, Copy, Debug, Default)]
 #[non_exhaustive]
 pub struct Host;
 
-/// The host that a request is for, and its port unless that is the scheme's own.
+/// Counts by the host that a request is for, with its port unless that is the default of the scheme.
 ///
-/// It is that of the request's URI, or of the field `Host` if the URI has none, in lower case and without a final dot. For
-/// the side of those who call: a server's clients can send what they like.
+/// The host is that of the request's URI, or of the field `Host` if the URI has none, in lower case and without a final
+/// dot. Use it on the client side: a server's clients can send any value.
 ///
 /// ```
 /// use http::Request;
 /// use tower_quota::{Policy, RateLimiter, Rule, http::RequestView, key};
 ///
-/// let rule = Rule::new("calls").every_request().key(key::host()).policy(Policy::per_minute(60));
-/// let limiter = RateLimiter::builder().rule(rule).build()?;
+/// let rule = Rule::new("calls").every_request().key(key::host());
+/// let limiter = RateLimiter::builder().rule(rule.policy(Policy::per_minute(60))).build()?;
 ///
 /// for uri in ["https://api.example.com/a", "https://API.example.com:443/b"] {
 ///     let request = Request::get(uri).body(())?;
-///     assert_eq!(limiter.matching(&RequestView::of(&request))[0].key(), Some(limiter.key("api.example.com")));
+///     let key = limiter.matching(&RequestView::of(&request))[0].key();
+///     assert_eq!(key, Some(limiter.key("api.example.com")));
 /// }
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
@@ -60,7 +68,7 @@ fn field(request: &RequestView<'_>) -> Option<Authority> {
     request.headers().get(HOST)?.as_bytes().try_into().ok()
 }
 
-/// The one spelling of an authority. Without a scheme both well-known ports are nothing to tell hosts apart by.
+/// Returns the one spelling of an authority. Without a scheme neither well-known port tells hosts apart.
 fn spelled(authority: &Authority, scheme: Option<&Scheme>) -> String {
     let mut host = authority.host().to_ascii_lowercase();
     if host.ends_with('.') {

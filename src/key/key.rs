@@ -1,4 +1,4 @@
-//! The identity that is counted.
+//! Keys, charges, and the bytes of a key.
 
 use std::{
     fmt,
@@ -11,31 +11,52 @@ use smallvec::SmallVec;
 
 use crate::key::KeyHasher;
 
-/// Bytes of a part that are kept as they are: room for an address, a number, or an identifier of usual length.
+/// Maximum length of a part that is kept as it is: room for an address, a number, or an identifier of usual length.
 pub(super) const MAX_VERBATIM: usize = 27;
-/// Bytes of a keyed hash: its top byte is left out.
+/// Bytes of a keyed hash, without its top byte.
 #[cfg(any(feature = "redis", test))]
 pub(super) const HASH_BYTES: usize = 15;
-/// In the place of the length of a key that is a hash.
+/// Stands for the length of a key that is a hash.
 const HASHED: u8 = 0xff;
 
-/// The identity that is counted: one or several parts, joined unambiguously, in a small place of fixed size.
+/// A key: the identity that is counted. It has one or several parts, joined unambiguously in 28 bytes.
 ///
-/// A part of up to 27 bytes is kept as it is; a longer one, and several together, are a keyed hash of 120 bits. So every
-/// key takes the same small place, whatever a client sends.
+/// A part of up to 27 bytes is kept as it is; a longer one, and several together, are a keyed hash of 120 bits. So
+/// every key takes the same space, whatever a client sends.
 ///
 /// A key that was read from a request ([`RuleHandle::key_of`](crate::RuleHandle::key_of),
-/// [`RateLimiter::matching`](crate::RateLimiter::matching)) can be asked for: it is a [`KeyParts`](crate::key::KeyParts).
-/// It belongs to the limiter that made it, and to those whose store has the same
+/// [`RateLimiter::matching`](crate::RateLimiter::matching)) can be passed to a check, since it is a
+/// [`KeyParts`](crate::key::KeyParts). It is valid for the limiter that made it, and for those whose store has the same
 /// [secret](crate::store::Store::key_secret).
+///
+/// ```
+/// use tower_quota::{Policy, RateLimiter, Rule, key::Key};
+///
+/// let jobs = Rule::new("jobs").no_requests().policy(Policy::per_minute(60));
+/// let limiter = RateLimiter::builder().rule(jobs).build()?;
+///
+/// let key: Key = limiter.key(("acme", "orders"));
+/// assert_ne!(key, limiter.key("acmeorders"));
+/// assert!(limiter.rule("jobs")?.admit(key));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, Copy)]
 pub struct Key {
-    /// The same for all keys with the same first part, so no key differs by it alone.
+    /// Equal for all keys with the same first part. It follows from the key, so no two keys differ by it alone.
     pub(super) tenant: u32,
     pub(super) packed: PackedKey,
 }
 
-/// One history to charge with one unit: the history of a key in a scope.
+/// A charge of one unit: it names a history, by a key in a scope. Stores get charges from a limiter.
+///
+/// ```
+/// use tower_quota::store::Charge;
+///
+/// /// Keeps the histories of one tenant in one place.
+/// fn shard_of(charge: &Charge, shards: u32) -> u32 {
+///     charge.tenant() % shards
+/// }
+/// ```
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Charge {
     pub(crate) scope: u32,
@@ -43,21 +64,21 @@ pub struct Charge {
 }
 
 /// A key in 28 bytes: one part as it is, or the keyed hash of a long one or of several.
-// Packed so that a key and a history fit into one cache line; its fields are copied, never referred to.
+// Packed so that a key and a history fit into one cache line. Its fields are copied, never borrowed.
 #[derive(Clone, Copy)]
 #[repr(Rust, packed(4))]
 pub(crate) struct PackedKey {
-    /// The part or the hash, then zeros.
+    /// The part or the hash, padded with zeros.
     words: [u64; 3],
-    /// The last three bytes of it, and then the length and one, or what else it is.
+    /// The last three bytes of the part, and above them its length plus one, or a marker.
     rest: u32,
 }
 
-/// A key as text, as far as that can still be told.
+/// The contents of a key, as far as they can still be told.
 #[cfg(feature = "redis")]
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Text {
-    /// Nothing: all requests without a key share it.
+    /// No part: the key that all requests without one share.
     Shared,
     /// One short part.
     Part(SmallVec<[u8; 32]>),
@@ -66,14 +87,14 @@ pub(crate) enum Text {
 }
 
 impl Key {
-    /// The key of all requests that carry none ([`OnMissing::Share`](crate::OnMissing::Share)): it has no part, which no
-    /// key that an extractor reads has.
+    /// The key of all requests that carry none ([`OnMissing::Share`](crate::OnMissing::Share)). It has no part, and
+    /// every key that an extractor reads has one.
     pub const SHARED: Self = Self { tenant: 0, packed: PackedKey::SHARED };
 
-    /// Returns the bytes that a store keeps a history by: different for different keys, and the same on every machine, in
-    /// every process whose store has the same [secret](crate::store::Store::key_secret).
+    /// Returns the bytes that a store keeps a history by: different for different keys, and the same on every machine,
+    /// in every process whose store has the same [secret](crate::store::Store::key_secret).
     ///
-    /// A part of up to 27 bytes can be read in them, and these are other people's identities: they belong into no log.
+    /// A part of up to 27 bytes is readable in them. Do not log them: they identify users.
     ///
     /// ```
     /// use tower_quota::{Policy, RateLimiter, Rule};
@@ -92,7 +113,7 @@ impl Key {
         self.packed.to_bytes()
     }
 
-    /// The key of a history in a table, where nobody asks for the tenant.
+    /// Restores the key of a history in a table, which does not need the tenant.
     pub(crate) const fn from_packed(packed: PackedKey) -> Self {
         Self { tenant: 0, packed }
     }
@@ -101,18 +122,19 @@ impl Key {
         self.packed
     }
 
-    /// A number that is the same for all keys with the same first part.
+    /// Returns a number that is the same for all keys with the same first part.
     pub(crate) const fn tenant(self) -> u32 {
         self.tenant
     }
 
-    /// What it is made of, as far as that can still be told.
+    /// Returns its contents, as far as they can still be told.
     #[cfg(feature = "redis")]
     pub(crate) fn text(self) -> Text {
         self.packed.text()
     }
 
-    /// A number that differs for most keys, for no purpose where somebody could gain by making it the same.
+    /// Returns a number that differs for most keys. An attacker can make it the same for many, so use it only where
+    /// that gains nothing.
     #[inline]
     pub(crate) const fn mixed(self) -> u64 {
         self.packed.mixed()
@@ -136,7 +158,7 @@ impl Hash for Key {
 }
 
 impl fmt::Debug for Key {
-    /// Keys are other people's identities: only their kind is shown.
+    /// Shows the kind of the key alone, because keys identify users.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.packed.fmt(f)
     }
@@ -163,18 +185,18 @@ impl Charge {
 }
 
 impl fmt::Debug for Charge {
-    /// Without the tenant, which is made of the key: that is other people's identity.
+    /// Omits the tenant, which is made of the key and identifies a user.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Charge").field("scope", &self.scope).field("key", &self.key).finish_non_exhaustive()
     }
 }
 
 impl PackedKey {
-    /// The key of no part.
+    /// The key without a part.
     pub(crate) const SHARED: Self = Self { words: [0; 3], rest: 0 };
 
-    /// Becomes the key of one part. In place: what is read right after it was written has to be read in the same words,
-    /// and a copy is not.
+    /// Sets the key to one part. Written in place: reading a copy with other widths than were stored defeats store
+    /// forwarding.
     pub(super) fn set_part(&mut self, part: &[u8], hasher: &KeyHasher) {
         if part.len() > MAX_VERBATIM {
             *self = Self::hashed(hasher.hash_part(part));
@@ -194,12 +216,12 @@ impl PackedKey {
         Self::hashed(hasher.hash_joined(&bytes))
     }
 
-    /// Of the hash 120 bits remain.
+    /// Keeps 120 bits of the hash.
     const fn hashed(hash: Hash128) -> Self {
         Self { words: [hash.h1, hash.h2 & (u64::MAX >> 8), 0], rest: (HASHED as u32) << 24 }
     }
 
-    /// What it is made of, as far as that can still be told.
+    /// Returns its contents, as far as they can still be told.
     #[cfg(feature = "redis")]
     pub(crate) fn text(self) -> Text {
         let part = |length| self.to_words().into_iter().flat_map(u64::to_le_bytes).take(length).collect();
@@ -210,7 +232,8 @@ impl PackedKey {
         }
     }
 
-    /// A number that differs for most keys, for no purpose where somebody could gain by making it the same.
+    /// Returns a number that differs for most keys. An attacker can make it the same for many, so use it only where
+    /// that gains nothing.
     #[inline]
     pub(crate) const fn mixed(self) -> u64 {
         let [first, second, third, rest] = self.to_words();
@@ -218,7 +241,7 @@ impl PackedKey {
         word.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 56
     }
 
-    /// A number of the tenant whose key this is, as the first part of others.
+    /// Returns the number of the tenant with this key, as the first part of others.
     #[inline]
     pub(super) fn tenant(self, hasher: &KeyHasher) -> u32 {
         if hasher.hashes_tenants() { hasher.hash_tenant(&self.to_padded()) } else { self.fold_words() }
@@ -232,7 +255,7 @@ impl PackedKey {
         bytes
     }
 
-    /// A number made of all of it.
+    /// Folds all words into one number.
     #[inline]
     const fn fold_words(self) -> u32 {
         let [first, second, third, rest] = self.to_words();
@@ -240,7 +263,7 @@ impl PackedKey {
         (word ^ (word >> 32)) as u32
     }
 
-    /// Returns all of it, on every machine in the same order.
+    /// Returns all bytes, on every machine in the same order.
     pub(super) fn to_bytes(self) -> [u8; 28] {
         let mut bytes = self.to_words().into_iter().flat_map(u64::to_le_bytes);
         std::array::from_fn(|_| bytes.next().unwrap_or_default())
@@ -258,7 +281,7 @@ impl PackedKey {
 }
 
 impl PartialEq for PackedKey {
-    /// Without a branch or a call: a look-up nearly always compares equal keys.
+    /// Compares without a branch or a call: a look-up nearly always compares equal keys.
     #[inline]
     fn eq(&self, other: &Self) -> bool {
         let differences = self.to_words().into_iter().zip(other.to_words()).map(|(ours, theirs)| ours ^ theirs);
@@ -269,14 +292,15 @@ impl PartialEq for PackedKey {
 impl Eq for PackedKey {}
 
 impl Hash for PackedKey {
-    /// Word by word: a derived one would hash the lengths of arrays, and bytes.
+    /// Hashes word by word: a derived implementation would hash the lengths of arrays, and single bytes.
     #[inline]
     fn hash<H: Hasher>(&self, state: &mut H) {
         self.to_words().into_iter().for_each(|word| state.write_u64(word));
     }
 }
 
-/// Up to 16 bytes as a number. Loads of a fixed length that overlap are several times faster than a copy of any length.
+/// Reads up to 16 bytes as a number. Overlapping loads of a fixed length are several times faster than a copy of
+/// variable length.
 #[inline]
 fn word_of(bytes: &[u8]) -> u128 {
     match (bytes.first_chunk(), bytes.last_chunk()) {
@@ -289,7 +313,7 @@ fn word_of(bytes: &[u8]) -> u128 {
 }
 
 impl fmt::Debug for PackedKey {
-    /// Keys are other people's identities: only their kind is shown.
+    /// Shows the kind of the key alone, because keys identify users.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.length() {
             0 => f.write_str("Key(shared)"),

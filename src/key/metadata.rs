@@ -1,4 +1,4 @@
-//! Metadata of a gRPC call.
+//! Extracts a key from metadata of a gRPC call.
 
 use std::borrow::Cow;
 
@@ -14,9 +14,9 @@ use crate::{
     request::RequestView,
 };
 
-/// Reads whatever some service may read, or a spelling could be an identity there and none here: another history for the
-/// same caller. gRPC wants values accepted with padding and without; bits behind the last byte are ignored by some
-/// decoders and refused by others.
+/// The base64 decoder that accepts every spelling that some service may accept. A stricter one would miss an identity
+/// that the service sees, and count the same caller in another history. gRPC requires values to be accepted with
+/// padding and without; the bits behind the last byte are ignored by some decoders and refused by others.
 pub(crate) const LENIENT: GeneralPurpose = GeneralPurpose::new(
     &alphabet::STANDARD,
     GeneralPurposeConfig::new()
@@ -25,6 +25,14 @@ pub(crate) const LENIENT: GeneralPurpose = GeneralPurpose::new(
 );
 
 /// Reads metadata of a gRPC call; made by [`metadata`].
+///
+/// ```
+/// use tower_quota::key::{self, KeyExtractor, MultipleValues};
+///
+/// let tenant: key::Metadata = key::metadata("tenant-bin").several(MultipleValues::Joined);
+/// assert_eq!(tenant.name(), "tenant-bin");
+/// assert!(key::metadata("tenant bin").validate().is_err());
+/// ```
 #[derive(Clone, Debug)]
 pub struct Metadata {
     field: Header,
@@ -34,25 +42,26 @@ pub struct Metadata {
     several: MultipleValues,
 }
 
-/// The metadata `name` of a gRPC call.
+/// Counts by the metadata `name` of a gRPC call.
 ///
-/// A value is taken byte for byte, as [`header`](crate::key::header) does. But if the name ends in `-bin` then values
-/// are base64 and the key is what they decode to: however a client spells the same bytes, with padding or without, they
-/// are one key. A field of several values joined by commas is several values. What is no base64 counts as missing.
+/// A value counts byte for byte, as with [`header`](crate::key::header). If the name ends in `-bin` then values are
+/// base64 and the decoded bytes are the key: every spelling of the same bytes, with padding or without, is one key. A
+/// field with values that are joined by commas has several values. Invalid base64 counts as missing.
 ///
 /// ```
 /// use http::Request;
 /// use tower_quota::{Policy, RateLimiter, Rule, http::RequestView, key};
 ///
 /// let tenant = key::metadata("tenant-bin");
-/// let rule = Rule::new("calls").every_request().key(tenant).policy(Policy::per_minute(60));
-/// let limiter = RateLimiter::builder().rule(rule).build()?;
+/// let rule = Rule::new("calls").every_request().key(tenant);
+/// let limiter = RateLimiter::builder().rule(rule.policy(Policy::per_minute(60))).build()?;
 ///
 /// for spelling in ["YWNtZQ", "YWNtZQ=="] {
-///     let request = Request::post("/bots.Bots/Export").header("tenant-bin", spelling).body(())?;
-///     assert_eq!(limiter.matching(&RequestView::of(&request))[0].key(), Some(limiter.key("acme")));
+///     let request = Request::post("/Bots/Export").header("tenant-bin", spelling).body(())?;
+///     let key = limiter.matching(&RequestView::of(&request))[0].key();
+///     assert_eq!(key, Some(limiter.key("acme")));
 /// }
-/// let request = Request::post("/bots.Bots/Export").header("tenant-bin", "not base64").body(())?;
+/// let request = Request::post("/Bots/Export").header("tenant-bin", "no base64").body(())?;
 /// assert_eq!(limiter.matching(&RequestView::of(&request))[0].key(), None);
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
@@ -65,7 +74,7 @@ pub fn metadata(name: impl Into<Cow<'static, str>>) -> Metadata {
 }
 
 impl Metadata {
-    /// What to do if there are several values; [`MultipleValues::First`] by default.
+    /// Sets the choice among several values. Defaults to [`MultipleValues::First`].
     #[must_use]
     pub fn several(mut self, several: MultipleValues) -> Self {
         self.field = self.field.several(several);
@@ -91,7 +100,7 @@ impl KeyExtractor for Metadata {
     }
 }
 
-/// The values that a field of binary metadata joins: a comma is in no base64.
+/// Returns the values that a field of binary metadata joins: base64 has no commas.
 fn values_in(field: &HeaderValue) -> impl Iterator<Item = &[u8]> {
     field.as_bytes().split(|byte| *byte == b',').map(<[u8]>::trim_ascii)
 }

@@ -1,14 +1,15 @@
-//! Who is counted: keys, and the extractors that read them from a request.
+//! Keys, and the extractors that read them from a request.
 //!
-//! A rule [counts by](crate::Rule::key) what an extractor reads. Extractors are small and compose:
+//! A rule [counts by](crate::Rule::key) the key that an extractor reads. Extractors are small and compose:
 //!
 //! ```
 //! use tower_quota::key;
 //!
 //! # #[derive(Clone)] struct Claims { account: String }
 //! let bot = key::path("botId");
-//! let account_and_table = (key::claim(|claims: &Claims| &claims.account), key::path("tableName"));
-//! let wherever_it_is = key::first_of((key::header("x-account-id"), key::query("accountId")));
+//! let account = key::claim(|claims: &Claims| &claims.account);
+//! let account_and_table = (account, key::path("tableName"));
+//! let anywhere = key::first_of((key::header("x-account-id"), key::query("accountId")));
 //! let anything = |request: &tower_quota::http::RequestView<'_>| {
 //!     request.headers().get("user-agent").cloned()
 //! };
@@ -17,23 +18,25 @@
 //! # let limiter = RateLimiter::builder()
 //! #     .rule(rule("a").routes(["/bots/{botId}"]).key(bot))
 //! #     .rule(rule("b").routes(["/tables/{tableName}"]).key(account_and_table))
-//! #     .rule(rule("c").every_request().key(wherever_it_is))
+//! #     .rule(rule("c").every_request().key(anywhere))
 //! #     .rule(rule("d").every_request().key(key::named("agent", anything)))
 //! #     .build()?;
 //!
-//! let request = http::Request::get("/tables/orders?accountId=acme").extension(Claims { account: "acme".into() }).body(())?;
+//! let request = http::Request::get("/tables/orders?accountId=acme");
+//! let request = request.extension(Claims { account: "acme".into() }).body(())?;
 //! let matching = limiter.matching(&RequestView::of(&request));
 //! let keys: Vec<_> = matching.iter().map(|rule| rule.key()).collect();
-//! assert_eq!(keys, [Some(limiter.key(("acme", "orders"))), Some(limiter.key("acme")), None]);
+//! let expected = [Some(limiter.key(("acme", "orders"))), Some(limiter.key("acme")), None];
+//! assert_eq!(keys, expected);
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 //!
 //! A key may have several parts, which are joined so that different parts never make the same key. A part of up to 27
-//! bytes is kept as it is; a longer one, and several together, are replaced by a keyed hash of 120 bits. So a key costs the
-//! same whatever a client sends, and any bytes are a valid key, not only UTF-8.
+//! bytes is kept as it is; a longer one, and several together, are replaced by a keyed hash of 120 bits. So a key costs
+//! the same whatever a client sends, and any bytes are a valid key, not only UTF-8.
 //!
-//! When a request does not carry the key, [`OnMissing`](crate::OnMissing) says what happens. An empty value is not a
-//! missing one: it is a key like any other.
+//! If a request does not carry the key, [`OnMissing`](crate::OnMissing) decides. An empty value is not a missing one:
+//! it is a key like any other.
 
 mod builder;
 mod claim;

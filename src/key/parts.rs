@@ -1,4 +1,4 @@
-//! Keys that are asked for without a request.
+//! Values that are keys, without a request.
 
 use std::{
     borrow::Cow,
@@ -15,8 +15,8 @@ use crate::key::{
     client_address::{ClientAddress, IPV6_PREFIX},
 };
 
-/// A value that is a key, or several that are its parts: what is asked for without a request, and what closures read from
-/// one.
+/// A value that is a key, or several that are its parts: the argument of a check without a request, and the result of
+/// closures that read from one.
 ///
 /// Each is the same key as an extractor makes that reads the same from a request.
 ///
@@ -29,9 +29,10 @@ use crate::key::{
 /// | a tuple of two to four of these, or [`parts`] of a list | several parts |
 /// | [`Key`] | the key that it is |
 ///
-/// An identifier that has a text and a binary form, such as a UUID, is the same key only in the same form: where the path
-/// has it as text ask for `uuid.to_string()`, not for its sixteen bytes. For another
-/// [prefix](crate::key::ClientIp::ipv6_prefix) of IPv6 than 64 see [`ClientIp::address`](crate::key::ClientIp::address).
+/// An identifier with a text and a binary form, such as a UUID, is the same key only in the same form: if the path has
+/// it as text, use `uuid.to_string()` and not its sixteen bytes. For another
+/// [prefix](crate::key::ClientIp::ipv6_prefix) of IPv6 than 64 use
+/// [`ClientIp::address`](crate::key::ClientIp::address).
 ///
 /// ```
 /// use http::Request;
@@ -45,7 +46,8 @@ use crate::key::{
 /// let tables = limiter.rule("tables")?;
 ///
 /// let request = Request::get("/accounts/42/tables/orders").body(())?;
-/// assert_eq!(tables.key_of(&RequestView::of(&request)), Some(limiter.key((42, "orders"))));
+/// let key = tables.key_of(&RequestView::of(&request));
+/// assert_eq!(key, Some(limiter.key((42, "orders"))));
 ///
 /// assert!(tables.check((42, "orders")).is_admitted());
 /// assert!(tables.check(("4", "2orders")).is_admitted());
@@ -59,15 +61,30 @@ use crate::key::{
     note = "of a `SocketAddr` write `.ip()`; of a UUID write `.to_string()` if requests carry it as text, else `.as_bytes()`"
 )]
 pub trait KeyParts {
-    /// Writes the parts.
+    /// Writes the parts into `key`.
     fn write(&self, key: &mut KeyBuilder<'_>);
 }
 
-/// MultipleValues parts of one key, in a list; made by [`parts`].
+/// Several parts of one key, in a list; made by [`parts`].
+///
+/// ```
+/// use tower_quota::key::{self, Parts};
+/// use tower_quota::{Policy, RateLimiter, Rule};
+///
+/// /// Makes a key of the directories of a path, one part each.
+/// fn directories<'a>(path: &'a [&'a str]) -> Parts<'a, &'a str> {
+///     key::parts(path)
+/// }
+///
+/// let jobs = Rule::new("jobs").no_requests().policy(Policy::per_minute(60));
+/// let limiter = RateLimiter::builder().rule(jobs).build()?;
+/// assert_eq!(limiter.key(directories(&["eu", "acme"])), limiter.key(("eu", "acme")));
+/// # Ok::<(), tower_quota::ConfigError>(())
+/// ```
 #[derive(Clone, Copy, Debug)]
 pub struct Parts<'a, P>(&'a [P]);
 
-/// Takes the values of a list as the parts of one key. A list of bytes alone is one part.
+/// Joins the values of a list to one key. A list of bytes alone is one part.
 ///
 /// ```
 /// # use tower_quota::{Policy, RateLimiter, Rule, key};

@@ -1,4 +1,4 @@
-//! A parameter of the matched route.
+//! Extracts a key from a path parameter.
 
 use std::borrow::Cow;
 
@@ -9,15 +9,36 @@ use crate::{
 };
 
 /// Reads a path parameter; made by [`path`].
+///
+/// ```
+/// use tower_quota::key::{self, KeyExtractor};
+///
+/// let bot: key::Path = key::path("botId");
+/// assert_eq!(bot.name(), "botId");
+/// assert!(key::path("{botId}").validate().is_err());
+/// ```
 #[derive(Clone, Debug)]
 pub struct Path {
     name: Cow<'static, str>,
 }
 
-/// The parameter `name` of the template that the request matched, percent-decoded.
+/// Counts by the parameter `name` of the template that the request matched, percent-decoded.
 ///
-/// The template is that of the rule's route. A rule for every request has none; with feature `axum` the template of the
-/// axum route is used then.
+/// The template is that of the rule's route. A rule for every request has none; with feature `axum` it uses the
+/// template of the axum route.
+///
+/// ```
+/// use http::Request;
+/// use tower_quota::{Policy, RateLimiter, Rule, http::RequestView, key};
+///
+/// let rule = Rule::new("bots").routes(["POST /bots/{botId}"]).key(key::path("botId"));
+/// let limiter = RateLimiter::builder().rule(rule.policy(Policy::per_minute(60))).build()?;
+///
+/// let request = Request::post("/bots/st%2D1").body(())?;
+/// let matching = limiter.matching(&RequestView::of(&request));
+/// assert_eq!(matching[0].key(), Some(limiter.key("st-1")));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[must_use]
 pub fn path(name: impl Into<Cow<'static, str>>) -> Path {
     Path { name: name.into() }

@@ -1,4 +1,4 @@
-//! A query parameter.
+//! Extracts a key from a query parameter.
 
 use std::borrow::Cow;
 
@@ -11,30 +11,39 @@ use crate::{
 };
 
 /// Reads a query parameter; made by [`query`].
+///
+/// ```
+/// use tower_quota::key::{self, KeyExtractor, MultipleValues};
+///
+/// let bot: key::Query = key::query("botId").several(MultipleValues::First);
+/// assert_eq!(bot.name(), "botId");
+/// assert!(key::query("?botId").validate().is_err());
+/// ```
 #[derive(Clone, Debug)]
 pub struct Query {
     name: Cow<'static, str>,
     several: MultipleValues,
 }
 
-/// The query parameter called `name`, decoded as a form: `+` is a space, and so is `%20`.
+/// Counts by the query parameter `name`, decoded as a form: `+` is a space, and so is `%20`.
 ///
-/// Of several parameters of one name the last one counts, which is what axum's `Query` of a map gives to handlers. A
-/// `Query` of a struct refuses such requests; for a handler that looks through a list of pairs use [`MultipleValues::First`].
+/// Of several parameters with one name the last one counts, which axum's `Query` of a map gives to handlers. A `Query`
+/// of a struct refuses such requests; for a handler that searches a list of pairs use [`MultipleValues::First`].
 ///
-/// A value that is not UTF-8 is a key byte for byte. (axum replaces what is no text by `U+FFFD`, so such values may be
-/// one to the handler, but none of them names anybody there.)
+/// A value that is not UTF-8 is a key byte for byte. (axum replaces bytes that are no text by `U+FFFD`, so a handler
+/// may see several such values as one.)
 ///
 /// ```
 /// use http::Request;
 /// use tower_quota::{Policy, RateLimiter, Rule, http::RequestView, key};
 ///
-/// let rule = Rule::new("calls").every_request().key(key::query("bot id")).policy(Policy::per_minute(60));
-/// let limiter = RateLimiter::builder().rule(rule).build()?;
+/// let rule = Rule::new("calls").every_request().key(key::query("bot id"));
+/// let limiter = RateLimiter::builder().rule(rule.policy(Policy::per_minute(60))).build()?;
 ///
 /// for uri in ["/?bot+id=a+b", "/?bot%20id=%61%20b", "/?bot+id=junk&bot+id=a+b"] {
 ///     let request = Request::get(uri).body(())?;
-///     assert_eq!(limiter.matching(&RequestView::of(&request))[0].key(), Some(limiter.key("a b")));
+///     let key = limiter.matching(&RequestView::of(&request))[0].key();
+///     assert_eq!(key, Some(limiter.key("a b")));
 /// }
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
@@ -44,7 +53,7 @@ pub fn query(name: impl Into<Cow<'static, str>>) -> Query {
 }
 
 impl Query {
-    /// What to do if the parameter stands in a request several times; [`MultipleValues::Last`] by default.
+    /// Sets the choice among several parameters of this name. Defaults to [`MultipleValues::Last`].
     #[must_use]
     pub const fn several(mut self, several: MultipleValues) -> Self {
         self.several = several;
@@ -73,7 +82,7 @@ impl KeyExtractor for Query {
     }
 }
 
-/// What a form encodes as `text`, which need not be text itself.
+/// Decodes the value of a form, which need not be UTF-8.
 fn decoded(text: &str) -> Cow<'_, [u8]> {
     if text.contains('+') {
         return percent_decode(text.replace('+', " ").as_bytes()).collect();

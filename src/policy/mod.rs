@@ -1,8 +1,8 @@
-//! Limits: how many requests within which windows.
+//! Limits: the number of units that each window admits.
 //!
-//! * [`Quota`]: so many in one window; [`written`] reads it from a text, with its [`window`].
+//! * [`Quota`]: a limit and its window; [`quota_text`] reads it from text.
 //! * [`Policy`]: one or several quotas over one history.
-//! * [`PolicyName`]: what a quota is called in header fields and bodies.
+//! * [`PolicyName`]: the name of a quota in header fields and bodies.
 
 mod policy;
 mod quota;

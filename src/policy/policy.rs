@@ -1,114 +1,117 @@
-//! The quotas that hold together for one key.
+//! Policies: the quotas that one key is held to.
 
 use std::{fmt, str::FromStr, time::Duration};
 
 use crate::{clock::Tick, error::ConfigError, policy::Quota};
 
-/// The finest and coarsest resolution a policy may ask for.
+/// The resolutions that a policy may ask for.
 const RESOLUTIONS: std::ops::RangeInclusive<u32> = 16..=65_536;
 const DEFAULT_RESOLUTION: u32 = 4096;
-/// What a quota is called that keeps units apart.
+/// The name of a quota that keeps units apart.
 const SPACING: &str = "spacing";
 const MOST_QUOTAS: usize = 16;
 
-/// One or more quotas over one history: a request passes only if all of them have room.
+/// A policy: one or more quotas over one history. A request passes only if all of them have room.
 ///
-/// A longer window has a larger limit, or the shorter one never denies: of `60/minute` and `10/hour` only the hour counts.
-/// Such a policy is taken as it is, and a limiter that is built with it says so in a warning (feature `tracing`).
+/// A longer window needs a larger limit, or the shorter one never denies: with `60/minute` and `10/hour` only the hour
+/// counts. A limiter accepts such a policy, and warns of it when it is built (feature `tracing`).
 ///
 /// ```
 /// use std::time::Duration;
 /// use tower_quota::Policy;
 ///
-/// let policy = Policy::per_minute(60).and_per_hour(1800).spaced_by(Duration::from_millis(200));
+/// let policy = Policy::per_minute(60).and_per_hour(1800);
+/// assert_eq!("60/minute, 1800/hour".parse::<Policy>()?, policy);
+///
+/// let policy = policy.spaced_by(Duration::from_millis(200));
 /// assert_eq!(policy.quotas().count(), 3);
-/// assert_eq!("60/minute, 1800/hour".parse::<Policy>()?, Policy::per_minute(60).and_per_hour(1800));
 /// # Ok::<(), tower_quota::ConfigError>(())
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Policy {
     quotas: Vec<Quota>,
-    /// Which of them spreads those before it evenly.
+    /// Index of the quota that spreads those before it evenly.
     spread_at: Option<usize>,
     count_denied: bool,
     resolution: u32,
 }
 
 impl Policy {
-    /// A policy of one quota.
+    /// Creates a policy of one quota.
     #[must_use]
     pub fn new(quota: Quota) -> Self {
         Self::from_iter([quota])
     }
 
-    /// `limit` units per second.
+    /// Creates a policy of `limit` units per second.
     #[must_use]
     pub fn per_second(limit: u32) -> Self {
         Self::new(Quota::per_second(limit))
     }
 
-    /// `limit` units per minute.
+    /// Creates a policy of `limit` units per minute.
     #[must_use]
     pub fn per_minute(limit: u32) -> Self {
         Self::new(Quota::per_minute(limit))
     }
 
-    /// `limit` units per hour.
+    /// Creates a policy of `limit` units per hour.
     #[must_use]
     pub fn per_hour(limit: u32) -> Self {
         Self::new(Quota::per_hour(limit))
     }
 
-    /// `limit` units per day of 24 hours.
+    /// Creates a policy of `limit` units per day of 24 hours.
     #[must_use]
     pub fn per_day(limit: u32) -> Self {
         Self::new(Quota::per_day(limit))
     }
 
-    /// And also `quota`.
+    /// Adds a quota.
     #[must_use]
     pub fn and(mut self, quota: Quota) -> Self {
         self.quotas.push(quota);
         self
     }
 
-    /// And at most `limit` units per second.
+    /// Adds a quota of `limit` units per second.
     #[must_use]
     pub fn and_per_second(self, limit: u32) -> Self {
         self.and(Quota::per_second(limit))
     }
 
-    /// And at most `limit` units per minute.
+    /// Adds a quota of `limit` units per minute.
     #[must_use]
     pub fn and_per_minute(self, limit: u32) -> Self {
         self.and(Quota::per_minute(limit))
     }
 
-    /// And at most `limit` units per hour.
+    /// Adds a quota of `limit` units per hour.
     #[must_use]
     pub fn and_per_hour(self, limit: u32) -> Self {
         self.and(Quota::per_hour(limit))
     }
 
-    /// And at most `limit` units per day of 24 hours.
+    /// Adds a quota of `limit` units per day of 24 hours.
     #[must_use]
     pub fn and_per_day(self, limit: u32) -> Self {
         self.and(Quota::per_day(limit))
     }
 
-    /// And never two closer together than `gap`: one more quota, of 1 per `gap`, named `spacing`.
+    /// Adds a quota of 1 per `gap`, named `spacing`: no two units are admitted closer together.
     #[must_use]
     pub fn spaced_by(self, gap: Duration) -> Self {
         self.and(Quota::new(1, gap).named(SPACING))
     }
 
-    /// With every window longer by `margin`: for callers, whose calls the server counts when they arrive.
+    /// Lengthens every window by `margin`, for clients: the server counts their calls when they arrive.
     ///
-    /// Of two calls the first may take longer to arrive than the second, and then the server sees them closer together
-    /// than they were sent. A margin as long as that difference at its worst keeps calls within the server's windows.
+    /// If the first of two calls takes longer to arrive than the second, then the server sees them closer together than
+    /// they were sent. A margin as long as that difference at its worst keeps calls within the server's windows.
     ///
-    /// Calls that are [spread evenly](Self::spread_evenly) stay so: that spacing follows the windows, whichever is said first.
-    /// [One of your own](Self::spaced_by) is the server's as well, and gets longer as every window does.
+    /// Calls that are [spread evenly](Self::spread_evenly) stay so, whichever of the two methods is called first: that
+    /// spacing follows the windows. A [spacing of your own](Self::spaced_by) is the server's as well, and gets longer
+    /// as every window does.
     #[must_use]
     pub fn margin(mut self, margin: Duration) -> Self {
         self.quotas.iter_mut().for_each(|quota| *quota = quota.lengthened(margin));
@@ -120,10 +123,11 @@ impl Policy {
         self
     }
 
-    /// And spread evenly: one more quota, named `spacing`, of 1 per W/N of the quota that is slowest in the long run.
+    /// Spreads units evenly: adds a quota, named `spacing`, of 1 per W/N, where N per W is the slowest quota in the
+    /// long run.
     ///
-    /// Windows are whole milliseconds. Where they would make that slower by more than 1 %, it is a few units per as many
-    /// W/N: of 60 per second not 1 per 17 ms but 3 per 50 ms.
+    /// Windows are whole milliseconds. If rounding up to them would make the spacing slower by more than 1 %, the quota
+    /// is a few units per as many W/N: for 60 per second it is not 1 per 17 ms but 3 per 50 ms.
     #[must_use]
     pub fn spread_evenly(self) -> Self {
         let spacing = spacing(&self.quotas);
@@ -131,7 +135,7 @@ impl Policy {
         spacing.into_iter().fold(Self { spread_at, ..self }, Self::and)
     }
 
-    /// Charges denied requests too, so that a caller who keeps knocking stays out.
+    /// Charges denied requests too, so that a caller that keeps trying stays out.
     ///
     /// By default a denial costs nothing.
     #[must_use]
@@ -140,51 +144,53 @@ impl Policy {
         self
     }
 
-    /// How finely large quotas are remembered; 4096 by default, from 16 to 65536.
+    /// Sets the resolution of large quotas, from 16 to 65536. Defaults to 4096.
     ///
-    /// A quota of at most this many units is exact to a tick, which is as fine as 32 bits allow for the longest window of the
-    /// policy: 1 us for a minute, 4 us for an hour, 100 us for a day, and never more than a millisecond. Of a larger one the admissions within one
-    /// `resolution`-th of its window share an entry, which leaves when the newest of them does: a unit may come back
-    /// late by that much and never comes back early. This is what bounds the bytes per key whatever the limit is.
+    /// A quota of at most this many units is exact to a tick, which is as short as 32 bits allow for the longest window
+    /// of the policy: 1 us for a minute, 4 us for an hour, 100 us for a day, and never more than a millisecond. For a
+    /// larger quota the admissions within one `resolution`-th of its window share an entry, which expires with the
+    /// newest of them: a unit may come back late by that much and never comes back early. This bounds the bytes per key
+    /// whatever the limit is.
     #[must_use]
     pub const fn resolution(mut self, resolution: u32) -> Self {
         self.resolution = resolution;
         self
     }
 
-    /// The quotas, in the order they were given.
+    /// Returns the quotas, in the order in which they were given.
     #[must_use]
     pub fn quotas(&self) -> impl ExactSizeIterator<Item = &Quota> {
         self.quotas.iter()
     }
 
-    /// The same with other limits.
+    /// Returns this policy with other limits.
     #[cfg(feature = "redis")]
     pub(crate) fn with_limits(&self, change: impl Fn(u32) -> u32) -> Self {
         let quotas = self.quotas.iter().map(|quota| quota.clone().with_limit(change(quota.limit())));
         Self { quotas: quotas.collect(), ..self.clone() }
     }
 
-    /// The same with other windows.
+    /// Returns this policy with other windows.
     #[cfg(feature = "redis")]
     pub(crate) fn with_windows(&self, change: impl Fn(Duration) -> Duration) -> Self {
         let quotas = self.quotas.iter().map(|quota| quota.clone().with_window(change(quota.window())));
         Self { quotas: quotas.collect(), ..self.clone() }
     }
 
-    /// Whether denied requests are [charged](Self::count_denied) too.
+    /// Returns true if denied requests are [charged](Self::count_denied) too.
     #[must_use]
     pub const fn counts_denied(&self) -> bool {
         self.count_denied
     }
 
-    /// The [resolution](Self::resolution): quotas of at most this many units are exact to a tick.
+    /// Returns the [resolution](Self::resolution): quotas of at most this many units are exact to a tick.
     #[must_use]
     pub const fn entries_per_window(&self) -> u32 {
         self.resolution
     }
 
-    /// The quotas that never deny, each with another that has no room first: one that is as long at least, and not larger.
+    /// Returns the quotas that never deny, each with another that is always exhausted first: its window is at least as
+    /// long and its limit no larger.
     pub(crate) fn idle_quotas(&self) -> impl Iterator<Item = (&Quota, &Quota)> {
         let stops = |other: &Quota, quota: &Quota| {
             let (window, limit) = (other.window().cmp(&quota.window()), quota.limit().cmp(&other.limit()));
@@ -193,7 +199,7 @@ impl Policy {
         self.quotas.iter().filter_map(move |quota| Some((quota, self.quotas.iter().find(|other| stops(other, quota))?)))
     }
 
-    /// What its histories count time in.
+    /// Returns the unit of time of this policy's histories.
     pub(crate) fn tick(&self) -> Tick {
         Tick::for_window(self.quotas.iter().map(Quota::window).max().unwrap_or_default())
     }
@@ -228,7 +234,7 @@ impl Policy {
     }
 }
 
-/// Two quotas of one name, which may be one that nobody gave.
+/// Returns the error about two quotas with the same name, which may be a default.
 fn same_name(quota: &Quota, twin: &Quota) -> ConfigError {
     let name = quota.name();
     let reason = if name == SPACING && twin.name() == SPACING {
@@ -242,7 +248,7 @@ fn same_name(quota: &Quota, twin: &Quota) -> ConfigError {
     ConfigError::new("quota name", format_args!("\"{name}\""), reason)
 }
 
-/// What spreads units evenly, as the quota does that is slowest in the long run.
+/// Returns the quota that spreads units as evenly as the slowest of `quotas` requires.
 fn spacing<'a>(quotas: impl IntoIterator<Item = &'a Quota>) -> Option<Quota> {
     let slowest = quotas.into_iter().max_by_key(|quota| quota.gap_nanos());
     slowest.map(|quota| quota.spread().named(SPACING))
@@ -268,7 +274,7 @@ impl From<Quota> for Policy {
 impl FromStr for Policy {
     type Err = ConfigError;
 
-    /// Quotas separated by commas: `"60/minute, 1800/hour"`.
+    /// Parses quotas separated by commas: `"60/minute, 1800/hour"`.
     fn from_str(text: &str) -> Result<Self, ConfigError> {
         text.split(',').map(|quota| quota.trim().parse()).collect()
     }

@@ -1,4 +1,4 @@
-//! How much is allowed: N units per rolling window.
+//! A quota: N units per rolling window.
 
 use std::{borrow::Cow, fmt, time::Duration};
 
@@ -20,14 +20,14 @@ pub(crate) const LONGEST_WINDOW: Duration = Duration::from_secs(36_525 * 24 * 60
 const QUOTE: &str = "\"";
 const AFTER: &str = "\";r=";
 
-/// At most `limit` units in any interval as long as `window`.
+/// A quota: at most `limit` units in any interval as long as `window`.
 ///
-/// The window rolls: there is no calendar minute that begins afresh. A unit admitted at t counts while now < t + window,
-/// and is free again at t + window.
+/// The window is a rolling (sliding) one: no calendar minute begins afresh. A unit admitted at t counts while now < t +
+/// window, and is free again at t + window.
 ///
-/// In text a quota is `"60/minute"`, `"1800/hour"`, `"500/5m"`, `"20/1m30s"` or `"10000 per 1d"`, with a name in front if it
-/// needs one: `"burst=10/second"`. Units are `ms`, `s`, `m`, `h`, `day`, `week`, `month` and `year`, or longer spellings of
-/// these, and the longest comes first. A year is 365.25 days and a month is 30.44.
+/// In text a quota is `"60/minute"`, `"1800/hour"`, `"500/5m"`, `"20/1m30s"` or `"10000 per 1d"`, with a name in front
+/// if it needs one: `"burst=10/second"`. Units are `ms`, `s`, `m`, `h`, `day`, `week`, `month` and `year`, or longer
+/// spellings of these. Several units go from the longest to the shortest. A year is 365.25 days and a month is 30.44.
 ///
 /// ```
 /// use std::time::Duration;
@@ -47,48 +47,49 @@ pub struct Quota {
     name: Option<Cow<'static, str>>,
 }
 
-/// A name, within what an item of a `RateLimit` field begins with: `"bots/minute";r=`.
+/// The name of a quota, kept as the text that an item of a `RateLimit` field begins with: `"bots/minute";r=`.
 #[derive(Debug)]
 pub(crate) struct PolicyName {
     head: Box<str>,
 }
 
 impl Quota {
-    /// `limit` units per `window`.
+    /// Creates a quota of `limit` units per `window`.
     ///
-    /// Windows are from 1 ms to 100 years and limits from 1; anything else is refused when the limiter is built. A
-    /// window is counted in whole ticks, rounded up: of 1 us if no window of the policy is over 17 minutes, of 4 us up to an
-    /// hour, of 100 us up to a day, and never of more than a millisecond.
+    /// Windows are from 1 ms to 100 years and limits from 1; building a limiter refuses all others. A window is counted
+    /// in whole ticks, rounded up. A tick is 1 us if no window of the policy is over 17 minutes, 4 us up to an hour,
+    /// 100 us up to a day, and at most 1 ms.
     #[must_use]
     pub const fn new(limit: u32, window: Duration) -> Self {
         Self { limit, window, name: None }
     }
 
-    /// `limit` units per second.
+    /// Creates a quota of `limit` units per second.
     #[must_use]
     pub const fn per_second(limit: u32) -> Self {
         Self::new(limit, SECOND)
     }
 
-    /// `limit` units per minute.
+    /// Creates a quota of `limit` units per minute.
     #[must_use]
     pub const fn per_minute(limit: u32) -> Self {
         Self::new(limit, MINUTE)
     }
 
-    /// `limit` units per hour.
+    /// Creates a quota of `limit` units per hour.
     #[must_use]
     pub const fn per_hour(limit: u32) -> Self {
         Self::new(limit, HOUR)
     }
 
-    /// `limit` units per day of 24 hours.
+    /// Creates a quota of `limit` units per day of 24 hours.
     #[must_use]
     pub const fn per_day(limit: u32) -> Self {
         Self::new(limit, DAY)
     }
 
-    /// Calls this quota `name` in headers and decisions, instead of after its window (`minute`, `hour`, `5m`).
+    /// Sets the name of this quota in header fields and decisions. Defaults to the name of its window (`minute`,
+    /// `hour`, `5m`).
     ///
     /// Names are visible ASCII without `"` and `\`.
     #[must_use]
@@ -97,31 +98,32 @@ impl Quota {
         self
     }
 
-    /// The same with another window.
+    /// Returns this quota with another window.
     #[cfg(feature = "redis")]
     pub(crate) const fn with_window(mut self, window: Duration) -> Self {
         self.window = window;
         self
     }
 
-    /// The same with another limit.
+    /// Returns this quota with another limit.
     #[cfg(feature = "redis")]
     pub(crate) const fn with_limit(mut self, limit: u32) -> Self {
         self.limit = limit;
         self
     }
 
-    /// The same with a longer window, under the same name.
+    /// Returns this quota with a longer window and the same name.
     pub(crate) fn lengthened(&self, by: Duration) -> Self {
         Self { limit: self.limit, window: self.window.saturating_add(by), name: Some(self.name()) }
     }
 
-    /// The time from unit to unit if they come evenly, in nanoseconds.
+    /// Returns the time between two units that are spread evenly, in nanoseconds.
     pub(crate) fn gap_nanos(&self) -> u128 {
         self.window.as_nanos() / u128::from(self.limit.max(1))
     }
 
-    /// As many units per second, with as few as possible in a window of whole milliseconds; at most 1 % fewer.
+    /// Returns a quota that spreads these units evenly: at most 1 % slower, with as few units as possible in a window
+    /// of whole milliseconds.
     pub(crate) fn spread(&self) -> Self {
         let nanos_of = |units: u32| self.window.as_nanos() * u128::from(units) / u128::from(self.limit.max(1));
         let rounded = |units: u32| nanos_of(units).div_ceil(NANOS_PER_MILLI).max(1);
@@ -132,19 +134,19 @@ impl Quota {
         Self::new(units, Duration::from_millis(rounded(units).try_into().unwrap_or(u64::MAX)))
     }
 
-    /// Units per window.
+    /// Returns the number of units per window.
     #[must_use]
     pub const fn limit(&self) -> u32 {
         self.limit
     }
 
-    /// The length of the rolling window.
+    /// Returns the length of the rolling window.
     #[must_use]
     pub const fn window(&self) -> Duration {
         self.window
     }
 
-    /// The name given, or one after the window.
+    /// Returns the name that was given, or the name of the window.
     #[must_use]
     pub fn name(&self) -> Cow<'static, str> {
         match (&self.name, self.window) {
@@ -158,7 +160,7 @@ impl Quota {
         }
     }
 
-    /// The window in words that go before "rate limit": `per-minute`, `hourly`, `5-minute`.
+    /// Returns the window in words that go before "rate limit": `per-minute`, `hourly`, `5-minute`.
     pub(crate) fn adjective(&self) -> Cow<'static, str> {
         const UNITS: [(Duration, &str); 5] =
             [(WEEK, "week"), (DAY, "day"), (HOUR, "hour"), (MINUTE, "minute"), (SECOND, "second")];
@@ -179,12 +181,12 @@ impl Quota {
         }
     }
 
-    /// The window in milliseconds, rounded up so that nothing is freed early.
+    /// Returns the window in milliseconds, rounded up so that no unit is freed early.
     pub(crate) fn window_millis(&self) -> u64 {
         u64::try_from(self.window.as_nanos().div_ceil(NANOS_PER_MILLI)).unwrap_or(u64::MAX)
     }
 
-    /// The window in whole seconds, rounded up, as the header fields want it.
+    /// Returns the window in whole seconds, rounded up, as header fields need it.
     pub(crate) fn window_seconds(&self) -> u64 {
         self.window.as_nanos().div_ceil(1_000_000_000).try_into().unwrap_or(u64::MAX)
     }
@@ -225,13 +227,13 @@ impl PolicyName {
         self.head.get(QUOTE.len()..self.head.len() - AFTER.len()).unwrap_or_default()
     }
 
-    /// The name as an item of a `RateLimit` field begins with it, up to what remains.
+    /// Returns the beginning of an item of a `RateLimit` field, up to the number of remaining units.
     pub(crate) const fn head(&self) -> &str {
         &self.head
     }
 }
 
-/// Names travel in header fields as quoted strings and in JSON, so they need no escaping anywhere.
+/// Refuses names that would need escaping: they are quoted strings in header fields, and strings in JSON.
 pub(crate) fn check_name(field: &str, name: &str) -> Result<(), ConfigError> {
     let allowed = |byte: u8| byte.is_ascii_graphic() && byte != b'"' && byte != b'\\';
     if !name.is_empty() && name.bytes().all(allowed) {

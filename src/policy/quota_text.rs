@@ -1,4 +1,4 @@
-//! A quota as it is written.
+//! Reads quotas from text.
 
 use std::{borrow::Cow, str::FromStr, time::Duration};
 
@@ -9,7 +9,7 @@ use crate::{
 
 const EXAMPLES: &str = "write \"60/minute\" or \"500/5m\"";
 
-/// The units with all their spellings, longest first, and how many nanoseconds they have. The last spelling is the shortest.
+/// The units with all their spellings, and their nanoseconds, longest first. The last spelling is the shortest.
 const UNITS: [(&[&str], u128); 10] = [
     (&["years", "year", "yrs", "yr", "y"], 31_557_600_000_000_000),
     (&["months", "month"], 2_630_016_000_000_000),
@@ -34,7 +34,7 @@ struct QuotaText<'a> {
     window: &'a str,
 }
 
-/// Why a text is no window, and what may have been meant, as far as one can guess: it need not be a window either.
+/// The reason why a text is no window, and guesses at the intended one, which need not be windows either.
 #[derive(Debug)]
 pub(crate) struct InvalidWindow {
     pub(crate) why: String,
@@ -61,7 +61,7 @@ impl FromStr for Quota {
 }
 
 impl<'a> QuotaText<'a> {
-    /// Takes a text apart, or says what to write in its place.
+    /// Splits a text into its parts, or returns the text to write instead.
     fn read(text: &'a str) -> Result<Self, String> {
         let (name, amount) =
             text.split_once('=').map_or((None, text), |(name, amount)| (Some(name.trim_ascii()), amount));
@@ -73,14 +73,14 @@ impl<'a> QuotaText<'a> {
         Ok(Self { name, limit: limit.trim_ascii(), window: window.trim_ascii() })
     }
 
-    /// The quota, or what to write in its place. Its numbers may still be out of their range.
+    /// Returns the quota, or the text to write instead. Its numbers may still be out of their range.
     fn quota(self) -> Result<Quota, String> {
         let limit = self.number().ok_or_else(|| self.limit_error())?;
         let window = parse_window(self.window).map_err(|invalid_window| self.window_error(invalid_window))?;
         Ok(self.named(Quota::new(limit, window)))
     }
 
-    /// Whether it is a quota that a limiter takes.
+    /// Returns true if a limiter accepts this quota.
     fn is_valid(self) -> bool {
         let quota = self.number().zip(parse_window(self.window).ok()).map(|(limit, window)| Quota::new(limit, window));
         quota.is_some_and(|quota| self.named(quota).validate().is_ok())
@@ -106,7 +106,7 @@ impl<'a> QuotaText<'a> {
         if meant.is_valid() { format!("{why}: write {}", meant.quoted()) } else { format!("{why}: {EXAMPLES}") }
     }
 
-    /// What to write in the place of a window that is none.
+    /// Returns the message about an invalid window, with the texts to write instead.
     fn window_error(self, InvalidWindow { why, guesses }: InvalidWindow) -> String {
         let guesses = guesses.iter().map(|window| QuotaText { window, ..self });
         let good: Vec<String> = guesses.filter(|guess| guess.is_valid()).map(QuotaText::quoted).collect();
@@ -123,7 +123,7 @@ impl<'a> QuotaText<'a> {
 }
 
 impl WindowPart<'_> {
-    /// How long it is, and how long its unit is.
+    /// Returns the length of this part and of its unit, in nanoseconds.
     fn nanos(self, text: &str) -> Result<(u128, u128), InvalidWindow> {
         if self.number.is_empty() {
             return Err(invalid_window(
@@ -141,13 +141,13 @@ impl WindowPart<'_> {
         Ok((self.count(unit).ok_or_else(|| self.number_error(text))?, unit))
     }
 
-    /// So many nanoseconds, rounded up; none if the number is none.
+    /// Returns this many units in nanoseconds, rounded up; `None` if the number is invalid.
     fn count(self, unit: u128) -> Option<u128> {
         let (whole, decimals) = self.number.split_once('.').unwrap_or((self.number, "0"));
         if whole.is_empty() || decimals.is_empty() || decimals.len() > MOST_DECIMALS {
             return None;
         }
-        // More digits than a number has are too long a window, which is found later.
+        // A number with too many digits makes too long a window, which is found later.
         let whole: u128 = whole.parse().unwrap_or(u128::MAX);
         let fraction = decimals.parse::<u128>().ok()? * unit;
         Some(whole.saturating_mul(unit).saturating_add(fraction.div_ceil(10u128.pow(decimals.len() as u32))))
@@ -162,7 +162,7 @@ impl WindowPart<'_> {
     }
 }
 
-/// Whether it is several quotas, such as a policy is made of.
+/// Returns true if the text is a list of quotas, as a policy is.
 fn is_list(text: &str) -> bool {
     let mut quotas = text.split([',', ';']).filter(|quota| !quota.trim_ascii().is_empty());
     quotas.clone().count() > 1 && quotas.all(|quota| QuotaText::read(quota).is_ok_and(QuotaText::is_valid))
@@ -185,7 +185,8 @@ fn missing_window(amount: &str) -> String {
     format!("a quota is a limit and a window with / between them: {EXAMPLES}")
 }
 
-/// `minute` is one minute. Else it is numbers with units, longest first: `5m`, `90s`, `1day 12h`, `1.5h`.
+/// Parses a window: numbers with units, longest first, such as `5m`, `90s`, `1day 12h` or `1.5h`. A unit alone is one
+/// of it.
 pub(crate) fn parse_window(text: &str) -> Result<Duration, InvalidWindow> {
     let parts = parts(text)?;
     let counted = match parts[..] {
@@ -217,7 +218,7 @@ fn from_nanos(nanos: u128) -> Duration {
     seconds.map_or(Duration::MAX, |seconds| Duration::new(seconds, (nanos % NANOS_PER_SECOND) as u32))
 }
 
-/// Cuts a text into numbers with their units. Spaces may be anywhere between these.
+/// Splits a text into numbers with their units. Spaces may be anywhere between these.
 fn parts(text: &str) -> Result<Vec<WindowPart<'_>>, InvalidWindow> {
     let mut parts = Vec::new();
     let mut rest = text.trim_start_matches(' ');
@@ -237,7 +238,7 @@ fn split_while(text: &str, belongs: impl Fn(char) -> bool) -> (&str, &str) {
     text.split_at(text.find(|letter| !belongs(letter)).unwrap_or(text.len()))
 }
 
-/// A text with a character that no window has.
+/// Returns the error about a character that no window has.
 fn unexpected_char(rest: &str, text: &str) -> InvalidWindow {
     let letter = rest.chars().next().unwrap_or(' ');
     let before = &text[..text.len() - rest.len()];
@@ -248,7 +249,7 @@ fn unexpected_char(rest: &str, text: &str) -> InvalidWindow {
     invalid_window(why, [before.trim_end_matches(' ')])
 }
 
-/// How long a unit is that stands in `text`.
+/// Returns the nanoseconds of a unit in `text`.
 fn nanos_of_unit(unit: &str, text: &str) -> Result<u128, InvalidWindow> {
     let known = UNITS.iter().find(|(spellings, _)| spellings.contains(&unit));
     known.map(|(_, nanos)| *nanos).ok_or_else(|| unknown_unit(unit, text))

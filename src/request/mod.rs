@@ -1,8 +1,8 @@
 //! Requests as rules and extractors see them.
 //!
-//! * [`RequestKind`]: what a limiter decides about.
-//! * [`Http`]: requests of the `http` crate, which are seen as a [`RequestView`].
-//! * [`Plain`]: requests of any other type, which are seen as they are.
+//! * [`RequestKind`]: the kinds of requests that a limiter can decide about.
+//! * [`Http`]: requests of the `http` crate, which extractors see as a [`RequestView`].
+//! * [`Plain`]: requests of any other type, which extractors see as they are.
 //! * [`Params`]: the parameters of the route that a request has matched.
 
 mod kind;

@@ -1,11 +1,11 @@
-//! The values that a path gives to a template.
+//! The parameters of a matched template.
 
 use std::borrow::Cow;
 
 use percent_encoding::percent_decode_str;
 
-/// What stands for each of the values that nobody tells. All of these are one key: to have none would let them by where
-/// [`OnMissing::Skip`](crate::OnMissing::Skip) is set.
+/// The value of every parameter that a router does not tell. They all make one key: with none, such requests would pass
+/// where [`OnMissing::Skip`](crate::OnMissing::Skip) is set.
 pub(super) const NOT_UTF8: &[u8] = b"\xFF";
 
 /// The parameters of a matched template: their names as the rule wrote them, and the values of this path.
@@ -17,31 +17,31 @@ pub(crate) struct Params<'a> {
 
 #[derive(Clone, Debug)]
 enum Values<'a> {
-    /// As they stand in the path.
+    /// Percent-encoded, as in the path.
     Encoded(matchit::Params<'a, 'a>),
-    /// As a router inside has decoded them, in the order of the template.
+    /// Decoded by a router, in the order of the template.
     Decoded(&'a [String]),
-    /// A router inside does not tell them, as one is not UTF-8.
+    /// Unknown: the router does not tell them, as one is not UTF-8.
     NotUtf8,
 }
 
 impl<'a> Params<'a> {
-    /// What stands in a path.
+    /// Creates the parameters with the values of a path.
     pub(crate) const fn encoded(names: &'a [Cow<'static, str>], values: matchit::Params<'a, 'a>) -> Self {
         Self { names, values: Values::Encoded(values) }
     }
 
-    /// What a router has made of a path.
+    /// Creates the parameters with the values that a router decoded.
     pub(crate) const fn decoded(names: &'a [Cow<'static, str>], values: &'a [String]) -> Self {
         Self { names, values: Values::Decoded(values) }
     }
 
-    /// What a router tells nothing of, as not all of it is UTF-8.
+    /// Creates the parameters of a path of which the router tells nothing, as not all of it is UTF-8.
     pub(crate) const fn not_utf8(names: &'a [Cow<'static, str>]) -> Self {
         Self { names, values: Values::NotUtf8 }
     }
 
-    /// The value of parameter `name`, percent-decoded.
+    /// Returns the value of parameter `name`, percent-decoded.
     pub(crate) fn get(&self, name: &str) -> Option<Cow<'_, [u8]>> {
         let at = self.names.iter().position(|known| known == name)?;
         match &self.values {

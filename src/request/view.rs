@@ -1,4 +1,4 @@
-//! A request as extractors see it.
+//! The view of a request that rules and extractors get.
 
 #[cfg(feature = "axum")]
 use std::task::{Context, Poll, Waker};
@@ -10,7 +10,20 @@ use crate::request::Params;
 #[cfg(feature = "axum")]
 use crate::request::params::NOT_UTF8;
 
-/// Everything of a request but its body, and the parameters of the route it matched.
+/// The view of an HTTP request: everything but its body, and the parameters of the route it matched.
+///
+/// ```
+/// use http::Request;
+/// use tower_quota::http::RequestView;
+///
+/// let request = Request::post("/bots/7?dry-run").header("x-account-id", "acme");
+/// let request = request.body("{}")?;
+/// let view = RequestView::of(&request);
+/// assert_eq!((view.method().as_str(), view.uri().path()), ("POST", "/bots/7"));
+/// assert_eq!(view.headers()["x-account-id"], "acme");
+/// assert_eq!(view.param("botId"), None, "no rule's route has matched yet");
+/// # Ok::<(), http::Error>(())
+/// ```
 #[derive(Clone)]
 pub struct RequestView<'a> {
     method: &'a Method,
@@ -21,7 +34,7 @@ pub struct RequestView<'a> {
 }
 
 impl<'a> RequestView<'a> {
-    /// The view of a request.
+    /// Creates the view of a request.
     #[must_use]
     pub fn of<B>(request: &'a Request<B>) -> Self {
         Self {
@@ -33,34 +46,35 @@ impl<'a> RequestView<'a> {
         }
     }
 
-    /// The method.
+    /// Returns the method.
     #[must_use]
     pub const fn method(&self) -> &'a Method {
         self.method
     }
 
-    /// The target.
+    /// Returns the target.
     #[must_use]
     pub const fn uri(&self) -> &'a Uri {
         self.uri
     }
 
-    /// The header fields.
+    /// Returns the header fields.
     #[must_use]
     pub const fn headers(&self) -> &'a HeaderMap {
         self.headers
     }
 
-    /// What the layers and the server outside of this one attached.
+    /// Returns the request extensions: the values that outer layers and the server attached.
     #[must_use]
     pub const fn extensions(&self) -> &'a Extensions {
         self.extensions
     }
 
-    /// The value of a parameter of the matched template, percent-decoded.
+    /// Returns the value of a parameter of the matched template, percent-decoded.
     ///
-    /// The template is that of the rule's route. For a rule without routes it is, with feature `axum`, that of the axum
-    /// route, with the prefixes below which it is nested: what axum's own extractors see at the place of the layer.
+    /// The template is that of the rule's route. For a rule without routes it is, with feature `axum`, the template of
+    /// the axum route, with the prefixes below which it is nested: the one that axum's own extractors see where the
+    /// layer is.
     #[must_use]
     pub fn param(&self, name: &str) -> Option<Cow<'_, [u8]>> {
         match &self.params {
@@ -69,7 +83,7 @@ impl<'a> RequestView<'a> {
         }
     }
 
-    /// The address of the peer: of the other end of the connection, whatever a header says.
+    /// Returns the address of the peer: of the other end of the connection, whatever a header says. See [`PeerAddr`].
     #[must_use]
     pub fn peer(&self) -> Option<SocketAddr> {
         let peer = self.extensions.get::<PeerAddr>().map(|peer| peer.0);
@@ -85,8 +99,9 @@ impl<'a> RequestView<'a> {
 }
 
 impl<'a> RequestView<'a> {
-    /// The method, and what it counts as besides: with a path, CONNECT is what GET is in HTTP/1 for a WebSocket (RFC 8441,
-    /// section 5); and a server that takes `post` for anything but a method of its own takes it for POST.
+    /// Returns the method, and the others that it counts as: with a path, CONNECT is to HTTP/2 what GET is to HTTP/1
+    /// for a WebSocket (RFC 8441, section 5); and a server that takes `post` for anything but a method of its own takes
+    /// it for POST.
     pub(crate) fn methods(&self) -> impl Iterator<Item = Cow<'a, Method>> + use<'a> {
         let is_extended = *self.method == Method::CONNECT && self.uri.path().starts_with('/');
         let besides = if is_extended { Some(Method::GET) } else { upper_case(self.method) };
@@ -94,7 +109,7 @@ impl<'a> RequestView<'a> {
     }
 }
 
-/// The method in capital letters, if it is not written so.
+/// Returns the method in capital letters, if it is not written so.
 fn upper_case(method: &Method) -> Option<Method> {
     let text = method.as_str();
     if !text.bytes().any(|byte| byte.is_ascii_lowercase()) {
@@ -104,7 +119,7 @@ fn upper_case(method: &Method) -> Option<Method> {
 }
 
 impl fmt::Debug for RequestView<'_> {
-    /// Shows no value that a client or a layer has put there: credentials are in fields, queries and extensions.
+    /// Shows no value of a client or a layer: credentials are in header fields, queries and extensions.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let fields: Vec<_> = self.headers.keys().map(http::HeaderName::as_str).collect();
         let mut shown = f.debug_struct("RequestView");
@@ -115,8 +130,8 @@ impl fmt::Debug for RequestView<'_> {
 
 #[cfg(feature = "axum")]
 impl<'a> RequestView<'a> {
-    /// The path, before a router that nests this layer took a prefix off, and whether it is one that counts by itself. If
-    /// somebody has rewritten it then the original one counts too, and what axum's nesting says.
+    /// Returns the path, from before a router that nests this layer removed a prefix, and whether it counts by itself.
+    /// If the path was rewritten then the original one counts too, and so does the one that axum's nesting implies.
     pub(crate) fn paths(&self) -> impl Iterator<Item = (Cow<'a, str>, bool)> + use<'a> {
         let present = self.uri.path();
         let original = self.extensions.get::<axum::extract::OriginalUri>().map(|original| original.0.path());
@@ -125,32 +140,32 @@ impl<'a> RequestView<'a> {
             Some(original) if self.is_nested(original, present) => (original, None),
             Some(original) => (present, Some(original).filter(|original| *original != present)),
         };
-        // axum takes no prefix off that has a parameter in a part of a segment.
+        // axum removes no prefix that has a parameter in a part of a segment.
         let below = if first == present { self.below_prefix(present) } else { None };
         let others = second.map(|path| (path.into(), false)).into_iter().chain(below.map(|path| (path.into(), true)));
         std::iter::once((first.into(), true)).chain(others)
     }
 
-    /// Whether the path is what the outermost router had: then it means the same to all of them.
+    /// Returns true if the path is the one that the outermost router had: then it means the same to all routers.
     pub(crate) fn is_untouched(&self) -> bool {
         let original = self.extensions.get::<axum::extract::OriginalUri>();
         original.is_none_or(|original| original.0.path() == self.uri.path())
             && self.extensions.get::<axum::extract::NestedPath>().is_none()
     }
 
-    /// The template that axum has matched.
+    /// Returns the template that axum has matched.
     pub(crate) fn axum_template(&self) -> Option<&'a str> {
         self.extensions.get::<axum::extract::MatchedPath>().map(axum::extract::MatchedPath::as_str)
     }
 
-    /// The parameters of all templates that axum has matched, outermost first: what it gives to a handler. None if one of
-    /// them is not UTF-8, of which axum tells nothing.
+    /// Returns the parameters of all templates that axum has matched, outermost first, as it gives them to a handler;
+    /// `None` if one of them is not UTF-8, because axum does not tell any then.
     pub(crate) fn axum_params(&self) -> Option<Vec<(String, String)>> {
         use axum::extract::{FromRequestParts, RawPathParams, rejection::RawPathParamsRejection};
         let (mut parts, ()) = Request::new(()).into_parts();
         parts.extensions = self.extensions.clone();
         let reading = std::pin::pin!(RawPathParams::from_request_parts(&mut parts, &()));
-        // It waits for nothing.
+        // The future never waits.
         match reading.poll(&mut Context::from_waker(Waker::noop())) {
             Poll::Ready(Ok(params)) => {
                 Some(params.iter().map(|(name, value)| (name.to_owned(), value.to_owned())).collect())
@@ -160,7 +175,7 @@ impl<'a> RequestView<'a> {
         }
     }
 
-    /// The path behind the prefix below which axum has nested this layer, whatever the path was before.
+    /// Returns the path behind the prefix below which axum has nested this layer, whatever the path was before.
     fn below_prefix(&self, path: &str) -> Option<String> {
         let prefix = self.extensions.get::<axum::extract::NestedPath>()?.as_str().trim_end_matches('/');
         let Some(params) = self.axum_params() else { return self.below_same_prefix(prefix, path) };
@@ -177,18 +192,19 @@ impl<'a> RequestView<'a> {
         Some(filled + rest + path)
     }
 
-    /// The path behind as much of the original one as the prefix takes.
+    /// Returns the path behind the segments of the original one that the prefix covers.
     fn below_same_prefix(&self, prefix: &str, path: &str) -> Option<String> {
         let original = self.extensions.get::<axum::extract::OriginalUri>()?.0.path();
         let segments = prefix.split('/').count();
         Some(original.split('/').take(segments).collect::<Vec<_>>().join("/") + path)
     }
 
-    /// Whether what is missing of the original path is what nesting takes off: as many segments as the prefix has.
+    /// Returns true if nesting explains the difference to the original path: it lacks as many segments as the prefix
+    /// has.
     fn is_nested(&self, original: &str, present: &str) -> bool {
         let Some(nested) = self.extensions.get::<axum::extract::NestedPath>() else { return false };
         let segments = |path: &str| path.bytes().filter(|byte| *byte == b'/').count();
-        // Of `/api` nothing is left, and that is written as `/`.
+        // Nothing is left of `/api`, which is written as `/`.
         let left = if present == "/" && !original.ends_with('/') { "" } else { present };
         let taken = original.strip_suffix(left);
         taken.is_some_and(|taken| segments(taken) == segments(nested.as_str().trim_end_matches('/')))
@@ -244,10 +260,10 @@ impl<'a> RequestView<'a> {
 
 #[cfg(feature = "tonic")]
 impl RequestView<'_> {
-    /// The address of the peer, if tonic's server accepted the connection.
+    /// Returns the address of the peer, if tonic's server accepted the connection.
     ///
-    /// Its connect info for TLS exists only with TLS features of tonic's. Whether somebody has turned one on, only tonic
-    /// knows, and it is asked by means of a request.
+    /// tonic's connect info for TLS exists only with its TLS features. Only tonic knows whether one is on, and it
+    /// answers through a request.
     fn tonic_peer(&self) -> Option<SocketAddr> {
         match self.extensions.get::<tonic::transport::server::TcpConnectInfo>() {
             Some(info) => info.remote_addr(),
@@ -267,10 +283,21 @@ impl RequestView<'_> {
     }
 }
 
-/// The peer's address, attached to requests by whoever accepted the connection.
+/// The address of the peer, to attach to requests as an extension where connections are accepted.
 ///
-/// With feature `axum` its `ConnectInfo<SocketAddr>` is read as well, or else its `MockConnectInfo<SocketAddr>`, and with feature `tonic` its `TcpConnectInfo`, within
-/// `TlsConnectInfo` too.
+/// With feature `axum` its `ConnectInfo<SocketAddr>` is read as well, or else its `MockConnectInfo<SocketAddr>`, and
+/// with feature `tonic` its `TcpConnectInfo`, also within `TlsConnectInfo`. This type has priority over these.
+///
+/// ```
+/// use http::Request;
+/// use std::net::SocketAddr;
+/// use tower_quota::http::{PeerAddr, RequestView};
+///
+/// let peer: SocketAddr = "192.0.2.1:4711".parse()?;
+/// let request = Request::get("/").extension(PeerAddr(peer)).body(())?;
+/// assert_eq!(RequestView::of(&request).peer(), Some(peer));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct PeerAddr(pub SocketAddr);
 

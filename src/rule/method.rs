@@ -4,8 +4,8 @@ use http::Method;
 
 use crate::error::nearest;
 
-/// The methods that are registered for HTTP (IANA, Hypertext Transfer Protocol Method Registry), QUERY, which is on its way
-/// there, and PURGE, which caches have. HEAD counts as GET.
+/// The methods that are registered for HTTP (IANA, Hypertext Transfer Protocol Method Registry), QUERY, which is about
+/// to be, and PURGE, which caches support. HEAD is missing because it counts as GET.
 const METHODS: [&str; 40] = [
     "ACL",
     "BASELINE-CONTROL",
@@ -49,7 +49,7 @@ const METHODS: [&str; 40] = [
     "VERSION-CONTROL",
 ];
 
-/// The methods in front of a template; none for all of them.
+/// Parses the methods in front of a template; an empty list stands for all of them.
 pub(super) fn parse_methods(text: &str) -> Result<Vec<Method>, String> {
     if text == "ANY" || text == "*" {
         return Ok(Vec::new());

@@ -1,31 +1,31 @@
-//! The ways in which one path may be written.
+//! The readings of a request path: the ways in which routers may normalize it.
 //!
-//! A client may write `/login` as `//login`, `/login/`, `/%6cogin`, `/./login`, `/x/../login` or `/login%2F`. Some routers
-//! take these for the same and others do not, and a limiter in front cannot know. So a path is matched in one canonical
-//! spelling, and where reading differs in every reading: a spelling may meet more rules than meant, never fewer. It is matched as
-//! it came as well, as axum matches it: `//login` is a path of `/{tenant}/login`.
+//! A client may write `/login` as `//login`, `/login/`, `/%6cogin`, `/./login`, `/x/../login` or `/login%2F`. Some
+//! routers treat these as the same path and others do not, and a limiter in front cannot know. So a path is matched in
+//! its canonical form, and in each other reading where routers differ: a request may match more rules than intended,
+//! never fewer. The path is also matched verbatim, as axum does: `//login` is a path of `/{tenant}/login`.
 
 use std::borrow::Cow;
 
 use percent_encoding::{AsciiSet, CONTROLS, percent_decode_str, percent_encode};
 use smallvec::SmallVec;
 
-/// What stays encoded in a canonical segment. All else is written plainly, and non-ASCII bytes are always encoded.
+/// Characters that stay encoded in a canonical segment. All other ASCII is decoded; other bytes are always encoded.
 const ENCODED: &AsciiSet = &CONTROLS.add(b'/').add(b'\\').add(b'%').add(b'{').add(b'}');
 
-/// How many doubled slashes of a path are looked at for what a router may have taken off.
+/// Maximum number of repeated slashes of which a router may have removed one.
 const MOST_SHORTENED: usize = 4;
 
-/// The readings of one path: as it came, and besides at least one and at most four.
+/// The readings of one path: verbatim, and at least one and at most four others.
 #[derive(Debug)]
 pub(crate) struct PathReadings<'a> {
     verbatim: &'a str,
-    /// With one slash less where there are several: a service that is nested gets `/n//x` as `/x`.
+    /// With one slash removed where there are several: a service that is nested at `/n` gets `/n//x` as `/x`.
     shortened: SmallVec<[String; 1]>,
     canonical: Cow<'a, str>,
-    /// With encoded slashes and backslashes taken for slashes, if there are any.
+    /// With encoded slashes and backslashes decoded to slashes, if there are any.
     decoded: Option<String>,
-    /// Both of these without dot segments, if there are any.
+    /// The last two with dot segments resolved, if there are any.
     resolved: SmallVec<[String; 2]>,
 }
 
@@ -44,20 +44,20 @@ impl<'a> PathReadings<'a> {
         Self { verbatim: path, shortened, canonical: Cow::Owned(canonical), decoded, resolved }
     }
 
-    /// The path as it came, which is what most routers match, or may have left of it.
+    /// Returns the path as it came, which most routers match, and as they may have left it.
     pub(crate) fn verbatim(&self) -> impl Iterator<Item = &str> {
         std::iter::once(self.verbatim).chain(self.shortened.iter().map(|reading| &**reading))
     }
 
-    /// Whether all readings are the same.
+    /// Returns true if all readings are the same.
     pub(crate) const fn has_one_reading(&self) -> bool {
         matches!(self.canonical, Cow::Borrowed(_))
     }
 
-    /// The readings, and whether each counts by itself.
+    /// Returns the readings, and for each whether it counts by itself.
     ///
-    /// A path with dot segments has to be covered in every reading: nobody means them. Not so one with encoded slashes,
-    /// which often are part of a name.
+    /// A path with dot segments has to be covered in every reading, because no client needs them. Encoded slashes
+    /// differ: often they are part of a name.
     pub(crate) fn iter(&self) -> impl Iterator<Item = (&str, bool)> {
         let canonical = std::iter::once((&*self.canonical, true));
         let decoded = self.decoded.iter().map(|reading| (&**reading, false));
@@ -65,7 +65,7 @@ impl<'a> PathReadings<'a> {
     }
 }
 
-/// The canonical spelling of a path.
+/// Returns the canonical form of a path.
 fn canonical(path: &str) -> String {
     let mut out = String::with_capacity(path.len());
     for segment in path.split('/').filter(|segment| !segment.is_empty()) {
@@ -75,7 +75,7 @@ fn canonical(path: &str) -> String {
     if out.is_empty() { "/".to_owned() } else { out }
 }
 
-/// The canonical spelling of a segment, or of a static part of one.
+/// Returns the canonical form of a segment, or of a static part of one.
 pub(super) fn encode(segment: &str) -> String {
     let mut out = String::with_capacity(segment.len());
     push_encoded(segment, &mut out);
@@ -87,7 +87,7 @@ fn push_encoded(segment: &str, out: &mut String) {
     out.extend(percent_encode(&bytes, ENCODED));
 }
 
-/// A path without empty segments, and so without a trailing slash.
+/// Removes empty segments, and with them a trailing slash.
 pub(super) fn collapse_slashes(path: &str) -> String {
     let mut out = String::with_capacity(path.len());
     for segment in path.split('/').filter(|segment| !segment.is_empty()) {
@@ -100,7 +100,7 @@ pub(super) fn collapse_slashes(path: &str) -> String {
     out
 }
 
-/// Whether a path is its own canonical spelling and has only one reading: nearly all of them, and told in one pass.
+/// Returns true if a path is in canonical form and has one reading. Nearly all are, and one pass tells.
 fn is_canonical(path: &str) -> bool {
     let bytes = path.as_bytes();
     let is_plain = |byte: &u8| byte.is_ascii_graphic() && !matches!(byte, b'%' | b'\\' | b'{' | b'}');
@@ -111,7 +111,7 @@ fn is_canonical(path: &str) -> bool {
         && (bytes.len() == 1 || bytes.last() != Some(&b'/'))
 }
 
-/// The path with one slash less at each of the first places where there are several.
+/// Returns the path with one slash removed, once for each of the first places where there are several.
 fn shortened(path: &str) -> impl Iterator<Item = String> {
     let bytes = path.as_bytes();
     let is_first_of_several = move |at: &usize| {
@@ -121,7 +121,7 @@ fn shortened(path: &str) -> impl Iterator<Item = String> {
     places.map(|at| format!("{}{}", &path[..at], &path[at + 1..]))
 }
 
-/// The path without its `.` and `..` segments, if it has any.
+/// Resolves the `.` and `..` segments of a path, if it has any.
 fn resolve_dots(path: &str) -> Option<String> {
     let mut kept = Vec::new();
     let mut found = false;

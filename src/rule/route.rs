@@ -1,4 +1,4 @@
-//! A method and a path template.
+//! Routes: methods and a path template.
 
 use std::borrow::Cow;
 
@@ -13,25 +13,27 @@ use crate::{
     },
 };
 
-/// The most parameters of a route: with more of them the matcher panics, and so does axum.
+/// Maximum number of parameters of a route: with more of them the matcher panics, and so does axum.
 const MAX_PARAMS: usize = 25;
 
-/// One or several methods and a path template, in axum's syntax.
+/// A route: one or several methods and a path template, in axum's syntax.
 ///
-/// `"POST /bots/{id}/export"`, `"GET|POST /bots/{*rest}"`; without a method, or with `ANY`, every method.
+/// Examples are `"POST /bots/{id}/export"` and `"GET|POST /bots/{*rest}"`. Without a method, or with `ANY`, it is for
+/// every method.
 #[derive(Clone, Debug)]
 pub(crate) struct Route {
     text: String,
-    /// None for any method.
+    /// Empty for any method.
     methods: Vec<Method>,
-    /// The template with its parameters numbered, so that templates that match the same paths are equal.
+    /// The template in canonical form, with its parameters numbered, so that templates that match the same paths are
+    /// equal.
     shape: String,
     /// The same with its static parts as they are written.
     written: String,
     params: Vec<Cow<'static, str>>,
 }
 
-/// A template without the names of its parameters: what of it decides which paths it matches.
+/// A template without the names of its parameters. The rest of it decides which paths it matches.
 pub(crate) type UnnamedTemplate = SmallVec<[u8; 128]>;
 
 impl Route {
@@ -67,28 +69,28 @@ impl Route {
         &self.shape
     }
 
-    /// The shape with its static parts as they are written: what axum would match.
+    /// Returns the template with numbered parameters, otherwise as it is written: as axum would match it.
     pub(crate) fn written(&self) -> &str {
         &self.written
     }
 
-    /// Whether a slash behind it would be another template.
+    /// Returns true if a trailing slash would make it another template.
     pub(crate) fn takes_trailing_slash(&self) -> bool {
         let last = self.written.rsplit('/').next().unwrap_or_default();
         !last.is_empty() && !last.starts_with("{*")
     }
 
-    /// The template, without the methods.
+    /// Returns the template without the methods.
     pub(crate) fn template(&self) -> &str {
         self.text.trim().rsplit(char::is_whitespace).next().unwrap_or_default()
     }
 
-    /// The names of the parameters, in their order.
+    /// Returns the names of the parameters, in their order.
     pub(crate) fn params(&self) -> &[Cow<'static, str>] {
         &self.params
     }
 
-    /// Whether some request would match both.
+    /// Returns true if some request would match both.
     pub(crate) fn overlaps(&self, other: &Self) -> bool {
         let share_a_method = || self.methods.iter().any(|method| other.methods.contains(method));
         self.shape == other.shape
@@ -97,12 +99,12 @@ impl Route {
     }
 }
 
-/// The shape of a template in its canonical spelling; none if it is no template.
+/// Returns the canonical shape of a template; `None` if it is invalid.
 pub(crate) fn canonical_shape(template: &str) -> Option<String> {
     number_params(template, literal).ok().map(|(shape, _)| collapse_slashes(&shape))
 }
 
-/// Leaves out the names of the parameters, and keeps that they are there. Doubled braces are literal ones.
+/// Removes the names of the parameters and keeps their braces. Doubled braces are literal ones.
 pub(crate) fn without_param_names(template: &str) -> UnnamedTemplate {
     let mut out = UnnamedTemplate::new();
     let mut bytes = template.bytes().peekable();
@@ -121,7 +123,7 @@ pub(crate) fn without_param_names(template: &str) -> UnnamedTemplate {
     out
 }
 
-/// The methods and the template.
+/// Splits a route into its methods and its template.
 fn split_template(text: &str) -> Result<(&str, &str), String> {
     let (methods, template) = match text.trim().split_once(char::is_whitespace) {
         Some((methods, template)) => (methods, template.trim()),
@@ -138,7 +140,7 @@ fn split_template(text: &str) -> Result<(&str, &str), String> {
     }
 }
 
-/// Replaces the names of the parameters by their numbers, and writes static parts as `literal` has them.
+/// Replaces the names of the parameters by their numbers, and writes static parts as `literal` does.
 fn number_params(
     template: &str,
     literal: impl Fn(&str) -> Result<String, String>,
@@ -172,7 +174,7 @@ fn check_param_name(name: &str) -> Result<(), String> {
     }
 }
 
-/// Finds what is a parameter in the templates of other routers, and would be a literal here.
+/// Refuses parameters in the syntax of other routers, which would be literals here.
 fn check_template(template: &str) -> Result<(), String> {
     if template.contains('#') {
         return Err("a route is a path: it has no query and no fragment".to_owned());
@@ -223,7 +225,7 @@ fn check_segment(segment: &str) -> Result<(), String> {
     Ok(())
 }
 
-/// The static parts of a segment.
+/// Returns the static parts of a segment.
 fn outside_of_braces(segment: &str) -> String {
     let mut out = String::new();
     let mut rest = segment;
@@ -234,7 +236,7 @@ fn outside_of_braces(segment: &str) -> String {
     out + rest
 }
 
-/// A static part in its canonical spelling, which has no braces.
+/// Returns the canonical form of a static part, which has no braces.
 fn literal(text: &str) -> Result<String, String> {
     if text.replace("{{", "").replace("}}", "").contains(['{', '}']) {
         return Err("a brace stands alone: {{ and }} are literal ones".to_owned());
@@ -243,7 +245,7 @@ fn literal(text: &str) -> Result<String, String> {
     Ok(plain.split('/').map(encode).collect::<Vec<_>>().join("/"))
 }
 
-/// What stands before the next parameter, its name, and what stands behind it. Doubled braces are literal ones.
+/// Returns the text before the next parameter, its name, and the text behind it. Doubled braces are literal ones.
 fn next_param(text: &str) -> Option<(&str, Result<&str, &'static str>, &str)> {
     let mut from = 0;
     loop {

@@ -1,4 +1,4 @@
-//! One row of a rate-limit matrix.
+//! Rules: the rows of a rate-limit matrix.
 
 use std::{borrow::Cow, fmt, sync::Arc};
 
@@ -13,20 +13,23 @@ use crate::{
     rule::Route,
 };
 
-/// A name, the requests it governs, whom it counts, and the policy for each of them.
+/// A rule: a name, the requests it governs, the key it counts by, and the policy for each key.
 ///
-/// All routes of a rule share one history per key, unless it is [`per_route`](Self::per_route). A request may be governed
-/// by several rules; it passes only if all of them have room, and is charged to all of them or to none.
+/// All routes of a rule share one history per key, unless it is [`per_route`](Self::per_route). If several rules govern
+/// a request, it passes only if all of them have room, and is charged to all of them or to none.
 ///
-/// Templates mean what they mean in axum 0.8: `{param}`, `{*rest}`, static segments before parameters. If several
-/// templates match a path the most specific one decides, and all rules with that template govern the request.
+/// Templates have axum 0.8's syntax and meaning: `{param}`, `{*rest}`, and static segments before parameters. If
+/// several templates match a path the most specific one decides, and all rules with that template govern the request.
 ///
 /// ```
 /// use http::Request;
 /// use tower_quota::{OnMissing, Policy, RateLimiter, Rule, http::RequestView, key};
 ///
 /// let rule = Rule::new("automation.bot-definition")
-///     .routes(["POST /api/public/bot/{botId}/export", "POST /api/public/bot/{botId}/publish"])
+///     .routes([
+///         "POST /api/public/bot/{botId}/export",
+///         "POST /api/public/bot/{botId}/publish",
+///     ])
 ///     .key(key::path("botId"))
 ///     .group(key::query("botId"), ["POST /api/public/bot/import"])
 ///     .level("bot")
@@ -37,7 +40,8 @@ use crate::{
 /// for uri in ["/api/public/bot/st-1/export", "/api/public/bot/import?botId=st-1"] {
 ///     let request = Request::post(uri).body(())?;
 ///     let matching = limiter.matching(&RequestView::of(&request));
-///     assert_eq!((matching[0].level(), matching[0].key()), ("bot", Some(limiter.key("st-1"))));
+///     assert_eq!(matching[0].level(), "bot");
+///     assert_eq!(matching[0].key(), Some(limiter.key("st-1")));
 /// }
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
@@ -53,36 +57,64 @@ pub struct Rule<K: RequestKind = Http> {
     per_route: bool,
 }
 
-/// What happens to a request that does not carry the key of a rule.
+/// The treatment of requests that do not carry the key of a rule.
+///
+/// ```
+/// use http::{Request, Response, StatusCode};
+/// use tower::{Layer, ServiceExt, service_fn};
+/// use tower_quota::{OnMissing, Policy, RateLimiter, Rule, key};
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// // The answer to a second request without the key.
+/// let second = async |on_missing| {
+///     let rule = Rule::new("calls").every_request().key(key::header("x-account-id"));
+///     let rule = rule.policy(Policy::per_minute(1)).on_missing(on_missing);
+///     let limiter = RateLimiter::builder().rule(rule).build()?;
+///     let service = limiter.layer().layer(service_fn(|_: Request<()>| async {
+///         Ok::<_, std::convert::Infallible>(Response::new(String::from("hello")))
+///     }));
+///     service.clone().oneshot(Request::new(())).await?;
+///     let response = service.oneshot(Request::new(())).await?;
+///     Ok::<_, Box<dyn std::error::Error>>(response.status().as_u16())
+/// };
+///
+/// assert_eq!(second(OnMissing::Share).await?, 429);
+/// assert_eq!(second(OnMissing::Skip).await?, 200);
+/// assert_eq!(second(OnMissing::Reject(StatusCode::UNAUTHORIZED)).await?, 401);
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum OnMissing {
-    /// All such requests share one history, under the same policy. Its key has no parts: `[""; 0]`.
+    /// All such requests share one history, under the same policy. Its key has no parts:
+    /// [`Key::SHARED`](crate::key::Key::SHARED).
     #[default]
     Share,
     /// The request is answered with this status and goes no further. Nothing is charged.
     ///
-    /// A gRPC caller gets the code that `google.rpc.Code` gives for it: 16 (`UNAUTHENTICATED`) for 401, 3 for 400, 7 for
-    /// 403, 5 for 404, 10 for 409, 8 for 429, 1 for 499, 13 for 500, 12 for 501, 14 for 503, 4 for 504; 9
+    /// A gRPC caller gets the code that `google.rpc.Code` gives for it: 16 (`UNAUTHENTICATED`) for 401, 3 for 400, 7
+    /// for 403, 5 for 404, 10 for 409, 8 for 429, 1 for 499, 13 for 500, 12 for 501, 14 for 503, 4 for 504; 9
     /// (`FAILED_PRECONDITION`) for any other 4xx and 2 (`UNKNOWN`) for any other 5xx.
     Reject(StatusCode),
     /// The rule does not govern the request.
     Skip,
 }
 
-/// Which requests a rule governs.
+/// The requests that a rule governs.
 #[derive(Clone)]
 pub(crate) enum AppliesTo<K: RequestKind> {
     Routes,
     EveryRequest,
     Unmatched,
-    /// None: it is only asked by name.
+    /// No requests: callers ask for the rule by its name.
     NoRequests,
-    /// Matching for which it holds.
+    /// Requests for which a condition holds.
     When(Condition<K>),
 }
 
-/// Routes whose key is in one place. The first group has the rule's own extractor.
+/// Routes whose key is read by one extractor. The first group has the rule's own extractor.
 #[derive(Clone)]
 pub(crate) struct Group<K> {
     pub(crate) extractor: Option<Arc<dyn KeyExtractor<K>>>,
@@ -90,7 +122,7 @@ pub(crate) struct Group<K> {
 }
 
 impl<K: RequestKind> Rule<K> {
-    /// A rule called `name`, in visible ASCII.
+    /// Creates a rule called `name`, in visible ASCII.
     pub fn new(name: impl Into<String>) -> Self {
         Self {
             name: name.into(),
@@ -103,14 +135,14 @@ impl<K: RequestKind> Rule<K> {
         }
     }
 
-    /// Governs every request, whatever else does.
+    /// Governs every request, even if other rules do.
     pub fn every_request(mut self) -> Self {
         self.applies_to = AppliesTo::EveryRequest;
         self
     }
 
-    /// Governs no request: the rule is only asked by name ([`RateLimiter::rule`](crate::RateLimiter::rule)), for the jobs of
-    /// a queue, say, or the items of a batch. It needs no [`key`](Self::key).
+    /// Governs no request: the rule is only asked by its name ([`RateLimiter::rule`](crate::RateLimiter::rule)), for
+    /// example for the jobs of a queue or the items of a batch. It needs no [`key`](Self::key).
     ///
     /// ```
     /// use tower_quota::{Policy, RateLimiter, Rule};
@@ -127,7 +159,7 @@ impl<K: RequestKind> Rule<K> {
         self
     }
 
-    /// Counts by the key that `extractor` reads from a request.
+    /// Sets the extractor that reads the key to count by.
     pub fn key(mut self, extractor: impl KeyExtractor<K>) -> Self {
         if let Some(group) = self.groups.first_mut() {
             group.extractor = Some(Arc::new(extractor));
@@ -135,22 +167,22 @@ impl<K: RequestKind> Rule<K> {
         self
     }
 
-    /// Names the enforcement level: what the key stands for, in messages to callers and warnings. By default it is the
-    /// [name of the extractor](KeyExtractor::name), such as `botId` for `key::path("botId")`.
+    /// Names the enforcement level, which says in messages to callers and in warnings what the key stands for. Defaults
+    /// to the [name of the extractor](KeyExtractor::name), such as `botId` for `key::path("botId")`.
     ///
-    /// Histories are kept by the rule's name and the key alone, so another level keeps them.
+    /// Histories are kept by the rule's name and the key alone, so changing the level keeps them.
     pub fn level(mut self, name: impl Into<String>) -> Self {
         self.level = Some(name.into());
         self
     }
 
-    /// Sets the limits that each key is held to.
+    /// Sets the policy that each key is held to.
     pub fn policy(mut self, policy: impl Into<Policy>) -> Self {
         self.policy = Some(policy.into());
         self
     }
 
-    /// What happens to a request without the key; [`OnMissing::Share`] by default.
+    /// Sets the treatment of requests without the key. Defaults to [`OnMissing::Share`].
     pub const fn on_missing(mut self, outcome: OnMissing) -> Self {
         self.on_missing = outcome;
         self
@@ -168,7 +200,7 @@ impl Rule {
         self
     }
 
-    /// Governs these routes too, whose key is read by an extractor of their own.
+    /// Governs these routes as well, with an extractor of their own for the key.
     pub fn group(mut self, key: impl KeyExtractor, routes: impl IntoIterator<Item = impl Into<String>>) -> Self {
         let routes = routes.into_iter().map(Into::into).collect();
         self.groups.push(Group { extractor: Some(Arc::new(key)), routes });
@@ -181,9 +213,9 @@ impl Rule {
         self
     }
 
-    /// Keeps one history per route (and key) rather than one for all of them.
+    /// Keeps one history per route and key, rather than one per key for all routes.
     ///
-    /// [`RuleHandle::check`](crate::RuleHandle::check), which knows no route, then asks that of the first.
+    /// [`RuleHandle::check`](crate::RuleHandle::check), which knows no route, then asks the history of the first.
     pub const fn per_route(mut self) -> Self {
         self.per_route = true;
         self
@@ -191,14 +223,14 @@ impl Rule {
 }
 
 impl<R: 'static> Rule<Plain<R>> {
-    /// Governs the requests for which `condition` is true. Of several conditions the last one counts.
+    /// Governs the requests for which `condition` is true. If called several times, the last condition counts.
     pub fn when(mut self, condition: impl Fn(&R) -> bool + Send + Sync + 'static) -> Self {
         self.applies_to = AppliesTo::When(Arc::new(condition));
         self
     }
 
-    /// Turns away the requests that do not carry the key, as [`plain::Refusal::KeyMissing`](crate::plain::Refusal). Nothing
-    /// is charged then.
+    /// Rejects requests that do not carry the key, with [`plain::Refusal::KeyMissing`](crate::plain::Refusal), and
+    /// charges nothing.
     pub const fn key_required(self) -> Self {
         self.on_missing(OnMissing::Reject(StatusCode::BAD_REQUEST))
     }
@@ -239,20 +271,20 @@ impl<K: RequestKind> Rule<K> {
         self.per_route
     }
 
-    /// How many sets of histories it has: one, or one per route.
+    /// Returns the number of its scopes (sets of histories): one, or one per route.
     pub(crate) fn scope_count(&self) -> u32 {
         let routes = self.groups.iter().map(|group| group.routes.len()).sum::<usize>();
         if self.per_route { routes.max(1) as u32 } else { 1 }
     }
 
-    /// The routes and the number of the group that reads their key.
+    /// Returns the routes, and for each the index of the group that reads its key.
     pub(crate) fn parsed_routes(&self) -> Result<Vec<(Route, usize)>, ConfigError> {
         let texts =
             self.groups.iter().enumerate().flat_map(|(at, group)| group.routes.iter().map(move |text| (text, at)));
         texts.map(|(text, at)| Ok((Route::parse(text)?, at))).collect()
     }
 
-    /// Finds every mistake that can be seen in this rule alone.
+    /// Finds the first mistake that can be seen in this rule alone.
     pub(crate) fn validate(&self) -> Result<(), ConfigError> {
         self.find_mistake().map_err(|error| error.in_rule(&self.name))
     }
@@ -279,12 +311,12 @@ impl<K: RequestKind> Rule<K> {
         self.check_extractors(&routes)
     }
 
-    /// Whether there are requests whose key it reads.
+    /// Returns true if it governs requests, so that it needs a key.
     pub(crate) const fn governs_requests(&self) -> bool {
         !matches!(self.applies_to, AppliesTo::NoRequests)
     }
 
-    /// Whether it governs routes, and not whatever comes.
+    /// Returns true if it governs routes, rather than requests whatever their path.
     pub(crate) const fn has_routes(&self) -> bool {
         matches!(self.applies_to, AppliesTo::Routes)
     }
@@ -373,19 +405,20 @@ impl<K: RequestKind> fmt::Debug for AppliesTo<K> {
     }
 }
 
-/// What is said of a rule that governs requests and reads no key.
+/// Returns the error about a rule that governs requests and reads no key.
 fn no_key() -> ConfigError {
     let reason = "the rule does not say whom to count: write .key(key::header(\"x-account\")), with what reads the key from a \
                   request";
     ConfigError::new("key", "", reason)
 }
 
-/// What is said of a rule without a policy.
+/// Returns the error about a rule without a policy.
 pub(crate) fn no_policy() -> ConfigError {
     ConfigError::new("policy", "", "the rule has no policy: write .policy(Policy::per_minute(60))")
 }
 
-/// Finds a route that matches what an earlier one does. Only those of one shape are compared: as many as there are methods.
+/// Finds a route that overlaps with an earlier one. Only routes of one shape are compared: as many as there are
+/// methods.
 fn find_duplicate(routes: &[(Route, usize)]) -> Result<(), ConfigError> {
     let mut by_shape: HashMap<&str, Vec<&Route>> = HashMap::new();
     for (route, _) in routes {

@@ -1,4 +1,4 @@
-//! From a method and a path to the rules that govern it.
+//! Finds the rules that govern a method and a path.
 
 use std::{borrow::Cow, sync::Arc};
 
@@ -11,11 +11,11 @@ use crate::{
     rule::{PathReadings, Route, UnnamedTemplate, canonical_shape, without_param_names},
 };
 
-/// One matcher per method, so that of the routes for this method the most specific decides, as in axum.
+/// A table of all routes: one matcher per method, so that the most specific route for this method decides, as in axum.
 #[derive(Debug)]
 pub(crate) struct RouteTable {
     methods: HashMap<Method, Matcher>,
-    /// For the methods that no route names.
+    /// For methods that no route names.
     any: Matcher,
     is_empty: bool,
 }
@@ -23,24 +23,25 @@ pub(crate) struct RouteTable {
 /// The routes of one method.
 #[derive(Debug, Default)]
 struct Matcher {
-    /// By the canonical spelling of their templates.
+    /// By the canonical form of their templates.
     canonical: matchit::Router<Vec<RouteTarget>>,
-    /// As the templates are written; none if all of these are canonical.
+    /// By their templates as written; `None` if all of these are canonical.
     written: Option<matchit::Router<Vec<RouteTarget>>>,
-    /// As they are written, with a slash behind: where a service is nested at `/{t}/n` axum serves `/{t}/n/` too.
+    /// By their templates as written, with a trailing slash: where a service is nested at `/{t}/n` axum serves
+    /// `/{t}/n/` too.
     slashed: matchit::Router<Vec<RouteTarget>>,
-    /// By the templates as they are written, and in their canonical spelling.
+    /// By their templates without the names of parameters, as written and in canonical form.
     templates: HashMap<UnnamedTemplate, Vec<RouteTarget>>,
 }
 
-/// Where a route leads.
+/// The rule of a route, and how it counts there.
 #[derive(Clone, Debug)]
 pub(crate) struct RouteTarget {
     /// The rule's number.
     pub(crate) rule: usize,
     /// The number of the rule's extractor that reads the key here.
     pub(crate) group: usize,
-    /// The history's scope: the rule's own, or one of this route.
+    /// The scope of the histories: the rule's own, or one of this route.
     pub(crate) scope: u32,
     /// The template as the rule wrote it, and the names of its parameters.
     pub(crate) template: Arc<str>,
@@ -48,7 +49,7 @@ pub(crate) struct RouteTarget {
 }
 
 impl RouteTable {
-    /// A table of routes and where they lead. `name_of` names a rule in an error.
+    /// Builds a table of routes and their targets. `name_of` names a rule in an error.
     pub(crate) fn build(
         routes: &[(Route, RouteTarget)],
         name_of: impl Fn(usize) -> String,
@@ -62,15 +63,15 @@ impl RouteTable {
         Ok(Self { methods, any: Matcher::build(routes, None, &name_of)?, is_empty: routes.is_empty() })
     }
 
-    /// Whether there are no routes at all.
+    /// Returns true if there are no routes.
     pub(crate) const fn is_empty(&self) -> bool {
         self.is_empty
     }
 
-    /// Calls `visit` with every rule that governs this method and one of the readings of its path, and whether that is the path
-    /// as it came.
+    /// Calls `visit` with every rule that governs this method and one of the readings of its path, and whether that
+    /// reading is the path verbatim.
     ///
-    /// Says whether routes matched in every reading that counts by itself.
+    /// Returns true if routes matched in every reading that counts by itself.
     pub(crate) fn visit(
         &self,
         method: &Method,
@@ -85,7 +86,7 @@ impl RouteTable {
             }
             true
         };
-        // A path that is not matched as it came may be so in the router behind, so that does not count.
+        // The router behind may match a path verbatim, so not matching it here does not count.
         if matcher.written.is_some() || !path.has_one_reading() {
             let written = matcher.written.as_ref().unwrap_or(&matcher.canonical);
             path.verbatim().enumerate().for_each(|(at, reading)| _ = visit(written, reading, at == 0));
@@ -96,7 +97,7 @@ impl RouteTable {
         let mut is_matched = true;
         for (reading, counts) in path.iter() {
             is_matched &= visit(&matcher.canonical, reading, path.has_one_reading()) || !counts;
-            // A router behind that resolves dot segments matches the rest as its templates are written.
+            // A router behind that resolves dot segments matches the rest against its templates as written.
             if let Some(written) = matcher.written.as_ref().filter(|_| !path.has_one_reading()) {
                 visit(written, reading, false);
             }
@@ -104,15 +105,15 @@ impl RouteTable {
         is_matched
     }
 
-    /// Where the routes with this template lead, whatever its parameters are called. A router that serves another may have put
-    /// a slash too many between the two templates.
+    /// Returns the targets of the routes with this template, whatever its parameters are called. A router that nests
+    /// another may have put a slash too many between the two templates.
     pub(crate) fn with_template(&self, method: &Method, template: &str) -> &[RouteTarget] {
         let templates = &self.matcher(method).templates;
         let canonical = || templates.get(&without_param_names(&canonical_shape(template)?));
         templates.get(&without_param_names(template)).or_else(canonical).map_or(&[], Vec::as_slice)
     }
 
-    /// HEAD counts as GET.
+    /// Returns the routes of a method. HEAD counts as GET.
     fn matcher(&self, method: &Method) -> &Matcher {
         let method = if method == Method::HEAD { &Method::GET } else { method };
         self.methods.get(method).unwrap_or(&self.any)
@@ -145,7 +146,7 @@ impl Matcher {
     }
 }
 
-/// A matcher of the routes in the spelling that `shape_of` gives.
+/// Builds a matcher of the routes in the form that `shape_of` returns.
 fn matcher(
     routes: &[&(Route, RouteTarget)],
     shape_of: impl Fn(&Route) -> Cow<'_, str>,
@@ -171,7 +172,7 @@ fn matcher(
     Ok(matcher)
 }
 
-/// Names the route that is in the way as its rule wrote it.
+/// Returns the error about two routes in conflict, naming the other as its rule wrote it.
 fn conflict<'r>(
     route: &Route,
     error: &matchit::InsertError,
