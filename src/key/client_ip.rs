@@ -163,7 +163,7 @@ impl ClientIp {
     pub fn ipv6_prefix(mut self, bits: u8) -> Self {
         match bits {
             32..=128 => self.ipv6_prefix = bits,
-            _ => self.record_mistake("ipv6_prefix", &bits.to_string(), "allowed are 32 to 128".into()),
+            _ => self.record_mistake("ipv6_prefix", &bits.to_string(), "a prefix is from 32 to 128 bits".into()),
         }
         self
     }
@@ -375,7 +375,7 @@ mod tests {
             "client_ip.trust \"10.1.2.3/8\": bits are set behind the prefix: 10.0.0.0/8 or 10.1.2.3?"
         );
         for bits in [0, 31, 129, 255] {
-            let expected = format!("client_ip.ipv6_prefix {bits}: allowed are 32 to 128");
+            let expected = format!("client_ip.ipv6_prefix {bits}: a prefix is from 32 to 128 bits");
             assert_eq!(mistake(&client_ip().ipv6_prefix(bits)), expected);
         }
     }

@@ -60,8 +60,8 @@ pub struct MissingKey;
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 #[diagnostic::on_unimplemented(
-    message = "`{Self}` does not say who is counted",
-    label = "not a key extractor",
+    message = "`{Self}` is not a key extractor",
+    label = "reads no key from a request",
     note = "a text alone is none: write `key::header(\"x-account-id\")` to count by a header field, \
             or `key::constant(\"everybody\")` for one history that all callers share",
     note = "extractors are the functions of `tower_quota::key`, tuples of them, and closures `Fn(&RequestView<'_>) -> Option<T>` whose `T` is a key (`KeyParts`): text, bytes, a number"

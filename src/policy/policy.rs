@@ -114,11 +114,13 @@ impl Policy {
     /// as every window does.
     #[must_use]
     pub fn margin(mut self, margin: Duration) -> Self {
-        self.quotas.iter_mut().for_each(|quota| *quota = quota.lengthened(margin));
+        for quota in &mut self.quotas {
+            *quota = quota.lengthened(margin);
+        }
         if let Some(at) = self.spread_at
-            && let Some(spacing) = spacing(self.quotas.iter().take(at))
+            && let Some(spacing) = spacing(&self.quotas[..at])
         {
-            self.quotas.iter_mut().skip(at).take(1).for_each(|quota| *quota = spacing.clone());
+            self.quotas[at] = spacing;
         }
         self
     }
@@ -130,9 +132,10 @@ impl Policy {
     /// is a few units per as many W/N: for 60 per second it is not 1 per 17 ms but 3 per 50 ms.
     #[must_use]
     pub fn spread_evenly(self) -> Self {
-        let spacing = spacing(&self.quotas);
-        let spread_at = spacing.is_some().then_some(self.quotas.len()).or(self.spread_at);
-        spacing.into_iter().fold(Self { spread_at, ..self }, Self::and)
+        match spacing(&self.quotas) {
+            Some(spacing) => Self { spread_at: Some(self.quotas.len()), ..self }.and(spacing),
+            None => self,
+        }
     }
 
     /// Charges denied requests too, so that a caller that keeps trying stays out.
@@ -225,9 +228,9 @@ impl Policy {
         }
         for (at, quota) in self.quotas.iter().enumerate() {
             quota.validate()?;
-            let twin = self.quotas[..at].iter().find(|other| other.name().eq_ignore_ascii_case(&quota.name()));
-            if let Some(twin) = twin {
-                return Err(same_name(quota, twin));
+            let same = self.quotas[..at].iter().find(|other| other.name().eq_ignore_ascii_case(&quota.name()));
+            if let Some(same) = same {
+                return Err(same_name(quota, same));
             }
         }
         Ok(())
@@ -235,22 +238,22 @@ impl Policy {
 }
 
 /// Returns the error about two quotas with the same name, which may be a default.
-fn same_name(quota: &Quota, twin: &Quota) -> ConfigError {
+fn same_name(quota: &Quota, other: &Quota) -> ConfigError {
     let name = quota.name();
-    let reason = if name == SPACING && twin.name() == SPACING {
+    let reason = if name == SPACING && other.name() == SPACING {
         "the policy is spaced twice (spaced_by and spread_evenly): keep the longer spacing".to_owned()
-    } else if name == twin.name() && quota.window() == twin.window() {
-        let less = quota.limit().min(twin.limit());
+    } else if name == other.name() && quota.window() == other.window() {
+        let less = quota.limit().min(other.limit());
         format!("there are two quotas for this window: keep that of {less}, or name one, as in \"slow={less}/{name}\"")
     } else {
-        format!("{twin} has this name already (names are compared ignoring case): name one otherwise")
+        format!("{other} has this name already (names are compared ignoring case): name one otherwise")
     };
     ConfigError::new("quota name", format_args!("\"{name}\""), reason)
 }
 
 /// Returns the quota that spreads units as evenly as the slowest of `quotas` requires.
-fn spacing<'a>(quotas: impl IntoIterator<Item = &'a Quota>) -> Option<Quota> {
-    let slowest = quotas.into_iter().max_by_key(|quota| quota.gap_nanos());
+fn spacing(quotas: &[Quota]) -> Option<Quota> {
+    let slowest = quotas.iter().max_by_key(|quota| quota.gap_nanos());
     slowest.map(|quota| quota.spread().named(SPACING))
 }
 

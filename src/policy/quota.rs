@@ -224,7 +224,7 @@ impl PolicyName {
     }
 
     pub(crate) fn as_str(&self) -> &str {
-        self.head.get(QUOTE.len()..self.head.len() - AFTER.len()).unwrap_or_default()
+        &self.head[QUOTE.len()..self.head.len() - AFTER.len()]
     }
 
     /// Returns the beginning of an item of a `RateLimit` field, up to the number of remaining units.

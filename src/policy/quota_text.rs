@@ -202,7 +202,7 @@ pub(crate) fn parse_window(text: &str) -> Result<Duration, InvalidWindow> {
         Ok(from_nanos(nanos))
     } else {
         let sum = humantime::format_duration(from_nanos(nanos)).to_string().replace(' ', "");
-        Err(invalid_window("each unit stands once, the longest first", [sum]))
+        Err(invalid_window("each unit occurs once, longest first", [sum]))
     }
 }
 
@@ -244,7 +244,7 @@ fn unexpected_char(rest: &str, text: &str) -> InvalidWindow {
     let before = &text[..text.len() - rest.len()];
     let why = match letter {
         '/' => "a quota has one window, and each other window is a quota of its own".to_owned(),
-        _ => format!("{letter:?} has no place in a window, such as minute or 5m"),
+        _ => format!("{letter:?} is not allowed in a window, such as minute or 5m"),
     };
     invalid_window(why, [before.trim_end_matches(' ')])
 }

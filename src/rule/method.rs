@@ -58,7 +58,7 @@ pub(super) fn parse_methods(text: &str) -> Result<Vec<Method>, String> {
     for name in text.split('|') {
         let method = parse_method(name)?;
         if methods.contains(&method) {
-            return Err(format!("{name} stands twice: write it once"));
+            return Err(format!("{name} occurs twice: write it once"));
         }
         methods.push(method);
     }
@@ -86,7 +86,7 @@ fn parse_method(name: &str) -> Result<Method, String> {
         return Err(format!("methods are in capital letters: write {upper}"));
     }
     Err(match nearest(&upper, METHODS) {
-        Some(near) => format!("\"{name}\" is no method that is registered for HTTP: did you mean {near}?"),
-        None => format!("\"{name}\" is no method that is registered for HTTP; leave the method out for all of them"),
+        Some(near) => format!("\"{name}\" is not a method registered for HTTP: did you mean {near}?"),
+        None => format!("\"{name}\" is not a method registered for HTTP; leave the method out for all of them"),
     })
 }

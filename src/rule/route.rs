@@ -130,7 +130,9 @@ fn split_template(text: &str) -> Result<(&str, &str), String> {
         None => ("ANY", text.trim()),
     };
     if !template.starts_with('/') {
-        return Err("a route is a template that begins with /, behind the methods if not all are meant".to_owned());
+        return Err(
+            "a route is a template that begins with /, after the methods unless it is for all of them".to_owned()
+        );
     }
     match template.split_once(char::is_whitespace) {
         Some((first, second)) => {
@@ -153,7 +155,7 @@ fn number_params(
         let (star, bare) = name.strip_prefix('*').map_or(("", name), |bare| ("*", bare));
         check_param_name(bare)?;
         if params.iter().any(|known| known == bare) {
-            return Err(format!("the parameter {{{bare}}} stands twice"));
+            return Err(format!("the parameter {{{bare}}} occurs twice"));
         }
         shape.push_str(&literal(before)?);
         shape.push_str(&format!("{{{star}p{}}}", params.len()));
@@ -204,7 +206,7 @@ fn check_segment(segment: &str) -> Result<(), String> {
     if segment.starts_with('*') || segment.contains("**") {
         let name = name_or(segment.trim_start_matches('*'), "rest");
         return Err(format!(
-            "\"{segment}\" stands for anything elsewhere: write {{*{name}}} for the rest of a path, {{name}} for one \
+            "\"{segment}\" is a wildcard elsewhere: write {{*{name}}} for the rest of a path, {{name}} for one \
              segment, and %2A for an asterisk that is meant"
         ));
     }
@@ -219,7 +221,7 @@ fn check_segment(segment: &str) -> Result<(), String> {
     if is_pattern {
         return Err(format!(
             "\"{segment}\" is a pattern elsewhere, and would be taken literally: write {{name}} for one segment and {{*rest}} \
-             for the rest of a path; what is meant literally is percent-encoded"
+             for the rest of a path; percent-encode literal characters"
         ));
     }
     Ok(())
@@ -239,7 +241,7 @@ fn outside_of_braces(segment: &str) -> String {
 /// Returns the canonical form of a static part, which has no braces.
 fn literal(text: &str) -> Result<String, String> {
     if text.replace("{{", "").replace("}}", "").contains(['{', '}']) {
-        return Err("a brace stands alone: {{ and }} are literal ones".to_owned());
+        return Err("a brace is unpaired: write {{ or }} for a literal one".to_owned());
     }
     let plain = text.replace("{{", "{").replace("}}", "}");
     Ok(plain.split('/').map(encode).collect::<Vec<_>>().join("/"))

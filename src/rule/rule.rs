@@ -51,6 +51,7 @@ pub struct Rule<K: RequestKind = Http> {
     name: String,
     applies_to: AppliesTo<K>,
     level: Option<String>,
+    /// The first one is always there.
     groups: Vec<Group<K>>,
     policy: Option<Policy>,
     on_missing: OnMissing,
@@ -161,9 +162,7 @@ impl<K: RequestKind> Rule<K> {
 
     /// Sets the extractor that reads the key to count by.
     pub fn key(mut self, extractor: impl KeyExtractor<K>) -> Self {
-        if let Some(group) = self.groups.first_mut() {
-            group.extractor = Some(Arc::new(extractor));
-        }
+        self.groups[0].extractor = Some(Arc::new(extractor));
         self
     }
 
@@ -194,9 +193,7 @@ impl Rule {
     ///
     /// HEAD counts as GET.
     pub fn routes(mut self, routes: impl IntoIterator<Item = impl Into<String>>) -> Self {
-        if let Some(group) = self.groups.first_mut() {
-            group.routes.extend(routes.into_iter().map(Into::into));
-        }
+        self.groups[0].routes.extend(routes.into_iter().map(Into::into));
         self
     }
 
@@ -374,7 +371,7 @@ impl<K: RequestKind> Rule<K> {
     }
 
     fn check_extractor_on(&self, route: &Route, group: usize) -> Result<(), ConfigError> {
-        let Some(extractor) = self.groups.get(group).and_then(|group| group.extractor.as_ref()) else { return Ok(()) };
+        let Some(extractor) = &self.groups[group].extractor else { return Ok(()) };
         extractor.validate_on(Some(RouteParams::new(route.params()))).map_err(|error| error.on_route(route.text()))
     }
 }
@@ -407,8 +404,7 @@ impl<K: RequestKind> fmt::Debug for AppliesTo<K> {
 
 /// Returns the error about a rule that governs requests and reads no key.
 fn no_key() -> ConfigError {
-    let reason = "the rule does not say whom to count: write .key(key::header(\"x-account\")), with what reads the key from a \
-                  request";
+    let reason = "the rule has no key to count by: write .key(key::header(\"x-account\")), or another extractor";
     ConfigError::new("key", "", reason)
 }
 

@@ -89,10 +89,12 @@ impl RouteTable {
         // The router behind may match a path verbatim, so not matching it here does not count.
         if matcher.written.is_some() || !path.has_one_reading() {
             let written = matcher.written.as_ref().unwrap_or(&matcher.canonical);
-            path.verbatim().enumerate().for_each(|(at, reading)| _ = visit(written, reading, at == 0));
-            path.verbatim()
-                .filter(|path| path.ends_with('/'))
-                .for_each(|path| _ = visit(&matcher.slashed, path, false));
+            for (at, reading) in path.verbatim().enumerate() {
+                visit(written, reading, at == 0);
+            }
+            for reading in path.verbatim().filter(|reading| reading.ends_with('/')) {
+                visit(&matcher.slashed, reading, false);
+            }
         }
         let mut is_matched = true;
         for (reading, counts) in path.iter() {
@@ -137,9 +139,9 @@ impl Matcher {
         let slashed = matcher(&open, |route| format!("{}/", route.written()).into(), &name_of)?;
         let mut templates: HashMap<_, Vec<_>> = HashMap::new();
         for (route, target) in &routes {
-            for shape in [Some(route.written()), Some(route.shape()).filter(|shape| *shape != route.written())] {
-                let targets = shape.map(|shape| templates.entry(without_param_names(shape)).or_default());
-                targets.into_iter().for_each(|targets| targets.push(target.clone()));
+            templates.entry(without_param_names(route.written())).or_default().push(target.clone());
+            if route.shape() != route.written() {
+                templates.entry(without_param_names(route.shape())).or_default().push(target.clone());
             }
         }
         Ok(Self { canonical, written, slashed, templates })

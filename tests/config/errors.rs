@@ -217,7 +217,7 @@ fn a_rule_without_a_policy_is_refused() {
 #[test]
 fn a_rule_without_a_key_is_refused() {
     let rule = || Rule::new("bad").policy(Policy::per_minute(60));
-    let reason = "does not say whom to count: write .key(";
+    let reason = "has no key to count by: write .key(";
     assert_mistake(rule().routes(["/x"]), "key", "", reason);
     assert_mistake(rule().every_request(), "key", "", reason);
     assert_mistake(rule().unmatched_requests(), "key", "", reason);
@@ -261,8 +261,8 @@ fn a_route_that_is_none_is_refused() {
         ("GET|HEAD /x", "write GET"),
         ("/{}", "has a name"),
         ("/{a", "not closed"),
-        ("/a}", "stands alone"),
-        ("/{a}/{a}", "stands twice"),
+        ("/a}", "unpaired"),
+        ("/{a}/{a}", "occurs twice"),
         ("/{a}{b}", "one parameter"),
         ("/{a}-b", "one parameter"),
         ("/{*a}/b", "end of a route"),
@@ -488,7 +488,7 @@ fn a_mistake_is_told_with_what_to_write() {
     let spaced = Policy::per_second(5).spaced_by(Duration::from_millis(200));
     #[rustfmt::skip]
     let mistakes = [
-        (rule().every_request(), r#"key: the rule does not say whom to count: write .key(key::header("x-account")), with what reads the key from a request"#),
+        (rule().every_request(), r#"key: the rule has no key to count by: write .key(key::header("x-account")), or another extractor"#),
         (rule().every_request().key(tower_quota::key::constant("all")).level("a b"), r#"level "a b": a name is one or more visible ASCII characters without spaces, " and \: write one such as "a-b""#),
         (rule().key(tower_quota::key::constant("all")), r#"routes []: the rule governs no request: write .routes(["POST /bots/{id}"]), .every_request(), .when for requests of other kinds, or .no_requests() if it is only asked by name"#),
         (Rule::new("bad").every_request().key(tower_quota::key::constant("all")), "policy: the rule has no policy: write .policy(Policy::per_minute(60))"),
