@@ -16,14 +16,14 @@ use crate::{
 /// ```
 /// use tower_quota::key::{self, KeyExtractor, MultipleValues};
 ///
-/// let session: key::Cookie = key::cookie("sid").several(MultipleValues::First);
+/// let session: key::Cookie = key::cookie("sid").multiple_values(MultipleValues::First);
 /// assert_eq!(session.name(), "sid");
 /// assert!(key::cookie("sid=").validate().is_err());
 /// ```
 #[derive(Clone, Debug)]
 pub struct Cookie {
     name: Cow<'static, str>,
-    several: MultipleValues,
+    multiple_values: MultipleValues,
 }
 
 /// Counts by the value of the cookie `name`, which is read as the cookie jars of axum-extra do.
@@ -34,7 +34,7 @@ pub struct Cookie {
 /// invent names. Quotes around a value are removed, because handlers may do either.
 ///
 /// Other servers read differently: Go and Express take the first cookie and decode no names. To take the first use
-/// [`several`](Cookie::several); for other differences use a closure.
+/// [`multiple_values`](Cookie::multiple_values); for other differences use a closure.
 ///
 /// ```
 /// use http::Request;
@@ -58,14 +58,14 @@ pub struct Cookie {
 /// ```
 #[must_use]
 pub fn cookie(name: impl Into<Cow<'static, str>>) -> Cookie {
-    Cookie { name: name.into(), several: MultipleValues::Last }
+    Cookie { name: name.into(), multiple_values: MultipleValues::Last }
 }
 
 impl Cookie {
     /// Sets the choice among several cookies of this name. Defaults to [`MultipleValues::Last`].
     #[must_use]
-    pub const fn several(mut self, several: MultipleValues) -> Self {
-        self.several = several;
+    pub const fn multiple_values(mut self, multiple_values: MultipleValues) -> Self {
+        self.multiple_values = multiple_values;
         self
     }
 
@@ -80,7 +80,7 @@ impl KeyExtractor for Cookie {
     fn extract(&self, request: &RequestView<'_>, key: &mut KeyBuilder<'_>) -> Result<(), MissingKey> {
         let lines = request.headers().get_all(COOKIE).iter().filter_map(|line| line.to_str().ok());
         let values = lines.flat_map(|line| line.split(';')).filter_map(|pair| self.value_in(pair));
-        self.several.add(values, Some, key)
+        self.multiple_values.add(values, Some, key)
     }
 
     fn name(&self) -> Cow<'_, str> {

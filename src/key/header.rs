@@ -18,14 +18,14 @@ pub(super) const NOUN: &str = "a header field";
 /// ```
 /// use tower_quota::key::{self, KeyExtractor, MultipleValues};
 ///
-/// let tenant: key::Header = key::header("X-Tenant").several(MultipleValues::Joined);
+/// let tenant: key::Header = key::header("X-Tenant").multiple_values(MultipleValues::Joined);
 /// assert_eq!(tenant.name(), "x-tenant");
 /// assert!(key::header("x tenant").validate().is_err());
 /// ```
 #[derive(Clone, Debug)]
 pub struct Header {
     name: Result<HeaderName, Cow<'static, str>>,
-    several: MultipleValues,
+    multiple_values: MultipleValues,
 }
 
 /// Counts by the value of header field `name`, byte for byte.
@@ -40,7 +40,7 @@ pub struct Header {
 /// use tower_quota::key::{self, MultipleValues};
 /// use tower_quota::{Policy, RateLimiter, Rule, http::RequestView};
 ///
-/// let tenant = key::header("x-tenant").several(MultipleValues::MissingKey);
+/// let tenant = key::header("x-tenant").multiple_values(MultipleValues::MissingKey);
 /// let rule = Rule::new("calls").every_request().key(tenant);
 /// let limiter = RateLimiter::builder().rule(rule.policy(Policy::per_minute(60))).build()?;
 ///
@@ -55,14 +55,14 @@ pub struct Header {
 #[must_use]
 pub fn header(name: impl Into<Cow<'static, str>>) -> Header {
     let name = name.into();
-    Header { name: HeaderName::from_bytes(name.as_bytes()).map_err(|_| name), several: MultipleValues::First }
+    Header { name: HeaderName::from_bytes(name.as_bytes()).map_err(|_| name), multiple_values: MultipleValues::First }
 }
 
 impl Header {
     /// Sets the choice among several fields of this name. Defaults to [`MultipleValues::First`].
     #[must_use]
-    pub const fn several(mut self, several: MultipleValues) -> Self {
-        self.several = several;
+    pub const fn multiple_values(mut self, multiple_values: MultipleValues) -> Self {
+        self.multiple_values = multiple_values;
         self
     }
 }
@@ -72,8 +72,8 @@ impl KeyExtractor for Header {
         let Ok(name) = &self.name else { return Err(MissingKey) };
         let values = request.headers().get_all(name).iter().map(HeaderValue::as_bytes);
         match target_host(name, request) {
-            Some(host) => self.several.add([host].into_iter(), Some, key),
-            None => self.several.add(values, Some, key),
+            Some(host) => self.multiple_values.add([host].into_iter(), Some, key),
+            None => self.multiple_values.add(values, Some, key),
         }
     }
 

@@ -29,7 +29,7 @@ pub(crate) const LENIENT: GeneralPurpose = GeneralPurpose::new(
 /// ```
 /// use tower_quota::key::{self, KeyExtractor, MultipleValues};
 ///
-/// let tenant: key::Metadata = key::metadata("tenant-bin").several(MultipleValues::Joined);
+/// let tenant: key::Metadata = key::metadata("tenant-bin").multiple_values(MultipleValues::Joined);
 /// assert_eq!(tenant.name(), "tenant-bin");
 /// assert!(key::metadata("tenant bin").validate().is_err());
 /// ```
@@ -39,7 +39,7 @@ pub struct Metadata {
     /// The name, if it is that of binary metadata.
     binary: Option<HeaderName>,
     name: Cow<'static, str>,
-    several: MultipleValues,
+    multiple_values: MultipleValues,
 }
 
 /// Counts by the metadata `name` of a gRPC call.
@@ -70,15 +70,15 @@ pub fn metadata(name: impl Into<Cow<'static, str>>) -> Metadata {
     let name = name.into();
     let field_name = HeaderName::from_bytes(name.as_bytes()).ok();
     let binary = field_name.filter(|name| name.as_str().ends_with("-bin"));
-    Metadata { field: header(name.clone()), binary, name, several: MultipleValues::First }
+    Metadata { field: header(name.clone()), binary, name, multiple_values: MultipleValues::First }
 }
 
 impl Metadata {
     /// Sets the choice among several values. Defaults to [`MultipleValues::First`].
     #[must_use]
-    pub fn several(mut self, several: MultipleValues) -> Self {
-        self.field = self.field.several(several);
-        self.several = several;
+    pub fn multiple_values(mut self, multiple_values: MultipleValues) -> Self {
+        self.field = self.field.multiple_values(multiple_values);
+        self.multiple_values = multiple_values;
         self
     }
 }
@@ -87,7 +87,7 @@ impl KeyExtractor for Metadata {
     fn extract(&self, request: &RequestView<'_>, key: &mut KeyBuilder<'_>) -> Result<(), MissingKey> {
         let Some(name) = &self.binary else { return self.field.extract(request, key) };
         let values = request.headers().get_all(name).iter().flat_map(values_in);
-        self.several.add(values, |value| LENIENT.decode(value).ok(), key)
+        self.multiple_values.add(values, |value| LENIENT.decode(value).ok(), key)
     }
 
     fn name(&self) -> Cow<'_, str> {
@@ -139,8 +139,8 @@ mod tests {
     fn text_is_taken_byte_for_byte() {
         let fields = [("tenant", "YWNtZQ=="), ("tenant", "a, b")];
         assert_key(&metadata("Tenant"), &fields, "YWNtZQ==");
-        assert_key(&metadata("tenant").several(MultipleValues::Joined), &fields, ("YWNtZQ==", "a, b"));
-        assert_missing(&metadata("tenant").several(MultipleValues::MissingKey), &fields);
+        assert_key(&metadata("tenant").multiple_values(MultipleValues::Joined), &fields, ("YWNtZQ==", "a, b"));
+        assert_missing(&metadata("tenant").multiple_values(MultipleValues::MissingKey), &fields);
         assert_missing(&metadata("tenant"), &[]);
     }
 
@@ -166,8 +166,8 @@ mod tests {
     fn values_joined_by_commas_are_several() {
         for fields in [&[("t-bin", "YQ==, Yg")][..], &[("t-bin", "YQ"), ("t-bin", "Yg==")]] {
             assert_key(&metadata("t-bin"), fields, "a");
-            assert_key(&metadata("t-bin").several(MultipleValues::Joined), fields, ("a", "b"));
-            assert_missing(&metadata("t-bin").several(MultipleValues::MissingKey), fields);
+            assert_key(&metadata("t-bin").multiple_values(MultipleValues::Joined), fields, ("a", "b"));
+            assert_missing(&metadata("t-bin").multiple_values(MultipleValues::MissingKey), fields);
         }
     }
 
@@ -175,8 +175,8 @@ mod tests {
     fn a_value_that_does_not_count_need_not_be_valid() {
         assert_key(&metadata("t-bin"), &[("t-bin", "YQ,!")], "a");
         assert_missing(&metadata("t-bin"), &[("t-bin", "!,YQ")]);
-        assert_missing(&metadata("t-bin").several(MultipleValues::Joined), &[("t-bin", "YQ,!")]);
-        assert_missing(&metadata("t-bin").several(MultipleValues::MissingKey), &[("t-bin", "YQ,!")]);
+        assert_missing(&metadata("t-bin").multiple_values(MultipleValues::Joined), &[("t-bin", "YQ,!")]);
+        assert_missing(&metadata("t-bin").multiple_values(MultipleValues::MissingKey), &[("t-bin", "YQ,!")]);
     }
 
     #[test]

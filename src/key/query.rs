@@ -15,14 +15,14 @@ use crate::{
 /// ```
 /// use tower_quota::key::{self, KeyExtractor, MultipleValues};
 ///
-/// let bot: key::Query = key::query("botId").several(MultipleValues::First);
+/// let bot: key::Query = key::query("botId").multiple_values(MultipleValues::First);
 /// assert_eq!(bot.name(), "botId");
 /// assert!(key::query("?botId").validate().is_err());
 /// ```
 #[derive(Clone, Debug)]
 pub struct Query {
     name: Cow<'static, str>,
-    several: MultipleValues,
+    multiple_values: MultipleValues,
 }
 
 /// Counts by the query parameter `name`, decoded as a form: `+` is a space, and so is `%20`.
@@ -49,14 +49,14 @@ pub struct Query {
 /// ```
 #[must_use]
 pub fn query(name: impl Into<Cow<'static, str>>) -> Query {
-    Query { name: name.into(), several: MultipleValues::Last }
+    Query { name: name.into(), multiple_values: MultipleValues::Last }
 }
 
 impl Query {
     /// Sets the choice among several parameters of this name. Defaults to [`MultipleValues::Last`].
     #[must_use]
-    pub const fn several(mut self, several: MultipleValues) -> Self {
-        self.several = several;
+    pub const fn multiple_values(mut self, multiple_values: MultipleValues) -> Self {
+        self.multiple_values = multiple_values;
         self
     }
 
@@ -70,7 +70,7 @@ impl KeyExtractor for Query {
     fn extract(&self, request: &RequestView<'_>, key: &mut KeyBuilder<'_>) -> Result<(), MissingKey> {
         let query = request.uri().query().ok_or(MissingKey)?;
         let values = query.split('&').filter_map(|pair| self.value_in(pair));
-        self.several.add(values, |value| Some(decoded(value)), key)
+        self.multiple_values.add(values, |value| Some(decoded(value)), key)
     }
 
     fn name(&self) -> Cow<'_, str> {

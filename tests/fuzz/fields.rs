@@ -186,8 +186,8 @@ static LIMITERS: LazyLock<Limiters> = LazyLock::new(|| {
     Limiters {
         cookie: limiter(key::cookie("sid")),
         host: limiter(key::host()),
-        query: several.map(|several| limiter(key::query("id").several(several))),
-        binary: several.map(|several| limiter(key::metadata("id-bin").several(several))),
+        query: several.map(|several| limiter(key::query("id").multiple_values(several))),
+        binary: several.map(|several| limiter(key::metadata("id-bin").multiple_values(several))),
     }
 });
 

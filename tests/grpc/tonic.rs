@@ -343,7 +343,7 @@ async fn a_missing_key_is_shared_or_skipped_or_rejected_as_the_rule_says() {
     for (outcome, expected) in outcomes {
         for (number, make_bad) in bad.iter().enumerate() {
             let rule = calls(Policy::per_minute(2))
-                .key(key::metadata("x-id-bin").several(MultipleValues::MissingKey))
+                .key(key::metadata("x-id-bin").multiple_values(MultipleValues::MissingKey))
                 .level("id");
             let (client, echo) = served_by(rule.on_missing(outcome)).await;
             let caller = make_bad(client.clone());
@@ -372,7 +372,8 @@ async fn a_rejection_says_what_is_missing_and_gives_no_hint_when_to_retry() {
 /// Of several values the first, all, or none, as the rule says.
 #[tokio::test]
 async fn several_values_count_as_the_rule_says() {
-    let rule = |several| calls(Policy::per_minute(2)).key(key::metadata("x-tenant").several(several)).level("tenant");
+    let rule =
+        |several| calls(Policy::per_minute(2)).key(key::metadata("x-tenant").multiple_values(several)).level("tenant");
     for (several, expected) in [
         (MultipleValues::First, [2, 0, 2]),
         (MultipleValues::Joined, [2, 2, 2]),

@@ -120,7 +120,7 @@ fn a_value_of_16_kib_is_a_key_like_any_other() {
 #[test]
 fn an_empty_value_is_a_key_and_an_absent_one_is_missing() {
     for several in [MultipleValues::First, MultipleValues::Joined, MultipleValues::MissingKey] {
-        let keys = Keys::by(key::header(ID).several(several));
+        let keys = Keys::by(key::header(ID).multiple_values(several));
         keys.assert(&with_id(""), "");
         keys.assert_missing(&get("/"));
         keys.assert_missing(&with_headers([("x-accounts", &b"acme"[..])]));
@@ -132,11 +132,11 @@ fn an_empty_value_is_a_key_and_an_absent_one_is_missing() {
 fn of_several_values_the_first_counts_or_all_or_none() {
     let twice = with_headers([(ID, &b"a"[..]), ("other", b"x"), (ID, b"b")]);
     Keys::by(key::header(ID)).assert(&twice, "a");
-    Keys::by(key::header(ID).several(MultipleValues::First)).assert(&twice, "a");
-    Keys::by(key::header(ID).several(MultipleValues::Joined)).assert(&twice, ("a", "b"));
-    Keys::by(key::header(ID).several(MultipleValues::MissingKey)).assert_missing(&twice);
+    Keys::by(key::header(ID).multiple_values(MultipleValues::First)).assert(&twice, "a");
+    Keys::by(key::header(ID).multiple_values(MultipleValues::Joined)).assert(&twice, ("a", "b"));
+    Keys::by(key::header(ID).multiple_values(MultipleValues::MissingKey)).assert_missing(&twice);
 
-    let joined = Keys::by(key::header(ID).several(MultipleValues::Joined));
+    let joined = Keys::by(key::header(ID).multiple_values(MultipleValues::Joined));
     joined.assert(&with_id("a"), "a");
     for other in ["ab", "a,b", "a, b", "a\tb"] {
         assert_ne!(joined.of(&twice), joined.of(&with_id(other)));

@@ -90,7 +90,7 @@ fn a_cookie_is_read_as_the_jars_of_axum_extra_read_it() {
 #[test]
 fn a_query_parameter_is_read_as_axum_reads_a_map_and_a_list() {
     let last = limiter(key::query("sid"));
-    let first = limiter(key::query("sid").several(key::MultipleValues::First));
+    let first = limiter(key::query("sid").multiple_values(key::MultipleValues::First));
     let mut dice = Dice(number("READINGS_SEED", 1).wrapping_mul(0x9E37_79B9) | 1);
     let (mut compared, mut found) = (0, 0);
     while compared < number("READINGS", 100_000) {

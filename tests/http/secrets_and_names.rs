@@ -48,8 +48,10 @@ fn the_host_is_found_in_the_target_where_http_2_has_it() {
 fn of_several_header_lines_the_one_that_was_asked_for_counts() {
     let request = Request::get("/").header("x-id", "a").header("x-id", "b").body(()).unwrap();
     for (several, value) in [(MultipleValues::First, "a"), (MultipleValues::Last, "b")] {
-        for limiter in [limiter(key::header("x-id").several(several)), limiter(key::metadata("x-id").several(several))]
-        {
+        for limiter in [
+            limiter(key::header("x-id").multiple_values(several)),
+            limiter(key::metadata("x-id").multiple_values(several)),
+        ] {
             assert_eq!(found(&limiter, &request), Some(limiter.key(value)), "{several:?}");
         }
     }
