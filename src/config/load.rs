@@ -326,7 +326,7 @@ mod tests {
             RateLimiter::builder().toml(text, &Sources::new().source("tenant", tenant)).unwrap().build().unwrap();
         let key = |request: http::request::Builder| {
             let request = request.body(()).unwrap();
-            limiter.matching(&RequestView::of(&request))[0].key()
+            limiter.matching(&RequestView::new(&request))[0].key()
         };
         assert_eq!(
             key(Request::get("/tables/orders").header("account", "acme")),
@@ -357,7 +357,7 @@ mod tests {
         let key = |peer: &str, field: &str| {
             let mut request = Request::get("/").header("forwarded", field).body(()).unwrap();
             request.extensions_mut().insert(PeerAddr(peer.parse().unwrap()));
-            limiter.matching(&RequestView::of(&request))[0].key()
+            limiter.matching(&RequestView::new(&request))[0].key()
         };
         assert_eq!(key("10.0.0.1:1", "for=198.51.100.7"), Some(limiter.key([198, 51, 100, 7].as_slice())));
         assert_eq!(key("192.0.2.1:1", "for=198.51.100.7"), Some(limiter.key([192, 0, 2, 1].as_slice())));

@@ -169,7 +169,7 @@ mod tests {
         let hasher = KeyHasher::default();
         let mut key = KeyBuilder::new(&hasher);
         let request = request.body(()).unwrap();
-        sources().part(text).unwrap().extract(&RequestView::of(&request), &mut key).ok()?;
+        sources().part(text).unwrap().extract(&RequestView::new(&request), &mut key).ok()?;
         Some(key.key())
     }
 

@@ -128,14 +128,14 @@ mod tests {
 
     #[test]
     fn a_request_without_a_content_type_is_http() {
-        assert_eq!(Protocol::of(&RequestView::of(&Request::post("/").body(()).unwrap())), Protocol::Http);
+        assert_eq!(Protocol::of(&RequestView::new(&Request::post("/").body(()).unwrap())), Protocol::Http);
     }
 
     #[test]
     fn a_call_is_a_post() {
         for (method, expected) in [("POST", Protocol::Grpc), ("GET", Protocol::Http), ("HEAD", Protocol::Http)] {
             let request = Request::builder().method(method).header(CONTENT_TYPE, "application/grpc").body(()).unwrap();
-            assert_eq!(Protocol::of(&RequestView::of(&request)), expected, "{method}");
+            assert_eq!(Protocol::of(&RequestView::new(&request)), expected, "{method}");
         }
     }
 }

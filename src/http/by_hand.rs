@@ -25,7 +25,7 @@ impl Decision {
     /// let limiter = RateLimiter::builder().rule(rule.policy(Policy::per_hour(1))).build()?;
     ///
     /// let request = Request::get("/reports").body(())?;
-    /// let view = RequestView::of(&request);
+    /// let view = RequestView::new(&request);
     /// assert!(limiter.rule("reports")?.check("acme").refusal(&view).is_none());
     /// let refused = limiter.rule("reports")?.check("acme").refusal(&view);
     /// let refused = refused.ok_or("the hour has room for one")?;

@@ -86,7 +86,7 @@ where
     /// Goes on as the store has decided.
     fn go_on<D>(self, decided: Result<Decision, Unavailable>, style: &Arc<ResponseOptions>) -> FutureKind<S, B, D> {
         let (mut ready, mut request) = *self.0;
-        let refused = |refusal: Refusal<'_>, request| Some(refusal.answer(&RequestView::of(request), style));
+        let refused = |refusal: Refusal<'_>, request| Some(refusal.answer(&RequestView::new(request), style));
         match decided {
             Ok(mut decision) if decision.is_admitted() => {
                 if style.decision.request() {

@@ -53,7 +53,7 @@ impl<S, T> RateLimit<S, T> {
 
 impl<S, T: Store> RateLimit<S, T> {
     fn decide<B>(&self, request: &Request<B>) -> Routed<T::Future> {
-        let view = RequestView::of(request);
+        let view = RequestView::new(request);
         let refused = |refusal: Refusal<'_>| Routed::Refused(refusal.answer(&view, &self.style));
         let limiter = match &self.limiter {
             Some(limiter) if !self.style.passes(&view) => limiter,

@@ -52,7 +52,7 @@ pub struct Claim<T, F> {
 ///
 /// let claims = Claims { account: "acme".into(), team: None };
 /// let request = Request::get("/").extension(claims).body(())?;
-/// let governing = limiter.matching(&RequestView::of(&request));
+/// let governing = limiter.matching(&RequestView::new(&request));
 /// assert_eq!(governing[0].key(), Some(limiter.key("acme")));
 /// assert_eq!(governing[1].key(), None);
 /// # Ok::<(), Box<dyn std::error::Error>>(())

@@ -66,7 +66,7 @@ const GLOBAL_UNICAST: (Ipv6Addr, u8) = (Ipv6Addr::new(0x2000, 0, 0, 0, 0, 0, 0, 
 /// let key_of = |peer: &str, header: &str| {
 ///     let mut request = Request::builder().header("x-forwarded-for", header).body(())?;
 ///     request.extensions_mut().insert(PeerAddr(peer.parse()?));
-///     let key = limiter.matching(&RequestView::of(&request))[0].key();
+///     let key = limiter.matching(&RequestView::new(&request))[0].key();
 ///     Ok::<_, Box<dyn std::error::Error>>(key)
 /// };
 ///
@@ -100,7 +100,7 @@ pub struct ClientIp {
 /// let peer = PeerAddr("192.0.2.1:4711".parse()?);
 /// let request = Request::get("/").extension(peer).header("x-forwarded-for", "192.0.2.99");
 /// let request = request.body(())?;
-/// let key = limiter.matching(&RequestView::of(&request))[0].key();
+/// let key = limiter.matching(&RequestView::new(&request))[0].key();
 /// assert_eq!(key, Some(limiter.key(peer.0.ip())));
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
@@ -317,7 +317,7 @@ mod tests {
         let mut request = Request::new(());
         request.extensions_mut().insert(PeerAddr((peer.parse::<IpAddr>().unwrap(), 443).into()));
         let mut key = KeyBuilder::new(hasher);
-        extractor.extract(&RequestView::of(&request), &mut key).unwrap();
+        extractor.extract(&RequestView::new(&request), &mut key).unwrap();
         key.key()
     }
 

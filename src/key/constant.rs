@@ -38,7 +38,7 @@ pub struct Constant {
 ///     .build()?;
 ///
 /// let request = Request::new(());
-/// let governing = limiter.matching(&RequestView::of(&request));
+/// let governing = limiter.matching(&RequestView::new(&request));
 /// let keys: Vec<_> = governing.iter().map(|governing| governing.key()).collect();
 /// assert_eq!(keys, [Some(limiter.key("everybody")), Some(limiter.key("nobody"))]);
 /// # Ok::<(), Box<dyn std::error::Error>>(())

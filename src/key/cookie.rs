@@ -51,7 +51,7 @@ pub struct Cookie {
 ///     "sid=junk; sid=\"real\"; other=x",
 /// ] {
 ///     let request = Request::get("/").header("cookie", cookies).body(())?;
-///     let key = limiter.matching(&RequestView::of(&request))[0].key();
+///     let key = limiter.matching(&RequestView::new(&request))[0].key();
 ///     assert_eq!(key, Some(limiter.key("real")));
 /// }
 /// # Ok::<(), Box<dyn std::error::Error>>(())

@@ -55,7 +55,7 @@ pub struct MissingKey;
 /// let rule = Rule::new("calls").every_request().key(Tenant);
 /// let limiter = RateLimiter::builder().rule(rule.policy(Policy::per_minute(60))).build()?;
 /// let request = Request::get("http://acme.example.org/").body(())?;
-/// let key = limiter.matching(&RequestView::of(&request))[0].key();
+/// let key = limiter.matching(&RequestView::new(&request))[0].key();
 /// assert_eq!(key, Some(limiter.key("acme")));
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
@@ -159,7 +159,7 @@ pub struct RouteParams<'a> {
 ///     let rule = rule.policy(Policy::per_minute(60));
 ///     let limiter = RateLimiter::builder().rule(rule).build()?;
 ///     let expected = [limiter.key("a"), limiter.key("b"), limiter.key(("a", "b"))];
-///     let key = limiter.matching(&RequestView::of(&request))[0].key();
+///     let key = limiter.matching(&RequestView::new(&request))[0].key();
 ///     let at = expected.iter().position(|other| Some(*other) == key);
 ///     Ok::<_, tower_quota::ConfigError>(at)
 /// };
@@ -213,7 +213,7 @@ pub struct Named<E> {
 /// let limiter = RateLimiter::builder().rule(rule).build()?;
 ///
 /// let request = Request::get("/reports/sales").header("user-agent", "curl").body(())?;
-/// assert_eq!(limiter.matching(&RequestView::of(&request))[0].level(), "agent+report");
+/// assert_eq!(limiter.matching(&RequestView::new(&request))[0].level(), "agent+report");
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 #[must_use]

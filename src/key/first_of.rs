@@ -63,7 +63,7 @@ pub trait Alternatives<K: RequestKind = Http>: sealed::Sealed<K> + Send + Sync +
 ///     Request::get("/").header("x-account-id", "acme").body(())?,
 ///     Request::get("/?accountId=acme").body(())?,
 /// ] {
-///     let matching = limiter.matching(&RequestView::of(&request));
+///     let matching = limiter.matching(&RequestView::new(&request));
 ///     assert_eq!(matching[0].key(), Some(limiter.key("acme")));
 /// }
 /// # Ok::<(), Box<dyn std::error::Error>>(())

@@ -45,11 +45,11 @@ pub struct Header {
 /// let limiter = RateLimiter::builder().rule(rule.policy(Policy::per_minute(60))).build()?;
 ///
 /// let request = Request::get("/").header("x-tenant", "acme").body(())?;
-/// let key = limiter.matching(&RequestView::of(&request))[0].key();
+/// let key = limiter.matching(&RequestView::new(&request))[0].key();
 /// assert_eq!(key, Some(limiter.key("acme")));
 /// let two = Request::get("/").header("x-tenant", "acme").header("x-tenant", "globex");
 /// let two = two.body(())?;
-/// assert_eq!(limiter.matching(&RequestView::of(&two))[0].key(), None);
+/// assert_eq!(limiter.matching(&RequestView::new(&two))[0].key(), None);
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 #[must_use]

@@ -38,7 +38,7 @@ pub struct Host;
 ///
 /// for uri in ["https://api.example.com/a", "https://API.example.com:443/b"] {
 ///     let request = Request::get(uri).body(())?;
-///     let key = limiter.matching(&RequestView::of(&request))[0].key();
+///     let key = limiter.matching(&RequestView::new(&request))[0].key();
 ///     assert_eq!(key, Some(limiter.key("api.example.com")));
 /// }
 /// # Ok::<(), Box<dyn std::error::Error>>(())
@@ -97,7 +97,7 @@ mod tests {
         let request = request.body(()).unwrap();
         let (mut found, mut wanted) = (KeyBuilder::new(&hasher), KeyBuilder::new(&hasher));
         wanted.part(expected);
-        let result = host().extract(&RequestView::of(&request), &mut found);
+        let result = host().extract(&RequestView::new(&request), &mut found);
         (result.ok().map(|()| found.key()), wanted.key())
     }
 

@@ -58,11 +58,11 @@ pub struct Metadata {
 ///
 /// for spelling in ["YWNtZQ", "YWNtZQ=="] {
 ///     let request = Request::post("/Bots/Export").header("tenant-bin", spelling).body(())?;
-///     let key = limiter.matching(&RequestView::of(&request))[0].key();
+///     let key = limiter.matching(&RequestView::new(&request))[0].key();
 ///     assert_eq!(key, Some(limiter.key("acme")));
 /// }
 /// let request = Request::post("/Bots/Export").header("tenant-bin", "no base64").body(())?;
-/// assert_eq!(limiter.matching(&RequestView::of(&request))[0].key(), None);
+/// assert_eq!(limiter.matching(&RequestView::new(&request))[0].key(), None);
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 #[must_use]
@@ -120,7 +120,7 @@ mod tests {
         let request = fields.iter().fold(Request::post("/"), |request, (name, value)| request.header(*name, *value));
         let request = request.body(()).unwrap();
         let mut found = KeyBuilder::new(&hasher);
-        let result = metadata.extract(&RequestView::of(&request), &mut found);
+        let result = metadata.extract(&RequestView::new(&request), &mut found);
         let mut expected = KeyBuilder::new(&hasher);
         parts.write(&mut expected);
         (result.ok().map(|()| found.key()), Some(expected.key()))

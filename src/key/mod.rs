@@ -24,7 +24,7 @@
 //!
 //! let request = http::Request::get("/tables/orders?accountId=acme");
 //! let request = request.extension(Claims { account: "acme".into() }).body(())?;
-//! let matching = limiter.matching(&RequestView::of(&request));
+//! let matching = limiter.matching(&RequestView::new(&request));
 //! let keys: Vec<_> = matching.iter().map(|rule| rule.key()).collect();
 //! let expected = [Some(limiter.key(("acme", "orders"))), Some(limiter.key("acme")), None];
 //! assert_eq!(keys, expected);

@@ -46,7 +46,7 @@ use crate::key::{
 /// let tables = limiter.rule("tables")?;
 ///
 /// let request = Request::get("/accounts/42/tables/orders").body(())?;
-/// let key = tables.key_of(&RequestView::of(&request));
+/// let key = tables.key_of(&RequestView::new(&request));
 /// assert_eq!(key, Some(limiter.key((42, "orders"))));
 ///
 /// assert!(tables.check((42, "orders")).is_admitted());

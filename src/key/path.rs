@@ -35,7 +35,7 @@ pub struct Path {
 /// let limiter = RateLimiter::builder().rule(rule.policy(Policy::per_minute(60))).build()?;
 ///
 /// let request = Request::post("/bots/st%2D1").body(())?;
-/// let matching = limiter.matching(&RequestView::of(&request));
+/// let matching = limiter.matching(&RequestView::new(&request));
 /// assert_eq!(matching[0].key(), Some(limiter.key("st-1")));
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```

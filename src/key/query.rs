@@ -42,7 +42,7 @@ pub struct Query {
 ///
 /// for uri in ["/?bot+id=a+b", "/?bot%20id=%61%20b", "/?bot+id=junk&bot+id=a+b"] {
 ///     let request = Request::get(uri).body(())?;
-///     let key = limiter.matching(&RequestView::of(&request))[0].key();
+///     let key = limiter.matching(&RequestView::new(&request))[0].key();
 ///     assert_eq!(key, Some(limiter.key("a b")));
 /// }
 /// # Ok::<(), Box<dyn std::error::Error>>(())

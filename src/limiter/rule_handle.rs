@@ -160,7 +160,7 @@ impl<K: RequestKind, S: Store> RuleHandle<K, S> {
     ///
     /// // How much is left for the one who asks: no unit is charged for that.
     /// let request = Request::get("/usage").header("cookie", "sid=4711").body(())?;
-    /// let caller = calls.key_of(&RequestView::of(&request)).ok_or("no session")?;
+    /// let caller = calls.key_of(&RequestView::new(&request)).ok_or("no session")?;
     /// assert_eq!(calls.peek(caller).quotas().next().map(|quota| quota.remaining()), Some(60));
     /// assert_eq!(caller, limiter.key(4711));
     /// # Ok::<(), Box<dyn std::error::Error>>(())

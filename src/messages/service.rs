@@ -57,7 +57,7 @@ where
     }
 
     fn call(&mut self, mut request: Request<ReqBody>) -> Self::Future {
-        match self.meter.count(&RequestView::of(&request)) {
+        match self.meter.count(&RequestView::new(&request)) {
             Metering::Uncounted => {
                 MessageFuture::uncounted(self.inner.call(request.map(|body| RequestBody::new(body, None))))
             }

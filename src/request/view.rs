@@ -18,7 +18,7 @@ use crate::request::params::NOT_UTF8;
 ///
 /// let request = Request::post("/bots/7?dry-run").header("x-account-id", "acme");
 /// let request = request.body("{}")?;
-/// let view = RequestView::of(&request);
+/// let view = RequestView::new(&request);
 /// assert_eq!((view.method().as_str(), view.uri().path()), ("POST", "/bots/7"));
 /// assert_eq!(view.headers()["x-account-id"], "acme");
 /// assert_eq!(view.param("botId"), None, "no rule's route has matched yet");
@@ -36,7 +36,7 @@ pub struct RequestView<'a> {
 impl<'a> RequestView<'a> {
     /// Creates the view of a request.
     #[must_use]
-    pub fn of<B>(request: &'a Request<B>) -> Self {
+    pub fn new<B>(request: &'a Request<B>) -> Self {
         Self {
             method: request.method(),
             uri: request.uri(),
@@ -295,7 +295,7 @@ impl RequestView<'_> {
 ///
 /// let peer: SocketAddr = "192.0.2.1:4711".parse()?;
 /// let request = Request::get("/").extension(PeerAddr(peer)).body(())?;
-/// assert_eq!(RequestView::of(&request).peer(), Some(peer));
+/// assert_eq!(RequestView::new(&request).peer(), Some(peer));
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -307,7 +307,7 @@ mod tests {
 
     fn methods(method: &str, target: &str) -> Vec<String> {
         let request = Request::builder().method(method).uri(target).body(()).unwrap();
-        RequestView::of(&request).methods().map(|method| method.to_string()).collect()
+        RequestView::new(&request).methods().map(|method| method.to_string()).collect()
     }
 
     #[test]

@@ -39,7 +39,7 @@ use crate::{
 ///
 /// for uri in ["/api/public/bot/st-1/export", "/api/public/bot/import?botId=st-1"] {
 ///     let request = Request::post(uri).body(())?;
-///     let matching = limiter.matching(&RequestView::of(&request));
+///     let matching = limiter.matching(&RequestView::new(&request));
 ///     assert_eq!(matching[0].level(), "bot");
 ///     assert_eq!(matching[0].key(), Some(limiter.key("st-1")));
 /// }

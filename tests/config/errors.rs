@@ -289,7 +289,7 @@ fn an_encoded_brace_is_no_parameter() {
     let governed = limiter.map(|limiter| {
         ["/a/other", "/a/%7Bx%7D", "/a/{x}"].map(|path| {
             let request = http::Request::builder().uri(path).body(()).unwrap();
-            limiter.matching(&tower_quota::http::RequestView::of(&request)).len()
+            limiter.matching(&tower_quota::http::RequestView::new(&request)).len()
         })
     });
     match governed {

@@ -181,7 +181,7 @@ fn request(method: &str, path: &str) -> Request<()> {
 }
 
 fn governing(limiter: &RateLimiter, request: &Request<()>) -> Vec<Governed> {
-    let governing = limiter.matching(&RequestView::of(request));
+    let governing = limiter.matching(&RequestView::new(request));
     let governed = governing.iter().map(|governing| Governed {
         rule: governing.rule().into(),
         level: governing.level().into(),

@@ -192,5 +192,5 @@ fn key(header: Header, peer: IpAddr, lines: &[HeaderValue]) -> Key {
         request.headers_mut().append(name, line.clone());
     }
     // Of keys made by one secret only, so that those of three limiters are not compared.
-    LIMITERS[at].matching(&RequestView::of(&request))[0].key().unwrap()
+    LIMITERS[at].matching(&RequestView::new(&request))[0].key().unwrap()
 }

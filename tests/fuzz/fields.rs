@@ -197,5 +197,5 @@ fn limiter(extractor: impl KeyExtractor) -> RateLimiter {
 }
 
 fn key(limiter: &RateLimiter, request: &Request<()>) -> Option<Key> {
-    limiter.matching(&RequestView::of(request))[0].key()
+    limiter.matching(&RequestView::new(request))[0].key()
 }

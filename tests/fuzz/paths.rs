@@ -93,7 +93,7 @@ fn assert_is_what_the_router_has(limiter: &RateLimiter, router: &Router, path: &
 
 fn governing(limiter: &RateLimiter, path: &str) -> Found {
     let request = Request::get(path).body(()).unwrap();
-    let governing = limiter.matching(&RequestView::of(&request));
+    let governing = limiter.matching(&RequestView::new(&request));
     governing.iter().map(|rule| (rule.rule().to_owned(), rule.key())).collect()
 }
 

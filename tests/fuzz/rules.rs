@@ -45,7 +45,7 @@ fn ask(limiter: &RateLimiter) {
     for (method, target) in REQUESTS {
         let mut request = Request::builder().method(method).uri(target).header("cookie", "a=b").body(()).unwrap();
         request.extensions_mut().insert(PeerAddr(([192, 0, 2, 1], 4711).into()));
-        let governing = limiter.matching(&RequestView::of(&request));
+        let governing = limiter.matching(&RequestView::new(&request));
         for rule in &governing {
             let decision = limiter.rule(rule.rule()).unwrap().check("a");
             let retried = decision.retry_after();

@@ -32,7 +32,7 @@ impl Keys {
     }
 
     fn of(&self, request: &Request<()>) -> Key {
-        self.0.matching(&RequestView::of(request))[0].key().unwrap()
+        self.0.matching(&RequestView::new(request))[0].key().unwrap()
     }
 
     /// The key of a peer that sends no header.
@@ -241,7 +241,7 @@ async fn requests_without_a_peer_are_refused_if_the_rule_says_so() {
     let limiter =
         RateLimiter::builder().rule(rule.on_missing(OnMissing::Reject(StatusCode::FORBIDDEN))).build().unwrap();
     let nameless = Request::builder().header(XFF, CLIENT).body(()).unwrap();
-    assert!(limiter.matching(&RequestView::of(&nameless))[0].key().is_none());
+    assert!(limiter.matching(&RequestView::new(&nameless))[0].key().is_none());
     let inner = service_fn(|_: Request<()>| async { Ok::<_, Infallible>(Response::new(String::new())) });
     let response = limiter.layer().layer(inner).oneshot(nameless).await.unwrap();
     assert_eq!(response.status(), StatusCode::FORBIDDEN);

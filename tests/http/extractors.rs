@@ -66,7 +66,7 @@ impl Keys {
     }
 
     fn of(&self, request: &Request<()>) -> Option<Key> {
-        self.0.matching(&RequestView::of(request))[0].key()
+        self.0.matching(&RequestView::new(request))[0].key()
     }
 
     #[track_caller]

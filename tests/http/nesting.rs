@@ -208,7 +208,7 @@ impl Builder<'_> {
     fn observer(&self, place: String) -> MapRequestLayer<impl Fn(Request) -> Request + Clone + Send + Sync + 'static> {
         let (limiter, sights) = (self.limiter.clone(), Arc::clone(&self.journal.sights));
         MapRequestLayer::new(move |request: Request| {
-            let governing = limiter.matching(&RequestView::of(&request));
+            let governing = limiter.matching(&RequestView::new(&request));
             let found = governing.iter().map(|rule| (rule.rule().to_owned(), rule.key())).collect();
             sights.lock().push((place.clone(), found));
             request

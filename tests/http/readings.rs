@@ -78,7 +78,7 @@ fn a_cookie_is_read_as_the_jars_of_axum_extra_read_it() {
         let theirs = CookieJar::from_headers(&headers).get("sid").map(|cookie| cookie.value().to_owned());
         let mut request = Request::new(());
         *request.headers_mut() = headers;
-        let ours = limiter.matching(&RequestView::of(&request))[0].key();
+        let ours = limiter.matching(&RequestView::new(&request))[0].key();
         let expected = theirs.as_deref().map(|value| limiter.key(without_quotes(value)));
         assert_eq!(ours, expected, "{theirs:?} of {:?}", request.headers());
         (compared, found) = (compared + 1, found + u64::from(theirs.is_some()));
@@ -107,7 +107,7 @@ fn a_query_parameter_is_read_as_axum_reads_a_map_and_a_list() {
         }
         let mut request = Request::new(());
         *request.uri_mut() = uri;
-        let read = |limiter: &RateLimiter| limiter.matching(&RequestView::of(&request))[0].key();
+        let read = |limiter: &RateLimiter| limiter.matching(&RequestView::new(&request))[0].key();
         assert_eq!(read(&last), theirs.map(|value| last.key(&**value)), "{theirs:?} of {}", request.uri());
         assert_eq!(read(&first), firsts.map(|value| first.key(&**value)), "{firsts:?} of {}", request.uri());
         (compared, found) = (compared + 1, found + u64::from(theirs.is_some()));

@@ -124,7 +124,7 @@ async fn a_decision_answers_as_a_layer_does() {
     let by_layer = second(&limiter(rule()).layer(), Method::GET).await.2;
     let by_hand = limiter(rule());
     let request = Request::get("/cases").body(()).unwrap();
-    let view = RequestView::of(&request);
+    let view = RequestView::new(&request);
     assert!(by_hand.rule("calls").unwrap().check("ann").refusal(&view).is_none());
     let denied = by_hand.rule("calls").unwrap().check("ann");
     let answer = denied.refusal(&view).unwrap();
@@ -133,7 +133,7 @@ async fn a_decision_answers_as_a_layer_does() {
     assert_eq!(&answer.into_body().collect().await.unwrap().to_bytes(), by_layer.body());
 
     let call = Request::post("/a.B/C").header("content-type", "application/grpc").body(()).unwrap();
-    let answer = denied.refusal(&RequestView::of(&call)).unwrap();
+    let answer = denied.refusal(&RequestView::new(&call)).unwrap();
     assert_eq!((answer.status(), &answer.headers()["grpc-status"]), (StatusCode::OK, &8.into()));
 
     let answer = denied.into_response();

@@ -198,7 +198,7 @@ where
 {
     let (limiter, charged) = (limiter.clone(), Arc::clone(charged));
     MapRequestLayer::new(move |request: Request| {
-        let view = RequestView::of(&request);
+        let view = RequestView::new(&request);
         let governing = limiter.matching(&view);
         charged.lock().extend(governing.iter().map(|rule| (rule.rule().to_owned(), rule.key())));
         request
@@ -516,7 +516,7 @@ async fn a_websocket_over_http_2_counts_as_get() {
     }
     let (limiter, _) = limited("GET /ws", 3);
     let tunnel = Request::builder().method("CONNECT").uri("example.com:443").body(()).unwrap();
-    assert!(limiter.matching(&RequestView::of(&tunnel)).is_empty(), "a proxy's own CONNECT has no path");
+    assert!(limiter.matching(&RequestView::new(&tunnel)).is_empty(), "a proxy's own CONNECT has no path");
 }
 
 #[tokio::test]

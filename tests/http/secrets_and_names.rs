@@ -21,7 +21,7 @@ fn mistake(extractor: impl KeyExtractor) -> String {
 }
 
 fn found<B>(limiter: &RateLimiter, request: &Request<B>) -> Option<Key> {
-    limiter.matching(&RequestView::of(request))[0].key()
+    limiter.matching(&RequestView::new(request))[0].key()
 }
 
 #[test]
@@ -78,7 +78,7 @@ fn no_credential_is_in_the_debug_output_of_a_request() {
         .extension("swordfish")
         .body(())
         .unwrap();
-    let view = RequestView::of(&request);
+    let view = RequestView::new(&request);
     for shown in [format!("{view:?}"), format!("{view:#?}")] {
         assert!(!shown.contains("swordfish"), "{shown}");
         assert!(shown.contains("/path") && shown.contains("authorization"), "{shown}");

@@ -31,7 +31,7 @@ fn limiter(rule: Rule) -> RateLimiter {
 fn key_of_text(text: &[u8]) -> (RateLimiter, Key) {
     let limiter = limiter(Rule::new("calls").every_request().key(key::header("x")).policy(Policy::per_minute(9)));
     let request = Request::get("/").header("x", text).body(()).unwrap();
-    let key = limiter.rule("calls").unwrap().key_of(&RequestView::of(&request)).unwrap();
+    let key = limiter.rule("calls").unwrap().key_of(&RequestView::new(&request)).unwrap();
     (limiter, key)
 }
 
@@ -39,7 +39,7 @@ fn key_of_text(text: &[u8]) -> (RateLimiter, Key) {
 fn key_of_peer(limiter: &RateLimiter, address: IpAddr) -> Key {
     let mut request = Request::new(());
     request.extensions_mut().insert(PeerAddr(SocketAddr::new(address, 4711)));
-    limiter.rule("calls").unwrap().key_of(&RequestView::of(&request)).unwrap()
+    limiter.rule("calls").unwrap().key_of(&RequestView::new(&request)).unwrap()
 }
 
 #[test]
@@ -136,7 +136,7 @@ fn several_parts_are_a_tuple_or_a_list() {
     let rule = Rule::new("calls").every_request().key((key::header("a"), key::header("b"), key::query("c")));
     let limiter = limiter(rule.policy(Policy::per_minute(9)));
     let request = Request::get("/?c=7").header("a", "acme").header("b", "").body(()).unwrap();
-    let expected = limiter.rule("calls").unwrap().key_of(&RequestView::of(&request)).unwrap();
+    let expected = limiter.rule("calls").unwrap().key_of(&RequestView::new(&request)).unwrap();
     assert_eq!(limiter.key(("acme", "", 7)), expected);
     assert_eq!(limiter.key((String::from("acme"), Bytes::new(), *b"7")), expected);
     assert_eq!(limiter.key(key::parts(&["acme", "", "7"])), expected);
@@ -161,7 +161,7 @@ fn what_a_closure_a_claim_or_a_field_reads_may_be_any_key() {
         .unwrap();
     let claims = Claims { account: 42, team: ("blue".into(), 7) };
     let request = Request::get("/").extension(claims).body(()).unwrap();
-    let keys: Vec<_> = limiter.matching(&RequestView::of(&request)).iter().map(MatchedRule::key).collect();
+    let keys: Vec<_> = limiter.matching(&RequestView::new(&request)).iter().map(MatchedRule::key).collect();
     assert_eq!(keys, [Some(limiter.key("42")), Some(limiter.key(("blue", "7")))]);
 
     let jobs = RateLimiter::builder_for::<(u16, &'static str)>()
@@ -185,8 +185,8 @@ fn the_key_of_a_request_is_charged_where_the_layer_charges_it() {
         request.extensions_mut().insert(PeerAddr(SocketAddr::new(peer.parse().unwrap(), 443)));
         request
     };
-    let behind = calls.key_of(&RequestView::of(&request("10.0.0.1", "junk, 198.51.100.7"))).unwrap();
-    let direct = calls.key_of(&RequestView::of(&request("198.51.100.7", "192.0.2.1"))).unwrap();
+    let behind = calls.key_of(&RequestView::new(&request("10.0.0.1", "junk, 198.51.100.7"))).unwrap();
+    let direct = calls.key_of(&RequestView::new(&request("198.51.100.7", "192.0.2.1"))).unwrap();
     assert_eq!(behind, direct);
     assert!(calls.admit(behind));
     assert!(calls.check(&direct).is_admitted());
@@ -210,7 +210,7 @@ fn the_key_is_read_where_the_route_of_the_request_has_it() {
         .unwrap();
     let bots = limiter.rule("bots").unwrap();
     let key =
-        |rule: &RuleHandle, request: http::request::Builder| rule.key_of(&RequestView::of(&request.body(()).unwrap()));
+        |rule: &RuleHandle, request: http::request::Builder| rule.key_of(&RequestView::new(&request.body(()).unwrap()));
     assert_eq!(key(&bots, Request::get("/bots/st-1?id=other")), Some(limiter.key("st-1")));
     assert_eq!(key(&bots, Request::post("/import?id=st-1")), Some(limiter.key("st-1")));
     assert_eq!(key(&bots, Request::post("/import")), None);
@@ -226,7 +226,7 @@ fn requests_without_a_key_can_be_asked_about_by_the_shared_one() {
     let limiter = limiter(Rule::new("calls").every_request().key(key::header("x")).policy(Policy::per_minute(1)));
     let calls = limiter.rule("calls").unwrap();
     let request = Request::new(());
-    let view = RequestView::of(&request);
+    let view = RequestView::new(&request);
     assert_eq!((calls.key_of(&view), limiter.matching(&view)[0].key()), (None, None));
     assert!(calls.admit(calls.key_of(&view).unwrap_or(Key::SHARED)));
     assert!(!calls.admit(Key::SHARED));
@@ -243,7 +243,7 @@ fn a_rule_for_asking_only_governs_no_request_and_needs_no_key() {
         .build()
         .unwrap();
     let request = Request::get("/").header("x", "acme").body(()).unwrap();
-    let view = RequestView::of(&request);
+    let view = RequestView::new(&request);
     assert_eq!(limiter.matching(&view).iter().map(MatchedRule::rule).collect::<Vec<_>>(), ["rest"]);
     assert_eq!(limiter.rule("jobs").unwrap().key_of(&view), None);
     assert_eq!(limiter.rule("mails").unwrap().key_of(&view), Some(limiter.key("acme")));
@@ -260,7 +260,7 @@ fn a_level_without_a_name_is_called_after_its_extractor() {
     fn level(extractor: impl KeyExtractor) -> String {
         let rule = Rule::new("calls").routes(["/{botId}"]).key(extractor).policy(Policy::per_minute(1));
         let request = Request::get("/st-1").body(()).unwrap();
-        limiter(rule).matching(&RequestView::of(&request))[0].level().to_owned()
+        limiter(rule).matching(&RequestView::new(&request))[0].level().to_owned()
     }
     let closure = |_: &RequestView<'_>| Some("x");
     assert_eq!(level(key::path("botId")), "botId");
@@ -374,7 +374,7 @@ fn the_debug_output_of_a_key_has_none_of_its_bytes() {
 fn a_missing_key_is_turned_away_by_its_level() {
     let rule = Rule::new("calls").every_request().key(key::header("X-Account")).policy(Policy::per_minute(1));
     let limiter = limiter(rule.on_missing(OnMissing::Reject(StatusCode::UNAUTHORIZED)));
-    assert_eq!(limiter.matching(&RequestView::of(&Request::new(())))[0].level(), "x-account");
+    assert_eq!(limiter.matching(&RequestView::new(&Request::new(())))[0].level(), "x-account");
 }
 
 fn part() -> impl Strategy<Value = Vec<u8>> {

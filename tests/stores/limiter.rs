@@ -154,7 +154,7 @@ fn what_governs_a_request_is_told_without_charging() {
     let (limiter, _) = limiter([tables, rest]);
 
     let request = Request::get("/tables/orders").header("x-account", "acme").body(()).unwrap();
-    let governing = limiter.matching(&RequestView::of(&request));
+    let governing = limiter.matching(&RequestView::new(&request));
     assert_eq!(governing.len(), 1);
     assert_eq!((governing[0].rule(), governing[0].level()), ("tables", "account+table"));
     assert_eq!(governing[0].key(), Some(limiter.key(("acme", "orders"))));
@@ -162,11 +162,11 @@ fn what_governs_a_request_is_told_without_charging() {
     assert_eq!(quotas, [(600, MINUTE), (18_000, HOUR)]);
 
     let anonymous = Request::get("/tables/orders").body(()).unwrap();
-    let governing = limiter.matching(&RequestView::of(&anonymous));
+    let governing = limiter.matching(&RequestView::new(&anonymous));
     assert_eq!((governing[0].rule(), governing[0].key()), ("tables", None));
 
     let elsewhere = Request::get("/status").body(()).unwrap();
-    let governing = limiter.matching(&RequestView::of(&elsewhere));
+    let governing = limiter.matching(&RequestView::new(&elsewhere));
     assert_eq!((governing[0].rule(), governing[0].key()), ("rest", Some(limiter.key("all"))));
     assert!(limiter.is_empty());
 }

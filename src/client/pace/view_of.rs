@@ -34,7 +34,7 @@ pub trait ViewOf<R>: RequestKind {
 
 impl<B> ViewOf<Request<B>> for Http {
     fn with_view<T>(request: &Request<B>, look: impl for<'a> FnOnce(&'a RequestView<'a>) -> T) -> T {
-        look(&RequestView::of(request))
+        look(&RequestView::new(request))
     }
 
     fn mark_sent(request: &Request<B>) {

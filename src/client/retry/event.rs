@@ -113,7 +113,7 @@ mod tests {
         let request =
             Request::post("https://ann:word@api.example.com/bots?token=secret").header("authorization", "secret");
         let request = request.body(()).unwrap();
-        let view = RequestView::of(&request);
+        let view = RequestView::new(&request);
         let told =
             heard_during(|| trace(&RetryEvent::new(&view, 2, Duration::from_millis(1500), RetryReason::Refused)));
         let fields = r#"method=POST host="api.example.com" path="/bots" attempts=2 wait_ms=1500 reason=refused"#;

@@ -102,7 +102,7 @@ impl RetryPolicy {
         if let Some(sent_at) = tracker.and_then(AttemptTracker::first_sent_at) {
             self.call.begin_at(sent_at);
         }
-        let retryable = self.config.classifier.classify(&RequestView::of(request), outcome)?;
+        let retryable = self.config.classifier.classify(&RequestView::new(request), outcome)?;
         let wait = self.call.next_wait(retryable, &self.config)?;
         if !self.config.budget.withdraw() {
             return None;
@@ -119,13 +119,13 @@ impl RetryPolicy {
     /// Tells the server and the observers about a retry.
     fn announce<B>(&self, request: &mut Request<B>, retryable: Retryable, wait: Duration) {
         request.extensions_mut().insert(RetryMarker);
-        if Protocol::of(&RequestView::of(request)) == Protocol::Grpc {
+        if Protocol::of(&RequestView::new(request)) == Protocol::Grpc {
             request.headers_mut().insert(PREVIOUS_ATTEMPTS, self.call.repeats().into());
         }
         if let Some(tracker) = AttemptTracker::from_extensions(request.extensions()) {
             tracker.add_attempt();
         }
-        let view = RequestView::of(request);
+        let view = RequestView::new(request);
         let event = RetryEvent::new(&view, self.call.repeats(), wait, retryable.reason);
         trace(&event);
         (self.config.inspect)(&event);
