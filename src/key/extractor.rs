@@ -155,7 +155,8 @@ pub struct RouteParams<'a> {
 ///
 /// let request = Request::get("/?id=a&id=b").body(())?;
 /// let key_by = |values: MultipleValues| {
-///     let rule = Rule::new("calls").every_request().key(key::query("id").multiple_values(values));
+///     let id = key::query("id").multiple_values(values);
+///     let rule = Rule::new("calls").every_request().key(id);
 ///     let rule = rule.policy(Policy::per_minute(60));
 ///     let limiter = RateLimiter::builder().rule(rule).build()?;
 ///     let expected = [limiter.key("a"), limiter.key("b"), limiter.key(("a", "b"))];

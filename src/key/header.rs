@@ -18,7 +18,8 @@ pub(super) const NOUN: &str = "a header field";
 /// ```
 /// use tower_quota::key::{self, KeyExtractor, MultipleValues};
 ///
-/// let tenant: key::Header = key::header("X-Tenant").multiple_values(MultipleValues::Joined);
+/// let tenant: key::Header = key::header("X-Tenant");
+/// let tenant = tenant.multiple_values(MultipleValues::Joined);
 /// assert_eq!(tenant.name(), "x-tenant");
 /// assert!(key::header("x tenant").validate().is_err());
 /// ```

@@ -29,7 +29,8 @@ pub(crate) const LENIENT: GeneralPurpose = GeneralPurpose::new(
 /// ```
 /// use tower_quota::key::{self, KeyExtractor, MultipleValues};
 ///
-/// let tenant: key::Metadata = key::metadata("tenant-bin").multiple_values(MultipleValues::Joined);
+/// let tenant: key::Metadata = key::metadata("tenant-bin");
+/// let tenant = tenant.multiple_values(MultipleValues::Joined);
 /// assert_eq!(tenant.name(), "tenant-bin");
 /// assert!(key::metadata("tenant bin").validate().is_err());
 /// ```
@@ -57,7 +58,8 @@ pub struct Metadata {
 /// let limiter = RateLimiter::builder().rule(rule.policy(Policy::per_minute(60))).build()?;
 ///
 /// for spelling in ["YWNtZQ", "YWNtZQ=="] {
-///     let request = Request::post("/Bots/Export").header("tenant-bin", spelling).body(())?;
+///     let request = Request::post("/Bots/Export").header("tenant-bin", spelling);
+///     let request = request.body(())?;
 ///     let key = limiter.matching(&RequestView::new(&request))[0].key();
 ///     assert_eq!(key, Some(limiter.key("acme")));
 /// }
