@@ -244,7 +244,7 @@ pub struct Scope {
 #[derive(Debug, Default)]
 pub struct Verdict {
     pub(crate) admitted: bool,
-    /// How much detail the caller needs. Per-quota detail is most of the cost.
+    /// Level of detail that the caller needs. Per-quota detail is most of the cost.
     pub(crate) detail: Detail,
     /// Time of the decision.
     pub(crate) now: Timestamp,
@@ -252,7 +252,7 @@ pub struct Verdict {
     pub(crate) states: QuotaStates,
 }
 
-/// When a verdict has to report the state of each quota.
+/// The level of detail of a verdict: the cases in which it reports the state of each quota.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) enum Detail {
     /// Always.
