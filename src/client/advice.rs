@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use smallvec::SmallVec;
 
-/// What one response says about when to call again, whatever its protocol and dialect.
+/// A response's statement about when to call again, whatever its protocol and dialect.
 ///
 /// Advice can hold calls back, and never admits one that the caller's own policy has no room for.
 ///
@@ -55,10 +55,10 @@ pub struct Allowance {
 /// The moment from which a stated time counts. It is no part of what was stated, so all of them are equal.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) enum Since {
-    /// When the call was sent, since the server decided about then.
+    /// The time at which the call was sent, since the server decided about then.
     #[default]
     Sent,
-    /// When it was answered: for a `Retry-After`, and for whatever lasts until a date.
+    /// The time at which it was answered: for a `Retry-After`, and for everything that lasts until a date.
     Answered,
 }
 

@@ -18,7 +18,7 @@ pub(super) struct AttemptTracker {
 #[derive(Debug, Default)]
 struct TrackedAttempts {
     repeats: AtomicU32,
-    /// When the first attempt left the innermost layer that knows of this.
+    /// The time at which the first attempt left the innermost layer that knows of this.
     first_sent_at: Mutex<Option<Instant>>,
 }
 

@@ -6,7 +6,7 @@ use crate::{
     clock::{Clock, ManualClock},
     conformance::{
         Guarantee, Violation,
-        model::{Log, Model, is_told},
+        model::{Model, Timestamps, is_comparable},
         violation::ensure,
     },
     error::CheckError,
@@ -17,10 +17,19 @@ use crate::{
     store::Store,
 };
 
-/// One history: the number of its rule, and its key.
-pub(super) type Charge<'a> = (usize, &'a str);
+const MAX_KEYS: usize = 1000;
 
-/// A limiter on the store under test, its clock, and the model of what it should remember.
+/// The name of a history: the number of its rule, and its key.
+pub(super) type HistoryName<'a> = (usize, &'a str);
+
+/// Creates the stores under test, each with a clock of its own.
+pub(super) struct Stores<F> {
+    pub(super) fresh: F,
+    /// The smallest step of the clock.
+    pub(super) tick: Duration,
+}
+
+/// A limiter on the store under test, its clock, and the model that it is compared with.
 #[derive(Debug)]
 pub(super) struct Harness<S> {
     limiter: RateLimiter<Http, S>,
@@ -30,8 +39,25 @@ pub(super) struct Harness<S> {
     model: Model,
 }
 
+impl<S: Store, F: FnMut(ManualClock) -> S> Stores<F> {
+    /// Creates a harness with an empty store, under rules with these policies.
+    pub(super) fn harness(&mut self, policies: impl Into<Vec<Policy>>) -> Result<Harness<S>, Violation> {
+        self.small_harness(policies, MAX_KEYS)
+    }
+
+    /// Creates a harness whose store may keep at most this many histories in this process.
+    pub(super) fn small_harness(
+        &mut self,
+        policies: impl Into<Vec<Policy>>,
+        max_keys: usize,
+    ) -> Result<Harness<S>, Violation> {
+        let clock = ManualClock::new();
+        Harness::new((self.fresh)(clock.clone()), clock, policies.into(), max_keys)
+    }
+}
+
 impl<S: Store> Harness<S> {
-    pub(super) fn new(store: S, clock: ManualClock, policies: Vec<Policy>, max_keys: usize) -> Result<Self, Violation> {
+    fn new(store: S, clock: ManualClock, policies: Vec<Policy>, max_keys: usize) -> Result<Self, Violation> {
         let names: Vec<String> = (0..policies.len()).map(|number| format!("rule-{number}")).collect();
         let builder = RateLimiter::builder().clock(clock.clone()).max_keys(max_keys).store(store);
         let rules = names
@@ -39,7 +65,8 @@ impl<S: Store> Harness<S> {
             .zip(&policies)
             .map(|(name, policy)| Rule::new(name.as_str()).no_requests().policy(policy.clone()));
         let limiter = rules.fold(builder, RateLimiterBuilder::rule).build();
-        let limiter = limiter.map_err(|error| Violation::new(Guarantee::Contract, format!("not opened: {error}")))?;
+        let limiter = limiter
+            .map_err(|error| Violation::new(Guarantee::Contract, format!("the store was not opened: {error}")))?;
         Ok(Self { limiter, clock, policies, names, model: Model::default() })
     }
 
@@ -59,10 +86,10 @@ impl<S: Store> Harness<S> {
         answered(self.limiter.rule(name))
     }
 
-    /// Asks for a decision, which has to agree with the model. Returns the wait of a denial.
-    pub(super) async fn ask(&mut self, charges: &[Charge<'_>]) -> Result<Option<Duration>, Violation> {
+    /// Makes a decision, which has to agree with the model. Returns the wait of a denial.
+    pub(super) async fn decide(&mut self, charges: &[HistoryName<'_>]) -> Result<Option<Duration>, Violation> {
         let now = self.clock.now();
-        let before = self.logs(charges);
+        let before = self.timestamps(charges);
         let named = charges.iter().map(|(rule, key)| (self.names[*rule].as_str(), *key));
         let decision = answered(self.limiter.check_all_async(named).await)?;
         let admitted = decision.is_admitted();
@@ -72,17 +99,17 @@ impl<S: Store> Harness<S> {
                 self.model.charge(*rule, key, now);
             }
         }
-        let blamed = match charges {
+        let broken = match charges {
             _ if admitted => Guarantee::NeverDeniedWithRoom,
             [_] => Guarantee::FreeDenial,
             _ => Guarantee::AllOrNothing,
         };
-        self.compare(charges, &decision, now, blamed)?;
+        self.compare(charges, &decision, now, broken)?;
         if admitted {
             return Ok(None);
         }
         for charge in charges {
-            self.peek_and_blame(*charge, blamed).await?;
+            self.check_peek(*charge, broken).await?;
         }
         ensure(decision.retry_after() > Some(Duration::ZERO), Guarantee::TrueWait, || {
             "a denial without a wait".to_owned()
@@ -90,105 +117,115 @@ impl<S: Store> Harness<S> {
         Ok(decision.retry_after())
     }
 
-    /// Asks about one history, as [`ask`](Self::ask) does. Returns `true` if it was admitted.
-    pub(super) async fn admits(&mut self, charge: Charge<'_>) -> Result<bool, Violation> {
-        Ok(self.ask(&[charge]).await?.is_none())
+    /// Makes a decision about one history. Returns `true` if it is admitted.
+    pub(super) async fn admits(&mut self, charge: HistoryName<'_>) -> Result<bool, Violation> {
+        Ok(self.decide(&[charge]).await?.is_none())
     }
 
-    /// Peeks at a history: the answer has to agree with the model.
-    pub(super) async fn peek(&self, charge: Charge<'_>) -> Result<(), Violation> {
-        self.peek_and_blame(charge, Guarantee::Contract).await
+    /// Peeks at a history. The verdict has to agree with the model.
+    pub(super) async fn peek(&self, charge: HistoryName<'_>) -> Result<(), Violation> {
+        self.check_peek(charge, Guarantee::Contract).await
     }
 
-    async fn peek_and_blame(&self, charge: Charge<'_>, blamed: Guarantee) -> Result<(), Violation> {
+    /// Peeks at a history. If too little is left of a quota then `broken` is violated.
+    async fn check_peek(&self, charge: HistoryName<'_>, broken: Guarantee) -> Result<(), Violation> {
         let now = self.clock.now();
         let decision = answered(self.rule(&self.names[charge.0])?.peek_async(charge.1).await)?;
-        let logs = self.logs(&[charge]);
-        let checked = self.check(&[charge], &logs, decision.is_admitted(), now);
+        let timestamps = self.timestamps(&[charge]);
+        let checked = self.check(&[charge], &timestamps, decision.is_admitted(), now);
         checked.map_err(|violation| match violation.guarantee() {
-            Guarantee::NeverDeniedWithRoom => Violation::new(blamed, violation.details()),
+            Guarantee::NeverDeniedWithRoom => Violation::new(broken, violation.details()),
             _ => violation,
         })?;
-        self.compare(&[charge], &decision, now, blamed)
+        self.compare(&[charge], &decision, now, broken)
     }
 
-    pub(super) async fn reset(&mut self, (rule, key): Charge<'_>) -> Result<(), Violation> {
+    pub(super) async fn reset(&mut self, (rule, key): HistoryName<'_>) -> Result<(), Violation> {
         let found = answered(self.rule(&self.names[rule])?.reset_async(key).await)?;
-        let (log, now) = (self.model.log(rule, key), self.clock.now());
-        let is_live = self.policies[rule].quotas().any(|quota| log.counted(quota.window(), now) > 0);
-        ensure(found || !is_live, Guarantee::Contract, || format!("a reset of rule {rule}, {key:?} found nothing"))?;
-        ensure(!found || !log.is_empty(), Guarantee::Contract, || {
-            format!("a reset of rule {rule}, {key:?} found what was never charged")
+        let (timestamps, now) = (self.model.timestamps(rule, key), self.clock.now());
+        let is_live = self.policies[rule].quotas().any(|quota| timestamps.counted(quota.window(), now) > 0);
+        ensure(found || !is_live, Guarantee::Contract, || {
+            format!("a reset of rule {rule} and key {key:?} found no history")
+        })?;
+        ensure(!found || !timestamps.is_empty(), Guarantee::Contract, || {
+            format!("a reset of rule {rule} and key {key:?} found a history that was never charged")
         })?;
         self.model.forget(rule, key);
         Ok(())
     }
 
-    fn logs(&self, charges: &[Charge<'_>]) -> Vec<Log> {
-        charges.iter().map(|(rule, key)| self.model.log(*rule, key)).collect()
+    fn timestamps(&self, charges: &[HistoryName<'_>]) -> Vec<Timestamps> {
+        charges.iter().map(|(rule, key)| self.model.timestamps(*rule, key)).collect()
     }
 
-    /// Checks the verdict, given what was charged before.
-    fn check(&self, charges: &[Charge<'_>], logs: &[Log], admitted: bool, now: Duration) -> Result<(), Violation> {
+    /// Checks whether the request may be admitted or denied, after the units charged before.
+    fn check(
+        &self,
+        charges: &[HistoryName<'_>],
+        before: &[Timestamps],
+        admitted: bool,
+        now: Duration,
+    ) -> Result<(), Violation> {
         let (mut is_full, mut may_be_full) = (false, false);
-        for ((rule, _), log) in charges.iter().zip(logs) {
+        for ((rule, _), timestamps) in charges.iter().zip(before) {
             let policy = &self.policies[*rule];
             for quota in policy.quotas() {
-                let used = log.used(policy, quota, now);
-                is_full |= used.least >= quota.limit();
-                may_be_full |= used.most >= quota.limit();
+                let used = timestamps.used(policy, quota, now);
+                is_full |= used.min >= quota.limit();
+                may_be_full |= used.max >= quota.limit();
             }
         }
-        let told = || format!("at {now:?}, of {}", self.told(charges));
-        ensure(!admitted || !is_full, Guarantee::NeverMoreThanN, || format!("admitted although full, {}", told()))?;
+        let context = || format!("at {now:?}: {}", self.describe(charges));
+        ensure(!admitted || !is_full, Guarantee::NeverMoreThanN, || format!("admitted although full, {}", context()))?;
         ensure(admitted || may_be_full, Guarantee::NeverDeniedWithRoom, || {
-            format!("denied although there is room, {}", told())
+            format!("denied although there is room, {}", context())
         })
     }
 
-    /// Checks what a decision tells of each quota. `blamed` is broken if too little is left.
+    /// Checks the reported state of each quota. If too little is left of one then `broken` is violated.
     fn compare(
         &self,
-        charges: &[Charge<'_>],
+        charges: &[HistoryName<'_>],
         decision: &Decision,
         now: Duration,
-        blamed: Guarantee,
+        broken: Guarantee,
     ) -> Result<(), Violation> {
-        let told: Vec<_> = decision.quotas().collect();
+        let reported: Vec<_> = decision.quotas().collect();
         let quotas = charges.iter().flat_map(|charge| {
-            let (policy, log) = (&self.policies[charge.0], self.model.log(charge.0, charge.1));
-            policy.quotas().map(move |quota| (charge, policy, log.clone(), quota))
+            let (policy, timestamps) = (&self.policies[charge.0], self.model.timestamps(charge.0, charge.1));
+            policy.quotas().map(move |quota| (charge, policy, timestamps.clone(), quota))
         });
         let quotas: Vec<_> = quotas.collect();
-        ensure(told.len() == quotas.len(), Guarantee::Contract, || {
-            format!("{} quotas were asked for, and {} are told of", quotas.len(), told.len())
+        ensure(reported.len() == quotas.len(), Guarantee::Contract, || {
+            format!("{} quotas were reported instead of {}", reported.len(), quotas.len())
         })?;
-        let both = || told.iter().zip(&quotas).filter(|(_, (_, policy, _, quota))| is_told(policy, quota));
-        let place = |charge: &Charge<'_>, quota| format!("of {quota} at {now:?}, of {}", self.told(&[*charge]));
-        for (status, (charge, policy, log, quota)) in both() {
-            let (used, is_used) = (log.used(policy, quota, now), quota.limit() - status.remaining());
-            let counts = || format!("{is_used} used where {used:?} is right, {}", place(charge, quota));
-            ensure(is_used >= used.least, Guarantee::NeverMoreThanN, counts)?;
-            ensure(is_used <= used.most, blamed, counts)?;
+        let both = || reported.iter().zip(&quotas).filter(|(_, (_, policy, _, quota))| is_comparable(policy, quota));
+        let context = |charge: &HistoryName<'_>, quota| format!("of {quota} at {now:?}: {}", self.describe(&[*charge]));
+        for (status, (charge, policy, timestamps, quota)) in both() {
+            let (right, used) = (timestamps.used(policy, quota, now), quota.limit() - status.remaining());
+            let details = || format!("{used} units reported as used instead of {right:?}, {}", context(charge, quota));
+            ensure(used >= right.min, Guarantee::NeverMoreThanN, details)?;
+            ensure(used <= right.max, broken, details)?;
         }
-        for (status, (charge, policy, log, quota)) in both() {
-            let right = log.changes_after(policy, quota, status.is_exhausted(), now);
+        for (status, (charge, policy, timestamps, quota)) in both() {
+            let right = timestamps.changes_after(policy, quota, status.is_exhausted(), now);
             let (wait, is_idle) = (status.reset_after(), status.remaining() == quota.limit());
             ensure(right.contains(&wait) || (is_idle && wait.is_zero()), Guarantee::TrueWait, || {
-                format!("{wait:?} told where {right:?} is right, {}", place(charge, quota))
+                format!("a wait of {wait:?} reported instead of {right:?}, {}", context(charge, quota))
             })?;
         }
         Ok(())
     }
 
-    fn told(&self, charges: &[Charge<'_>]) -> String {
-        let told = charges.iter().map(|(rule, key)| {
-            format!("key {key:?} under {}, charged at {:?}", self.policies[*rule], self.model.log(*rule, key))
+    fn describe(&self, charges: &[HistoryName<'_>]) -> String {
+        let described = charges.iter().map(|(rule, key)| {
+            format!("key {key:?} under {}, charged at {:?}", self.policies[*rule], self.model.timestamps(*rule, key))
         });
-        told.collect::<Vec<_>>().join("; and ")
+        described.collect::<Vec<_>>().join("; and ")
     }
 }
 
+/// Returns the answer of a store, which must not fail.
 pub(super) fn answered<T, E: Into<CheckError>>(answer: Result<T, E>) -> Result<T, Violation> {
-    answer.map_err(|error| Violation::new(Guarantee::Contract, format!("no answer: {}", error.into())))
+    answer.map_err(|error| Violation::new(Guarantee::Contract, format!("the store did not answer: {}", error.into())))
 }

@@ -1,4 +1,4 @@
-//! The model: a list of timestamps for each history.
+//! The model of a store: a list of timestamps for each history.
 
 use std::{collections::BTreeMap, time::Duration};
 
@@ -6,29 +6,29 @@ use crate::policy::{Policy, Quota};
 
 const MILLI: Duration = Duration::from_millis(1);
 
-/// When units were charged to a history, oldest first.
+/// The timestamps of the units charged to a history, oldest first.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Log(Vec<Duration>);
+pub(super) struct Timestamps(Vec<Duration>);
 
-/// The logs of all rules, by their numbers, and keys.
+/// The timestamps of all histories, by the number of the rule and the key.
 #[derive(Debug, Default)]
-pub(super) struct Model(BTreeMap<(usize, String), Log>);
+pub(super) struct Model(BTreeMap<(usize, String), Timestamps>);
 
-/// A range of what is right; the store may be late by so much as it has promised.
+/// The range of correct values: a store may be late by as much as the policy allows.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Between<T> {
-    pub(super) least: T,
-    pub(super) most: T,
+pub(super) struct Bounds<T> {
+    pub(super) min: T,
+    pub(super) max: T,
 }
 
-impl<T: PartialOrd> Between<T> {
+impl<T: PartialOrd> Bounds<T> {
     pub(super) fn contains(&self, value: &T) -> bool {
-        self.least <= *value && *value <= self.most
+        self.min <= *value && *value <= self.max
     }
 }
 
 impl Model {
-    pub(super) fn log(&self, rule: usize, key: &str) -> Log {
+    pub(super) fn timestamps(&self, rule: usize, key: &str) -> Timestamps {
         self.0.get(&(rule, key.to_owned())).cloned().unwrap_or_default()
     }
 
@@ -41,53 +41,56 @@ impl Model {
     }
 }
 
-impl Log {
+impl Timestamps {
     pub(super) const fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
 
-    /// Units within `window` before `now`: one at t counts while now < t + window.
+    /// Returns the number of units within `window` before `now`. A unit at t counts while now < t + window.
     pub(super) fn counted(&self, window: Duration, now: Duration) -> u32 {
         self.0.iter().filter(|at| **at + window > now).count() as u32
     }
 
-    /// Units that a quota may take for used.
-    pub(super) fn used(&self, policy: &Policy, quota: &Quota, now: Duration) -> Between<u32> {
+    /// Returns the bounds of the units that a quota may count.
+    pub(super) fn used(&self, policy: &Policy, quota: &Quota, now: Duration) -> Bounds<u32> {
         let window = quota.window();
-        Between {
-            least: self.counted(window, now).min(quota.limit()),
-            most: self.counted(window + lateness(policy, quota), now).min(quota.limit()),
+        Bounds {
+            min: self.counted(window, now).min(quota.limit()),
+            max: self.counted(window + lateness(policy, quota), now).min(quota.limit()),
         }
     }
 
-    /// The time until a quota that is `exhausted` has room, else until the oldest unit leaves that it counts.
+    /// Returns the bounds of the time until an `exhausted` quota has room, or until the oldest unit leaves that another one
+    /// counts.
     pub(super) fn changes_after(
         &self,
         policy: &Policy,
         quota: &Quota,
         exhausted: bool,
         now: Duration,
-    ) -> Between<Duration> {
+    ) -> Bounds<Duration> {
         let (window, late) = (quota.window(), lateness(policy, quota));
         let oldest = |window: Duration| self.0.iter().find(|at| **at + window > now).copied();
         let newest = self.0.len().checked_sub(quota.limit() as usize).and_then(|at| self.0.get(at)).copied();
         let (first, last) = if exhausted { (newest, newest) } else { (oldest(window + late), oldest(window)) };
         let until = |at: Duration| (at + window).saturating_sub(now);
-        Between { least: first.map_or(Duration::ZERO, until), most: last.map_or(Duration::ZERO, until) + late }
+        Bounds { min: first.map_or(Duration::ZERO, until), max: last.map_or(Duration::ZERO, until) + late }
     }
 }
 
-/// Whether what is told of a quota can be held against the log. A store need not remember more units than the longest
-/// window admits. Where denials count there may be more of them, of which a shorter window with a larger limit would
-/// tell; it decides nothing then, for the longer one is full whenever it is.
-pub(super) fn is_told(policy: &Policy, quota: &Quota) -> bool {
+/// Returns `true` if the reported state of a quota can be compared with the model.
+///
+/// A store need not remember more units than the longest window admits. Where denials count there may be more, which a
+/// shorter window with a larger limit would report. That quota then decides nothing, for the longer one is full whenever
+/// it is.
+pub(super) fn is_comparable(policy: &Policy, quota: &Quota) -> bool {
     let is_beside = |other: &Quota| other.window() >= quota.window() && other.limit() < quota.limit();
     !policy.counts_denied() || !policy.quotas().any(is_beside)
 }
 
-/// How late a unit of `quota` may come back.
+/// Returns by how much a unit of `quota` may come back late.
 fn lateness(policy: &Policy, quota: &Quota) -> Duration {
     let resolution = policy.entries_per_window();
-    let grain = if quota.limit() > resolution { quota.window() / resolution } else { Duration::ZERO };
-    grain.max(MILLI)
+    let width = if quota.limit() > resolution { quota.window() / resolution } else { Duration::ZERO };
+    width.max(MILLI)
 }

@@ -1,4 +1,4 @@
-//! Random schedules, and the numbers they are made of.
+//! Random schedules, and their pseudo-random numbers.
 
 use std::time::Duration;
 
@@ -9,10 +9,10 @@ use crate::{
 };
 
 const KEYS: [&str; 3] = ["ann", "bob", "a key so long that it is replaced by a hash"];
-/// Milliseconds that 32-bit stamps do not reach.
+/// A window in milliseconds that is too long for 32-bit timestamps.
 const NOT_COMPACT: u64 = 86_400_000 * 40;
 
-/// Policies of small numbers, so that short schedules meet their limits; a resolution of 16 makes 17 a large limit.
+/// Returns policies with small limits, so that short schedules exhaust them. A resolution of 16 makes 17 a large limit.
 pub(super) fn policies(rng: &mut Rng) -> Vec<Policy> {
     (0..=rng.below(3)).map(|_| policy(rng)).collect()
 }
@@ -30,11 +30,11 @@ const fn quota(rng: &mut Rng) -> Quota {
         2 => 1000,
         _ => NOT_COMPACT,
     };
-    let most = if rng.once_in(2) { 60 } else { 6 };
-    Quota::new(1 + rng.below(most) as u32, Duration::from_millis(window))
+    let max_limit = if rng.once_in(2) { 60 } else { 6 };
+    Quota::new(1 + rng.below(max_limit) as u32, Duration::from_millis(window))
 }
 
-/// Bursts, trickles, just before and at the edges, and long pauses.
+/// Returns a step of the clock: bursts, trickles, steps just before and at the edges of windows, and long pauses.
 const fn step(rng: &mut Rng, tick: u64) -> Duration {
     let nanos = match rng.below(11) {
         0..4 => 0,
@@ -46,7 +46,7 @@ const fn step(rng: &mut Rng, tick: u64) -> Duration {
     Duration::from_nanos(nanos / tick * tick)
 }
 
-/// Runs one schedule of this many requests.
+/// Runs a schedule of this many requests.
 pub(super) async fn run<S: Store>(
     harness: &mut Harness<S>,
     rules: usize,
@@ -72,16 +72,16 @@ async fn request<S: Store>(harness: &mut Harness<S>, rules: usize, rng: &mut Rng
     if rng.once_in(100) {
         harness.reset(charges[0]).await?;
     }
-    let Some(wait) = harness.ask(&charges).await? else { return Ok(()) };
+    let Some(wait) = harness.decide(&charges).await? else { return Ok(()) };
     if rng.once_in(4) {
         harness.advance(wait);
-        let admitted = harness.ask(&charges).await?.is_none();
+        let admitted = harness.decide(&charges).await?.is_none();
         ensure(admitted, Guarantee::TrueWait, || format!("denied again after a wait of {wait:?}"))?;
     }
     Ok(())
 }
 
-/// A small generator of pseudo-random numbers, the same for the same seed: xorshift64*.
+/// A generator of pseudo-random numbers (xorshift64*), the same for the same seed.
 #[derive(Debug)]
 pub(super) struct Rng(u64);
 

@@ -1,4 +1,4 @@
-//! Scenarios: the cases that are not left to chance.
+//! Scenarios: the cases that random schedules may not meet.
 
 use std::time::Duration;
 
@@ -8,8 +8,7 @@ use crate::{
     clock::ManualClock,
     conformance::{
         Guarantee, Violation,
-        harness::{Harness, answered},
-        stores::Stores,
+        harness::{Harness, Stores, answered},
         violation::ensure,
     },
     policy::{Policy, Quota},
@@ -26,9 +25,9 @@ pub(super) async fn run<S: Store, F: FnMut(ManualClock) -> S>(stores: &mut Store
     let harness = stores.harness([Policy::per_minute(1)])?;
     peek(harness).await.map_err(|violation| violation.during("peeking"))?;
     let harness = stores.harness([Policy::per_minute(2).and_per_hour(5)])?;
-    knock(harness).await.map_err(|violation| violation.during("knocking where denials are free"))?;
+    retry(harness).await.map_err(|violation| violation.during("retries without waiting, where denials are free"))?;
     for limit in [1, 2, 60] {
-        let tick = stores.finest();
+        let tick = stores.tick;
         let harness = stores.harness([Policy::per_minute(limit)])?;
         n_then_none(harness, limit, tick)
             .await
@@ -45,11 +44,11 @@ pub(super) async fn run<S: Store, F: FnMut(ManualClock) -> S>(stores: &mut Store
             .map_err(|violation| violation.during("a wide rule beside a narrow one"))?;
     }
     let harness = stores.harness([Policy::per_minute(3).count_denied()])?;
-    knock(harness).await.map_err(|violation| violation.during("knocking where denials count"))?;
+    retry(harness).await.map_err(|violation| violation.during("retries without waiting, where denials count"))?;
     let harness = stores.harness([Policy::per_minute(1), Policy::per_minute(1)])?;
-    keys_apart(harness).await.map_err(|violation| violation.during("keys that look alike"))?;
+    similar_keys(harness).await.map_err(|violation| violation.during("similar keys"))?;
     let harness = stores.small_harness([Policy::per_hour(2)], 50)?;
-    crowd(harness).await.map_err(|violation| violation.during("a crowd of newcomers"))?;
+    overfill(harness).await.map_err(|violation| violation.during("more keys than the store may keep"))?;
     for policy in [Policy::per_minute(5), Policy::per_minute(5).and(Quota::new(17, HOUR)).resolution(16)] {
         let harness = stores.harness([policy])?;
         step_back(harness).await.map_err(|violation| violation.during("a clock that steps back"))?;
@@ -68,7 +67,7 @@ async fn peek<S: Store>(mut harness: Harness<S>) -> Result<(), Violation> {
     for _ in 0..3 {
         harness.peek((0, "ann")).await?;
         harness.peek((0, "ann")).await?;
-        harness.ask(&[(0, "ann")]).await?;
+        harness.decide(&[(0, "ann")]).await?;
     }
     harness.reset((0, "ann")).await?;
     harness.peek((0, "ann")).await?;
@@ -78,11 +77,11 @@ async fn peek<S: Store>(mut harness: Harness<S>) -> Result<(), Violation> {
 async fn n_then_none<S: Store>(mut harness: Harness<S>, limit: u32, tick: Duration) -> Result<(), Violation> {
     for _ in 0..3 {
         for _ in 0..limit {
-            harness.ask(&[(0, "ann")]).await?;
+            harness.decide(&[(0, "ann")]).await?;
         }
-        harness.ask(&[(0, "ann")]).await?;
+        harness.decide(&[(0, "ann")]).await?;
         harness.advance(MINUTE - tick);
-        harness.ask(&[(0, "ann")]).await?;
+        harness.decide(&[(0, "ann")]).await?;
         harness.advance(tick);
     }
     Ok(())
@@ -90,16 +89,16 @@ async fn n_then_none<S: Store>(mut harness: Harness<S>, limit: u32, tick: Durati
 
 async fn n_at_once<S: Store>(mut harness: Harness<S>, limit: u32) -> Result<(), Violation> {
     for _ in 0..limit + 2 {
-        harness.ask(&[(0, "ann")]).await?;
+        harness.decide(&[(0, "ann")]).await?;
     }
     harness.advance(HOUR * 2);
-    harness.ask(&[(0, "ann")]).await.map(drop)
+    harness.decide(&[(0, "ann")]).await.map(drop)
 }
 
 async fn hour_beside_minute<S: Store>(mut harness: Harness<S>) -> Result<(), Violation> {
     for _ in 0..4 {
         for _ in 0..62 {
-            harness.ask(&[(0, "ann")]).await?;
+            harness.decide(&[(0, "ann")]).await?;
         }
         harness.advance(MINUTE);
     }
@@ -108,30 +107,30 @@ async fn hour_beside_minute<S: Store>(mut harness: Harness<S>) -> Result<(), Vio
 
 async fn wide_and_narrow<S: Store>(mut harness: Harness<S>, order: [usize; 2]) -> Result<(), Violation> {
     for _ in 0..20 {
-        harness.ask(&order.map(|rule| (rule, "ann"))).await?;
+        harness.decide(&order.map(|rule| (rule, "ann"))).await?;
     }
     for _ in 0..11 {
-        harness.ask(&[(0, "ann")]).await?;
+        harness.decide(&[(0, "ann")]).await?;
     }
     harness.peek((1, "ann")).await
 }
 
-async fn knock<S: Store>(mut harness: Harness<S>) -> Result<(), Violation> {
+async fn retry<S: Store>(mut harness: Harness<S>) -> Result<(), Violation> {
     for _ in 0..30 {
-        harness.ask(&[(0, "ann")]).await?;
+        harness.decide(&[(0, "ann")]).await?;
         harness.advance(10 * SECOND);
     }
     harness.advance(MINUTE);
-    harness.ask(&[(0, "ann")]).await.map(drop)
+    harness.decide(&[(0, "ann")]).await.map(drop)
 }
 
-async fn keys_apart<S: Store>(mut harness: Harness<S>) -> Result<(), Violation> {
+async fn similar_keys<S: Store>(mut harness: Harness<S>) -> Result<(), Violation> {
     let long = "x".repeat(300);
     let keys = ["", "a", "}{", "{}", "{a", "a}", "|", ":", "\0", "a\0", "\r\n", "*", "é", &long, &long[1..]];
     for key in keys {
         for rule in [0, 1] {
             let first = harness.admits((rule, key)).await?;
-            ensure(first, Guarantee::NeverDeniedWithRoom, || format!("{key:?} was taken for another"))?;
+            ensure(first, Guarantee::NeverDeniedWithRoom, || format!("{key:?} was counted as another key"))?;
             ensure(!harness.admits((rule, key)).await?, Guarantee::NothingForgotten, || {
                 format!("{key:?} was forgotten")
             })?;
@@ -145,32 +144,35 @@ async fn keys_apart<S: Store>(mut harness: Harness<S>) -> Result<(), Violation> 
     Ok(())
 }
 
-/// More keys than the store may keep, while one of them is exhausted.
-async fn crowd<S: Store>(mut harness: Harness<S>) -> Result<(), Violation> {
+/// Charges more keys than the store may keep, while one of them is exhausted.
+async fn overfill<S: Store>(mut harness: Harness<S>) -> Result<(), Violation> {
     for _ in 0..3 {
-        harness.ask(&[(0, "ann")]).await?;
+        harness.decide(&[(0, "ann")]).await?;
     }
     for number in 0..500 {
         let _ = answered(harness.rule("rule-0")?.check_async(format!("key {number}").as_str()).await)?;
     }
-    let forgotten = answered(harness.rule("rule-0")?.check_async("ann").await)?;
-    ensure(!forgotten.is_admitted(), Guarantee::NothingForgotten, || {
-        "who was exhausted is admitted after the crowd".to_owned()
+    let exhausted = answered(harness.rule("rule-0")?.check_async("ann").await)?;
+    ensure(!exhausted.is_admitted(), Guarantee::NothingForgotten, || {
+        "an exhausted key is admitted after more keys than the store may keep".to_owned()
     })
 }
 
-/// A clock that steps back gives no unit away early, and locks no key out for longer than the step and the window.
+/// Sets the clock back: no unit is given away early, and no key denied for longer than the step and the window.
 async fn step_back<S: Store>(harness: Harness<S>) -> Result<(), Violation> {
-    let ask = async || answered(harness.rule("rule-0")?.check_async("ann").await).map(|told| told.is_admitted());
+    let ask =
+        async || answered(harness.rule("rule-0")?.check_async("ann").await).map(|decision| decision.is_admitted());
     for back in [SECOND, MINUTE, HOUR] {
         harness.clock().set(10 * HOUR);
         for _ in 0..5 {
             ask().await?;
         }
         harness.clock().set(10 * HOUR - back);
-        ensure(!ask().await?, Guarantee::NeverMoreThanN, || format!("{back:?} back gave a unit away"))?;
+        ensure(!ask().await?, Guarantee::NeverMoreThanN, || format!("a clock set back by {back:?} gave a unit away"))?;
         harness.advance(back + 2 * HOUR);
-        ensure(ask().await?, Guarantee::NeverDeniedWithRoom, || format!("{back:?} back locked the key out"))?;
+        ensure(ask().await?, Guarantee::NeverDeniedWithRoom, || {
+            format!("a clock set back by {back:?} denied a key for too long")
+        })?;
         answered(harness.rule("rule-0")?.reset_async("ann").await)?;
     }
     Ok(())
@@ -196,7 +198,7 @@ async fn admitted_to_tasks<S: Store>(
     }
     let mut admitted = 0;
     while let Some(task) = tasks.join_next().await {
-        admitted += task.map_err(|error| Violation::new(Guarantee::Contract, format!("a task ended: {error}")))??;
+        admitted += task.map_err(|error| Violation::new(Guarantee::Contract, format!("a task failed: {error}")))??;
     }
     Ok(admitted)
 }
@@ -210,12 +212,12 @@ async fn tasks_on_one_key<S: Store>(harness: &Harness<S>, limit: u32) -> Result<
 async fn tasks_under_two_rules<S: Store>(mut harness: Harness<S>) -> Result<(), Violation> {
     let admitted = admitted_to_tasks(&harness, 5, &["rule-0", "rule-1"]).await?;
     ensure(admitted <= 1, Guarantee::NeverMoreThanN, || format!("{admitted} of 1 were admitted"))?;
-    ensure(admitted == 1, Guarantee::NeverDeniedWithRoom, || "nobody was admitted".to_owned())?;
+    ensure(admitted == 1, Guarantee::NeverDeniedWithRoom, || "no request was admitted".to_owned())?;
     let mut left = 0;
     while answered(harness.rule("rule-0")?.check_async("ann").await)?.is_admitted() {
         left += 1;
     }
-    ensure(left == 9, Guarantee::AllOrNothing, || format!("{left} units are left of the wide rule, and 9 are right"))?;
+    ensure(left == 9, Guarantee::AllOrNothing, || format!("{left} units are left of the wide rule instead of 9"))?;
     harness.advance(MINUTE);
     harness.reset((0, "bob")).await
 }

@@ -1,4 +1,4 @@
-//! The suite: its settings, and the stores it runs on.
+//! The suite and its settings.
 
 use std::{fmt, time::Duration};
 
@@ -6,17 +6,31 @@ use crate::{
     clock::ManualClock,
     conformance::{
         Violation,
+        harness::Stores,
         random::{self, Rng},
         scenarios,
-        stores::Stores,
     },
     store::Store,
 };
 
 const SCHEDULES: u64 = 100;
-const REQUESTS: usize = 150;
+const REQUESTS_PER_SCHEDULE: usize = 150;
 
 /// A test suite for stores.
+///
+/// ```
+/// use std::time::Duration;
+///
+/// use tower_quota::{conformance::Suite, store::MemoryStore};
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let suite = Suite::new(|_clock| MemoryStore::default());
+/// // A store that counts milliseconds, and ten schedules other than those of the default.
+/// suite.tick(Duration::from_millis(1)).seed(100).schedules(10).run().await?;
+/// # Ok(())
+/// # }
+/// ```
 #[must_use = "a suite does nothing until it is run"]
 pub struct Suite<F> {
     stores: Stores<F>,
@@ -25,13 +39,13 @@ pub struct Suite<F> {
 }
 
 impl<S: Store, F: FnMut(ManualClock) -> S> Suite<F> {
-    /// Creates a suite for the stores that `fresh` returns. Each has to be empty, whatever was in the others, and has to read the
-    /// time from the clock that it is given, which begins at zero and moves when the suite moves it.
+    /// Creates a suite for the stores that `fresh` returns. Each must be empty, and must read the time from the given clock,
+    /// which begins at zero and moves only when the suite moves it.
     pub const fn new(fresh: F) -> Self {
         Self { stores: Stores { fresh, tick: Duration::from_nanos(1) }, seed: 0, schedules: SCHEDULES }
     }
 
-    /// Sets the seed of the first random schedule; the others count up from it. Defaults to 0.
+    /// Sets the seed of the first random schedule. The others count up from it. Defaults to 0.
     pub const fn seed(mut self, seed: u64) -> Self {
         self.seed = seed;
         self
@@ -43,17 +57,17 @@ impl<S: Store, F: FnMut(ManualClock) -> S> Suite<F> {
         self
     }
 
-    /// Sets the smallest step of the clock, for stores with a coarser clock: up to a millisecond. Defaults to a nanosecond.
+    /// Sets the smallest step of the clock, up to a millisecond, for stores with a coarser clock. Defaults to a nanosecond.
     pub const fn tick(mut self, tick: Duration) -> Self {
         self.stores.tick = tick;
         self
     }
 
-    /// Runs everything, up to the first violation.
+    /// Runs all scenarios and schedules, up to the first violation.
     ///
     /// # Errors
     ///
-    /// If the store does not keep a guarantee.
+    /// If the store breaks a guarantee.
     pub async fn run(mut self) -> Result<(), Violation> {
         scenarios::run(&mut self.stores).await?;
         for seed in self.seed..self.seed.saturating_add(self.schedules) {
@@ -69,7 +83,7 @@ impl<S: Store, F: FnMut(ManualClock) -> S> Suite<F> {
         let policies = random::policies(&mut rng);
         let rules = policies.len();
         let mut harness = self.stores.harness(policies)?;
-        random::run(&mut harness, rules, &mut rng, self.stores.tick, REQUESTS).await
+        random::run(&mut harness, rules, &mut rng, self.stores.tick, REQUESTS_PER_SCHEDULE).await
     }
 }
 

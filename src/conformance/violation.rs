@@ -1,8 +1,14 @@
-//! The guarantees of a store, and the violation of one.
+//! The guarantees of a store, and the violation of a guarantee.
 
 use std::fmt;
 
 /// A guarantee of a store, in the order of the [crate's documentation](crate#what-is-promised).
+///
+/// ```
+/// use tower_quota::conformance::Guarantee;
+///
+/// assert_eq!(Guarantee::NeverMoreThanN.to_string(), "P1, never more than N");
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Guarantee {
@@ -12,13 +18,13 @@ pub enum Guarantee {
     NeverDeniedWithRoom,
     /// P3: a request is admitted by all quotas, rules and keys or charged to none.
     AllOrNothing,
-    /// P4: sleeping for the stated wait succeeds, and the wait is not longer than it has to be.
+    /// P4: a request is admitted after the stated wait, and the wait is no longer than necessary.
     TrueWait,
-    /// P5: a denial costs nothing, unless the policy says so.
+    /// P5: a denial costs nothing, unless the policy counts denied requests.
     FreeDenial,
     /// P6: nothing live is forgotten.
     NothingForgotten,
-    /// The contract of [`Store`](crate::store::Store): it answers, peeks without charging, and resets.
+    /// The contract of [`Store`](crate::store::Store): it decides, peeks without charging, and resets.
     Contract,
 }
 
@@ -36,7 +42,49 @@ impl fmt::Display for Guarantee {
     }
 }
 
-/// A guarantee that a store does not keep, and how that was seen.
+/// The violation of a guarantee, and how it was found.
+///
+/// ```
+/// use std::future::Pending;
+///
+/// use tower_quota::{
+///     ConfigError,
+///     conformance::{Guarantee, Suite},
+///     store::{Charge, MaybeReady, Setup, Store, Unavailable, Verdict},
+/// };
+///
+/// /// Admits every request, and reports no quota.
+/// #[derive(Debug)]
+/// struct AdmitAll;
+///
+/// impl Store for AdmitAll {
+///     type Future = Pending<Result<Verdict, Unavailable>>;
+///
+///     fn open(&mut self, _: Setup) -> Result<(), ConfigError> {
+///         Ok(())
+///     }
+///
+///     fn decide(&self, _: &[Charge], verdict: &mut Verdict) -> MaybeReady<Self::Future> {
+///         *verdict = Verdict::new(true);
+///         MaybeReady::Ready(())
+///     }
+///
+///     fn peek(&self, charges: &[Charge], verdict: &mut Verdict) -> MaybeReady<Self::Future> {
+///         self.decide(charges, verdict)
+///     }
+///
+///     fn reset(&self, charges: &[Charge], verdict: &mut Verdict) -> MaybeReady<Self::Future> {
+///         self.decide(charges, verdict)
+///     }
+/// }
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() {
+/// let violation = Suite::new(|_clock| AdmitAll).run().await.unwrap_err();
+/// assert_eq!(violation.guarantee(), Guarantee::Contract);
+/// assert_eq!(violation.details(), "peeking: 0 quotas were reported instead of 1");
+/// # }
+/// ```
 #[derive(Clone, Debug, thiserror::Error)]
 #[error("{guarantee}: {details}")]
 pub struct Violation {
@@ -49,25 +97,25 @@ impl Violation {
         Self { guarantee, details: details.into().into() }
     }
 
-    /// Returns the guarantee that is not kept.
+    /// Returns the broken guarantee.
     #[must_use]
     pub const fn guarantee(&self) -> Guarantee {
         self.guarantee
     }
 
-    /// Returns what was asked and answered, with the seed of a random schedule.
+    /// Returns the request and the verdict, with the scenario or the seed of the random schedule.
     #[must_use]
     pub fn details(&self) -> &str {
         &self.details
     }
 
-    /// Names the scenario or the schedule in which it was seen.
-    pub(super) fn during(self, what: impl fmt::Display) -> Self {
-        Self { details: format!("{what}: {}", self.details).into(), ..self }
+    /// Adds the scenario or the schedule in which the violation was found.
+    pub(super) fn during(self, scenario: impl fmt::Display) -> Self {
+        Self { details: format!("{scenario}: {}", self.details).into(), ..self }
     }
 }
 
-/// Fails with a violation of `guarantee` unless that is `kept`.
-pub(super) fn ensure(kept: bool, guarantee: Guarantee, details: impl FnOnce() -> String) -> Result<(), Violation> {
-    if kept { Ok(()) } else { Err(Violation::new(guarantee, details())) }
+/// Returns a violation of `guarantee` unless it `holds`.
+pub(super) fn ensure(holds: bool, guarantee: Guarantee, details: impl FnOnce() -> String) -> Result<(), Violation> {
+    if holds { Ok(()) } else { Err(Violation::new(guarantee, details())) }
 }

@@ -3,18 +3,36 @@
 use std::collections::VecDeque;
 
 use crate::history::{
-    buckets::Buckets,
-    exact_log::{count_newest, push_within},
+    exact_log::{count_newest, push_within, widen},
     plan::{BucketSpec, Counted, Exact, Plan, Window},
 };
 
-/// Exact timestamps, and buckets for each large quota of the plan.
+/// The log of one key: exact timestamps, and buckets for each large quota of the plan.
 ///
-/// The caller keeps `newest`, the time of the newest unit.
+/// The caller keeps `newest`, the tick of the newest unit.
 #[derive(Debug)]
 pub(crate) struct BucketedLog {
     timestamps: VecDeque<u64>,
     buckets: Box<[Buckets]>,
+}
+
+/// The buckets of one large quota, oldest first.
+///
+/// Bucket `c` holds the units recorded in the ticks from `c * width` to `(c + 1) * width - 1`. All of them leave when a
+/// unit of the last of these ticks would, so none leaves early. As with timestamps, the caller keeps the number of the
+/// newest bucket in full, and 32 bits are enough for the others.
+#[derive(Debug, Default)]
+struct Buckets {
+    buckets: VecDeque<Bucket>,
+    /// The running total before the oldest bucket.
+    before: u32,
+}
+
+/// A bucket and the running total of units at its end: the units of any run of buckets are one subtraction.
+#[derive(Clone, Copy, Debug)]
+struct Bucket {
+    index: u32,
+    total: u32,
 }
 
 impl BucketedLog {
@@ -22,7 +40,7 @@ impl BucketedLog {
         Self { timestamps: VecDeque::new(), buckets: plan.bucket_specs().iter().map(|_| Buckets::default()).collect() }
     }
 
-    /// Drops units that have left every window, and moves on those that have outlived their part of the log.
+    /// Drops the units that have left every window, and moves those that have left their part of the log into the next.
     pub(crate) fn expire(&mut self, plan: &Plan, newest: u64, now: u64) {
         if let Some(exact) = plan.exact() {
             let expired = now.saturating_sub(exact.ticks);
@@ -35,7 +53,7 @@ impl BucketedLog {
         }
     }
 
-    /// Units that `window` counts.
+    /// Returns the number of units that `window` counts.
     pub(crate) fn used(&self, window: &Window, now: u64) -> u32 {
         match window.counted {
             Counted::Exactly => {
@@ -47,12 +65,12 @@ impl BucketedLog {
         }
     }
 
-    /// Units that are remembered.
+    /// Returns the number of remembered units.
     pub(crate) fn units(&self) -> u32 {
         self.units_up_to(self.buckets.len())
     }
 
-    /// Returns the tick in which `window` has room, if it has none now.
+    /// Returns the tick in which `window` has room again, or `None` if it has room now.
     pub(crate) fn room_at(&self, plan: &Plan, newest: u64, window: &Window, now: u64) -> Option<u64> {
         let used = self.used(window, now);
         (used >= window.limit).then(|| self.leaves_at(plan, newest, window, used, window.excess(used)))
@@ -67,15 +85,15 @@ impl BucketedLog {
                     + window.ticks
             }
             Counted::InBuckets(last) => {
-                let spec = plan.bucket_specs().get(last).map_or(1, |spec| spec.ticks);
-                end_of_bucket(self.recorded_at(plan, newest, last, nth) / spec, spec) + window.ticks
+                let ticks = plan.bucket_specs().get(last).map_or(1, |spec| spec.ticks);
+                end_of_bucket(self.recorded_at(plan, newest, last, nth) / ticks, ticks) + window.ticks
             }
         }
     }
 
     /// Records one unit at `timestamp`.
     ///
-    /// Of more units than any answer is about, as happens when denials count, the newest are kept.
+    /// Keeps the newest units where there are more than any answer depends on, as happens when denials count.
     pub(crate) fn charge(&mut self, plan: &Plan, timestamp: u64) {
         self.make_room(plan.most_units());
         let Some(exact) = plan.exact() else { return self.add_to_buckets(0, plan.bucket_specs(), timestamp, 1) };
@@ -83,10 +101,11 @@ impl BucketedLog {
         push_within(&mut self.timestamps, timestamp, exact.capacity);
     }
 
-    /// Brings units that were recorded later than `latest` down to it.
+    /// Sets the units recorded later than `latest` to `latest`.
     pub(crate) fn clamp(&mut self, plan: &Plan, latest: u64, newest: u64) {
-        let later = self.timestamps.iter_mut().rev().take_while(|timestamp| **timestamp > latest);
-        later.for_each(|timestamp| *timestamp = latest);
+        for timestamp in self.timestamps.iter_mut().rev().take_while(|timestamp| **timestamp > latest) {
+            *timestamp = latest;
+        }
         for (buckets, spec) in self.buckets.iter_mut().zip(plan.bucket_specs()) {
             buckets.clamp(latest / spec.ticks, newest / spec.ticks);
         }
@@ -99,12 +118,14 @@ impl BucketedLog {
 
     fn expire_buckets(&mut self, at: usize, specs: &[BucketSpec], newest: u64, now: u64) {
         let Some(spec) = specs.get(at) else { return };
-        while let Some((bucket, units)) = self.buckets.get(at).and_then(|buckets| buckets.oldest(newest / spec.ticks)) {
+        while let Some(buckets) = self.buckets.get_mut(at)
+            && let Some((bucket, units)) = buckets.oldest(newest / spec.ticks)
+        {
             let end = end_of_bucket(bucket, spec.ticks);
             if end + spec.window > now {
                 break;
             }
-            self.buckets.iter_mut().skip(at).take(1).for_each(Buckets::drop_oldest);
+            buckets.drop_oldest();
             self.add_to_buckets(at + 1, specs, end, units);
         }
     }
@@ -115,15 +136,15 @@ impl BucketedLog {
         }
     }
 
-    /// Records units in part `at` of the buckets; units beyond the last part are dropped.
+    /// Records units in part `at` of the buckets. Units beyond the last part are dropped.
     fn add_to_buckets(&mut self, at: usize, specs: &[BucketSpec], timestamp: u64, units: u32) {
         if let (Some(buckets), Some(spec)) = (self.buckets.get_mut(at), specs.get(at)) {
             buckets.add(timestamp / spec.ticks, units, spec.max_buckets);
         }
     }
 
-    fn make_room(&mut self, most: u32) {
-        let is_full = self.units() >= most;
+    fn make_room(&mut self, max: u32) {
+        let is_full = self.units() >= max;
         if let Some(oldest) = self.buckets.iter_mut().rev().find(|buckets| is_full && buckets.units() > 0) {
             oldest.drop_unit();
         }
@@ -140,7 +161,8 @@ impl BucketedLog {
         self.buckets.iter().take(last + 1).map(Buckets::units).fold(timestamps, u32::saturating_add)
     }
 
-    /// The time of unit `nth` of those up to part `last` of the buckets, as precisely as is still known.
+    /// Returns the tick in which unit `nth` was recorded, of those up to part `last` of the buckets, as precisely as is
+    /// still known.
     fn recorded_at(&self, plan: &Plan, newest: u64, last: usize, nth: u32) -> u64 {
         let mut nth = nth;
         for (buckets, spec) in self.buckets.iter().zip(plan.bucket_specs()).take(last + 1).rev() {
@@ -153,7 +175,123 @@ impl BucketedLog {
     }
 }
 
-/// The last tick of bucket `index`.
-const fn end_of_bucket(index: u64, spec: u64) -> u64 {
-    (index + 1) * spec - 1
+impl Buckets {
+    /// Returns the number of units in all buckets.
+    fn units(&self) -> u32 {
+        self.total().wrapping_sub(self.before)
+    }
+
+    /// Records `units` in bucket `index`, which must not be before any other. The memory never exceeds `max` buckets.
+    fn add(&mut self, index: u64, units: u32, max: usize) {
+        let (index, total) = (index as u32, self.total().wrapping_add(units));
+        match self.buckets.back_mut() {
+            Some(bucket) if bucket.index == index => bucket.total = total,
+            _ => push_within(&mut self.buckets, Bucket { index, total }, max),
+        }
+    }
+
+    /// Returns the oldest bucket and the number of its units.
+    fn oldest(&self, newest: u64) -> Option<(u64, u32)> {
+        self.buckets.front().map(|bucket| (widen(bucket.index, newest), bucket.total.wrapping_sub(self.before)))
+    }
+
+    /// Drops the oldest bucket.
+    fn drop_oldest(&mut self) {
+        if let Some(bucket) = self.buckets.pop_front() {
+            self.before = bucket.total;
+        }
+    }
+
+    /// Drops one unit of the oldest bucket.
+    fn drop_unit(&mut self) {
+        if self.units() > 0 {
+            self.before = self.before.wrapping_add(1);
+        }
+        if self.buckets.front().is_some_and(|bucket| bucket.total == self.before) {
+            self.buckets.pop_front();
+        }
+    }
+
+    /// Returns the bucket that holds unit `nth`, counted from 1 at the oldest, or `None` if there are fewer units.
+    fn bucket_of(&self, nth: u32, newest: u64) -> Option<u64> {
+        let at = self.buckets.partition_point(|bucket| bucket.total.wrapping_sub(self.before) < nth);
+        self.buckets.get(at).map(|bucket| widen(bucket.index, newest))
+    }
+
+    /// Merges the buckets later than `latest` into that one. `newest` must not be before any of them.
+    fn clamp(&mut self, latest: u64, newest: u64) {
+        let total = self.total();
+        let is_later = |bucket: &&Bucket| widen(bucket.index, newest) > latest;
+        let later = self.buckets.iter().rev().take_while(is_later).count();
+        if later > 0 {
+            self.buckets.truncate(self.buckets.len() - later);
+            match self.buckets.back_mut() {
+                Some(bucket) if bucket.index == latest as u32 => bucket.total = total,
+                _ => self.buckets.push_back(Bucket { index: latest as u32, total }),
+            }
+        }
+    }
+
+    fn total(&self) -> u32 {
+        self.buckets.back().map_or(self.before, |bucket| bucket.total)
+    }
+
+    #[cfg(test)]
+    fn len(&self) -> usize {
+        self.buckets.len()
+    }
+}
+
+/// Returns the last tick of bucket `index`.
+const fn end_of_bucket(index: u64, ticks: u64) -> u64 {
+    (index + 1) * ticks - 1
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn filled(entries: &[(u64, u32)]) -> Buckets {
+        let mut buckets = Buckets::default();
+        for (index, units) in entries {
+            buckets.add(*index, *units, 4098);
+        }
+        buckets
+    }
+
+    #[test]
+    fn admissions_in_one_stretch_of_time_share_a_bucket() {
+        let buckets = filled(&[(7, 1), (7, 2), (8, 1)]);
+        assert_eq!((buckets.len(), buckets.units()), (2, 4));
+        assert_eq!(buckets.oldest(8), Some((7, 3)));
+    }
+
+    #[test]
+    fn the_bucket_of_a_unit_is_found_by_its_number() {
+        let buckets = filled(&[(7, 3), (9, 1), (12, 5)]);
+        let buckets: Vec<_> = (1..=10).map(|nth| buckets.bucket_of(nth, 12)).collect();
+        assert_eq!(buckets[..4], [Some(7), Some(7), Some(7), Some(9)]);
+        assert_eq!(buckets[4..9], [Some(12); 5]);
+        assert_eq!(buckets[9], None);
+    }
+
+    #[test]
+    fn totals_hold_across_the_wrap_of_32_bits() {
+        let mut buckets = filled(&[(1, u32::MAX - 1)]);
+        buckets.drop_oldest();
+        buckets.add(2, 5, 4098);
+        buckets.add(3, 5, 4098);
+        assert_eq!(buckets.units(), 10);
+        assert_eq!(buckets.bucket_of(6, 3), Some(3));
+        buckets.drop_oldest();
+        assert_eq!((buckets.units(), buckets.oldest(3)), (5, Some((3, 5))));
+    }
+
+    #[test]
+    fn full_buckets_hold_the_largest_limit() {
+        let mut buckets = filled(&[(1, 1), (2, u32::MAX - 1)]);
+        assert_eq!(buckets.units(), u32::MAX);
+        buckets.drop_unit();
+        assert_eq!((buckets.units(), buckets.oldest(2)), (u32::MAX - 1, Some((2, u32::MAX - 1))));
+    }
 }

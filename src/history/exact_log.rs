@@ -4,18 +4,18 @@ use std::collections::VecDeque;
 
 use crate::history::ring::Ring;
 
-/// Units that a key may have before its history needs memory of its own.
+/// Maximum number of units that need no memory on the heap.
 const INLINE: usize = 5;
 
-/// The timestamps of the remembered units, oldest first, in ticks.
+/// The timestamps of the remembered units in ticks, oldest first.
 ///
-/// Entries never decrease. The caller keeps the newest of them in full and passes it in; of the others the low 32 bits
-/// are enough, since none is more than two windows older than it. However long a key has been idle, nothing wraps.
+/// Entries never decrease. The caller keeps the newest of them in full and passes it in. The low 32 bits of the others are
+/// enough, since none is more than two windows older. Nothing wraps, however long a key has been idle.
 #[derive(Debug)]
 pub(crate) enum ExactLog {
-    /// In the key's own slot: nothing on the heap.
+    /// Timestamps in the key's own slot, without memory on the heap.
     Inline { len: u8, timestamps: [u32; INLINE] },
-    /// As many as the policy counts.
+    /// Timestamps on the heap, as many as the policy counts.
     Heap { block: Box<[u32]>, ring: Ring },
 }
 
@@ -26,14 +26,14 @@ impl ExactLog {
         self.view().1.len()
     }
 
-    /// Returns entry `at`, counted from the oldest; the newest if there is no such entry.
+    /// Returns entry `at`, counted from 0 at the oldest, or the newest if there is no such entry.
     #[inline]
     pub(crate) fn get(&self, at: usize, newest: u64) -> u64 {
         let (block, ring) = self.view();
         if at < ring.len() { widen(ring.get(block, at), newest) } else { newest }
     }
 
-    /// Counts those of the newest `most` entries that are later than `after`, and returns the oldest of them as well.
+    /// Returns the number of entries later than `after` among the newest `most`, and the oldest of these.
     #[inline]
     pub(crate) fn count_after(&mut self, after: u64, newest: u64, most: usize) -> (usize, u64) {
         let (block, ring) = self.view();
@@ -49,23 +49,23 @@ impl ExactLog {
         (count, oldest)
     }
 
-    /// Returns the last entry but `limit` if it is later than `after`, so that there are that many: one look, however long the
-    /// log.
+    /// Returns entry `limit`, counted from 1 at the newest, if it is later than `after`: then at least `limit` entries are.
+    /// Reads one entry, however long the log is.
     #[inline]
-    pub(crate) fn last_but(&self, after: u64, newest: u64, limit: usize) -> Option<u64> {
+    pub(crate) fn nth_newest_after(&self, after: u64, newest: u64, limit: usize) -> Option<u64> {
         let (block, ring) = self.view();
         let age = Ages::new(block, ring, newest).age(ring.len().checked_sub(limit)?);
         (age < Ages::reach(after, newest)).then(|| newest.saturating_sub(age.into()))
     }
 
-    /// Returns true if one more entry would need more memory.
+    /// Returns `true` if one more entry would need more memory.
     #[inline]
     pub(crate) fn fills_its_memory(&self) -> bool {
         let (block, ring) = self.view();
         ring.len() == block.len()
     }
 
-    /// Adds an entry; the memory grows in doubling steps to `capacity` and not beyond.
+    /// Adds an entry. The memory doubles when it is full, up to `capacity`.
     #[inline]
     pub(crate) fn push(&mut self, timestamp: u64, capacity: usize) {
         match self {
@@ -84,14 +84,14 @@ impl ExactLog {
         }
     }
 
-    /// Drops the entries up to `expired`, and keeps the memory.
+    /// Drops the entries up to `expired`. The memory is kept.
     #[inline]
     pub(crate) fn expire_until(&mut self, expired: u64, newest: u64) {
         let (block, ring) = self.view();
         let ages = Ages::new(block, ring, newest);
         let (len, reach) = (ring.len(), Ages::reach(expired, newest));
         if len > 0 && ages.age(0) >= reach {
-            // Most often it is one that has expired.
+            // Usually a single entry has expired.
             let live = count_newest(len - 1, len, len, |at| ages.age(at) < reach);
             self.keep(live);
         }
@@ -109,19 +109,19 @@ impl ExactLog {
         }
     }
 
-    /// Brings entries that are later than `latest` down to it; `newest` is the last of them.
+    /// Sets the entries later than `latest` to `latest`. `newest` is the last entry.
     pub(crate) fn clamp(&mut self, latest: u64, newest: u64) {
         let is_later = |timestamp: &&mut u32| widen(**timestamp, newest) > latest;
-        let bring_down = |timestamp: &mut u32| *timestamp = latest as u32;
+        let set = |timestamp: &mut u32| *timestamp = latest as u32;
         match self {
-            Self::Heap { block, ring } => ring.newest_first(block).take_while(is_later).for_each(bring_down),
+            Self::Heap { block, ring } => ring.newest_first(block).take_while(is_later).for_each(set),
             Self::Inline { len, timestamps } => {
-                timestamps.iter_mut().take(usize::from(*len)).rev().take_while(is_later).for_each(bring_down);
+                timestamps.iter_mut().take(usize::from(*len)).rev().take_while(is_later).for_each(set);
             }
         }
     }
 
-    /// The memory, and which part of it is in use.
+    /// Returns the memory, and the part of it that is in use.
     #[inline]
     fn view(&self) -> (&[u32], Ring) {
         match self {
@@ -145,7 +145,7 @@ impl<'a> Ages<'a> {
         Self { block, ring, newest: newest as u32 }
     }
 
-    /// The age of entry `at`. There has to be one.
+    /// Returns the age of entry `at`, which must exist.
     #[inline]
     fn age(self, at: usize) -> u32 {
         self.newest.wrapping_sub(self.ring.get(self.block, at))
@@ -158,20 +158,21 @@ impl<'a> Ages<'a> {
     }
 }
 
-/// Counts those of the newest `most` of `len` entries that are `live`. Once one of them is, all after it are.
+/// Returns the number of `live` entries among the newest `most` of `len`. All entries after a live one must be live.
 ///
-/// The answer was `hint` not long ago: since then an entry has come, and perhaps one has left. A wrong hint costs a search.
+/// `hint` is an earlier answer. Usually one entry was added since then and perhaps one has left; any other hint costs a
+/// binary search.
 #[inline]
 pub(crate) fn count_newest(hint: usize, len: usize, most: usize, live: impl Fn(usize) -> bool) -> usize {
     let first = len.saturating_sub(most);
     if first == len {
         return 0;
     }
-    // Exhausted, or all of them.
+    // All of them are live, as in an exhausted quota.
     if live(first) {
         return len - first;
     }
-    // From here on there is one that is not: as many as this can be live.
+    // At least one entry is not live from here on, which bounds the answer.
     let likely = hint.min(len - first - 1);
     let has = |count: usize| live(len - count);
     if has(likely + 1) {
@@ -186,7 +187,7 @@ pub(crate) fn count_newest(hint: usize, len: usize, most: usize, live: impl Fn(u
     len - first_live(first, len - 1, live)
 }
 
-/// The first entry that is `live`. Entry `earlier` is not, and entry `later` is.
+/// Returns the first `live` entry. Entry `earlier` must not be live, and entry `later` must be.
 fn first_live(mut earlier: usize, mut later: usize, live: impl Fn(usize) -> bool) -> usize {
     while later - earlier > 1 {
         let middle = earlier + (later - earlier) / 2;
@@ -199,11 +200,12 @@ fn first_live(mut earlier: usize, mut later: usize, live: impl Fn(usize) -> bool
     later
 }
 
-/// The number whose low 32 bits are `low` and that is at most 2^32 - 1 below `reference`.
+/// Returns the number whose low 32 bits are `low` and that is at most 2^32 - 1 below `reference`.
 pub(super) const fn widen(low: u32, reference: u64) -> u64 {
     reference.saturating_sub((reference as u32).wrapping_sub(low) as u64)
 }
 
+/// Appends an entry. The memory doubles when it is full, up to `capacity`.
 pub(super) fn push_within<T>(entries: &mut VecDeque<T>, entry: T, capacity: usize) {
     let len = entries.len();
     if len == entries.capacity() {
@@ -286,7 +288,7 @@ mod tests {
     }
 
     #[test]
-    fn entries_from_the_future_are_brought_down_to_now() {
+    fn entries_from_the_future_are_set_to_now() {
         for at in [vec![1100, 1150, 1200], (1000..1200).collect()] {
             let mut timestamps = filled(&at);
             timestamps.clamp(1120, at[at.len() - 1]);

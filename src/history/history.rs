@@ -11,21 +11,22 @@ use crate::{
     },
 };
 
-/// By how much a history may be ahead of the clock without being brought back.
+/// Maximum lead of a history over the clock that is left alone.
 const SMALL_LEAD: Duration = Duration::from_millis(10);
 
-/// Old units are forgotten when the newest comes into another stretch of so many ticks (18 minutes of the finest, 12 days of
-/// the coarsest), at the latest. No window is longer, so after that all are younger than one stretch, and before the next
-/// time than two: 32 bits tell four.
-const FAR: u64 = Plan::LONGEST_COMPACT_WINDOW;
+/// Length of a stretch in ticks: 18 minutes of the finest ticks, 12 days of the coarsest.
+///
+/// Old units are dropped at the latest when the newest unit enters another stretch. No window is longer, so the remaining
+/// units are then younger than one stretch, and never older than two. 32 bits tell four apart.
+const STRETCH: u64 = Plan::LONGEST_COMPACT_WINDOW;
 
 /// The sliding-window log of one key under one plan.
 ///
-/// Callers first [`expire`](Self::expire) the history at some time and then ask it about that time. Only for
-/// [yes or no](Self::room_at) this may be left out, because a look at the oldest unit waits for memory.
+/// Callers [`expire`](Self::expire) a history before they ask about that time. [`room_at`](Self::room_at) needs no such
+/// call, because reading the oldest unit would wait for memory.
 #[derive(Debug)]
 pub(crate) struct History {
-    /// The time of the newest unit, in full.
+    /// Tick of the newest unit, in full.
     newest: u64,
     log: Log,
 }
@@ -46,12 +47,12 @@ impl History {
         Self { newest: 0, log }
     }
 
-    /// Returns true if the history says the same as a new one, because no unit counts any more.
+    /// Returns `true` if no unit counts any more, so that the history answers as a new one does.
     pub(crate) const fn is_idle(&self, plan: &Plan, now: Timestamp) -> bool {
         self.newest.saturating_add(plan.horizon()) <= now.floor_ticks(plan.tick())
     }
 
-    /// Returns true if the newest unit lies after `now`: another thread read the clock later, or the clock stepped back.
+    /// Returns `true` if the newest unit lies after `now`: another thread read the clock later, or the clock stepped back.
     #[inline]
     pub(crate) const fn is_ahead_of(&self, plan: &Plan, now: Timestamp) -> bool {
         self.newest > now.ceil_ticks(plan.tick())
@@ -68,10 +69,10 @@ impl History {
         }
     }
 
-    /// Returns the units that `window` counts, and the tick in which it has room again if it has none, else the tick in which
-    /// the oldest of these units leaves.
+    /// Returns the number of units that `window` counts, and the tick in which it has room again. If it has room now,
+    /// returns the tick in which the oldest of these units leaves.
     ///
-    /// Where denials count, more than the limit may be returned as the limit.
+    /// Where denials count, a number above the limit may be returned as the limit.
     #[inline]
     pub(crate) fn usage(&mut self, plan: &Plan, window: &Window, now: Timestamp) -> (u32, u64) {
         let now = now.floor_ticks(plan.tick());
@@ -96,15 +97,16 @@ impl History {
         }
     }
 
-    /// Returns the tick in which the first window without room for one more unit has some; none if all have room. That is the
-    /// answer of [`usage`](Self::usage) with fewer looks, and the history need not be expired.
+    /// Returns the tick in which the first window that is full has room again, or `None` if all windows have room.
+    ///
+    /// Agrees with [`usage`](Self::usage), reads fewer entries, and the history need not be expired.
     #[inline]
     pub(crate) fn room_at(&mut self, plan: &Plan, now: Timestamp) -> Option<u64> {
         let (now, newest) = (now.floor_ticks(plan.tick()), self.newest);
         match &mut self.log {
             Log::Exact(log) => plan.windows().iter().find_map(|window| {
                 let expired = now.saturating_sub(window.ticks);
-                Some(log.last_but(expired, newest, window.limit as usize)? + window.ticks)
+                Some(log.nth_newest_after(expired, newest, window.limit as usize)? + window.ticks)
             }),
             Log::Bucketed(log) => {
                 log.expire(plan, newest, now);
@@ -129,15 +131,15 @@ impl History {
     #[inline]
     pub(crate) fn charge(&mut self, plan: &Plan, now: Timestamp) {
         let timestamp = self.newest.max(now.ceil_ticks(plan.tick()));
-        let is_far = (self.newest ^ timestamp) >= FAR;
+        let enters_stretch = (self.newest ^ timestamp) >= STRETCH;
         match &mut self.log {
             Log::Exact(log) => {
-                // The memory grows only for units that count, and what is too old to be told from what is new has to go.
-                if is_far || log.fills_its_memory() {
+                // The memory grows only for units that count, and units too old for 32 bits have to go.
+                if enters_stretch || log.fills_its_memory() {
                     log.expire_until(now.floor_ticks(plan.tick()).saturating_sub(plan.horizon()), self.newest);
                 }
                 let capacity = plan.exact().map_or(1, |Exact { capacity, .. }| capacity);
-                // More than that there are only where denials count, or in a shared history: the newest are what matters.
+                // More units exist only where denials count, or in a shared history. The newest ones matter.
                 if log.len() >= capacity {
                     log.keep(capacity - 1);
                 }
@@ -148,11 +150,12 @@ impl History {
         self.newest = timestamp;
     }
 
-    /// Brings units from the future down to `now`, if they are so far ahead that the clock must have stepped back.
+    /// Sets units from the future to `now`, if they are so far ahead that the clock must have stepped back. Returns `true`
+    /// if there were any.
     ///
-    /// They then count for a whole window from now, and older ones as before: time that the clock takes back is never
+    /// They then count for a whole window from now, and older units as before: time that the clock takes back is never
     /// counted twice. A lead of a few milliseconds, as between threads that read different clocks, is left alone: such
-    /// units simply wait until the clock has caught up. Says whether any unit was brought down.
+    /// units wait until the clock has caught up.
     pub(crate) fn clamp_to(&mut self, plan: &Plan, now: Timestamp) -> bool {
         let latest = now.ceil_ticks(plan.tick());
         if self.newest <= now.saturating_add(SMALL_LEAD).ceil_ticks(plan.tick()) {
@@ -160,7 +163,7 @@ impl History {
         }
         match &mut self.log {
             Log::Exact(log) => {
-                // What had left every window when the newest unit was recorded does not return. The timestamp of that is
+                // Units that had left every window when the newest was recorded do not return. The newest timestamp is
                 // rounded up, so the clock may have shown one tick less.
                 log.expire_until(self.newest.saturating_sub(plan.horizon().saturating_add(1)), self.newest);
                 log.clamp(latest, self.newest);

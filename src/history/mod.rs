@@ -1,4 +1,4 @@
-//! The sliding-window log of one key: pure arithmetic of what it has used, and when it may use more.
+//! The sliding-window log of one key: pure arithmetic on the units it has used, and on when it may use more.
 //!
 //! Integers in, integers out: no lock, no clock, no I/O. Sums saturate, and nothing panics.
 //!
@@ -11,20 +11,18 @@
 //!   counted by the quotas of <= 4096      counted by larger quotas only
 //! ```
 //!
-//! A unit begins as a timestamp and stays one as long as any quota counts it exactly. Then it moves into the buckets of the next
-//! larger quota, and so on; where no quota is exact it begins in the buckets. Each part ends where its quota's window ends, so
-//! the usage of a quota is the sum over the parts up to its own.
+//! A unit begins as a timestamp and stays one as long as any quota counts it exactly. Then it moves into the buckets of the
+//! next larger quota, and so on. If no quota is exact, it begins in the buckets. Each part ends where its quota's window
+//! ends, so the usage of a quota is the sum over the parts up to its own.
 //!
-//! * [`plan`]: a policy made ready for the arithmetic.
+//! * [`plan`]: a policy compiled for the arithmetic.
 //! * [`history`]: the log, in one of two forms.
-//! * [`exact_log`]: timestamps of 32 bits, for quotas of up to 4096 and windows of up to 12 days. They count in ticks, which
-//!   are as fine as these bits allow for the longest window.
-//! * [`ring`]: the memory of more than a few timestamps.
-//! * [`bucketed_log`]: anything else, timestamps of 64 bits and buckets.
-//! * [`buckets`]: the coalesced log of one large quota.
+//! * [`exact_log`]: timestamps of 32 bits, for quotas of up to 4096 and windows of up to 12 days. They are in ticks, which
+//!   are as short as 32 bits allow for the longest window.
+//! * [`ring`]: the ring buffer for more than a few timestamps.
+//! * [`bucketed_log`]: timestamps of 64 bits and buckets, for all other policies.
 
 mod bucketed_log;
-mod buckets;
 mod exact_log;
 mod history;
 mod plan;

@@ -1,4 +1,4 @@
-//! A policy, made ready for the arithmetic.
+//! A policy, compiled for the arithmetic of its histories.
 
 use crate::{
     clock::Tick,
@@ -6,7 +6,7 @@ use crate::{
     policy::{Policy, Quota},
 };
 
-/// A policy as its histories need it.
+/// A policy, compiled for the arithmetic of its histories.
 #[derive(Debug)]
 pub(crate) struct Plan {
     tick: Tick,
@@ -18,7 +18,7 @@ pub(crate) struct Plan {
     horizon: u64,
 }
 
-/// One quota: its window in ticks and which part of the history ends with it.
+/// One quota: its limit, its window in ticks, and the part of the history that ends with the window.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Window {
     pub(crate) limit: u32,
@@ -26,16 +26,16 @@ pub(crate) struct Window {
     pub(crate) counted: Counted,
 }
 
-/// The place of the units that a quota counts.
+/// The part of a history that a quota counts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Counted {
-    /// Among the timestamps.
+    /// The timestamps.
     Exactly,
-    /// Among the timestamps, and in the buckets up to this part.
+    /// The timestamps, and the buckets up to this part.
     InBuckets(usize),
 }
 
-/// The longest window that is counted exactly, which says how long timestamps are kept, and how many.
+/// The longest window that is counted exactly: it determines for how long timestamps are kept, and how many.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Exact {
     pub(crate) ticks: u64,
@@ -47,12 +47,12 @@ pub(crate) struct Exact {
 pub(crate) struct BucketSpec {
     pub(crate) window: u64,
     pub(crate) ticks: u64,
-    /// The most buckets that can count at once.
+    /// Maximum number of buckets that can count at once.
     pub(crate) max_buckets: usize,
 }
 
 impl Window {
-    /// Returns the number of `used` units that have to leave before there is room, and 1 if there is room.
+    /// Returns the number of `used` units that have to leave before there is room, or 1 if there is room.
     pub(crate) const fn excess(&self, used: u32) -> u32 {
         let too_many = used.saturating_add(1).saturating_sub(self.limit);
         if too_many == 0 { 1 } else { too_many }
@@ -60,7 +60,8 @@ impl Window {
 }
 
 impl Plan {
-    /// The longest window of timestamps of 32 bits, in ticks. The tick is a millisecond if it is over six days; so it is 12 days.
+    /// The longest window of 32-bit timestamps, in ticks. Windows over six days have ticks of a millisecond, so it is 12
+    /// days.
     pub(crate) const LONGEST_COMPACT_WINDOW: u64 = Tick::MOST_PER_WINDOW;
 
     pub(crate) fn new(policy: &Policy) -> Self {
@@ -83,13 +84,13 @@ impl Plan {
         Self { tick, windows, exact, bucket_specs, count_denied, most_units, horizon: horizon + late }
     }
 
-    /// What all times in the history of this plan are counted in.
+    /// Returns the unit of time of all histories under this plan.
     #[inline]
     pub(crate) const fn tick(&self) -> Tick {
         self.tick
     }
 
-    /// So many ticks of this plan, in microseconds.
+    /// Converts ticks of this plan to microseconds.
     #[cfg(feature = "redis")]
     pub(crate) const fn micros(&self, ticks: u64) -> u64 {
         ticks.saturating_mul(self.tick.micros())
@@ -111,17 +112,17 @@ impl Plan {
         self.count_denied
     }
 
-    /// The most units that have to be remembered: more cannot change any answer.
+    /// Returns the maximum number of units to remember: more cannot change any answer.
     pub(crate) const fn most_units(&self) -> u32 {
         self.most_units
     }
 
-    /// A history whose newest admission is this old, in ticks, is equal to a fresh one.
+    /// Returns the age in ticks at which no unit counts any more: a history whose newest unit is that old is idle.
     pub(crate) const fn horizon(&self) -> u64 {
         self.horizon
     }
 
-    /// Returns true if exact timestamps of 32 bits are enough.
+    /// Returns `true` if exact timestamps of 32 bits are enough.
     pub(crate) fn is_compact(&self) -> bool {
         let fits = self.exact.is_none_or(|exact| exact.capacity <= Ring::LARGEST);
         self.bucket_specs.is_empty() && fits && self.horizon <= Self::LONGEST_COMPACT_WINDOW
@@ -132,13 +133,13 @@ fn longest_exact(windows: &[Window], resolution: u32, count_denied: bool) -> Opt
     let small = windows.iter().filter(|window| window.limit <= resolution);
     let longest = small.max_by_key(|window| (window.ticks, std::cmp::Reverse(window.limit)))?;
     let within = windows.iter().filter(|window| window.ticks <= longest.ticks);
-    let told = most_units(within, count_denied).min(resolution).max(longest.limit);
-    let capacity = if count_denied { told } else { longest.limit } as usize;
+    let counted = most_units(within, count_denied).min(resolution).max(longest.limit);
+    let capacity = if count_denied { counted } else { longest.limit } as usize;
     Some(Exact { ticks: longest.ticks, capacity })
 }
 
-/// The most units that any answer is about. Where denials count there may be more of them than the longest window admits,
-/// of which a shorter one with a larger limit tells.
+/// Returns the maximum number of units that an answer depends on. Where denials count there may be more units than the
+/// longest window admits, and a shorter window with a larger limit counts them.
 fn most_units<'a>(windows: impl IntoIterator<Item = &'a Window>, count_denied: bool) -> u32 {
     let windows = windows.into_iter();
     if count_denied {
@@ -148,10 +149,10 @@ fn most_units<'a>(windows: impl IntoIterator<Item = &'a Window>, count_denied: b
     longest.map_or(0, |window| window.limit)
 }
 
-/// The large quotas whose windows reach beyond the timestamps, shortest first.
+/// Returns the buckets of the large quotas whose windows reach beyond the timestamps, shortest window first.
 ///
-/// Widths are multiples of each other, so that a bucket falls whole into a bucket of the next part, and no unit is held back by
-/// more than one bucket of the quota that counts it.
+/// Widths are multiples of each other, so that a bucket falls whole into a bucket of the next part, and no unit is held
+/// back by more than the width of one bucket of the quota that counts it.
 fn bucket_specs_beyond(exact_ticks: u64, windows: &[Window], resolution: u32) -> Box<[BucketSpec]> {
     let mut large: Vec<&Window> =
         windows.iter().filter(|window| window.limit > resolution && window.ticks > exact_ticks).collect();
@@ -195,14 +196,14 @@ mod tests {
     }
 
     #[test]
-    fn a_large_quota_within_an_exact_window_needs_no_layer() {
+    fn a_large_quota_within_an_exact_window_needs_no_buckets() {
         let plan = Plan::new(&Policy::per_second(10_000).and_per_hour(100));
         assert_eq!(plan.windows()[0].counted, Counted::Exactly);
         assert!(plan.bucket_specs().is_empty());
     }
 
     #[test]
-    fn grains_are_multiples_of_each_other_and_within_the_promised_lateness() {
+    fn widths_are_multiples_of_each_other_and_within_the_promised_lateness() {
         let policy = Policy::per_minute(10_000)
             .and_per_hour(100_000)
             .and(Quota::new(5_000_000, std::time::Duration::from_secs(100_003)));

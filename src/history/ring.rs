@@ -1,27 +1,27 @@
-//! The timestamps of a busy key: a queue in a block of memory.
+//! The ring buffer for the timestamps of a busy key.
 
-/// The places of a block that hold timestamps: a ring buffer, oldest first.
+/// The position of a ring buffer in its block of memory, oldest timestamp first.
 ///
 /// With its block it is a `VecDeque` in 22 bytes, so that both fit into the slot of a key.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Ring {
-    /// Where the oldest timestamp is.
+    /// Index of the oldest timestamp.
     head: u16,
     len: u16,
-    /// The number of timestamps that the last search found, where the next one begins. Any number leads to the right answer.
+    /// The result of the last search, where the next one begins. The answer is right with any value.
     pub(super) hint: u16,
 }
 
 impl Ring {
-    /// The most timestamps that a ring holds.
+    /// Maximum number of timestamps in a ring.
     pub(super) const LARGEST: usize = u16::MAX as usize;
 
-    /// A ring whose block is full of these timestamps.
+    /// Creates a ring whose block is full of these timestamps.
     pub(super) fn full(timestamps: &[u32]) -> (Box<[u32]>, Self) {
         (timestamps.into(), Self { len: timestamps.len() as u16, ..Self::default() })
     }
 
-    /// A ring of the first `len` places.
+    /// Creates a ring of the first `len` entries of a block.
     #[inline]
     pub(super) const fn from_start(len: u8) -> Self {
         Self { head: 0, len: len as u16, hint: 0 }
@@ -32,19 +32,19 @@ impl Ring {
         self.len as usize
     }
 
-    /// Stamp `at`, counted from the oldest. There has to be one.
+    /// Returns timestamp `at`, counted from 0 at the oldest. It must exist.
     #[inline]
     pub(super) fn get(self, block: &[u32], at: usize) -> u32 {
-        block.get(self.place(block, at)).copied().unwrap_or_default()
+        block.get(self.index(block, at)).copied().unwrap_or_default()
     }
 
-    /// Adds a timestamp; the block grows in doubling steps to `capacity` and not beyond. If it is full nothing happens.
+    /// Adds a timestamp. A full block doubles, up to `capacity`; beyond that nothing is added.
     #[inline]
     pub(super) fn push(&mut self, block: &mut Box<[u32]>, timestamp: u32, capacity: usize) {
         if self.len() == block.len() && !self.grow(block, capacity) {
             return;
         }
-        let free = self.place(block, self.len());
+        let free = self.index(block, self.len());
         if let Some(free) = block.get_mut(free) {
             *free = timestamp;
             self.len += 1;
@@ -54,9 +54,9 @@ impl Ring {
     /// Drops all but the newest `count` timestamps.
     #[inline]
     pub(super) fn keep(&mut self, block: &[u32], count: usize) {
-        let forgotten = self.len().saturating_sub(count);
-        self.head = self.place(block, forgotten) as u16;
-        self.len -= forgotten as u16;
+        let dropped = self.len().saturating_sub(count);
+        self.head = self.index(block, dropped) as u16;
+        self.len -= dropped as u16;
     }
 
     pub(super) fn iter_mut(self, block: &mut [u32]) -> impl Iterator<Item = &mut u32> {
@@ -64,7 +64,7 @@ impl Ring {
         first.iter_mut().chain(wrapped).take(self.len())
     }
 
-    /// The timestamps from the newest to the oldest.
+    /// Iterates over the timestamps from the newest to the oldest.
     pub(super) fn newest_first(self, block: &mut [u32]) -> impl Iterator<Item = &mut u32> {
         let (wrapped, first) = block.split_at_mut(self.head.into());
         let before_the_end = self.len().min(first.len());
@@ -72,14 +72,14 @@ impl Ring {
         after_it.chain(first.iter_mut().take(before_the_end).rev())
     }
 
-    /// Where in the block timestamp `at` is.
+    /// Returns the index in the block of timestamp `at`.
     #[inline]
-    fn place(self, block: &[u32], at: usize) -> usize {
-        let place = usize::from(self.head) + at;
-        if place < block.len() { place } else { place - block.len() }
+    fn index(self, block: &[u32], at: usize) -> usize {
+        let index = usize::from(self.head) + at;
+        if index < block.len() { index } else { index - block.len() }
     }
 
-    /// Whether there is more room now.
+    /// Enlarges the block, and returns `true` if it could.
     #[cold]
     fn grow(&mut self, block: &mut Box<[u32]>, capacity: usize) -> bool {
         let size = (2 * self.len()).clamp(1, capacity.clamp(1, Self::LARGEST));

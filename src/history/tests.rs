@@ -20,7 +20,7 @@ struct Model {
 }
 
 impl Model {
-    /// Units admitted within `window` nanoseconds before `now`: one at t counts while now < t + window.
+    /// Returns the units admitted within `window` nanoseconds before `now`: one at t counts while now < t + window.
     fn counted(&self, window: u64, now: u64) -> usize {
         self.admitted.iter().filter(|at| **at + window > now).count()
     }
@@ -40,7 +40,7 @@ struct Subject {
 #[derive(Debug, PartialEq, Eq)]
 enum Answer {
     Admitted,
-    /// With the wait.
+    /// Denied, with the wait.
     Denied(Duration),
 }
 
@@ -71,7 +71,7 @@ impl Subject {
         }
     }
 
-    /// The same for those who want to know no more than yes or no.
+    /// Decides in the way of callers that need only yes or no.
     fn admits(&mut self, nanos: u64) -> bool {
         let now = Timestamp::from_nanos(nanos);
         self.history.clamp_to(&self.plan, now);
@@ -79,19 +79,19 @@ impl Subject {
         if has_room {
             self.history.charge(&self.plan, now);
         } else {
-            // Then it is told why.
+            // As when the reason is reported.
             self.history.expire(&self.plan, now);
         }
         has_room
     }
 
-    /// What each quota counts.
+    /// Returns the units that each quota counts.
     fn used(&mut self, nanos: u64) -> Vec<u32> {
         let (plan, now) = (&self.plan, Timestamp::from_nanos(nanos));
         plan.windows().iter().map(|window| self.history.usage(plan, window, now).0).collect()
     }
 
-    /// When all quotas have room, if they have none now.
+    /// Returns the tick in which all quotas have room, or `None` if they have room now.
     fn room_at(&mut self, now: Timestamp) -> Option<u64> {
         self.history.expire(&self.plan, now);
         let room_at = self.plan.windows().iter().filter_map(|window| {
@@ -106,14 +106,14 @@ fn nanos(quota: &Quota) -> u64 {
     u64::try_from(quota.window().as_nanos()).unwrap()
 }
 
-/// How late a unit of `quota` may come back, in nanoseconds.
+/// Returns by how much a unit of `quota` may come back late, in nanoseconds.
 fn lateness(policy: &Policy, quota: &Quota) -> u64 {
-    let spec = if quota.limit() > policy.entries_per_window() {
+    let width = if quota.limit() > policy.entries_per_window() {
         nanos(quota) / u64::from(policy.entries_per_window())
     } else {
         0
     };
-    spec.max(policy.tick().nanos())
+    width.max(policy.tick().nanos())
 }
 
 /// Policies of small numbers, so that short schedules meet their limits; a resolution of 16 makes 17 a large limit.
@@ -258,13 +258,13 @@ proptest! {
     }
 
     #[test]
-    fn yes_or_no_is_the_same_if_nothing_is_ever_settled(
+    fn yes_or_no_is_the_same_if_nothing_is_ever_expired(
         policy in policies(),
         steps in prop::collection::vec(prop_oneof![4 => 0..2_000 * MILLI, 2 => 0..DAY, 1 => 0..60 * DAY], 1..300),
     ) {
-        let (mut settled, mut other) = (Subject::new(&policy), Subject::new(&policy));
+        let (mut expired, mut other) = (Subject::new(&policy), Subject::new(&policy));
         for now in times(&steps) {
-            prop_assert_eq!(settled.ask(now) == Answer::Admitted, other.admits(now), "at {}", now);
+            prop_assert_eq!(expired.ask(now) == Answer::Admitted, other.admits(now), "at {}", now);
         }
     }
 
@@ -401,7 +401,7 @@ fn a_clock_that_trembles_costs_a_large_quota_neither_memory_nor_time() {
 }
 
 #[test]
-fn a_spaced_caller_who_waits_as_told_gets_its_rate() {
+fn a_spaced_caller_that_waits_as_stated_gets_its_rate() {
     for rate in [60u32, 100, 200, 333, 500, 700, 999, 1000, 1001, 1500, 2000] {
         for policy in [Policy::per_second(rate), Policy::per_second(rate).and_per_hour(3_600 * rate)] {
             let mut subject = Subject::new(&policy.spread_evenly());

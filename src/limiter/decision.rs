@@ -53,7 +53,12 @@ impl Decision {
     /// A decision about a request that these rules govern, whose verdict is to be written.
     #[inline]
     pub(crate) fn pending(rulebook: &Arc<RulebookRef>, rules: RuleNumbers, told: Detail) -> Self {
-        Self { rulebook: Arc::clone(rulebook), rules, verdict: Verdict::asked(told), charged: ChargeMarks::default() }
+        Self {
+            rulebook: Arc::clone(rulebook),
+            rules,
+            verdict: Verdict::with_detail(told),
+            charged: ChargeMarks::default(),
+        }
     }
 
     #[inline]

@@ -82,7 +82,7 @@ impl<K: RequestKind> RateLimiter<K> {
         &self,
         charges: impl IntoIterator<Item = (&'r str, P)>,
     ) -> Result<bool, UnknownRule> {
-        let mut verdict = Verdict::asked(Detail::None);
+        let mut verdict = Verdict::with_detail(Detail::None);
         self.state.store.decide(&self.governed(charges)?.charges, &mut verdict);
         Ok(verdict.is_admitted())
     }

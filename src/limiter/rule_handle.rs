@@ -60,7 +60,7 @@ impl<K: RequestKind> RuleHandle<K> {
     /// than that. It takes half the instructions, and fewer cache lines.
     #[must_use = "it may not be admitted"]
     pub fn admit(&self, key: impl KeyParts) -> bool {
-        let mut verdict = Verdict::asked(Detail::None);
+        let mut verdict = Verdict::with_detail(Detail::None);
         let builder = &mut self.builder();
         key.write(builder);
         self.limiter.state.store.decide(slice::from_ref(builder.charge()), &mut verdict);
@@ -104,7 +104,7 @@ impl<K: RequestKind, S: Store> RuleHandle<K, S> {
         let builder = &mut self.builder();
         key.write(builder);
         let mut pending = self.pending();
-        *pending.verdict_mut() = Verdict::asked(Detail::None);
+        *pending.verdict_mut() = Verdict::with_detail(Detail::None);
         let ask = |verdict: &mut _| self.limiter.state.store.decide(slice::from_ref(builder.charge()), verdict);
         Ok(MaybeDecided::ask(pending, ask).wait().await?.is_admitted())
     }

@@ -1,4 +1,4 @@
-//! A store that is chosen at run time.
+//! A store of any type, chosen at run time.
 
 use std::{
     any::Any,
@@ -13,10 +13,10 @@ use crate::{
     store::{BoxFuture, MaybeReady, MemoryStore, Setup, Store, Verdict},
 };
 
-/// A store of any kind, for services that choose it when they start.
+/// A store of any type, for services that choose it when they start.
 ///
-/// The limiter's type is the same whatever is chosen, [`AnyRateLimiter`](crate::AnyRateLimiter), and handlers and
-/// states name it without a parameter:
+/// The limiter has the type [`AnyRateLimiter`](crate::AnyRateLimiter) with every store, so handlers and states name it
+/// without a type parameter:
 ///
 /// ```
 /// use tower_quota::{AnyRateLimiter, Policy, RateLimiter, Rule, key, store::AnyStore};
@@ -38,15 +38,15 @@ use crate::{
 /// # }
 /// ```
 ///
-/// Some stores have to be awaited, so a limiter on this one is asked with the asynchronous methods, such as
-/// [`check_async`](crate::RuleHandle::check_async). On a [`MemoryStore`] they are done when they are first polled.
+/// Some stores have to be awaited, so a limiter on this one has only the asynchronous methods, such as
+/// [`check_async`](crate::RuleHandle::check_async). With a [`MemoryStore`] they complete at the first poll.
 ///
-/// A decision takes one virtual call more than on the store itself, and the future of one that is awaited is boxed.
+/// A decision costs one virtual call more than on the store itself, and the future of a pending decision is boxed.
 #[derive(Debug)]
 pub struct AnyStore(Box<dyn DynStore>);
 
 impl AnyStore {
-    /// Creates one of any store, also of your own.
+    /// Boxes a store of any type.
     #[must_use]
     pub fn new(store: impl Store) -> Self {
         Self(Box::new(store))
@@ -58,8 +58,8 @@ impl AnyStore {
         Self::new(MemoryStore::default())
     }
 
-    /// Creates what `open` makes of the value of an environment variable, or a store in this process if the variable is
-    /// not set.
+    /// Creates a store from an environment variable: `open` is called with its value. If the variable is not set, creates a
+    /// store in this process.
     ///
     #[cfg_attr(feature = "redis", doc = "```")]
     #[cfg_attr(not(feature = "redis"), doc = "```ignore")]
@@ -72,8 +72,8 @@ impl AnyStore {
     ///
     /// # Errors
     ///
-    /// If the variable is empty or no Unicode. An empty one is no choice: in many processes their limits would
-    /// add up unseen.
+    /// If the variable is empty or not valid Unicode. An empty one does not choose memory: in many processes the limits
+    /// would add up unnoticed.
     pub fn from_env<S>(variable: &str, open: impl FnOnce(String) -> S) -> Result<Self, ConfigError>
     where
         S: Into<Self>,
@@ -81,8 +81,13 @@ impl AnyStore {
         Self::from_value(variable, env::var(variable), open)
     }
 
-    /// Returns the store inside if it is an `S`, for what only an `S` can do:
-    /// `limiter.store().downcast_ref::<RedisStore>()` has a `health`.
+    /// Returns the inner store if it is an `S`, to call methods that only an `S` has, such as `RedisStore::health`.
+    ///
+    /// ```
+    /// use tower_quota::store::{AnyStore, MemoryStore};
+    ///
+    /// assert!(AnyStore::memory().downcast_ref::<MemoryStore>().is_some());
+    /// ```
     #[must_use]
     pub fn downcast_ref<S: Store>(&self) -> Option<&S> {
         (&*self.0 as &dyn Any).downcast_ref()
@@ -98,14 +103,17 @@ impl AnyStore {
     {
         match value {
             Ok(value) if value.trim().is_empty() => {
-                let reason = "it is set and empty: write where the store is, or unset it to keep histories in memory";
+                let reason =
+                    "the variable is set but empty: write where the store is, or unset it to keep histories in memory";
                 Err(ConfigError::new(variable, "\"\"", reason))
             }
             Ok(value) => Ok(open(value).into()),
             Err(VarError::NotPresent) => Ok(Self::memory()),
-            Err(VarError::NotUnicode(_)) => {
-                Err(ConfigError::new(variable, "(not Unicode)", "it is no text: write where the store is in UTF-8"))
-            }
+            Err(VarError::NotUnicode(_)) => Err(ConfigError::new(
+                variable,
+                "(not Unicode)",
+                "the variable is not valid Unicode: write where the store is in UTF-8",
+            )),
         }
     }
 }
@@ -158,8 +166,8 @@ impl Store for AnyStore {
     }
 }
 
-/// A store whose future is boxed, so that one type stands for all. The names differ from those of [`Store`], which every
-/// implementor has as well.
+/// A store whose future is boxed, so that it can be a trait object. The names of the methods differ from those of [`Store`],
+/// which every implementor has as well.
 trait DynStore: Any + fmt::Debug + Send + Sync {
     fn dyn_open(&mut self, setup: Setup) -> Result<(), ConfigError>;
     fn dyn_decide(&self, charges: &[Charge], verdict: &mut Verdict) -> MaybeReady<BoxFuture>;

@@ -2,13 +2,14 @@
 
 use std::{fmt, pin::Pin, sync::Arc, time::Duration};
 
+use smallvec::SmallVec;
+
 use crate::{
-    clock::{Clock, SystemClock},
+    clock::{Clock, SystemClock, Timestamp},
     error::{ConfigError, Unavailable},
     history::Plan,
     key::Charge,
     policy::Policy,
-    store::Verdict,
 };
 
 /// A store: keeps histories, and decides about all charges of a request in one atomic step.
@@ -16,43 +17,91 @@ use crate::{
 /// [`MemoryStore`](super::MemoryStore) keeps them in this process, `RedisStore` on a server, and
 /// [`AnyStore`](super::AnyStore) is one of these or a store of your own, chosen at run time.
 ///
+/// A store may stand in front of another one:
+///
+/// ```
+/// use std::sync::atomic::{AtomicU64, Ordering};
+///
+/// use tower_quota::{
+///     ConfigError, Policy, RateLimiter, Rule,
+///     store::{Charge, MaybeReady, MemoryStore, Setup, Store, Verdict},
+/// };
+///
+/// /// Counts the decisions of a store in memory.
+/// #[derive(Debug, Default)]
+/// struct CountingStore {
+///     memory: MemoryStore,
+///     decisions: AtomicU64,
+/// }
+///
+/// impl Store for CountingStore {
+///     type Future = <MemoryStore as Store>::Future;
+///
+///     fn open(&mut self, setup: Setup) -> Result<(), ConfigError> {
+///         self.memory.open(setup)
+///     }
+///
+///     fn decide(&self, charges: &[Charge], verdict: &mut Verdict) -> MaybeReady<Self::Future> {
+///         self.decisions.fetch_add(1, Ordering::Relaxed);
+///         self.memory.decide(charges, verdict)
+///     }
+///
+///     fn peek(&self, charges: &[Charge], verdict: &mut Verdict) -> MaybeReady<Self::Future> {
+///         self.memory.peek(charges, verdict)
+///     }
+///
+///     fn reset(&self, charges: &[Charge], verdict: &mut Verdict) -> MaybeReady<Self::Future> {
+///         self.memory.reset(charges, verdict)
+///     }
+/// }
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let calls = Rule::new("calls").no_requests().policy(Policy::per_minute(1));
+/// let limiter = RateLimiter::builder().store(CountingStore::default()).rule(calls).build()?;
+/// assert!(limiter.rule("calls")?.check_async("ann").await?.is_admitted());
+/// assert_eq!(limiter.store().decisions.load(Ordering::Relaxed), 1);
+/// # Ok(())
+/// # }
+/// ```
+///
 /// # Writing a store
 ///
-/// A *history* is the sliding-window log of one key in one [`Scope`]: the timestamps of the units that were charged to it.
-/// A [`Charge`] names a history. A quota of N per W has room if fewer than N units are younger than W: a unit charged at
-/// `t` counts while `now < t + W`, and no longer.
+/// The example `store.rs` is a store in 80 lines, and the suite in `tower_quota::conformance` (feature `test-util`) tests
+/// a store against all of the following.
 ///
-/// **All or nothing.** [`decide`](Self::decide) looks at the histories of all charges before it changes one of them. If every quota
-/// of every charge has room then each history gets one unit with the timestamp of now, else none gets any; only the histories
-/// whose policy [counts denied requests](Policy::counts_denied) get a unit in either case. No other decision about
-/// one of these histories may come in between: hold a lock for all of them, or send them to a server in one script.
+/// A *history* is the sliding-window log of one key in one [`Scope`]: the timestamps of the units charged to it. A
+/// [`Charge`] names a history. A quota of N per W has room if fewer than N units are younger than W. A unit charged at `t`
+/// counts while `now < t + W`, and no longer.
 ///
-/// **Order.** The charges of a request are all different, and their order has no meaning for the answer. A store that
-/// locks histories one by one sorts them first, or two requests can lock each other out. The answer, though, tells of the quotas in
-/// the order of the charges and, for each charge, in the order of [`Policy::quotas`]: once per quota
-/// [`Verdict::push_quota`], of an admission as of a denial.
+/// **All or nothing.** [`decide`](Self::decide) reads the histories of all charges before it changes any of them. If every
+/// quota of every charge has room, each history gets one unit with the timestamp of now. Otherwise none gets a unit, except
+/// for histories whose policy [counts denied requests](Policy::counts_denied), which get one in either case. No other
+/// decision about one of these histories may come in between: hold a lock for all of them, or send them to a server in one
+/// script.
+///
+/// **Order.** The charges of a request are all different, and their order does not influence the verdict. A store that
+/// locks histories one by one sorts them first, to avoid deadlocks between requests. The verdict reports the quotas in the
+/// order of the charges and, for each charge, in the order of [`Policy::quotas`]: one [`Verdict::push_quota`] per quota, of
+/// an admission as of a denial.
 ///
 /// **Now or later.** A store that can answer immediately writes into the empty `verdict` and returns
 /// [`MaybeReady::Ready`]. Any other store leaves `verdict` alone and returns [`MaybeReady::Pending`] with a future of
-/// the answer. That future borrows nothing: copy the charges into it. It may be polled on any thread and may be
+/// the verdict. That future borrows nothing: copy the charges into it. It may be polled on any thread and may be
 /// started late, so a store must not hold a lock from the call until the first poll.
 ///
-/// **Cancel safety.** A caller that hangs up drops the future. Dropping it does not undo a charge already sent, and must not leave
-/// the store locked, half charged or with answers that the next request would take for its own. To charge nobody for
-/// a decision that nobody has seen, decide in a task of its own and give the unit back there.
+/// **Cancel safety.** If the caller hangs up, the future is dropped. That does not undo a charge already sent, and must
+/// leave the store neither locked, nor half charged, nor with a reply that the next request would take for its own. To
+/// charge nobody for a decision that nobody has seen, decide in a spawned task and give the unit back there.
 ///
-/// **Clocks.** All processes that share histories share one clock, best that of the server that keeps them. A store of one process
-/// reads [`Setup::clock`]. Clocks step back: units from the future count as charged now, so that a clock that has
-/// stepped back gives no unit away and locks nobody out for longer than a window.
+/// **Clocks.** All processes that share histories share one clock, best that of the server that keeps them. A store of one
+/// process reads [`Setup::clock`]. Clocks step back: units from the future count as charged now, so that a step back
+/// neither gives a unit away nor denies a key for longer than a window.
 ///
-/// **Failure.** A store that cannot decide returns [`Unavailable`], soon: every request waits for it. The caller of the
-/// service reads that it may try again later (503, or `UNAVAILABLE` on gRPC). To fail open, answer
-/// `Verdict::new(true)` instead.
+/// **Failure.** A store that cannot decide returns [`Unavailable`], soon, since every request waits for it. The client is
+/// asked to try again later (503, or `UNAVAILABLE` on gRPC). To fail open, answer `Verdict::new(true)` instead.
 ///
-/// **Memory.** Histories equal to a fresh one may be forgotten, and no others. [`Setup::max_keys`] is the user's bound.
-///
-/// The example `store.rs` is a store in 80 lines. The suite in `tower_quota::conformance` (feature `test-util`) tests a
-/// store against all of this.
+/// **Memory.** A history equal to a new one may be forgotten, and no other. [`Setup::max_keys`] is the user's bound.
 pub trait Store: fmt::Debug + Send + Sync + 'static {
     /// The future of an asynchronous decision. Dropping it does not undo a charge already sent.
     ///
@@ -72,35 +121,51 @@ pub trait Store: fmt::Debug + Send + Sync + 'static {
     /// Stores that can answer immediately write into the empty `verdict` and return [`MaybeReady::Ready`].
     fn decide(&self, charges: &[Charge], verdict: &mut Verdict) -> MaybeReady<Self::Future>;
 
-    /// Answers what [`decide`](Self::decide) would answer now, and charges nothing.
+    /// Returns the verdict that [`decide`](Self::decide) would return now, and charges nothing.
     fn peek(&self, charges: &[Charge], verdict: &mut Verdict) -> MaybeReady<Self::Future>;
 
-    /// Forgets the histories of these charges. The verdict admits if there was one, and tells of no quota.
+    /// Forgets the histories of these charges. The verdict admits if there was any, and reports no quota.
     fn reset(&self, charges: &[Charge], verdict: &mut Verdict) -> MaybeReady<Self::Future>;
 
-    /// Returns the time since 1970, for callers that are told a timestamp and not a wait: by default that of the operating
-    /// system. Stores in virtual time return theirs.
+    /// Returns the time since 1970, for responses that state a timestamp and not a wait. Defaults to the time of the
+    /// operating system. Stores in virtual time return theirs.
     fn since_1970(&self) -> Duration {
         SystemClock::new().since_1970()
     }
 
-    /// Returns the secret that keys are hashed with. Stores that are shared return one that is the same for all processes
-    /// that share them, or these would not find each other's histories. `None`, the default, for a secret that is
-    /// drawn when the limiter is built.
+    /// Returns the secret that keys are hashed with. Defaults to `None`: a random secret is drawn when the limiter is built.
+    ///
+    /// All processes that share histories must use the same secret, or they would not find each other's.
     fn key_secret(&self) -> Option<[u8; 32]> {
         None
     }
 }
 
-/// An answer: there already, or in the future `F`.
+/// A result: ready now, or pending in the future `F`.
 ///
-/// What [`Store`] returns holds no answer in `Ready`, since that stands in the verdict.
+/// The methods of [`Store`] write a result that is ready into the verdict, so `Ready` holds nothing.
+///
+/// ```
+/// use tower_quota::store::{BoxFuture, MaybeReady, Verdict};
+///
+/// fn answer(verdict: &mut Verdict, is_cached: bool) -> MaybeReady<BoxFuture> {
+///     if is_cached {
+///         *verdict = Verdict::new(false);
+///         return MaybeReady::Ready(());
+///     }
+///     MaybeReady::Pending(Box::pin(async { Ok(Verdict::new(true)) }))
+/// }
+///
+/// let mut verdict = Verdict::new(true);
+/// assert!(matches!(answer(&mut verdict, true), MaybeReady::Ready(())));
+/// assert!(!verdict.is_admitted());
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[must_use = "the answer may have to be awaited"]
 pub enum MaybeReady<F, T = ()> {
-    /// The answer was there at once.
+    /// The result is ready.
     Ready(T),
-    /// The answer takes its time.
+    /// The result has to be awaited.
     Pending(F),
 }
 
@@ -108,6 +173,18 @@ pub enum MaybeReady<F, T = ()> {
 pub type BoxFuture = Pin<Box<dyn Future<Output = Result<Verdict, Unavailable>> + Send>>;
 
 /// The settings of a limiter that its store works with.
+///
+/// ```
+/// use tower_quota::{ConfigError, store::Setup};
+///
+/// /// Checks what a server with room for `max_keys` histories can keep.
+/// fn check(setup: &Setup, max_keys: usize) -> Result<(), ConfigError> {
+///     if setup.max_keys() > max_keys {
+///         return Err(ConfigError::new("max_keys", setup.max_keys(), "the server has room for fewer"));
+///     }
+///     Ok(())
+/// }
+/// ```
 #[derive(Clone, Debug)]
 pub struct Setup {
     pub(crate) scopes: Scopes,
@@ -116,10 +193,35 @@ pub struct Setup {
 }
 
 /// All scopes of a limiter, numbered from zero.
+///
+/// ```
+/// use std::time::Duration;
+///
+/// use tower_quota::store::Scopes;
+///
+/// /// Returns for how long a store has to keep units.
+/// fn longest_window(scopes: &Scopes) -> Option<Duration> {
+///     let quotas = scopes.iter().flat_map(|scope| scope.policy().quotas());
+///     quotas.map(|quota| quota.window()).max()
+/// }
+///
+/// assert_eq!(longest_window(&Scopes::default()), None);
+/// ```
 #[derive(Clone, Debug, Default)]
 pub struct Scopes(Arc<[Scope]>);
 
-/// A scope: the histories of one policy, one for each key. A rule has one, or one per route.
+/// A scope: the histories of one policy, one for each key. A rule has one scope, or one per route.
+///
+/// ```
+/// use tower_quota::store::{Charge, Scope};
+///
+/// /// Returns the name of a history on a server.
+/// fn history_name(scope: &Scope, charge: &Charge) -> Vec<u8> {
+///     let mut name = format!("quota:{}:", scope.name()).into_bytes();
+///     name.extend(charge.key().to_bytes());
+///     name
+/// }
+/// ```
 #[derive(Debug)]
 pub struct Scope {
     name: String,
@@ -127,11 +229,58 @@ pub struct Scope {
     plan: Plan,
 }
 
+/// The answer to all charges of a request: admitted or denied, and the state of each quota.
+///
+/// ```
+/// use std::time::Duration;
+///
+/// use tower_quota::store::Verdict;
+///
+/// let mut verdict = Verdict::new(false);
+/// verdict.push_quota(60, Duration::from_secs(5)); // Exhausted, with room in five seconds.
+/// verdict.push_quota(300, Duration::from_secs(3540)); // Its oldest unit leaves within the hour.
+/// assert!(!verdict.is_admitted());
+/// ```
+#[derive(Debug, Default)]
+pub struct Verdict {
+    pub(crate) admitted: bool,
+    /// Level of detail that the caller needs. Per-quota detail is most of the cost.
+    pub(crate) detail: Detail,
+    /// Time of the decision.
+    pub(crate) now: Timestamp,
+    /// One entry per quota, in the order of the charges and of the quotas in their plans; empty if the caller needs none.
+    pub(crate) states: QuotaStates,
+}
+
+/// The level of detail of a verdict: the cases in which it reports the state of each quota.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum Detail {
+    /// Always.
+    #[default]
+    Full,
+    /// If the request is denied.
+    OnDenial,
+    /// Never.
+    None,
+}
+
+/// The state of one quota in a verdict.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct QuotaState {
+    /// Units counted, including this request's if it was admitted.
+    pub(crate) used: u32,
+    /// Time at which the quota has room again or, if it has room, at which the oldest counted unit leaves. In nanoseconds
+    /// since the clock's origin; zero if no unit is counted.
+    pub(crate) changes_at: u64,
+}
+
+pub(crate) type QuotaStates = SmallVec<[QuotaState; 4]>;
+
 impl<F> MaybeReady<F>
 where
     F: Future<Output = Result<Verdict, Unavailable>> + Send + 'static,
 {
-    /// Boxes the future, for stores that ask others.
+    /// Boxes the future, for stores in front of others.
     #[inline]
     pub fn boxed(self) -> MaybeReady<BoxFuture> {
         match self {
@@ -142,7 +291,7 @@ where
 }
 
 impl Setup {
-    /// Returns the scopes that charges will name.
+    /// Returns the scopes that charges [refer to](Charge::scope).
     #[must_use]
     pub const fn scopes(&self) -> &Scopes {
         &self.scopes
@@ -154,7 +303,7 @@ impl Setup {
         self.max_keys
     }
 
-    /// Returns the clock of this process. Stores that several processes share use one clock for all of them instead.
+    /// Returns the clock of this process. Stores shared by several processes use one clock for all of them instead.
     #[must_use]
     pub const fn clock(&self) -> &Arc<dyn Clock> {
         &self.clock
@@ -166,13 +315,13 @@ impl Scopes {
         Self(scopes.into_iter().collect())
     }
 
-    /// Returns the scope that a charge [names](Charge::scope).
+    /// Returns the scope that a charge [refers to](Charge::scope).
     #[must_use]
     pub fn get(&self, number: u32) -> Option<&Scope> {
         self.0.get(number as usize)
     }
 
-    /// Returns all of them, in the order of their numbers.
+    /// Returns all scopes in the order of their numbers.
     #[must_use]
     pub fn iter(&self) -> impl ExactSizeIterator<Item = &Scope> {
         self.0.iter()
@@ -189,7 +338,7 @@ impl Scope {
         Self { name, policy: policy.clone(), plan: Plan::new(policy) }
     }
 
-    /// Returns the rule's name, with the route behind it if that has histories of its own. It is unique, and the same
+    /// Returns the rule's name, followed by the route if that has histories of its own. The name is unique, and the same
     /// in every process with the same rules.
     #[must_use]
     pub fn name(&self) -> &str {
@@ -200,5 +349,42 @@ impl Scope {
     #[must_use]
     pub const fn policy(&self) -> &Policy {
         &self.policy
+    }
+}
+
+impl Verdict {
+    /// Creates a verdict that reports no quota yet.
+    #[must_use]
+    pub fn new(admitted: bool) -> Self {
+        Self { admitted, ..Self::default() }
+    }
+
+    /// Creates an empty verdict that asks for this much detail.
+    #[inline]
+    pub(crate) fn with_detail(detail: Detail) -> Self {
+        Self { detail, ..Self::default() }
+    }
+
+    /// Appends the state of the next quota, in the order of the charges and of the quotas in their policies.
+    ///
+    /// `used` is the number of units that the quota counts, including this request's if it was admitted. `changes_after`
+    /// is the time until the quota has room again or, if it has room, until the oldest of these units leaves. Both are zero
+    /// if no unit is counted.
+    pub fn push_quota(&mut self, used: u32, changes_after: Duration) {
+        let changes_at = if used == 0 { 0 } else { self.now.saturating_add(changes_after).nanos() };
+        self.states.push(QuotaState { used, changes_at });
+    }
+
+    /// Returns `true` if the request is admitted.
+    #[must_use]
+    pub const fn is_admitted(&self) -> bool {
+        self.admitted
+    }
+}
+
+impl Clone for Verdict {
+    /// Copies all states at once: a derived `clone` would go from quota to quota.
+    fn clone(&self) -> Self {
+        Self { states: SmallVec::from_slice(&self.states), ..*self }
     }
 }

@@ -17,7 +17,7 @@ const GRPC_RESOURCE_EXHAUSTED: u32 = 8;
 /// The counterpart of HTTP's 503.
 const GRPC_UNAVAILABLE: u32 = 14;
 
-/// A 503 of servers that want to be told from their proxies; no RFC has it.
+/// A 503 of servers that distinguish themselves from their proxies; no RFC has it.
 const OVERLOADED: u16 = 529;
 static SHOULD_RETRY: [HeaderName; 2] =
     [HeaderName::from_static("x-should-retry"), HeaderName::from_static("stripe-should-retry")];

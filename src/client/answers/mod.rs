@@ -139,7 +139,6 @@
 mod classification;
 mod header_family;
 mod number;
-mod presets;
 mod rate_limit;
 mod reader;
 mod server_time;

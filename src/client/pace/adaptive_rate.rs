@@ -28,7 +28,7 @@ pub(super) struct AdaptiveRate {
     as_of: Instant,
     /// No call before.
     next: Instant,
-    /// When the last call was sent.
+    /// The time at which the last call was sent.
     last_sent: Option<Instant>,
     /// The number of calls accepted since `since`.
     accepted: u64,

@@ -44,7 +44,7 @@ struct RemainingCalls {
 struct SlowStart {
     credit: u64,
     next: Instant,
-    /// When it ends, unless calls wait or are in flight then.
+    /// The time at which it ends, unless calls wait or are in flight then.
     forgotten: Instant,
 }
 

@@ -69,7 +69,7 @@ pub(super) struct WaitingCall<S, R, L> {
     layer: L,
     queued: QueuedCall,
     step: WaitStep,
-    /// When it asks again at the latest.
+    /// The latest time at which it asks again.
     timer: Option<Pin<Box<Sleep>>>,
 }
 

@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Duration};
 use crate::{
     client::{
         advice::Advice,
-        pace::{scheduler::Scheduler, settings::ScopeLimits, status::QueueStatus, ticket::QueueKey},
+        pace::{queue::QueueKey, scheduler::Scheduler, settings::ScopeLimits, status::QueueStatus},
     },
     error::UnknownRule,
     key::Key,

@@ -5,8 +5,8 @@ use std::sync::Arc;
 use crate::client::{
     advice::Advice,
     pace::{
+        queue::QueueKeys,
         scheduler::{Scheduler, SentCalls},
-        ticket::QueueKeys,
     },
 };
 

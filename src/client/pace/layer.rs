@@ -129,7 +129,7 @@ impl<K: RequestKind, T, A> PaceLayer<K, T, A> {
 
     /// Sets the maximum time for which a response holds calls back. Defaults to 10 minutes.
     ///
-    /// It guards against misconfigured or hostile servers. After that time one call goes ahead, and is told again.
+    /// It guards against misconfigured or hostile servers. After that time one call goes ahead, and gets new advice.
     pub fn max_hold(self, hold: Duration) -> Self {
         self.with_settings(|settings| settings.max_hold = hold)
     }

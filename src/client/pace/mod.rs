@@ -205,7 +205,6 @@ mod scheduler;
 mod service;
 mod settings;
 mod status;
-mod ticket;
 mod view_of;
 
 pub use error::PaceError;

@@ -1,17 +1,21 @@
-//! The queue of one key.
+//! The queue of one key, and the tickets of the calls in it.
 
 use std::time::Duration;
 
+use smallvec::SmallVec;
 use tokio::time::Instant;
 
-use crate::client::{
-    advice::Advice,
-    pace::{
-        adaptive_rate::AdaptiveRate,
-        backpressure::{Backpressure, Feedback},
-        rank_map::RankMap,
-        settings::{ScopeLimits, Settings, saturating_add},
+use crate::{
+    client::{
+        advice::Advice,
+        pace::{
+            adaptive_rate::AdaptiveRate,
+            backpressure::{Backpressure, Feedback},
+            rank_map::RankMap,
+            settings::{ScopeLimits, Settings, saturating_add},
+        },
     },
+    key::{Charge, Key},
 };
 
 /// Calls that were sent within this time of each other may reach the server in another order.
@@ -28,7 +32,7 @@ pub(super) struct Queue {
     in_flight: RankMap<Instant>,
     /// The number of calls that were sent.
     sent: u64,
-    /// When the policy has room, if it had none when it was asked.
+    /// The time at which the policy has room, if it had none when it was asked.
     full_until: Option<Instant>,
     backpressure: Backpressure,
     /// `None` unless the rate adapts.
@@ -42,6 +46,27 @@ pub(super) struct SentCall {
     sent_at: Instant,
     /// It went ahead of others in a slow start.
     is_probe: bool,
+}
+
+/// The key that a call is counted under, within the scope of a rule. Each has a queue.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(super) struct QueueKey {
+    pub(super) scope: u32,
+    pub(super) key: Key,
+}
+
+/// All keys of one call.
+pub(super) type QueueKeys = SmallVec<[QueueKey; 2]>;
+
+/// The position of a call in the queues.
+#[derive(Clone, Debug)]
+pub(super) struct Ticket {
+    /// Counts calls in the order of their arrival.
+    pub(super) number: u64,
+    pub(super) drawn_at: Instant,
+    /// The time at which the call has waited as long as it may.
+    pub(super) deadline: Option<Instant>,
+    pub(super) keys: QueueKeys,
 }
 
 impl Queue {
@@ -199,5 +224,23 @@ impl Queue {
             && self.reserved == 0
             && self.backpressure.is_idle(now)
             && self.rate.is_none_or(|rate| rate.is_idle(now))
+    }
+}
+
+impl Ticket {
+    /// Returns this time, or the deadline if that is before.
+    pub(super) fn cap(&self, time: Instant) -> Instant {
+        self.deadline.map_or(time, |deadline| deadline.min(time))
+    }
+
+    /// Returns the time that the call has waited.
+    pub(super) fn waited(&self, now: Instant) -> Duration {
+        now.saturating_duration_since(self.drawn_at)
+    }
+}
+
+impl From<&Charge> for QueueKey {
+    fn from(charge: &Charge) -> Self {
+        Self { scope: charge.scope(), key: charge.key() }
     }
 }

@@ -7,9 +7,8 @@ use smallvec::SmallVec;
 use tokio::time::Instant;
 
 use crate::client::pace::{
-    queue::Queue,
+    queue::{Queue, QueueKey, QueueKeys, Ticket},
     settings::{ScopeLimits, Settings, saturating_add},
-    ticket::{QueueKey, QueueKeys, Ticket},
 };
 
 /// The least number of queues before idle ones are swept.
@@ -51,7 +50,7 @@ struct Waiter {
     /// A response may end its wait.
     is_held: bool,
     is_woken: bool,
-    /// When it is to ask again, by its own timer or because it was woken.
+    /// The time at which it is to ask again, by its own timer or because it was woken.
     due: Instant,
     /// Since when it is known to be late.
     late_since: Option<Instant>,

@@ -8,8 +8,8 @@ use crate::{
     client::pace::{
         error::{CannotQueue, PaceError},
         in_flight::{InFlight, Reservation},
+        queue::{QueueKey, Ticket},
         scheduler::{Admission, Scheduler},
-        ticket::{QueueKey, Ticket},
     },
     error::Unavailable,
     limiter::{Charges, Decision, MaybeDecided, RateLimiter},

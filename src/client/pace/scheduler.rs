@@ -15,11 +15,10 @@ use crate::client::{
     advice::Advice,
     pace::{
         error::CannotQueue,
-        queue::{Queue, SentCall},
+        queue::{Queue, QueueKey, QueueKeys, SentCall, Ticket},
         queue_set::{GRACE, Obstacle, QueueSet},
         settings::{ScopeLimits, Settings, saturating_add},
         status::QueueStatus,
-        ticket::{QueueKey, QueueKeys, Ticket},
     },
 };
 

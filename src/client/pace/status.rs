@@ -5,7 +5,10 @@ use std::{sync::Arc, time::Duration};
 use tokio::time::Instant;
 
 use crate::{
-    client::pace::{queue::Queue, settings::ScopeLimits, ticket::QueueKey},
+    client::pace::{
+        queue::{Queue, QueueKey},
+        settings::ScopeLimits,
+    },
     key::Key,
 };
 

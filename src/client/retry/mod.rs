@@ -106,7 +106,6 @@
 
 mod budget;
 mod builder;
-mod call_state;
 mod classifier;
 mod config;
 mod delay;

@@ -7,8 +7,8 @@ use redis::{Cmd, ErrorKind, RedisError, RedisResult, Value, make_extension_error
 use crate::{
     clock::Timestamp,
     store::{
+        contract::{QuotaState, Verdict},
         redis::layout::{Encoding, Layout, TICK, low_bytes},
-        verdict::{QuotaState, Verdict},
     },
 };
 

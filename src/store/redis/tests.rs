@@ -16,11 +16,11 @@ use crate::{
     history::{History, Plan},
     policy::{Policy, Quota},
     store::{
+        contract::{QuotaState, QuotaStates, Verdict},
         redis::{
             layout::Layout,
             script::{Charged, Mode, Request, Script},
         },
-        verdict::{QuotaState, QuotaStates, Verdict},
     },
 };
 

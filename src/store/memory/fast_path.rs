@@ -1,4 +1,4 @@
-//! The usual decision about several charges: all of keys that have histories of their own.
+//! The usual decision about several charges: all keys have histories of their own.
 
 use parking_lot::MutexGuard;
 use smallvec::SmallVec;
@@ -8,62 +8,62 @@ use crate::{
     history::Plan,
     key::Charge,
     store::{
-        shards::Shards,
-        slot::Slot,
-        table::Table,
-        verdict::{Detail, Verdict},
+        contract::{Detail, Verdict},
+        memory::{
+            shards::Shards,
+            table::{Slot, Table},
+        },
     },
 };
 
-/// More charges than a request usually has are decided [in another way](super::transaction), as is whatever is unusual, and
-/// a single charge, whose usual decision is [simpler](super::MemoryStore).
-const MOST: usize = 8;
+/// Maximum number of charges. More of them, and all that is unusual, take a [`Transaction`](super::transaction::Transaction).
+/// The usual decision about a single charge is [`History::decide`](crate::history::History).
+const MAX_CHARGES: usize = 8;
 
-/// A decision while it holds the shards of its charges, which are locked in order.
+/// A decision that holds the locks of the shards of its charges, taken in order.
 pub(super) struct FastPath<'a> {
-    items: SmallVec<[Item<'a>; MOST]>,
+    items: SmallVec<[Item<'a>; MAX_CHARGES]>,
     tables: Tables<'a>,
 }
 
-/// A charge, and where its history is.
+/// The plan of a charge, and the position of its history.
 struct Item<'a> {
     plan: &'a Plan,
-    /// Among the tables that are held.
+    /// Index among the locked tables.
     table: usize,
     bucket: usize,
 }
 
-/// Locked tables, by the number of their shard.
-struct Tables<'a>(SmallVec<[(usize, MutexGuard<'a, Table>); MOST]>);
+/// Locked tables, each with the number of its shard.
+struct Tables<'a>(SmallVec<[(usize, MutexGuard<'a, Table>); MAX_CHARGES]>);
 
 impl<'a> FastPath<'a> {
-    /// None if this is not a usual decision at that moment.
+    /// Locks the histories of all charges. Returns `None` if the fast path does not apply at that time.
     pub(super) fn lock(shards: &'a Shards, charges: &[Charge], now: Timestamp) -> Option<Self> {
-        if !(2..=MOST).contains(&charges.len()) {
+        if !(2..=MAX_CHARGES).contains(&charges.len()) {
             return None;
         }
-        let hashes: SmallVec<[u64; MOST]> = charges.iter().map(|charge| shards.hash(charge)).collect();
+        let hashes: SmallVec<[u64; MAX_CHARGES]> = charges.iter().map(|charge| shards.hash(charge)).collect();
         let mut tables = Tables::lock(shards, &hashes)?;
         let mut items = SmallVec::new();
         for (charge, hash) in charges.iter().zip(hashes) {
             let plan = shards.scopes().plan(charge.scope).filter(|plan| !plan.counts_denied())?;
             let item = tables.locate(hash, charge, plan)?;
-            item.slot(&mut tables).filter(|slot| !slot.owes() && !slot.history.is_ahead_of(plan, now))?;
-            shards.denials().pass(charge, now);
+            item.slot(&mut tables).filter(|slot| !slot.may_share_overflow() && !slot.history.is_ahead_of(plan, now))?;
+            shards.denials().invalidate_ended(charge, now);
             items.push(item);
         }
         Some(Self { items, tables })
     }
 
-    /// Admits all charges or none of them, at the moment that stands in the verdict. Says whether it is this decision's turn
-    /// to sweep.
+    /// Admits all charges or none of them, at the time in the verdict. Returns whether a step of the sweep is due.
     pub(super) fn decide(mut self, verdict: &mut Verdict) -> Option<bool> {
-        let is_room = verdict.told != Detail::Full && self.is_room_for_all(verdict.now)?;
+        let is_room = verdict.detail != Detail::Full && self.is_room_for_all(verdict.now)?;
         if is_room {
             self.charge_all(verdict.now)?;
         }
         verdict.admitted = is_room;
-        if !is_room && verdict.told != Detail::None {
+        if !is_room && verdict.detail != Detail::None {
             self.decide_in_full(verdict)?;
         }
         self.tables.0.first_mut().map(|(_, table)| table.count_decision())
@@ -105,9 +105,9 @@ impl<'a> FastPath<'a> {
 }
 
 impl<'a> Tables<'a> {
-    /// The tables of these hashes, each once.
+    /// Locks the tables of these hashes, each once.
     fn lock(shards: &'a Shards, hashes: &[u64]) -> Option<Self> {
-        let mut numbers: SmallVec<[usize; MOST]> = hashes.iter().map(|hash| Shards::number_of(*hash)).collect();
+        let mut numbers: SmallVec<[usize; MAX_CHARGES]> = hashes.iter().map(|hash| Shards::shard_of(*hash)).collect();
         numbers.sort_unstable();
         numbers.dedup();
         let mut tables = SmallVec::new();
@@ -118,9 +118,9 @@ impl<'a> Tables<'a> {
     }
 
     fn locate(&self, hash: u64, charge: &Charge, plan: &'a Plan) -> Option<Item<'a>> {
-        let number = Shards::number_of(hash);
+        let number = Shards::shard_of(hash);
         let table = self.0.iter().position(|(held, _)| *held == number)?;
-        let bucket = self.0.get(table)?.1.locate(hash, charge)?;
+        let bucket = self.0.get(table)?.1.bucket_of(hash, charge)?;
         Some(Item { plan, table, bucket })
     }
 }
@@ -128,6 +128,6 @@ impl<'a> Tables<'a> {
 impl Item<'_> {
     #[inline]
     fn slot<'t>(&self, tables: &'t mut Tables<'_>) -> Option<&'t mut Slot> {
-        tables.0.get_mut(self.table)?.1.located(self.bucket)
+        tables.0.get_mut(self.table)?.1.slot_in(self.bucket)
     }
 }

@@ -6,105 +6,124 @@ use crate::{
     clock::{Clock, SystemClock, Timestamp},
     error::{ConfigError, Unavailable},
     key::Charge,
-    store::{MaybeReady, Scopes, Setup, Store, Verdict, fast_path::FastPath, shards::Shards, transaction::Transaction},
+    store::{
+        contract::{MaybeReady, Scopes, Setup, Store, Verdict},
+        memory::{fast_path::FastPath, shards::Shards, transaction::Transaction},
+    },
 };
 
-/// Histories in memory, in shards that are locked in order.
+/// A store in the memory of this process.
 ///
-/// A decision locks the shards of its charges, looks at all histories, and then charges all of them or none. This is what
-/// a limiter has unless [another store](crate::RateLimiterBuilder::store) is chosen.
+/// A decision locks the shards of its charges, reads all histories, and then charges all of them or none. It never waits
+/// and never fails. This is the store of a limiter unless [another one](crate::RateLimiterBuilder::store) is chosen.
+///
+/// ```
+/// use tower_quota::{Policy, RateLimiter, Rule, store::MemoryStore};
+///
+/// let calls = Rule::new("calls").no_requests().policy(Policy::per_minute(1));
+/// let limiter = RateLimiter::builder()
+///     .store(MemoryStore::default()) // It is the default.
+///     .max_keys(10_000)
+///     .rule(calls)
+///     .build()?;
+///
+/// assert!(limiter.rule("calls")?.check("ann").is_admitted());
+/// assert!(!limiter.rule("calls")?.check("ann").is_admitted());
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 pub struct MemoryStore {
     shards: Shards,
     clock: Arc<dyn Clock>,
 }
 
 impl MemoryStore {
-    /// Histories kept.
+    /// Returns the number of histories.
     pub(crate) fn len(&self) -> usize {
         self.shards.len()
     }
 
-    /// Admits all charges or none of them. The answer is written in place.
+    /// Admits all charges or none of them, and writes the verdict in place.
     #[inline]
     pub(crate) fn decide(&self, charges: &[Charge], verdict: &mut Verdict) {
         verdict.now = Timestamp::read(&*self.clock);
         if let [charge] = charges
-            && (self.recall(charge, verdict).is_some() || self.decide_alone(charge, verdict).is_some())
+            && (self.decide_from_cache(charge, verdict).is_some() || self.decide_alone(charge, verdict).is_some())
         {
             return;
         }
         self.decide_together(charges, verdict);
     }
 
-    /// What [`decide`](Self::decide) would answer now; charges nothing.
+    /// Writes the verdict that [`decide`](Self::decide) would write now, and charges nothing.
     pub(crate) fn peek(&self, charges: &[Charge], verdict: &mut Verdict) {
         let clock = &*self.clock;
         *verdict = Transaction::begin(&self.shards, charges, Timestamp::read(clock), clock).peek();
     }
 
-    /// Charges what was admitted elsewhere, whether there is room for it here or not.
+    /// Charges a request that was admitted elsewhere, whether there is room for it here or not.
     #[cfg(feature = "redis")]
     pub(crate) fn record(&self, charges: &[Charge]) {
         let clock = &*self.clock;
         Transaction::begin(&self.shards, charges, Timestamp::read(clock), clock).record();
     }
 
-    /// Forgets one history; says whether there was one.
+    /// Forgets one history, and returns `true` if there was one.
     pub(crate) fn reset(&self, charge: &Charge) -> bool {
         self.shards.remove(charge, Timestamp::read(&*self.clock))
     }
 
-    /// A denial that is known without a look at the history.
+    /// Writes a cached denial. Returns `None` if there is none.
     #[inline]
-    fn recall(&self, charge: &Charge, verdict: &mut Verdict) -> Option<()> {
-        let is_turn = self.shards.denials().recall(charge, verdict)?;
-        if is_turn {
+    fn decide_from_cache(&self, charge: &Charge, verdict: &mut Verdict) -> Option<()> {
+        let is_sweep_due = self.shards.denials().get(charge, verdict)?;
+        if is_sweep_due {
             self.shards.sweep(verdict.now, &*self.clock);
         }
         Some(())
     }
 
-    /// The common case, in one look-up under one lock: a single charge, and no shared history that matters to it.
+    /// Decides about a single charge in one look-up under one lock: the common case. Returns `None`, with nothing changed,
+    /// if a shared history may matter to the key.
     #[inline]
     fn decide_alone(&self, charge: &Charge, verdict: &mut Verdict) -> Option<()> {
         let clock = &*self.clock;
         let plan = self.shards.scopes().plan(charge.scope)?;
         let hash = self.shards.hash(charge);
-        let mut table = self.shards.lock(Shards::number_of(hash))?;
-        let (denied_until, is_turn) = match table.find(hash, charge) {
-            Some(slot) if slot.owes() => return None,
+        let mut table = self.shards.lock(Shards::shard_of(hash))?;
+        let (denied_until, is_sweep_due) = match table.find(hash, charge) {
+            Some(slot) if slot.may_share_overflow() => return None,
             Some(slot) => {
-                let now = self.shards.agree(slot, plan, verdict.now, clock);
-                self.shards.denials().pass(charge, now);
+                let now = self.shards.sync(slot, plan, verdict.now, clock);
+                self.shards.denials().invalidate_ended(charge, now);
                 (slot.history.decide(plan, now, verdict), table.count_decision())
             }
             None => {
-                self.shards.move_in(&mut table, hash, charge, plan, verdict, clock)?;
+                self.shards.insert_slot(&mut table, hash, charge, plan, verdict, clock)?;
                 (None, true)
             }
         };
-        // Before anybody else may charge the history.
+        // Still under the lock, before another decision may charge the history.
         if let Some(until) = denied_until.filter(|_| !plan.counts_denied()) {
-            self.shards.denials().note(charge, verdict, until);
+            self.shards.denials().insert(charge, verdict, until);
         }
         drop(table);
-        if is_turn {
+        if is_sweep_due {
             self.shards.sweep(verdict.now, clock);
         }
         Some(())
     }
 
-    /// Any number of charges, of known keys or not. Apart from the common case so as not to burden it.
+    /// Decides about any number of charges, of known keys and new ones. Not inlined, to keep the common case short.
     #[inline(never)]
     fn decide_together(&self, charges: &[Charge], verdict: &mut Verdict) {
         let clock = &*self.clock;
-        let known = FastPath::lock(&self.shards, charges, verdict.now).and_then(|known| known.decide(verdict));
-        let is_turn = known.unwrap_or_else(|| {
-            let (decided, is_turn) = Transaction::begin(&self.shards, charges, verdict.now, clock).decide();
+        let fast = FastPath::lock(&self.shards, charges, verdict.now).and_then(|path| path.decide(verdict));
+        let is_sweep_due = fast.unwrap_or_else(|| {
+            let (decided, is_sweep_due) = Transaction::begin(&self.shards, charges, verdict.now, clock).decide();
             *verdict = decided;
-            is_turn
+            is_sweep_due
         });
-        if is_turn {
+        if is_sweep_due {
             self.shards.sweep(verdict.now, clock);
         }
     }

@@ -1,4 +1,4 @@
-//! DenialCache that need no look at a history.
+//! A cache of denials that need no look at a history.
 
 use std::{
     cell::RefCell,
@@ -10,161 +10,164 @@ use parking_lot::Mutex;
 use crate::{
     clock::Timestamp,
     key::Charge,
-    store::verdict::{Detail, QuotaStates, Verdict},
+    store::contract::{Detail, QuotaStates, Verdict},
 };
 
-/// Keys that one thread remembers.
-const PLACES: usize = 64;
-/// Answers of a thread from one turn to sweep to the next, as with decisions.
-const PAUSE: u32 = 64;
+/// Denials that one thread caches.
+const ENTRIES: usize = 64;
+/// Cached answers of a thread between two steps of the sweep, as with decisions.
+const ANSWERS_PER_STEP: u32 = 64;
 
-/// The denials of a store, which each thread remembers for itself.
+/// The denials of a store, which each thread caches for itself.
 ///
-/// A key that is exhausted cannot be charged before the first of its units leaves a window. Until then every answer is the
-/// same but for the time, and is given without a lock: who knocks all the time costs little, on however many threads.
+/// An exhausted key cannot be charged before the first of its units leaves a window. Until then every verdict is the same
+/// but for the time, and is given without a lock: callers that retry without waiting cost little, on however many threads.
 ///
-/// Who looks at a history after the end of a denial makes it void for all threads: the clock may step back, and the history
-/// does not. So does what changes a history otherwise: a reset, a charge that nobody asks for, a clock that was seen to step
-/// back.
+/// The first decision after the end of a denial invalidates it for all threads, because the clock may step back and the
+/// history does not. So does any other change to a history: a reset, a charge without a decision, a step back of the clock.
 #[derive(Debug)]
 pub(super) struct DenialCache {
-    /// Keys share them as they share the places of a thread.
-    spans: [Span; PLACES],
+    /// One epoch for all keys that share an entry.
+    epochs: [Epoch; ENTRIES],
 }
 
-/// What is common to the denials of some keys.
+/// The epoch of one entry in the caches of all threads. Denials of an earlier epoch are invalid.
 #[derive(Debug)]
-struct Span {
-    /// Tells them from all that are void, of any store.
-    era: AtomicU64,
-    /// The nanosecond in which the first of them ends.
-    ends: AtomicU64,
-    /// Held while either changes.
+struct Epoch {
+    /// Unique among all epochs of all stores.
+    number: AtomicU64,
+    /// Nanosecond in which the first denial of the epoch ends.
+    ends_at: AtomicU64,
+    /// Locked while either changes.
     change: Mutex<()>,
 }
 
-/// What a thread remembers.
+/// The denials that one thread has cached.
 struct ThreadCache {
-    places: [Option<CachedDenial>; PLACES],
+    entries: [Option<CachedDenial>; ENTRIES],
     answers: u32,
 }
 
-/// Nothing changes in this key's history from one moment to the other.
+/// A denial that stays the same from `decided_at` until `until`.
 struct CachedDenial {
-    era: u64,
+    epoch: u64,
     charge: Charge,
-    /// When it was decided.
-    told: Timestamp,
+    decided_at: Timestamp,
+    /// In nanoseconds.
     until: u64,
-    /// None if nobody asked.
+    /// Empty if the caller needed no detail.
     states: QuotaStates,
 }
 
-static ERAS: AtomicU64 = AtomicU64::new(0);
+static NEXT_EPOCH: AtomicU64 = AtomicU64::new(0);
 
 thread_local! {
-    static KNOWN: RefCell<ThreadCache> = const { RefCell::new(ThreadCache { places: [const { None }; PLACES], answers: 0 }) };
+    static CACHE: RefCell<ThreadCache> =
+        const { RefCell::new(ThreadCache { entries: [const { None }; ENTRIES], answers: 0 }) };
 }
 
 impl DenialCache {
-    /// To be called by who looks at a history at this moment, and has it locked.
+    /// Invalidates the denials of a key if one has ended. To be called with the history locked, by every decision.
     #[inline]
-    pub(super) fn pass(&self, charge: &Charge, now: Timestamp) {
-        if let Some(span) = self.spans.get(place(charge))
-            && now.nanos() >= span.ends.load(Ordering::Acquire)
+    pub(super) fn invalidate_ended(&self, charge: &Charge, now: Timestamp) {
+        if let Some(epoch) = self.epochs.get(entry_of(charge))
+            && now.nanos() >= epoch.ends_at.load(Ordering::Acquire)
         {
-            span.forget();
+            epoch.advance();
         }
     }
 
-    /// To be called after a history was changed otherwise than by a decision, by who has it locked.
-    pub(super) fn forget(&self, charge: &Charge) {
-        self.spans.get(place(charge)).map(Span::forget);
+    /// Invalidates the denials of a key. To be called with the history locked, after a change that is no decision.
+    pub(super) fn invalidate(&self, charge: &Charge) {
+        if let Some(epoch) = self.epochs.get(entry_of(charge)) {
+            epoch.advance();
+        }
     }
 
-    /// Writes the verdict at the moment that stands there already, if it is known to be a denial. Then says whether it is
-    /// this answer's turn to sweep.
+    /// Writes the verdict at its time, if a denial is cached. Returns whether a step of the sweep is due, or `None` if
+    /// no denial is cached.
     #[inline]
-    pub(super) fn recall(&self, charge: &Charge, verdict: &mut Verdict) -> Option<bool> {
-        with_known(|known| {
-            let denial = known.places.get(place(charge))?.as_ref().filter(|denial| denial.charge == *charge)?;
-            let is_enough = verdict.told == Detail::None || !denial.states.is_empty();
+    pub(super) fn get(&self, charge: &Charge, verdict: &mut Verdict) -> Option<bool> {
+        with_cache(|cache| {
+            let denial = cache.entries.get(entry_of(charge))?.as_ref().filter(|denial| denial.charge == *charge)?;
+            let is_enough = verdict.detail == Detail::None || !denial.states.is_empty();
             if !is_enough
-                || denial.era != self.spans.get(place(charge))?.era.load(Ordering::Acquire)
+                || denial.epoch != self.epochs.get(entry_of(charge))?.number.load(Ordering::Acquire)
                 || !denial.holds_at(verdict.now)
             {
                 return None;
             }
             verdict.admitted = false;
-            if verdict.told != Detail::None {
+            if verdict.detail != Detail::None {
                 verdict.states.extend(denial.states.iter().copied());
             }
-            known.answers = known.answers.wrapping_add(1);
-            Some(known.answers.is_multiple_of(PAUSE))
+            cache.answers = cache.answers.wrapping_add(1);
+            Some(cache.answers.is_multiple_of(ANSWERS_PER_STEP))
         })
     }
 
-    /// Remembers a denial that is the same `until` then, as far as it was told. The history is to be locked.
-    pub(super) fn note(&self, charge: &Charge, verdict: &Verdict, until: u64) {
+    /// Caches a denial that stays the same `until` that nanosecond, as far as it has detail. To be called with the history
+    /// locked.
+    pub(super) fn insert(&self, charge: &Charge, verdict: &Verdict, until: u64) {
         let states = QuotaStates::from_slice(&verdict.states);
-        with_known(|known| {
-            let era = self.spans.get(place(charge))?.keep_until(until);
-            let denial = CachedDenial { era, charge: *charge, told: verdict.now, until, states };
-            *known.places.get_mut(place(charge))? = Some(denial);
+        with_cache(|cache| {
+            let epoch = self.epochs.get(entry_of(charge))?.include(until);
+            let denial = CachedDenial { epoch, charge: *charge, decided_at: verdict.now, until, states };
+            *cache.entries.get_mut(entry_of(charge))? = Some(denial);
             Some(())
         });
     }
 }
 
-impl Span {
+impl Epoch {
     fn new() -> Self {
         Self {
-            era: AtomicU64::new(ERAS.fetch_add(1, Ordering::Relaxed)),
-            ends: AtomicU64::new(u64::MAX),
+            number: AtomicU64::new(NEXT_EPOCH.fetch_add(1, Ordering::Relaxed)),
+            ends_at: AtomicU64::new(u64::MAX),
             change: Mutex::new(()),
         }
     }
 
-    /// The era of a denial that ends then.
-    fn keep_until(&self, until: u64) -> u64 {
+    /// Includes a denial that ends at `until`, and returns the number of the epoch.
+    fn include(&self, until: u64) -> u64 {
         let _changing = self.change.lock();
-        self.ends.fetch_min(until, Ordering::Release);
-        self.era.load(Ordering::Acquire)
+        self.ends_at.fetch_min(until, Ordering::Release);
+        self.number.load(Ordering::Acquire)
     }
 
-    /// All of them are void. Who sees that none is left to end sees that as well.
+    /// Begins the next epoch, which has no denials. A thread that reads the new end reads the new number as well.
     #[cold]
-    fn forget(&self) {
+    fn advance(&self) {
         let _changing = self.change.lock();
-        self.era.store(ERAS.fetch_add(1, Ordering::Relaxed), Ordering::Release);
-        self.ends.store(u64::MAX, Ordering::Release);
+        self.number.store(NEXT_EPOCH.fetch_add(1, Ordering::Relaxed), Ordering::Release);
+        self.ends_at.store(u64::MAX, Ordering::Release);
     }
 }
 
 impl CachedDenial {
-    /// Before it was told there may have been more units.
+    /// Returns `true` if the denial holds at `now`. Before it was decided there may have been more units.
     #[inline]
     fn holds_at(&self, now: Timestamp) -> bool {
-        self.told <= now && now.nanos() < self.until
+        self.decided_at <= now && now.nanos() < self.until
     }
-}
-
-/// A thread that is about to end remembers nothing any more.
-#[inline]
-fn with_known<T>(act: impl FnOnce(&mut ThreadCache) -> Option<T>) -> Option<T> {
-    KNOWN.try_with(|known| act(&mut *known.try_borrow_mut().ok()?)).ok()?
 }
 
 impl Default for DenialCache {
     fn default() -> Self {
-        Self { spans: std::array::from_fn(|_| Span::new()) }
+        Self { epochs: std::array::from_fn(|_| Epoch::new()) }
     }
 }
 
-/// Keys that share a place push each other out, which costs them a look at their histories.
+/// Runs `act` on the cache of this thread, unless the thread is about to end.
 #[inline]
-const fn place(charge: &Charge) -> usize {
-    charge.key.mixed() as usize % PLACES
+fn with_cache<T>(act: impl FnOnce(&mut ThreadCache) -> Option<T>) -> Option<T> {
+    CACHE.try_with(|cache| act(&mut *cache.try_borrow_mut().ok()?)).ok()?
+}
+
+/// Returns the entry of a key. Keys that share one evict each other, which costs them a look at their histories.
+#[inline]
+const fn entry_of(charge: &Charge) -> usize {
+    charge.key.mixed() as usize % ENTRIES
 }
 
 #[cfg(test)]
@@ -189,7 +192,7 @@ mod tests {
     const SECOND: Duration = Duration::from_secs(1);
 
     #[test]
-    fn a_known_denial_ends_when_there_is_room_and_its_wait_gets_shorter() {
+    fn a_cached_denial_ends_when_there_is_room_and_its_wait_gets_shorter() {
         let clock = ManualClock::new();
         let limiter = limiter(&clock, Policy::per_minute(1).and_per_hour(2));
         for start in [0, 60] {
@@ -206,7 +209,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_left_of_the_other_quotas_is_told_as_it_becomes() {
+    fn the_remaining_units_of_the_other_quotas_are_reported_as_they_change() {
         let clock = ManualClock::new();
         let quotas = Policy::new(Quota::new(3, SECOND).named("second")).and_per_minute(3);
         let limiter = limiter(&clock, quotas);
@@ -222,7 +225,7 @@ mod tests {
     }
 
     #[test]
-    fn who_asks_for_more_than_yes_or_no_is_told_it_after_others_did_not() {
+    fn callers_that_need_detail_get_it_after_others_needed_none() {
         let clock = ManualClock::new();
         let limiter = limiter(&clock, Policy::per_minute(1).and_per_hour(5));
         let calls = limiter.rule("calls").unwrap();
@@ -239,7 +242,7 @@ mod tests {
     }
 
     #[test]
-    fn a_reset_is_heard_on_every_thread() {
+    fn a_reset_is_seen_on_every_thread() {
         let clock = ManualClock::new();
         let limiter = limiter(&clock, Policy::per_minute(1));
         let (denied, resume) = (std::sync::Barrier::new(2), std::sync::Barrier::new(2));
@@ -261,12 +264,12 @@ mod tests {
     }
 
     #[test]
-    fn a_clock_that_steps_back_ends_what_is_known() {
+    fn a_clock_that_steps_back_ends_a_cached_denial() {
         let clock = ManualClock::new();
         clock.set(SECOND * 1000);
         let limiter = limiter(&clock, Policy::per_minute(1));
         assert!(is_admitted(&limiter) && !is_admitted(&limiter));
-        // Another thread brings the unit down to now: it leaves earlier than this one has been told.
+        // Another thread clamps the unit to now: it leaves earlier than this thread has cached.
         clock.set(SECOND * 970);
         std::thread::scope(|scope| assert!(!scope.spawn(|| is_admitted(&limiter)).join().unwrap()));
         clock.set(SECOND * 1029 + SECOND / 2);
@@ -275,7 +278,7 @@ mod tests {
         assert!(is_admitted(&limiter), "60 seconds after {:?}", clock.now());
     }
 
-    /// What `work` makes on another thread, and then on this one.
+    /// Runs `work` on another thread, and then on this one.
     fn on_two_threads<T: Send>(work: impl Fn() -> T + Sync) -> (T, T) {
         (std::thread::scope(|scope| scope.spawn(&work).join().unwrap()), work())
     }
@@ -288,28 +291,28 @@ mod tests {
         assert!(is_admitted(&limiter) && is_admitted(&limiter) && !is_admitted(&limiter));
         clock.set(SECOND * 1001);
         std::thread::scope(|scope| assert!(scope.spawn(|| is_admitted(&limiter)).join().unwrap()));
-        // By less than what brings the history back, and by more.
+        // By less than what clamps the history, and by more.
         for back in [SECOND / 200, SECOND / 2, SECOND] {
             clock.set(SECOND * 1001 - back);
             let left = |quotas: &crate::Decision| quotas.quotas().map(|quota| quota.remaining()).collect::<Vec<_>>();
-            let told = || {
+            let report = || {
                 let denied = limiter.rule("calls").unwrap().check("ann");
                 (left(&denied), denied.retry_after())
             };
-            let (other, own) = on_two_threads(told);
+            let (other, own) = on_two_threads(report);
             assert_eq!(own, other, "{back:?} back");
             assert_eq!(own.0[1], 0, "{back:?} back");
         }
     }
 
     #[test]
-    fn a_denial_whose_history_was_let_go_does_not_come_back_with_the_clock() {
+    fn a_denial_whose_history_was_evicted_does_not_come_back_with_the_clock() {
         let clock = ManualClock::new();
         clock.set(SECOND * 10_000);
         let limiter = limiter(&clock, Policy::per_hour(1));
         assert!(is_admitted(&limiter) && !is_admitted(&limiter));
         clock.set(SECOND * 14_000);
-        // So many newcomers that every place has been looked at.
+        // Newcomers enough to sweep every bucket.
         std::thread::scope(|scope| {
             scope.spawn(|| (0..3000).for_each(|key| drop(limiter.rule("other").unwrap().check(format!("{key}")))));
         });

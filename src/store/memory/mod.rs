@@ -1,0 +1,19 @@
+//! Histories in this process.
+//!
+//! * [`store`]: [`MemoryStore`], which chooses among three ways to a decision.
+//! * [`denial_cache`]: the first, a known denial without a look at any history.
+//! * [`decide`]: the second, a decision about one history. [`fast_path`] is the same for several charges.
+//! * [`transaction`]: the third, any number of charges of keys with and without histories.
+//! * [`shards`]: all histories, in tables that are locked one by one. Each is a [`table`].
+//! * [`overflow`]: the histories that keys share while the store is full.
+
+mod decide;
+mod denial_cache;
+mod fast_path;
+mod overflow;
+mod shards;
+mod store;
+mod table;
+mod transaction;
+
+pub use store::MemoryStore;

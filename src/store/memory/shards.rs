@@ -1,0 +1,238 @@
+//! All histories, in tables that are locked one by one.
+
+use std::{
+    hash::BuildHasher,
+    sync::atomic::{AtomicU64, AtomicUsize, Ordering},
+};
+
+use hashbrown::DefaultHashBuilder;
+use parking_lot::{Mutex, MutexGuard};
+
+use crate::{
+    clock::{Clock, Timestamp},
+    history::{History, Plan},
+    key::Charge,
+    store::{
+        contract::{Scopes, Verdict},
+        memory::{
+            denial_cache::DenialCache,
+            overflow::Overflow,
+            table::{SWEEP_STEP, Slot, Table},
+        },
+    },
+};
+
+/// Number of shards. There are many, so that two threads rarely lock the same, and so that growing one takes a short time.
+const SHARDS: usize = 256;
+
+/// Buckets of its own table that a newcomer sweeps, so that the table does not grow while much of it is idle.
+pub(super) const NEWCOMER_STEP: usize = 4;
+
+/// Maximum number of shards in a step of the sweep: empty ones take time as well.
+const SHARDS_PER_STEP: usize = 4;
+
+/// Buckets of all tables that a newcomer to a full store sweeps.
+const SEARCH_STEP: usize = 128;
+
+/// All histories, how many there are, and how many there may be.
+#[derive(Debug)]
+pub(super) struct Shards {
+    shards: Box<[Shard]>,
+    scopes: Scopes,
+    denials: DenialCache,
+    hasher: DefaultHashBuilder,
+    keys: AtomicUsize,
+    max_keys: usize,
+    overflow: Mutex<Overflow>,
+    /// Nanosecond of the clock from which on no shared unit counts any more.
+    overflow_ends_at: AtomicU64,
+    /// Number of shards that the sweep has visited. The next is the shard with this number.
+    swept: AtomicUsize,
+}
+
+/// The table of one shard, two cache lines apart from its neighbours.
+#[derive(Debug, Default)]
+#[repr(align(128))]
+struct Shard(Mutex<Table>);
+
+impl Shards {
+    pub(super) fn new(scopes: Scopes, max_keys: usize) -> Self {
+        Self {
+            shards: std::iter::repeat_with(Shard::default).take(SHARDS).collect(),
+            scopes,
+            denials: DenialCache::default(),
+            hasher: DefaultHashBuilder::default(),
+            keys: AtomicUsize::new(0),
+            max_keys,
+            overflow: Mutex::default(),
+            overflow_ends_at: AtomicU64::new(0),
+            swept: AtomicUsize::new(0),
+        }
+    }
+
+    /// Returns the number of histories.
+    pub(super) fn len(&self) -> usize {
+        self.keys.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn is_full(&self) -> bool {
+        self.len() >= self.max_keys
+    }
+
+    pub(super) const fn scopes(&self) -> &Scopes {
+        &self.scopes
+    }
+
+    /// Returns the denials that need no look at a history.
+    #[inline]
+    pub(super) const fn denials(&self) -> &DenialCache {
+        &self.denials
+    }
+
+    /// Returns the time to decide at: `now`, unless the history is ahead of it.
+    ///
+    /// Another thread may have read the clock later and been first. Then reading it again is enough. If the history is
+    /// still ahead, the clock itself has stepped back, and the history follows.
+    #[inline]
+    pub(super) fn sync(&self, slot: &mut Slot, plan: &Plan, now: Timestamp, clock: &dyn Clock) -> Timestamp {
+        if !slot.history.is_ahead_of(plan, now) {
+            return now;
+        }
+        let now = Timestamp::read(clock);
+        self.clamp_to(slot, plan, now);
+        now
+    }
+
+    /// Sets units from the future to `now`, if the clock has stepped back.
+    pub(super) fn clamp_to(&self, slot: &mut Slot, plan: &Plan, now: Timestamp) {
+        if slot.history.clamp_to(plan, now) {
+            self.denials.invalidate(&slot.charge());
+        }
+    }
+
+    #[inline]
+    pub(super) fn hash(&self, charge: &Charge) -> u64 {
+        self.hasher.hash_one((charge.key, charge.scope))
+    }
+
+    /// Returns the shard of a hash. Its table uses the lowest and the highest bits, so other bits choose the shard.
+    pub(super) const fn shard_of(hash: u64) -> usize {
+        (hash >> 40) as usize % SHARDS
+    }
+
+    pub(super) fn lock(&self, number: usize) -> Option<MutexGuard<'_, Table>> {
+        self.shards.get(number).map(|shard| shard.0.lock())
+    }
+
+    /// Locks the overflow. To be called after locking all shards of a decision.
+    pub(super) fn lock_overflow(&self) -> MutexGuard<'_, Overflow> {
+        self.overflow.lock()
+    }
+
+    /// Returns `true` if any shared unit may still count.
+    pub(super) fn is_overflow_live(&self, now: Timestamp) -> bool {
+        now.nanos() < self.overflow_ends_at.load(Ordering::Relaxed)
+    }
+
+    /// Notes that shared units count until this nanosecond.
+    pub(super) fn extend_overflow(&self, ends_at: u64) {
+        self.overflow_ends_at.fetch_max(ends_at, Ordering::Relaxed);
+    }
+
+    /// Reserves a slot for one more key. Returns `false` if the store is full.
+    pub(super) fn reserve_slot(&self) -> bool {
+        let one_more = |keys: usize| (keys < self.max_keys).then_some(keys + 1);
+        self.keys.fetch_update(Ordering::Relaxed, Ordering::Relaxed, one_more).is_ok()
+    }
+
+    /// Releases slots that are not used, or not any more.
+    pub(super) fn release_slots(&self, count: usize) {
+        if count > 0 {
+            self.keys.fetch_sub(count, Ordering::Relaxed);
+        }
+    }
+
+    /// Gives a new key a slot, and decides about its first unit. Returns `None`, with nothing changed, if the store is full
+    /// or shared units may be the key's.
+    #[inline(never)]
+    pub(super) fn insert_slot(
+        &self,
+        table: &mut Table,
+        hash: u64,
+        charge: &Charge,
+        plan: &Plan,
+        verdict: &mut Verdict,
+        clock: &dyn Clock,
+    ) -> Option<()> {
+        let now = verdict.now;
+        if self.is_overflow_live(now) || !self.reserve_slot() {
+            return None;
+        }
+        self.sweep_table(table, NEWCOMER_STEP, now, clock);
+        let mut history = History::new(plan);
+        history.decide(plan, now, verdict);
+        table.insert(hash, Slot::new(charge, false, history), |slot| self.hash(&slot.charge()));
+        Some(())
+    }
+
+    /// Evicts idle histories among the next buckets of one table. Returns the number of buckets examined.
+    pub(super) fn sweep_table(&self, table: &mut Table, buckets: usize, now: Timestamp, clock: &dyn Clock) -> usize {
+        let swept = table.sweep(buckets, &self.scopes, |slot, plan| self.begin_eviction(slot, plan, now, clock));
+        self.release_slots(swept.evicted);
+        swept.examined
+    }
+
+    /// Returns `true` if a history is idle. Then the overflow and the cached denials are prepared for its removal.
+    fn begin_eviction(&self, slot: &mut Slot, plan: &Plan, now: Timestamp, clock: &dyn Clock) -> bool {
+        let (charge, now) = (slot.charge(), self.sync(slot, plan, now, clock));
+        if !slot.history.is_idle(plan, now) {
+            return false;
+        }
+        if slot.may_share_overflow() || self.is_overflow_live(now) {
+            let (hash, mut overflow) = (self.hash(&charge), self.lock_overflow());
+            if slot.may_share_overflow() && !overflow.has_left(hash, charge.scope, plan, now, clock) {
+                return false;
+            }
+            overflow.evict(hash, charge.scope, self.max_keys);
+        }
+        self.denials.invalidate_ended(&charge, now);
+        true
+    }
+
+    /// Removes one history, and returns `true` if there was one.
+    pub(super) fn remove(&self, charge: &Charge, now: Timestamp) -> bool {
+        let hash = self.hash(charge);
+        let Some(mut table) = self.lock(Self::shard_of(hash)) else { return false };
+        let found = table.remove(hash, charge);
+        self.release_slots(usize::from(found));
+        if self.is_overflow_live(now) {
+            self.lock_overflow().evict(hash, charge.scope, self.max_keys);
+        }
+        self.denials.invalidate(charge);
+        found
+    }
+
+    /// Takes a step of the sweep: evicts idle histories in a few buckets of the next shards.
+    pub(super) fn sweep(&self, now: Timestamp, clock: &dyn Clock) {
+        self.sweep_shards(SWEEP_STEP, SHARDS_PER_STEP, now, clock);
+    }
+
+    /// Evicts idle histories in many buckets, in as many shards as it takes.
+    pub(super) fn search(&self, now: Timestamp, clock: &dyn Clock) {
+        self.sweep_shards(SEARCH_STEP, SHARDS, now, clock);
+    }
+
+    /// Sweeps at least this many buckets, in at most this many shards. Locked shards are skipped.
+    fn sweep_shards(&self, buckets: usize, shards: usize, now: Timestamp, clock: &dyn Clock) {
+        let mut examined = 0;
+        for _ in 0..shards {
+            let next = self.swept.fetch_add(1, Ordering::Relaxed);
+            if let Some(mut table) = self.shards.get(next % SHARDS).and_then(|shard| shard.0.try_lock()) {
+                examined += self.sweep_table(&mut table, SWEEP_STEP, now, clock);
+            }
+            if examined >= buckets {
+                return;
+            }
+        }
+    }
+}

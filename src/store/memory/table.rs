@@ -1,0 +1,139 @@
+//! The table of one shard: slots with histories, and the sweep that evicts idle ones.
+
+use hashbrown::{HashTable, hash_table::OccupiedEntry};
+
+use crate::{
+    history::{History, Plan},
+    key::{Charge, Key, PackedKey},
+    store::contract::Scopes,
+};
+
+/// Buckets examined in one step of the sweep.
+pub(super) const SWEEP_STEP: usize = 16;
+/// Decisions of one shard between two steps of the sweep.
+const DECISIONS_PER_STEP: u32 = 64;
+
+/// The histories of a shard, and the progress of the sweep.
+#[derive(Debug, Default)]
+pub(super) struct Table {
+    slots: HashTable<Slot>,
+    /// The bucket that was examined last.
+    swept: usize,
+    decisions: u32,
+}
+
+/// A key and its history: one cache line, and all the memory that a key with up to five units needs.
+#[derive(Debug)]
+#[repr(align(64))]
+pub(super) struct Slot {
+    key: PackedKey,
+    /// The number of the scope times two, plus one if the key [may share overflow](Self::may_share_overflow).
+    scope_and_overflow: u32,
+    pub(super) history: History,
+}
+
+/// The result of a step of the sweep.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Swept {
+    /// Buckets examined.
+    pub(super) examined: usize,
+    /// Histories evicted.
+    pub(super) evicted: usize,
+}
+
+impl Table {
+    pub(super) fn find(&mut self, hash: u64, charge: &Charge) -> Option<&mut Slot> {
+        self.slots.find_mut(hash, |slot| slot.holds(charge))
+    }
+
+    /// Returns the bucket of a history. It is valid until a history is inserted or removed.
+    #[inline]
+    pub(super) fn bucket_of(&self, hash: u64, charge: &Charge) -> Option<usize> {
+        self.slots.find_bucket_index(hash, |slot| slot.holds(charge))
+    }
+
+    /// Returns the slot in a bucket.
+    #[inline]
+    pub(super) fn slot_in(&mut self, bucket: usize) -> Option<&mut Slot> {
+        self.slots.get_bucket_mut(bucket)
+    }
+
+    pub(super) fn insert(&mut self, hash: u64, slot: Slot, hash_of: impl Fn(&Slot) -> u64) {
+        self.slots.insert_unique(hash, slot, hash_of);
+    }
+
+    /// Removes a history, and returns `true` if there was one.
+    pub(super) fn remove(&mut self, hash: u64, charge: &Charge) -> bool {
+        self.slots.find_entry(hash, |slot| slot.holds(charge)).map(OccupiedEntry::remove).is_ok()
+    }
+
+    /// Counts a decision, and returns `true` if a step of the sweep is due.
+    ///
+    /// No thread sweeps in the background. One decision in 64, and every decision that inserts a key, takes one step in the
+    /// shards that are next. A full store is swept once in about four decisions per key, whichever shards these are in, and
+    /// a store with few keys in some thousands of decisions.
+    pub(super) const fn count_decision(&mut self) -> bool {
+        self.decisions = self.decisions.wrapping_add(1);
+        self.decisions.is_multiple_of(DECISIONS_PER_STEP)
+    }
+
+    /// Examines the next `buckets`, and removes the slots that `evict` returns `true` for.
+    pub(super) fn sweep(&mut self, buckets: usize, scopes: &Scopes, evict: impl Fn(&mut Slot, &Plan) -> bool) -> Swept {
+        // An empty table has one bucket by its own account.
+        let buckets = if self.slots.is_empty() { 0 } else { buckets.min(self.slots.num_buckets()) };
+        let mut swept = Swept { examined: buckets, evicted: 0 };
+        for _ in 0..swept.examined {
+            self.swept = (self.swept + 1) % self.slots.num_buckets();
+            let Ok(mut entry) = self.slots.get_bucket_entry(self.swept) else { continue };
+            let slot = entry.get_mut();
+            let Some(plan) = scopes.plan(slot.scope()) else { continue };
+            if evict(slot, plan) {
+                entry.remove();
+                swept.evicted += 1;
+            }
+        }
+        swept
+    }
+}
+
+impl Slot {
+    pub(super) const fn new(charge: &Charge, may_share_overflow: bool, history: History) -> Self {
+        Self { key: charge.key.packed(), scope_and_overflow: charge.scope << 1 | may_share_overflow as u32, history }
+    }
+
+    #[inline]
+    pub(super) fn holds(&self, charge: &Charge) -> bool {
+        self.scope() == charge.scope && self.key == charge.key.packed()
+    }
+
+    #[inline]
+    pub(super) const fn scope(&self) -> u32 {
+        self.scope_and_overflow >> 1
+    }
+
+    /// Returns the key and the scope that are charged here.
+    pub(super) const fn charge(&self) -> Charge {
+        Charge { scope: self.scope(), key: Key::from_packed(self.key) }
+    }
+
+    /// Returns `true` if the key got its slot while keys without one shared a history, so that units of that may be its own.
+    #[inline]
+    pub(super) const fn may_share_overflow(&self) -> bool {
+        self.scope_and_overflow & 1 == 1
+    }
+
+    /// Notes that all shared units which may be the key's have left.
+    pub(super) const fn clear_overflow(&mut self) {
+        self.scope_and_overflow &= !1;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_slot_is_one_cache_line() {
+        assert_eq!(size_of::<Slot>(), 64);
+    }
+}

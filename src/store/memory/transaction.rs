@@ -1,0 +1,331 @@
+//! One decision about any number of charges: measure all, then charge all or none.
+
+use parking_lot::MutexGuard;
+use smallvec::SmallVec;
+
+use crate::{
+    clock::{Clock, Timestamp},
+    history::{History, Plan},
+    key::Charge,
+    store::{
+        contract::{QuotaStates, Verdict},
+        memory::{
+            overflow::{Overflow, RangeUsages, UnitRange},
+            shards::{NEWCOMER_STEP, Shards},
+            table::{Slot, Table},
+        },
+    },
+};
+
+/// A decision that holds the locks of the shards of its charges.
+///
+/// Locks are taken in one order, shards by number and the overflow last, so decisions cannot deadlock.
+pub(super) struct Transaction<'a> {
+    store: &'a Shards,
+    clock: &'a dyn Clock,
+    now: Timestamp,
+    shards: SmallVec<[(usize, MutexGuard<'a, Table>); 4]>,
+    overflow: Option<MutexGuard<'a, Overflow>>,
+    items: SmallVec<[Item<'a>; 2]>,
+    has_newcomer: bool,
+}
+
+/// One charge, and all that was found out about it.
+struct Item<'a> {
+    charge: Charge,
+    plan: &'a Plan,
+    hash: u64,
+    target: Target,
+    states: QuotaStates,
+    /// The shared units that may be the key's own.
+    range: Option<UnitRange>,
+    /// The units of the range that each quota counts; empty if there is none.
+    range_usages: RangeUsages,
+}
+
+/// The history that a charge goes to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Target {
+    /// The key's own history.
+    Own,
+    /// A history that the key is about to get.
+    New,
+    /// The shared history, because the store is full.
+    Overflow,
+}
+
+impl<'a> Transaction<'a> {
+    pub(super) fn begin(store: &'a Shards, charges: &[Charge], now: Timestamp, clock: &'a dyn Clock) -> Self {
+        let items: SmallVec<[Item<'a>; 2]> = charges
+            .iter()
+            .filter_map(|charge| Some(Item::new(*charge, store.scopes().plan(charge.scope)?, store.hash(charge))))
+            .collect();
+        let mut numbers: SmallVec<[usize; 4]> = items.iter().map(|item| Shards::shard_of(item.hash)).collect();
+        numbers.sort_unstable();
+        numbers.dedup();
+        let shards = numbers.into_iter().filter_map(|number| Some((number, store.lock(number)?))).collect();
+        let mut transaction = Self { store, clock, now, shards, overflow: None, items, has_newcomer: false };
+        transaction.sync();
+        transaction
+    }
+
+    /// Admits all charges or none. Returns the verdict, and whether a step of the sweep is due.
+    pub(super) fn decide(mut self) -> (Verdict, bool) {
+        let admitted = self.measure(true);
+        self.for_each_item(if admitted { Self::charge } else { Self::deny });
+        // Several charges may have gone to one history.
+        self.for_each_item(|transaction, item| {
+            let is_counted = admitted || item.plan.counts_denied();
+            if is_counted && (!admitted || item.target == Target::Overflow) {
+                transaction.measure_target(item);
+            }
+        });
+        self.for_each_item(Self::report_range);
+        let is_sweep_due = self.is_sweep_due();
+        (self.into_verdict(admitted), is_sweep_due)
+    }
+
+    /// Charges all of them, whether there is room or not.
+    #[cfg(feature = "redis")]
+    pub(super) fn record(mut self) {
+        self.measure(true);
+        self.for_each_item(|transaction, item| {
+            transaction.charge(item);
+            transaction.store.denials().invalidate(&item.charge);
+        });
+    }
+
+    /// Returns the verdict that [`decide`](Self::decide) would return, and charges nothing.
+    pub(super) fn peek(mut self) -> Verdict {
+        let admitted = self.measure(false);
+        self.for_each_item(Self::report_range);
+        self.into_verdict(admitted)
+    }
+
+    fn into_verdict(self, admitted: bool) -> Verdict {
+        let states = self.items.into_iter().flat_map(|item| item.states).collect();
+        Verdict { now: self.now, states, ..Verdict::new(admitted) }
+    }
+
+    /// Counts the decision. A step of the sweep is always due if it brings a new key.
+    fn is_sweep_due(&mut self) -> bool {
+        let is_due = self.shards.first_mut().is_some_and(|(_, table)| table.count_decision());
+        is_due || self.has_newcomer
+    }
+
+    /// Runs `step` on every item, which it may change along with the transaction.
+    fn for_each_item(&mut self, mut step: impl FnMut(&mut Self, &mut Item<'a>)) {
+        let mut items = std::mem::take(&mut self.items);
+        for item in &mut items {
+            step(self, item);
+        }
+        self.items = items;
+    }
+
+    /// Reads the clock again if a history is ahead of it, and clamps the histories that still are.
+    fn sync(&mut self) {
+        if !self.is_any_ahead() {
+            return;
+        }
+        self.now = Timestamp::read(self.clock);
+        let now = self.now;
+        self.for_each_item(|transaction, item| {
+            let store = transaction.store;
+            if let Some(slot) = transaction.slot(item) {
+                store.clamp_to(slot, item.plan, now);
+            }
+        });
+    }
+
+    fn is_any_ahead(&mut self) -> bool {
+        let (now, mut is_any) = (self.now, false);
+        self.for_each_item(|transaction, item| {
+            is_any |= transaction.slot(item).is_some_and(|slot| slot.history.is_ahead_of(item.plan, now));
+        });
+        is_any
+    }
+
+    /// Finds the target of every item, and returns `true` if all have room. Reserves slots only if `reserve` is set.
+    fn measure(&mut self, reserve: bool) -> bool {
+        if reserve {
+            self.for_each_item(Self::sweep_for_newcomer);
+        }
+        let mut admitted = true;
+        self.for_each_item(|transaction, item| {
+            let may_share_overflow = transaction.find_target(item, reserve);
+            let has_room = transaction.measure_target(item) & (!may_share_overflow || transaction.measure_range(item));
+            admitted &= has_room;
+        });
+        admitted
+    }
+
+    /// Finds the target of an item. Returns `true` if shared units may be the key's own.
+    fn find_target(&mut self, item: &mut Item<'a>, reserve: bool) -> bool {
+        let now = self.now;
+        if let Some(slot) = self.slot(item) {
+            item.target = Target::Own;
+            return slot.may_share_overflow();
+        }
+        self.has_newcomer = true;
+        let is_free = if reserve { self.store.reserve_slot() } else { !self.store.is_full() };
+        item.target = if is_free { Target::New } else { Target::Overflow };
+        is_free && self.store.is_overflow_live(now)
+    }
+
+    /// Evicts idle histories for a key that is about to get a slot. This comes before anything is measured: an idle history
+    /// of this very decision may be among them.
+    fn sweep_for_newcomer(&mut self, item: &mut Item<'a>) {
+        if self.slot(item).is_some() {
+            return;
+        }
+        let (store, now, clock) = (self.store, self.now, self.clock);
+        if let Some(table) = self.table(item.hash) {
+            store.sweep_table(table, NEWCOMER_STEP, now, clock);
+        }
+        if store.is_full() {
+            store.search(now, clock);
+        }
+    }
+
+    fn measure_target(&mut self, item: &mut Item<'a>) -> bool {
+        let (store, now, clock, mut states) = (self.store, self.now, self.clock, QuotaStates::new());
+        let has_room = match item.target {
+            Target::Own => {
+                store.denials().invalidate_ended(&item.charge, now);
+                self.slot(item).is_some_and(|slot| slot.history.measure(item.plan, now, &mut states))
+            }
+            Target::New => History::new(item.plan).measure(item.plan, now, &mut states),
+            Target::Overflow => {
+                let shared = self.overflow().history(item.charge.scope, item.plan);
+                let synced = shared.sync(item.plan, now, clock);
+                let has_room = shared.measure(item.plan, synced, &mut states);
+                self.now = now.max(synced);
+                has_room
+            }
+        };
+        item.states = states;
+        has_room
+    }
+
+    /// Measures the shared units that may be the key's own. Returns `true` if there is room beside them.
+    fn measure_range(&mut self, item: &mut Item<'a>) -> bool {
+        let (now, clock, scope, plan) = (self.now, self.clock, item.charge.scope, item.plan);
+        let overflow = self.overflow();
+        item.range = match item.target {
+            Target::Own => overflow.range(item.hash),
+            _ => Some(overflow.range_of_newcomer(item.hash, scope, plan, now)),
+        };
+        if let (Some(range), Some(shared)) = (item.range, overflow.live_history(scope, plan, now)) {
+            let synced = shared.sync(plan, now, clock);
+            item.range_usages = shared.usages(range, plan, synced);
+            self.now = now.max(synced);
+        }
+        if !item.has_shared_units() {
+            self.remove_range(item);
+        }
+        item.has_room_beside_range()
+    }
+
+    fn remove_range(&mut self, item: &mut Item<'a>) {
+        item.range = None;
+        item.range_usages.clear();
+        if item.target == Target::Own {
+            self.overflow().remove_range(item.hash);
+            if let Some(slot) = self.slot(item) {
+                slot.clear_overflow();
+            }
+        }
+    }
+
+    fn deny(&mut self, item: &mut Item<'a>) {
+        if item.plan.counts_denied() {
+            self.charge(item);
+        } else if item.target == Target::New {
+            self.store.release_slots(1);
+        }
+    }
+
+    fn charge(&mut self, item: &mut Item<'a>) {
+        let (now, plan) = (self.now, item.plan);
+        match item.target {
+            Target::Own => {
+                self.store.denials().invalidate_ended(&item.charge, now);
+                if let Some(slot) = self.slot(item) {
+                    slot.history.admit(plan, now, &mut item.states);
+                }
+            }
+            Target::New => {
+                let mut history = History::new(plan);
+                history.admit(plan, now, &mut item.states);
+                self.insert_slot(item, history);
+                item.target = Target::Own;
+            }
+            Target::Overflow => {
+                self.overflow().admit(item.charge.scope, plan, now, &mut item.states);
+                let ends_at = now.ceil_ticks(plan.tick()).saturating_add(plan.horizon());
+                self.store.extend_overflow(plan.tick().beginning(ends_at));
+            }
+        }
+    }
+
+    /// Reports the shared units that may be the key's own as if they were.
+    fn report_range(&mut self, item: &mut Item<'a>) {
+        let Some(range) = item.range else { return };
+        let (now, plan, mut overflow) = (self.now, item.plan, self.overflow.take());
+        if let Some(shared) = overflow.as_mut().and_then(|overflow| overflow.live_history(item.charge.scope, plan, now))
+        {
+            let (usages, newcomer) = (shared.usages(range, plan, now), History::new(plan));
+            let own = self.slot(item).map_or(&newcomer, |slot| &slot.history);
+            shared.add_to_states(&usages, own, plan, &mut item.states);
+        }
+        self.overflow = overflow;
+    }
+
+    fn insert_slot(&mut self, item: &Item<'a>, history: History) {
+        let slot = Slot::new(&item.charge, item.range.is_some(), history);
+        let store = self.store;
+        if let Some(range) = item.range {
+            self.overflow().insert_range(item.hash, range);
+        }
+        if let Some(table) = self.table(item.hash) {
+            table.insert(item.hash, slot, |slot| store.hash(&slot.charge()));
+        }
+    }
+
+    fn table(&mut self, hash: u64) -> Option<&mut Table> {
+        let number = Shards::shard_of(hash);
+        let at = self.shards.binary_search_by_key(&number, |(held, _)| *held).ok()?;
+        self.shards.get_mut(at).map(|(_, table)| &mut **table)
+    }
+
+    fn slot(&mut self, item: &Item<'a>) -> Option<&mut Slot> {
+        self.table(item.hash)?.find(item.hash, &item.charge)
+    }
+
+    fn overflow(&mut self) -> &mut Overflow {
+        self.overflow.get_or_insert_with(|| self.store.lock_overflow())
+    }
+}
+
+impl<'a> Item<'a> {
+    fn new(charge: Charge, plan: &'a Plan, hash: u64) -> Self {
+        Self {
+            charge,
+            plan,
+            hash,
+            target: Target::Own,
+            states: QuotaStates::new(),
+            range: None,
+            range_usages: RangeUsages::new(),
+        }
+    }
+
+    fn has_room_beside_range(&self) -> bool {
+        let mut quotas = self.states.iter().zip(&self.range_usages).zip(self.plan.windows());
+        quotas.all(|((state, usage), window)| state.used.saturating_add(usage.units()) < window.limit)
+    }
+
+    fn has_shared_units(&self) -> bool {
+        self.range_usages.iter().any(|usage| usage.units() > 0)
+    }
+}
