@@ -66,7 +66,7 @@ where
             }
             return Err(MissingKey);
         };
-        self.sightings.seen();
+        self.sightings.found();
         (self.read)(value).write(key);
         Ok(())
     }

@@ -134,14 +134,14 @@ mod tests {
         limiter::{RateLimiter, RateLimiterBuilder},
         policy::Policy,
         rule::Rule,
-        warn::heard::heard_during,
+        warn::capture::logged_during,
     };
 
     fn heard_while_building(policies: &[Policy]) -> Vec<String> {
         let rule = |number: usize| Rule::new(format!("rule{number}")).every_request().key(key::constant("all"));
         let rules = policies.iter().enumerate().map(|(number, policy)| rule(number).policy(policy.clone()));
         let builder = rules.fold(RateLimiter::builder(), RateLimiterBuilder::rule);
-        heard_during(|| drop(builder.build().unwrap().rule("rule0").unwrap().check("x")))
+        logged_during(|| drop(builder.build().unwrap().rule("rule0").unwrap().check("x")))
     }
 
     #[test]

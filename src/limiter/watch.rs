@@ -9,7 +9,7 @@ use crate::{
     key::KeyBuilder,
     request::RequestKind,
     rule::{AppliesTo, OnMissing, Rule},
-    warn::{Given, SAMPLE, Warning},
+    warn::{SAMPLE, WarnOnce, Warning},
 };
 
 /// Out of a hundred: if so many requests do not carry the key then it is no matter of some clients.
@@ -31,7 +31,7 @@ struct Watched {
     on_missing: OnMissing,
     requests: Sample,
     without_key: AtomicU32,
-    given: Given,
+    given: WarnOnce,
 }
 
 /// Counts up to [`SAMPLE`].
@@ -73,7 +73,7 @@ impl Watched {
             on_missing: rule.missing_outcome(),
             requests: Sample::default(),
             without_key: AtomicU32::new(0),
-            given: Given::default(),
+            given: WarnOnce::default(),
         }
     }
 
@@ -102,7 +102,7 @@ impl Watched {
 
     #[cold]
     fn warn(&self, warning: Warning) {
-        self.given.give(warning, &self.name, &self.level);
+        self.given.warn(warning, &self.name, &self.level);
     }
 }
 
