@@ -25,5 +25,5 @@ pub(crate) use applies_to::AppliesTo;
 pub(crate) use definition::no_policy;
 pub(crate) use path_readings::PathReadings;
 pub(crate) use route::{Route, canonical_shape};
-pub(crate) use table::{RouteTable, RouteTarget};
+pub(crate) use table::{RouteTable, RouteTarget, RuleId};
 pub(crate) use template::{Anonymous, anonymous};
