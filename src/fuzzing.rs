@@ -1,6 +1,6 @@
-//! Doors for `fuzz/` into what has no public way in. In no build but a fuzzer's.
+//! Entry points of the fuzz targets into private code. Only in a fuzzer's build.
 
-/// Checks what is made of a server's reply.
+/// Checks the reading of a server's reply.
 #[cfg(feature = "redis")]
 pub fn replies(data: &[u8]) {
     crate::store::check_replies(data);

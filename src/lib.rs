@@ -1,8 +1,8 @@
 //! Exact rolling-window rate limits for tower services.
 //!
 //! A [`RateLimitLayer`] admits at most N requests in *any* interval as long as the window, for each key and for several
-//! windows, rules and keys at once: all or nothing. Not twice N around the edge of a window, as fixed windows and token
-//! buckets do.
+//! windows, rules and keys at once: all or nothing. It keeps a sliding-window log, the timestamps of the requests it has
+//! admitted, so there is no burst of 2N around the edge of a window, as fixed windows and token buckets allow.
 //!
 //! ```
 //! # use http::{Request, Response, StatusCode};
@@ -15,7 +15,7 @@
 //! let policy = Policy::per_minute(60).and_per_hour(1800);
 //! let layer = RateLimitLayer::new(key::header("x-account-id"), policy)?;
 //!
-//! // Any service of http requests will do: an axum Router, a route of it, a hyper service, a ServiceBuilder's.
+//! // Around any service of http requests: an axum Router, one of its routes, a hyper service, a ServiceBuilder's.
 //! let service = layer.layer(service_fn(|_: Request<()>| async {
 //!     Ok::<_, std::convert::Infallible>(Response::new(String::from("hello")))
 //! }));
@@ -33,8 +33,9 @@
 //!
 //! # A matrix of limits
 //!
-//! A [`Rule`] says which requests it governs, whom it counts and by what [`Policy`]. A [`RateLimiter`] holds the rules and
-//! what it remembers of every key; it gives out layers, and its rules are asked without any HTTP.
+//! A [`Rule`] names the requests that it governs, the key that it counts them by, and a [`Policy`]. A [`RateLimiter`] holds the
+//! rules and the histories of all keys. It creates layers, and its rules can be asked without any HTTP, for a job queue or
+//! for the items of a batch.
 //!
 //! ```
 //! use tower_quota::{OnMissing, Policy, RateLimiter, Rule, key};
@@ -56,9 +57,9 @@
 //!             .policy(Policy::per_minute(600).and_per_hour(18_000))
 //!             .on_missing(OnMissing::Reject(http::StatusCode::UNAUTHORIZED)),
 //!     )
-//!     .build()?; // every mistake is found here, with the rule, the field and the value
+//!     .build()?; // every mistake is reported here, with the rule, the field and the value
 //!
-//! let layer = limiter.layer(); // as often as you like: all layers share one state
+//! let layer = limiter.layer(); // any number of layers share one state
 //! assert!(limiter.rule("bots")?.check("st-1").is_admitted());
 //! # let _ = layer;
 //! # Ok::<(), Box<dyn std::error::Error>>(())
@@ -66,28 +67,11 @@
 //!
 //! With feature `config` the same rules come from a TOML file, see the module `config`.
 //!
-//! # What is promised
-//!
-//! 1. **Never more than N** units in any interval of the window's length, whatever the schedule, the number of threads
-//!    and the clock do. Rounding never frees a unit early.
-//! 2. **Never denied with room.** Exact to a tick, from 1 us to 1 ms, for quotas of up to 4096; for larger ones a unit may come back
-//!    late by at most 1/4096 of the window ([`Policy::resolution`]), never early.
-//! 3. **All or nothing.** A request that several quotas, rules and keys govern is admitted by all of them or charged to
-//!    none, in one atomic step, whatever their order.
-//! 4. **The wait is true.** [`Decision::retry_after`] is when the request would be admitted if nobody else came.
-//! 5. **A denial costs nothing**, unless the policy says [`Policy::count_denied`].
-//! 6. **Memory is bounded and nothing live is forgotten.** Only histories equal to a fresh one are dropped; when the table
-//!    is full of live keys, newcomers share one history per rule.
-//! 7. **An outage is a choice.** Where histories are on a server ([`store`]), a decision has a deadline, and what happens
-//!    when the server does not answer is what was chosen: open, closed, or a share of each limit in this process.
-//!
-//! Identity is never guessed: no forwarding header is believed unless a trusted proxy sent it ([`key::client_ip`]), and a
-//! request without the key shares one history with all others like it unless the rule says otherwise ([`OnMissing`]).
-//!
 //! # Where to put the layer
 //!
-//! Outside of what it protects and inside of what it relies on: behind the layer that verifies who is calling, in front
-//! of the handlers. Behind the layer that [answers CORS preflights](RateLimitLayer#cors), too. A complete program with axum:
+//! Put it outside of the services that it protects and inside of the layers that it relies on: behind the layer that
+//! authenticates the caller, in front of the handlers, and behind the layer that
+//! [answers CORS preflights](RateLimitLayer#cors). A complete program with axum:
 //!
 //! ```no_run
 //! use axum::{
@@ -106,7 +90,7 @@
 //!     account: String,
 //! }
 //!
-//! /// Finds out who is calling. A real one verifies a token.
+//! /// Identifies the caller. A real application verifies the token.
 //! async fn authenticate(mut request: Request, next: Next) -> Result<Response, StatusCode> {
 //!     let token = request.headers().get("authorization").and_then(|value| value.to_str().ok());
 //!     let account = token.and_then(|token| token.strip_prefix("Bearer "));
@@ -129,7 +113,7 @@
 //!     let cors = CorsLayer::new().allow_origin(Any).allow_headers(Any);
 //!     let cors = cors.expose_headers(fields.into_iter().chain([RETRY_AFTER]).collect::<Vec<_>>());
 //!
-//!     // What is added later is further out: CORS, authentication, the limit, the handler.
+//!     // A layer that is added later is further out: CORS, authentication, the limit, the handler.
 //!     let app = Router::new()
 //!         .route("/cases", get(cases))
 //!         .layer(limit)
@@ -141,31 +125,34 @@
 //! }
 //! ```
 //!
-//! In axum, `Router::layer` covers the routes added *before* it and the fallback, so it counts requests
-//! that match no route; `route_layer` does not. Where a setting says whether there is a limit at all, use
-//! [`RateLimitLayer::disabled`].
+//! In axum, `Router::layer` covers the routes added *before* it and the fallback, so it counts requests that match no route;
+//! `route_layer` does not. [`RateLimitLayer::disabled`] is for programs whose settings say whether there is a limit at all.
 //!
-//! A limiter [mounted twice](RateLimitLayer#mounted-twice) charges a request once: it finds its own [`Decision`] among the
-//! request's extensions. The [parts of a batch](RateLimitLayer#batches) are requests of their own, whatever is copied into them.
-//! Handlers find the decision there too (as an `Option<Extension<Decision>>` where not every route is governed), and outer
-//! layers among the extensions of a refusal, or of [any response](RateLimitLayer::decision). Of two different limiters
-//! the inner one's decision is what the handler sees, and its fields are what the caller sees, see [`http::OnConflict`].
+//! Layers that reserve capacity, such as `ConcurrencyLimit` or `Buffer`, may be outside or inside: what a refused request had
+//! reserved is given back at once. A layer that rewrites the path belongs outside. In axum, routes are matched against the path
+//! as it came in, before any nesting.
 //!
-//! A `ConcurrencyLimit` or a `Buffer` may be outside or inside: what a refused request had reserved in it is given back at
-//! once. A layer that rewrites the path belongs outside; in axum routes are matched against the path as it came in, before
-//! any nesting.
+//! # The decision
+//!
+//! Handlers find the [`Decision`] among the request's extensions (as an `Option<Extension<Decision>>` where not every route is
+//! governed). Outer layers find it among the extensions of a refusal, or of [any response](RateLimitLayer::decision).
+//!
+//! A limiter that is [mounted twice](RateLimitLayer#mounted-twice) charges a request once: it recognises its own decision. The
+//! [parts of a batch](RateLimitLayer#batches) are requests of their own and are charged one by one, even if the extensions of
+//! the batch are copied into them. Of two different limiters, the handler sees the inner one's decision, and the caller sees
+//! the inner one's header fields, see [`http::OnConflict`].
 //!
 //! # gRPC
 //!
-//! The layer answers in the protocol of the caller, which the request's `content-type` tells: `application/grpc` and
-//! gRPC-Web get the status `RESOURCE_EXHAUSTED`, never a 429, which clients would take for `UNAVAILABLE` and try again
-//! at once. Nothing has to be switched on. A service that serves one protocol alone may say so
-//! ([`RateLimitLayer::caller_protocol`]): then nobody is answered in the other for claiming to speak it.
+//! The layer answers in the protocol of the caller, which it reads from the request's `content-type`. gRPC and gRPC-Web callers
+//! get the status `RESOURCE_EXHAUSTED` and never a 429, which clients would take for `UNAVAILABLE` and retry at once. Nothing
+//! has to be switched on. A service of one protocol alone can [say so](RateLimitLayer::caller_protocol), and no caller is
+//! answered in the other for claiming to speak it.
 //!
-//! The answer is *Trailers-Only*: HTTP 200, no body, and in the header fields `grpc-status`, the same sentence as on HTTP
-//! in `grpc-message`, and `grpc-status-details-bin` with the exact wait (`RetryInfo`), the exhausted quotas
-//! (`QuotaFailure`, never with a key) and `ErrorInfo`. `grpc-retry-pushback-ms` tells clients with a retry policy when to
-//! come back, not all of them at the same time ([`RateLimitLayer::pushback_jitter`]).
+//! The answer is *Trailers-Only*: HTTP 200 without a body. Its header fields are `grpc-status`; `grpc-message` with the same
+//! sentence as on HTTP; and `grpc-status-details-bin` with the exact wait (`RetryInfo`), the exhausted quotas (`QuotaFailure`,
+//! never with a key) and an `ErrorInfo`. Clients with a retry policy wait for `grpc-retry-pushback-ms`, which includes some
+//! [jitter](RateLimitLayer::pushback_jitter), so that they do not all come back at the same time.
 //!
 //! ```
 //! # use http::{Request, Response};
@@ -188,18 +175,18 @@
 //! # }
 //! ```
 //!
-//! Rules name methods by their paths, `/package.Service/Method` or `/package.Service/{*method}`. Put the layer around the
-//! whole server (`Server::builder().layer(..)`) or around one service (`ServiceBuilder`, with feature `tonic`); outside of
-//! one that translates gRPC-Web or inside, as you like. Browsers see the fields only if `Access-Control-Expose-Headers`
-//! names them. One port may serve both gRPC and HTTP.
+//! Rules name methods by their paths, `/package.Service/Method` or `/package.Service/{*method}`. The layer goes around the
+//! whole server (`Server::builder().layer(..)`) or around one service (`ServiceBuilder`, with feature `tonic`), outside or
+//! inside of a layer that translates gRPC-Web. Browsers see the fields only if `Access-Control-Expose-Headers` names them. One
+//! port can serve gRPC and HTTP.
 //!
-//! A stream is charged once, when it opens. [`RateLimitLayer::per_message`] also charges its further messages, and ends
-//! the call when there is no room for one; that belongs inside of a layer that translates gRPC-Web.
+//! A stream is charged once, when it opens. [`RateLimitLayer::per_message`] charges each further message too, and ends the call
+//! when there is no room for one. It belongs inside of a layer that translates gRPC-Web.
 //!
 //! # hyper
 //!
-//! A service behind the layer goes into hyper-util's `TowerToHyperService`, on HTTP/1 and HTTP/2. Whoever accepts the
-//! connection knows the peer, and tells the layer by an extension of the request:
+//! A service behind the layer goes into hyper-util's `TowerToHyperService`, on HTTP/1 and HTTP/2. The code that accepts a
+//! connection knows the peer's address, and passes it on as an extension of each request:
 //!
 //! ```
 //! use http::{Request, Response};
@@ -226,27 +213,61 @@
 //! # }
 //! ```
 //!
-//! # Any other service
+//! # Other services
 //!
-//! Requests need not be HTTP's: see the [module `plain`](plain), for job runners and the like.
+//! The [module `plain`](plain) limits requests of any type, for job runners and the like.
+//!
+//! # Several processes
+//!
+//! Histories are kept in the memory of the process, unless a limiter gets another [`store`]. With feature `redis` any number of
+//! processes share their limits on a Redis or Valkey server, sentinels or a cluster. A script decides about all charges of a
+//! request in one atomic step, and decisions that are asked for at the same time share one call as a batch.
+//!
+//! A decision has a deadline of 50 ms by default. A server that fails three times in a row is left alone by a circuit breaker,
+//! which tries it once a second. Until it is back the limiter does what was chosen: it fails open, it fails closed, or
+//! it counts in this process against a share of each limit.
+//!
+//! # Calling others
+//!
+//! The feature `client` has the other side, in the module `client`: calls are paced by the same policies in a FIFO queue per
+//! key, slowed down by what servers say in `Retry-After` and `RateLimit`, and retried with exponential backoff and jitter
+//! within a budget.
+//!
+//! # Guarantees
+//!
+//! 1. **Never more than N** units in any interval of the window's length, whatever the schedule, the number of threads
+//!    and the clock do. Rounding never frees a unit early.
+//! 2. **Never denied with room.** Limits of up to 4096 are exact to a tick, which is from 1 us to 1 ms. With larger ones a unit
+//!    may come back late by at most 1/4096 of the window ([`Policy::resolution`]), never early.
+//! 3. **All or nothing.** A request that several quotas, rules and keys govern is admitted by all of them or charged to
+//!    none, in one atomic step, whatever their order.
+//! 4. **The wait is true.** After [`Decision::retry_after`] the request is admitted, unless others came first.
+//! 5. **A denial costs nothing**, unless the policy says [`Policy::count_denied`].
+//! 6. **Memory is bounded and nothing live is forgotten.** Only histories equal to a fresh one are dropped. When the table
+//!    is full of live keys, new keys share one history per rule.
+//! 7. **An outage is a choice.** Where histories are on a server, each decision has a deadline, and the limiter fails open, fails
+//!    closed or counts locally, as chosen.
+//!
+//! Identity is never guessed. No forwarding header is believed unless a trusted proxy sent it ([`key::client_ip`]), and
+//! requests without the key share one history, unless the rule says otherwise ([`OnMissing`]).
 //!
 //! # Warnings
 //!
-//! Mistakes that can be seen in a rule are found when the limiter is built. Some can be seen only in what comes in: each of these
-//! is a warning through `tracing` (target `tower_quota`), once per rule, which names the rule and its level and nobody's key.
+//! Mistakes in a rule are found when the limiter is built. Deployment mistakes show only in requests: each of these is logged as
+//! a warning through `tracing` (target `tower_quota`), once per rule. It names the rule and its level, and never a key.
 //!
-//! | `code` | when | it probably means |
+//! | `code` | when | probable cause |
 //! |---|---|---|
-//! | `peer-missing` | a key wants the peer's address, and a request has none | the server does not attach it, or the feature `axum` is off |
-//! | `proxy-untrusted` | a request of the own network has `X-Forwarded-For`, and no proxy is trusted | all clients behind the proxy share one history |
-//! | `claim-missing` | a hundred requests had no value of the type that a [`key::claim`] looks for, and none ever had | the limiter is in front of the layer that sets it |
-//! | `key-missing` | 90 % of a rule's first thousand requests lack the key (all, where [`OnMissing`] is not `Share`) | clients send it elsewhere or by another name |
+//! | `peer-missing` | a key needs the peer's address, and a request has none | the server does not attach it, or the feature `axum` is off |
+//! | `proxy-untrusted` | a request from a private network has `X-Forwarded-For`, and no proxy is trusted | all clients behind the proxy share one history |
+//! | `claim-missing` | the first hundred requests had no value of the type that a [`key::claim`] looks for | the limiter is in front of the layer that sets it |
+//! | `key-missing` | 90 % of a rule's first thousand requests lack the key (all of them, where [`OnMissing`] is not `Share`) | clients send it elsewhere or by another name |
 //! | `rule-idle` | a rule has governed none of the first thousand requests | its routes are not the paths that come in |
 //! | `preflight-refused` | a CORS preflight was refused | the limiter is outside of the [CORS layer](RateLimitLayer#cors) |
 //!
 //! # Memory
 //!
-//! A key that has used up to five units takes 64 bytes and its share of the table's free places, about 100 bytes in all.
+//! A key that has used up to five units takes 64 bytes and its share of the table's free slots, about 100 bytes in all.
 //! More units take 4 bytes each, up to the limit of the longest window: 7.2 kB for a key that has used all of 60 per minute
 //! and 1800 per hour, and at most 16 kB.
 //!
@@ -256,21 +277,39 @@
 //!
 //! # Features
 //!
-//! | feature | what it adds | default |
+//! | feature | purpose | default |
 //! |---|---|---|
 //! | `axum` | reads axum's `ConnectInfo`, `MatchedPath` and `OriginalUri` | no |
-//! | `client` | the side of those who call: pacing, learning from answers, retrying | no |
-//! | `config` | rules from a TOML file: `RateLimiter::from_toml` | no |
-//! | `redis` | histories on a Redis or Valkey server: [`store`] | no |
-//! | `redis-tls` | reaches that with TLS: `rediss://` | no |
-//! | `test-util` | virtual time for that, and a suite to test a store of your own with: `conformance` | no |
-//! | `tonic` | reads the peer's address from tonic's connect info; tonic's `add_service` takes a service behind the layer | no |
-//! | `tracing` | [warns](self#warnings) of deployment mistakes that only requests can show | yes |
+//! | `client` | paces outgoing calls, reads what servers say, and retries | no |
+//! | `config` | reads rules from a TOML file: `RateLimiter::from_toml` | no |
+//! | `redis` | keeps histories on a Redis or Valkey server: [`store`] | no |
+//! | `redis-tls` | adds TLS to that: `rediss://` | no |
+//! | `test-util` | adds virtual time for Redis, and the suite `conformance` for a store of your own | no |
+//! | `tonic` | reads the peer's address from tonic's connect info; lets tonic's `add_service` take a service behind the layer | no |
+//! | `tracing` | logs [warnings](self#warnings) of deployment mistakes that only requests can show | yes |
 
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
 #[macro_use]
 mod macros;
+
+// rustdoc shows the methods of a type in the order of these modules: how a limiter is built and asked, its layers, and the rest.
+mod limiter;
+
+pub mod grpc;
+pub mod http;
+pub mod key;
+pub mod plain;
+pub mod store;
+
+mod error;
+mod history;
+mod messages;
+mod policy;
+mod request;
+mod rule;
+mod warn;
+mod wire;
 
 #[cfg(feature = "client")]
 pub mod client;
@@ -282,21 +321,6 @@ pub mod conformance;
 #[cfg(fuzzing)]
 #[doc(hidden)]
 pub mod fuzzing;
-pub mod grpc;
-pub mod http;
-pub mod key;
-pub mod plain;
-pub mod store;
-
-mod error;
-mod history;
-mod limiter;
-mod messages;
-mod policy;
-mod request;
-mod rule;
-mod warn;
-mod wire;
 
 pub use error::{CheckError, ConfigError, UnknownRule};
 pub use http::{RateLimit, RateLimitLayer, ResponseFuture};
@@ -305,7 +329,7 @@ pub use policy::{Policy, Quota};
 pub use request::RequestKind;
 pub use rule::{OnMissing, Rule};
 
-/// The README's examples compile, too.
+/// The examples of the README, as documentation tests.
 #[cfg(doctest)]
 #[doc = include_str!("../README.md")]
 struct Readme;

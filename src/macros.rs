@@ -1,4 +1,4 @@
-//! Code that several files would repeat.
+//! Macros for code that several files would repeat.
 
 /// Defines `get_ref`, `get_mut` and `into_inner` of a middleware whose field `inner` is its inner service.
 macro_rules! inner_service_accessors {

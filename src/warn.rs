@@ -1,46 +1,45 @@
-//! Warnings to the operator about mistakes in the deployment, which only requests can show.
+//! One-time warnings about deployment mistakes that only requests can show, through `tracing` if that feature is on.
 //!
-//! [`Warning`] has the texts. Who finds a mistake says which rule it is about, never whose request showed it, and sees to it
-//! that this is said once. Through `tracing`, if that feature is on.
+//! A [`Warning`] names the rule that it is about, never the key whose request showed it.
 
 use std::{
     fmt,
     sync::atomic::{AtomicU8, AtomicU32, Ordering},
 };
 
-/// What is probably wrong.
+/// A probable mistake in the deployment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Warning {
-    /// A key wants the peer's address, and the request has none.
+    /// A key needs the peer's address, and the request has none.
     PeerMissing,
-    /// A key wants the client's address, and there is a proxy that is not trusted.
+    /// A key needs the client's address, and the request came through a proxy that is not trusted.
     ProxyUntrusted,
-    /// A key wants a value of this type, and no request has carried one.
+    /// A key needs a value of this type, and no request has carried one.
     ClaimMissing(&'static str),
-    /// So many of the requests in a sample did not carry the key.
+    /// This many requests of the sample did not carry the key.
     KeyMissing(u32),
-    /// A rule has governed none of the requests in a sample.
+    /// A rule has governed no request of the sample.
     RuleIdle,
-    /// A browser was not allowed to ask.
+    /// A CORS preflight was refused.
     PreflightRefused,
 }
 
-/// The warnings that have been given.
+/// The warnings about one rule that have been logged, as a set of bits. Each is logged once.
 #[derive(Debug, Default)]
-pub(crate) struct Given(AtomicU8);
+pub(crate) struct WarnOnce(AtomicU8);
 
-/// Whether something that is looked for has ever been seen.
+/// Counts how often something was looked for in vain, until it is found for the first time.
 #[derive(Debug, Default)]
 pub(crate) struct Sightings(AtomicU32);
 
-/// Above what is counted.
+/// The bit that is set as soon as it was found. The count stays below.
 const SEEN: u32 = 1 << 31;
-/// How often it is looked for in vain before that is told, and how often it is told then: others may have something to tell
-/// of the same request.
+/// The misses that are reported: only after the first hundred, and then a hundred times, because a request reports one warning
+/// only and may have a different one.
 const IN_VAIN: std::ops::Range<u32> = 100..200;
 
 impl Warning {
-    /// A name to search logs for.
+    /// Returns the code to search logs for.
     const fn code(self) -> &'static str {
         match self {
             Self::PeerMissing => "peer-missing",
@@ -74,19 +73,19 @@ impl fmt::Display for Warning {
                 without_axum(" and turn the feature `axum` of tower-quota on, without which that is not read")
             ),
             Self::ProxyUntrusted => f.write_str(
-                "a request came through a proxy in the own network, and no proxy is trusted: all clients behind the proxy \
+                "a request came through a proxy in a private network, and no proxy is trusted: all clients behind the proxy \
                  share one history; trust the proxy with ClientIp::trust",
             ),
-            Self::ClaimMissing(of) => write!(
+            Self::ClaimMissing(claim) => write!(
                 f,
-                "no request has carried a `{of}` among its extensions so far: put the layer that sets it outside of the \
-                 limiter, which is after it in a chain of Router::layer calls and before it in a ServiceBuilder; and look whether \
-                 it sets this very type"
+                "no request has carried a `{claim}` among its extensions so far: put the layer that sets it outside of the \
+                 limiter, which is after it in a chain of Router::layer calls and before it in a ServiceBuilder; and check that \
+                 it sets exactly this type"
             ),
             Self::KeyMissing(times) => write!(
                 f,
-                "{times} of the first {SAMPLE} requests did not carry the key, and meet what on_missing says: look where clients \
-                 send it, how it is spelled, and whether a layer in front takes it away"
+                "{times} of the first {SAMPLE} requests did not carry the key, and were treated as on_missing says: check where \
+                 clients send it, how it is spelled, and whether a layer in front removes it"
             ),
             Self::RuleIdle => write!(
                 f,
@@ -97,7 +96,7 @@ impl fmt::Display for Warning {
                 )
             ),
             Self::PreflightRefused => f.write_str(
-                "a CORS preflight was refused, so a browser does not send what its page asked for: put the limiter inside of the \
+                "a CORS preflight was refused, so the browser does not send the request that its page made: put the limiter inside of the \
                  layer that answers preflights, or call RateLimitLayer::limit_preflights(false) if it has to be outside",
             ),
         }
@@ -108,22 +107,22 @@ const fn without_axum(text: &str) -> &str {
     if cfg!(feature = "axum") { "" } else { text }
 }
 
-/// How many requests are looked at, of a rule or of a limiter.
+/// The number of requests in a sample, of a rule or of a limiter.
 pub(crate) const SAMPLE: u32 = 1000;
 
-impl Given {
-    /// Gives a warning about a rule, unless it was given before.
+impl WarnOnce {
+    /// Logs a warning about a rule, unless it was logged before.
     #[cold]
-    pub(crate) fn give(&self, warning: Warning, rule: &str, level: &str) {
-        let is_new = |given: u8| given & warning.bit() == 0;
+    pub(crate) fn warn(&self, warning: Warning, rule: &str, level: &str) {
+        let is_new = |logged: u8| logged & warning.bit() == 0;
         if is_new(self.0.load(Ordering::Relaxed)) && is_new(self.0.fetch_or(warning.bit(), Ordering::Relaxed)) {
-            tell(warning, rule, level);
+            log(warning, rule, level);
         }
     }
 }
 
-/// A copy has given none.
-impl Clone for Given {
+impl Clone for WarnOnce {
+    /// A copy has logged none.
     fn clone(&self) -> Self {
         Self::default()
     }
@@ -134,15 +133,15 @@ impl Sightings {
         Self(AtomicU32::new(0))
     }
 
-    /// Notes that it was there.
+    /// Records that it was found.
     #[inline]
-    pub(crate) fn seen(&self) {
+    pub(crate) fn found(&self) {
         if self.0.load(Ordering::Relaxed) < SEEN {
             self.0.fetch_or(SEEN, Ordering::Relaxed);
         }
     }
 
-    /// Notes that it was not there; says whether that is to be told.
+    /// Records that it was not found, and returns `true` if that is worth a warning.
     #[inline]
     pub(crate) fn missed(&self) -> bool {
         let times = self.0.load(Ordering::Relaxed);
@@ -150,31 +149,31 @@ impl Sightings {
     }
 }
 
-/// A copy has seen nothing.
 impl Clone for Sightings {
+    /// A copy has found nothing.
     fn clone(&self) -> Self {
         Self::new()
     }
 }
 
 #[cfg(feature = "tracing")]
-fn tell(warning: Warning, rule: &str, level: &str) {
+fn log(warning: Warning, rule: &str, level: &str) {
     let code = warning.code();
     tracing::warn!(target: "tower_quota", code, "rule {rule:?}, level {level:?}: {warning}");
 }
 
 #[cfg(not(feature = "tracing"))]
-const fn tell(warning: Warning, _: &str, _: &str) {
+const fn log(warning: Warning, _: &str, _: &str) {
     let _ = warning.code();
 }
 
-/// Gives a warning in words of its own.
+/// Logs a warning.
 #[cfg(feature = "tracing")]
 pub(crate) fn warn(text: impl fmt::Display) {
     tracing::warn!(target: "tower_quota", "{text}");
 }
 
-/// Tells what an operator may want to know.
+/// Logs information for the operator.
 #[cfg(all(feature = "tracing", feature = "redis"))]
 pub(crate) fn info(text: impl fmt::Display) {
     tracing::info!(target: "tower_quota", "{text}");
@@ -187,8 +186,8 @@ pub(crate) fn warn(_: impl fmt::Display) {}
 pub(crate) fn info(_: impl fmt::Display) {}
 
 #[cfg(all(test, feature = "tracing"))]
-pub(crate) mod heard {
-    //! What is told while a test listens.
+pub(crate) mod capture {
+    //! Captures what is logged, for tests.
 
     use std::{io, sync::Arc};
 
@@ -209,8 +208,8 @@ pub(crate) mod heard {
         }
     }
 
-    /// The events of this thread, each with its level in front.
-    pub(crate) fn heard_during(run: impl FnOnce()) -> Vec<String> {
+    /// Returns what this thread logs while `run` runs: one text for each event, which begins with its level.
+    pub(crate) fn logged_during(run: impl FnOnce()) -> Vec<String> {
         let lines = Lines::default();
         let writer = lines.clone();
         let subscriber = tracing_subscriber::fmt().with_ansi(false).without_time().with_target(false);

@@ -13,9 +13,9 @@ use crate::{
         syntax,
     },
     error::ConfigError,
-    limiter::{CompiledRules, MOST_RULES, MessageTemplate, RateLimiter, RateLimiterBuilder, UNMATCHED, too_many_rules},
+    limiter::{CompiledRules, MessageTemplate, RateLimiter, RateLimiterBuilder, UNMATCHED, too_many_rules},
     request::Http,
-    rule::Rule,
+    rule::{Rule, RuleId},
     store::Store,
 };
 
@@ -113,7 +113,7 @@ enum Holder<'a> {
 
 /// Refuses more rules than a limiter may have.
 fn check_number(known: usize, tables: &[Spanned<RuleTable>], lines: SourceMap<'_>) -> Result<(), ConfigError> {
-    match tables.get(MOST_RULES.saturating_sub(known)) {
+    match tables.get(RuleId::MAX_RULES.saturating_sub(known)) {
         Some(first_too_many) => Err(too_many_rules(known + tables.len()).at_line(lines.line_of(first_too_many))),
         None => Ok(()),
     }

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-/// A guarantee of a store, in the order of the [crate's documentation](crate#what-is-promised).
+/// A guarantee of a store, in the order of the [crate's documentation](crate#guarantees).
 ///
 /// ```
 /// use tower_quota::conformance::Guarantee;

@@ -1,16 +1,16 @@
-//! What can be wrong with a configuration.
+//! The error of a configuration, and how it shows the texts that it quotes.
 
-use std::{fmt, sync::Arc};
+use std::fmt;
 
-use crate::error::{nearest::ranked, visible::Visible};
-
-/// So many names are told to who asked for another.
-const MOST_TOLD: usize = 5;
+/// The maximum number of characters that are shown of one text.
+const MAX_CHARS: usize = 200;
+/// The same for a sentence that quotes several texts.
+const MAX_CHARS_OF_A_SENTENCE: usize = 2000;
 
 /// A mistake in rules, quotas, keys or a file, found while the limiter is built.
 ///
-/// It names the rule (if the mistake is inside one), the field, the offending value and the reason; for a file also the
-/// line. Printed it is one line, whatever the texts in it hold: what would not be seen is shown by its number.
+/// It names the rule (if the mistake is inside one), the field, the offending value, the reason, and for a file the line.
+/// Its text is one line, whatever the quoted texts hold: invisible characters are escaped.
 ///
 /// ```
 /// use tower_quota::{Policy, RateLimiter, Rule, key};
@@ -32,8 +32,16 @@ pub struct ConfigError {
     reason: Box<str>,
 }
 
+/// A text in which nothing hides: control characters, line ends and characters that change the direction of writing are
+/// escaped, and a long text is cut.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Visible<'a> {
+    text: &'a str,
+    max_chars: usize,
+}
+
 impl ConfigError {
-    /// A mistake in `field`, which holds `value`. For extractors of your own that check themselves.
+    /// Creates an error about `field`, which holds `value`: for extractors of your own that check their settings.
     #[must_use]
     pub fn new(field: impl Into<String>, value: impl fmt::Display, reason: impl Into<String>) -> Self {
         Self {
@@ -45,31 +53,31 @@ impl ConfigError {
         }
     }
 
-    /// The name of the rule with the mistake, if it is inside one.
+    /// Returns the name of the rule with the mistake, if it is inside one.
     #[must_use]
     pub fn rule(&self) -> Option<&str> {
         self.rule.as_deref()
     }
 
-    /// The field that holds the mistake.
+    /// Returns the field that holds the mistake.
     #[must_use]
     pub fn field(&self) -> &str {
         &self.field
     }
 
-    /// The value that was refused.
+    /// Returns the value that was refused.
     #[must_use]
     pub fn value(&self) -> &str {
         &self.value
     }
 
-    /// Why it was refused.
+    /// Returns the reason, and what to write instead.
     #[must_use]
     pub fn reason(&self) -> &str {
         &self.reason
     }
 
-    /// The line of the file, counted from 1, if the rules came from one.
+    /// Returns the line of the file, counted from 1, if the rules came from one.
     #[must_use]
     pub const fn line(&self) -> Option<usize> {
         self.line
@@ -80,7 +88,7 @@ impl ConfigError {
         self
     }
 
-    /// The same mistake, where it is written in another way.
+    /// Names the field and the value as the file has them.
     #[cfg(feature = "config")]
     pub(crate) fn in_field(mut self, field: &str, value: &str) -> Self {
         (self.field, self.value) = (field.into(), value.into());
@@ -115,48 +123,53 @@ impl fmt::Display for ConfigError {
     }
 }
 
-/// A rule was named that the limiter does not have.
-///
-/// ```
-/// use tower_quota::{Policy, RateLimiter, Rule};
-///
-/// let rule = |name| Rule::new(name).no_requests().policy(Policy::per_minute(60));
-/// let limiter = RateLimiter::builder().rule(rule("exports")).rule(rule("bots")).build()?;
-///
-/// let error = limiter.rule("bot").unwrap_err();
-/// assert_eq!(error.to_string(), r#"no rule is named "bot": the rules are "bots", "exports""#);
-/// # Ok::<(), tower_quota::ConfigError>(())
-/// ```
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub struct UnknownRule {
-    name: Box<str>,
-    known: Arc<[Box<str>]>,
+impl<'a> Visible<'a> {
+    /// Shows one text.
+    pub(super) const fn new(text: &'a str) -> Self {
+        Self { text, max_chars: MAX_CHARS }
+    }
+
+    /// Shows a sentence, which quotes several texts.
+    pub(super) const fn sentence(text: &'a str) -> Self {
+        Self { text, max_chars: MAX_CHARS_OF_A_SENTENCE }
+    }
 }
 
-impl UnknownRule {
-    pub(crate) fn new(name: &str, known: &Arc<[Box<str>]>) -> Self {
-        Self { name: name.into(), known: Arc::clone(known) }
+impl fmt::Display for Visible<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let end = self.text.char_indices().nth(self.max_chars).map(|(end, _)| end);
+        let shown = end.and_then(|end| self.text.get(..end)).unwrap_or(self.text);
+        // The standard library knows what is printable. The quotes and backslashes that it escapes, too, hide nothing.
+        for piece in shown.split_inclusive(['"', '\'', '\\']) {
+            let plain = piece.trim_end_matches(['"', '\'', '\\']);
+            write!(f, "{}{}", plain.escape_debug(), piece.get(plain.len()..).unwrap_or_default())?;
+        }
+        f.write_str(if end.is_some() { "..." } else { "" })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn invisible_characters_are_escaped() {
+        let shown = |text| Visible::new(text).to_string();
+        assert_eq!(shown("a\nb\r\tc\u{1b}[31m\0"), r"a\nb\r\tc\u{1b}[31m\0");
+        assert_eq!(shown("a\u{202e}b\u{2028}c\u{200b}d\u{85}\u{a0}"), r"a\u{202e}b\u{2028}c\u{200b}d\u{85}\u{a0}");
     }
 
-    /// The name that was asked for.
-    #[must_use]
-    pub fn name(&self) -> &str {
-        &self.name
-    }
-
-    /// Which rules there are, those first whose names are most like the one that was asked for.
-    pub(crate) fn rules(&self) -> String {
-        let told = ranked(&self.name, self.known.iter().map(|name| &**name), MOST_TOLD);
-        let names: Vec<String> = told.iter().map(|name| format!("\"{}\"", Visible::new(name))).collect();
-        match self.known.len() - told.len() {
-            0 => format!("the rules are {}", names.join(", ")),
-            others => format!("the rules are {} and {others} more", names.join(", ")),
+    #[test]
+    fn visible_characters_stay_as_they_are() {
+        for text in ["", "GET /a/{id}", r#"say "it's" \ so"#, r"'\'", "Zürich", "समाचार", "東京", "e\u{301}t"]
+        {
+            assert_eq!(Visible::new(text).to_string(), text);
         }
     }
-}
 
-impl fmt::Display for UnknownRule {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "no rule is named \"{}\": {}", Visible::new(&self.name), self.rules())
+    #[test]
+    fn a_long_text_is_cut() {
+        assert_eq!(Visible::new(&"ä".repeat(MAX_CHARS)).to_string(), "ä".repeat(MAX_CHARS));
+        assert_eq!(Visible::new(&"ä".repeat(MAX_CHARS + 1)).to_string(), "ä".repeat(MAX_CHARS) + "...");
     }
 }

@@ -1,19 +1,15 @@
 //! The errors that users meet.
 //!
 //! * [`ConfigError`]: a mistake that is found while the limiter is built.
-//! * [`UnknownRule`]: a question about a rule that does not exist.
-//! * [`Unavailable`]: a store that cannot decide.
-//! * [`CheckError`]: a question that got no answer, for either reason.
-//! * [`nearest`] and [`visible`] help them say what was meant, and show what is there.
+//! * [`CheckError`]: a limiter that was asked and could not answer, because of an [`UnknownRule`] or because its store is
+//!   [`Unavailable`].
+//! * [`nearest`]: finds the name that a misspelled one was meant to be.
 
 mod check;
 mod config;
 mod nearest;
-mod unavailable;
-mod visible;
 
-pub use check::CheckError;
-pub use config::{ConfigError, UnknownRule};
-pub use unavailable::Unavailable;
+pub use check::{CheckError, Unavailable, UnknownRule};
+pub use config::ConfigError;
 
 pub(crate) use nearest::nearest;

@@ -1,17 +1,18 @@
-//! What somebody may have meant.
+//! Finds the name that a misspelled one was meant to be.
 
 use strsim::osa_distance;
 
-/// Texts longer than this are no slip of the pen, and comparing them would take long.
-const LONGEST: usize = 64;
+/// The maximum length of a text that is compared, in bytes. Longer ones are no slips of the pen, and comparing takes
+/// quadratic time.
+const MAX_LENGTH: usize = 64;
 
-/// The name that `text` is a slip of the pen for, if there is one: of equals the first.
+/// Returns the name that `text` is a misspelling of, if there is one; the first of equals.
 pub(crate) fn nearest<'a>(text: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
-    let close = |name: &&str| distance(text, name) <= slips(text.len().min(name.len()));
+    let close = |name: &&str| distance(text, name) <= allowed_slips(text.len().min(name.len()));
     known.into_iter().filter(close).min_by_key(|name| distance(text, name))
 }
 
-/// At most so many of the names, those first that are most like `text`.
+/// Returns at most `most` of the names, most similar to `text` first.
 pub(crate) fn ranked<'a>(text: &str, known: impl IntoIterator<Item = &'a str>, most: usize) -> Vec<&'a str> {
     let mut known: Vec<&str> = known.into_iter().collect();
     known.sort_by_cached_key(|name| distance(text, name));
@@ -19,8 +20,8 @@ pub(crate) fn ranked<'a>(text: &str, known: impl IntoIterator<Item = &'a str>, m
     known
 }
 
-/// How many slips may be in a word as long as this.
-const fn slips(length: usize) -> usize {
+/// Returns the number of slips that a word of this length may have.
+const fn allowed_slips(length: usize) -> usize {
     match length {
         0..=2 => 0,
         3..=5 => 1,
@@ -29,9 +30,9 @@ const fn slips(length: usize) -> usize {
     }
 }
 
-/// How many letters are to be changed, added, left out or swapped; the case does not matter, nor - in place of _.
+/// Counts the letters to change, add, leave out or swap. Case does not matter, and `-` is the same as `_`.
 fn distance(text: &str, name: &str) -> usize {
-    if text.len() > LONGEST || name.len() > LONGEST {
+    if text.len() > MAX_LENGTH || name.len() > MAX_LENGTH {
         return usize::MAX;
     }
     let plain = |text: &str| text.to_ascii_lowercase().replace('-', "_");
@@ -60,7 +61,7 @@ mod tests {
     }
 
     #[test]
-    fn the_names_most_alike_come_first_and_only_so_many() {
+    fn the_most_similar_names_come_first_and_only_so_many() {
         assert_eq!(ranked("bot", ["tables", "exports", "bots", "boat"], 2), ["bots", "boat"]);
         assert_eq!(ranked(&"x".repeat(1_000_000), ["b", "a"], 5), ["b", "a"], "a long text is like none");
     }

@@ -15,7 +15,7 @@ use tower_service::Service;
 use crate::{
     error::Unavailable,
     http::{Refusal, RefusalBody, ResponseBody, ResponseOptions, add_fields},
-    limiter::{Decision, PendingDecision, enter},
+    limiter::{Decision, PendingDecision},
     request::RequestView,
     store::Verdict,
 };
@@ -90,7 +90,7 @@ where
         match decided {
             Ok(mut decision) if decision.is_admitted() => {
                 if style.decision.request() {
-                    enter(request.extensions_mut(), decision.take_entered());
+                    decision.record_in(request.extensions_mut());
                 }
                 FutureKind::Admitted { inner: ready.call(request), decision: Some(decision), style: Arc::clone(style) }
             }

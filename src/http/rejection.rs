@@ -67,7 +67,7 @@ impl Refusal<'_> {
             Self::Unavailable(_) | Self::NotGrpc => None,
         };
         if let Some((rule, level)) = by {
-            style.given.give(Warning::PreflightRefused, rule, level);
+            style.given.warn(Warning::PreflightRefused, rule, level);
         }
     }
 }

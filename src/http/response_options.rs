@@ -8,7 +8,7 @@ use crate::{
     http::{CallerProtocol, DecisionIn, Headers, Refusal, RefusalBody, is_preflight},
     request::RequestView,
     store::Detail,
-    warn::Given,
+    warn::WarnOnce,
 };
 
 /// What happens to fields that the inner service has set itself, if it has set any of a set: `RateLimit` and `RateLimit-Policy`
@@ -51,7 +51,7 @@ pub(crate) struct ResponseOptions {
     /// In percent of the wait.
     pub(crate) pushback_jitter: u8,
     pub(crate) error_domain: Cow<'static, str>,
-    pub(crate) given: Given,
+    pub(crate) given: WarnOnce,
 }
 
 impl ResponseOptions {
@@ -88,7 +88,7 @@ impl Default for ResponseOptions {
             on_refusal: None,
             pushback_jitter: 10,
             error_domain: Cow::Borrowed("tower-quota"),
-            given: Given::default(),
+            given: WarnOnce::default(),
         }
     }
 }

@@ -11,7 +11,7 @@ use tower_service::Service;
 
 use crate::{
     http::{Refusal, RefusalBody, ResponseBody, ResponseFuture, ResponseOptions},
-    limiter::{Decision, MaybeDecided, PendingDecision, RateLimiter, applied, enter},
+    limiter::{Decision, MaybeDecided, PendingDecision, RateLimiter, already_applied},
     request::{Http, RequestView},
     store::{MemoryStore, Store},
 };
@@ -59,7 +59,7 @@ impl<S, T: Store> RateLimit<S, T> {
             Some(limiter) if !self.style.passes(&view) => limiter,
             _ => return Routed::Passed,
         };
-        let applied = applied(limiter.rulebook(), request.extensions());
+        let applied = already_applied(limiter.rulebook(), request.extensions());
         match limiter.decide_request(&view, &applied, self.style.told(), self.style.decision.request()) {
             Ok(None) => Routed::Passed,
             Ok(Some(MaybeDecided::Ready(decision))) if decision.is_admitted() => self.admitted(decision),
@@ -101,7 +101,7 @@ where
             Routed::Passed => ResponseFuture::passed(self.inner.call(request)),
             Routed::Admitted(mut decision) => {
                 if self.style.decision.request() {
-                    enter(request.extensions_mut(), decision.take_entered());
+                    decision.record_in(request.extensions_mut());
                 }
                 ResponseFuture::admitted(self.inner.call(request), decision, Arc::clone(&self.style))
             }

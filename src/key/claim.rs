@@ -79,7 +79,7 @@ where
             }
             return Err(MissingKey);
         };
-        self.sightings.seen();
+        self.sightings.found();
         (self.read)(value).write(key);
         Ok(())
     }

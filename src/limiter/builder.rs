@@ -1,20 +1,40 @@
-//! Where a limiter is put together and every mistake is found.
+//! The builder of a limiter, which finds every mistake in its rules.
 
-use std::sync::Arc;
+use std::{ops::Range, sync::Arc};
 
 use crate::{
     clock::{Clock, SystemClock},
     error::ConfigError,
-    limiter::{CompiledRules, MessageTemplate, RateLimiter},
+    limiter::{MessageTemplate, RateLimiter, RuleMatcher, Rulebook},
     request::{Http, Plain, RequestKind},
-    rule::Rule,
-    store::{MemoryStore, Setup, Store},
+    rule::{Rule, RuleId},
+    store::{MemoryStore, Scope, Scopes, Setup, Store},
 };
 
 const DEFAULT_MAX_KEYS: usize = 1_000_000;
-pub(crate) const MOST_RULES: usize = 65_536;
 
-/// Collects the rules of a [`RateLimiter`].
+/// The builder of a [`RateLimiter`]: its rules and settings.
+///
+/// ```
+/// use tower_quota::{Policy, RateLimiter, Rule, key};
+///
+/// let limiter = RateLimiter::builder()
+///     .rule(
+///         Rule::new("calls")
+///             .every_request()
+///             .key(key::header("x-account"))
+///             .policy(Policy::per_minute(60)),
+///     )
+///     .max_keys(100_000)
+///     .message("At most {limit} calls per {quota}. Call again in {retry_after} s.")
+///     .build()?;
+///
+/// let calls = limiter.rule("calls")?;
+/// assert_eq!((0..61).filter(|_| calls.admit("acme")).count(), 60);
+/// let text = calls.check("acme").message();
+/// assert_eq!(text.as_deref(), Some("At most 60 calls per minute. Call again in 60 s."));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug)]
 #[must_use = "a builder does nothing until it is built"]
 pub struct RateLimiterBuilder<K: RequestKind = Http, S = MemoryStore> {
@@ -25,13 +45,21 @@ pub struct RateLimiterBuilder<K: RequestKind = Http, S = MemoryStore> {
     store: S,
 }
 
+/// Rules that are checked, alone and against each other, and compiled.
+#[derive(Debug)]
+pub(crate) struct CompiledRules<K: RequestKind> {
+    pub(super) rulebook: Rulebook,
+    pub(super) matcher: RuleMatcher<K>,
+    pub(super) scopes: Scopes,
+}
+
 impl RateLimiter {
-    /// Starts with no rules, the system's clock, and room for 1,000,000 keys.
+    /// Creates a builder with no rules, the system's clock, and room for 1,000,000 keys in the memory of this process.
     pub fn builder() -> RateLimiterBuilder {
         RateLimiterBuilder::default()
     }
 
-    /// As [`builder`](Self::builder), for the requests `R` of a service that is not about HTTP: see [`plain`](crate::plain).
+    /// Creates a [`builder`](Self::builder) for requests of any type `R`, not only HTTP: see [`plain`](crate::plain).
     pub fn builder_for<R: 'static>() -> RateLimiterBuilder<Plain<R>> {
         RateLimiterBuilder::default()
     }
@@ -56,25 +84,26 @@ impl<K: RequestKind, S: Store> RateLimiterBuilder<K, S> {
         self
     }
 
-    /// Keeps at most this many histories; 1,000,000 by default.
+    /// Sets the maximum number of histories that are kept, one per rule and key. Defaults to 1,000,000.
     ///
-    /// A key that comes seldom takes about 100 bytes, one that uses up 60 per minute and 1800 per hour takes 7.3 kB; see the
-    /// [crate docs](crate#memory) for what others take.
+    /// A rarely seen key takes about 100 bytes, and one that uses up 60 per minute and 1800 per hour takes 7.3 kB; the
+    /// [crate docs](crate#memory) have the figures of larger limits.
     ///
-    /// A history that is equal to a fresh one is let go. When all are live, new keys share one history per rule: nobody
-    /// who is exhausted is forgotten, and crowding the table is no way around a limit.
+    /// Histories that are equal to a fresh one are dropped. When all of them are live, new keys share one history per rule: no
+    /// exhausted key is forgotten, so crowding the table is no way around a limit.
     pub const fn max_keys(mut self, max_keys: usize) -> Self {
         self.max_keys = max_keys;
         self
     }
 
-    /// Reads the time from this clock.
+    /// Sets the clock that the time is read from. Defaults to [`SystemClock`].
     pub fn clock(mut self, clock: impl Clock) -> Self {
         self.clock = Arc::new(clock);
         self
     }
 
-    /// Keeps the histories in `store`; in this process by default. An [`AnyStore`](crate::store::AnyStore) is chosen at run time.
+    /// Sets the store that keeps the histories. Defaults to a [`MemoryStore`], in this process. An
+    /// [`AnyStore`](crate::store::AnyStore) is chosen at run time.
     pub fn store<T: Store>(self, store: T) -> RateLimiterBuilder<K, T> {
         RateLimiterBuilder {
             rules: self.rules,
@@ -85,8 +114,10 @@ impl<K: RequestKind, S: Store> RateLimiterBuilder<K, S> {
         }
     }
 
-    /// Refuses in these words, with `{rule}`, `{level}`, `{quota}`, `{limit}`, `{window}` and `{retry_after}` (in
-    /// seconds) filled in for the exhausted quota with the longest wait.
+    /// Sets the sentence that a denied caller reads.
+    ///
+    /// `{rule}`, `{level}`, `{quota}`, `{limit}`, `{window}` and `{retry_after}` (in whole seconds) are filled in for the
+    /// exhausted quota with the longest wait. `{{` and `}}` are braces of the text.
     pub fn message(mut self, template: impl Into<String>) -> Self {
         self.message = Some(template.into());
         self
@@ -96,7 +127,7 @@ impl<K: RequestKind, S: Store> RateLimiterBuilder<K, S> {
     ///
     /// # Errors
     ///
-    /// If anything in a rule cannot be used, two rules do not go together, or the store cannot keep their histories.
+    /// If there is a mistake in a rule or a setting, two rules conflict, or the store cannot be opened.
     pub fn build(self) -> Result<RateLimiter<K, S>, ConfigError> {
         if self.rules.is_empty() {
             return Err(ConfigError::new(
@@ -105,7 +136,7 @@ impl<K: RequestKind, S: Store> RateLimiterBuilder<K, S> {
                 "a limiter has at least one rule: add one with .rule(Rule::new(\"calls\"))",
             ));
         }
-        if self.rules.len() > MOST_RULES {
+        if self.rules.len() > RuleId::MAX_RULES {
             return Err(too_many_rules(self.rules.len()));
         }
         if self.max_keys == 0 {
@@ -115,18 +146,51 @@ impl<K: RequestKind, S: Store> RateLimiterBuilder<K, S> {
                 "a limiter keeps at least one history: write a number such as 1000000",
             ));
         }
-        // Not on the first request: a clock may take its time to begin.
+        // A clock may need time to start, which the first request should not pay for.
         let _ = self.clock.now();
         let template = self.message.as_deref().map(MessageTemplate::parse).transpose()?;
-        let assembly = CompiledRules::from_rules(&self.rules, template)?;
+        let compiled = CompiledRules::from_rules(&self.rules, template)?;
+        compiled.rulebook.warn_of_idle_quotas();
         let mut store = self.store;
-        assembly.rulebook.warn_of_idle_quotas();
-        store.open(Setup { scopes: assembly.scopes.clone(), max_keys: self.max_keys, clock: self.clock })?;
-        Ok(RateLimiter::new(assembly, store))
+        store.open(Setup { scopes: compiled.scopes, max_keys: self.max_keys, clock: self.clock })?;
+        Ok(RateLimiter::new(compiled.rulebook, compiled.matcher, store))
     }
 }
 
+impl<K: RequestKind> CompiledRules<K> {
+    /// Finds every mistake in the rules, alone and together.
+    pub(crate) fn from_rules(rules: &[Rule<K>], template: Option<MessageTemplate>) -> Result<Self, ConfigError> {
+        rules.iter().try_for_each(Rule::validate)?;
+        let numbers = number_scopes(rules);
+        let rulebook = Rulebook::from_rules(rules, &numbers, template)?;
+        let matcher = RuleMatcher::from_rules(rules, &numbers)?;
+        Ok(Self { rulebook, matcher, scopes: Scopes::new(rules.iter().flat_map(scopes_of)) })
+    }
+}
+
+/// Numbers the scopes of all rules: one of each rule, or one of each of its routes.
+fn number_scopes<K: RequestKind>(rules: &[Rule<K>]) -> Vec<Range<u32>> {
+    let mut next = 0;
+    let scopes = rules.iter().map(|rule| {
+        let first = next;
+        next += rule.scope_count();
+        first..next
+    });
+    scopes.collect()
+}
+
+/// Names each scope after its rule and, if there is one per route, after the route.
+fn scopes_of<K: RequestKind>(rule: &Rule<K>) -> Vec<Scope> {
+    let Some(policy) = rule.policy_or_none() else { return Vec::new() };
+    if !rule.is_per_route() {
+        return vec![Scope::new(rule.name().to_owned(), policy)];
+    }
+    let routes = rule.groups().iter().flat_map(|group| &group.routes);
+    routes.map(|route| Scope::new(format!("{} {route}", rule.name()), policy)).collect()
+}
+
 pub(crate) fn too_many_rules(rules: usize) -> ConfigError {
-    let reason = format!("a limiter has at most {MOST_RULES} rules: routes with one policy can be one rule per_route");
+    let most = RuleId::MAX_RULES;
+    let reason = format!("a limiter has at most {most} rules: routes with one policy can be one rule per_route");
     ConfigError::new("rules", rules, reason)
 }

@@ -1,42 +1,60 @@
-//! What governs a request.
+//! The charges of one request, and the marks that they leave in it.
+
+use std::hash::BuildHasher;
 
 use hashbrown::HashSet;
 use http::StatusCode;
 use smallvec::SmallVec;
 
-use crate::{key::Charge, limiter::ChargeMark};
+use crate::{key::Charge, rule::RuleId};
 
-/// Up to so many charges are looked through one by one.
+/// Up to this many charges a linear search is faster than hashing.
 const FEW: usize = 16;
 
-/// The numbers of rules. A limiter has at most 65,536.
-pub(crate) type RuleNumbers = SmallVec<[u16; 4]>;
+/// The rules of some charges, in the same order.
+pub(crate) type RuleIds = SmallVec<[RuleId; 4]>;
 
-/// What a request has been charged by this limiter already.
+/// The marks of the charges that this limiter has made for a request further out.
 pub(crate) type AppliedMarks = SmallVec<[ChargeMark; 4]>;
 
-/// What governs a request: charges to decide together, and the rule of each.
+/// The charges of a request, which are decided together, and the rule of each.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Charges {
     pub(crate) charges: SmallVec<[Charge; 4]>,
-    pub(crate) rules: RuleNumbers,
+    pub(crate) rules: RuleIds,
     /// The charges, as soon as they are many.
     seen: Option<Box<HashSet<Charge>>>,
 }
 
-/// A request that a rule turns away because it does not carry the key.
+/// The rejection of a request that does not carry the key of a rule.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct KeyRejected {
-    pub(crate) rule: usize,
+    pub(crate) rule: RuleId,
     pub(crate) status: StatusCode,
 }
 
+/// The marks of the charges that were made for a request, for the mounts of the same limiter further in.
+///
+/// They belong to this very request, so a clone has none: its copy was charged nothing. The parts of a batch, which get the
+/// extensions of the request that they came in, are charged for themselves, and so is each further attempt of a request
+/// that is retried.
+#[derive(Debug, Default)]
+pub(crate) struct ChargeMarks(SmallVec<[ChargeMark; 2]>);
+
+/// The mark of one charge: its scope, and 32 bits of a hash of its key with a secret of the limiter. A charge itself is large,
+/// and decisions are moved often.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct ChargeMark {
+    scope: u32,
+    key: u32,
+}
+
 impl Charges {
-    /// Adds a charge, once: two readings of a path may lead to the same history.
-    pub(super) fn add(&mut self, rule: usize, charge: Charge) {
+    /// Adds a charge, unless it is there already: two readings of a path may lead to the same history.
+    pub(super) fn add(&mut self, rule: RuleId, charge: Charge) {
         if self.is_new(charge) {
             self.charges.push(charge);
-            self.rules.push(rule as u16);
+            self.rules.push(rule);
         }
     }
 
@@ -49,5 +67,37 @@ impl Charges {
     fn is_new_among_many(&mut self, charge: Charge) -> bool {
         let charges = &self.charges;
         self.seen.get_or_insert_with(|| Box::new(charges.iter().copied().collect())).insert(charge)
+    }
+}
+
+impl ChargeMarks {
+    pub(crate) fn new(charges: &[Charge], secret: &impl BuildHasher) -> Self {
+        Self(charges.iter().map(|charge| ChargeMark::new(charge, secret)).collect())
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    pub(crate) fn iter(&self) -> impl Iterator<Item = &ChargeMark> {
+        self.0.iter()
+    }
+}
+
+impl Clone for ChargeMarks {
+    /// Returns no marks.
+    fn clone(&self) -> Self {
+        Self::default()
+    }
+}
+
+impl ChargeMark {
+    pub(crate) fn new(charge: &Charge, secret: &impl BuildHasher) -> Self {
+        Self { scope: charge.scope(), key: secret.hash_one(charge.key()) as u32 }
+    }
+
+    /// Returns `true` if the charge was to a history of this scope.
+    pub(crate) const fn is_in(self, scope: u32) -> bool {
+        self.scope == scope
     }
 }

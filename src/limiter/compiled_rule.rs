@@ -1,4 +1,4 @@
-//! A rule, checked and made ready.
+//! A rule that is checked and compiled.
 
 use std::{fmt, ops::Range, time::Duration};
 
@@ -7,6 +7,7 @@ use http::HeaderValue;
 
 use crate::{
     error::ConfigError,
+    key::Key,
     limiter::{MessageTemplate, message::MessageContext},
     policy::{Policy, PolicyName, Quota},
     request::RequestKind,
@@ -14,7 +15,7 @@ use crate::{
     wire::{policy_field, quota_exceeded},
 };
 
-/// A rule, checked.
+/// A rule that is checked, with the texts that are made of it.
 pub(crate) struct CompiledRule {
     name: String,
     level: String,
@@ -23,12 +24,42 @@ pub(crate) struct CompiledRule {
     scopes: Range<u32>,
     policy_names: Box<[PolicyName]>,
     policy_field: HeaderValue,
-    /// For each quota the body of a denial by it alone, unless that differs from time to time.
+    /// The body of a denial by each quota alone; empty if the wait is part of the message.
     bodies: Box<[Bytes]>,
 }
 
+/// A rule that governs a request, and the key that it counts.
+///
+/// [`RateLimiter::matching`](crate::RateLimiter::matching) finds them.
+///
+/// ```
+/// use http::Request;
+/// use tower_quota::{Policy, RateLimiter, Rule, http::RequestView, key};
+///
+/// let limiter = RateLimiter::builder()
+///     .rule(
+///         Rule::new("bots")
+///             .routes(["POST /bots/{botId}/export"])
+///             .key(key::path("botId"))
+///             .level("bot")
+///             .policy(Policy::per_minute(60)),
+///     )
+///     .build()?;
+///
+/// let request = Request::post("/bots/st-1/export").body(())?;
+/// let matched = limiter.matching(&RequestView::of(&request));
+/// assert_eq!((matched[0].rule(), matched[0].level()), ("bots", "bot"));
+/// assert_eq!(matched[0].key(), Some(limiter.key("st-1")));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Clone, Copy, Debug)]
+pub struct MatchedRule<'a> {
+    rule: &'a CompiledRule,
+    key: Option<Key>,
+}
+
 impl CompiledRule {
-    pub(super) fn new<K: RequestKind>(
+    pub(super) fn from_rule<K: RequestKind>(
         rule: &Rule<K>,
         scopes: Range<u32>,
         among_several: bool,
@@ -65,23 +96,23 @@ impl CompiledRule {
         self.scopes.clone()
     }
 
-    /// The names of the quotas in header fields and bodies, in the order of the policy.
+    /// Returns the names of the quotas in header fields and bodies, in the order of the policy.
     pub(crate) fn policy_names(&self) -> impl ExactSizeIterator<Item = &str> {
         self.policy_names.iter().map(PolicyName::as_str)
     }
 
-    /// The body of a denial by this quota alone, if it was made beforehand.
-    pub(crate) fn body_of(&self, policy_name: &str) -> Option<Bytes> {
+    /// Returns the body of a denial by this quota alone, if it could be prepared.
+    pub(crate) fn prepared_body(&self, policy_name: &str) -> Option<Bytes> {
         let at = self.policy_names.iter().position(|name| name.as_str() == policy_name)?;
         self.bodies.get(at).cloned()
     }
 
-    /// The `RateLimit-Policy` field for this rule alone.
+    /// Returns the `RateLimit-Policy` field for this rule alone.
     pub(crate) const fn policy_field(&self) -> &HeaderValue {
         &self.policy_field
     }
 
-    /// The quotas and their names in header fields and bodies.
+    /// Returns the quotas and their names in header fields and bodies.
     pub(crate) fn quotas(&self) -> impl Iterator<Item = (&Quota, &PolicyName)> {
         self.policy().quotas().zip(&*self.policy_names)
     }
@@ -97,6 +128,42 @@ impl fmt::Debug for CompiledRule {
     }
 }
 
+impl<'a> MatchedRule<'a> {
+    pub(super) const fn new(rule: &'a CompiledRule, key: Option<Key>) -> Self {
+        Self { rule, key }
+    }
+
+    /// Returns `true` if it is the same rule with the same key.
+    pub(super) fn is_same(&self, other: &Self) -> bool {
+        std::ptr::eq(self.rule, other.rule) && self.key == other.key
+    }
+
+    /// Returns the rule's name.
+    #[must_use]
+    pub fn rule(&self) -> &'a str {
+        self.rule.name()
+    }
+
+    /// Returns the enforcement level.
+    #[must_use]
+    pub fn level(&self) -> &'a str {
+        self.rule.level()
+    }
+
+    /// Returns the key, as [`RateLimiter::key`](crate::RateLimiter::key) makes it, or `None` if the request does not carry it.
+    #[must_use]
+    pub const fn key(&self) -> Option<Key> {
+        self.key
+    }
+
+    /// Returns the policy.
+    #[must_use]
+    pub const fn policy(&self) -> &'a Policy {
+        self.rule.policy()
+    }
+}
+
+/// Makes the body of a denial by each quota alone, unless the wait is part of the message.
 fn prepare_bodies<K: RequestKind>(
     rule: &Rule<K>,
     policy: &Policy,
@@ -108,8 +175,8 @@ fn prepare_bodies<K: RequestKind>(
     }
     let level = rule.level_name();
     let bodies = policy.quotas().zip(names).map(|(quota, name)| {
-        let occasion = MessageContext { rule: rule.name(), level: &level, quota, retry_after: Duration::ZERO };
-        quota_exceeded(&occasion.message(template), &[name.as_str()])
+        let context = MessageContext { rule: rule.name(), level: &level, quota, retry_after: Duration::ZERO };
+        quota_exceeded(&context.message(template), &[name.as_str()])
     });
     bodies.collect()
 }

@@ -1,23 +1,32 @@
-//! The verdict on a request, as a value.
+//! The decision about a request: the verdict of a store, with the names of the rulebook.
 
-use std::{fmt, sync::Arc, time::Duration};
+use std::{
+    fmt, iter,
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll, ready},
+    time::Duration,
+};
 
 use bytes::Bytes;
 use hashbrown::{HashMap, HashSet};
+use http::Extensions;
+use pin_project_lite::pin_project;
 
 use crate::{
+    error::Unavailable,
     limiter::{
-        ChargeMark, ChargeMarks, CompiledRule, QuotaStatus, RuleNumbers, RulebookRef, ShardedRulebook,
+        AppliedMarks, ChargeMark, ChargeMarks, CompiledRule, QuotaStatus, RuleIds, RulebookRef, ShardedRulebook,
         message::MessageContext, seen::Seen,
     },
-    store::{Detail, Verdict},
+    store::{Detail, MaybeReady, Verdict},
 };
 
-/// Whether a request was admitted, and how every quota that governs it stands.
+/// A decision: whether a request was admitted, and the status of every quota that governs it.
 ///
-/// Handlers find it among the request's extensions, outer layers among those of a refusal, and of other responses if
-/// [they are to](crate::RateLimitLayer::decision). A copy that is put into another request says the same and is
-/// [no pass](crate::RateLimitLayer#batches).
+/// Handlers find it among the request's extensions, and outer layers among those of a refusal, or of
+/// [any response](crate::RateLimitLayer::decision). A copy in another request says the same, but
+/// [is no proof of a charge](crate::RateLimitLayer#batches).
 ///
 /// ```
 /// use tower_quota::{Policy, RateLimiter, Rule, key};
@@ -42,23 +51,44 @@ use crate::{
 #[must_use = "the request may be denied"]
 pub struct Decision {
     rulebook: Arc<RulebookRef>,
-    rules: RuleNumbers,
+    rules: RuleIds,
     verdict: Verdict,
-    /// What the request has been charged, if a layer is to enter this into it or has done so: others may put decisions into
-    /// requests, too.
-    charged: ChargeMarks,
+    /// The marks of the charges, if a layer has recorded this in the request or is about to. Users may put decisions into
+    /// requests, too: those have none.
+    marks: ChargeMarks,
+}
+
+/// The decisions of the limiters further out than the one of the [`Decision`] in the extensions, outermost first.
+#[derive(Clone, Debug, Default)]
+struct OuterDecisions(Vec<Decision>);
+
+/// A decision: made already, or awaited because the store is asynchronous.
+pub(crate) type MaybeDecided<F> = MaybeReady<PendingDecision<F>, Decision>;
+
+pin_project! {
+    /// A decision whose verdict is the future `F` of a store.
+    #[derive(Debug)]
+    pub(crate) struct PendingDecision<F> {
+        #[pin]
+        verdict: F,
+        decision: Option<Decision>,
+    }
+}
+
+/// Returns the marks of all charges that this limiter has made for the request already: a limiter that is mounted twice
+/// charges once.
+pub(crate) fn already_applied(rulebook: &ShardedRulebook, extensions: &Extensions) -> AppliedMarks {
+    let Some(last) = extensions.get::<Decision>() else { return AppliedMarks::new() };
+    let outer = extensions.get::<OuterDecisions>().map_or(&[][..], |outer| &outer.0);
+    outer.iter().chain(iter::once(last)).flat_map(|decision| decision.marks_of(rulebook)).copied().collect()
 }
 
 impl Decision {
-    /// A decision about a request that these rules govern, whose verdict is to be written.
+    /// Creates a decision under these rules, whose verdict is yet to be written.
     #[inline]
-    pub(crate) fn pending(rulebook: &Arc<RulebookRef>, rules: RuleNumbers, told: Detail) -> Self {
-        Self {
-            rulebook: Arc::clone(rulebook),
-            rules,
-            verdict: Verdict::with_detail(told),
-            charged: ChargeMarks::default(),
-        }
+    pub(crate) fn pending(rulebook: &Arc<RulebookRef>, rules: RuleIds, detail: Detail) -> Self {
+        let verdict = Verdict::with_detail(detail);
+        Self { rulebook: Arc::clone(rulebook), rules, verdict, marks: ChargeMarks::default() }
     }
 
     #[inline]
@@ -66,65 +96,65 @@ impl Decision {
         &mut self.verdict
     }
 
-    /// Whether the request was admitted.
+    /// Returns `true` if the request was admitted.
     #[must_use]
     pub const fn is_admitted(&self) -> bool {
         self.verdict.admitted
     }
 
-    /// How long until the request would be admitted if nobody else came; none if it was.
+    /// Returns the time after which the request would be admitted, unless others came first; `None` if it was admitted.
     ///
-    /// This is the longest wait of all exhausted quotas of all rules, exact to a [tick](crate::Policy::resolution): who sleeps for it
-    /// finds room. On the wire it is rounded up to seconds, and is not longer than the window: the tick by which this may be,
-    /// since recording rounds up, is left out there. The way of the next request takes longer than that.
+    /// This is the longest wait of all exhausted quotas of all rules, exact to a [tick](crate::Policy::resolution). It may
+    /// exceed the window by a part of a tick, because recording rounds up. On the wire it is rounded up to whole seconds, and
+    /// is never longer than the window: the next request takes more than a tick to arrive.
     #[must_use]
     pub fn retry_after(&self) -> Option<Duration> {
         (!self.is_admitted()).then(|| self.exhausted().map(|quota| quota.reset_after()).max().unwrap_or_default())
     }
 
-    /// The wait as callers are told it: see [`QuotaStatus::stated_wait`].
+    /// Returns the wait that callers are told: see [`QuotaStatus::stated_wait`].
     pub(crate) fn stated_wait(&self) -> Duration {
         self.exhausted().map(|quota| quota.stated_wait()).max().unwrap_or_default()
     }
 
-    /// The quotas of all rules that govern the request.
+    /// Returns the status of each quota, in the order of the rules and of their policies.
+    ///
+    /// A rule that counts the request by two keys, because its path has two readings, has its quotas here twice.
     pub fn quotas(&self) -> impl Iterator<Item = QuotaStatus<'_>> {
-        let rules = self.rules.iter().filter_map(|rule| self.rulebook.rule(usize::from(*rule)));
-        let quotas = rules.flat_map(|rule| rule.quotas().map(move |(quota, header_name)| (rule, quota, header_name)));
-        let stated = quotas.zip(&self.verdict.states);
+        let quotas = self.rules().flat_map(|rule| rule.quotas().map(move |(quota, name)| (rule, quota, name)));
         let verdict = &self.verdict;
-        stated.map(move |((rule, quota, name), state)| QuotaStatus::new(rule, quota, name, *state, verdict))
+        let quotas = quotas.zip(&verdict.states);
+        quotas.map(move |((rule, quota, name), state)| QuotaStatus::new(rule, quota, name, *state, verdict))
     }
 
-    /// Of each charge of a denied request the time until it has room; zero if it has.
+    /// Returns the wait of each charge of a denied request; zero for those that have room.
     #[cfg(feature = "client")]
     pub(crate) fn waits(&self) -> impl Iterator<Item = Duration> {
         let (now, mut states) = (self.verdict.now, self.verdict.states.iter());
-        let rules = self.rules.iter().filter_map(|rule| self.rulebook.rule(usize::from(*rule)));
-        rules.map(move |rule| {
-            let stated = rule.policy().quotas().zip(states.by_ref());
-            let exhausted = stated.filter(|(quota, state)| state.used >= quota.limit());
+        self.rules().map(move |rule| {
+            let quotas = rule.policy().quotas().zip(states.by_ref());
+            let exhausted = quotas.filter(|(quota, state)| state.used >= quota.limit());
             exhausted.map(|(_, state)| now.until(state.changes_at)).max().unwrap_or_default()
         })
     }
 
-    /// The quotas that have no room; none if the request was admitted.
+    /// Returns the quotas that have no room; none if the request was admitted.
     ///
-    /// Where denials count, this is after the denial was counted: a quota that it has filled is among them.
+    /// Where [denials count](crate::Policy::count_denied), a quota that this very denial has filled is among them.
     pub fn exhausted(&self) -> impl Iterator<Item = QuotaStatus<'_>> {
         self.quotas().filter(QuotaStatus::is_exhausted)
     }
 
-    /// The text for the caller, that of the quota with the longest wait; none if the request was admitted.
+    /// Returns the sentence for the caller, about the exhausted quota with the longest wait; `None` if the request was admitted.
     #[must_use]
     pub fn message(&self) -> Option<String> {
         let worst = self.worst()?;
         let retry_after = worst.stated_wait();
-        let occasion = MessageContext { rule: worst.rule(), level: worst.level(), quota: worst.quota(), retry_after };
-        Some(occasion.message(self.rulebook.template()))
+        let context = MessageContext { rule: worst.rule(), level: worst.level(), quota: worst.quota(), retry_after };
+        Some(context.message(self.rulebook.template()))
     }
 
-    /// The exhausted quota with the longest wait; the first of equals.
+    /// Returns the exhausted quota with the longest wait; the first of equals.
     pub(crate) fn worst(&self) -> Option<QuotaStatus<'_>> {
         let longer = |worst: QuotaStatus<'_>, next: &QuotaStatus<'_>| next.reset_after() > worst.reset_after();
         self.exhausted().fold(None, |worst, next| match worst {
@@ -133,25 +163,31 @@ impl Decision {
         })
     }
 
-    /// The body that was made beforehand for denials by one quota alone.
+    /// Returns the prepared body if one quota alone denies.
     pub(crate) fn prepared_body(&self) -> Option<Bytes> {
         let mut exhausted = self.exhausted();
         let (only, None) = (exhausted.next()?, exhausted.next()) else { return None };
         only.prepared_body()
     }
 
-    /// The rules that govern the request, each once.
+    /// Returns the rule of each charge.
+    #[inline]
+    fn rules(&self) -> impl Iterator<Item = &CompiledRule> {
+        self.rules.iter().filter_map(|rule| self.rulebook.rule(*rule))
+    }
+
+    /// Returns the rules that govern the request, each once.
     pub(crate) fn governed_by(&self) -> impl Iterator<Item = &CompiledRule> {
         let mut seen = Seen::default();
         let rules = self.rules.iter().filter(move |rule| seen.is_first(**rule));
-        rules.filter_map(|rule| self.rulebook.rule(usize::from(*rule)))
+        rules.filter_map(|rule| self.rulebook.rule(*rule))
     }
 
-    /// The quotas, each name once: of a rule that counts the request under several keys, the tightest.
+    /// Returns the quotas, each name once: the tightest, where a rule counts the request by several keys.
     pub(crate) fn tightest(&self) -> impl Iterator<Item = QuotaStatus<'_>> {
-        let tightest = self.repeats_a_rule().then(|| self.places_of_the_tightest());
-        let is_tightest = move |at: &usize| tightest.as_ref().is_none_or(|tightest| tightest.contains(at));
-        self.quotas().enumerate().filter(move |(at, _)| is_tightest(at)).map(|(_, quota)| quota)
+        let tightest = self.repeats_a_rule().then(|| self.tightest_indices());
+        let is_tightest = move |index: &usize| tightest.as_ref().is_none_or(|tightest| tightest.contains(index));
+        self.quotas().enumerate().filter(move |(index, _)| is_tightest(index)).map(|(_, quota)| quota)
     }
 
     fn repeats_a_rule(&self) -> bool {
@@ -159,46 +195,44 @@ impl Decision {
         self.rules.len() > 1 && !self.rules.iter().all(|rule| seen.is_first(*rule))
     }
 
-    /// Of each name the place among the quotas where the tightest of that name is; the first of equals.
+    /// Returns the indices, among the quotas, of the tightest of each name; the first of equals.
     #[cold]
-    fn places_of_the_tightest(&self) -> HashSet<usize> {
+    fn tightest_indices(&self) -> HashSet<usize> {
         let mut by_name: HashMap<&str, (usize, QuotaStatus<'_>)> = HashMap::new();
-        for (at, quota) in self.quotas().enumerate() {
-            let tightest = by_name.entry(quota.policy_name()).or_insert((at, quota));
+        for (index, quota) in self.quotas().enumerate() {
+            let tightest = by_name.entry(quota.policy_name()).or_insert((index, quota));
             if quota.tightness() > tightest.1.tightness() {
-                *tightest = (at, quota);
+                *tightest = (index, quota);
             }
         }
-        by_name.into_values().map(|(at, _)| at).collect()
+        by_name.into_values().map(|(index, _)| index).collect()
     }
 
-    /// Notes what the request is charged if it is admitted.
-    #[inline]
-    pub(crate) fn note(&mut self, charged: ChargeMarks) {
-        self.charged = charged;
+    /// Records the decision in the request that it admits, for the handler and for the mounts of the limiter further in. The
+    /// marks of its charges go with it and are kept nowhere else.
+    pub(crate) fn record_in(&mut self, extensions: &mut Extensions) {
+        let recorded = Self { marks: std::mem::take(&mut self.marks), ..self.clone() };
+        if let Some(outer) = extensions.insert(recorded) {
+            extensions.get_or_insert_default::<OuterDecisions>().0.push(outer);
+        }
     }
 
-    /// This decision as it is entered into the request: with the note of what that was charged, which is kept nowhere else.
-    pub(crate) fn take_entered(&mut self) -> Self {
-        Self { charged: std::mem::take(&mut self.charged), ..self.clone() }
-    }
-
-    /// What this limiter has charged the request already, if a layer entered this decision into it.
-    pub(crate) fn charged_by(&self, rulebook: &ShardedRulebook) -> impl Iterator<Item = &ChargeMark> {
-        let is_ours = !self.charged.is_empty() && self.rulebook.is_of(rulebook);
-        self.charged.iter().filter(move |_| is_ours)
+    /// Returns the marks of what the limiter with this rulebook has charged, if a layer recorded this decision.
+    fn marks_of(&self, rulebook: &ShardedRulebook) -> impl Iterator<Item = &ChargeMark> {
+        let is_ours = !self.marks.is_empty() && self.rulebook.is_of(rulebook);
+        self.marks.iter().filter(move |_| is_ours)
     }
 }
 
 impl Clone for Decision {
-    /// The copy says the same, and is no pass: layers further in take none but the original for a sign that the request has
-    /// been charged.
+    /// Returns a copy that says the same but has no marks: layers further in take only the original for a sign that the request
+    /// was charged.
     fn clone(&self) -> Self {
         Self {
             rulebook: Arc::clone(&self.rulebook),
-            rules: RuleNumbers::from_slice(&self.rules),
+            rules: RuleIds::from_slice(&self.rules),
             verdict: self.verdict.clone(),
-            charged: self.charged.clone(),
+            marks: self.marks.clone(),
         }
     }
 }
@@ -213,6 +247,61 @@ impl fmt::Debug for Decision {
     }
 }
 
+impl<F> MaybeDecided<F> {
+    /// Asks a store for the verdict of a decision.
+    #[inline]
+    pub(crate) fn ask(mut decision: Decision, ask: impl FnOnce(&mut Verdict) -> MaybeReady<F>) -> Self {
+        match ask(decision.verdict_mut()) {
+            MaybeReady::Ready(()) => Self::Ready(decision),
+            MaybeReady::Pending(verdict) => Self::Pending(PendingDecision { verdict, decision: Some(decision) }),
+        }
+    }
+
+    /// Adds the marks of the charges to a decision, unless it denies.
+    #[inline]
+    pub(crate) fn with_marks(mut self, marks: impl FnOnce() -> ChargeMarks) -> Self {
+        match &mut self {
+            Self::Ready(decision) if !decision.is_admitted() => {}
+            Self::Ready(decision) => decision.marks = marks(),
+            Self::Pending(pending) => {
+                if let Some(decision) = &mut pending.decision {
+                    decision.marks = marks();
+                }
+            }
+        }
+        self
+    }
+}
+
+impl<F> MaybeDecided<F>
+where
+    F: Future<Output = Result<Verdict, Unavailable>>,
+{
+    /// Waits for the decision if it is not made yet.
+    pub(crate) async fn wait(self) -> Result<Decision, Unavailable> {
+        match self {
+            Self::Ready(decision) => Ok(decision),
+            Self::Pending(pending) => pending.await,
+        }
+    }
+}
+
+impl<F> Future for PendingDecision<F>
+where
+    F: Future<Output = Result<Verdict, Unavailable>>,
+{
+    type Output = Result<Decision, Unavailable>;
+
+    #[expect(clippy::expect_used, reason = "polling a finished future is a bug of the caller")]
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let this = self.project();
+        let verdict = ready!(this.verdict.poll(cx))?;
+        let mut decision = this.decision.take().expect("polled after completion");
+        *decision.verdict_mut() = verdict;
+        Poll::Ready(Ok(decision))
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -220,9 +309,9 @@ mod tests {
 
     const MANY: usize = 50;
 
-    /// Of each of many rules the request is counted under two keys, one of which has been charged before.
+    /// Each of the rules counts the request by two keys, one of which has been charged before.
     #[test]
-    fn of_many_rules_each_is_told_of_once_and_by_its_tightest_key() {
+    fn each_of_many_rules_is_reported_once_and_by_its_tightest_key() {
         let names: Vec<String> = (0..MANY).map(|number| format!("rule{number}")).collect();
         let rules = names
             .iter()
@@ -245,13 +334,13 @@ mod tests {
     }
 
     #[test]
-    fn of_equally_tight_keys_the_first_is_told_of() {
+    fn the_first_of_equally_tight_keys_is_reported() {
         let rule = Rule::new("calls").every_request().key(crate::key::constant("k")).policy(Policy::per_minute(9));
         let limiter = RateLimiter::builder().rule(rule).build().unwrap();
         let decision = limiter.check_all([("calls", "a"), ("calls", "b")]).unwrap();
         let (told, first) = (decision.tightest().next().unwrap(), decision.quotas().next().unwrap());
         assert_eq!(told.reset_after(), first.reset_after());
-        assert_eq!(decision.places_of_the_tightest().into_iter().collect::<Vec<_>>(), [0]);
+        assert_eq!(decision.tightest_indices().into_iter().collect::<Vec<_>>(), [0]);
     }
 
     const MINUTE: Duration = Duration::from_secs(60);
@@ -282,7 +371,7 @@ mod tests {
     }
 
     #[test]
-    fn of_a_rule_that_counts_twice_the_tightest_is_told_and_the_rule_is_named_once() {
+    fn a_rule_that_counts_twice_reports_its_tightest_key_and_is_named_once() {
         let limiter = limiter(Policy::per_minute(5));
         let _ = limiter.rule("calls").unwrap().check("ann");
         for keys in [["ann", "bob"], ["bob", "ann"], ["carl", "dora"]] {

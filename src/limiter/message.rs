@@ -1,4 +1,4 @@
-//! The sentence a refused caller reads.
+//! The sentence that a refused caller reads.
 
 use std::time::Duration;
 
@@ -7,10 +7,10 @@ use crate::{
     policy::Quota,
 };
 
-/// A text with places for what is known of the exhausted quota.
+/// A text with placeholders for the exhausted quota and its wait.
 #[derive(Clone, Debug)]
 pub(crate) struct MessageTemplate {
-    pieces: Vec<Segment>,
+    segments: Vec<Segment>,
 }
 
 #[derive(Clone, Debug)]
@@ -24,7 +24,7 @@ enum Segment {
     RetryAfter,
 }
 
-/// What a message may speak of.
+/// The values of the placeholders.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct MessageContext<'a> {
     pub(crate) rule: &'a str,
@@ -34,7 +34,7 @@ pub(crate) struct MessageContext<'a> {
 }
 
 impl MessageContext<'_> {
-    /// The text of the template, or the usual one.
+    /// Renders the template, or the default message.
     pub(crate) fn message(&self, template: Option<&MessageTemplate>) -> String {
         template.map_or_else(|| default_message(self.quota), |template| template.render(self))
     }
@@ -44,55 +44,55 @@ fn default_message(quota: &Quota) -> String {
     format!("You've exceeded the {} rate limit. Please wait for sometime before retrying.", quota.adjective())
 }
 
-/// The text for a request that does not carry the key of a rule which insists on it.
+/// Returns the message for a request that a rule rejects because it does not carry the key.
 pub(crate) fn missing_key(level: &str) -> String {
     format!("The request does not carry the {level} by which it is limited.")
 }
 
-/// A wait in whole seconds: rounded up, and never 0, which would invite an immediate retry.
+/// Returns a wait in whole seconds: rounded up, and never 0, which would invite an immediate retry.
 pub(crate) fn whole_seconds(wait: Duration) -> u64 {
     let seconds = wait.as_secs();
     if wait.subsec_nanos() > 0 { seconds.saturating_add(1) } else { seconds.max(1) }
 }
 
 impl MessageTemplate {
-    /// Reads a text with `{rule}`, `{level}`, `{quota}`, `{limit}`, `{window}` and `{retry_after}`; `{{` is a brace.
+    /// Parses a text with `{rule}`, `{level}`, `{quota}`, `{limit}`, `{window}` and `{retry_after}`; `{{` and `}}` are braces.
     pub(crate) fn parse(text: &str) -> Result<Self, ConfigError> {
         let refuse = |reason: String| ConfigError::new("message", format_args!("{text:?}"), reason);
-        let mut pieces = Vec::new();
+        let mut segments = Vec::new();
         let mut rest = text;
         while let Some(at) = rest.find(['{', '}']) {
             let (before, from) = rest.split_at(at);
-            pieces.push(Segment::Text(before.to_owned()));
+            segments.push(Segment::Text(before.to_owned()));
             if let Some(after) = from.strip_prefix("{{").or_else(|| from.strip_prefix("}}")) {
-                pieces.push(Segment::Text(from[..1].to_owned()));
+                segments.push(Segment::Text(from[..1].to_owned()));
                 rest = after;
                 continue;
             }
-            let place = from.strip_prefix('{').and_then(|from| from.split_once('}'));
-            let (name, after) = place.ok_or_else(|| {
+            let placeholder = from.strip_prefix('{').and_then(|from| from.split_once('}'));
+            let (name, after) = placeholder.ok_or_else(|| {
                 refuse("a brace stands alone: write {{ or }} for one that is part of the text".to_owned())
             })?;
-            pieces.push(Segment::named(name).ok_or_else(|| refuse(unknown(name)))?);
+            segments.push(Segment::named(name).ok_or_else(|| refuse(unknown(name)))?);
             rest = after;
         }
-        pieces.push(Segment::Text(rest.to_owned()));
-        Ok(Self { pieces })
+        segments.push(Segment::Text(rest.to_owned()));
+        Ok(Self { segments })
     }
 
-    /// Whether the text is the same for every denial by one quota.
+    /// Returns `true` if the text is the same for every denial by one quota.
     pub(crate) fn is_fixed(&self) -> bool {
-        !self.pieces.iter().any(|piece| matches!(piece, Segment::RetryAfter))
+        !self.segments.iter().any(|segment| matches!(segment, Segment::RetryAfter))
     }
 
-    pub(crate) fn render(&self, occasion: &MessageContext<'_>) -> String {
-        self.pieces.iter().map(|piece| piece.render(occasion)).collect()
+    pub(crate) fn render(&self, context: &MessageContext<'_>) -> String {
+        self.segments.iter().map(|segment| segment.render(context)).collect()
     }
 }
 
 const KNOWN: [&str; 6] = ["rule", "level", "quota", "limit", "window", "retry_after"];
 
-/// What is said of a place that nothing is known for.
+/// Returns the reason for refusing an unknown placeholder.
 fn unknown(name: &str) -> String {
     let meant = match nearest(name.trim(), KNOWN) {
         Some(known) => format!("{{{known}}}"),
@@ -114,15 +114,15 @@ impl Segment {
         })
     }
 
-    fn render(&self, occasion: &MessageContext<'_>) -> String {
+    fn render(&self, context: &MessageContext<'_>) -> String {
         match self {
             Self::Text(text) => text.clone(),
-            Self::Rule => occasion.rule.to_owned(),
-            Self::Level => occasion.level.to_owned(),
-            Self::Quota => occasion.quota.name().into_owned(),
-            Self::Limit => occasion.quota.limit().to_string(),
-            Self::Window => humantime::format_duration(occasion.quota.window()).to_string(),
-            Self::RetryAfter => whole_seconds(occasion.retry_after).to_string(),
+            Self::Rule => context.rule.to_owned(),
+            Self::Level => context.level.to_owned(),
+            Self::Quota => context.quota.name().into_owned(),
+            Self::Limit => context.quota.limit().to_string(),
+            Self::Window => humantime::format_duration(context.quota.window()).to_string(),
+            Self::RetryAfter => whole_seconds(context.retry_after).to_string(),
         }
     }
 }
@@ -151,17 +151,17 @@ mod tests {
     }
 
     #[test]
-    fn a_template_says_what_is_known() {
+    fn a_template_fills_in_its_placeholders() {
         let quota = Quota::per_hour(1800);
-        let occasion =
+        let context =
             MessageContext { rule: "bots", level: "bot", quota: &quota, retry_after: Duration::from_millis(1001) };
         let template =
             MessageTemplate::parse("{{{rule}/{level}}}: {limit} per {window} ({quota}), wait {retry_after} s").unwrap();
-        assert_eq!(template.render(&occasion), "{bots/bot}: 1800 per 1h (hour), wait 2 s");
+        assert_eq!(template.render(&context), "{bots/bot}: 1800 per 1h (hour), wait 2 s");
     }
 
     #[test]
-    fn an_unknown_place_is_refused() {
+    fn an_unknown_placeholder_is_refused() {
         for (text, reason) in [("{key}", "{key} is unknown"), ("a { b", "stands alone"), ("a } b", "stands alone")] {
             let error = MessageTemplate::parse(text).unwrap_err();
             assert!(error.reason().contains(reason), "{error}");

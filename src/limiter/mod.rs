@@ -1,56 +1,42 @@
-//! The limiter: rules, their histories, and what is asked of them.
+//! The limiter: rules that are checked and compiled, and the decisions about requests.
 //!
-//! * [`RateLimiter`]: the handle that everything shares.
-//! * [`RuleHandle`]: one of its rules, to be asked.
-//! * [`RateLimiterBuilder`]: where every mistake is found.
-//! * [`assembly`]: rules, checked against each other and made ready.
-//! * [`routing`]: from a request to its rules and keys. Only this depends on the kind of request.
-//! * [`governing`]: what it finds; [`MatchedRule`]: what of that is shown.
-//! * [`rulebook`]: the rules as decisions speak of them.
-//! * [`governed_by`]: one of them.
-//! * [`pending`]: a decision that may have to be awaited.
-//! * [`stripes`]: the rulebook for many threads.
-//! * [`watch`]: signs of a mistake in the deployment.
+//! * [`RateLimiter`]: the handle that all layers share; [`RateLimiterBuilder`] checks everything that it is built from.
+//! * [`RuleHandle`]: one rule of a limiter, to check keys without a request.
+//! * [`RuleMatcher`]: from a request to [`Charges`]. Only this depends on the kind of request; [`watch`] looks for signs of
+//!   deployment mistakes there.
+//! * [`Rulebook`]: the names and texts of all rules, one [`CompiledRule`] each; a [`MatchedRule`] is what users see of it.
+//! * [`Decision`]: the verdict on a request, with the names from the rulebook; [`QuotaStatus`] is its view of one quota.
+//! * [`MessageTemplate`]: the sentence that a refused caller reads.
 
-mod applied_decisions;
 mod builder;
-mod charge_marks;
 mod charges;
 mod compiled_rule;
-mod compiled_rules;
 mod decision;
 mod handle;
-mod matched_rule;
 mod message;
-mod pending;
 mod quota_status;
 mod rule_handle;
 mod rule_matcher;
 mod rulebook;
 mod seen;
-mod sharded_rulebook;
 mod watch;
 
 pub use builder::RateLimiterBuilder;
+pub use compiled_rule::MatchedRule;
 pub use decision::Decision;
 pub use handle::{AnyRateLimiter, RateLimiter};
-pub use matched_rule::MatchedRule;
 pub use quota_status::QuotaStatus;
 pub use rule_handle::RuleHandle;
 
-pub(crate) use applied_decisions::{applied, enter};
 #[cfg(feature = "config")]
-pub(crate) use builder::{MOST_RULES, too_many_rules};
-pub(crate) use charge_marks::{ChargeMark, ChargeMarks};
-pub(crate) use charges::{AppliedMarks, Charges, KeyRejected, RuleNumbers};
+pub(crate) use builder::{CompiledRules, too_many_rules};
+pub(crate) use charges::{AppliedMarks, ChargeMark, ChargeMarks, Charges, KeyRejected, RuleIds};
 pub(crate) use compiled_rule::CompiledRule;
-pub(crate) use compiled_rules::CompiledRules;
+pub(crate) use decision::{MaybeDecided, PendingDecision, already_applied};
 pub(crate) use message::{MessageTemplate, missing_key, whole_seconds};
-pub(crate) use pending::{MaybeDecided, PendingDecision};
 pub(crate) use rule_matcher::RuleMatcher;
 #[cfg(feature = "config")]
 pub(crate) use rule_matcher::UNMATCHED;
-pub(crate) use rulebook::Rulebook;
-pub(crate) use sharded_rulebook::{RulebookRef, ShardedRulebook};
+pub(crate) use rulebook::{Rulebook, RulebookRef, ShardedRulebook};
 
 use watch::Watch;

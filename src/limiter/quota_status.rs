@@ -1,4 +1,4 @@
-//! How one quota stands in a decision.
+//! The status of one quota in a decision.
 
 use std::{borrow::Cow, cmp::Reverse, fmt, time::Duration};
 
@@ -10,10 +10,33 @@ use crate::{
     store::{QuotaState, Verdict},
 };
 
-/// By how much a wait may exceed its window for the rounding of what is recorded.
+/// The maximum by which a wait exceeds its window, because recording rounds up to a tick.
 const SURPLUS: Duration = Duration::from_millis(1);
 
-/// How one quota stands.
+/// The status of one quota in a [`Decision`](crate::Decision).
+///
+/// ```
+/// use std::time::Duration;
+///
+/// use tower_quota::{Policy, RateLimiter, Rule, clock::ManualClock};
+///
+/// let clock = ManualClock::new();
+/// let jobs = Rule::new("jobs").no_requests().policy(Policy::per_minute(2));
+/// let limiter = RateLimiter::builder().clock(clock.clone()).rule(jobs).build()?;
+///
+/// let jobs = limiter.rule("jobs")?;
+/// jobs.check("acme");
+/// clock.advance(Duration::from_secs(20));
+/// let decision = jobs.check("acme");
+/// let minute = decision.quotas().next().ok_or("a policy has a quota")?;
+///
+/// assert_eq!((minute.rule(), &*minute.name()), ("jobs", "minute"));
+/// assert_eq!((minute.limit(), minute.window()), (2, Duration::from_secs(60)));
+/// assert_eq!(minute.remaining(), 0);
+/// assert!(!minute.is_exhausted(), "it admitted the request");
+/// assert_eq!(minute.reset_after(), Duration::from_secs(40));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, Copy)]
 pub struct QuotaStatus<'a> {
     rule: &'a CompiledRule,
@@ -35,89 +58,89 @@ impl<'a> QuotaStatus<'a> {
         Self { rule, quota, policy_name, state, verdict }
     }
 
-    /// The rule that holds the quota.
+    /// Returns the name of the rule that the quota belongs to.
     #[must_use]
     pub fn rule(&self) -> &'a str {
         self.rule.name()
     }
 
-    /// The rule's enforcement level.
+    /// Returns the rule's enforcement level.
     #[must_use]
     pub fn level(&self) -> &'a str {
         self.rule.level()
     }
 
-    /// The quota's name: `minute`, `hour`, or one given.
+    /// Returns the quota's name: `minute`, `hour`, or the one that it was given.
     #[must_use]
     pub fn name(&self) -> Cow<'static, str> {
         self.quota.name()
     }
 
-    /// The quota itself.
+    /// Returns the quota itself.
     #[must_use]
     pub const fn quota(&self) -> &'a Quota {
         self.quota
     }
 
-    /// Units per window.
+    /// Returns the limit: units per window.
     #[must_use]
     pub const fn limit(&self) -> u32 {
         self.quota.limit()
     }
 
-    /// The length of the rolling window.
+    /// Returns the length of the rolling window.
     #[must_use]
     pub const fn window(&self) -> Duration {
         self.quota.window()
     }
 
-    /// Units left, after this request was counted if it was.
+    /// Returns the units that are left, this request's deducted if it was charged.
     #[must_use]
     pub const fn remaining(&self) -> u32 {
         self.quota.limit().saturating_sub(self.state.used)
     }
 
-    /// Whether the request was denied and this quota has no room.
+    /// Returns `true` if the request was denied and this quota has no room.
     #[must_use]
     pub const fn is_exhausted(&self) -> bool {
         !self.verdict.admitted && self.remaining() == 0
     }
 
-    /// Time until the quota has room again if it is exhausted, else until the oldest unit it counts leaves; zero if it
-    /// counts none.
+    /// Returns the time until the quota has room again if it is exhausted, else until its oldest unit leaves the window; zero
+    /// if it counts none.
     #[must_use]
     pub const fn reset_after(&self) -> Duration {
         self.verdict.now.until(self.state.changes_at)
     }
 
-    /// The wait as callers are told it. Recording rounds up, by a millisecond at most, so who used up a quota at once would be
-    /// told more than its window.
+    /// Returns the wait that callers are told. Recording rounds up, by a millisecond at most, so callers that used up a quota at
+    /// once would be told more than its window.
     pub(crate) fn stated_wait(&self) -> Duration {
         let (wait, window) = (self.reset_after(), self.window());
         if wait.saturating_sub(window) <= SURPLUS { wait.min(window) } else { wait }
     }
 
-    /// The less is left, and the longer that lasts, the tighter.
+    /// Returns a value to compare: a quota is tighter if less is left, or for longer.
     pub(crate) const fn tightness(&self) -> (Reverse<u32>, Duration) {
         (Reverse(self.remaining()), self.reset_after())
     }
 
-    /// The name in header fields and bodies, unique among all quotas of the limiter.
+    /// Returns the name in header fields and bodies, unique among all quotas of the limiter.
     ///
-    /// It is the quota's name, and in a limiter of several rules the rule's before it: `minute`, or `bots/minute`.
+    /// It is the quota's name, `minute`, and in a limiter of several rules it has the rule's name in front: `bots/minute`.
     #[must_use]
     pub fn policy_name(&self) -> &'a str {
         self.policy_name.as_str()
     }
 
-    /// The name as an item of a `RateLimit` field begins with it.
+    /// Returns the beginning of the quota's item in a `RateLimit` field, up to what remains.
     pub(crate) const fn head(&self) -> &'a str {
         self.policy_name.head()
     }
 
-    /// The body that was made beforehand for denials by this quota alone.
+    /// Returns the prepared body of denials by this quota alone.
     pub(crate) fn prepared_body(&self) -> Option<Bytes> {
-        self.rule.body_of(self.policy_name())
+        self.rule.prepared_body(self.policy_name())
     }
 }
 

@@ -1,4 +1,4 @@
-//! One rule of a limiter.
+//! One rule of a limiter, to check keys without a request.
 
 use std::{fmt, ops::Range, slice};
 
@@ -7,13 +7,14 @@ use crate::{
     key::{Charge, Key, KeyBuilder, KeyParts},
     limiter::{CompiledRule, Decision, MaybeDecided, RateLimiter},
     request::{Http, RequestKind},
+    rule::RuleId,
     store::{Detail, MemoryStore, Store, Verdict},
 };
 
-/// A rule of a limiter, to be asked about keys: looked up [by its name](RateLimiter::rule) once. It shares the limiter's
-/// state.
+/// A rule of a limiter, to check keys without a request. It is looked up [by its name](RateLimiter::rule) once, and shares the
+/// limiter's state.
 ///
-/// A key is whatever [`KeyParts`] are: text, bytes, a number, an address, several of them, or the [`Key`] that a request has.
+/// A key is made of [`KeyParts`]: text, bytes, a number, an address, several of them, or the [`Key`] of a request.
 ///
 /// ```
 /// use tower_quota::{Policy, RateLimiter, Rule};
@@ -29,34 +30,26 @@ use crate::{
 /// ```
 pub struct RuleHandle<K: RequestKind = Http, S = MemoryStore> {
     limiter: RateLimiter<K, S>,
-    place: RuleLocation,
-}
-
-/// Where a rule and its histories are found.
-#[derive(Clone, Debug)]
-struct RuleLocation {
-    /// The number of the rule.
-    rule: u16,
+    rule: RuleId,
     /// One, or one per route.
     scopes: Range<u32>,
 }
 
 impl<K: RequestKind, S: Store> RateLimiter<K, S> {
-    /// Returns the rule of this name, to ask it about keys. Look it up once and keep it, where it is asked often.
+    /// Returns the rule of this name, to check keys. Callers that check often keep the handle.
     ///
     /// # Errors
     ///
-    /// If no rule has this name (names are compared ignoring case). The error lists the rules, those first whose names are
-    /// most alike.
+    /// If no rule has this name, ignoring case. The error lists the rules, most similar names first.
     pub fn rule(&self, name: &str) -> Result<RuleHandle<K, S>, UnknownRule> {
-        let (rule, scopes) = self.place_of(name)?;
-        Ok(RuleHandle { limiter: self.clone(), place: RuleLocation { rule, scopes } })
+        let (rule, scopes) = self.rule_and_scopes(name)?;
+        Ok(RuleHandle { limiter: self.clone(), rule, scopes })
     }
 }
 
-/// What is answered at once because the histories are in this process.
+/// Questions that are answered at once because the histories are in this process.
 impl<K: RequestKind> RuleHandle<K> {
-    /// Returns true if one request of `key` is admitted, and charged then: [`check`](Self::check) for callers that ask no more
+    /// Returns `true` if one request of `key` is admitted, and so charged: [`check`](Self::check) for callers that need no more
     /// than that. It takes half the instructions, and fewer cache lines.
     #[must_use = "it may not be admitted"]
     pub fn admit(&self, key: impl KeyParts) -> bool {
@@ -76,7 +69,7 @@ impl<K: RequestKind> RuleHandle<K> {
         decision
     }
 
-    /// Returns what [`check`](Self::check) would answer now; charges nothing.
+    /// Returns what [`check`](Self::check) would return now, and charges nothing.
     pub fn peek(&self, key: impl KeyParts) -> Decision {
         let mut decision = self.pending();
         let builder = &mut self.builder();
@@ -85,21 +78,25 @@ impl<K: RequestKind> RuleHandle<K> {
         decision
     }
 
-    /// Forgets what the rule remembers of `key`, on all its routes. Returns true if that was anything.
+    /// Deletes the histories of `key`, on all routes of the rule. Returns `true` if there was one.
     ///
-    /// What was charged to the history that keys share while the table is full is not forgotten.
+    /// Units that were charged to the history that keys share while the table is full stay.
     pub fn reset(&self, key: impl KeyParts) -> bool {
         self.on_all_routes(key).iter().fold(false, |found, charge| self.limiter.state.store.reset(charge) | found)
     }
 }
 
-/// What is asked of histories wherever they are.
+/// Questions to any store.
 impl<K: RequestKind, S: Store> RuleHandle<K, S> {
-    /// As [`admit`](RuleHandle::admit), for any store. Dropping the future may leave the request charged.
+    /// Returns `true` if one request of `key` is admitted, as [`admit`](RuleHandle::admit) does, in any store.
     ///
     /// # Errors
     ///
-    /// If the store cannot decide.
+    /// If the store cannot decide and does not fail open.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the future may leave the request charged.
     pub async fn admit_async(&self, key: impl KeyParts) -> Result<bool, Unavailable> {
         let builder = &mut self.builder();
         key.write(builder);
@@ -109,11 +106,15 @@ impl<K: RequestKind, S: Store> RuleHandle<K, S> {
         Ok(MaybeDecided::ask(pending, ask).wait().await?.is_admitted())
     }
 
-    /// As [`check`](RuleHandle::check), for any store. Dropping the future may leave the request charged.
+    /// Decides about one request of `key`, as [`check`](RuleHandle::check) does, in any store.
     ///
     /// # Errors
     ///
-    /// If the store cannot decide.
+    /// If the store cannot decide and does not fail open.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the future may leave the request charged.
     pub async fn check_async(&self, key: impl KeyParts) -> Result<Decision, Unavailable> {
         let builder = &mut self.builder();
         key.write(builder);
@@ -121,11 +122,11 @@ impl<K: RequestKind, S: Store> RuleHandle<K, S> {
         MaybeDecided::ask(self.pending(), ask).wait().await
     }
 
-    /// As [`peek`](RuleHandle::peek), for any store.
+    /// Returns what [`check_async`](Self::check_async) would return now, and charges nothing.
     ///
     /// # Errors
     ///
-    /// If the store cannot say.
+    /// If the store cannot answer.
     pub async fn peek_async(&self, key: impl KeyParts) -> Result<Decision, Unavailable> {
         let builder = &mut self.builder();
         key.write(builder);
@@ -133,22 +134,22 @@ impl<K: RequestKind, S: Store> RuleHandle<K, S> {
         MaybeDecided::ask(self.pending(), ask).wait().await
     }
 
-    /// As [`reset`](RuleHandle::reset), for any store.
+    /// Deletes the histories of `key`, as [`reset`](RuleHandle::reset) does, in any store.
     ///
     /// # Errors
     ///
-    /// If the store cannot do it.
+    /// If the store cannot delete them.
     pub async fn reset_async(&self, key: impl KeyParts) -> Result<bool, Unavailable> {
         let charges = self.on_all_routes(key);
         let ask = |verdict: &mut _| self.limiter.state.store.reset(&charges, verdict);
         Ok(MaybeDecided::ask(self.limiter.pending(&[]), ask).wait().await?.is_admitted())
     }
 
-    /// Reads the key that the rule counts a request by, as a layer does: behind proxies, out of cookies, on the request's
-    /// route. None if the request does not carry it; what is charged then is up to [`OnMissing`](crate::OnMissing), and
-    /// [`Key::SHARED`] is the key of all such requests.
+    /// Reads the key that the rule counts a request by, as a layer does: behind proxies, from cookies, on the request's route.
     ///
-    /// The request need not be one that the rule governs, unless the key is a parameter of its routes.
+    /// Returns `None` if the request does not carry the key. What is charged then is up to [`OnMissing`](crate::OnMissing);
+    /// [`Key::SHARED`] is the key of all such requests. The rule need not govern the request, unless its key is a parameter of
+    /// its routes.
     ///
     /// ```
     /// use http::Request;
@@ -158,7 +159,7 @@ impl<K: RequestKind, S: Store> RuleHandle<K, S> {
     /// let limiter = RateLimiter::builder().rule(rule).build()?;
     /// let calls = limiter.rule("calls")?;
     ///
-    /// // How much is left for the one who asks: no unit is charged for that.
+    /// // Shows the caller what is left, and charges nothing for that.
     /// let request = Request::get("/usage").header("cookie", "sid=4711").body(())?;
     /// let caller = calls.key_of(&RequestView::new(&request)).ok_or("no session")?;
     /// assert_eq!(calls.peek(caller).quotas().next().map(|quota| quota.remaining()), Some(60));
@@ -167,24 +168,25 @@ impl<K: RequestKind, S: Store> RuleHandle<K, S> {
     /// ```
     #[must_use]
     pub fn key_of(&self, request: K::View<'_>) -> Option<Key> {
-        self.limiter.state.routing.key_of(self.place.rule, request, &self.limiter.state.hasher)
+        self.limiter.state.matcher.key_of(self.rule, request, &self.limiter.state.hasher)
     }
 
-    /// A decision that is to say everything.
+    /// Creates a decision in full detail.
     fn pending(&self) -> Decision {
-        self.limiter.pending(&[self.place.rule])
+        self.limiter.pending(&[self.rule])
     }
 
-    /// The builder of a key in the first scope of the rule.
+    /// Creates the builder of a key in the first scope of the rule.
     #[inline]
     fn builder(&self) -> KeyBuilder<'_> {
-        KeyBuilder::in_scope(self.place.scopes.start, &self.limiter.state.hasher)
+        KeyBuilder::in_scope(self.scopes.start, &self.limiter.state.hasher)
     }
 
+    /// Returns the charge to the history of `key` on each route.
     fn on_all_routes(&self, key: impl KeyParts) -> Vec<Charge> {
         let builder = &mut self.builder();
         key.write(builder);
-        self.place.scopes.clone().map(|scope| builder.charge_in(scope)).collect()
+        self.scopes.clone().map(|scope| builder.charge_in(scope)).collect()
     }
 }
 
@@ -192,13 +194,13 @@ impl<K: RequestKind, S> RuleHandle<K, S> {
     /// Returns the rule's name.
     #[must_use]
     pub fn name(&self) -> &str {
-        self.limiter.rulebook().rule(self.place.rule.into()).map_or("", CompiledRule::name)
+        self.limiter.rulebook().rule(self.rule).map_or("", CompiledRule::name)
     }
 }
 
 impl<K: RequestKind, S> Clone for RuleHandle<K, S> {
     fn clone(&self) -> Self {
-        Self { limiter: self.limiter.clone(), place: self.place.clone() }
+        Self { limiter: self.limiter.clone(), rule: self.rule, scopes: self.scopes.clone() }
     }
 }
 
@@ -225,7 +227,7 @@ mod tests {
 
     const NAMES: [&str; 4] = ["one", "two", "strict", "large"];
 
-    /// Limiters of the same rules, and the clock of all of them.
+    /// Returns limiters of the same rules, and the clock of all of them.
     fn limiters() -> ([RateLimiter; 3], ManualClock) {
         let clock = ManualClock::new();
         let policies = [
@@ -242,20 +244,20 @@ mod tests {
         (std::array::from_fn(|_| limiter().build().unwrap()), clock.clone())
     }
 
-    /// What is to be told, of a request under one rule or under several.
-    fn decide(limiter: &RateLimiter, rules: &[usize], key: &str, told: Detail) -> (bool, Vec<(u32, Duration)>) {
-        let governed = limiter.governed(rules.iter().map(|rule| (NAMES[*rule], key))).unwrap();
-        let MaybeDecided::Ready(decision) = limiter.rule_on(&governed, told) else { unreachable!("it is in memory") };
+    /// Decides about a request under one rule or several, in this detail.
+    fn decide(limiter: &RateLimiter, rules: &[usize], key: &str, detail: Detail) -> (bool, Vec<(u32, Duration)>) {
+        let charges = limiter.charges(rules.iter().map(|rule| (NAMES[*rule], key))).unwrap();
+        let MaybeDecided::Ready(decision) = limiter.decide(&charges, detail) else { unreachable!("it is in memory") };
         (decision.is_admitted(), decision.quotas().map(|quota| (quota.remaining(), quota.reset_after())).collect())
     }
 
     #[test]
     fn in_a_full_table_newcomers_share_a_limit_however_they_ask() {
-        for is_told in [true, false] {
+        for in_detail in [true, false] {
             let rule = Rule::new("calls").no_requests().policy(Policy::per_minute(2));
             let limiter: RateLimiter = RateLimiter::builder().max_keys(1).rule(rule).build().unwrap();
             let calls = limiter.rule("calls").unwrap();
-            let admits = |key: &str| if is_told { calls.check(key).is_admitted() } else { calls.admit(key) };
+            let admits = |key: &str| if in_detail { calls.check(key).is_admitted() } else { calls.admit(key) };
             assert!(admits("filler"));
             assert_eq!(["a", "b", "c", "d"].map(admits), [true, true, false, false]);
             assert_eq!([admits("filler"), admits("filler")], [true, false]);
@@ -264,7 +266,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn the_answer_is_the_same_however_much_of_it_is_told(
+        fn the_answer_is_the_same_in_every_detail(
             steps in prop::collection::vec((0u64..400, prop::collection::vec(0usize..4, 1..4), 0usize..3), 1..200),
         ) {
             let ([always, if_denied, never], clock) = limiters();

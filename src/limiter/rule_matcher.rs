@@ -1,4 +1,4 @@
-//! From a request to the rules that govern it and the keys it is counted by.
+//! Finds the rules that govern a request, and the keys that it is counted by.
 
 use std::{fmt, ops::Range, sync::Arc};
 
@@ -9,87 +9,95 @@ use crate::{
     key::{Charge, Key, KeyBuilder, KeyExtractor, KeyHasher, MissingKey},
     limiter::{ChargeMark, ChargeMarks, Charges, KeyRejected, Watch},
     request::{Condition, Params, RequestKind, RequestView},
-    rule::{AppliesTo, OnMissing, PathReadings, Route, RouteTable, RouteTarget, Rule},
+    rule::{AppliesTo, OnMissing, PathReadings, Route, RouteTable, RouteTarget, Rule, RuleId},
 };
 
-/// The method by which a rule is for the unmatched requests.
+/// The method of [`Rule`] that makes it one for unmatched requests, as errors name it.
 pub(crate) const UNMATCHED: &str = "unmatched_requests";
 
-/// What of the rules depends on the kind of request. It never changes, but for what the first requests show.
+/// The half of the compiled rules that depends on the kind of request. Immutable, but for the watch of the first requests.
 pub(crate) struct RuleMatcher<K: RequestKind> {
     table: RouteTable,
     /// The rules without routes, and the condition of those that have one.
-    unbound: Box<[(usize, Option<Condition<K>>)]>,
+    unrouted: Box<[(RuleId, Option<Condition<K>>)]>,
     /// The rule for requests that match no route.
-    unmatched: Option<usize>,
-    readers: Box<[RuleKey<K>]>,
+    unmatched: Option<RuleId>,
+    /// By the numbers of the rules.
+    keys: Box<[RuleKey<K>]>,
     watch: Watch,
-    /// Of the notes of what was charged.
+    /// Hashes the keys in charge marks.
     secret: DefaultHashBuilder,
 }
 
-/// How the key of one rule is read.
+/// The extractors of one rule, and its reaction to requests without the key.
 struct RuleKey<K> {
-    /// One per group of routes; the level's own is the first.
+    /// One per group of routes. The first is the one that [`Rule::key`] sets.
     extractors: Box<[Arc<dyn KeyExtractor<K>>]>,
     on_missing: OnMissing,
-    /// The scope of the rule's history, or of its first route's.
+    /// The scope of the rule's histories, or of its first route's.
     scope: u32,
 }
 
 impl<K: RequestKind> RuleMatcher<K> {
-    /// The way to these rules, each of which has its histories in some scopes.
-    pub(super) fn build(rules: &[Rule<K>], scopes: &[Range<u32>]) -> Result<Self, ConfigError> {
+    /// Compiles the rules, each of which has its histories in its range of `scopes`.
+    pub(super) fn from_rules(rules: &[Rule<K>], scopes: &[Range<u32>]) -> Result<Self, ConfigError> {
         let mut routes = Vec::new();
-        let mut readers = Vec::with_capacity(rules.len());
-        for (number, (rule, scopes)) in rules.iter().zip(scopes).enumerate() {
-            readers.push(RuleKey::from_rule(rule, scopes.start));
-            routes.extend(targets_of(rule, number, scopes).map_err(|error| error.in_rule(rule.name()))?);
+        let mut keys = Vec::with_capacity(rules.len());
+        for ((id, rule), scopes) in numbered(rules).zip(scopes) {
+            keys.push(RuleKey::from_rule(rule, scopes.start));
+            routes.extend(route_targets(rule, id, scopes).map_err(|error| error.in_rule(rule.name()))?);
         }
-        let name_of = |rule: usize| rules.get(rule).map_or_else(String::new, |rule| rule.name().to_owned());
+        let name_of = |id: RuleId| rules.get(id.index()).map_or_else(String::new, |rule| rule.name().to_owned());
         Ok(Self {
             table: RouteTable::build(&routes, name_of)?,
-            unbound: unbound(rules).collect(),
-            unmatched: one_for_unmatched(rules)?,
-            readers: readers.into(),
+            unrouted: unrouted(rules).collect(),
+            unmatched: unmatched_rule(rules)?,
+            keys: keys.into(),
             watch: Watch::new(rules),
             secret: DefaultHashBuilder::default(),
         })
     }
 
-    /// Adds the charges of a request under the rules that are `wanted`, unless a rule turns it away. What is `applied` was
-    /// charged already; a rule that knew the caller then needs no key a second time.
-    pub(super) fn govern(
+    /// Adds the charges of a request under the `wanted` rules to `charges`, except those that are `applied` already.
+    ///
+    /// A rule that found the key of the request further out does not need it a second time.
+    ///
+    /// # Errors
+    ///
+    /// If the request lacks the key of a rule that rejects it then.
+    pub(super) fn charge(
         &self,
         request: K::View<'_>,
-        wanted: impl Fn(u16) -> bool,
+        wanted: impl Fn(RuleId) -> bool,
         applied: &[ChargeMark],
         hasher: &KeyHasher,
-        governed: &mut Charges,
+        charges: &mut Charges,
     ) -> Result<(), KeyRejected> {
-        let mut refused = None;
-        self.for_each_rule(request, wanted, hasher, |number, key, is_found| {
-            let Some(reader) = self.readers.get(number) else { return };
-            self.watch.note_key(number, key, is_found);
+        let mut rejected = None;
+        self.for_each_rule(request, wanted, hasher, |rule, key, is_found| {
+            let Some(rule_key) = self.keys.get(rule.index()) else { return };
+            self.watch.note_key(rule, key, is_found);
             let charge = key.charge();
-            match reader.on_missing {
+            match rule_key.on_missing {
                 _ if self.is_applied(applied, charge, is_found) => {}
-                _ if is_found => governed.add(number, *charge),
-                OnMissing::Share => governed.add(number, *charge),
+                _ if is_found => charges.add(rule, *charge),
+                OnMissing::Share => charges.add(rule, *charge),
                 OnMissing::Skip => {}
-                OnMissing::Reject(status) => drop(refused.get_or_insert(KeyRejected { rule: number, status })),
+                OnMissing::Reject(status) => {
+                    rejected.get_or_insert(KeyRejected { rule, status });
+                }
             }
         });
         self.watch.note_request();
-        refused.map_or(Ok(()), Err)
+        rejected.map_or(Ok(()), Err)
     }
 
-    /// A note of what a request is charged.
-    pub(super) fn charged(&self, charges: &[Charge]) -> ChargeMarks {
+    /// Returns the marks of these charges.
+    pub(super) fn marks(&self, charges: &[Charge]) -> ChargeMarks {
         ChargeMarks::new(charges, &self.secret)
     }
 
-    /// Whether the request has paid this, or the rule knew the caller further out and does not know it here.
+    /// Returns `true` if the request was charged this further out, or if the rule found a key there and finds none here.
     #[inline]
     fn is_applied(&self, applied: &[ChargeMark], charge: &Charge, is_found: bool) -> bool {
         match applied {
@@ -99,12 +107,12 @@ impl<K: RequestKind> RuleMatcher<K> {
         }
     }
 
-    /// Reads the key that a rule counts a request by, where its routes have it if the request matches one.
-    pub(super) fn key_of(&self, rule: u16, request: K::View<'_>, hasher: &KeyHasher) -> Option<Key> {
+    /// Reads the key that a rule counts a request by: with the extractor of the route, if the request matches one.
+    pub(super) fn key_of(&self, rule: RuleId, request: K::View<'_>, hasher: &KeyHasher) -> Option<Key> {
         let (mut is_governed, mut found) = (false, None);
         self.for_each_rule(
             request,
-            |number| number == rule,
+            |id| id == rule,
             hasher,
             |_, key, is_found| {
                 is_governed = true;
@@ -115,38 +123,37 @@ impl<K: RequestKind> RuleMatcher<K> {
             return found;
         }
         let mut key = KeyBuilder::in_scope(0, hasher);
-        self.read_key((rule.into(), 0), request, &mut key).then(|| key.key())
+        self.read_key(rule, 0, request, &mut key).then(|| key.key())
     }
 
-    /// Calls `visit` with the number of every `wanted` rule that governs the request, the key, and whether the request carries
-    /// that: else it is the one that all those share.
+    /// Calls `visit` with every `wanted` rule that governs the request, the key, and whether the request carries it. If not,
+    /// the key is the shared one of all such requests.
     pub(super) fn for_each_rule(
         &self,
         request: K::View<'_>,
-        wanted: impl Fn(u16) -> bool,
+        wanted: impl Fn(RuleId) -> bool,
         hasher: &KeyHasher,
-        mut visit: impl FnMut(usize, &KeyBuilder<'_>, bool),
+        mut visit: impl FnMut(RuleId, &KeyBuilder<'_>, bool),
     ) {
-        let is_wanted = |number: usize| wanted(number as u16);
         let is_matched = self.visit_routes(request, |target, request| {
-            if is_wanted(target.rule) {
+            if wanted(target.rule) {
                 let mut key = KeyBuilder::in_scope(target.scope, hasher);
-                let is_found = self.read_key((target.rule, target.group), request, &mut key);
+                let is_found = self.read_key(target.rule, target.group, request, &mut key);
                 visit(target.rule, &key, is_found);
             }
         });
         let holds = |condition: &Option<Condition<K>>| condition.as_ref().is_none_or(|holds| holds(request));
-        let unbound = self.unbound.iter().filter(|(_, condition)| holds(condition)).map(|(number, _)| *number);
+        let unrouted = self.unrouted.iter().filter(|(_, condition)| holds(condition)).map(|(rule, _)| *rule);
         let unmatched = self.unmatched.filter(|_| !is_matched);
-        for number in unbound.chain(unmatched).filter(|number| is_wanted(*number)) {
-            let mut key = KeyBuilder::in_scope(self.readers.get(number).map_or(0, |reader| reader.scope), hasher);
-            let is_found = self.read_key((number, 0), request, &mut key);
-            visit(number, &key, is_found);
+        for rule in unrouted.chain(unmatched).filter(|rule| wanted(*rule)) {
+            let mut key = KeyBuilder::in_scope(self.keys.get(rule.index()).map_or(0, |key| key.scope), hasher);
+            let is_found = self.read_key(rule, 0, request, &mut key);
+            visit(rule, &key, is_found);
         }
     }
 
-    /// Calls `visit` with every route that leads to a rule, and the request as it is seen from there. Says whether there
-    /// was one in every reading of the path.
+    /// Calls `visit` with every route that the request matches, and the request with the parameters of that route. Returns
+    /// `true` if every reading of the path matched a route.
     fn visit_routes(&self, request: K::View<'_>, mut visit: impl FnMut(&RouteTarget, K::View<'_>)) -> bool {
         let Some(request) = K::as_http(request).filter(|_| !self.table.is_empty()) else { return false };
         let mut visit = |target: &RouteTarget, params: Params<'_>| {
@@ -168,14 +175,14 @@ impl<K: RequestKind> RuleMatcher<K> {
                 is_matched |= counts && is_found;
             }
         }
-        // What axum has matched is governed by the rules with that template, however the path came to match it.
+        // axum's own match counts too: the rules with that template govern the request, however its path looks.
         match template.filter(|_| !is_template_known) {
             Some(template) => self.visit_template(request, template, visit) || is_matched,
             None => is_matched,
         }
     }
 
-    /// Calls `visit` with the routes of this template, and what axum has found for its parameters.
+    /// Calls `visit` with the routes of this template, and the values that axum has found for its parameters.
     fn visit_template(
         &self,
         request: &RequestView<'_>,
@@ -201,9 +208,10 @@ impl<K: RequestKind> RuleMatcher<K> {
         true
     }
 
-    /// Whether the request carries the key that a rule looks for, in one of its groups of routes.
-    fn read_key(&self, (rule, group): (usize, usize), request: K::View<'_>, key: &mut KeyBuilder<'_>) -> bool {
-        let extractor = self.readers.get(rule).and_then(|reader| reader.extractors.get(group));
+    /// Reads the key of a rule with the extractor of one of its groups of routes. Returns `false`, and leaves the shared key,
+    /// if the request does not carry it.
+    fn read_key(&self, rule: RuleId, group: usize, request: K::View<'_>, key: &mut KeyBuilder<'_>) -> bool {
+        let extractor = self.keys.get(rule.index()).and_then(|key| key.extractors.get(group));
         let is_found = extractor.is_some_and(|extractor| extractor.extract(request, key).is_ok());
         if !is_found {
             key.return_to(Key::SHARED);
@@ -214,61 +222,67 @@ impl<K: RequestKind> RuleMatcher<K> {
 
 impl<K: RequestKind> fmt::Debug for RuleMatcher<K> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("RuleMatcher").field("rules", &self.readers.len()).finish_non_exhaustive()
+        f.debug_struct("RuleMatcher").field("rules", &self.keys.len()).finish_non_exhaustive()
     }
 }
 
 impl<K: RequestKind> RuleKey<K> {
     fn from_rule(rule: &Rule<K>, scope: u32) -> Self {
-        let unread: Arc<dyn KeyExtractor<K>> = Arc::new(Unread);
+        let no_key: Arc<dyn KeyExtractor<K>> = Arc::new(NoKey);
         let extractors =
-            rule.groups().iter().map(|group| group.extractor.clone().unwrap_or_else(|| Arc::clone(&unread)));
+            rule.groups().iter().map(|group| group.extractor.clone().unwrap_or_else(|| Arc::clone(&no_key)));
         Self { extractors: extractors.collect(), on_missing: rule.missing_outcome(), scope }
     }
 }
 
-/// In the place of an extractor where a rule governs nothing that has a key.
+/// The extractor of a rule that governs no requests.
 #[derive(Debug)]
-struct Unread;
+struct NoKey;
 
-impl<K: RequestKind> KeyExtractor<K> for Unread {
+impl<K: RequestKind> KeyExtractor<K> for NoKey {
     fn extract(&self, _: K::View<'_>, _: &mut KeyBuilder<'_>) -> Result<(), MissingKey> {
         Err(MissingKey)
     }
 }
 
-/// The routes of a rule, with the scope of all of them or of each.
-fn targets_of<K: RequestKind>(
+/// Returns the rules with their numbers.
+fn numbered<K: RequestKind>(rules: &[Rule<K>]) -> impl Iterator<Item = (RuleId, &Rule<K>)> {
+    rules.iter().enumerate().map(|(index, rule)| (RuleId::from_index(index), rule))
+}
+
+/// Returns the routes of a rule and where each leads: to one scope for all of them, or to one of its own.
+fn route_targets<K: RequestKind>(
     rule: &Rule<K>,
-    number: usize,
+    id: RuleId,
     scopes: &Range<u32>,
 ) -> Result<Vec<(Route, RouteTarget)>, ConfigError> {
     let routes = rule.parsed_routes()?.into_iter().enumerate();
     let targets = routes.map(|(at, (route, group))| {
         let scope = if rule.is_per_route() { scopes.start + at as u32 } else { scopes.start };
         let (template, params) = (route.template().into(), route.params().into());
-        (route, RouteTarget { rule: number, group, scope, template, params })
+        (route, RouteTarget { rule: id, group, scope, template, params })
     });
     Ok(targets.collect())
 }
 
-fn unbound<K: RequestKind>(rules: &[Rule<K>]) -> impl Iterator<Item = (usize, Option<Condition<K>>)> {
-    rules.iter().enumerate().filter_map(|(number, rule)| match rule.applies_to() {
-        AppliesTo::EveryRequest => Some((number, None)),
-        AppliesTo::When(condition) => Some((number, Some(Arc::clone(condition)))),
+fn unrouted<K: RequestKind>(rules: &[Rule<K>]) -> impl Iterator<Item = (RuleId, Option<Condition<K>>)> {
+    numbered(rules).filter_map(|(id, rule)| match rule.applies_to() {
+        AppliesTo::EveryRequest => Some((id, None)),
+        AppliesTo::When(condition) => Some((id, Some(Arc::clone(condition)))),
         AppliesTo::Routes | AppliesTo::Unmatched | AppliesTo::NoRequests => None,
     })
 }
 
-fn one_for_unmatched<K: RequestKind>(rules: &[Rule<K>]) -> Result<Option<usize>, ConfigError> {
-    let mut found = rules.iter().enumerate().filter(|(_, rule)| matches!(rule.applies_to(), AppliesTo::Unmatched));
-    let first = found.next().map(|(number, _)| number);
+/// Finds the rule for unmatched requests, of which there is at most one.
+fn unmatched_rule<K: RequestKind>(rules: &[Rule<K>]) -> Result<Option<RuleId>, ConfigError> {
+    let mut found = numbered(rules).filter(|(_, rule)| matches!(rule.applies_to(), AppliesTo::Unmatched));
+    let Some((first, other)) = found.next() else { return Ok(None) };
     match found.next() {
         Some((_, second)) => {
-            let other = first.and_then(|first| rules.get(first)).map_or("", Rule::name);
-            let reason = format!("rule \"{other}\" is for the unmatched requests already: let one rule be for them");
+            let reason =
+                format!("rule \"{}\" is for the unmatched requests already: let one rule be for them", other.name());
             Err(ConfigError::new(UNMATCHED, "", reason).in_rule(second.name()))
         }
-        None => Ok(first),
+        None => Ok(Some(first)),
     }
 }

@@ -1,6 +1,12 @@
-//! The rules as decisions speak of them.
+//! The names and texts of all rules, which decisions refer to.
 
-use std::{ops::Range, sync::Arc};
+use std::{
+    ops::{Deref, Range},
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+};
 
 use hashbrown::HashMap;
 
@@ -8,41 +14,61 @@ use crate::{
     error::ConfigError,
     limiter::{CompiledRule, MessageTemplate},
     request::RequestKind,
-    rule::Rule,
+    rule::{Rule, RuleId},
     warn::warn,
 };
 
-/// Up to so many names are looked through one by one.
+/// Up to this many names a linear search is faster than hashing.
 const FEW: usize = 4;
+/// The number of reference counts of one rulebook.
+const SHARDS: usize = 16;
 
-/// All rules by number and by name, and the texts made of them. It never changes.
+/// All rules by number and by name, and the texts that are made of them. Immutable.
 #[derive(Debug)]
 pub(crate) struct Rulebook {
     rules: Box<[CompiledRule]>,
-    by_name: HashMap<String, usize>,
-    /// By their names in small letters.
-    by_folded_name: HashMap<String, usize>,
+    by_name: HashMap<String, RuleId>,
+    /// By their names in lower case.
+    by_folded_name: HashMap<String, RuleId>,
     names: Arc<[Box<str>]>,
     template: Option<MessageTemplate>,
 }
 
+/// A rulebook for many threads.
+///
+/// Every decision holds a reference to the rulebook. With a single reference count all threads would write to the same cache
+/// line at every request, so there are several counts, and each thread keeps to one of them.
+#[derive(Debug)]
+pub(crate) struct ShardedRulebook([Arc<RulebookRef>; SHARDS]);
+
+/// A reference to a rulebook. The count of its `Arc` has a cache line of its own.
+#[derive(Debug)]
+#[repr(align(128))]
+pub(crate) struct RulebookRef(Arc<Rulebook>);
+
+static THREADS: AtomicUsize = AtomicUsize::new(0);
+
+thread_local! {
+    static SHARD: usize = THREADS.fetch_add(1, Ordering::Relaxed) % SHARDS;
+}
+
 impl Rulebook {
-    /// Checks the names of the rules against each other. Each rule has its histories in some scopes.
-    pub(super) fn build<K: RequestKind>(
+    /// Compiles the rules and checks their names against each other. Each rule has its histories in its range of `scopes`.
+    pub(super) fn from_rules<K: RequestKind>(
         rules: &[Rule<K>],
         scopes: &[Range<u32>],
         template: Option<MessageTemplate>,
     ) -> Result<Self, ConfigError> {
         check_names(rules)?;
-        let governed = rules.iter().zip(scopes).map(|(rule, scopes)| {
-            let governed = CompiledRule::new(rule, scopes.clone(), rules.len() > 1, template.as_ref());
-            governed.map_err(|error| error.in_rule(rule.name()))
+        let compiled = rules.iter().zip(scopes).map(|(rule, scopes)| {
+            let compiled = CompiledRule::from_rule(rule, scopes.clone(), rules.len() > 1, template.as_ref());
+            compiled.map_err(|error| error.in_rule(rule.name()))
         });
-        let names = || rules.iter().map(Rule::name).enumerate();
+        let names = || rules.iter().enumerate().map(|(index, rule)| (RuleId::from_index(index), rule.name()));
         let rulebook = Self {
-            rules: governed.collect::<Result<_, _>>()?,
-            by_name: names().map(|(number, name)| (name.to_owned(), number)).collect(),
-            by_folded_name: names().map(|(number, name)| (name.to_ascii_lowercase(), number)).collect(),
+            rules: compiled.collect::<Result<_, _>>()?,
+            by_name: names().map(|(id, name)| (name.to_owned(), id)).collect(),
+            by_folded_name: names().map(|(id, name)| (name.to_ascii_lowercase(), id)).collect(),
             names: names().map(|(_, name)| name.into()).collect(),
             template,
         };
@@ -50,29 +76,29 @@ impl Rulebook {
         Ok(rulebook)
     }
 
-    pub(crate) fn rule(&self, number: usize) -> Option<&CompiledRule> {
-        self.rules.get(number)
+    #[inline]
+    pub(crate) fn rule(&self, id: RuleId) -> Option<&CompiledRule> {
+        self.rules.get(id.index())
     }
 
-    /// All of them, by number.
+    /// Returns all rules, by number.
     #[cfg(feature = "client")]
     pub(crate) fn rules(&self) -> impl Iterator<Item = &CompiledRule> {
         self.rules.iter()
     }
 
-    /// The rule of this name, as it is written or ignoring case.
+    /// Returns the rule of this name, as it is written or ignoring case.
     #[inline]
-    pub(crate) fn number_of(&self, name: &str) -> Option<usize> {
-        // A few comparisons take less than a hash.
-        let exactly = match &*self.rules {
-            few if few.len() <= FEW => few.iter().position(|rule| rule.name() == name),
+    pub(crate) fn id(&self, name: &str) -> Option<RuleId> {
+        let exact = match &*self.rules {
+            few if few.len() <= FEW => few.iter().position(|rule| rule.name() == name).map(RuleId::from_index),
             _ => self.by_name.get(name).copied(),
         };
-        exactly.or_else(|| self.number_ignoring_case(name))
+        exact.or_else(|| self.id_ignoring_case(name))
     }
 
     #[cold]
-    fn number_ignoring_case(&self, name: &str) -> Option<usize> {
+    fn id_ignoring_case(&self, name: &str) -> Option<RuleId> {
         self.by_folded_name.get(&name.to_ascii_lowercase()).copied()
     }
 
@@ -80,7 +106,7 @@ impl Rulebook {
         &self.names
     }
 
-    /// Tells the operator of quotas that can be left out: that is hardly what was meant.
+    /// Warns of quotas that never deny, which is hardly what was meant.
     pub(super) fn warn_of_idle_quotas(&self) {
         for rule in &self.rules {
             for (idle, other) in rule.policy().idle_quotas() {
@@ -96,7 +122,7 @@ impl Rulebook {
         self.template.as_ref()
     }
 
-    /// Clients tell policies apart by their names, ignoring case.
+    /// Checks that the names in header fields are unique, ignoring case as clients do.
     fn check_policy_names(&self) -> Result<(), ConfigError> {
         let mut seen = HashMap::new();
         for rule in &self.rules {
@@ -113,6 +139,46 @@ impl Rulebook {
     }
 }
 
+impl ShardedRulebook {
+    pub(super) fn new(rulebook: Rulebook) -> Self {
+        let rulebook = Arc::new(rulebook);
+        Self(std::array::from_fn(|_| Arc::new(RulebookRef(Arc::clone(&rulebook)))))
+    }
+
+    /// Returns the reference that this thread clones.
+    pub(crate) fn local(&self) -> &Arc<RulebookRef> {
+        let [first, ..] = &self.0;
+        self.0.get(SHARD.with(|shard| *shard)).unwrap_or(first)
+    }
+}
+
+impl Deref for ShardedRulebook {
+    type Target = Rulebook;
+
+    #[inline]
+    fn deref(&self) -> &Rulebook {
+        let [first, ..] = &self.0;
+        first
+    }
+}
+
+impl RulebookRef {
+    /// Returns `true` if both belong to one limiter.
+    pub(crate) fn is_of(&self, rulebook: &ShardedRulebook) -> bool {
+        std::ptr::eq::<Rulebook>(&**self, &**rulebook)
+    }
+}
+
+impl Deref for RulebookRef {
+    type Target = Rulebook;
+
+    #[inline]
+    fn deref(&self) -> &Rulebook {
+        &self.0
+    }
+}
+
+/// Checks that the names of the rules are unique, ignoring case.
 fn check_names<K: RequestKind>(rules: &[Rule<K>]) -> Result<(), ConfigError> {
     let mut seen = HashMap::new();
     for rule in rules {
@@ -127,30 +193,53 @@ fn check_names<K: RequestKind>(rules: &[Rule<K>]) -> Result<(), ConfigError> {
 }
 
 #[cfg(test)]
-#[cfg(feature = "tracing")]
 mod tests {
+    use super::*;
+    use crate::{limiter::builder::CompiledRules, policy::Policy, request::Http};
+
+    fn sharded() -> ShardedRulebook {
+        let rule = Rule::<Http>::new("calls").no_requests().policy(Policy::per_minute(1));
+        ShardedRulebook::new(CompiledRules::from_rules(&[rule], None).unwrap().rulebook)
+    }
+
+    #[test]
+    fn every_thread_refers_to_the_same_rulebook() {
+        let (ours, others) = (sharded(), sharded());
+        std::thread::scope(|scope| {
+            for _ in 0..2 * SHARDS {
+                let local = scope.spawn(|| Arc::clone(ours.local())).join().unwrap();
+                assert!(local.is_of(&ours));
+                assert!(!local.is_of(&others));
+            }
+        });
+    }
+}
+
+#[cfg(test)]
+#[cfg(feature = "tracing")]
+mod warnings {
     use crate::{
         key,
         limiter::{RateLimiter, RateLimiterBuilder},
         policy::Policy,
         rule::Rule,
-        warn::heard::heard_during,
+        warn::capture::logged_during,
     };
 
-    fn heard_while_building(policies: &[Policy]) -> Vec<String> {
+    fn logged_while_building(policies: &[Policy]) -> Vec<String> {
         let rule = |number: usize| Rule::new(format!("rule{number}")).every_request().key(key::constant("all"));
         let rules = policies.iter().enumerate().map(|(number, policy)| rule(number).policy(policy.clone()));
         let builder = rules.fold(RateLimiter::builder(), RateLimiterBuilder::rule);
-        heard_during(|| drop(builder.build().unwrap().rule("rule0").unwrap().check("x")))
+        logged_during(|| drop(builder.build().unwrap().rule("rule0").unwrap().check("x")))
     }
 
     #[test]
-    fn a_quota_that_never_denies_is_told_once_when_the_limiter_is_built() {
+    fn a_quota_that_never_denies_is_warned_of_once_when_the_limiter_is_built() {
         let (sound, idle) = (Policy::per_minute(60).and_per_hour(1800), Policy::per_minute(60).and_per_hour(10));
         assert_eq!(
-            heard_while_building(&[sound.clone(), idle]),
+            logged_while_building(&[sound.clone(), idle]),
             [r#"WARN rule "rule1": 60/minute never denies, because 10/hour has no room before it: leave one out"#]
         );
-        assert!(heard_while_building(&[sound.spread_evenly()]).is_empty());
+        assert!(logged_while_building(&[sound.spread_evenly()]).is_empty());
     }
 }

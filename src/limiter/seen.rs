@@ -1,18 +1,18 @@
-//! What has come before.
+//! A set that tells new values from repeated ones.
 
 use std::hash::Hash;
 
 use hashbrown::HashSet;
 use smallvec::SmallVec;
 
-/// Up to so many are looked through one by one, which takes less than hashing.
+/// Up to this many values a linear search is faster than hashing.
 const FEW: usize = 16;
 
-/// The values that have come, to tell whether another is new in a time that does not grow with their number.
+/// A set of values that have come already. Looking one up takes a time that does not grow with their number.
 #[derive(Clone, Debug)]
 pub(crate) struct Seen<T> {
     few: SmallVec<[T; FEW]>,
-    /// All of them as soon as they are more.
+    /// All values, as soon as they are more.
     many: Option<HashSet<T>>,
 }
 
@@ -26,7 +26,7 @@ impl<T> Seen<T>
 where
     T: Copy + Eq + Hash,
 {
-    /// Notes a value, and says whether it is the first of its kind.
+    /// Adds a value, and returns `true` if it was not in the set.
     pub(crate) fn is_first(&mut self, value: T) -> bool {
         if let Some(many) = &mut self.many {
             return many.insert(value);
@@ -60,7 +60,7 @@ mod tests {
 
     /// Comparing each with all others would be four million comparisons.
     #[test]
-    fn what_a_value_costs_does_not_grow_with_their_number() {
+    fn the_cost_of_a_value_does_not_grow_with_their_number() {
         use std::cell::Cell;
 
         #[derive(Clone, Copy, Hash)]

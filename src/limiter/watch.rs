@@ -1,60 +1,62 @@
-//! Looks at the first requests for signs of a mistake in the deployment.
+//! Watches the first requests for signs of a deployment mistake.
 //!
-//! What is counted is counted for the first thousand requests, of the limiter or of a rule. After that a request costs a look
-//! at each count, at memory that nobody writes to.
+//! Only the first thousand requests are counted, of the limiter and of each rule. A later request costs a look at each count,
+//! in memory that nobody writes any more.
 
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use crate::{
     key::KeyBuilder,
     request::RequestKind,
-    rule::{AppliesTo, OnMissing, Rule},
-    warn::{Given, SAMPLE, Warning},
+    rule::{AppliesTo, OnMissing, Rule, RuleId},
+    warn::{SAMPLE, WarnOnce, Warning},
 };
 
-/// Out of a hundred: if so many requests do not carry the key then it is no matter of some clients.
+/// The percentage of requests without the key that is no matter of some clients any more.
 const NEARLY_ALL: u32 = 90;
 
-/// What is seen of the requests of a limiter.
+/// Counts the first requests of a limiter.
 #[derive(Debug)]
 pub(super) struct Watch {
     requests: Sample,
-    rules: Box<[Watched]>,
+    rules: Box<[RuleWatch]>,
 }
 
-/// What is seen of the requests that one rule governs.
+/// Counts the first requests that one rule governs.
 #[derive(Debug)]
-struct Watched {
+struct RuleWatch {
     name: Box<str>,
     level: Box<str>,
     may_be_idle: bool,
     on_missing: OnMissing,
     requests: Sample,
     without_key: AtomicU32,
-    given: Given,
+    warnings: WarnOnce,
 }
 
-/// Counts up to [`SAMPLE`].
+/// Counts up to [`SAMPLE`] requests.
 #[derive(Debug, Default)]
 struct Sample(AtomicU32);
 
 impl Watch {
     pub(super) fn new<K: RequestKind>(rules: &[Rule<K>]) -> Self {
-        Self { requests: Sample::default(), rules: rules.iter().map(Watched::new).collect() }
+        Self { requests: Sample::default(), rules: rules.iter().map(RuleWatch::new).collect() }
     }
 
-    /// Notes that a request was seen, after the keys that rules have looked for.
+    /// Counts a request, after [`note_key`](Self::note_key) for each of its rules.
     #[inline]
     pub(super) fn note_request(&self) {
         if self.requests.is_open() && self.requests.ends_with_this() {
-            self.rules.iter().for_each(Watched::warn_if_idle);
+            for rule in &self.rules {
+                rule.warn_if_idle();
+            }
         }
     }
 
-    /// Notes that a rule has looked for a key, and whether it was there.
+    /// Counts a request of a rule, and whether it carried the key.
     #[inline]
-    pub(super) fn note_key(&self, rule: usize, key: &KeyBuilder<'_>, is_found: bool) {
-        let Some(watched) = self.rules.get(rule) else { return };
+    pub(super) fn note_key(&self, rule: RuleId, key: &KeyBuilder<'_>, is_found: bool) {
+        let Some(watched) = self.rules.get(rule.index()) else { return };
         if let Some(warning) = key.warning() {
             watched.warn(warning());
         }
@@ -64,7 +66,7 @@ impl Watch {
     }
 }
 
-impl Watched {
+impl RuleWatch {
     fn new<K: RequestKind>(rule: &Rule<K>) -> Self {
         Self {
             name: rule.name().into(),
@@ -73,7 +75,7 @@ impl Watched {
             on_missing: rule.missing_outcome(),
             requests: Sample::default(),
             without_key: AtomicU32::new(0),
-            given: Given::default(),
+            warnings: WarnOnce::default(),
         }
     }
 
@@ -85,8 +87,8 @@ impl Watched {
         }
     }
 
-    /// How many requests of a sample have to lack the key. Who lets them pass, or turns them away, does so on purpose, and yet
-    /// some request should have it.
+    /// Returns the number of requests in a sample without the key that is suspicious. A rule that skips or rejects them
+    /// expects some, but hardly all of them.
     const fn suspicious(&self) -> u32 {
         match self.on_missing {
             OnMissing::Share => SAMPLE * NEARLY_ALL / 100,
@@ -102,7 +104,7 @@ impl Watched {
 
     #[cold]
     fn warn(&self, warning: Warning) {
-        self.given.give(warning, &self.name, &self.level);
+        self.warnings.warn(warning, &self.name, &self.level);
     }
 }
 
@@ -116,7 +118,7 @@ impl Sample {
         self.0.load(Ordering::Relaxed) == 0
     }
 
-    /// Counts one more; says whether it is the last one.
+    /// Counts one more, and returns `true` if it is the last one of the sample.
     #[cold]
     fn ends_with_this(&self) -> bool {
         self.0.fetch_add(1, Ordering::Relaxed) + 1 == SAMPLE

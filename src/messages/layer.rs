@@ -8,6 +8,7 @@ use crate::{
     error::{ConfigError, UnknownRule},
     http::{RateLimit, RateLimitLayer},
     messages::{MessageLimit, meter::MessageMeter},
+    rule::RuleId,
     store::{MemoryStore, Store},
 };
 
@@ -28,7 +29,7 @@ use crate::{
 pub struct MessageLimitLayer<T = MemoryStore> {
     opening: RateLimitLayer<T>,
     /// The numbers of the rules that are for every message.
-    rules: Arc<[u16]>,
+    rules: Arc<[RuleId]>,
 }
 
 impl<T: Store> RateLimitLayer<T> {
@@ -71,7 +72,7 @@ impl<T: Store> RateLimitLayer<T> {
             ));
         }
         let rules = match self.limiter() {
-            Some(limiter) => names.map(|name| limiter.number_of(name).map_err(unknown)).collect::<Result<_, _>>()?,
+            Some(limiter) => names.map(|name| limiter.rule_id(name).map_err(unknown)).collect::<Result<_, _>>()?,
             None => Arc::default(),
         };
         Ok(MessageLimitLayer { opening: self, rules })

@@ -66,7 +66,7 @@ impl<T: Store> MessageCounter<T> {
         CountedMessages::note(
             extensions,
             Arc::clone(self.limiter.rulebook().local()),
-            self.limiter.charged(&self.governed),
+            self.limiter.marks(&self.governed),
         );
     }
 
@@ -122,7 +122,7 @@ impl<T: Store> MessageCounter<T> {
     }
 
     fn charge(&mut self) {
-        match self.limiter.rule_on(&self.governed, Detail::OnDenial) {
+        match self.limiter.decide(&self.governed, Detail::OnDenial) {
             MaybeDecided::Ready(decision) => self.conclude(Ok(decision)),
             MaybeDecided::Pending(deciding) => self.deciding = Some(Box::pin(deciding)),
         }

@@ -10,6 +10,7 @@ use crate::{
     limiter::RateLimiter,
     messages::{call_end::CallEnd, counted_messages::CountedMessages, message_counter::MessageCounter},
     request::{Http, RequestView},
+    rule::RuleId,
     store::Store,
 };
 
@@ -20,7 +21,7 @@ pub(super) struct MessageMeter<T> {
     pub(super) limiter: Option<RateLimiter<Http, T>>,
     pub(super) style: Arc<ResponseOptions>,
     /// The numbers of the rules.
-    pub(super) rules: Arc<[u16]>,
+    pub(super) rules: Arc<[RuleId]>,
 }
 
 /// What becomes of the messages of a request.
@@ -41,7 +42,7 @@ impl<T: Store> MessageMeter<T> {
         if style.passes(request) {
             return Metering::Uncounted;
         }
-        match limiter.govern(request, |rule| self.rules.contains(&rule), &counted) {
+        match limiter.charges_of(request, |rule| self.rules.contains(&rule), &counted) {
             Ok(governed) if governed.charges.is_empty() => Metering::Uncounted,
             Ok(_) if Protocol::of(request) != Protocol::Grpc => {
                 Metering::Refused(Refusal::NotGrpc.answer(request, style))

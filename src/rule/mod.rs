@@ -16,4 +16,4 @@ pub use rule::{OnMissing, Rule};
 pub(crate) use path_readings::PathReadings;
 pub(crate) use route::{Route, UnnamedTemplate, canonical_shape, without_param_names};
 pub(crate) use rule::{AppliesTo, no_policy};
-pub(crate) use table::{RouteTable, RouteTarget};
+pub(crate) use table::{RouteTable, RouteTarget, RuleId};

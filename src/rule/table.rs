@@ -34,11 +34,14 @@ struct Matcher {
     templates: HashMap<UnnamedTemplate, Vec<RouteTarget>>,
 }
 
+/// The number of a rule: its index among the rules of its limiter.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct RuleId(u16);
+
 /// The rule of a route, and how it counts there.
 #[derive(Clone, Debug)]
 pub(crate) struct RouteTarget {
-    /// The rule's number.
-    pub(crate) rule: usize,
+    pub(crate) rule: RuleId,
     /// The number of the rule's extractor that reads the key here.
     pub(crate) group: usize,
     /// The scope of the histories: the rule's own, or one of this route.
@@ -48,11 +51,29 @@ pub(crate) struct RouteTarget {
     pub(crate) params: Box<[Cow<'static, str>]>,
 }
 
+impl RuleId {
+    /// The maximum number of rules in a limiter.
+    pub(crate) const MAX_RULES: usize = 1 << 16;
+
+    /// Creates the number of the rule at this index, which is less than [`MAX_RULES`](Self::MAX_RULES).
+    #[inline]
+    pub(crate) const fn from_index(index: usize) -> Self {
+        debug_assert!(index < Self::MAX_RULES, "the number of rules is checked before they are numbered");
+        Self(index as u16)
+    }
+
+    /// Returns the index of the rule.
+    #[inline]
+    pub(crate) const fn index(self) -> usize {
+        self.0 as usize
+    }
+}
+
 impl RouteTable {
     /// Builds a table of routes and their targets. `name_of` names a rule in an error.
     pub(crate) fn build(
         routes: &[(Route, RouteTarget)],
-        name_of: impl Fn(usize) -> String,
+        name_of: impl Fn(RuleId) -> String,
     ) -> Result<Self, ConfigError> {
         let mut methods = HashMap::new();
         for method in routes.iter().flat_map(|(route, _)| route.methods()) {
@@ -126,7 +147,7 @@ impl Matcher {
     fn build(
         routes: &[(Route, RouteTarget)],
         method: Option<&Method>,
-        name_of: impl Fn(usize) -> String,
+        name_of: impl Fn(RuleId) -> String,
     ) -> Result<Self, ConfigError> {
         let includes =
             |route: &Route| route.methods().is_empty() || method.is_some_and(|method| route.methods().contains(method));
@@ -152,7 +173,7 @@ impl Matcher {
 fn matcher(
     routes: &[&(Route, RouteTarget)],
     shape_of: impl Fn(&Route) -> Cow<'_, str>,
-    name_of: impl Fn(usize) -> String,
+    name_of: impl Fn(RuleId) -> String,
 ) -> Result<matchit::Router<Vec<RouteTarget>>, ConfigError> {
     let mut shapes: Vec<(&Route, Vec<RouteTarget>)> = Vec::new();
     let mut known: HashMap<Cow<'_, str>, usize> = HashMap::new();
@@ -197,22 +218,21 @@ mod tests {
         let routes: Vec<_> = routes
             .iter()
             .enumerate()
-            .map(|(rule, text)| {
+            .map(|(index, text)| {
                 let route = Route::parse(text).unwrap();
-                let params = route.params().into();
-                (
-                    route.clone(),
-                    RouteTarget { rule, group: 0, scope: rule as u32, template: route.template().into(), params },
-                )
+                let (template, params) = (route.template().into(), route.params().into());
+                let target =
+                    RouteTarget { rule: RuleId::from_index(index), group: 0, scope: index as u32, template, params };
+                (route, target)
             })
             .collect();
-        RouteTable::build(&routes, |rule| format!("rule{rule}"))
+        RouteTable::build(&routes, |rule| format!("rule{}", rule.index()))
     }
 
     fn found(table: &RouteTable, method: &str, path: &str) -> Vec<usize> {
         let mut rules = Vec::new();
         let method = Method::from_bytes(method.as_bytes()).unwrap();
-        table.visit(&method, &PathReadings::from_path(path), |target, _, _| rules.push(target.rule));
+        table.visit(&method, &PathReadings::from_path(path), |target, _, _| rules.push(target.rule.index()));
         rules
     }
 

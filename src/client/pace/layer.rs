@@ -203,7 +203,7 @@ impl<K: RequestKind, T: Store, A> PaceLayer<K, T, A> {
         K: ViewOf<R>,
     {
         let limiter = self.try_limiter()?;
-        let governed = K::with_view(request, |view| limiter.govern(view, |_| true, &[]));
+        let governed = K::with_view(request, |view| limiter.charges_of(view, |_| true, &[]));
         let governed =
             governed.map_err(|refused| PaceError::KeyMissing { level: limiter.level_of(refused).to_owned() })?;
         Ok((!governed.charges.is_empty()).then(|| QueuedCall::new(&self.scheduler, governed)))

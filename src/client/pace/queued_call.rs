@@ -61,7 +61,7 @@ impl QueuedCall {
             return None;
         }
         let reservation = self.reservation();
-        match limiter.rule_on(&self.charges, Detail::Full) {
+        match limiter.decide(&self.charges, Detail::Full) {
             MaybeDecided::Ready(decision) => decision.is_admitted().then(|| Attempted::Admitted(reservation.send())),
             MaybeDecided::Pending(decision) => Some(Attempted::deciding(decision, reservation)),
         }
@@ -78,7 +78,7 @@ impl QueuedCall {
             return Ok(Attempted::Queued(until));
         }
         let reservation = self.reservation();
-        match limiter.rule_on(&self.charges, Detail::Full) {
+        match limiter.decide(&self.charges, Detail::Full) {
             MaybeDecided::Ready(decision) => self.conclude(reservation, Ok(decision)),
             MaybeDecided::Pending(decision) => Ok(Attempted::deciding(decision, reservation)),
         }

@@ -106,7 +106,7 @@ mod tests {
     use http::Request;
 
     use super::*;
-    use crate::warn::heard::heard_during;
+    use crate::warn::capture::logged_during;
 
     #[test]
     fn the_event_tells_of_a_retry_and_of_nothing_secret() {
@@ -115,7 +115,7 @@ mod tests {
         let request = request.body(()).unwrap();
         let view = RequestView::new(&request);
         let told =
-            heard_during(|| trace(&RetryEvent::new(&view, 2, Duration::from_millis(1500), RetryReason::Refused)));
+            logged_during(|| trace(&RetryEvent::new(&view, 2, Duration::from_millis(1500), RetryReason::Refused)));
         let fields = r#"method=POST host="api.example.com" path="/bots" attempts=2 wait_ms=1500 reason=refused"#;
         assert_eq!(told, [format!("DEBUG retrying a call {fields}")]);
     }

@@ -105,12 +105,12 @@ impl Journal {
 #[cfg(all(test, feature = "tracing"))]
 mod tests {
     use super::*;
-    use crate::warn::heard::heard_during;
+    use crate::warn::capture::logged_during;
 
     #[test]
     fn each_change_is_told_once_with_what_is_the_matter() {
         let journal = Journal::new("host:6379".to_owned());
-        let told = heard_during(|| {
+        let told = logged_during(|| {
             journal.note_connected();
             for _ in 0..3 {
                 journal.note_error("no answer within 50ms");
