@@ -1,4 +1,4 @@
-//! A circuit breaker: a server that does not answer is not asked for a while.
+//! A circuit breaker: after several failures a server is asked only once a second.
 
 use std::{fmt, sync::Arc, time::Duration};
 

@@ -141,5 +141,5 @@ impl Cluster {
 }
 
 fn no_slot_map() -> Failure {
-    Failure::other("no node tells which node serves which slot")
+    Failure::other("no node has sent the slot map")
 }

@@ -12,8 +12,8 @@ use crate::{
 
 /// The fate of requests while the store is unavailable: fail open, fail closed, or decide locally.
 ///
-/// It applies to a request whose decision misses its [deadline](super::RedisStore::deadline) or fails, and while the
-/// server's circuit breaker is open. There is no default, since each choice has its price.
+/// It applies to a request whose decision fails or misses its [deadline](super::RedisStore::deadline), and to all requests
+/// while the server's circuit breaker is open. There is no default, since each choice has its price.
 ///
 /// ```
 /// use tower_quota::store::{OnOutage, RedisStore};
@@ -34,8 +34,7 @@ pub enum OnOutage {
     Closed,
     /// Decide locally: requests are counted in this process, against a share of each limit.
     ///
-    /// The share is rounded down, but to 1 at least. Units that this process has been admitted before the outage count,
-    /// too.
+    /// Each share is rounded down, but is at least 1. What this process admitted before the outage counts, too.
     Local {
         /// The share, more than 0 and at most 1: with four processes that are equally busy, 0.25.
         share: f64,

@@ -118,7 +118,7 @@ impl SlotRefresher {
     }
 
     async fn run(self: Arc<Self>, sender: watch::Sender<Outcome>) {
-        let late = |_| Err("no node tells which node serves which slot".into());
+        let late = |_| Err("no node has sent the slot map".into());
         let ranges = timeout(CONNECT_TIMEOUT, self.ask_nodes()).await.unwrap_or_else(late);
         let outcome = ranges.map(|ranges| self.nodes.install(ranges));
         if outcome.is_ok() {
