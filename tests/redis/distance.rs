@@ -289,19 +289,19 @@ async fn health_tells_how_it_stands_with_each_server() {
     let node = &before.nodes()[0];
     assert_eq!((node.address(), node.connection()), (&*server.address(), ConnectionState::Connected));
     assert_eq!((node.breaker(), node.last_error()), (BreakerState::Closed, None));
-    assert!(before.is_well() && !before.is_local());
+    assert!(before.is_healthy() && !before.is_local());
     server.kill();
     for _ in 0..20 {
         let _ = limiter.rule("calls").unwrap().check_async("ann").await.unwrap();
     }
     let during = health();
     let node = &during.nodes()[0];
-    assert!(during.is_local() && !during.is_well());
+    assert!(during.is_local() && !during.is_healthy());
     assert_ne!(node.connection(), ConnectionState::Connected);
     assert!(node.last_error().unwrap().contains("refused"), "{node:?}");
     server.restart();
     let start = Instant::now();
-    while !health().is_well() {
+    while !health().is_healthy() {
         assert!(start.elapsed() < 10 * SECOND, "{:?}", health());
         let _ = limiter.rule("calls").unwrap().check_async("ann").await.unwrap();
         tokio::time::sleep(5 * MILLI).await;

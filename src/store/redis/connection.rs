@@ -3,140 +3,179 @@
 use std::{fmt, future::poll_fn, pin::pin, sync::Arc, task::Poll};
 
 use parking_lot::Mutex;
-use redis::{Cmd, RedisError, Value, aio::MultiplexedConnection};
+use redis::{Client, Cmd, ConnectionInfo, RedisError, Value, aio::MultiplexedConnection};
 use tokio::{sync::watch, time::timeout};
 
 use crate::store::redis::{
-    circuit_breaker::CircuitBreaker, dial::CONNECT_TIMEOUT, failure::Failure, journal::Journal, target::Target,
+    circuit_breaker::CircuitBreaker,
+    connect::{CONNECT_TIMEOUT, TlsConfig, connect},
+    failure::Failure,
+    health::HealthTracker,
+    sentinels::Sentinels,
 };
 
-/// One connection, which all decisions share and pipeline on, and which is made anew when it is lost.
+/// The server that a connection leads to: one at a known address, or the master that sentinels know.
+#[derive(Clone)]
+pub(super) enum Endpoint {
+    Server(Arc<Client>),
+    Master(Arc<Sentinels>),
+}
+
+/// A multiplexed connection, which all decisions share and pipeline on, and which is replaced when it is lost.
 ///
-/// It connects when it is first needed, in a task of its own and within a time of its own: who waits for it may give up, and
-/// the next finds it ready. To connect is also to try whether the server is there, so then the breaker lets the next
-/// request try.
+/// It is established on first use, in a task and with a timeout of its own: cancelling a waiter does not cancel the
+/// attempt, and the next waiter finds the connection ready. A connection that is established lets the circuit breaker
+/// probe the server.
 pub(super) struct Connection {
-    target: Target,
+    endpoint: Endpoint,
     breaker: Arc<CircuitBreaker>,
-    journal: Arc<Journal>,
+    health: Arc<HealthTracker>,
     state: Mutex<State>,
 }
 
 #[derive(Default)]
 struct State {
     progress: Option<watch::Receiver<Progress>>,
-    /// Which connection this is: an error of an earlier one says nothing of it.
-    number: u64,
+    /// Counts connections: an error of an earlier one says nothing about this one.
+    generation: u64,
 }
 
-/// None while it is being established.
+/// The outcome of connecting; `None` while it goes on.
 type Progress = Option<Result<MultiplexedConnection, Arc<str>>>;
 
-impl Connection {
-    pub(super) fn new(target: Target, breaker: Arc<CircuitBreaker>, journal: Arc<Journal>) -> Self {
-        Self { target, breaker, journal, state: Mutex::default() }
+/// The outcome of sending a command.
+enum Exchange {
+    /// The connection had been closed before, and not a byte of the command was written.
+    NotWritten,
+    Replied(Result<Value, RedisError>),
+}
+
+impl Endpoint {
+    /// Returns the server at `info`. Nothing is connected yet.
+    pub(super) fn server(info: ConnectionInfo, tls: &TlsConfig) -> Result<Self, RedisError> {
+        Ok(Self::Server(Arc::new(tls.client(info)?)))
     }
 
-    /// Sends a command and waits for the reply. If it is dropped, the reply is for nobody.
+    /// Returns the host and port, the path of the socket, or the name of the service that the sentinels know.
+    pub(super) fn address(&self) -> String {
+        match self {
+            Self::Server(client) => client.get_connection_info().addr().to_string(),
+            Self::Master(sentinels) => sentinels.service().to_owned(),
+        }
+    }
+
+    /// Connects; the error is in words for an operator.
+    async fn connect(&self) -> Result<MultiplexedConnection, String> {
+        match self {
+            Self::Server(client) => connect(client).await,
+            Self::Master(sentinels) => sentinels.connect().await,
+        }
+    }
+}
+
+impl Connection {
+    pub(super) fn new(endpoint: Endpoint, breaker: Arc<CircuitBreaker>, health: Arc<HealthTracker>) -> Self {
+        Self { endpoint, breaker, health, state: Mutex::default() }
+    }
+
+    /// Sends a command and waits for the reply. If the future is dropped, the reply is discarded.
     ///
-    /// `asking` is for a slot that is on its way to this server.
+    /// With `asking` the command is preceded by `ASKING`, for a slot that is moving to this server.
     pub(super) async fn send(&self, command: &Cmd, asking: bool) -> Result<Value, Failure> {
         for _ in 0..2 {
-            let (connection, number) = self.connected().await?;
+            let (connection, generation) = self.connected().await?;
             match exchange(connection, command, asking).await {
-                Exchange::Unwritten => self.lose(number, "it was closed while nobody used it"),
-                Exchange::Answered(Ok(value)) => return Ok(value),
-                Exchange::Answered(Err(error)) if error.is_io_error() || error.is_unrecoverable_error() => {
+                Exchange::NotWritten => self.replace(generation, "it was closed while it was idle"),
+                Exchange::Replied(Ok(value)) => return Ok(value),
+                Exchange::Replied(Err(error)) if error.is_io_error() || error.is_unrecoverable_error() => {
                     let reason = format!("the connection was lost: {error}");
-                    self.lose(number, &reason);
-                    return Err(Failure::Lost(number, reason.into()));
+                    self.replace(generation, &reason);
+                    return Err(Failure::Disconnected(generation, reason.into()));
                 }
-                Exchange::Answered(Err(error)) => return Err(Failure::Refused(error)),
+                Exchange::Replied(Err(error)) => return Err(Failure::Server(error)),
             }
         }
-        Err(Failure::impossible("the server closes every connection at once"))
+        Err(Failure::other("the server closes every connection at once"))
     }
 
-    /// Connects, if there is no connection, without waiting for it.
-    pub(super) fn begin(&self) {
+    /// Connects in the background, if there is no connection.
+    pub(super) fn connect_in_background(&self) {
         drop(self.progress());
     }
 
-    /// Waits until it is established, as long as that takes.
-    pub(super) async fn establish(&self) -> Result<(), Failure> {
+    /// Waits until the connection is established, for as long as [`CONNECT_TIMEOUT`].
+    pub(super) async fn connect(&self) -> Result<(), Failure> {
         self.connected().await.map(drop)
     }
 
-    /// Lets go of the connection if it is established: the next command makes a new one.
+    /// Drops an established connection, because of an error: the next command makes a new one.
     pub(super) fn discard(&self, reason: &str) {
         let mut state = self.state.lock();
         if state.progress.as_ref().is_some_and(|progress| progress.borrow().is_some()) {
             state.progress = None;
-            self.journal.note_disconnected(Some(reason));
+            self.health.disconnected(Some(reason));
         }
     }
 
-    /// Lets go of the connection, because it is not needed any more.
+    /// Drops the connection, because the server is no longer needed.
     pub(super) fn close(&self) {
         self.state.lock().progress = None;
-        self.journal.note_disconnected(None);
+        self.health.disconnected(None);
     }
 
-    /// Whether it is being established just now. Its task may have ended with its runtime.
+    /// Returns whether the connection is being established.
     pub(super) fn is_connecting(&self) -> bool {
         let state = self.state.lock();
-        let goes_on =
-            |progress: &watch::Receiver<Progress>| progress.has_changed().is_ok() && progress.borrow().is_none();
-        state.progress.as_ref().is_some_and(goes_on)
+        state.progress.as_ref().is_some_and(|progress| progress.borrow().is_none() && has_sender(progress))
     }
 
-    /// Whether commands can be sent at once.
+    /// Returns whether commands can be sent at once.
     pub(super) fn is_established(&self) -> bool {
         let state = self.state.lock();
         state.progress.as_ref().is_some_and(|progress| progress.borrow().as_ref().is_some_and(Result::is_ok))
     }
 
     async fn connected(&self) -> Result<(MultiplexedConnection, u64), Failure> {
-        let (mut progress, number) = self.progress();
+        let (mut progress, generation) = self.progress();
         let outcome = match progress.wait_for(Option::is_some).await {
             Ok(done) => done.clone().unwrap_or_else(|| Err("no connection".into())),
             Err(_) => Err("the task that connects has ended: it needs a tokio runtime with I/O and timers, as \
                            `enable_all` makes it, that goes on"
                 .into()),
         };
-        outcome.map(|connection| (connection, number)).map_err(|reason| {
-            self.forget(number);
-            Failure::Lost(number, reason)
+        outcome.map(|connection| (connection, generation)).map_err(|reason| {
+            self.clear(generation);
+            Failure::Disconnected(generation, reason)
         })
     }
 
-    /// The connection that is there or on its way, or else a new one.
+    /// Returns the progress of the current connection, or of a new one if that has failed.
     fn progress(&self) -> (watch::Receiver<Progress>, u64) {
         let mut state = self.state.lock();
-        if let Some(progress) = state.progress.as_ref().filter(|progress| is_of_use(progress)) {
-            return (progress.clone(), state.number);
+        if let Some(progress) = state.progress.as_ref().filter(|progress| is_usable(progress)) {
+            return (progress.clone(), state.generation);
         }
-        let (tell, progress) = watch::channel(None);
-        self.journal.note_connecting();
-        let (breaker, journal) = (Arc::clone(&self.breaker), Arc::clone(&self.journal));
-        tokio::spawn(connect(self.target.clone(), tell, breaker, journal));
-        state.number += 1;
+        let (sender, progress) = watch::channel(None);
+        self.health.connecting();
+        let (breaker, health) = (Arc::clone(&self.breaker), Arc::clone(&self.health));
+        tokio::spawn(establish(self.endpoint.clone(), sender, breaker, health));
+        state.generation += 1;
         state.progress = Some(progress.clone());
-        (progress, state.number)
+        (progress, state.generation)
     }
 
-    /// Lets go of a connection that has ended, and makes the next one at once: somebody needs it.
-    fn lose(&self, number: u64, reason: &str) {
-        if self.forget(number) {
-            self.journal.note_disconnected(Some(reason));
+    /// Drops a connection that has ended, and makes the next one at once, since it is needed.
+    fn replace(&self, generation: u64, reason: &str) {
+        if self.clear(generation) {
+            self.health.disconnected(Some(reason));
             self.progress();
         }
     }
 
-    /// Lets go of this connection, if it is still the one in use.
-    fn forget(&self, number: u64) -> bool {
+    /// Drops the connection of this generation. Returns whether it was still the current one.
+    fn clear(&self, generation: u64) -> bool {
         let mut state = self.state.lock();
-        let is_current = state.number == number && state.progress.is_some();
+        let is_current = state.generation == generation && state.progress.is_some();
         if is_current {
             state.progress = None;
         }
@@ -144,63 +183,71 @@ impl Connection {
     }
 }
 
-impl fmt::Debug for Connection {
-    /// The target knows passwords.
+/// Without passwords, which clients and sentinels know.
+impl fmt::Debug for Endpoint {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Connection").field("address", &self.journal.address()).finish_non_exhaustive()
+        f.write_str(&self.address())
     }
 }
 
-/// Whether it is established, or on its way.
-fn is_of_use(progress: &watch::Receiver<Progress>) -> bool {
+/// Without passwords, which the endpoint knows.
+impl fmt::Debug for Connection {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Connection").field("address", &self.health.address()).finish_non_exhaustive()
+    }
+}
+
+/// Returns whether the connection is established or being established.
+fn is_usable(progress: &watch::Receiver<Progress>) -> bool {
     match &*progress.borrow() {
         Some(outcome) => outcome.is_ok(),
-        // The task may have ended with its runtime.
-        None => progress.has_changed().is_ok(),
+        None => has_sender(progress),
     }
 }
 
-async fn connect(target: Target, tell: watch::Sender<Progress>, breaker: Arc<CircuitBreaker>, journal: Arc<Journal>) {
+/// Returns whether the task that connects is alive: it may have ended with its runtime.
+fn has_sender(progress: &watch::Receiver<Progress>) -> bool {
+    progress.has_changed().is_ok()
+}
+
+async fn establish(
+    endpoint: Endpoint,
+    progress: watch::Sender<Progress>,
+    breaker: Arc<CircuitBreaker>,
+    health: Arc<HealthTracker>,
+) {
     let late = |_| Err(format!("not connected within {}", humantime::format_duration(CONNECT_TIMEOUT)));
-    let connected = timeout(CONNECT_TIMEOUT, target.connect()).await.unwrap_or_else(late);
+    let connected = timeout(CONNECT_TIMEOUT, endpoint.connect()).await.unwrap_or_else(late);
     match &connected {
         Ok(_) => {
-            journal.note_connected();
-            breaker.let_try();
+            health.connected();
+            breaker.allow_probe();
         }
-        Err(reason) => journal.note_disconnected(Some(reason)),
+        Err(reason) => health.disconnected(Some(reason)),
     }
-    // Nobody may be waiting any more.
-    let _ = tell.send(Some(connected.map_err(Into::into)));
-}
-
-/// What became of a command.
-enum Exchange {
-    /// The connection had been closed before, and not a byte of it was written.
-    Unwritten,
-    /// Here is the reply, or why there is none.
-    Answered(Result<Value, RedisError>),
+    // An error means that no request waits any more.
+    let _ = progress.send(Some(connected.map_err(Into::into)));
 }
 
 async fn exchange(mut connection: MultiplexedConnection, command: &Cmd, asking: bool) -> Exchange {
     if asking {
-        return Exchange::Answered(ask(connection, command).await);
+        return Exchange::Replied(send_asking(connection, command).await);
     }
     let mut sending = pin!(connection.send_packed_command(command));
-    // A command goes to the task of the connection first. Where that has ended there is an error at once, and otherwise
-    // nothing before that task has had its turn.
+    // A command first goes to the task that drives the connection. If that task has ended, the first poll is an error;
+    // otherwise it is pending until the task has run.
     let first = poll_fn(|context| Poll::Ready(sending.as_mut().poll(context))).await;
     let reply = match first {
-        Poll::Ready(Err(error)) if error.is_connection_dropped() => return Exchange::Unwritten,
+        Poll::Ready(Err(error)) if error.is_connection_dropped() => return Exchange::NotWritten,
         Poll::Ready(reply) => reply,
         Poll::Pending => sending.await,
     };
-    // An error that the server replies is a value at this level.
-    Exchange::Answered(reply.and_then(Value::extract_error))
+    // At this level an error that the server replies is a value.
+    Exchange::Replied(reply.and_then(Value::extract_error))
 }
 
-/// Sends a command about a slot that is on its way to this server.
-async fn ask(mut connection: MultiplexedConnection, command: &Cmd) -> Result<Value, RedisError> {
+/// Sends `ASKING` and the command.
+async fn send_asking(mut connection: MultiplexedConnection, command: &Cmd) -> Result<Value, RedisError> {
     let mut both = redis::pipe();
     both.cmd("ASKING").add_command(command.clone());
     let replies = connection.send_packed_commands(&both, 0, 2).await?;

@@ -1,4 +1,4 @@
-//! One decision, in the order of things.
+//! Decides about one request: from memory, from a lease, by the servers, or without them.
 
 use std::{panic, sync::Arc, time::Duration};
 
@@ -11,51 +11,51 @@ use crate::{
         BoxFuture, MaybeReady, Verdict,
         redis::{
             batcher::Batcher,
+            cross_slot::{CrossSlotDecider, SlotGroup},
             failure::Failure,
             fallback::Fallback,
             health::Health,
-            histories::Histories,
-            lease_pool::Step,
-            lender::{Borrowed, Lender},
-            node::Deadline,
+            history_commands::HistoryCommands,
+            lease_borrower::{BorrowOutcome, LeaseBorrower},
+            lease_pool::LeaseStep,
             recent_denials::RecentDenials,
-            reservation::{Reserver, SlotGroup},
+            timer::Deadline,
         },
     },
 };
 
-/// Decides: what is known needs no question, what is lent is spent here, and all else is asked, or done without.
+/// Decides about requests. It tries these in order: a remembered denial, a leased unit, the servers, the fallback.
 #[derive(Debug)]
 pub(super) struct Decider {
-    pub(super) histories: Arc<Histories>,
+    pub(super) commands: Arc<HistoryCommands>,
     pub(super) denials: Arc<RecentDenials>,
-    pub(super) lender: Arc<Lender>,
+    pub(super) leases: Arc<LeaseBorrower>,
     pub(super) batcher: Arc<Batcher>,
-    pub(super) reserver: Arc<Reserver>,
+    pub(super) cross_slot: Arc<CrossSlotDecider>,
     pub(super) fallback: Arc<Fallback>,
 }
 
 impl Decider {
-    /// The answer if it is known or nobody is to be asked, else a question on its way.
+    /// Decides at once if no server has to be asked, and returns a future otherwise.
     pub(super) fn decide(self: &Arc<Self>, charges: &[Charge], verdict: &mut Verdict) -> MaybeReady<BoxFuture> {
         if charges.is_empty() {
             *verdict = Verdict::new(true);
             return MaybeReady::Ready(());
         }
-        if let Some(known) = self.denials.get(charges, self.histories.timepiece.now()) {
-            *verdict = known;
+        if let Some(denial) = self.denials.get(charges, self.commands.timer.now()) {
+            *verdict = denial;
             return MaybeReady::Ready(());
         }
-        let next = match self.lender.next(charges) {
-            Step::Spent(lent) => {
-                self.fallback.note_admitted(charges);
-                *verdict = lent;
+        let next = match self.leases.next_step(charges) {
+            LeaseStep::Spent(admitted) => {
+                self.fallback.record_admitted(charges);
+                *verdict = admitted;
                 return MaybeReady::Ready(());
             }
             next => next,
         };
-        if matches!(next, Step::Direct)
-            && let Some(failure) = self.left_alone(charges)
+        if matches!(next, LeaseStep::Direct)
+            && let Some(failure) = self.circuit_open(charges)
         {
             return self.fall_back(charges, failure, verdict);
         }
@@ -63,14 +63,14 @@ impl Decider {
         MaybeReady::Pending(Box::pin(async move { this.ask(charges, next).await }))
     }
 
-    /// What would be decided now.
+    /// Returns what would be decided now.
     pub(super) async fn peek(&self, charges: &[Charge]) -> Result<Verdict, Unavailable> {
         let deadline = self.deadline()?;
-        let peeked = match self.groups(charges) {
-            Some(groups) => self.reserver.peek(charges, &groups, deadline).await,
-            None => match self.histories.peek(charges, deadline).await {
+        let peeked = match self.slot_groups(charges) {
+            Some(groups) => self.cross_slot.peek(charges, &groups, deadline).await,
+            None => match self.commands.peek(charges, deadline).await {
                 Err(failure) if failure.is_try_again() => {
-                    self.reserver.peek(charges, &SlotGroup::one_by_one(charges), deadline).await
+                    self.cross_slot.peek(charges, &SlotGroup::one_by_one(charges), deadline).await
                 }
                 peeked => peeked,
             },
@@ -78,78 +78,79 @@ impl Decider {
         peeked.map_err(Failure::into_unavailable)
     }
 
-    /// Forgets histories; admits if there was one.
+    /// Deletes the histories of the charges. The verdict is an admission if there was one.
     pub(super) async fn reset(&self, charges: &[Charge]) -> Result<Verdict, Unavailable> {
         let mut found = Ok(false);
         for charge in charges {
-            let deleted = self.histories.delete(*charge, self.deadline()?).await;
+            let deleted = self.commands.delete(*charge, self.deadline()?).await;
             found = deleted.and_then(|deleted| found.map(|found| found | deleted));
             if found.is_err() {
                 break;
             }
         }
-        // Whether all of it is gone or only a part.
+        // Also after a failure: some of the histories may be deleted.
         self.denials.clear();
-        self.lender.pool.clear();
-        charges.iter().for_each(|charge| self.fallback.forget(charge));
+        self.leases.pool.revoke_all();
+        for charge in charges {
+            self.fallback.reset(charge);
+        }
         found.map(Verdict::new).map_err(Failure::into_unavailable)
     }
 
-    /// Whether every server can be reached, and decides and writes.
+    /// Checks that every server can be reached, decides and writes.
     pub(super) async fn ping(&self) -> Result<(), Unavailable> {
         self.deadline()?;
-        self.histories.try_all().await.map_err(Failure::into_unavailable)
+        self.commands.ping().await.map_err(Failure::into_unavailable)
     }
 
     pub(super) fn health(&self) -> Health {
-        let (nodes, is_left_alone) = self.histories.routes.health();
-        Health::new(nodes, is_left_alone, self.fallback.is_local())
+        let (nodes, is_cut_off) = self.commands.servers.health();
+        Health::new(nodes, is_cut_off, self.fallback.is_local())
     }
 
-    async fn ask(self: Arc<Self>, charges: Vec<Charge>, next: Step) -> Result<Verdict, Unavailable> {
+    async fn ask(self: Arc<Self>, charges: Vec<Charge>, next: LeaseStep) -> Result<Verdict, Unavailable> {
         let deadline = self.deadline()?;
-        if !matches!(next, Step::Direct) {
-            match self.lender.borrow(&charges, next, deadline).await {
-                Borrowed::Ask => {}
-                Borrowed::Denied(verdict) => return Ok(verdict),
-                Borrowed::Failed(failure) => return self.fallback.decide(&charges, failure),
-                Borrowed::Lent(verdict) => {
-                    self.fallback.note_admitted(&charges);
+        if !matches!(next, LeaseStep::Direct) {
+            match self.leases.borrow(&charges, next, deadline).await {
+                BorrowOutcome::NoLease => {}
+                BorrowOutcome::Denied(verdict) => return Ok(verdict),
+                BorrowOutcome::Failed(failure) => return self.fallback.decide(&charges, failure),
+                BorrowOutcome::Admitted(verdict) => {
+                    self.fallback.record_admitted(&charges);
                     return Ok(verdict);
                 }
             }
         }
-        if let Some(groups) = self.groups(&charges) {
-            return self.reserver.decide(charges, groups, deadline).await;
+        if let Some(groups) = self.slot_groups(&charges) {
+            return self.cross_slot.decide(charges, groups, deadline).await;
         }
         match self.batcher.decide(&charges, deadline).await {
             Ok(verdict) => {
                 if verdict.admitted {
-                    self.fallback.note_admitted(&charges);
+                    self.fallback.record_admitted(&charges);
                 }
                 Ok(verdict)
             }
             Err(failure) if failure.is_try_again() && charges.len() > 1 => {
                 let groups = SlotGroup::one_by_one(&charges);
-                self.reserver.decide(charges, groups, deadline).await
+                self.cross_slot.decide(charges, groups, deadline).await
             }
             Err(failure) => self.fallback.decide(&charges, failure),
         }
     }
 
-    /// The charges by slot, if they are in several.
-    fn groups(&self, charges: &[Charge]) -> Option<Vec<SlotGroup>> {
-        let is_one_tenant =
-            charges.windows(2).all(|pair| matches!(pair, [one, other] if one.tenant() == other.tenant()));
-        (self.histories.routes.is_cluster() && !is_one_tenant).then(|| SlotGroup::by_tenant(charges))
+    /// Returns the charges by hash slot; `None` if all are in one.
+    fn slot_groups(&self, charges: &[Charge]) -> Option<Vec<SlotGroup>> {
+        self.commands.spans_slots(charges).then(|| SlotGroup::by_tenant(charges))
     }
 
-    /// Why no server that would have to be asked is, if so.
-    fn left_alone(&self, charges: &[Charge]) -> Option<Failure> {
-        let left_alone = |charges: &[Charge]| self.histories.routes.left_alone(self.histories.slot(charges));
-        match self.groups(charges) {
-            Some(groups) => groups.iter().map(|group| left_alone(&group.charges)).reduce(Option::and)?,
-            None => left_alone(charges),
+    /// Returns the failure of a request if no server would be asked about it, because all circuit breakers are open.
+    fn circuit_open(&self, charges: &[Charge]) -> Option<Failure> {
+        match self.slot_groups(charges) {
+            Some(groups) => {
+                groups.iter().map(|group| self.commands.circuit_open(&group.charges)).reduce(Option::and).flatten()
+            }
+            None => self.commands.circuit_open(charges),
         }
     }
 
@@ -163,15 +164,19 @@ impl Decider {
         }
     }
 
-    /// Until when there has to be an answer, if there can be one at all.
+    /// Returns the deadline of a request that begins now.
+    ///
+    /// # Errors
+    ///
+    /// There is no tokio runtime, or it has no timers.
     fn deadline(&self) -> Result<Deadline, Unavailable> {
         if Handle::try_current().is_err() {
             return Err(Unavailable::new("there is no tokio runtime here"));
         }
-        // There is no other way to find out than to be told by a panic.
+        // Tokio says only by a panic whether a runtime has timers.
         if panic::catch_unwind(|| drop(tokio::time::sleep(Duration::ZERO))).is_err() {
             return Err(Unavailable::new("the tokio runtime here has no timers: build it with `enable_all`"));
         }
-        Ok(Deadline::after(self.histories.deadline))
+        Ok(Deadline::after(self.commands.deadline))
     }
 }

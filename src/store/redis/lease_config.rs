@@ -1,4 +1,4 @@
-//! Units that a process takes at once.
+//! Settings of leases: units that a process takes in advance.
 
 use std::time::Duration;
 
@@ -8,63 +8,86 @@ use crate::{
     store::{Scope, Scopes},
 };
 
-/// Units that a process takes from the server at once and then spends by itself, for keys that are asked about very often.
+/// Leases: units that a process takes from the server in advance and then spends without it, for very busy keys.
 ///
-/// A key that has just been asked about several times is lent as many units as were asked for within the life of a lease, at
-/// most [so many](Self::of). Until they are spent, requests of the key are admitted without the server and without waiting.
+/// A key that was asked about several times lately is leased as many units as were asked for within the duration of a
+/// lease, up to [a maximum](Self::new). Until they are spent, its requests are admitted without a call and without
+/// waiting.
 ///
-/// **Still never more than N.** A unit that is lent counts for as long as it may be spent and a window after that: on the
-/// server every window of these rules is longer by the life of a lease. So this is the price: at most N units in a window
-/// *and* the life of a lease. With a second for a quota per minute that is 1.6 per cent less than N. What is lent to one
-/// process and not spent is missing in the others until it is given back, at the end of the lease or by
-/// [`RedisStore::return_leases`](super::RedisStore::return_leases); if the process is killed, until it expires.
+/// ```
+/// use std::time::Duration;
+/// use tower_quota::store::{LeaseConfig, OnOutage, RedisStore};
+/// use tower_quota::{Policy, RateLimiter, Rule, key};
 ///
-/// All processes that share histories have the same leases, as they have the same rules. A reset in one process does not take
-/// from the others what they have been lent: they may spend it, uncounted, until the lease ends.
+/// let store = |lease| RedisStore::new("redis://127.0.0.1", OnOutage::Closed).lease(lease);
+/// let limiter = |lease| {
+///     let calls = Rule::new("calls").every_request().key(key::header("x-account"));
+///     RateLimiter::builder().store(store(lease)).rule(calls.policy(Policy::per_minute(6000))).build()
+/// };
+/// assert!(limiter(LeaseConfig::new(50, Duration::from_secs(1)).for_rules(["calls"])).is_ok());
+///
+/// let too_long = limiter(LeaseConfig::new(50, Duration::from_secs(90))).unwrap_err();
+/// assert_eq!(too_long.field(), "lease: duration");
+/// ```
+///
+/// **Still never more than N.** A leased unit counts for as long as it may be spent and a window after that: on the
+/// server every window of these rules is longer by the duration of a lease. The price is that at most N units are
+/// admitted in a window *and* the duration of a lease: with one second and a quota per minute 1.6 per cent fewer. Leased
+/// units that one process has not spent are unavailable to the others until they are returned, when the lease expires or
+/// by [`RedisStore::return_leases`](super::RedisStore::return_leases); if the process is killed, until they leave the
+/// window.
+///
+/// All processes that share histories need the same leases, just as they need the same rules. A reset in one process does
+/// not revoke the leases of the others: they may spend their units, uncounted, until the lease expires.
 #[derive(Clone, Debug)]
 #[must_use]
 pub struct LeaseConfig {
-    most: u8,
-    life: Duration,
+    max_units: u8,
+    duration: Duration,
+    /// `None` for all.
     rules: Option<Vec<String>>,
 }
 
 impl LeaseConfig {
-    /// At most so many units, from 2 to 255, to be spent within `life`, for all rules but those that count denials.
-    pub const fn new(most: u8, life: Duration) -> Self {
-        Self { most, life, rules: None }
+    /// Creates leases of at most `max_units` each, from 2 to 255, which may be spent for `duration`.
+    ///
+    /// They are for all rules but those that [count denials](Policy::count_denied). The duration is no longer than the
+    /// shortest window of any of them. A mistake is found when the limiter is built.
+    pub const fn new(max_units: u8, duration: Duration) -> Self {
+        Self { max_units, duration, rules: None }
     }
 
-    /// Only for these rules. A request that is also charged under others is decided by the server.
+    /// Restricts leases to the rules of these names. A request that is also charged under another rule is decided by the
+    /// server.
     pub fn for_rules(self, rules: impl IntoIterator<Item = impl Into<String>>) -> Self {
         Self { rules: Some(rules.into_iter().map(Into::into).collect()), ..self }
     }
 
-    pub(super) const fn most(&self) -> u8 {
-        self.most
+    pub(super) const fn max_units(&self) -> u8 {
+        self.max_units
     }
 
-    pub(super) const fn life(&self) -> Duration {
-        self.life
+    pub(super) const fn duration(&self) -> Duration {
+        self.duration
     }
 
-    /// Whether the units of a scope are lent.
+    /// Returns whether keys of a scope may be leased.
     pub(super) fn covers(&self, scope: &Scope) -> bool {
-        let is_named = |rules: &Vec<String>| rules.iter().any(|rule| is_of(scope, rule));
+        let is_named = |rules: &Vec<String>| rules.iter().any(|rule| belongs_to(scope, rule));
         !scope.policy().counts_denied() && self.rules.as_ref().is_none_or(is_named)
     }
 
-    /// The policy of a scope whose units are lent, as the server has to see it.
+    /// Returns a leased policy as the server has to see it: with longer windows.
     pub(super) fn lengthened(&self, policy: &Policy) -> Policy {
-        policy.with_windows(|window| window.saturating_add(self.life))
+        policy.with_windows(|window| window.saturating_add(self.duration))
     }
 
     pub(super) fn validate(&self, scopes: &Scopes) -> Result<(), ConfigError> {
-        if self.most < 2 {
-            return Err(ConfigError::new("lease: units", self.most, "a lease is of at least two units"));
+        if self.max_units < 2 {
+            return Err(ConfigError::new("lease: units", self.max_units, "a lease has at least two units"));
         }
-        if self.life.is_zero() {
-            return Err(ConfigError::new("lease: life", "0s", "it takes some time to spend what is lent"));
+        if self.duration.is_zero() {
+            return Err(ConfigError::new("lease: duration", "0s", "a lease has to last for some time"));
         }
         for rule in self.rules.iter().flatten() {
             self.validate_rule(rule, scopes)?;
@@ -73,27 +96,29 @@ impl LeaseConfig {
     }
 
     fn validate_rule(&self, rule: &str, scopes: &Scopes) -> Result<(), ConfigError> {
-        let mistake = |reason| Err(ConfigError::new("lease: rule", format_args!("\"{rule}\""), reason));
-        match scopes.iter().find(|scope| is_of(scope, rule)) {
-            None => mistake("no rule has this name"),
-            Some(scope) if scope.policy().counts_denied() => mistake("its denials count, so each is up to the server"),
+        let invalid = |reason| Err(ConfigError::new("lease: rule", format_args!("\"{rule}\""), reason));
+        match scopes.iter().find(|scope| belongs_to(scope, rule)) {
+            None => invalid("no rule has this name"),
+            Some(scope) if scope.policy().counts_denied() => {
+                invalid("it counts denials, so the server has to decide about each request")
+            }
             Some(_) => Ok(()),
         }
     }
 
     fn validate_scope(&self, scope: &Scope) -> Result<(), ConfigError> {
-        let Some(shortest) = scope.policy().quotas().map(Quota::window).min().filter(|window| *window < self.life)
+        let Some(shortest) = scope.policy().quotas().map(Quota::window).min().filter(|window| *window < self.duration)
         else {
             return Ok(());
         };
-        let (life, shortest) = (humantime::format_duration(self.life), humantime::format_duration(shortest));
+        let (duration, shortest) = (humantime::format_duration(self.duration), humantime::format_duration(shortest));
         let reason = format!("longer than the shortest window, {shortest}: most of its units would never be spent");
-        Err(ConfigError::new("lease: life", life, reason).in_rule(scope.name()))
+        Err(ConfigError::new("lease: duration", duration, reason).in_rule(scope.name()))
     }
 }
 
-/// Whether a scope is of this rule: that of all its routes, or of one.
-fn is_of(scope: &Scope, rule: &str) -> bool {
+/// Returns whether a scope belongs to this rule: that of all its routes, or of one.
+fn belongs_to(scope: &Scope, rule: &str) -> bool {
     let (name, rule) = (scope.name().to_ascii_lowercase(), rule.to_ascii_lowercase());
     name == rule || name.strip_prefix(&rule).is_some_and(|route| route.starts_with(' '))
 }
@@ -123,14 +148,14 @@ mod tests {
     }
 
     #[test]
-    fn all_rules_are_lent_but_those_that_count_denials_or_are_not_named() {
+    fn all_rules_are_leased_but_those_that_count_denials_or_are_not_named() {
         assert_eq!(covered(&LeaseConfig::new(9, SECOND)), [true, true, false]);
         assert_eq!(covered(&LeaseConfig::new(9, SECOND).for_rules(["Routed"])), [false, true, false]);
         assert!(LeaseConfig::new(9, SECOND).validate(&scopes()).is_ok());
     }
 
     #[test]
-    fn on_the_server_every_window_is_longer_by_the_life_of_a_lease() {
+    fn on_the_server_every_window_is_longer_by_the_duration_of_a_lease() {
         let lengthened = LeaseConfig::new(9, SECOND).lengthened(&Policy::per_minute(600).and_per_hour(9000));
         let windows: Vec<_> = lengthened.quotas().map(|quota| quota.window().as_secs()).collect();
         assert_eq!(windows, [61, 3601]);
@@ -141,8 +166,8 @@ mod tests {
         let named = |field: &str, value: &str| (format!("lease: {field}"), value.to_owned());
         assert_eq!(mistake(&LeaseConfig::new(1, SECOND)), named("units", "1"));
         assert_eq!(mistake(&LeaseConfig::new(0, SECOND)), named("units", "0"));
-        assert_eq!(mistake(&LeaseConfig::new(9, Duration::ZERO)), named("life", "0s"));
-        assert_eq!(mistake(&LeaseConfig::new(9, 61 * SECOND)), named("life", "1m 1s"));
+        assert_eq!(mistake(&LeaseConfig::new(9, Duration::ZERO)), named("duration", "0s"));
+        assert_eq!(mistake(&LeaseConfig::new(9, 61 * SECOND)), named("duration", "1m 1s"));
         assert_eq!(mistake(&LeaseConfig::new(9, SECOND).for_rules(["other"])), named("rule", "\"other\""));
         assert_eq!(mistake(&LeaseConfig::new(9, SECOND).for_rules(["strict"])), named("rule", "\"strict\""));
     }

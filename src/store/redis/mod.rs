@@ -1,66 +1,60 @@
 //! Histories on a Redis or Valkey server.
 //!
-//! * [`RedisStore`]: what users see of it.
-//! * [`OnOutage`]: what happens while it is unavailable.
-//! * [`LeaseConfig`]: what a process may take at once.
-//! * [`Health`]: how it stands with the servers.
+//! Public:
 //!
-//! One object for each job, the lower ones further down:
+//! * [`RedisStore`]: the store and its settings.
+//! * [`OnOutage`]: the fate of requests while the server is unavailable: fail open, fail closed, or decide locally.
+//! * [`LeaseConfig`]: units that a process may take in advance.
+//! * [`Health`]: the state of connections and circuit breakers.
 //!
-//! * [`decider`]: one decision, in the order of things.
-//! * [`denials`]: what need not be asked. [`lender`]: what is spent here, from the [`lease_pool`]. [`fallback`]: deciding
-//!   without the server.
-//! * [`reservation`]: one decision where histories are in several slots of a cluster.
-//! * [`batcher`]: those who ask at the same time, in one call. [`waiting`]: who they are; [`handover`]: those who go away.
-//! * [`histories`]: calling the script. [`names`]: what keys are called. `script/`: the decision, on the server, which
-//!   begins with `header.lua`; [`script`]: its call and its reply; [`log`]: what it is told.
-//! * [`routes`]: to which server. [`cluster`]: which node is to be asked, of the [`cluster_nodes`] and by their [`slots`], for
-//!   which there is a [`lookout`]. [`sentinels`]: who is the master.
-//! * [`node`]: one server. [`circuit_breaker`]: leaving it alone; [`connection`]: the way to it, to a [`target`] and with
-//!   [`tls`]; [`journal`]: how it stands with it, for [`health`]; [`failure`]: why there is no answer.
-//! * [`timepiece`]: what time it is.
+//! The way of a request, from the store to the socket:
+//!
+//! * [`decider`]: the order of things for one decision. [`recent_denials`]: denials that need no call. [`lease_borrower`]:
+//!   units in advance, which are spent from the [`lease_pool`]. [`fallback`]: deciding without the server.
+//! * [`batcher`]: requests of the same turn of the scheduler in one call. [`cross_slot`]: one request whose histories are
+//!   in several hash slots of a cluster.
+//! * [`history_commands`]: the commands on histories. [`key_name`]: names of keys and their hash slots. [`script`]: the
+//!   call of the script and its reply; [`layout`]: how a history is described to it. `script/`: the decision on the
+//!   server, which begins with `header.lua`.
+//! * [`servers`]: one server, or a [`cluster`] of [`cluster_nodes`], whose slot map the [`slot_refresher`] keeps up to date.
+//! * [`node`]: one server, with its [`connection`] and its [`circuit_breaker`]. [`sentinels`]: which server is the master.
+//!   [`connect`]: clients and TLS. [`failure`]: the reasons why a command has no reply.
+//! * [`timer`]: the time in this process, and deadlines.
 
-#[cfg(any(test, fuzzing))]
-mod any_reply;
 mod batcher;
+#[cfg(any(test, fuzzing))]
+mod check_replies;
 mod circuit_breaker;
 mod cluster;
 mod cluster_nodes;
+mod connect;
 mod connection;
+mod cross_slot;
 mod decider;
-mod dial;
 mod failure;
 mod fallback;
-mod handover;
 mod health;
-mod histories;
-mod journal;
+mod history_commands;
+mod key_name;
 mod layout;
+mod lease_borrower;
 mod lease_config;
 mod lease_pool;
-mod lender;
-mod lookout;
-mod names;
 mod node;
-mod outage;
 mod recent_denials;
-mod reservation;
-mod routes;
 mod script;
 mod sentinels;
-mod slots;
+mod servers;
+mod slot_refresher;
 mod store;
-mod target;
 #[cfg(test)]
 mod tests;
-mod timepiece;
-mod tls;
-mod waiting;
+mod timer;
 
+pub use fallback::OnOutage;
 pub use health::{BreakerState, ConnectionState, Health, NodeHealth};
 pub use lease_config::LeaseConfig;
-pub use outage::OnOutage;
 pub use store::RedisStore;
 
 #[cfg(fuzzing)]
-pub(crate) use any_reply::check_replies;
+pub(crate) use check_replies::check_replies;

@@ -1,4 +1,4 @@
-//! Keys that are known to be exhausted for a while.
+//! Denials of the server that are remembered for a while.
 
 use std::{
     hash::{BuildHasher, RandomState},
@@ -12,17 +12,18 @@ use tokio::time::Instant;
 
 use crate::{key::Charge, store::Verdict};
 
-/// RecentDenials remembered at a time. One that is overwritten is asked for again: nothing is lost.
-const PLACES: usize = 4096;
+/// Denials that are remembered at a time. One that is overwritten is asked for again, so nothing is lost.
+const CAPACITY: usize = 4096;
 
-/// RecentDenials of the store, which answer the same question until somebody might be admitted.
+/// A cache of denials: it answers requests without the server until one of them might be admitted.
 pub(super) struct RecentDenials {
-    places: Box<[Mutex<Option<RecentDenial>>]>,
+    /// By hash of the charges.
+    entries: Box<[Mutex<Option<RecentDenial>>]>,
     hasher: RandomState,
-    longest: Duration,
-    /// How long ago a denial was met first before it is believed.
-    doubtful_for: Duration,
-    /// How often something was reset here.
+    ttl: Duration,
+    /// Time after which a denial is trusted if it is met again.
+    confirm_after: Duration,
+    /// The number of resets in this process.
     resets: AtomicU64,
 }
 
@@ -30,90 +31,91 @@ pub(super) struct RecentDenials {
 struct RecentDenial {
     charges: SmallVec<[Charge; 2]>,
     verdict: Verdict,
-    /// When it was received.
     received: Instant,
-    /// When it has to be asked for again.
-    ends: Instant,
+    /// The moment after which the server has to be asked again.
+    expires_at: Instant,
 }
 
-/// When something was asked, and how often something had been reset by then.
+/// The moment at which the server was asked, and the number of resets by then.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct AskedAt {
-    asked: Instant,
+    instant: Instant,
     resets: u64,
 }
 
 impl AskedAt {
-    pub(super) const fn asked(self) -> Instant {
-        self.asked
+    pub(super) const fn instant(self) -> Instant {
+        self.instant
     }
 }
 
 impl RecentDenials {
-    /// Remembers for at most `longest`: for so long another process may reset a key without being noticed here.
+    /// Creates a cache that keeps a denial for at most `ttl`: a reset by another process goes unnoticed for as long.
     ///
-    /// Where units may be reserved that are given back soon, as on a cluster, a denial may be about to end. So it is
-    /// remembered only if the same one was met before, at least `doubtful_for` ago.
-    pub(super) fn new(longest: Duration, doubtful_for: Duration) -> Self {
-        let places = if longest.is_zero() { 0 } else { PLACES };
-        let places = std::iter::repeat_with(Mutex::default).take(places).collect();
-        Self { places, hasher: RandomState::new(), longest, doubtful_for, resets: AtomicU64::new(0) }
+    /// On a cluster a denial may be caused by a reservation that is about to be rolled back. So a denial is trusted only
+    /// if it was met before, at least `confirm_after` ago.
+    pub(super) fn new(ttl: Duration, confirm_after: Duration) -> Self {
+        let capacity = if ttl.is_zero() { 0 } else { CAPACITY };
+        let entries = std::iter::repeat_with(Mutex::default).take(capacity).collect();
+        Self { entries, hasher: RandomState::new(), ttl, confirm_after, resets: AtomicU64::new(0) }
     }
 
-    /// What the store would answer now, if that is known.
+    /// Returns the denial that the server would answer with now, if it is known.
     pub(super) fn get(&self, charges: &[Charge], now: Instant) -> Option<Verdict> {
-        let place = self.place(charges)?.lock();
-        let denial = place.as_ref().filter(|denial| denial.charges.as_slice() == charges)?;
-        (now < denial.ends).then(|| denial.at(now))
+        let entry = self.entry(charges)?.lock();
+        let denial = entry.as_ref().filter(|denial| denial.charges.as_slice() == charges)?;
+        (now < denial.expires_at).then(|| denial.verdict_at(now))
     }
 
-    /// A question that is about to be asked.
-    pub(super) fn question(&self, now: Instant) -> AskedAt {
-        AskedAt { asked: now, resets: self.resets.load(Ordering::Acquire) }
+    /// Returns the point in time of a call that is about to be sent.
+    pub(super) fn asked_at(&self, now: Instant) -> AskedAt {
+        AskedAt { instant: now, resets: self.resets.load(Ordering::Acquire) }
     }
 
-    /// Whether nothing was reset since it was asked.
-    pub(super) fn is_current(&self, question: AskedAt) -> bool {
-        self.resets.load(Ordering::Acquire) == question.resets
+    /// Returns whether there was no reset since.
+    pub(super) fn is_current(&self, asked: AskedAt) -> bool {
+        self.resets.load(Ordering::Acquire) == asked.resets
     }
 
-    /// Remembers a verdict if it is a denial, for as long as nothing changes and if nothing was reset since the question.
-    pub(super) fn remember(&self, charges: &[Charge], verdict: &Verdict, question: AskedAt, now: Instant) {
-        let Some(place) = self.place(charges).filter(|_| !verdict.admitted) else { return };
+    /// Remembers a verdict if it is a denial, until it may change, unless there was a reset since the server was asked.
+    pub(super) fn insert(&self, charges: &[Charge], verdict: &Verdict, asked: AskedAt, now: Instant) {
+        let Some(entry) = self.entry(charges).filter(|_| !verdict.admitted) else { return };
         let changes = verdict.states.iter().filter(|state| state.used > 0);
         let unchanged_for = changes.map(|state| verdict.now.until(state.changes_at)).min().unwrap_or_default();
-        let mut place = place.lock();
-        if !self.is_current(question) {
+        let mut entry = entry.lock();
+        if !self.is_current(asked) {
             return;
         }
-        let before = place.as_ref().filter(|denial| denial.charges.as_slice() == charges);
-        // One that is long gone says nothing about this one.
+        let before = entry.as_ref().filter(|denial| denial.charges.as_slice() == charges);
+        // A denial of long ago does not confirm this one.
         let age = before.map(|denial| now.saturating_duration_since(denial.received));
-        let age = age.filter(|age| *age <= self.doubtful_for + self.longest * 2);
-        let is_certain = self.doubtful_for.is_zero() || age.is_some_and(|age| age >= self.doubtful_for);
+        let age = age.filter(|age| *age <= self.confirm_after + self.ttl * 2);
+        let is_certain = self.confirm_after.is_zero() || age.is_some_and(|age| age >= self.confirm_after);
         if !is_certain && age.is_some() {
             return;
         }
-        // The server decided after the question was sent: never later than its own clock would say.
-        let ends = if is_certain { question.asked + unchanged_for.min(self.longest) } else { now };
-        *place = Some(RecentDenial { charges: charges.into(), verdict: verdict.clone(), received: now, ends });
+        // The server decided after it was asked, so this is never later than by its own clock.
+        let expires_at = if is_certain { asked.instant + unchanged_for.min(self.ttl) } else { now };
+        *entry = Some(RecentDenial { charges: charges.into(), verdict: verdict.clone(), received: now, expires_at });
     }
 
-    /// Forgets everything, because some key was reset. What was asked before is not to be remembered afterwards.
+    /// Forgets everything, because some key was reset. Answers to earlier calls are not remembered either.
     pub(super) fn clear(&self) {
         self.resets.fetch_add(1, Ordering::Release);
-        self.places.iter().for_each(|place| *place.lock() = None);
+        for entry in &self.entries {
+            *entry.lock() = None;
+        }
     }
 
-    fn place(&self, charges: &[Charge]) -> Option<&Mutex<Option<RecentDenial>>> {
+    fn entry(&self, charges: &[Charge]) -> Option<&Mutex<Option<RecentDenial>>> {
         let hash = charges.iter().fold(0, |hash, charge| self.hasher.hash_one((hash, charge.scope, charge.key)));
-        self.places.get(hash as usize % self.places.len().max(1))
+        self.entries.get(hash as usize % self.entries.len().max(1))
     }
 }
 
 impl RecentDenial {
-    /// The verdict as it would be given now: time goes on here as it does on the server.
-    fn at(&self, now: Instant) -> Verdict {
+    /// Returns the verdict as the server would give it now: time passes here as it does there.
+    fn verdict_at(&self, now: Instant) -> Verdict {
         let elapsed = now.saturating_duration_since(self.received);
         Verdict { now: self.verdict.now.saturating_add(elapsed), ..self.verdict.clone() }
     }
@@ -121,7 +123,7 @@ impl RecentDenial {
 
 impl std::fmt::Debug for RecentDenials {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("RecentDenials").field("longest", &self.longest).finish_non_exhaustive()
+        f.debug_struct("RecentDenials").field("ttl", &self.ttl).finish_non_exhaustive()
     }
 }
 
@@ -153,11 +155,11 @@ mod tests {
     const MILLI: Duration = Duration::from_millis(1);
 
     fn remember(denials: &RecentDenials, key: &str, wait: Duration, asked: Instant, now: Instant) {
-        denials.remember(&[charge(key)], &denial(wait), denials.question(asked), now);
+        denials.insert(&[charge(key)], &denial(wait), denials.asked_at(asked), now);
     }
 
     #[test]
-    fn a_denial_is_known_for_a_while_and_its_wait_gets_shorter() {
+    fn a_denial_is_remembered_for_a_while_and_its_wait_gets_shorter() {
         let (denials, start) = (RecentDenials::new(SECOND, Duration::ZERO), Instant::now());
         remember(&denials, "ann", MINUTE, start, start);
         let then = start + 600 * MILLI;
@@ -165,36 +167,36 @@ mod tests {
         assert!(!known.admitted);
         assert_eq!(wait_of(&known), Duration::from_millis(59_400));
         assert!(denials.get(&[charge("bob")], then).is_none());
-        assert!(denials.get(&[charge("ann"), charge("bob")], then).is_none(), "another question");
+        assert!(denials.get(&[charge("ann"), charge("bob")], then).is_none(), "another request");
         assert!(denials.get(&[charge("ann")], start + SECOND).is_none());
     }
 
     #[test]
-    fn it_is_asked_again_before_there_can_be_room() {
+    fn the_server_is_asked_again_before_there_can_be_room() {
         let (denials, asked) = (RecentDenials::new(MINUTE, Duration::ZERO), Instant::now());
         remember(&denials, "ann", 20 * MILLI, asked, asked + 3 * MILLI);
         assert!(denials.get(&[charge("ann")], asked + 19 * MILLI).is_some());
         assert!(
             denials.get(&[charge("ann")], asked + 20 * MILLI).is_none(),
-            "20 ms after the question, 17 after the answer"
+            "20 ms after the call, 17 after the answer"
         );
     }
 
     #[test]
     fn admissions_are_not_remembered_and_a_reset_forgets() {
         let (denials, now) = (RecentDenials::new(MINUTE, Duration::ZERO), Instant::now());
-        denials.remember(&[charge("ann")], &Verdict::new(true), denials.question(now), now);
+        denials.insert(&[charge("ann")], &Verdict::new(true), denials.asked_at(now), now);
         assert!(denials.get(&[charge("ann")], now).is_none());
         remember(&denials, "ann", MINUTE, now, now);
-        let question = denials.question(now);
+        let asked = denials.asked_at(now);
         denials.clear();
         assert!(denials.get(&[charge("ann")], now).is_none());
-        denials.remember(&[charge("ann")], &denial(MINUTE), question, now);
+        denials.insert(&[charge("ann")], &denial(MINUTE), asked, now);
         assert!(denials.get(&[charge("ann")], now).is_none(), "it was reset since it was asked about");
     }
 
     #[test]
-    fn with_no_time_to_remember_nothing_is() {
+    fn with_a_ttl_of_zero_nothing_is_remembered() {
         let (denials, now) = (RecentDenials::new(Duration::ZERO, Duration::ZERO), Instant::now());
         remember(&denials, "ann", MINUTE, now, now);
         assert!(denials.get(&[charge("ann")], now).is_none());
@@ -202,7 +204,7 @@ mod tests {
     }
 
     #[test]
-    fn where_units_may_be_on_their_way_back_a_denial_is_believed_when_it_is_met_again() {
+    fn where_reservations_may_be_rolled_back_a_denial_is_trusted_when_it_is_met_again() {
         let (denials, start) = (RecentDenials::new(SECOND, 50 * MILLI), Instant::now());
         let at = |millis: u32| start + millis * MILLI;
         for millis in [0, 20, 49] {

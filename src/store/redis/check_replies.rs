@@ -1,7 +1,7 @@
-//! Whatever a server replies is an error or a verdict: this is fuzzed (`fuzz/`), and tested with what is kept of that.
+//! Checks that any reply of a server is an error or a verdict: for a fuzz target (`fuzz/`), and for its corpus as a test.
 //!
-//! Input: a digit for the policy, one for the number of requests, one for their units; then `w` and a reply as it is on the
-//! wire, or anything else and for each log the number of bytes behind its tag, and these bytes.
+//! Input: a byte for the policy, one for the number of requests, one for their units; then `w` and a reply as it is on the
+//! wire, or any other byte and for each log the number of bytes after its tag, and these bytes.
 
 use std::time::Duration;
 
@@ -16,27 +16,28 @@ use crate::{
     },
 };
 
-const MOST_CHARGES: u8 = 3;
-/// What a log and its reply both begin with.
+/// Charges of a request, at most.
+const MAX_CHARGES: u8 = 3;
+/// Bytes that a log and its reply both begin with.
 const TAG: usize = 6;
 
-/// Checks what is made of a reply.
+/// Checks how a reply is read.
 pub(crate) fn check_replies(data: &[u8]) {
-    let [policy, requests, units, form, ref reply @ ..] = *data else { return };
-    let logs = logs(policy);
-    let all = usize::from(MOST_CHARGES.min(policy / 16 % MOST_CHARGES + 1));
-    let charges = vec![Charged { logs: &logs, key: b"k" }; all];
+    let [policy, requests, units, form, ref rest @ ..] = *data else { return };
+    let layout = layout(policy);
+    let count = usize::from(MAX_CHARGES.min(policy / 16 % MAX_CHARGES + 1));
+    let charges = vec![Charged { logs: &layout, key: b"k" }; count];
     let units = units.max(1);
     let requests = vec![Request { charges: &charges, units }; usize::from(requests % 4 + 1)];
-    let answer = if form == b'w' { parse_redis_value(reply) } else { Ok(tagged(&requests, reply)) };
-    match answer.and_then(|answer| Script::replies(&requests, answer)) {
+    let reply = if form == b'w' { parse_redis_value(rest) } else { Ok(tagged(&requests, rest)) };
+    match reply.and_then(|reply| Script::replies(&requests, reply)) {
         Err(error) => assert!(!error.to_string().is_empty()),
         Ok(replies) => check_all(&requests, replies),
     }
 }
 
-/// Of one exact quota, of two, of cells, and of both.
-fn logs(number: u8) -> Layout {
+/// Returns the layout of a policy with one exact quota, with two, with buckets, or with both.
+fn layout(number: u8) -> Layout {
     let policy = match number % 4 {
         0 => Policy::per_minute(60),
         1 => Policy::per_minute(60).and_per_hour(1800),
@@ -46,7 +47,7 @@ fn logs(number: u8) -> Layout {
     Layout::new(&Plan::new(&policy))
 }
 
-/// Replies that look like those of the script.
+/// Returns replies that look like those of the script.
 fn tagged(requests: &[Request<'_>], mut rest: &[u8]) -> Value {
     let mut header = |argument: &[u8]| {
         let length = rest.split_off_first().copied().unwrap_or_default();
@@ -74,20 +75,20 @@ fn check_all(requests: &[Request<'_>], replies: Vec<RedisResult<Reply>>) {
     }
 }
 
-/// Everybody who asked is told of every quota, and those who came first are admitted.
+/// Checks that each verdict has every quota, and that the first requests are admitted.
 fn check(request: &Request<'_>, reply: &Reply) {
     let quotas: usize = request.charges.iter().map(|charge| charge.logs.quotas()).sum();
-    for place in 1..=u32::from(request.units) {
-        let verdict = reply.clone().verdict_on(place);
+    for number in 1..=u32::from(request.units) {
+        let verdict = reply.clone().verdict_on(number);
         assert_eq!(verdict.states.len(), quotas);
-        assert_eq!(verdict.admitted, place <= reply.units);
+        assert_eq!(verdict.admitted, number <= reply.units);
         for (state, at_last) in verdict.states.iter().zip(&reply.verdict.states) {
             assert!(state.used <= at_last.used);
             assert!(verdict.now.until(state.changes_at) < Duration::MAX);
             assert_eq!(verdict.now.saturating_add(Duration::MAX).until(state.changes_at), Duration::ZERO);
         }
     }
-    // What was admitted may have to be given back.
+    // A refund of what was admitted has to be possible.
     drop(Script::new().call(&[*request], Mode::Refund(reply.verdict.now)));
 }
 
@@ -103,7 +104,7 @@ mod tests {
         let files: Vec<_> = fs::read_dir(&kept).unwrap().map(|file| file.unwrap().path()).collect();
         assert!(!files.is_empty());
         for file in files {
-            // Beside a panic, so that it says which input it is about.
+            // Printed with a panic, it names the input.
             println!("{}", file.display());
             check_replies(&fs::read(&file).unwrap());
         }

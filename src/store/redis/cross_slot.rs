@@ -1,0 +1,252 @@
+//! Decides one request whose histories are in several hash slots of a cluster.
+
+use std::{sync::Arc, time::Duration};
+
+use futures_util::future::join_all;
+use tokio::{runtime::Handle, time::timeout_at};
+
+use crate::{
+    clock::Timestamp,
+    error::Unavailable,
+    key::Charge,
+    store::{
+        Verdict,
+        redis::{
+            batcher::{Batcher, RefundOnDrop},
+            failure::{Failure, RUNTIME_ENDED},
+            fallback::Fallback,
+            history_commands::HistoryCommands,
+            recent_denials::RecentDenials,
+            script::Mode,
+            timer::Deadline,
+        },
+    },
+};
+
+/// Decides about charges in several hash slots, which no single call can: reserves in each of them, and rolls back if one
+/// denies.
+#[derive(Debug)]
+pub(super) struct CrossSlotDecider {
+    pub(super) commands: Arc<HistoryCommands>,
+    pub(super) batcher: Arc<Batcher>,
+    pub(super) denials: Arc<RecentDenials>,
+    pub(super) fallback: Arc<Fallback>,
+}
+
+/// Charges in one hash slot, which are decided in one step.
+#[derive(Clone, Debug)]
+pub(super) struct SlotGroup {
+    pub(super) charges: Vec<Charge>,
+    /// The position of each charge among all of the request.
+    positions: Vec<usize>,
+}
+
+/// The reserved charges, with the moment at which they were admitted.
+type Reserved = Vec<(Vec<Charge>, Timestamp)>;
+
+/// The decision about one group.
+type GroupResult = Result<Verdict, Failure>;
+
+impl CrossSlotDecider {
+    /// Decides about each group in one atomic step. All groups are reserved at the same time, and if one of them is
+    /// denied then the others are rolled back, before this returns if there is time.
+    ///
+    /// So a quota never admits more than it has room for, and a denial costs nothing; but until the rollback has arrived,
+    /// other requests may be denied by the reservation. All this runs in a task of its own, so cancelling the request
+    /// leaves no reservation behind. Where a node cannot be asked, [`Fallback`] decides about the charges on that node.
+    pub(super) async fn decide(
+        self: &Arc<Self>,
+        charges: Vec<Charge>,
+        groups: Vec<SlotGroup>,
+        deadline: Deadline,
+    ) -> Result<Verdict, Unavailable> {
+        let (decider, handle) = (Arc::clone(self), Handle::current());
+        let (sender, receiver) = RefundOnDrop::new(move |(_, reserved): (Result<Verdict, Unavailable>, Reserved)| {
+            handle.spawn(async move { decider.roll_back(reserved).await });
+        });
+        let decider = Arc::clone(self);
+        tokio::spawn(async move {
+            let decided = decider.reserve(&charges, &groups, deadline).await;
+            if let Err((_, reserved)) = sender.send(decided) {
+                decider.roll_back(reserved).await;
+            }
+        });
+        let (decided, reserved) = receiver.await.ok_or_else(|| Unavailable::new(RUNTIME_ENDED))?;
+        for (charges, _) in &reserved {
+            self.fallback.record_admitted(charges);
+        }
+        decided
+    }
+
+    /// Returns what would be decided now.
+    pub(super) async fn peek(
+        &self,
+        charges: &[Charge],
+        groups: &[SlotGroup],
+        deadline: Deadline,
+    ) -> Result<Verdict, Failure> {
+        let (groups, results) = self.decide_groups(groups, Mode::Peek, deadline).await;
+        let verdicts = results.iter().map(Result::as_ref).collect::<Result<Vec<_>, _>>().map_err(Clone::clone)?;
+        let admitted = verdicts.iter().all(|verdict| verdict.admitted);
+        Ok(self.merge(charges, &groups, &results, admitted, false))
+    }
+
+    /// Returns the decision, with what is reserved if it is an admission.
+    async fn reserve(
+        self: &Arc<Self>,
+        charges: &[Charge],
+        groups: &[SlotGroup],
+        deadline: Deadline,
+    ) -> (Result<Verdict, Unavailable>, Reserved) {
+        let asked = self.denials.asked_at(self.commands.timer.now());
+        let (groups, mut results) = self.decide_groups(groups, Mode::Decide, deadline).await;
+        let groups = groups.as_slice();
+        let reserved = groups.iter().zip(&results).filter_map(|(group, result)| {
+            let verdict = result.as_ref().ok().filter(|verdict| verdict.admitted)?;
+            Some((group.charges.clone(), verdict.now))
+        });
+        let reserved: Reserved = reserved.collect();
+        let fallen_back = self.fall_back(groups, &mut results);
+        let is_admitted = |result: &GroupResult| result.as_ref().map_or(true, |verdict| verdict.admitted);
+        if fallen_back.is_ok() && results.iter().all(is_admitted) {
+            let is_complete = results.iter().all(Result::is_ok);
+            let verdict = || self.merge(charges, groups, &results, true, false);
+            return (Ok(if is_complete { verdict() } else { Verdict::new(true) }), reserved);
+        }
+        let decider = Arc::clone(self);
+        let rollback = tokio::spawn(async move { decider.roll_back(reserved).await });
+        drop(timeout_at(deadline.end, rollback).await);
+        let decided = fallen_back.map(|()| self.merge(charges, groups, &results, false, true));
+        if let Ok(verdict) = &decided
+            && results.iter().all(Result::is_ok)
+            && !self.commands.counts_denied(charges)
+        {
+            self.denials.insert(charges, verdict, asked, self.commands.timer.now());
+        }
+        (decided, Reserved::new())
+    }
+
+    /// Decides about each group; about the charges of a group one by one while its slot is moving.
+    async fn decide_groups(
+        &self,
+        groups: &[SlotGroup],
+        mode: Mode,
+        deadline: Deadline,
+    ) -> (Vec<SlotGroup>, Vec<GroupResult>) {
+        let (mut decided, mut moving) = (Vec::new(), Vec::new());
+        let results = join_all(groups.iter().map(|group| self.decide_group(group, mode, deadline))).await;
+        for (group, result) in groups.iter().zip(results) {
+            match result {
+                Err(failure) if failure.is_try_again() && group.charges.len() > 1 => moving.extend(group.split()),
+                result => decided.push((group.clone(), result)),
+            }
+        }
+        let results = join_all(moving.iter().map(|group| self.decide_group(group, mode, deadline))).await;
+        decided.into_iter().chain(moving.iter().cloned().zip(results)).unzip()
+    }
+
+    async fn decide_group(&self, group: &SlotGroup, mode: Mode, deadline: Deadline) -> GroupResult {
+        match mode {
+            Mode::Decide => self.batcher.decide(&group.charges, deadline).await,
+            _ => self.commands.peek(&group.charges, deadline).await,
+        }
+    }
+
+    /// Decides about the groups whose nodes cannot be asked, unless another group is denied already.
+    fn fall_back(&self, groups: &[SlotGroup], results: &mut [GroupResult]) -> Result<(), Unavailable> {
+        let is_denied = results.iter().any(|result| result.as_ref().is_ok_and(|verdict| !verdict.admitted));
+        let failure = results.iter().find_map(|result| result.as_ref().err().cloned());
+        let Some(failure) = failure.filter(|_| !is_denied) else { return Ok(()) };
+        let failed = groups.iter().zip(&*results).filter(|(_, result)| result.is_err());
+        let charges: Vec<Charge> = failed.flat_map(|(group, _)| group.charges.iter().copied()).collect();
+        let verdict = self.fallback.decide(&charges, failure)?;
+        let mut states = verdict.states.iter();
+        if states.len() == 0 {
+            // The verdict has no quotas: it fails open.
+            return Ok(());
+        }
+        for (group, result) in groups.iter().zip(results) {
+            if result.is_err() {
+                let quotas = group.charges.iter().map(|charge| self.quotas(charge)).sum();
+                let states = states.by_ref().take(quotas).copied().collect();
+                *result = Ok(Verdict { states, now: verdict.now, ..Verdict::new(verdict.admitted) });
+            }
+        }
+        Ok(())
+    }
+
+    fn quotas(&self, charge: &Charge) -> usize {
+        self.commands.scopes.plan(charge.scope).map_or(0, |plan| plan.windows().len())
+    }
+
+    async fn roll_back(&self, reserved: Reserved) {
+        let deadline = Deadline::after(self.commands.deadline);
+        // A node that cannot be reached keeps the unit: too many are counted then, never too few.
+        let refunds = reserved.iter().map(|(charges, at)| self.commands.refund(charges, *at, 1, deadline));
+        drop(join_all(refunds).await);
+    }
+
+    /// Merges the verdicts into one, in the order of the charges and by the clock of the first node. The quotas of nodes
+    /// that were not asked count as unused.
+    fn merge(
+        &self,
+        charges: &[Charge],
+        groups: &[SlotGroup],
+        results: &[GroupResult],
+        admitted: bool,
+        is_rolled_back: bool,
+    ) -> Verdict {
+        let now = results.iter().find_map(|result| result.as_ref().ok()).map(|first| first.now).unwrap_or_default();
+        let mut merged = Verdict { now, ..Verdict::new(admitted) };
+        let mut states = vec![Vec::new(); charges.len()];
+        for (group, result) in groups.iter().zip(results) {
+            let verdict = result.as_ref().ok();
+            let mut known = verdict.into_iter().flat_map(|part| part.states.iter().map(move |state| (part.now, state)));
+            let is_rolled_back = is_rolled_back && verdict.is_some_and(|verdict| verdict.admitted);
+            for (charge, position) in group.charges.iter().zip(&group.positions) {
+                let refunded = u32::from(is_rolled_back && !self.commands.counts_denied(&[*charge]));
+                let state = |_| match known.next() {
+                    Some((now, state)) => (state.used.saturating_sub(refunded), now.until(state.changes_at)),
+                    None => (0, Duration::ZERO),
+                };
+                if let Some(states) = states.get_mut(*position) {
+                    states.extend((0..self.quotas(charge)).map(state));
+                }
+            }
+        }
+        for (used, wait) in states.into_iter().flatten() {
+            merged.push_quota(used, wait);
+        }
+        merged
+    }
+}
+
+impl SlotGroup {
+    /// Groups charges by tenant, whose histories are all in one slot.
+    pub(super) fn by_tenant(charges: &[Charge]) -> Vec<Self> {
+        let mut groups: Vec<Self> = Vec::new();
+        for (position, charge) in charges.iter().enumerate() {
+            match groups.iter_mut().find(|group| group.charges.iter().any(|other| other.tenant() == charge.tenant())) {
+                Some(group) => {
+                    group.charges.push(*charge);
+                    group.positions.push(position);
+                }
+                None => groups.push(Self::single(charge, position)),
+            }
+        }
+        groups
+    }
+
+    /// Returns one group for each charge: while a slot moves, only commands with one key are sure to find it.
+    pub(super) fn one_by_one(charges: &[Charge]) -> Vec<Self> {
+        charges.iter().zip(0..).map(|(charge, position)| Self::single(charge, position)).collect()
+    }
+
+    fn split(&self) -> impl Iterator<Item = Self> {
+        self.charges.iter().zip(&self.positions).map(|(charge, position)| Self::single(charge, *position))
+    }
+
+    fn single(charge: &Charge, position: usize) -> Self {
+        Self { charges: vec![*charge], positions: vec![position] }
+    }
+}

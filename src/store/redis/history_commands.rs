@@ -1,0 +1,172 @@
+//! Commands on the histories that the servers keep: decide, peek, refund, delete, ping.
+
+use std::{sync::Arc, time::Duration};
+
+use futures_util::future::try_join_all;
+use redis::{RedisResult, Value, cmd};
+
+use crate::{
+    clock::Timestamp,
+    history::Plan,
+    key::Charge,
+    policy::Policy,
+    store::{
+        Scopes, Verdict,
+        redis::{
+            failure::Failure,
+            key_name::{hash_slot, hash_slot_of_tenant, key_name, probe_key_name},
+            layout::Layout,
+            node::{Command, Node},
+            script::{Charged, Mode, Reply, Request, Script},
+            servers::Servers,
+            timer::{Deadline, Timer},
+        },
+    },
+};
+
+/// Sends commands on histories: knows their names and layouts, the script, and the servers.
+#[derive(Debug)]
+pub(super) struct HistoryCommands {
+    pub(super) servers: Servers,
+    pub(super) scopes: Scopes,
+    /// By scope.
+    pub(super) layouts: Vec<Layout>,
+    pub(super) prefix: String,
+    pub(super) deadline: Duration,
+    pub(super) timer: Timer,
+}
+
+/// The layouts of some charges, with the keys that the names of their strings begin with.
+type NamedLayouts<'a> = Box<[(&'a Layout, String)]>;
+
+impl HistoryCommands {
+    /// Runs the script on several requests, each for so many units, in one call.
+    ///
+    /// The script stops at a request whose history it cannot read, so there may be fewer replies than requests.
+    pub(super) async fn decide(
+        &self,
+        requests: &[(&[Charge], u8)],
+        mode: Mode,
+        deadline: Deadline,
+    ) -> Result<Vec<RedisResult<Reply>>, Failure> {
+        let named: Vec<_> = requests.iter().map(|(charges, _)| self.named(charges)).collect();
+        let charged: Vec<_> = named.iter().map(charged).collect();
+        let requests = charged.iter().zip(requests).map(|(charges, (_, units))| Request { charges, units: *units });
+        let requests: Vec<_> = requests.collect();
+        let reply = self.call(&requests, mode, deadline).await?;
+        Script::replies(&requests, reply).map_err(Failure::Server)
+    }
+
+    /// Returns what would be decided about charges in one slot.
+    pub(super) async fn peek(&self, charges: &[Charge], deadline: Deadline) -> Result<Verdict, Failure> {
+        let reply = self.decide(&[(charges, 1)], Mode::Peek, deadline).await.and_then(single_reply)?;
+        Ok(reply.verdict)
+    }
+
+    /// Gives back so many units of each charge that were admitted at that moment.
+    pub(super) async fn refund(
+        &self,
+        charges: &[Charge],
+        admitted_at: Timestamp,
+        units: u8,
+        deadline: Deadline,
+    ) -> Result<(), Failure> {
+        let charges: Vec<Charge> = charges.iter().copied().filter(|charge| !self.counts_denied(&[*charge])).collect();
+        let refund = async |charges: &[Charge]| {
+            let named = self.named(charges);
+            let charges = &*charged(&named);
+            self.call(&[Request { charges, units }], Mode::Refund(admitted_at), deadline).await.map(drop)
+        };
+        match charges.as_slice() {
+            [] => Ok(()),
+            charges => match refund(charges).await {
+                // While a slot moves, only commands with one key are sure to find it.
+                Err(failure) if failure.is_try_again() && charges.len() > 1 => {
+                    try_join_all(charges.chunks(1).map(refund)).await.map(drop)
+                }
+                refunded => refunded,
+            },
+        }
+    }
+
+    /// Deletes the history of a charge. Returns whether there was one.
+    pub(super) async fn delete(&self, charge: Charge, deadline: Deadline) -> Result<bool, Failure> {
+        let mut found = false;
+        for (layout, key) in &self.named(&[charge]) {
+            let mut delete = cmd("DEL");
+            for log in layout.iter() {
+                delete.arg([key.as_bytes(), log.suffix().as_bytes()].concat());
+            }
+            let command = Command { short: delete, full: None, is_divisible: false };
+            found |= self.servers.call(hash_slot(key.as_bytes()), &command, deadline).await? != Value::Int(0);
+        }
+        Ok(found)
+    }
+
+    /// Checks that every master decides and writes, with a history that belongs to no rule and expires.
+    pub(super) async fn ping(&self) -> Result<(), Failure> {
+        let masters = self.servers.masters().await?;
+        try_join_all(masters.iter().map(|(node, slot)| self.ping_node(node, *slot))).await.map(drop)
+    }
+
+    /// Returns whether any of the charges counts denials, too.
+    pub(super) fn counts_denied(&self, charges: &[Charge]) -> bool {
+        charges.iter().filter_map(|charge| self.scopes.plan(charge.scope)).any(Plan::counts_denied)
+    }
+
+    /// Returns whether the charges are in several hash slots, which no single call can decide about.
+    pub(super) fn spans_slots(&self, charges: &[Charge]) -> bool {
+        let is_one_tenant =
+            charges.windows(2).all(|pair| matches!(pair, [one, other] if one.tenant() == other.tenant()));
+        self.servers.is_cluster() && !is_one_tenant
+    }
+
+    /// Returns the failure of charges in one slot if they would not be asked about, because a circuit breaker is open.
+    pub(super) fn circuit_open(&self, charges: &[Charge]) -> Option<Failure> {
+        let first = charges.first().filter(|_| self.servers.is_cluster());
+        self.servers.circuit_open(first.map_or(0, |charge| hash_slot_of_tenant(charge.tenant())))
+    }
+
+    async fn ping_node(&self, node: &Arc<Node>, slot: u16) -> Result<(), Failure> {
+        let layout = Layout::new(&Plan::new(&Policy::per_second(1)));
+        let key = probe_key_name(&self.prefix, self.servers.is_cluster().then_some(slot));
+        let charges = &[Charged { logs: &layout, key: key.as_bytes() }];
+        let (script, requests) = (self.timer.script(), &[Request { charges, units: 1 }]);
+        let send = async |short| node.call_unguarded(&Command { short, full: None, is_divisible: false }).await;
+        // EVAL first, since the script may be unknown; then EVALSHA, which decisions need as well.
+        let reply = send(script.call_in_full(requests, Mode::Decide)).await?;
+        let admitted_at = Script::reply(charges, reply).map_err(Failure::Server)?.verdict.now;
+        send(script.call(requests, Mode::Refund(admitted_at))).await?;
+        node.allow_probe();
+        Ok(())
+    }
+
+    fn named(&self, charges: &[Charge]) -> NamedLayouts<'_> {
+        let named = charges.iter().filter_map(|charge| {
+            let (scope, layout) = (self.scopes.get(charge.scope)?, self.layouts.get(charge.scope as usize)?);
+            Some((layout, key_name(&self.prefix, scope, charge)))
+        });
+        named.collect()
+    }
+
+    async fn call(&self, requests: &[Request<'_>], mode: Mode, deadline: Deadline) -> Result<Value, Failure> {
+        let script = self.timer.script();
+        let full = || script.call_in_full(requests, mode);
+        let charges = requests.iter().map(|request| request.charges.len()).sum::<usize>();
+        let short = script.call(requests, mode);
+        let command = Command { short, full: Some(&full), is_divisible: charges > 1 };
+        let first = requests.first().and_then(|request| request.charges.first());
+        let slot = first.filter(|_| self.servers.is_cluster()).map_or(0, |charged| hash_slot(charged.key));
+        self.servers.call(slot, &command, deadline).await
+    }
+}
+
+/// Returns the reply to a call about one request.
+pub(super) fn single_reply(replies: Vec<RedisResult<Reply>>) -> Result<Reply, Failure> {
+    let reply = replies.into_iter().next().ok_or_else(|| Failure::other("the server left a request out"))?;
+    reply.map_err(Failure::Server)
+}
+
+fn charged<'a>(named: &'a NamedLayouts<'_>) -> Vec<Charged<'a>> {
+    named.iter().map(|(layout, key)| Charged { logs: layout, key: key.as_bytes() }).collect()
+}
