@@ -46,7 +46,7 @@ pub(crate) use charges::{AppliedMarks, Charges, KeyRejected, RuleNumbers};
 pub(crate) use compiled_rule::CompiledRule;
 pub(crate) use compiled_rules::CompiledRules;
 pub(crate) use message::{MessageTemplate, missing_key, whole_seconds};
-pub(crate) use pending::{MaybeDecided, PendingDecision};
+pub(crate) use pending::{DeferredCall, MaybeDecided, PendingDecision};
 pub(crate) use rule_matcher::RuleMatcher;
 #[cfg(feature = "config")]
 pub(crate) use rule_matcher::UNMATCHED;

@@ -26,6 +26,15 @@ pin_project! {
     }
 }
 
+/// A call that waits for a pending decision.
+pub(crate) struct DeferredCall<S, R, C> {
+    /// The service that was polled ready for this call.
+    pub(crate) service: S,
+    pub(crate) request: R,
+    /// The rest of what is needed to continue when the decision is made.
+    pub(crate) context: C,
+}
+
 impl<F> MaybeDecided<F> {
     /// Asks a store for the verdict of a decision.
     #[inline]
