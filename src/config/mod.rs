@@ -132,8 +132,8 @@
 //! routes = ["GET /bots/{botId}"]
 //! "#;
 //! let error = RateLimiter::from_toml(text).unwrap_err();
-//! let text = r#"line 5: rule "bots": quota "0/hour": a quota admits at least 1: write 1 or more"#;
-//! assert_eq!(error.to_string(), text);
+//! assert_eq!((error.line(), error.rule(), error.field()), (Some(5), Some("bots"), "quota"));
+//! assert_eq!(error.reason(), "a quota admits at least 1: write 1 or more");
 //! ```
 //!
 //! [`RateLimiterBuilder::max_keys`]: crate::RateLimiterBuilder::max_keys

@@ -29,7 +29,8 @@ const NO_HEADER: &str = "not the name of a header field: write one such as \"x-f
 /// use tower_quota::{RateLimiter, config::Sources, key};
 ///
 /// # #[derive(Clone)] struct Claims { account: String }
-/// let sources = Sources::new().source("claim:account", key::claim(|claims: &Claims| &claims.account));
+/// let account = key::claim(|claims: &Claims| &claims.account);
+/// let sources = Sources::new().source("claim:account", account);
 /// let text = r#"
 ///     [[rule]]
 ///     name = "tables"

@@ -31,11 +31,11 @@ pin_project! {
     /// # #[tokio::main(flavor = "current_thread")]
     /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
     /// let layer = RateLimitLayer::new(key::constant("all"), Policy::per_minute(9))?;
-    /// let calls = service_fn(|_| ready(Ok::<_, std::io::Error>(Response::new(String::new()))));
+    /// let calls = service_fn(|_| ready(std::io::Result::Ok(Response::new(String::new()))));
     /// let mut calls = layer.per_message(["default"])?.layer(calls).into_inner();
     ///
     /// type Answer = Ready<std::io::Result<Response<String>>>;
-    /// let request = Request::post("/chat.Chat/Send").header("content-type", "application/grpc");
+    /// let request = Request::post("/Chat/Send").header("content-type", "application/grpc");
     /// let answer: MessageFuture<Answer> = calls.call(request.body(String::new())?);
     /// assert_eq!(answer.await?.status(), 200);
     /// # Ok(())

@@ -46,7 +46,8 @@ use crate::{
 /// let call = async |messages: usize| {
 ///     // An empty message consists of five bytes: a compression flag and the length.
 ///     let body = Full::new(Bytes::from(vec![0; 5 * messages]));
-///     let request = Request::post("/chat.Chat/Send").header("content-type", "application/grpc");
+///     let request = Request::post("/Chat/Send");
+///     let request = request.header("content-type", "application/grpc");
 ///     service.clone().oneshot(request.body(body)?).await
 /// };
 ///
@@ -70,7 +71,8 @@ impl<T: Store> RateLimitLayer<T> {
     /// ```
     /// use tower_quota::{Policy, RateLimiter, Rule, key};
     ///
-    /// let rule = |name: &str| Rule::new(name).routes(["/chat.Chat/{*method}"]).key(key::metadata("user"));
+    /// let routes = ["/chat.Chat/{*method}"];
+    /// let rule = |name| Rule::new(name).routes(routes).key(key::metadata("user"));
     /// let limiter = RateLimiter::builder()
     ///     .rule(rule("calls").policy(Policy::per_minute(10)))
     ///     .rule(rule("messages").policy(Policy::per_minute(600)))

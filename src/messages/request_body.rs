@@ -40,7 +40,7 @@ pin_project! {
     ///     Ok::<_, std::io::Error>(Response::new(String::new()))
     /// }));
     ///
-    /// let request = Request::post("/chat.Chat/Send").header("content-type", "application/grpc");
+    /// let request = Request::post("/Chat/Send").header("content-type", "application/grpc");
     /// assert_eq!(service.oneshot(request.body(String::new())?).await?.status(), 200);
     /// # Ok(())
     /// # }

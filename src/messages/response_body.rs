@@ -29,10 +29,10 @@ pin_project! {
     /// # #[tokio::main(flavor = "current_thread")]
     /// # async fn main() -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
     /// let layer = RateLimitLayer::new(key::constant("all"), Policy::per_minute(9))?;
-    /// let chat = service_fn(async |_| Ok::<_, std::io::Error>(Response::new("hello".to_owned())));
+    /// let chat = service_fn(async |_| std::io::Result::Ok(Response::new("hello".to_owned())));
     /// let calls = layer.per_message(["default"])?.layer(chat).into_inner();
     ///
-    /// let request = Request::post("/chat.Chat/Send").header("content-type", "application/grpc");
+    /// let request = Request::post("/Chat/Send").header("content-type", "application/grpc");
     /// let response = calls.oneshot(request.body(String::new())?).await?;
     /// let body: grpc::ResponseBody<String> = response.into_body();
     /// assert_eq!(body.collect().await?.to_bytes(), "hello");

@@ -30,11 +30,13 @@ use crate::{
 ///     remaining: Option<u32>,
 /// }
 ///
-/// let rule = Rule::new("mails").every_request().key(key::field(|mail: &Mail| mail.sender));
+/// let sender = key::field(|mail: &Mail| mail.sender);
+/// let rule = Rule::new("mails").every_request().key(sender);
 /// let rule = rule.level("sender").policy(Policy::per_minute(2));
 /// let limiter = RateLimiter::builder_for::<Mail>().rule(rule).build()?;
 ///
-/// let layer = limiter.layer(|_, refusal| Ok(refusal.to_string())).on_admitted(|mail, decision| {
+/// let layer = limiter.layer(|_, refusal| Ok(refusal.to_string()));
+/// let layer = layer.on_admitted(|mail, decision| {
 ///     mail.remaining = decision.quotas().map(|quota| quota.remaining()).min();
 /// });
 /// let service = layer.layer(service_fn(async |mail: Mail| {

@@ -26,7 +26,12 @@
 //! # async fn main() -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
 //! let tenant = || key::field(|job: &Job| &job.tenant);
 //! let limiter = RateLimiter::builder_for::<Job>()
-//!     .rule(Rule::new("jobs").every_request().key(tenant()).policy(Policy::per_minute(60)))
+//!     .rule(
+//!         Rule::new("jobs")
+//!             .every_request()
+//!             .key(tenant())
+//!             .policy(Policy::per_minute(60)),
+//!     )
 //!     .rule(
 //!         Rule::new("long")
 //!             .when(|job: &Job| job.pages > 99)

@@ -34,8 +34,9 @@ use crate::{
 /// let rule = Rule::new("jobs").every_request().key(key::constant("all"));
 /// let rule = rule.level("global").policy(Policy::per_hour(1));
 /// let limiter = RateLimiter::builder_for::<u32>().rule(rule).build()?;
-/// let layer = limiter.layer::<Refuse, _, _>(|_, refusal| Err(std::io::Error::other(refusal)));
-/// let service: plain::RateLimit<_, u32, Refuse> = layer.layer(service_fn(async |job| Ok(job)));
+/// let refuse: Refuse = |_, refusal| Err(std::io::Error::other(refusal));
+/// let jobs = service_fn(async |job| Ok(job));
+/// let service: plain::RateLimit<_, u32, Refuse> = limiter.layer(refuse).layer(jobs);
 ///
 /// assert_eq!(service.clone().oneshot(7).await?, 7);
 /// assert!(service.oneshot(7).await.is_err());
