@@ -1,4 +1,4 @@
-//! Mistakes in the names and kinds of fields, with what to write in their place.
+//! The check of the names and types of fields, with suggestions for mistakes.
 
 use std::ops::Range;
 
@@ -17,7 +17,7 @@ use crate::{
 
 type Value<'a> = Spanned<DeValue<'a>>;
 
-/// Compares the tables of a file with what they may hold.
+/// Compares the tables of a file with the schema.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Check<'a> {
     lines: SourceMap<'a>,
@@ -56,7 +56,7 @@ impl<'a> Check<'a> {
                 })
             }
             (FieldKind::TextOrTexts, DeValue::Array(texts)) if texts.is_empty() => {
-                Err(self.mistake(schema, field, value.span(), format!("it is empty: write {}", field.written())))
+                Err(self.mistake(schema, field, value.span(), format!("it is empty: write {}", field.assignment())))
             }
             (FieldKind::Texts | FieldKind::TextOrTexts, DeValue::Array(texts)) => {
                 let wrong = texts.iter().find(|text| !text.get_ref().is_str());
@@ -65,50 +65,52 @@ impl<'a> Check<'a> {
                         schema,
                         field,
                         wrong.span(),
-                        format!("each of them is a text: write {}", field.written()),
+                        format!("each element is a string: write {}", field.assignment()),
                     ))
                 })
             }
-            (_, given) if field.holds(given) => Ok(()),
-            _ => Err(self.mistake(schema, field, value.span(), self.instead(field, value))),
+            (_, given) if field.accepts(given) => Ok(()),
+            _ => Err(self.mistake(schema, field, value.span(), self.suggestion(field, value))),
         }
     }
 
     fn mistake(self, schema: &Schema, field: &FieldSchema, wrong: Range<usize>, reason: String) -> ConfigError {
-        let (name, line) = (format!("{}{}", schema.prefix, field.name), self.lines.at(wrong.start));
+        let (name, line) = (format!("{}{}", schema.prefix, field.name), self.lines.line_at(wrong.start));
         ConfigError::new(name, self.lines.quote(wrong), reason).at_line(line)
     }
 
-    /// What to write in the place of a value of another kind.
-    fn instead(self, field: &FieldSchema, value: &Value<'_>) -> String {
+    /// Suggests a replacement for a value of another type.
+    fn suggestion(self, field: &FieldSchema, value: &Value<'_>) -> String {
         let (name, quote) = (field.name, self.lines.quote(value.span()));
         match (field.kind, value.get_ref()) {
             (FieldKind::Flag, DeValue::String(text)) if matches!(&**text, "true" | "false") => {
                 format!("true and false have no quotes: write {name} = {text}")
             }
-            (FieldKind::Flag, _) => format!("it is true or false: write {}", field.written()),
+            (FieldKind::Flag, _) => format!("expected true or false: write {}", field.assignment()),
             (FieldKind::Number(_), DeValue::String(text)) if text.parse::<u32>().is_ok() => {
                 format!("a number has no quotes: write {name} = {text}")
             }
             (FieldKind::Number(_), DeValue::Integer(_)) => {
-                format!("the number is too small or too large: write {}", field.written())
+                format!("the number is too small or too large: write {}", field.assignment())
             }
-            (FieldKind::Number(_), _) => format!("it is a whole number: write {}", field.written()),
+            (FieldKind::Number(_), _) => format!("expected a whole number: write {}", field.assignment()),
             (FieldKind::Texts, DeValue::String(text)) => {
-                format!("it is an array of texts: write {name} = {}", texts_in(text))
+                format!("expected an array of strings: write {name} = {}", texts_in(text))
             }
-            (FieldKind::Texts, _) => format!("it is an array of texts: write {}", field.written()),
+            (FieldKind::Texts, _) => format!("expected an array of strings: write {}", field.assignment()),
             (FieldKind::Text, DeValue::Integer(_) | DeValue::Float(_) | DeValue::Boolean(_) | DeValue::Datetime(_)) => {
-                format!("a text has quotes: write {name} = \"{quote}\"")
+                format!("a string has quotes: write {name} = \"{quote}\"")
             }
-            (FieldKind::Text, _) => format!("it is a text: write {}", field.written()),
-            (FieldKind::TextOrTexts, _) => format!("it is a text, or an array of texts: write {}", field.written()),
-            (FieldKind::WordOrStatus, _) => format!("it is a word or a status: write {}", field.written()),
+            (FieldKind::Text, _) => format!("expected a string: write {}", field.assignment()),
+            (FieldKind::TextOrTexts, _) => {
+                format!("expected a string or an array of strings: write {}", field.assignment())
+            }
+            (FieldKind::WordOrStatus, _) => format!("expected a word or a status: write {}", field.assignment()),
             (FieldKind::Table(schema), DeValue::Array(_)) => {
-                format!("there is one such table: write {}, in single brackets", schema.header)
+                format!("this table occurs once: write {}, in single brackets", schema.header)
             }
             (FieldKind::Tables(schema), DeValue::Table(_)) => {
-                format!("there may be several of these tables: write {}, in double brackets", schema.header)
+                format!("this table may be repeated: write {}, in double brackets", schema.header)
             }
             (FieldKind::Table(schema) | FieldKind::Tables(schema), _) => {
                 format!("write {} and its fields below it", schema.header)
@@ -118,28 +120,28 @@ impl<'a> Check<'a> {
 
     fn unknown(self, schema: &Schema, name: &str, value: &Value<'_>) -> ConfigError {
         let quote = self.lines.quote(value.span());
-        let reason = match (Schema::with_field(name), schema.meant_by(name)) {
-            (Some(other), _) => format!("the field belongs to another table: write it {}", other.place()),
-            (None, Some(field)) if field.is_scalar() && field.holds(value.get_ref()) => {
-                format!("there is no field of this name: write {} = {quote}", field.name)
+        let reason = match (Schema::with_field(name), schema.suggest(name)) {
+            (Some(other), _) => format!("the field belongs to another table: write it {}", other.position()),
+            (None, Some(field)) if field.is_scalar() && field.accepts(value.get_ref()) => {
+                format!("unknown field: write {} = {quote}", field.name)
             }
-            (None, Some(field)) => format!("there is no field of this name: write {}", field.written()),
+            (None, Some(field)) => format!("unknown field: write {}", field.assignment()),
             (None, None) => {
                 let known: Vec<&str> = schema.fields.iter().map(|field| field.name).collect();
-                format!("there is no field of this name: the fields are {}", known.join(", "))
+                format!("unknown field: the fields are {}", known.join(", "))
             }
         };
         ConfigError::new(format!("{}{name}", schema.prefix), quote, reason)
     }
 }
 
-/// A text as an array, cut at its commas.
+/// Returns a text as an array, split at its commas.
 fn texts_in(text: &str) -> String {
     let texts: Vec<String> = text.split(',').map(|text| format!("\"{}\"", text.trim())).collect();
     format!("[{}]", texts.join(", "))
 }
 
-/// Names the rule that a table describes, if it is the table of one.
+/// Adds the name of the rule that a table describes, if it is a rule's table.
 fn in_rule_of(table: &Value<'_>, error: ConfigError) -> ConfigError {
     match table.get_ref().get("name").and_then(|name| name.get_ref().as_str()) {
         Some(name) => error.in_rule(name),
@@ -152,8 +154,8 @@ impl FieldSchema {
         !matches!(self.kind, FieldKind::Table(_) | FieldKind::Tables(_))
     }
 
-    /// Whether a value is of the field's kind, as far as one can tell without looking into it.
-    fn holds(&self, value: &DeValue<'_>) -> bool {
+    /// Returns whether a value is of the field's type, without looking into arrays and tables.
+    fn accepts(&self, value: &DeValue<'_>) -> bool {
         match (self.kind, value) {
             (FieldKind::Number(most), DeValue::Integer(number)) => {
                 u64::from_str_radix(number.as_str(), number.radix()).is_ok_and(|number| number <= most)

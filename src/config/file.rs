@@ -1,4 +1,4 @@
-//! The tables of a file as they are written.
+//! The tables of a file, as they are written.
 
 use std::fmt;
 
@@ -6,9 +6,27 @@ use serde::{
     Deserialize, Deserializer,
     de::{Error, SeqAccess, Visitor, value::SeqAccessDeserializer},
 };
-use toml::Spanned;
+use toml::{
+    Spanned,
+    de::{DeTable, Deserializer as TomlDeserializer, Error as TomlError},
+};
 
-/// The whole file.
+use crate::{
+    config::{check::Check, source_map::SourceMap},
+    error::ConfigError,
+};
+
+/// Messages of the parser, and advice on them. Its other messages name what it expected.
+const ADVICE: [(&str, &str); 6] = [
+    ("duplicate key", "it is defined above already: leave one of them out"),
+    ("string values must be quoted", "write the string in quotes"),
+    ("key with no value", "write a field as in name = \"bots\""),
+    ("missing comma", "write a comma after each string but the last"),
+    ("recursion", "the tables of this file are at most two deep"),
+    ("integers with a radix", "write the number in decimal digits"),
+];
+
+/// A file.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields, expecting = "a table")]
 pub(super) struct File {
@@ -19,7 +37,7 @@ pub(super) struct File {
     pub(super) rules: Vec<Spanned<RuleTable>>,
 }
 
-/// `[client_ip]`: what the key source `client_ip` means.
+/// `[client_ip]`: the meaning of the key source `client_ip`.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields, expecting = "a table")]
 pub(super) struct ClientIpTable {
@@ -31,7 +49,7 @@ pub(super) struct ClientIpTable {
 
 /// `[[rule]]`.
 ///
-/// What a rule must have is optional here, to be missed with the name of the rule and in plain words.
+/// Required fields are `Option`s, so that a missing one is reported with the rule's name.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields, expecting = "a table")]
 pub(super) struct RuleTable {
@@ -50,7 +68,7 @@ pub(super) struct RuleTable {
     pub(super) groups: Vec<Spanned<GroupTable>>,
 }
 
-/// `[[rule.group]]`: more routes of the rule above, whose key is elsewhere.
+/// `[[rule.group]]`: more routes of the rule above, with a key of their own.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields, expecting = "a table")]
 pub(super) struct GroupTable {
@@ -58,8 +76,35 @@ pub(super) struct GroupTable {
     pub(super) routes: Option<Spanned<Vec<Spanned<String>>>>,
 }
 
+/// One text, or an array of the parts of one key.
+#[derive(Debug)]
+pub(super) enum KeyTexts {
+    One(String),
+    Parts(Vec<Spanned<String>>),
+}
+
+/// The value of `on_missing`.
+#[derive(Debug, Deserialize)]
+#[serde(untagged, expecting = "expected \"share\", \"skip\" or a status")]
+pub(super) enum OnMissingValue {
+    Word(String),
+    Status(i64),
+}
+
+struct KeyTextsVisitor;
+
+impl File {
+    /// Reads the tables of a file.
+    pub(super) fn parse(text: &str) -> Result<Self, ConfigError> {
+        let lines = SourceMap::new(text);
+        let table = DeTable::parse(text).map_err(|error| explain(text, &error))?;
+        Check::new(lines).file(table.get_ref())?;
+        Self::deserialize(TomlDeserializer::from(table)).map_err(|error| explain(text, &error))
+    }
+}
+
 impl RuleTable {
-    /// The routes that are in no group.
+    /// Returns the routes outside of groups.
     pub(super) fn routes(&self) -> &[Spanned<String>] {
         self.routes.as_ref().map_or(&[], |routes| routes.get_ref())
     }
@@ -71,22 +116,7 @@ impl GroupTable {
     }
 }
 
-/// One text, or an array of the parts of one key.
-#[derive(Debug)]
-pub(super) enum KeyTexts {
-    One(String),
-    Parts(Vec<Spanned<String>>),
-}
-
-/// What happens to a request without the key.
-#[derive(Debug, Deserialize)]
-#[serde(untagged, expecting = "expected \"share\", \"skip\" or a status")]
-pub(super) enum OnMissingValue {
-    Word(String),
-    Status(i64),
-}
-
-/// By hand, because an untagged enum would lose the places of the parts.
+/// Written by hand, because an untagged enum would lose the spans of the parts.
 impl<'de> Deserialize<'de> for KeyTexts {
     fn deserialize<D>(deserializer: D) -> Result<Self, D::Error>
     where
@@ -95,8 +125,6 @@ impl<'de> Deserialize<'de> for KeyTexts {
         deserializer.deserialize_any(KeyTextsVisitor)
     }
 }
-
-struct KeyTextsVisitor;
 
 impl<'de> Visitor<'de> for KeyTextsVisitor {
     type Value = KeyTexts;
@@ -121,7 +149,7 @@ impl<'de> Visitor<'de> for KeyTextsVisitor {
 }
 
 impl KeyTexts {
-    /// The texts of the parts and where they stand.
+    /// Returns the texts of the parts, with their spans.
     pub(super) fn parts(read: &Spanned<Self>) -> Vec<Spanned<String>> {
         match read.get_ref() {
             Self::One(text) => vec![Spanned::new(read.span(), text.clone())],
@@ -130,17 +158,64 @@ impl KeyTexts {
     }
 }
 
+/// Describes a mistake in the syntax, with the field on its line and the rule around it.
+fn explain(text: &str, error: &TomlError) -> ConfigError {
+    let (lines, at) = (SourceMap::new(text), error.span().unwrap_or_default().start);
+    let line = lines.quote_line(at);
+    let mistake = match line.split_once('=').map(|(field, value)| (field.trim(), value.trim())) {
+        Some((field, value)) if is_name(field) => ConfigError::new(field, value, reason(error, &line)),
+        _ if is_single_rule(&line) => ConfigError::new("rule", &line, reason(error, &line)),
+        _ => ConfigError::new("toml", &line, reason(error, &line)),
+    };
+    let (recovered, _) = DeTable::parse_recoverable(text);
+    match rule_around(recovered.get_ref(), at) {
+        Some(rule) => mistake.in_rule(rule).at_line(lines.line_at(at)),
+        None => mistake.at_line(lines.line_at(at)),
+    }
+}
+
+/// Returns whether the header of a rule or group has single brackets, which TOML allows only once in a file.
+fn is_single_rule(line: &str) -> bool {
+    matches!(line, "[rule]" | "[rule.group]")
+}
+
+fn is_name(text: &str) -> bool {
+    !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-' | b'.'))
+}
+
+fn reason(error: &TomlError, line: &str) -> String {
+    let message = error.message().split_whitespace().collect::<Vec<_>>().join(" ");
+    if is_single_rule(line) {
+        return format!("this table may be repeated: write [{line}], in double brackets");
+    }
+    match ADVICE.iter().find(|(said, _)| message.contains(said)) {
+        Some((_, advice)) => format!("this is not TOML ({message}): {advice}"),
+        None => format!("this is not TOML ({message})"),
+    }
+}
+
+/// Returns the name of the rule that contains a byte, as far as the tables could be read.
+fn rule_around<'a>(file: &'a DeTable<'_>, at: usize) -> Option<&'a str> {
+    let begins_before = |start: usize| start <= at;
+    let rules = file.get("rule")?.get_ref().as_array()?;
+    let rule = rules.iter().rfind(|rule| begins_before(rule.span().start))?;
+    let others = file.iter().map(|(_, value)| value).filter(|value| value.get_ref().is_table());
+    let is_in_other =
+        others.map(Spanned::span).any(|other| begins_before(other.start) && other.start > rule.span().start);
+    rule.get_ref().get("name")?.get_ref().as_str().filter(|_| !is_in_other)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
-    fn the_parts_of_a_key_know_their_places() {
+    fn the_parts_of_a_key_have_their_spans() {
         let text = "key = [\n  \"a\",\n  'b']\nroutes = []";
         let table: GroupTable = toml::from_str(text).unwrap();
         let parts = KeyTexts::parts(&table.key.unwrap());
-        let places: Vec<&str> = parts.iter().map(|part| &text[part.span()]).collect();
-        assert_eq!(places, ["\"a\"", "'b'"]);
+        let found: Vec<&str> = parts.iter().map(|part| &text[part.span()]).collect();
+        assert_eq!(found, ["\"a\"", "'b'"]);
     }
 
     #[test]

@@ -1,16 +1,14 @@
-//! From a file to a limiter.
+//! The constructors that read a file.
 
 use hashbrown::HashMap;
 use toml::Spanned;
 
 use crate::{
     config::{
-        client_ip::client_ip,
         file::{File, RuleTable},
         rule::RuleReader,
-        source::{CLIENT_IP, Sources},
+        source::Sources,
         source_map::SourceMap,
-        syntax,
     },
     error::ConfigError,
     limiter::{CompiledRules, MessageTemplate, RateLimiter, RateLimiterBuilder, UNMATCHED, too_many_rules},
@@ -22,12 +20,12 @@ use crate::{
 impl RateLimiter {
     /// Builds a limiter from a file, whose format the [module `config`](crate::config) describes.
     ///
-    /// If the file names key sources of the program, or there are other rules beside it, use
+    /// If the file names key sources of the program, or if there are rules besides those of the file, use
     /// [`RateLimiterBuilder::toml`].
     ///
     /// # Errors
     ///
-    /// If anything in the file cannot be used. The error names the rule, the field, the value and the line.
+    /// Returns an error if anything in the file is invalid. The error names the rule, the field, the value and the line.
     pub fn from_toml(text: &str) -> Result<Self, ConfigError> {
         let builder = Self::builder().toml(text, &Sources::new())?;
         if builder.rules.is_empty() {
@@ -39,26 +37,26 @@ impl RateLimiter {
 }
 
 impl<S: Store> RateLimiterBuilder<Http, S> {
-    /// Adds the rules of a file, whose format the [module `config`](crate::config) describes, and takes over its settings.
-    /// The file may name the key sources of the program that are in `sources`.
+    /// Adds the rules of a file, whose format the [module `config`](crate::config) describes, and applies its settings.
+    /// The file may name the key sources of the program in `sources`.
     ///
     /// # Errors
     ///
-    /// If anything in the file cannot be used, alone or beside the rules that were added before. The error names the
-    /// rule, the field, the value and the line.
+    /// Returns an error if anything in the file is invalid, by itself or together with the rules that were added before. The
+    /// error names the rule, the field, the value and the line.
     pub fn toml(self, text: &str, sources: &Sources) -> Result<Self, ConfigError> {
         sources.validate()?;
         let lines = SourceMap::new(text);
-        let file = syntax::parse(text)?;
+        let file = File::parse(text)?;
         let builder = self.settings(&file, lines)?;
-        let sources = sources_of(&file, sources, lines)?;
+        let sources = sources.with_client_ip(file.client_ip.as_ref(), lines)?;
         let reader = RuleReader::new(lines, &sources);
         let rules: Vec<Rule> = file.rules.iter().map(|table| reader.read(table)).collect::<Result<_, _>>()?;
         check_number(builder.rules.len(), &file.rules, lines)?;
         check_names(&builder.rules, &file.rules, lines)?;
         let builder = rules.into_iter().fold(builder, Self::rule);
-        let together = CompiledRules::from_rules(&builder.rules, None);
-        together.map_err(|error| locate(error, &file.rules, reader))?;
+        let compiled = CompiledRules::from_rules(&builder.rules, None);
+        compiled.map_err(|error| locate(error, &file.rules, reader))?;
         Ok(builder)
     }
 
@@ -78,24 +76,15 @@ impl<S: Store> RateLimiterBuilder<Http, S> {
     }
 }
 
-/// The sources of the program, and `client_ip` as this file wants it.
-fn sources_of(file: &File, known: &Sources, lines: SourceMap<'_>) -> Result<Sources, ConfigError> {
-    let mut sources = known.clone();
-    if let Some(table) = &file.client_ip {
-        sources.insert(CLIENT_IP.to_owned(), client_ip(table.get_ref(), lines)?);
-    }
-    Ok(sources)
-}
-
-/// Refuses a name that a rule of the builder or an earlier one of the file has.
-fn check_names(known: &[Rule], tables: &[Spanned<RuleTable>], lines: SourceMap<'_>) -> Result<(), ConfigError> {
-    let mut holders: HashMap<String, Holder<'_>> =
-        known.iter().map(|rule| (rule.name().to_ascii_lowercase(), Holder::Program(rule.name()))).collect();
+/// Rejects a name that a rule of the builder, or an earlier rule of the file, has.
+fn check_names(others: &[Rule], tables: &[Spanned<RuleTable>], lines: SourceMap<'_>) -> Result<(), ConfigError> {
+    let mut owners: HashMap<String, NameOwner<'_>> =
+        others.iter().map(|rule| (rule.name().to_ascii_lowercase(), NameOwner::Program(rule.name()))).collect();
     for name in tables.iter().filter_map(|table| table.get_ref().name.as_ref()) {
-        if let Some(holder) = holders.insert(name.get_ref().to_ascii_lowercase(), Holder::File(name)) {
-            let other = match holder {
-                Holder::File(other) => format!("rule \"{}\" on line {}", other.get_ref(), lines.line_of(other)),
-                Holder::Program(other) => format!("rule \"{other}\", which is not of this file,"),
+        if let Some(owner) = owners.insert(name.get_ref().to_ascii_lowercase(), NameOwner::File(name)) {
+            let other = match owner {
+                NameOwner::File(other) => format!("rule \"{}\" on line {}", other.get_ref(), lines.line_of(other)),
+                NameOwner::Program(other) => format!("rule \"{other}\", which is not from this file,"),
             };
             let reason = format!("{other} has this name already (names are compared ignoring case): write another");
             let mistake = ConfigError::new("name", format_args!("\"{}\"", name.get_ref()), reason);
@@ -105,21 +94,21 @@ fn check_names(known: &[Rule], tables: &[Spanned<RuleTable>], lines: SourceMap<'
     Ok(())
 }
 
-/// Who has a name.
-enum Holder<'a> {
+/// The rule that has a name: one of the program, or one of the file.
+enum NameOwner<'a> {
     Program(&'a str),
     File(&'a Spanned<String>),
 }
 
-/// Refuses more rules than a limiter may have.
-fn check_number(known: usize, tables: &[Spanned<RuleTable>], lines: SourceMap<'_>) -> Result<(), ConfigError> {
-    match tables.get(RuleId::MAX_RULES.saturating_sub(known)) {
-        Some(first_too_many) => Err(too_many_rules(known + tables.len()).at_line(lines.line_of(first_too_many))),
+/// Rejects more rules than a limiter may have.
+fn check_number(others: usize, tables: &[Spanned<RuleTable>], lines: SourceMap<'_>) -> Result<(), ConfigError> {
+    match tables.get(RuleId::MAX_RULES.saturating_sub(others)) {
+        Some(first_too_many) => Err(too_many_rules(others + tables.len()).at_line(lines.line_of(first_too_many))),
         None => Ok(()),
     }
 }
 
-/// Gives a mistake among the rules its line, if it is in one of the file.
+/// Adds the line of an error in the compiled rules, if it is about a rule of the file.
 fn locate(error: ConfigError, tables: &[Spanned<RuleTable>], reader: RuleReader<'_>) -> ConfigError {
     let is_named = |table: &&Spanned<RuleTable>| {
         table.get_ref().name.as_ref().is_some_and(|name| error.rule() == Some(name.get_ref()))
@@ -185,18 +174,18 @@ mod tests {
     fn a_mistake_in_a_rule_is_named_with_its_line() {
         #[rustfmt::skip]
         let mistakes = [
-            // What is put in the place of which line; the line, the field and the value of the mistake, and its reason.
+            // The replaced line and its replacement; the line, the field and the value of the mistake, and its reason.
             (4, "key = [\n'path:botId',\n'claim:bot']", 6, "key", "\"claim:bot\"", "not a key source; known are path:NAME, "),
             (4, "key = 'path:botId | claim:bot'", 4, "key", "\"claim:bot\"", "known are"),
             (4, "key = 'path:botId |'", 4, "key", "\"\"", "known are"),
-            (4, "key = 'path:'", 4, "key", "\"path:\"", "behind the colon"),
+            (4, "key = 'path:'", 4, "key", "\"path:\"", "follows the colon"),
             (4, "key = 'header:a b'", 4, "key", "\"header:a b\"", "name of a header field"),
             (4, "key = 'client_ip'", 4, "key", "\"client_ip\"", "needs the table [client_ip]"),
             (6, "routes = [\n'POST /x/{botId}',\n'GET y']", 8, "route", "\"GET y\"", "begins with /"),
             (6, "routes = [\n'POST /x/{botId}',\n'get /y/{botId}']", 8, "route", "\"get /y/{botId}\"", "capital letters"),
             (6, "routes = [\n'POST /x/{botId}',\n'GET /y/{bot}']", 8, "key", "\"path:botId\"", "(route \"GET /y/{bot}\")"),
             (6, "routes = [\n'/x/{botId}',\n'/y/{botId}',\n'/x/{botId}']", 9, "route", "\"/x/{botId}\"", "already"),
-            (7, "[[rule.group]]\nkey = 'query:'\nroutes = ['/z']", 8, "key", "\"query:\"", "behind the colon"),
+            (7, "[[rule.group]]\nkey = 'query:'\nroutes = ['/z']", 8, "key", "\"query:\"", "follows the colon"),
             (7, "[[rule.group]]\nkey = 'query:b'\nroutes = ['/z', 'z']", 9, "route", "\"z\"", "begins with /"),
             (7, "[[rule.group]]\nkey = 'query:b'\nroutes = ['GET /y/{b}']", 9, "route", "\"GET /y/{b}\"", "already"),
         ];
@@ -237,13 +226,13 @@ mod tests {
         let error = builder.toml(&with(3, "\nname = 'bots'"), &Sources::new()).unwrap_err();
         assert_eq!((error.line(), error.field()), (Some(4), "name"));
         assert!(
-            error.reason().starts_with("rule \"Bots\", which is not of this file, has this name already"),
+            error.reason().starts_with("rule \"Bots\", which is not from this file, has this name already"),
             "{error}"
         );
     }
 
     #[test]
-    fn rules_that_do_not_go_together_are_refused_with_the_line_of_the_latter() {
+    fn rules_that_conflict_are_refused_with_the_line_of_the_later_one() {
         let second =
             |fields: &str| with(7, &format!("[[rule]]\nname = 'b'\nkey = 'peer_ip'\nquotas = ['1/s']\n{fields}"));
         let error = refusal(&second("routes = [\n'/z',\n'POST /x/{*rest}'\n]"));

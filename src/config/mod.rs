@@ -1,7 +1,7 @@
-//! Rules in a file.
+//! Rules in a TOML file.
 //!
-//! A matrix of limits is easier to read, review and change as a table than as code. Its words are those of the builders. The format is TOML; it is read with
-//! [`RateLimiter::from_toml`](crate::RateLimiter::from_toml), or with
+//! A matrix of limits is easier to read, review and change as a table than as code. The fields are called like the methods of the
+//! builders. Read a file with [`RateLimiter::from_toml`](crate::RateLimiter::from_toml), or with
 //! [`RateLimiterBuilder::toml`](crate::RateLimiterBuilder::toml) if the program adds rules or key sources of its own.
 //!
 //! ```
@@ -40,7 +40,8 @@
 //!     applies_to = "unmatched_requests"
 //! "#;
 //!
-//! let sources = Sources::new().source("claim:account", key::claim(|claims: &Claims| &claims.account));
+//! let account = key::claim(|claims: &Claims| &claims.account);
+//! let sources = Sources::new().source("claim:account", account);
 //! let limiter = RateLimiter::builder().toml(text, &sources)?.build()?;
 //!
 //! assert!(limiter.rule("tables")?.check(("acme", "orders")).is_admitted());
@@ -51,56 +52,56 @@
 //!
 //! # The file
 //!
-//! All that is not called required may be left out. Nothing else is allowed: a field that is not in these tables is a
-//! mistake, not a comment.
+//! Fields are optional unless they are called required. A field that is not in these tables is an error, so misspellings do not
+//! go unnoticed.
 //!
-//! | field | means | default |
+//! | field | meaning | default |
 //! |---|---|---|
-//! | `max_keys` | how many histories are kept at most: [`RateLimiterBuilder::max_keys`] | 1000000 |
-//! | `message` | what a refused caller reads: [`RateLimiterBuilder::message`] | a sentence about the window |
-//! | `[client_ip]` | what the key source `client_ip` means in this file | `client_ip` is refused |
-//! | `[[rule]]` | one [`Rule`], as often as there are rules | |
+//! | `max_keys` | the maximum number of histories: [`RateLimiterBuilder::max_keys`] | 1000000 |
+//! | `message` | the text for refused callers: [`RateLimiterBuilder::message`] | a sentence about the window |
+//! | `[client_ip]` | the meaning of the key source `client_ip` in this file | `client_ip` is an error |
+//! | `[[rule]]` | one [`Rule`]; repeated for each rule | |
 //!
 //! ## `[[rule]]`
 //!
-//! | field | means | default |
+//! | field | meaning | default |
 //! |---|---|---|
 //! | `name` | the name, in visible ASCII | required |
-//! | `quotas` | texts such as `"60/minute"`, `"500/5m"`, `"10000/day"`: see [`Quota`] | required |
-//! | `key` | where the key of a request is, see below: [`Rule::key`] | required unless all routes are in groups or there are none |
-//! | `level` | the name of the enforcement level: [`Rule::level`] | [what the sources are called](crate::key::KeyExtractor::name), `botId` for `path:botId` |
-//! | `routes` | texts such as `"POST /bots/{id}"`, `"GET\|PUT /bots/{id}"`, `"/status"`: [`Rule::routes`] | none |
-//! | `applies_to` | `"routes"`, or one of [`"every_request"`](crate::Rule::every_request), [`"unmatched_requests"`](crate::Rule::unmatched_requests) (what matches no route of any rule) and [`"no_requests"`](crate::Rule::no_requests) (the rule is only asked by name) | `"routes"` |
-//! | `per_route` | whether each route has a history of its own: [`Rule::per_route`] | `false` |
+//! | `quotas` | strings such as `"60/minute"`, `"500/5m"`, `"10000/day"`: see [`Quota`] | required |
+//! | `key` | the source of the key of a request, see below: [`Rule::key`] | required unless all routes are in groups or there are none |
+//! | `level` | the name of the enforcement level: [`Rule::level`] | [the name of the sources](crate::key::KeyExtractor::name), `botId` for `path:botId` |
+//! | `routes` | strings such as `"POST /bots/{id}"`, `"GET\|PUT /bots/{id}"`, `"/status"`: [`Rule::routes`] | none |
+//! | `applies_to` | `"routes"`, or one of [`"every_request"`](crate::Rule::every_request), [`"unmatched_requests"`](crate::Rule::unmatched_requests) (requests that match no route of any rule) and [`"no_requests"`](crate::Rule::no_requests) (the program checks the rule by name) | `"routes"` |
+//! | `per_route` | whether each route is counted by itself: [`Rule::per_route`] | `false` |
 //! | `count_denied` | whether refused requests are charged too: [`Policy::count_denied`] | `false` |
-//! | `resolution` | how finely large quotas are remembered: [`Policy::resolution`] | 4096 |
+//! | `resolution` | the precision of large quotas: [`Policy::resolution`] | 4096 |
 //! | `on_missing` | `"share"`, `"skip"` or a status from 400 to 599: [`OnMissing`] | `"share"` |
 //! | `[[rule.group]]` | more routes of the rule above, see below | none |
 //!
 //! ## `[[rule.group]]`
 //!
-//! Routes of the same rule, with the same histories, whose key is elsewhere: [`Rule::group`].
+//! Routes of the same rule, with the same histories, but another source of the key: [`Rule::group`].
 //!
-//! | field | means | default |
+//! | field | meaning | default |
 //! |---|---|---|
-//! | `key` | where the key of a request to these routes is | required |
+//! | `key` | the source of the key of a request to these routes | required |
 //! | `routes` | the routes | required |
 //!
 //! ## `[client_ip]`
 //!
-//! See [`key::client_ip`]. Without this table `client_ip` is refused, so that nobody limits a proxy by accident; an empty
-//! one says that there is no proxy.
+//! See [`key::client_ip`]. Without this table `client_ip` is an error, so that a proxy is not limited by accident. An empty table
+//! states that there is no proxy.
 //!
-//! | field | means | default |
+//! | field | meaning | default |
 //! |---|---|---|
-//! | `trust` | the networks of the proxies to believe, such as `"10.0.0.0/8"` | none |
-//! | `header` | what they write: `"x-forwarded-for"`, `"forwarded"`, or a header with a single address | `"x-forwarded-for"` |
-//! | `ipv6_prefix` | how many bits of an IPv6 address tell clients apart | 64 |
+//! | `trust` | the networks of the trusted proxies, such as `"10.0.0.0/8"` | none |
+//! | `header` | the header that they set: `"x-forwarded-for"`, `"forwarded"`, or a header with a single address | `"x-forwarded-for"` |
+//! | `ipv6_prefix` | the number of bits of an IPv6 address that distinguish clients | 64 |
 //!
 //! # Keys
 //!
-//! A key is a text, or an array of texts: the parts of one key, which is missing if one of them is. In each text ` | `
-//! separates sources that are tried in order.
+//! A key is a string, or an array of strings: the parts of one key, which is missing if one of them is. In a string, ` | ` separates
+//! sources that are tried in order.
 //!
 //! | source | reads |
 //! |---|---|
@@ -111,14 +112,14 @@
 //! | `cookie:NAME` | a cookie: [`key::cookie`] |
 //! | `peer_ip` | the address of the connection: [`key::peer_ip`] |
 //! | `host` | the host that the request is for: [`key::host`] |
-//! | `client_ip` | the address of the client behind proxies: [`key::client_ip`], as `[client_ip]` says |
-//! | `constant:TEXT` | nothing: one history for all requests, or one part that is always the same |
-//! | any other name | what the program called so in its [`Sources`] |
+//! | `client_ip` | the address of the client behind proxies: [`key::client_ip`], configured by `[client_ip]` |
+//! | `constant:TEXT` | nothing: one history for all requests, or a part that is always the same |
+//! | any other name | the source of this name in the [`Sources`] of the program |
 //!
-//! # Mistakes
+//! # Errors
 //!
-//! A file is read as a whole or not at all. A [`ConfigError`] names the rule, the field, the value and the line, and
-//! says what to write in its place:
+//! A file is read as a whole or not at all. A [`ConfigError`] names the rule, the field, the value and the line, and suggests a
+//! correction:
 //!
 //! ```
 //! use tower_quota::RateLimiter;
@@ -131,7 +132,8 @@
 //! routes = ["GET /bots/{botId}"]
 //! "#;
 //! let error = RateLimiter::from_toml(text).unwrap_err();
-//! assert_eq!(error.to_string(), r#"line 5: rule "bots": quota "0/hour": a quota admits at least 1: write 1 or more"#);
+//! assert_eq!((error.line(), error.rule(), error.field()), (Some(5), Some("bots"), "quota"));
+//! assert_eq!(error.reason(), "a quota admits at least 1: write 1 or more");
 //! ```
 //!
 //! [`RateLimiterBuilder::max_keys`]: crate::RateLimiterBuilder::max_keys
@@ -157,16 +159,11 @@
 //! [`key::client_ip`]: crate::key::client_ip
 
 mod check;
-mod client_ip;
-mod composite_key;
 mod file;
 mod load;
-mod on_missing;
-mod policy;
 mod rule;
 mod schema;
 mod source;
 mod source_map;
-mod syntax;
 
 pub use source::Sources;

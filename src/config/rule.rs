@@ -1,24 +1,23 @@
-//! From the table of a rule to the rule.
+//! The reader that makes rules of their tables.
 
+use http::StatusCode;
 use toml::Spanned;
 
 use crate::{
     config::{
-        composite_key::CompositeKey,
-        file::{GroupTable, KeyTexts, RuleTable},
-        on_missing::on_missing,
-        policy::policy,
-        source::Sources,
+        file::{GroupTable, KeyTexts, OnMissingValue, RuleTable},
+        source::{CompositeKey, Sources},
         source_map::SourceMap,
     },
     error::ConfigError,
     key::{KeyExtractor, RouteParams},
+    policy::{Policy, Quota},
     rule::{OnMissing, Route, Rule},
 };
 
-const NO_KEY: &str = "the rule has no key, and so does not say whom to count: write key = \"header:x-account\"";
+const NO_KEY: &str = "the rule has no key to count requests by: write key = \"header:x-account\"";
 const KEY_BESIDE_GROUPS: &str =
-    "the rule has no key for the routes in no group: write key = \"path:id\" above [[rule.group]]";
+    "the rule has no key for the routes outside of groups: write key = \"path:id\" above [[rule.group]]";
 const NO_ROUTES: &str =
     "the rule governs no request: write routes = [\"POST /bots/{id}\"], or applies_to = \"every_request\"";
 
@@ -46,9 +45,9 @@ impl<'a> RuleReader<'a> {
     }
 
     fn rule(self, table: &RuleTable, name: &str) -> Result<Rule, ConfigError> {
-        let missing = |outcome| self.lines.locate(outcome, on_missing(outcome.get_ref()));
-        let missing = table.on_missing.as_ref().map_or(Ok(OnMissing::default()), missing)?;
-        let rule = Rule::new(name).policy(policy(table, self.lines)?).on_missing(missing);
+        let on_missing = |value| self.lines.locate(value, on_missing(value.get_ref()));
+        let on_missing = table.on_missing.as_ref().map_or(Ok(OnMissing::default()), on_missing)?;
+        let rule = Rule::new(name).policy(policy(table, self.lines)?).on_missing(on_missing);
         let rule = if table.per_route.as_ref().is_some_and(|is| *is.get_ref()) { rule.per_route() } else { rule };
         let rule = self.own_requests(table, rule)?;
         let rule = table.groups.iter().try_fold(rule, |rule, group| self.group(group, rule))?;
@@ -56,9 +55,9 @@ impl<'a> RuleReader<'a> {
         Ok(rule)
     }
 
-    /// The level, the key, and the requests that are in no group.
+    /// Adds the level, the key, and the requests outside of groups.
     fn own_requests(self, table: &RuleTable, rule: Rule) -> Result<Rule, ConfigError> {
-        let rule = self.applied(table, rule)?;
+        let rule = self.apply_to(table, rule)?;
         if rule.has_routes() && table.routes().is_empty() && table.groups.is_empty() {
             return Err(self.locate(table, ConfigError::new("routes", "[]", NO_ROUTES)));
         }
@@ -67,7 +66,7 @@ impl<'a> RuleReader<'a> {
             None => rule,
         };
         let Some(key) = self.own_key(table, &rule)? else { return Ok(rule) };
-        let extractor = CompositeKey::read(key, self.sources, self.lines)?;
+        let extractor = CompositeKey::parse(key, self.sources, self.lines)?;
         if !rule.has_routes() {
             self.lines.locate(key, extractor.validate_on(None))?;
         }
@@ -75,8 +74,8 @@ impl<'a> RuleReader<'a> {
         Ok(rule.key(extractor).routes(table.routes().iter().map(Spanned::get_ref)))
     }
 
-    /// The rule, applied to what the table says.
-    fn applied(self, table: &RuleTable, rule: Rule) -> Result<Rule, ConfigError> {
+    /// Applies the rule to the requests that `applies_to` names.
+    fn apply_to(self, table: &RuleTable, rule: Rule) -> Result<Rule, ConfigError> {
         let Some(text) = &table.applies_to else { return Ok(rule) };
         let has_routes = !table.routes().is_empty() || !table.groups.is_empty();
         let refuse = |reason: &str| {
@@ -91,13 +90,13 @@ impl<'a> RuleReader<'a> {
             "every_request" => Ok(rule.every_request()),
             "unmatched_requests" => Ok(rule.unmatched_requests()),
             "no_requests" => Ok(rule.no_requests()),
-            _ => refuse(
-                "there is no such word: write \"routes\", \"every_request\", \"unmatched_requests\" or \"no_requests\"",
-            ),
+            _ => {
+                refuse("unknown value: write \"routes\", \"every_request\", \"unmatched_requests\" or \"no_requests\"")
+            }
         }
     }
 
-    /// The key outside of the groups, if there is to be one.
+    /// Returns the key outside of groups, if the rule needs one.
     fn own_key<'t>(self, table: &'t RuleTable, rule: &Rule) -> Result<Option<&'t Spanned<KeyTexts>>, ConfigError> {
         let only_groups = rule.has_routes() && table.routes().is_empty();
         match (&table.key, &*table.groups) {
@@ -114,7 +113,7 @@ impl<'a> RuleReader<'a> {
     }
 
     fn group(self, group: &Spanned<GroupTable>, rule: Rule) -> Result<Rule, ConfigError> {
-        let extractor = CompositeKey::read(self.group_key(group)?, self.sources, self.lines)?;
+        let extractor = CompositeKey::parse(self.group_key(group)?, self.sources, self.lines)?;
         let routes = group.get_ref().routes();
         if routes.is_empty() {
             let reason = "the group has no routes: write routes = [\"POST /bots/import\"] below [[rule.group]]";
@@ -135,7 +134,7 @@ impl<'a> RuleReader<'a> {
         self.lines.locate(group, group.get_ref().key.as_ref().ok_or_else(missing))
     }
 
-    /// Checks each route, and whether the key can be found on it.
+    /// Checks each route, and that the key can be found on it.
     fn check_routes(self, extractor: &dyn KeyExtractor, routes: &[Spanned<String>]) -> Result<(), ConfigError> {
         let check = |text: &str| {
             let route = Route::parse(text)?;
@@ -144,12 +143,12 @@ impl<'a> RuleReader<'a> {
         routes.iter().try_for_each(|text| self.lines.locate(text, check(text.get_ref())))
     }
 
-    /// Gives a mistake in a finished rule the line of the route or field that it is about.
+    /// Adds the line of the route or field that an error in a finished rule is about.
     pub(super) fn locate(self, table: &RuleTable, error: ConfigError) -> ConfigError {
         let in_groups = table.groups.iter().flat_map(|group| group.get_ref().routes());
         let is_wrong = |route: &&Spanned<String>| error.value() == format!("\"{}\"", route.get_ref());
         let line = match error.field() {
-            // Of two that are the same the latter is in the wrong.
+            // Of two equal routes, the later one is the mistake.
             "route" => table.routes().iter().chain(in_groups).rfind(is_wrong).map(|route| self.lines.line_of(route)),
             "routes" => table.routes.as_ref().map(|routes| self.lines.line_of(routes)),
             "level" => table.level.as_ref().map(|level| self.lines.line_of(level)),
@@ -164,4 +163,59 @@ impl<'a> RuleReader<'a> {
             None => error,
         }
     }
+}
+
+/// Returns the policy that the quotas of a table make.
+fn policy(table: &RuleTable, lines: SourceMap<'_>) -> Result<Policy, ConfigError> {
+    let missing =
+        || ConfigError::new("quotas", "", "the rule has no quotas: write quotas = [\"60/minute\", \"1800/hour\"]");
+    let quotas = table.quotas.as_ref().ok_or_else(missing)?;
+    let add = |policy, text: &Spanned<String>| lines.locate(text, with_quota(policy, text.get_ref()));
+    let policy = quotas.get_ref().iter().try_fold(Policy::from_iter([]), add)?;
+    let policy = lines.locate(quotas, validated(policy))?;
+    let policy = if table.count_denied { policy.count_denied() } else { policy };
+    match &table.resolution {
+        Some(resolution) => lines.locate(resolution, validated(policy.resolution(*resolution.get_ref()))),
+        None => Ok(policy),
+    }
+}
+
+/// Adds a quota, and validates the policy at once so that an error has the line of that quota.
+fn with_quota(policy: Policy, text: &str) -> Result<Policy, ConfigError> {
+    validated(policy.and(text.parse::<Quota>()?))
+}
+
+fn validated(policy: Policy) -> Result<Policy, ConfigError> {
+    policy.validate().map(|()| policy)
+}
+
+/// Returns the meaning of the field `on_missing`.
+fn on_missing(value: &OnMissingValue) -> Result<OnMissing, ConfigError> {
+    match value {
+        OnMissingValue::Word(word) if word == "share" => Ok(OnMissing::Share),
+        OnMissingValue::Word(word) if word == "skip" => Ok(OnMissing::Skip),
+        OnMissingValue::Word(word) if word.parse::<u16>().is_ok() => {
+            let reason = format!("a status has no quotes: write on_missing = {word}");
+            Err(ConfigError::new("on_missing", format_args!("\"{word}\""), reason))
+        }
+        OnMissingValue::Word(word) => {
+            let reason = "unknown value: write \"share\", \"skip\" or a status such as 401";
+            Err(ConfigError::new("on_missing", format_args!("\"{word}\""), reason))
+        }
+        OnMissingValue::Status(status) => {
+            let refuse = || {
+                ConfigError::new(
+                    "on_missing",
+                    status,
+                    "a rejection has a status from 400 to 599: write one such as 401",
+                )
+            };
+            error_status(*status).map(OnMissing::Reject).ok_or_else(refuse)
+        }
+    }
+}
+
+fn error_status(status: i64) -> Option<StatusCode> {
+    let status = StatusCode::from_u16(u16::try_from(status).ok()?).ok()?;
+    (status.is_client_error() || status.is_server_error()).then_some(status)
 }

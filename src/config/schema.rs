@@ -1,13 +1,13 @@
-//! What the tables of a file may hold.
+//! The tables of a file and their fields.
 
 use crate::error::nearest;
 
 /// A table of the file.
 #[derive(Debug)]
 pub(super) struct Schema {
-    /// How it is begun; nothing for what stands in no table.
+    /// The line that begins the table; empty for the top of the file.
     pub(super) header: &'static str,
-    /// What its fields are called after in a mistake.
+    /// The prefix of its fields' names in an error.
     pub(super) prefix: &'static str,
     pub(super) fields: &'static [FieldSchema],
 }
@@ -17,17 +17,17 @@ pub(super) struct Schema {
 pub(super) struct FieldSchema {
     pub(super) name: &'static str,
     pub(super) kind: FieldKind,
-    /// A value as it may be written.
+    /// An example of a value.
     pub(super) example: &'static str,
-    /// What it may be called by mistake.
+    /// Names that it may be called by mistake.
     pub(super) aliases: &'static [&'static str],
 }
 
-/// What a value is.
+/// The type of a value.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum FieldKind {
     Flag,
-    /// A whole number from 0 to this.
+    /// A whole number from 0 to this one.
     Number(u64),
     Text,
     Texts,
@@ -106,34 +106,34 @@ impl Schema {
         self.fields.iter().find(|field| field.name == name)
     }
 
-    /// The first table that has a field of this name.
+    /// Returns the first table that has a field of this name.
     pub(super) fn with_field(name: &str) -> Option<&'static Self> {
         ALL.into_iter().find(|schema| schema.field(name).is_some())
     }
 
-    /// Where its fields stand.
-    pub(super) fn place(&self) -> String {
+    /// Describes the position of its fields.
+    pub(super) fn position(&self) -> String {
         match self.header {
             "" => "at the top of the file, above all tables".to_owned(),
             header => format!("below {header}"),
         }
     }
 
-    /// The field that may have been meant by a name that none has.
-    pub(super) fn meant_by(&self, name: &str) -> Option<&'static FieldSchema> {
+    /// Returns the field that may have been intended by an unknown name.
+    pub(super) fn suggest(&self, name: &str) -> Option<&'static FieldSchema> {
         let names = || {
             self.fields
                 .iter()
                 .flat_map(|field| field.aliases.iter().chain([&field.name]).map(move |name| (*name, field)))
         };
-        let meant = nearest(name, names().map(|(name, _)| name))?;
-        names().find(|(name, _)| *name == meant).map(|(_, field)| field)
+        let nearest = nearest(name, names().map(|(name, _)| name))?;
+        names().find(|(name, _)| *name == nearest).map(|(_, field)| field)
     }
 }
 
 impl FieldSchema {
-    /// How the field is written.
-    pub(super) fn written(&self) -> String {
+    /// Returns the field with an example of its value.
+    pub(super) fn assignment(&self) -> String {
         match self.kind {
             FieldKind::Table(schema) | FieldKind::Tables(schema) => schema.header.to_owned(),
             _ => format!("{} = {}", self.name, self.example),

@@ -1,26 +1,36 @@
-//! What the text of a key means.
+//! The sources of keys, and the extractors that their texts describe.
 
-use std::{collections::BTreeMap, fmt, sync::Arc};
+use std::{borrow::Cow, collections::BTreeMap, fmt, sync::Arc};
+
+use http::HeaderName;
+use toml::Spanned;
 
 use crate::{
+    config::{
+        file::{ClientIpTable, KeyTexts},
+        source_map::SourceMap,
+    },
     error::ConfigError,
-    key::{self, KeyExtractor},
+    key::{self, ClientIp, ForwardedHeader, KeyBuilder, KeyExtractor, MissingKey, RouteParams},
+    request::RequestView,
 };
 
-pub(super) const CLIENT_IP: &str = "client_ip";
+const CLIENT_IP: &str = "client_ip";
 const PEER_IP: &str = "peer_ip";
 const HOST: &str = "host";
 const PARAMETRIC: [&str; 6] = ["path", "header", "query", "cookie", "metadata", "constant"];
 const BUILT_IN: &str =
     "path:NAME, header:NAME, query:NAME, cookie:NAME, metadata:NAME, constant:TEXT, peer_ip, client_ip, host";
+const NO_HEADER: &str = "not the name of a header field: write one such as \"x-forwarded-for\"";
 
-/// The key sources that a program names for its files, beside those that every file has.
+/// The key sources that a program names for its files, besides the built-in ones.
 ///
 /// ```
 /// use tower_quota::{RateLimiter, config::Sources, key};
 ///
 /// # #[derive(Clone)] struct Claims { account: String }
-/// let sources = Sources::new().source("claim:account", key::claim(|claims: &Claims| &claims.account));
+/// let account = key::claim(|claims: &Claims| &claims.account);
+/// let sources = Sources::new().source("claim:account", account);
 /// let text = r#"
 ///     [[rule]]
 ///     name = "tables"
@@ -38,31 +48,49 @@ pub struct Sources {
     named: BTreeMap<String, Arc<dyn KeyExtractor>>,
 }
 
+/// The parts of one key, like a tuple of extractors in code: the key is missing if one of them is.
+pub(super) struct CompositeKey {
+    parts: Vec<Arc<dyn KeyExtractor>>,
+}
+
 impl Sources {
-    /// Creates a list of no sources but the built-in ones.
+    /// Creates a list of the built-in sources only.
     pub fn new() -> Self {
         Self::default()
     }
 
     /// Adds a source of this name.
     ///
-    /// Any name will do that has no `|` in it and no space at its ends, such as `claim:appId`; a mistake in it is found
-    /// when a file is read. It hides a built-in source of the same name.
+    /// A name must not be empty, contain `|`, or begin or end with a space: `claim:appId` is one. Names are checked when a file is
+    /// read. A source hides a built-in one of the same name.
     pub fn source(mut self, name: impl Into<String>, extractor: impl KeyExtractor) -> Self {
         self.insert(name.into(), extractor);
         self
     }
 
-    /// Gives `extractor` a name. It hides what had the name before.
-    pub(super) fn insert(&mut self, name: String, extractor: impl KeyExtractor) {
+    /// Returns these sources, and `client_ip` as the file describes it.
+    pub(super) fn with_client_ip(
+        &self,
+        table: Option<&Spanned<ClientIpTable>>,
+        lines: SourceMap<'_>,
+    ) -> Result<Self, ConfigError> {
+        let mut sources = self.clone();
+        if let Some(table) = table {
+            sources.insert(CLIENT_IP.to_owned(), client_ip(table.get_ref(), lines)?);
+        }
+        Ok(sources)
+    }
+
+    /// Inserts `extractor` under a name, in place of an earlier one of that name.
+    fn insert(&mut self, name: String, extractor: impl KeyExtractor) {
         let extractor = key::named(key::sanitize_name(&name), extractor);
         self.named.insert(name, Arc::new(extractor));
     }
 
-    /// Finds names that no text of a key can spell.
+    /// Finds names that the text of a key cannot contain.
     pub(super) fn validate(&self) -> Result<(), ConfigError> {
-        let spells = |name: &str| !name.is_empty() && name.trim() == name && !name.contains('|');
-        match self.named.keys().find(|name| !spells(name)) {
+        let is_valid = |name: &str| !name.is_empty() && name.trim() == name && !name.contains('|');
+        match self.named.keys().find(|name| !is_valid(name)) {
             Some(name) => {
                 let reason = "the name of a key source has no | in it and no space at its ends";
                 Err(ConfigError::new("source", format_args!("{name:?}"), reason))
@@ -71,8 +99,8 @@ impl Sources {
         }
     }
 
-    /// One part of a key: a source, or several to be tried in order.
-    pub(super) fn part(&self, text: &str) -> Result<Arc<dyn KeyExtractor>, ConfigError> {
+    /// Parses one part of a key: a source, or several to be tried in order.
+    fn part(&self, text: &str) -> Result<Arc<dyn KeyExtractor>, ConfigError> {
         if text.trim() != text {
             return Err(refuse(text, &format!("spaces at the ends: write \"{}\"", text.trim())));
         }
@@ -90,7 +118,7 @@ impl Sources {
         match text {
             PEER_IP => Ok(Arc::new(key::peer_ip())),
             HOST => Ok(Arc::new(key::host())),
-            CLIENT_IP => Err(refuse(text, "needs the table [client_ip], which says whom to believe")),
+            CLIENT_IP => Err(refuse(text, "needs the table [client_ip], which names the trusted proxies")),
             _ => parametric(text).unwrap_or_else(|| Err(self.unknown(text))),
         }
     }
@@ -98,12 +126,12 @@ impl Sources {
     fn unknown(&self, text: &str) -> ConfigError {
         let mut known = vec![BUILT_IN];
         known.extend(self.named.keys().map(String::as_str));
-        let meant = self.meant(text).map(|meant| format!(": write \"{meant}\"")).unwrap_or_default();
-        refuse(text, &format!("not a key source{meant}; known are {}", known.join(", ")))
+        let suggestion = self.suggest(text).map(|source| format!(": write \"{source}\"")).unwrap_or_default();
+        refuse(text, &format!("not a key source{suggestion}; known are {}", known.join(", ")))
     }
 
-    /// The source that is spelled like this, but for spaces, capitals and hyphens.
-    fn meant(&self, text: &str) -> Option<String> {
+    /// Returns the source of the same spelling except for spaces, capitals and hyphens.
+    fn suggest(&self, text: &str) -> Option<String> {
         let plain = |text: &str| text.replace(' ', "").replace('-', "_").to_lowercase();
         let whole = self.named.keys().map(String::as_str).chain([PEER_IP, CLIENT_IP, HOST]);
         if let Some(source) = whole.into_iter().find(|source| plain(source) == plain(text)) {
@@ -121,11 +149,70 @@ impl fmt::Debug for Sources {
     }
 }
 
+impl CompositeKey {
+    pub(super) fn parse(
+        texts: &Spanned<KeyTexts>,
+        sources: &Sources,
+        lines: SourceMap<'_>,
+    ) -> Result<Self, ConfigError> {
+        let parts = KeyTexts::parts(texts);
+        let parts = parts.iter().map(|text| lines.locate(text, sources.part(text.get_ref())));
+        let parts: Vec<_> = parts.collect::<Result<_, _>>()?;
+        if parts.is_empty() {
+            return lines.locate(texts, Err(ConfigError::new("key", "[]", "a key has at least one part")));
+        }
+        Ok(Self { parts })
+    }
+}
+
+impl KeyExtractor for CompositeKey {
+    fn extract(&self, request: &RequestView<'_>, key: &mut KeyBuilder<'_>) -> Result<(), MissingKey> {
+        self.parts.iter().try_for_each(|part| part.extract(request, key))
+    }
+
+    fn name(&self) -> Cow<'_, str> {
+        let names: Vec<_> = self.parts.iter().map(KeyExtractor::name).collect();
+        Cow::Owned(names.join("+"))
+    }
+
+    fn validate(&self) -> Result<(), ConfigError> {
+        self.parts.iter().try_for_each(KeyExtractor::validate)
+    }
+
+    fn validate_on(&self, params: Option<RouteParams<'_>>) -> Result<(), ConfigError> {
+        self.parts.iter().try_for_each(|part| part.validate_on(params))
+    }
+}
+
+/// Returns the extractor that `[client_ip]` describes, validated step by step so that an error has its line.
+fn client_ip(table: &ClientIpTable, lines: SourceMap<'_>) -> Result<ClientIp, ConfigError> {
+    let mut client_ip = key::client_ip();
+    for network in &table.trust {
+        client_ip = lines.locate(network, validated(client_ip.trust([network.get_ref()])))?;
+    }
+    if let Some(name) = &table.header {
+        client_ip = client_ip.header(lines.locate(name, forwarded_header(name.get_ref()))?);
+    }
+    if let Some(bits) = &table.ipv6_prefix {
+        client_ip = lines.locate(bits, validated(client_ip.ipv6_prefix(*bits.get_ref())))?;
+    }
+    Ok(client_ip)
+}
+
+fn validated(client_ip: ClientIp) -> Result<ClientIp, ConfigError> {
+    client_ip.validate().map(|()| client_ip)
+}
+
+fn forwarded_header(name: &str) -> Result<ForwardedHeader, ConfigError> {
+    let refuse = |_| ConfigError::new("client_ip.header", format_args!("\"{name}\""), NO_HEADER);
+    HeaderName::from_bytes(name.as_bytes()).map(ForwardedHeader::from).map_err(refuse)
+}
+
 fn refuse(text: &str, reason: &str) -> ConfigError {
     ConfigError::new("key", format_args!("\"{text}\""), reason)
 }
 
-/// A source that is told what to read, or none if there is no such kind.
+/// Returns a source with a parameter, or `None` if there is no such kind.
 fn parametric(text: &str) -> Option<Result<Arc<dyn KeyExtractor>, ConfigError>> {
     let (kind, name) = text.split_once(':')?;
     let owned = name.to_owned();
@@ -140,12 +227,12 @@ fn parametric(text: &str) -> Option<Result<Arc<dyn KeyExtractor>, ConfigError>> 
     };
     if name.is_empty() {
         let what = if kind == "constant" { "TEXT" } else { "NAME" };
-        return Some(Err(refuse(text, &format!("nothing stands behind the colon: write \"{kind}:{what}\""))));
+        return Some(Err(refuse(text, &format!("nothing follows the colon: write \"{kind}:{what}\""))));
     }
     if kind == "constant" && name.trim() != name {
         return Some(Err(refuse(text, &format!("spaces at the ends: write \"{kind}:{}\"", name.trim()))));
     }
-    // As if on a route with this parameter: whether the rule's routes have it is for the routes to say.
+    // Validated as if on a route with this parameter: the routes of the rule are checked later.
     Some(extractor.validate().map(|()| extractor))
 }
 
@@ -231,11 +318,11 @@ mod tests {
     #[test]
     fn a_source_that_can_find_nothing_is_refused() {
         let table = [
-            ("path:", "path:", "nothing stands behind the colon: write \"path:NAME\""),
-            ("header:", "header:", "nothing stands behind the colon: write \"header:NAME\""),
-            ("query:a | cookie:", "cookie:", "nothing stands behind the colon: write \"cookie:NAME\""),
-            ("metadata:", "metadata:", "nothing stands behind the colon: write \"metadata:NAME\""),
-            ("constant:", "constant:", "nothing stands behind the colon: write \"constant:TEXT\""),
+            ("path:", "path:", "nothing follows the colon: write \"path:NAME\""),
+            ("header:", "header:", "nothing follows the colon: write \"header:NAME\""),
+            ("query:a | cookie:", "cookie:", "nothing follows the colon: write \"cookie:NAME\""),
+            ("metadata:", "metadata:", "nothing follows the colon: write \"metadata:NAME\""),
+            ("constant:", "constant:", "nothing follows the colon: write \"constant:TEXT\""),
             ("constant: all", "constant: all", "spaces at the ends: write \"constant:all\""),
             ("metadata:x-bin ", "metadata:x-bin ", "spaces at the ends: write \"metadata:x-bin\""),
             (" peer_ip", " peer_ip", "spaces at the ends: write \"peer_ip\""),

@@ -1,4 +1,4 @@
-//! The lines of a file.
+//! The lines of a file, for errors.
 
 use std::ops::Range;
 
@@ -6,10 +6,10 @@ use toml::Spanned;
 
 use crate::error::ConfigError;
 
-/// As much of a file is quoted in an error.
-const LONGEST_QUOTE: usize = 80;
+/// Maximum length of a quote from the file in an error, in characters.
+const MAX_QUOTE: usize = 80;
 
-/// The text of a file, to tell on which line of it something stands.
+/// The text of a file, which maps positions to lines.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct SourceMap<'a>(&'a str);
 
@@ -18,32 +18,32 @@ impl<'a> SourceMap<'a> {
         Self(text)
     }
 
-    /// The line of what was read, counted from 1.
-    pub(super) fn line_of<T>(self, read: &Spanned<T>) -> usize {
-        self.at(read.span().start)
+    /// Returns the line of a value, counted from 1.
+    pub(super) fn line_of<T>(self, value: &Spanned<T>) -> usize {
+        self.line_at(value.span().start)
     }
 
-    /// Gives the line of what was read to the mistake that it is, unless that is known better.
-    pub(super) fn locate<T, R>(self, read: &Spanned<T>, result: Result<R, ConfigError>) -> Result<R, ConfigError> {
-        result.map_err(|error| error.at_line(self.line_of(read)))
+    /// Adds the line of a value to the error about it, unless the error has a line already.
+    pub(super) fn locate<T, R>(self, value: &Spanned<T>, result: Result<R, ConfigError>) -> Result<R, ConfigError> {
+        result.map_err(|error| error.at_line(self.line_of(value)))
     }
 
-    /// The line of a byte, counted from 1.
-    pub(super) fn at(self, offset: usize) -> usize {
+    /// Returns the line of a byte, counted from 1.
+    pub(super) fn line_at(self, offset: usize) -> usize {
         1 + self.0.bytes().take(offset).filter(|byte| *byte == b'\n').count()
     }
 
-    /// The text in `range`, on one line.
+    /// Returns the text in `range`, on one line.
     pub(super) fn quote(self, range: Range<usize>) -> String {
         let words: Vec<&str> = self.0.get(range).unwrap_or_default().split_whitespace().collect();
         let quote = words.join(" ");
-        match quote.char_indices().nth(LONGEST_QUOTE) {
+        match quote.char_indices().nth(MAX_QUOTE) {
             Some((end, _)) => format!("{}...", &quote[..end]),
             None => quote,
         }
     }
 
-    /// The whole line of a byte.
+    /// Returns the whole line of a byte.
     pub(super) fn quote_line(self, offset: usize) -> String {
         let start = self.0.get(..offset).and_then(|before| before.rfind('\n')).map_or(0, |newline| newline + 1);
         let length = self.0.get(start..).and_then(|rest| rest.find('\n'));
@@ -58,9 +58,9 @@ mod tests {
     #[test]
     fn lines_are_counted_from_one_whatever_ends_them() {
         let lines = SourceMap::new("a\r\nb\n\nc");
-        assert_eq!([0, 1, 3, 5, 6].map(|at| lines.at(at)), [1, 1, 2, 3, 4]);
-        assert_eq!(lines.at(usize::MAX), 4);
-        assert_eq!(SourceMap::new("").at(0), 1);
+        assert_eq!([0, 1, 3, 5, 6].map(|at| lines.line_at(at)), [1, 1, 2, 3, 4]);
+        assert_eq!(lines.line_at(usize::MAX), 4);
+        assert_eq!(SourceMap::new("").line_at(0), 1);
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! The status of a call that was denied.
+//! The status of a denied call.
 
 use std::{cmp::Reverse, iter, ops::RangeInclusive, time::Duration};
 
@@ -13,10 +13,10 @@ use crate::{
 
 const CODE: Code = Code::ResourceExhausted;
 const REASON: &str = "RATE_LIMIT_EXCEEDED";
-/// Bytes of the details, which are a third more in base64: 6 KiB of the 8 that a client may accept in all.
-const MOST_DETAILS: usize = 6 * 1024 / 4 * 3;
+/// Maximum size of the details, in bytes. Base64 adds a third, which makes 6 of the 8 KiB that a client may accept in all.
+const MAX_DETAILS: usize = 6 * 1024 / 4 * 3;
 
-/// A decision that denied, and how its status is to be made.
+/// A decision that denied, and the options for its status.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct DeniedStatus<'a> {
     pub(crate) decision: &'a Decision,
@@ -33,17 +33,17 @@ impl DeniedStatus<'_> {
         status.with_details(details).with_pushback(pushback(wait, self.pushback_jitter, fastrand::u64))
     }
 
-    /// As much as there is room for, the most needed first: the wait, the reason, the quotas by their waits, and last what
-    /// the reason repeats of one of them.
+    /// Encodes as many details as fit, the most important first: the wait, the reason, the quotas by their waits, and last the
+    /// metadata of the reason, which repeat one of the quotas.
     fn details(&self, message: &str, wait: Duration) -> Vec<u8> {
         let (retry, bare) = (StatusDetail::retry_info(wait), self.error_info(None));
-        let room = MOST_DETAILS.saturating_sub(encode(CODE, message, [&retry, &bare]).len());
+        let room = MAX_DETAILS.saturating_sub(encode(CODE, message, [&retry, &bare]).len());
         let mut violations = violations(self.decision).peekable();
         let failure = StatusDetail::quota_failure(&mut violations, room);
         let full = if violations.peek().is_none() { self.error_info(self.decision.worst()) } else { bare.clone() };
         let with = |info| encode(CODE, message, iter::once(&retry).chain(&failure).chain([info]));
         let mut attempts = [&full, &bare].into_iter().map(with);
-        let fitting = attempts.find(|details| details.len() <= MOST_DETAILS);
+        let fitting = attempts.find(|details| details.len() <= MAX_DETAILS);
         fitting.unwrap_or_else(|| encode(CODE, message, [&retry]))
     }
 
@@ -60,14 +60,14 @@ impl DeniedStatus<'_> {
     }
 }
 
-/// The exhausted quotas, the longest wait first.
+/// Returns the exhausted quotas, the longest wait first.
 fn violations(decision: &Decision) -> impl Iterator<Item = Message> {
     let mut exhausted: Vec<_> = decision.tightest().filter(QuotaStatus::is_exhausted).collect();
     exhausted.sort_by_key(|quota| Reverse(quota.reset_after()));
     exhausted.into_iter().map(|quota| violation(&quota).encode())
 }
 
-/// Never with the key: it may be somebody else's identity.
+/// Describes a quota without the key, which may be another caller's identity.
 fn violation<'a>(quota: &QuotaStatus<'a>) -> QuotaViolation<'a> {
     let (rule, name, limit) = (quota.rule(), quota.name(), quota.limit());
     QuotaViolation {
@@ -78,14 +78,14 @@ fn violation<'a>(quota: &QuotaStatus<'a>) -> QuotaViolation<'a> {
     }
 }
 
-/// Milliseconds to wait. Clients keep to them exactly, so those that were refused together must be told different ones,
-/// and none of them too few: `draw` gives a number within a range.
+/// Returns the milliseconds to wait, with jitter: `draw` returns a random number in a range.
 ///
-/// A number that is not a positive `int32` would mean never to try again.
+/// Clients retry after exactly this time, so those that were refused together need different waits, none of them too short. A
+/// number that is not a positive `int32` would mean never to retry.
 fn pushback(wait: Duration, jitter: u8, draw: impl FnOnce(RangeInclusive<u64>) -> u64) -> i32 {
     let millis = u64::try_from(wait.as_nanos().div_ceil(1_000_000)).unwrap_or(u64::MAX);
-    let spread = millis.saturating_mul(jitter.into()) / 100;
-    i32::try_from(millis.saturating_add(draw(0..=spread))).unwrap_or(i32::MAX).max(1)
+    let max_jitter = millis.saturating_mul(jitter.into()) / 100;
+    i32::try_from(millis.saturating_add(draw(0..=max_jitter))).unwrap_or(i32::MAX).max(1)
 }
 
 #[cfg(test)]
@@ -156,7 +156,7 @@ mod tests {
     }
 
     #[test]
-    fn a_key_is_never_told() {
+    fn a_key_is_never_revealed() {
         let limiter = limiter([rule("bots", Policy::per_minute(1))], "{rule} {level} {quota}");
         let status = status(&denied(&limiter, ["bots"]));
         assert!(!status.details().windows(10).any(|bytes| bytes == b"secret-key"));
@@ -182,9 +182,9 @@ mod tests {
         assert_eq!(details.retry_info().unwrap().retry_delay, Some(Duration::from_millis(1500)));
     }
 
-    /// Recording rounds up to a millisecond, which is nobody's business.
+    /// Recording rounds up to a millisecond, which callers must not see.
     #[test]
-    fn no_wait_is_told_that_is_longer_than_the_window() {
+    fn no_stated_wait_is_longer_than_the_window() {
         let clock = ManualClock::new();
         clock.advance(Duration::from_nanos(1));
         let limiter = RateLimiter::builder().clock(clock).rule(rule("bots", Policy::per_minute(1))).build().unwrap();
@@ -265,14 +265,14 @@ mod tests {
     proptest! {
         #[test]
         fn jitter_only_lengthens_and_keeps_to_its_percentage(millis in 1u64..2_000_000_000, percent: u8) {
-            let told = pushback(Duration::from_millis(millis), percent, fastrand::u64) as u64;
+            let stated = pushback(Duration::from_millis(millis), percent, fastrand::u64) as u64;
             let most = (millis + millis * u64::from(percent) / 100).min(i32::MAX as u64);
-            prop_assert!((millis..=most).contains(&told), "{told} for {millis} ms and {percent} %");
+            prop_assert!((millis..=most).contains(&stated), "{stated} for {millis} ms and {percent} %");
         }
     }
 
     #[test]
-    fn callers_that_are_refused_together_are_told_different_waits() {
+    fn callers_that_are_refused_together_get_different_waits() {
         let waits: std::collections::HashSet<_> =
             (0..100).map(|_| pushback(Duration::from_secs(60), 10, fastrand::u64)).collect();
         assert!(waits.len() > 50, "{waits:?}");

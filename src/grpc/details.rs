@@ -1,20 +1,20 @@
-//! What a status says beyond its code: the messages of `google/rpc/status.proto` and `google/rpc/error_details.proto`.
+//! The details of a status: messages of `google/rpc/status.proto` and `google/rpc/error_details.proto`.
 
 use std::{iter::Peekable, time::Duration};
 
 use crate::grpc::{Code, protobuf::Message};
 
-/// The most seconds of a `google.protobuf.Duration`: ten thousand years.
-const LONGEST: Duration = Duration::from_secs(315_576_000_000);
+/// The longest `google.protobuf.Duration`: ten thousand years.
+const MAX_DELAY: Duration = Duration::from_secs(315_576_000_000);
 
-/// One of the details: a message, and the name of its type.
+/// A detail of a status: a message, and the name of its type.
 #[derive(Clone, Debug)]
 pub(super) struct StatusDetail {
     type_url: &'static str,
     message: Message,
 }
 
-/// One of the quotas in a `QuotaFailure`.
+/// A quota in a `QuotaFailure`.
 #[derive(Clone, Debug)]
 pub(super) struct QuotaViolation<'a> {
     pub(super) subject: String,
@@ -23,7 +23,7 @@ pub(super) struct QuotaViolation<'a> {
     pub(super) quota_value: u32,
 }
 
-/// What programs go by: a constant reason within a domain.
+/// The machine-readable reason: a constant within a domain.
 #[derive(Clone, Debug)]
 pub(super) struct ErrorInfo<'a> {
     pub(super) reason: &'a str,
@@ -31,21 +31,22 @@ pub(super) struct ErrorInfo<'a> {
     pub(super) metadata: Vec<(&'a str, String)>,
 }
 
-/// An encoded `google.rpc.Status`.
+/// Encodes a `google.rpc.Status`.
 pub(super) fn encode<'a>(code: Code, message: &str, details: impl IntoIterator<Item = &'a StatusDetail>) -> Vec<u8> {
     let status = Message::default().integer(1, code.number().into()).text(2, message);
     details.into_iter().fold(status, |status, detail| status.message(3, &detail.any())).into_bytes()
 }
 
 impl StatusDetail {
-    /// How long to wait at least.
+    /// Creates a `RetryInfo`: the minimum delay before a retry.
     pub(super) fn retry_info(delay: Duration) -> Self {
-        let delay = delay.min(LONGEST);
+        let delay = delay.min(MAX_DELAY);
         let delay = Message::default().integer(1, delay.as_secs()).integer(2, delay.subsec_nanos().into());
         Self { type_url: "type.googleapis.com/google.rpc.RetryInfo", message: Message::default().message(1, &delay) }
     }
 
-    /// As many violations as `room` bytes hold; the others stay where they are. None if the first is too long.
+    /// Creates a `QuotaFailure` of as many violations as fit into `room` bytes, and leaves the others in the iterator. Returns
+    /// `None` if the first does not fit.
     pub(super) fn quota_failure(violations: &mut Peekable<impl Iterator<Item = Message>>, room: usize) -> Option<Self> {
         let mut message = Message::default();
         while let Some(next) = violations.next_if(|next| message.len() + next.len() + Self::OVERHEAD <= room) {
@@ -61,7 +62,7 @@ impl StatusDetail {
         Self { type_url: "type.googleapis.com/google.rpc.ErrorInfo", message }
     }
 
-    /// More than the type URL, the tags and the lengths around a violation take.
+    /// An upper bound for the type URL, the tags and the lengths around a violation, in bytes.
     const OVERHEAD: usize = 64;
 
     fn any(&self) -> Message {
@@ -102,7 +103,7 @@ mod tests {
         StatusDetail::quota_failure(&mut violations, usize::MAX).unwrap()
     }
 
-    /// The detail of a type, read by somebody else.
+    /// The detail of a type, decoded by prost.
     fn read<M: prost::Message + Default>(status: &pb::Status, name: &str) -> Option<M> {
         let url = format!("type.googleapis.com/google.rpc.{name}");
         let any = status.details.iter().find(|any| any.type_url == url)?;

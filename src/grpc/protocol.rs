@@ -1,36 +1,36 @@
-//! The protocol a caller speaks.
+//! The protocol that a caller speaks.
 
 use http::{HeaderValue, Method, header::CONTENT_TYPE};
 
 use crate::request::RequestView;
 
-/// Characters of the name of a codec: RFC 6838 wants a whole media type to keep to 64 on each side.
-const LONGEST_CODEC: usize = 32;
+/// Maximum length of a codec's name: RFC 6838 recommends at most 64 characters on each side of a media type.
+const MAX_CODEC: usize = 32;
 
-/// What the content type of a message says of its protocol.
+/// The protocol of a message, by its content type.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Protocol<'a> {
     Http,
     Grpc,
-    /// With the media type, which the answer repeats: it says how the browser's library frames messages.
+    /// gRPC-Web, with the media type, which the answer repeats: it names the framing that the browser's library uses.
     GrpcWeb(&'a str),
 }
 
 impl<'a> Protocol<'a> {
-    /// Calls are POST requests; anything else is not a call, whatever content type it claims.
-    pub(crate) fn of(request: &RequestView<'a>) -> Self {
+    /// Returns the protocol of a request. Only POST requests are calls, whatever content type the others claim.
+    pub(crate) fn from_request(request: &RequestView<'a>) -> Self {
         let content_type = request.headers().get(CONTENT_TYPE).filter(|_| request.method() == Method::POST);
-        content_type.map_or(Self::Http, Self::named)
+        content_type.map_or(Self::Http, Self::from_content_type)
     }
 
-    pub(super) fn named(content_type: &'a HeaderValue) -> Self {
+    pub(super) fn from_content_type(content_type: &'a HeaderValue) -> Self {
         let media_type = content_type.as_bytes().split(|byte| *byte == b';').next().unwrap_or_default();
-        str::from_utf8(media_type).map_or(Self::Http, |media_type| Self::of_media_type(media_type.trim_ascii()))
+        str::from_utf8(media_type).map_or(Self::Http, |media_type| Self::from_media_type(media_type.trim_ascii()))
     }
 
-    /// A bare prefix would not do: `application/grpc-web` is not gRPC, and `application/grpcfoo` is nothing. What stands behind
-    /// the `+` names a codec, and only a name is repeated.
-    fn of_media_type(media_type: &'a str) -> Self {
+    /// Compares the whole base name: `application/grpc-web` is not gRPC, and `application/grpcfoo` is unknown. The part after the
+    /// `+` names a codec, and is repeated only if it is a valid name.
+    fn from_media_type(media_type: &'a str) -> Self {
         let base = match media_type.split_once('+') {
             Some((base, codec)) if is_name(codec) => base,
             Some(_) => return Self::Http,
@@ -47,10 +47,10 @@ impl<'a> Protocol<'a> {
     }
 }
 
-/// Whether it can be the end of a media type (RFC 6838, section 4.2), of a length that such an end has.
+/// Returns whether a text can be the suffix of a media type (RFC 6838, section 4.2), of a plausible length.
 fn is_name(codec: &str) -> bool {
-    let may_stand = |byte: u8| byte.is_ascii_alphanumeric() || b"!#$&-^_.+".contains(&byte);
-    (1..=LONGEST_CODEC).contains(&codec.len()) && codec.bytes().all(may_stand)
+    let is_allowed = |byte: u8| byte.is_ascii_alphanumeric() || b"!#$&-^_.+".contains(&byte);
+    (1..=MAX_CODEC).contains(&codec.len()) && codec.bytes().all(is_allowed)
 }
 
 #[cfg(test)]
@@ -60,7 +60,7 @@ mod tests {
     use super::*;
 
     fn protocol(content_type: &HeaderValue) -> Protocol<'_> {
-        Protocol::named(content_type)
+        Protocol::from_content_type(content_type)
     }
 
     #[test]
@@ -128,14 +128,14 @@ mod tests {
 
     #[test]
     fn a_request_without_a_content_type_is_http() {
-        assert_eq!(Protocol::of(&RequestView::new(&Request::post("/").body(()).unwrap())), Protocol::Http);
+        assert_eq!(Protocol::from_request(&RequestView::new(&Request::post("/").body(()).unwrap())), Protocol::Http);
     }
 
     #[test]
     fn a_call_is_a_post() {
         for (method, expected) in [("POST", Protocol::Grpc), ("GET", Protocol::Http), ("HEAD", Protocol::Http)] {
             let request = Request::builder().method(method).header(CONTENT_TYPE, "application/grpc").body(()).unwrap();
-            assert_eq!(Protocol::of(&RequestView::new(&request)), expected, "{method}");
+            assert_eq!(Protocol::from_request(&RequestView::new(&request)), expected, "{method}");
         }
     }
 }

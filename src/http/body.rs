@@ -1,21 +1,38 @@
-//! The body of a response: the inner service's, or our own.
+//! The bodies of responses: the inner service's, or that of a refusal.
 
 use std::{
+    error::Error,
+    fmt,
     pin::Pin,
     task::{Context, Poll},
 };
 
-use bytes::Bytes;
+use bytes::{Buf, Bytes};
 use http_body::{Body, Frame, SizeHint};
+use parking_lot::Mutex;
 use pin_project_lite::pin_project;
 
-use crate::http::{BoxError, RefusalBody, poll_bytes};
+/// An error of any type, as bodies have it.
+pub(crate) type BoxError = Box<dyn Error + Send + Sync>;
 
 pin_project! {
-    /// The inner service's body, or that of a refusal.
+    /// The body of a response: the inner service's, or that of a refusal.
     ///
-    /// Its data is [`Bytes`] whatever the inner body's is; an inner body of `Bytes` is passed on without a copy. Its error is
+    /// Its data is [`Bytes`], whatever the inner body's is; an inner body of `Bytes` is passed on without a copy. Its error is
     /// the inner body's in a box, since a refusal may have a body of any type.
+    ///
+    /// ```
+    /// use http::Response;
+    /// use http_body::Body;
+    /// use tower_quota::http::ResponseBody;
+    ///
+    /// // The inner service responds with strings.
+    /// fn length(response: &Response<ResponseBody<String>>) -> Option<u64> {
+    ///     response.body().size_hint().exact()
+    /// }
+    ///
+    /// assert_eq!(length(&Response::default()), Some(0));
+    /// ```
     #[derive(Debug)]
     pub struct ResponseBody<B> {
         #[pin]
@@ -30,6 +47,39 @@ pin_project! {
         Inner { #[pin] body: B },
         Refusal { body: RefusalBody },
     }
+}
+
+/// The body of the answer to a refused request: bytes, or any other body.
+///
+/// It is made from `Bytes`, `String`, `Vec<u8>`, `&'static str`, `&'static [u8]`, `()`, with feature `axum` from an
+/// `axum::body::Body`, and by [`new`](Self::new) from every other [`Body`].
+///
+/// ```
+/// use http_body::Body;
+/// use tower_quota::http::RefusalBody;
+///
+/// let body = RefusalBody::from("slow down");
+/// assert_eq!(body.size_hint().exact(), Some(9));
+/// assert!(RefusalBody::from(()).is_end_stream());
+/// ```
+pub struct RefusalBody(RefusalBodyKind);
+
+enum RefusalBodyKind {
+    Bytes(Bytes),
+    /// The lock is never contended: it only makes a `Send` body `Sync`.
+    Other(Mutex<BoxBody>),
+}
+
+type BoxBody = Pin<Box<dyn Body<Data = Bytes, Error = BoxError> + Send>>;
+
+/// Polls for the next frame of a body, with its data as bytes.
+pub(crate) fn poll_bytes<B>(body: Pin<&mut B>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BoxError>>>
+where
+    B: Body,
+    B::Error: Into<BoxError>,
+{
+    let into_bytes = |mut data: B::Data| data.copy_to_bytes(data.remaining());
+    body.poll_frame(cx).map_ok(|frame| frame.map_data(into_bytes)).map_err(Into::into)
 }
 
 impl<B> ResponseBody<B> {
@@ -75,5 +125,109 @@ where
             BodyKind::Inner { body } => body.size_hint(),
             BodyKind::Refusal { body } => body.size_hint(),
         }
+    }
+}
+
+impl RefusalBody {
+    /// Creates a refusal's body from any body.
+    pub fn new<B>(body: B) -> Self
+    where
+        B: Body + Send + 'static,
+        B::Error: Into<BoxError>,
+    {
+        // The wrapper converts the data to bytes, and boxes the error.
+        Self(RefusalBodyKind::Other(Mutex::new(Box::pin(ResponseBody::inner(body)))))
+    }
+
+    /// Creates a refusal's body from bytes.
+    pub(crate) const fn from_bytes(bytes: Bytes) -> Self {
+        Self(RefusalBodyKind::Bytes(bytes))
+    }
+}
+
+impl Default for RefusalBody {
+    fn default() -> Self {
+        Self::from_bytes(Bytes::new())
+    }
+}
+
+impl Body for RefusalBody {
+    type Data = Bytes;
+    type Error = BoxError;
+
+    fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
+        match &mut self.get_mut().0 {
+            RefusalBodyKind::Bytes(bytes) => {
+                let bytes = std::mem::take(bytes);
+                Poll::Ready((!bytes.is_empty()).then(|| Ok(Frame::data(bytes))))
+            }
+            RefusalBodyKind::Other(body) => body.get_mut().as_mut().poll_frame(cx),
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        match &self.0 {
+            RefusalBodyKind::Bytes(bytes) => bytes.is_empty(),
+            RefusalBodyKind::Other(body) => body.lock().is_end_stream(),
+        }
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match &self.0 {
+            RefusalBodyKind::Bytes(bytes) => SizeHint::with_exact(bytes.len() as u64),
+            RefusalBodyKind::Other(body) => body.lock().size_hint(),
+        }
+    }
+}
+
+impl fmt::Debug for RefusalBody {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.0 {
+            RefusalBodyKind::Bytes(bytes) => f.debug_tuple("RefusalBody").field(bytes).finish(),
+            RefusalBodyKind::Other(_) => f.debug_tuple("RefusalBody").finish_non_exhaustive(),
+        }
+    }
+}
+
+impl From<Bytes> for RefusalBody {
+    fn from(bytes: Bytes) -> Self {
+        Self::from_bytes(bytes)
+    }
+}
+
+impl From<String> for RefusalBody {
+    fn from(text: String) -> Self {
+        Self::from_bytes(text.into())
+    }
+}
+
+impl From<Vec<u8>> for RefusalBody {
+    fn from(bytes: Vec<u8>) -> Self {
+        Self::from_bytes(bytes.into())
+    }
+}
+
+impl From<&'static str> for RefusalBody {
+    fn from(text: &'static str) -> Self {
+        Self::from_bytes(Bytes::from_static(text.as_bytes()))
+    }
+}
+
+impl From<&'static [u8]> for RefusalBody {
+    fn from(bytes: &'static [u8]) -> Self {
+        Self::from_bytes(Bytes::from_static(bytes))
+    }
+}
+
+impl From<()> for RefusalBody {
+    fn from((): ()) -> Self {
+        Self::default()
+    }
+}
+
+#[cfg(feature = "axum")]
+impl From<axum::body::Body> for RefusalBody {
+    fn from(body: axum::body::Body) -> Self {
+        Self::new(body)
     }
 }

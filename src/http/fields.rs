@@ -1,4 +1,4 @@
-//! The header fields made of a decision.
+//! The header fields that are made of a decision.
 //!
 //! `RateLimit` and `RateLimit-Policy` are Lists of Strings with parameters (RFC 9651). Names need no escaping: they were
 //! checked when the limiter was built.
@@ -8,10 +8,10 @@ use std::time::Duration;
 use http::{HeaderMap, HeaderValue, Response, StatusCode, header::RETRY_AFTER};
 
 use crate::{
-    grpc::{is_trailers_only, tells_to_stay_away},
+    grpc::{asks_to_back_off, is_trailers_only},
     http::{
         LegacyReset, OnConflict, ResponseOptions,
-        conflict::{FieldSet, RATE_LIMIT, RATE_LIMIT_POLICY, X_LIMIT, X_REMAINING, X_RESET},
+        field_set::{FieldSet, RATE_LIMIT, RATE_LIMIT_POLICY, X_LIMIT, X_REMAINING, X_RESET},
         header_buf::build_value,
     },
     limiter::{Decision, QuotaStatus, whole_seconds},
@@ -19,52 +19,57 @@ use crate::{
 };
 
 /// Adds the fields of a `decision` that admitted to the response of the inner service.
-pub(crate) fn add_fields<B>(response: &mut Response<B>, decision: &Decision, style: &ResponseOptions) {
+pub(crate) fn add_fields<B>(response: &mut Response<B>, decision: &Decision, options: &ResponseOptions) {
     let is_trailers_only = is_trailers_only(response.headers());
-    if is_told_nothing(response.status()) || is_refusal(response, is_trailers_only) {
+    if hides_quotas(response.status()) || is_refusal(response, is_trailers_only) {
         return;
     }
     // Draft 11 forbids its fields in trailers.
-    if style.headers.go_into(is_trailers_only) {
-        add_sets(response.headers_mut(), decision, style, style.on_conflict);
+    if options.headers.may_be_sent(is_trailers_only) {
+        add_sets(response.headers_mut(), decision, options, options.on_conflict);
     }
 }
 
-/// Adds the fields of a `decision` that denied to our own answer, but for those that a closure has set.
-pub(crate) fn add_fields_of_refusal<B>(answer: &mut Response<B>, decision: &Decision, style: &ResponseOptions) {
+/// Adds the fields of a `decision` that denied to our own answer, except those that a closure has set.
+pub(crate) fn add_fields_of_refusal<B>(answer: &mut Response<B>, decision: &Decision, options: &ResponseOptions) {
     let headers = answer.headers_mut();
     headers.entry(RETRY_AFTER).or_insert_with(|| whole_seconds(decision.stated_wait()).into());
-    if style.headers.go_into(is_trailers_only(headers)) {
-        add_sets(headers, decision, style, OnConflict::Keep);
+    if options.headers.may_be_sent(is_trailers_only(headers)) {
+        add_sets(headers, decision, options, OnConflict::Keep);
     }
 }
 
-/// The draft asks for care on redirects, of which 304 is none; and a 401 would tell strangers about somebody's traffic.
-fn is_told_nothing(status: StatusCode) -> bool {
+/// Returns whether responses of this status have no fields: the draft asks for care on redirects, of which 304 is none, and a
+/// 401 would reveal another caller's traffic to strangers.
+fn hides_quotas(status: StatusCode) -> bool {
     (status.is_redirection() && status != StatusCode::NOT_MODIFIED) || status == StatusCode::UNAUTHORIZED
 }
 
-/// Whether somebody further in tells the caller to stay away: then it would be wrong to say how much is left of ours.
+/// Returns whether a service further in asks the caller to back off: our remaining units would be misleading then.
 fn is_refusal<B>(response: &Response<B>, is_trailers_only: bool) -> bool {
     let (status, headers) = (response.status(), response.headers());
     match status {
         StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE => true,
         _ if status.is_client_error() || status.is_server_error() => headers.contains_key(RETRY_AFTER),
-        _ => is_trailers_only && tells_to_stay_away(headers),
+        _ => is_trailers_only && asks_to_back_off(headers),
     }
 }
 
-fn add_sets(headers: &mut HeaderMap, decision: &Decision, style: &ResponseOptions, on_conflict: OnConflict) {
-    if style.headers.has_draft(decision.is_admitted()) && FieldSet::Draft.admits(headers, on_conflict, decision) {
+fn add_sets(headers: &mut HeaderMap, decision: &Decision, options: &ResponseOptions, on_conflict: OnConflict) {
+    if options.headers.has_draft(decision.is_admitted())
+        && FieldSet::Draft.resolve_conflict(headers, on_conflict, decision)
+    {
         let fields = [(RATE_LIMIT, rate_limit(decision)), (RATE_LIMIT_POLICY, rate_limit_policy(decision))];
         for (name, value) in fields {
-            value.map(|value| headers.append(name, value));
+            if let Some(value) = value {
+                headers.append(name, value);
+            }
         }
     }
-    if let Some(reset) = style.headers.legacy()
-        && FieldSet::Legacy.admits(headers, on_conflict, decision)
+    if let Some(reset) = options.headers.legacy()
+        && FieldSet::Legacy.resolve_conflict(headers, on_conflict, decision)
     {
-        add_legacy(headers, decision, reset, style);
+        add_legacy(headers, decision, reset, options);
     }
 }
 
@@ -81,13 +86,14 @@ fn rate_limit(decision: &Decision) -> Option<HeaderValue> {
             field.write(number.format(effective_window(&quota)));
         }
     });
-    // An empty List is told by leaving the field out (RFC 9651, section 3.1).
+    // An empty List is expressed by leaving the field out (RFC 9651, section 3.1).
     if field.is_empty() { None } else { HeaderValue::from_maybe_shared(field).ok() }
 }
 
-/// Seconds within which no more than what remains can be used.
+/// Returns the seconds within which no more units than the remaining ones can be used.
 ///
-/// Until there is room if there is none; else until a unit comes back, which is never longer than a whole window.
+/// That is the wait for room if there is none, and otherwise the wait for a unit to come back, which is never longer than a
+/// window.
 fn effective_window(quota: &QuotaStatus<'_>) -> u64 {
     let window = quota.quota().window_seconds();
     let seconds = match quota.stated_wait() {
@@ -113,14 +119,14 @@ fn rate_limit_policy(decision: &Decision) -> Option<HeaderValue> {
     HeaderValue::from_maybe_shared(field).ok()
 }
 
-/// The three old fields speak of one quota: the one with the longest wait, or else the one with the least left.
-fn add_legacy(headers: &mut HeaderMap, decision: &Decision, reset: LegacyReset, style: &ResponseOptions) {
+/// Adds the three older fields, which describe one quota: the one with the longest wait, or else the fewest remaining units.
+fn add_legacy(headers: &mut HeaderMap, decision: &Decision, reset: LegacyReset, options: &ResponseOptions) {
     let tightest = decision.worst().or_else(|| decision.quotas().min_by_key(QuotaStatus::remaining));
     let Some(quota) = tightest else { return };
     let wait = quota.stated_wait();
     let reset = match reset {
         LegacyReset::Delta => whole_seconds(wait),
-        LegacyReset::Epoch => whole_seconds(style.since_1970().saturating_add(wait)),
+        LegacyReset::Epoch => whole_seconds(options.since_1970().saturating_add(wait)),
     };
     headers.insert(X_LIMIT, quota.limit().into());
     headers.insert(X_REMAINING, quota.remaining().into());

@@ -1,4 +1,4 @@
-//! The response on its way.
+//! The future of a response.
 
 use std::{
     fmt,
@@ -15,7 +15,7 @@ use tower_service::Service;
 use crate::{
     error::Unavailable,
     http::{Refusal, RefusalBody, ResponseBody, ResponseOptions, add_fields},
-    limiter::{Decision, PendingDecision},
+    limiter::{Decision, DeferredCall, PendingDecision},
     request::RequestView,
     store::Verdict,
 };
@@ -24,79 +24,90 @@ pin_project! {
     /// The response of a [`RateLimit`](crate::RateLimit) service around `S`, to a request with body `B`, where `D` is the
     /// [decision](crate::store::Store::Future) of its store.
     ///
-    /// Dropping it drops the inner response; what was charged stays charged, since the request has begun.
+    /// Dropping it drops the inner response. Units that were charged stay charged, since the request has begun.
+    ///
+    /// ```
+    /// use http::{Request, Response};
+    /// use tower::{Layer, Service, service_fn};
+    /// use tower_quota::{Policy, RateLimitLayer, key};
+    ///
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let layer = RateLimitLayer::new(key::constant("all"), Policy::per_minute(1))?;
+    /// let mut service = layer.layer(service_fn(async |_: Request<()>| {
+    ///     Ok::<_, std::io::Error>(Response::new(String::new()))
+    /// }));
+    ///
+    /// // The decision is made in `call`: this response is dropped, and yet is charged.
+    /// drop(service.call(Request::new(())));
+    /// assert_eq!(service.call(Request::new(())).await?.status(), 429);
+    /// # Ok(())
+    /// # }
+    /// ```
     pub struct ResponseFuture<S, B, D>
     where
         S: Service<Request<B>>,
     {
         #[pin]
-        kind: FutureKind<S, B, D>,
+        state: HttpCallState<S, B, D>,
     }
 }
 
 pin_project! {
-    #[project = KindProj]
-    enum FutureKind<S, B, D>
+    #[project = StateProj]
+    enum HttpCallState<S, B, D>
     where
         S: Service<Request<B>>,
     {
-        Deciding { #[pin] deciding: PendingDecision<D>, begun: Option<Begun<S, B>>, style: Arc<ResponseOptions> },
+        Deciding { #[pin] decision: PendingDecision<D>, call: Option<Box<DeferredHttpCall<S, B>>> },
         Passed { #[pin] inner: S::Future },
-        Admitted { #[pin] inner: S::Future, decision: Option<Decision>, style: Arc<ResponseOptions> },
+        Admitted { #[pin] inner: S::Future, decision: Option<Decision>, options: Arc<ResponseOptions> },
         Refused { answer: Option<Response<RefusalBody>> },
     }
 }
 
-const POLLED_AFTER_COMPLETION: &str = "`ResponseFuture` polled after completion";
+type DeferredHttpCall<S, B> = DeferredCall<S, Request<B>, Arc<ResponseOptions>>;
 
-/// A request that waits for its decision, and the service that was polled ready for it.
-struct Begun<S, B>(Box<(S, Request<B>)>);
+const POLLED_AFTER_COMPLETION: &str = "`ResponseFuture` polled after completion";
 
 impl<S, B, D> ResponseFuture<S, B, D>
 where
     S: Service<Request<B>>,
 {
-    /// The request goes to `ready` if it is admitted.
-    pub(crate) fn deciding(
-        deciding: PendingDecision<D>,
-        ready: S,
-        request: Request<B>,
-        style: Arc<ResponseOptions>,
-    ) -> Self {
-        Self { kind: FutureKind::Deciding { deciding, begun: Some(Begun(Box::new((ready, request)))), style } }
+    /// Makes the call if the decision admits it.
+    pub(crate) fn deciding(decision: PendingDecision<D>, call: DeferredHttpCall<S, B>) -> Self {
+        Self { state: HttpCallState::Deciding { decision, call: Some(Box::new(call)) } }
     }
 
     pub(crate) const fn passed(inner: S::Future) -> Self {
-        Self { kind: FutureKind::Passed { inner } }
+        Self { state: HttpCallState::Passed { inner } }
     }
 
-    pub(crate) const fn admitted(inner: S::Future, decision: Decision, style: Arc<ResponseOptions>) -> Self {
-        Self { kind: FutureKind::Admitted { inner, decision: Some(decision), style } }
+    pub(crate) const fn admitted(inner: S::Future, decision: Decision, options: Arc<ResponseOptions>) -> Self {
+        Self { state: HttpCallState::Admitted { inner, decision: Some(decision), options } }
     }
 
     pub(crate) const fn refused(answer: Response<RefusalBody>) -> Self {
-        Self { kind: FutureKind::Refused { answer: Some(answer) } }
+        Self { state: HttpCallState::Refused { answer: Some(answer) } }
     }
 }
 
-impl<S, B> Begun<S, B>
+/// Continues as the store has decided.
+fn resume<S, B, D>(call: DeferredHttpCall<S, B>, decided: Result<Decision, Unavailable>) -> HttpCallState<S, B, D>
 where
     S: Service<Request<B>>,
 {
-    /// Goes on as the store has decided.
-    fn go_on<D>(self, decided: Result<Decision, Unavailable>, style: &Arc<ResponseOptions>) -> FutureKind<S, B, D> {
-        let (mut ready, mut request) = *self.0;
-        let refused = |refusal: Refusal<'_>, request| Some(refusal.answer(&RequestView::new(request), style));
-        match decided {
-            Ok(mut decision) if decision.is_admitted() => {
-                if style.decision.request() {
-                    decision.record_in(request.extensions_mut());
-                }
-                FutureKind::Admitted { inner: ready.call(request), decision: Some(decision), style: Arc::clone(style) }
+    let DeferredCall { mut service, mut request, context: options } = call;
+    let refused = |refusal: Refusal<'_>, request| Some(refusal.answer(&RequestView::new(request), &options));
+    match decided {
+        Ok(mut decision) if decision.is_admitted() => {
+            if options.decision.request() {
+                decision.record_in(request.extensions_mut());
             }
-            Ok(decision) => FutureKind::Refused { answer: refused(Refusal::Denied(&decision), &request) },
-            Err(unavailable) => FutureKind::Refused { answer: refused(Refusal::Unavailable(&unavailable), &request) },
+            HttpCallState::Admitted { inner: service.call(request), decision: Some(decision), options }
         }
+        Ok(decision) => HttpCallState::Refused { answer: refused(Refusal::Denied(&decision), &request) },
+        Err(unavailable) => HttpCallState::Refused { answer: refused(Refusal::Unavailable(&unavailable), &request) },
     }
 }
 
@@ -110,27 +121,27 @@ where
 
     #[expect(clippy::expect_used, reason = "as everywhere, a future is not polled after completion")]
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        let mut kind = self.project().kind;
+        let mut state = self.project().state;
         loop {
-            let next = match kind.as_mut().project() {
-                KindProj::Deciding { deciding, begun, style } => {
-                    let decided = ready!(deciding.poll(cx));
-                    begun.take().expect(POLLED_AFTER_COMPLETION).go_on(decided, style)
+            let next = match state.as_mut().project() {
+                StateProj::Deciding { decision, call } => {
+                    let decided = ready!(decision.poll(cx));
+                    resume(*call.take().expect(POLLED_AFTER_COMPLETION), decided)
                 }
-                KindProj::Passed { inner } => {
+                StateProj::Passed { inner } => {
                     return Poll::Ready(Ok(ready!(inner.poll(cx))?.map(ResponseBody::inner)));
                 }
-                KindProj::Admitted { inner, decision, style } => {
+                StateProj::Admitted { inner, decision, options } => {
                     let mut response = ready!(inner.poll(cx))?;
-                    tell(&mut response, decision, style);
+                    show_decision(&mut response, decision, options);
                     return Poll::Ready(Ok(response.map(ResponseBody::inner)));
                 }
-                KindProj::Refused { answer } => {
+                StateProj::Refused { answer } => {
                     let answer = answer.take().expect(POLLED_AFTER_COMPLETION);
                     return Poll::Ready(Ok(answer.map(ResponseBody::refusal)));
                 }
             };
-            kind.set(next);
+            state.set(next);
         }
     }
 }
@@ -140,11 +151,11 @@ where
     S: Service<Request<B>>,
 {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_tuple("ResponseFuture").field(&self.kind.name()).finish()
+        f.debug_tuple("ResponseFuture").field(&self.state.name()).finish()
     }
 }
 
-impl<S, B, D> FutureKind<S, B, D>
+impl<S, B, D> HttpCallState<S, B, D>
 where
     S: Service<Request<B>>,
 {
@@ -158,13 +169,13 @@ where
     }
 }
 
-/// Tells callers and outer layers of the decision, with the inner service's response.
-fn tell<B>(response: &mut Response<B>, made: &mut Option<Decision>, style: &ResponseOptions) {
+/// Adds a decision to the inner service's response, for callers and outer layers.
+fn show_decision<B>(response: &mut Response<B>, made: &mut Option<Decision>, options: &ResponseOptions) {
     if let Some(decision) = made
         && !is_denied_further_in(response)
     {
-        add_fields(response, decision, style);
-        if style.decision.response()
+        add_fields(response, decision, options);
+        if options.decision.response()
             && let Some(decision) = made.take()
         {
             response.extensions_mut().insert(decision);
@@ -172,7 +183,7 @@ fn tell<B>(response: &mut Response<B>, made: &mut Option<Decision>, style: &Resp
     }
 }
 
-/// Whether a limiter further in has denied the request: then its answer is the one that counts.
+/// Returns whether a limiter further in has denied the request: its answer takes precedence then.
 fn is_denied_further_in<B>(response: &Response<B>) -> bool {
     response.extensions().get::<Decision>().is_some_and(|decision| !decision.is_admitted())
 }

@@ -1,8 +1,8 @@
-//! Which header fields tell of quotas.
+//! The choice of header fields that describe quotas.
 
-/// Which header fields of responses tell of quotas. [`rate_limit`](Self::rate_limit) is the default.
+/// The header fields of responses that describe quotas. [`rate_limit`](Self::rate_limit) is the default.
 ///
-/// `Retry-After` is none of them: every refusal that time will mend has it.
+/// `Retry-After` is not among them: every refusal that is temporary has it.
 ///
 /// ```
 /// use tower_quota::{Policy, RateLimitLayer, http::{Headers, LegacyReset}, key};
@@ -15,22 +15,33 @@
 /// # Ok::<(), tower_quota::ConfigError>(())
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[must_use = "fields are chosen by giving this to `RateLimitLayer::headers`"]
+#[must_use = "header fields are chosen by passing this to `RateLimitLayer::headers`"]
 pub struct Headers {
-    draft: Reach,
+    draft: DraftFields,
     legacy: Option<LegacyReset>,
     in_trailers_only: bool,
 }
 
-/// Which responses have `RateLimit` and `RateLimit-Policy`.
+/// The responses that have `RateLimit` and `RateLimit-Policy`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Reach {
-    Nowhere,
-    Refusals,
-    Everywhere,
+enum DraftFields {
+    Never,
+    OnRefusals,
+    Always,
 }
 
-/// What `X-RateLimit-Reset` says.
+/// The form of `X-RateLimit-Reset`.
+///
+/// ```
+/// use tower_quota::{Policy, RateLimitLayer, http::{Headers, LegacyReset}, key};
+///
+/// let headers = Headers::rate_limit().with_legacy(LegacyReset::Epoch);
+/// assert_ne!(headers, Headers::rate_limit().with_legacy(LegacyReset::Delta));
+/// let policy = Policy::per_minute(60);
+/// let layer = RateLimitLayer::new(key::peer_ip(), policy)?.headers(headers);
+/// # let _ = layer;
+/// # Ok::<(), tower_quota::ConfigError>(())
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum LegacyReset {
@@ -41,61 +52,62 @@ pub enum LegacyReset {
 }
 
 impl Headers {
-    /// `RateLimit` and `RateLimit-Policy` (draft 11), on all responses but redirects, 401 and refusals of the inner service.
+    /// Sends `RateLimit` and `RateLimit-Policy` (draft 11) on all responses except redirects, 401 and refusals of the inner
+    /// service.
     pub const fn rate_limit() -> Self {
-        Self::with_draft(Reach::Everywhere)
+        Self::with_draft(DraftFields::Always)
     }
 
-    /// `RateLimit` and `RateLimit-Policy` on our own refusals alone.
+    /// Sends `RateLimit` and `RateLimit-Policy` on our own refusals only.
     pub const fn on_refusals() -> Self {
-        Self::with_draft(Reach::Refusals)
+        Self::with_draft(DraftFields::OnRefusals)
     }
 
-    /// None: callers learn no more than when to come back.
+    /// Sends none: callers learn nothing but when to come back, from `Retry-After`.
     pub const fn none() -> Self {
-        Self::with_draft(Reach::Nowhere)
+        Self::with_draft(DraftFields::Never)
     }
 
-    /// Adds `X-RateLimit-Limit`, `-Remaining` and `-Reset`, which tell of one quota.
+    /// Adds `X-RateLimit-Limit`, `-Remaining` and `-Reset`, which describe one quota.
     pub const fn with_legacy(mut self, reset: LegacyReset) -> Self {
         self.legacy = Some(reset);
         self
     }
 
-    /// Sends all these also in gRPC responses whose header fields are their trailers: in refusals, and in calls that fail at
-    /// once in the inner service. The draft forbids its fields in trailers.
+    /// Sends the fields also in gRPC responses whose header fields are their trailers (*Trailers-Only*): in refusals, and in
+    /// calls that fail at once in the inner service. Off by default, because the draft forbids its fields in trailers.
     ///
-    /// A client may refuse more than 8 KiB of header fields. A refusal keeps below 7.5 without these.
+    /// Clients may reject more than 8 KiB of header fields. A refusal stays below 7.5 KiB without these.
     pub const fn in_trailers_only(mut self) -> Self {
         self.in_trailers_only = true;
         self
     }
 
-    const fn with_draft(draft: Reach) -> Self {
+    const fn with_draft(draft: DraftFields) -> Self {
         Self { draft, legacy: None, in_trailers_only: false }
     }
 
-    /// Whether a response has `RateLimit` and `RateLimit-Policy`.
+    /// Returns whether a response has `RateLimit` and `RateLimit-Policy`.
     pub(crate) const fn has_draft(self, is_admitted: bool) -> bool {
         match self.draft {
-            Reach::Nowhere => false,
-            Reach::Refusals => !is_admitted,
-            Reach::Everywhere => true,
+            DraftFields::Never => false,
+            DraftFields::OnRefusals => !is_admitted,
+            DraftFields::Always => true,
         }
     }
 
-    /// What `X-RateLimit-Reset` says, if it is sent.
+    /// Returns the form of `X-RateLimit-Reset`, if it is sent.
     pub(crate) const fn legacy(self) -> Option<LegacyReset> {
         self.legacy
     }
 
-    /// Whether a response that is *Trailers-Only*, or is not, may have any.
-    pub(crate) const fn go_into(self, is_trailers_only: bool) -> bool {
+    /// Returns whether a response that is *Trailers-Only*, or is not, may have any.
+    pub(crate) const fn may_be_sent(self, is_trailers_only: bool) -> bool {
         !is_trailers_only || self.in_trailers_only
     }
 
-    /// Whether an admitted response may have any.
-    pub(crate) const fn tell_of_admissions(self) -> bool {
+    /// Returns whether an admitted response may have any.
+    pub(crate) const fn show_admissions(self) -> bool {
         self.has_draft(true) || self.legacy.is_some()
     }
 }

@@ -1,4 +1,4 @@
-//! The layer.
+//! The layer, which is also the builder of its options.
 
 use std::sync::Arc;
 
@@ -21,16 +21,16 @@ use crate::{
 
 /// Admits the requests that the rules of a [`RateLimiter`] have room for, and answers the others itself.
 ///
-/// See the [crate docs](crate) for its use. It needs no type parameter, unless the histories are in another store `T`: keep it
-/// in a struct, return it from a function.
-/// All services it makes share one state, and so do its clones.
+/// See the [crate docs](crate) for its use. It needs no type parameter unless the histories are kept in another store `T`, so
+/// it is easy to keep in a struct or to return from a function. All services that it makes share one state, and so do its
+/// clones.
 ///
 /// # CORS
 ///
 /// Before a page sends a request with a header field of its own, the browser asks with a *preflight*, which carries no key:
-/// those of all pages share one history, and when that is used up every page stops. And a page can read an answer, also that it
-/// was refused, only if the answer has CORS fields. So the limiter belongs inside of the layer that adds these, which answers
-/// preflights itself, and that layer has to expose what the page is to read:
+/// the preflights of all pages share one history, and when its quota is exhausted every page stops. Besides, a page can read an
+/// answer, even a refusal, only if it has CORS fields. So mount the limiter inside the layer that adds these fields: that layer
+/// answers preflights itself, and has to expose the fields that the page is to read:
 ///
 /// ```
 /// use axum::{Router, routing::get};
@@ -38,12 +38,15 @@ use crate::{
 /// use tower_http::cors::{Any, CorsLayer};
 /// use tower_quota::{Policy, RateLimitLayer, key};
 ///
-/// let told = [RETRY_AFTER, HeaderName::from_static("ratelimit"), HeaderName::from_static("ratelimit-policy")];
+/// let draft = ["ratelimit", "ratelimit-policy"].map(HeaderName::from_static);
+/// let cors = CorsLayer::new().allow_origin(Any).allow_headers(Any);
+/// let cors = cors.expose_headers([vec![RETRY_AFTER], draft.to_vec()].concat());
+/// let limit = RateLimitLayer::new(key::header("x-account"), Policy::per_minute(60))?;
 /// let app: Router = Router::new()
 ///     .route("/cases", get(async || "cases"))
-///     .layer(RateLimitLayer::new(key::header("x-account-id"), Policy::per_minute(60))?)
-///     // What is added later is further out.
-///     .layer(CorsLayer::new().allow_origin(Any).allow_headers(Any).expose_headers(told));
+///     .layer(limit)
+///     // A layer that is added later is further out.
+///     .layer(cors);
 /// # let _ = app;
 /// # Ok::<(), tower_quota::ConfigError>(())
 /// ```
@@ -53,20 +56,20 @@ use crate::{
 ///
 /// # Mounted twice
 ///
-/// A request that passes two layers of one limiter is charged once. The outer one leaves a note in the
-/// [`Decision`](crate::Decision) among the request's extensions, of what was charged to whom, and the inner one takes nothing
-/// but this for done: if a layer between has found out who the caller is, or leads the request to another rule, that key and that
-/// rule are charged as well. A rule that knew the caller needs no key a second time.
+/// A request that passes two layers of one limiter is charged once. The outer layer records the charged rules and keys in the
+/// [`Decision`](crate::Decision) among the request's extensions, and the inner layer skips exactly these. If a layer in between
+/// has identified the caller, or has routed the request to another rule, that key and that rule are charged as well. A rule that
+/// was charged with a key further out does not need the key again.
 ///
-/// The note is bound to the very request. It does not go with a copy: not with a clone of the request, of its extensions or of
-/// the decision. So attempts that are repeated between two layers are charged from the second one on, which is a copy; and a layer
-/// between that sends on a copy in place of the request has it charged twice.
+/// The record is bound to the request itself. It is not copied with a clone of the request, of its extensions or of the
+/// decision. So if a layer in between retries, each attempt after the first is a copy and is charged; and if a layer in between
+/// forwards a copy instead of the request, the request is charged twice.
 ///
 /// # Batches
 ///
-/// For the same reason each part of a batch pays for itself, with its own key, whatever a handler copies from the request that the
-/// batch came in. That request is charged too, at the layer that it passed; leave its route out of the rules if only the parts are
-/// to count.
+/// For the same reason each part of a batch is charged by itself, with its own key, whatever a handler copies from the request
+/// that contained the batch. That request is charged too, by the layer that it passed; leave its route out of the rules to
+/// charge only the parts.
 ///
 /// ```
 /// # use http::{Request, Response};
@@ -75,24 +78,22 @@ use crate::{
 ///
 /// # #[tokio::main(flavor = "current_thread")]
 /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
-/// let limiter = RateLimiter::builder()
-///     .rule(
-///         Rule::new("calls")
-///             .every_request()
-///             .key(key::header("x-account-id"))
-///             .level("account")
-///             .policy(Policy::per_minute(3)),
-///     )
-///     .build()?;
+/// let rule = Rule::new("calls").every_request().key(key::header("x-account"));
+/// let rule = rule.level("account").policy(Policy::per_minute(3));
+/// let limiter = RateLimiter::builder().rule(rule).build()?;
 ///
-/// let items = limiter.layer().layer(service_fn(async |_: Request<()>| Ok::<_, std::io::Error>(Response::new(String::new()))));
+/// let items = limiter.layer().layer(service_fn(async |_: Request<()>| {
+///     Ok::<_, std::io::Error>(Response::new(String::new()))
+/// }));
 /// let batch = limiter.layer().layer(service_fn(move |batch: Request<()>| {
 ///     let items = items.clone();
 ///     async move {
 ///         let mut statuses = Vec::new();
 ///         for account in ["acme", "acme", "acme", "zeta"] {
-///             let mut part = Request::get("/item").header("x-account-id", account).body(()).map_err(std::io::Error::other)?;
-///             *part.extensions_mut() = batch.extensions().clone(); // the claims, the peer, and no pass
+///             let part = Request::get("/item").header("x-account", account).body(());
+///             let mut part = part.map_err(std::io::Error::other)?;
+///             // Copies the claims and the peer, but not the record of what was charged.
+///             *part.extensions_mut() = batch.extensions().clone();
 ///             statuses.push(items.clone().oneshot(part).await?.status().as_u16());
 ///         }
 ///         Ok::<_, std::io::Error>(Response::new(format!("{statuses:?}")))
@@ -100,7 +101,8 @@ use crate::{
 /// }));
 ///
 /// // The batch itself is the first of acme's three.
-/// let answer = batch.oneshot(Request::post("/batch").header("x-account-id", "acme").body(())?).await?;
+/// let request = Request::post("/batch").header("x-account", "acme").body(())?;
+/// let answer = batch.oneshot(request).await?;
 /// # let body = http_body_util::BodyExt::collect(answer.into_body()).await;
 /// # let body = body.map_err(|error| error.to_string())?.to_bytes();
 /// assert_eq!(body, "[200, 200, 429, 200]");
@@ -108,30 +110,31 @@ use crate::{
 /// # }
 /// ```
 ///
-/// Who dispatches the parts without a service asks a [rule](RateLimiter::rule), or for all of them together `check_all`.
+/// Handlers that dispatch the parts without a service can check a [rule](RateLimiter::rule), or all parts together with
+/// [`check_all`](RateLimiter::check_all).
 #[derive(Debug)]
 #[must_use = "a layer does nothing until it is applied to a service"]
 pub struct RateLimitLayer<T = MemoryStore> {
-    /// None if every request passes.
+    /// `None` if every request passes.
     limiter: Option<RateLimiter<Http, T>>,
-    style: Arc<ResponseOptions>,
+    options: Arc<ResponseOptions>,
 }
 
 impl RateLimitLayer {
-    /// Creates a limiter of one rule for every request: one policy for every key that `extractor` reads.
+    /// Creates a limiter with one rule for every request: each key that `extractor` reads is held to `policy`.
     ///
     /// # Errors
     ///
-    /// If the extractor or the policy cannot be used, such as with a limit of zero.
+    /// Returns an error if the extractor or the policy is invalid, such as a limit of zero.
     pub fn new(extractor: impl KeyExtractor, policy: impl Into<Policy>) -> Result<Self, ConfigError> {
         let rule = Rule::new("default").every_request().key(extractor).policy(policy);
         Ok(RateLimiter::builder().rule(rule).build()?.into())
     }
 
-    /// Lets every request pass: for a limit that is switched on or off by a setting.
+    /// Creates a layer that lets every request pass: for a limit that a setting switches on or off.
     ///
-    /// `tower::util::option_layer` is no help there, because the layer changes the type of the response's body. This one has the
-    /// same type whether it limits or not. With a limiter that may not be there, use [`from`](Self::from).
+    /// `tower::util::option_layer` does not fit there, because the layer changes the type of the response's body. This layer has
+    /// the same type whether it limits or not. To make one of an `Option<RateLimiter>`, use [`from`](Self::from).
     ///
     /// ```
     /// use tower_quota::{ConfigError, Policy, RateLimitLayer, key};
@@ -152,54 +155,57 @@ impl RateLimitLayer {
 }
 
 impl<T: Store> RateLimitLayer<T> {
-    /// Chooses the header fields that tell callers of quotas: [`Headers::rate_limit`] by default.
+    /// Sets the header fields that describe quotas to callers. Defaults to [`Headers::rate_limit`].
     ///
-    /// Redirects and 401 never have any, nor have refusals of the inner service.
+    /// Redirects and 401 never have any, nor do refusals of the inner service.
     pub fn headers(mut self, headers: Headers) -> Self {
         let limiter = self.limiter.clone();
-        let style = Arc::make_mut(&mut self.style);
-        style.headers = headers;
-        style.calendar = limiter.map(|limiter| Arc::new(move || limiter.store().since_1970()) as Arc<Calendar>);
+        let options = Arc::make_mut(&mut self.options);
+        options.headers = headers;
+        options.calendar = limiter.map(|limiter| Arc::new(move || limiter.store().since_1970()) as Arc<Calendar>);
         self
     }
 }
 
 impl<T> RateLimitLayer<T> {
-    /// Chooses where the [`Decision`](crate::Decision) of an admitted request is put: [`DecisionIn::Request`] by default.
-    pub fn decision(mut self, place: DecisionIn) -> Self {
-        Arc::make_mut(&mut self.style).decision = place;
+    /// Sets the extensions that the [`Decision`](crate::Decision) about an admitted request is put into. Defaults to
+    /// [`DecisionIn::Request`].
+    pub fn decision(mut self, extensions: DecisionIn) -> Self {
+        Arc::make_mut(&mut self.options).decision = extensions;
         self
     }
 
-    /// What happens to `RateLimit` and `X-RateLimit` fields that the inner service has set itself; they are kept by default.
-    pub fn on_conflict(mut self, outcome: OnConflict) -> Self {
-        Arc::make_mut(&mut self.style).on_conflict = outcome;
+    /// Sets the treatment of `RateLimit` and `X-RateLimit` fields that the inner service has set itself. Defaults to
+    /// [`OnConflict::Keep`].
+    pub fn on_conflict(mut self, treatment: OnConflict) -> Self {
+        Arc::make_mut(&mut self.options).on_conflict = treatment;
         self
     }
 
-    /// In which protocol the callers are answered whose requests go no further;
-    /// [by the content type of the request](CallerProtocol::ByContentType) by default.
+    /// Sets the protocol in which refused callers are answered. Defaults to
+    /// [the one of the request's content type](CallerProtocol::ByContentType).
     ///
-    /// A service that does not serve gRPC had better say so: else a caller who claims to speak it gets the refusal of a POST with
-    /// status 200, which everybody who looks at the status alone takes for a success.
+    /// Set it to [`CallerProtocol::Http`] for services that do not serve gRPC. Otherwise callers that claim to speak gRPC get the
+    /// refusal of a POST with status 200, which looks like a success to everything that reads only the status.
     pub fn caller_protocol(mut self, protocol: CallerProtocol) -> Self {
-        Arc::make_mut(&mut self.style).protocol = protocol;
+        Arc::make_mut(&mut self.options).protocol = protocol;
         self
     }
 
-    /// Whether CORS preflights are limited: OPTIONS with `Origin` and `Access-Control-Request-Method`. On by default.
+    /// Sets whether rules apply to CORS preflights: OPTIONS with `Origin` and `Access-Control-Request-Method`. On by default.
     ///
-    /// A preflight carries no key but an address, so those of all pages share one history, and if it is refused then the page
-    /// sends nothing. Where this layer is inside of the one that answers them they never get here (see [CORS](Self#cors)). If it
-    /// has to be outside, switch this off; only then, or anybody can mark a request as a preflight and pass.
+    /// A preflight carries no key except an address, so the preflights of all pages share one history, and a page whose preflight
+    /// is refused sends nothing. Where this layer is inside the one that answers preflights, they never reach it (see
+    /// [CORS](Self#cors)). Switch this off only if this layer has to be outside; otherwise any caller can disguise a request as
+    /// a preflight and bypass the limit.
     pub fn limit_preflights(mut self, limited: bool) -> Self {
-        Arc::make_mut(&mut self.style).limits_preflights = limited;
+        Arc::make_mut(&mut self.options).limits_preflights = limited;
         self
     }
 
-    /// Answers refused HTTP requests, for whatever reason they are, with what `answer` makes of them: status, header fields
-    /// and a body of bytes (`Bytes`, `String`, axum's and others, see [`RefusalBody`]). gRPC callers are answered
-    /// [as ever](crate#grpc), since they would not understand it.
+    /// Sets the closure that answers refused HTTP requests, whatever the reason: with a status, header fields and a body of
+    /// bytes (`Bytes`, `String`, axum's and others, see [`RefusalBody`]). gRPC callers still get [a gRPC status](crate#grpc),
+    /// since they would not understand anything else.
     ///
     /// ```
     /// use axum::{Json, response::IntoResponse};
@@ -218,8 +224,8 @@ impl<T> RateLimitLayer<T> {
     /// # Ok::<(), tower_quota::ConfigError>(())
     /// ```
     ///
-    /// To the answer of a [denied](Refusal::Denied) request `Retry-After` and the fields of [`headers`](Self::headers) are
-    /// added, unless it has them. To change only the words, use
+    /// `Retry-After` and the fields of [`headers`](Self::headers) are added to the answer to a [denied](Refusal::Denied)
+    /// request, unless it has them. To change only the text, use
     /// [`RateLimiterBuilder::message`](crate::RateLimiterBuilder::message).
     pub fn on_refusal<B>(
         mut self,
@@ -229,39 +235,39 @@ impl<T> RateLimitLayer<T> {
         B: Into<RefusalBody>,
     {
         let answer: Arc<OnRefusal> = Arc::new(move |refusal, request| answer(refusal, request).map(Into::into));
-        Arc::make_mut(&mut self.style).on_refusal = Some(answer);
+        Arc::make_mut(&mut self.options).on_refusal = Some(answer);
         self
     }
 
-    /// How much longer than the wait a gRPC caller is told to stay away in `grpc-retry-pushback-ms`, at most, in percent
-    /// of the wait; 10 by default. Clients come back after exactly that time, so each is told another one. With 0 all that
-    /// are refused together come back together.
+    /// Sets the maximum jitter added to `grpc-retry-pushback-ms`, as a percentage of the wait. Defaults to 10.
+    ///
+    /// gRPC clients retry after exactly the stated time. Without jitter, those that were refused together retry together.
     pub fn pushback_jitter(mut self, percent: u8) -> Self {
-        Arc::make_mut(&mut self.style).pushback_jitter = percent;
+        Arc::make_mut(&mut self.options).pushback_jitter = percent;
         self
     }
 
-    /// The `domain` of the `google.rpc.ErrorInfo` in refusals of gRPC calls, usually a domain name of the service;
-    /// `"tower-quota"` by default.
+    /// Sets the `domain` of the `google.rpc.ErrorInfo` in refusals of gRPC calls, usually a domain name of the service.
+    /// Defaults to `"tower-quota"`.
     pub fn error_domain(mut self, domain: impl Into<String>) -> Self {
-        Arc::make_mut(&mut self.style).error_domain = domain.into().into();
+        Arc::make_mut(&mut self.options).error_domain = domain.into().into();
         self
     }
 
-    /// The limiter behind this layer; none if it is [disabled](RateLimitLayer::disabled).
+    /// Returns the limiter behind this layer, or `None` if the layer is [disabled](RateLimitLayer::disabled).
     #[must_use]
     pub const fn limiter(&self) -> Option<&RateLimiter<Http, T>> {
         self.limiter.as_ref()
     }
 
-    pub(crate) const fn style(&self) -> &Arc<ResponseOptions> {
-        &self.style
+    pub(crate) const fn options(&self) -> &Arc<ResponseOptions> {
+        &self.options
     }
 }
 
 impl<T> Clone for RateLimitLayer<T> {
     fn clone(&self) -> Self {
-        Self { limiter: self.limiter.clone(), style: Arc::clone(&self.style) }
+        Self { limiter: self.limiter.clone(), options: Arc::clone(&self.options) }
     }
 }
 
@@ -271,10 +277,10 @@ impl<T> From<RateLimiter<Http, T>> for RateLimitLayer<T> {
     }
 }
 
-/// Without a limiter every request passes.
+/// Makes a layer that lets every request pass if there is no limiter.
 impl<T> From<Option<RateLimiter<Http, T>>> for RateLimitLayer<T> {
     fn from(limiter: Option<RateLimiter<Http, T>>) -> Self {
-        Self { limiter, style: Arc::default() }
+        Self { limiter, options: Arc::default() }
     }
 }
 
@@ -282,12 +288,12 @@ impl<S, T> Layer<S> for RateLimitLayer<T> {
     type Service = RateLimit<S, T>;
 
     fn layer(&self, inner: S) -> RateLimit<S, T> {
-        RateLimit::new(inner, self.limiter.clone(), Arc::clone(&self.style))
+        RateLimit::new(inner, self.limiter.clone(), Arc::clone(&self.options))
     }
 }
 
 impl<S: Store> RateLimiter<Http, S> {
-    /// A layer that enforces the rules. It may be made many times: all share one state.
+    /// Creates a layer that enforces the rules. All layers of a limiter share one state.
     pub fn layer(&self) -> RateLimitLayer<S> {
         RateLimitLayer::from(self.clone())
     }

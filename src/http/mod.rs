@@ -1,8 +1,8 @@
-//! Decisions on HTTP: how a request is read, and how an answer is written.
+//! Rate limits on HTTP: how requests are read, and how answers are written.
 //!
-//! What a refused caller gets is 429 with a problem document (RFC 9457, of the type `quota-exceeded` that
+//! A refused caller gets 429 Too Many Requests with a problem document (RFC 9457, of the type `quota-exceeded` that
 //! draft-ietf-httpapi-ratelimit-headers-11 registers), `Retry-After` (RFC 9110, section 10.2.3; whole seconds, rounded up,
-//! never 0) and the draft's two fields:
+//! never 0) and the two fields of the draft:
 //!
 //! ```text
 //! HTTP/1.1 429 Too Many Requests
@@ -17,17 +17,17 @@
 //!  "violated-policies":["minute"]}
 //! ```
 //!
-//! All other responses carry the two fields as well, except redirects (the draft asks for care there), 401 (it would
-//! tell strangers about somebody's traffic) and refusals by somebody further in (429, 503, and errors with a `Retry-After`: what
-//! is left of our quotas is not the point then). Fields that the inner service has set itself are left alone, see
-//! [`OnConflict`]. `r` is what is left, `t` the seconds until more is: with `r=0` until there is room.
+//! All other responses carry the two fields as well, except redirects (the draft asks for care there), 401 (it would reveal
+//! another caller's traffic to strangers) and refusals of the inner service (429, 503, and errors with a `Retry-After`: our
+//! remaining units would be misleading then). Fields that the inner service has set itself are left alone, see [`OnConflict`].
+//! `r` is the number of remaining units, and `t` the seconds until there are more: with `r=0`, until there is room.
 //!
-//! No wait that is told is longer than its window: a unit is recorded up to a millisecond late, and for this surplus nobody is
-//! told a second more. (The way of the request takes longer. [`Decision::retry_after`](crate::Decision::retry_after) is exact.)
+//! No stated wait is longer than its window. A unit is recorded up to a millisecond late, which is not worth another second to
+//! the caller. ([`Decision::retry_after`](crate::Decision::retry_after) is exact.)
 //!
-//! A gRPC call is HTTP as well, but a refusal is written as gRPC has it: see [the crate's page](crate#grpc).
+//! A gRPC call is HTTP as well, but is refused with a gRPC status: see [the crate's page](crate#grpc).
 //!
-//! A different answer is a closure away, for every [reason](Refusal) at once:
+//! To answer differently, for every [reason](Refusal), set a closure:
 //!
 //! ```
 //! use http::{Request, Response};
@@ -61,37 +61,27 @@
 //! # }
 //! ```
 
+mod answer;
 mod body;
-mod by_hand;
-mod caller_protocol;
-mod conflict;
-mod decision_in;
+mod field_set;
 mod fields;
 mod future;
 mod header_buf;
 mod headers;
 mod layer;
-mod poll_bytes;
-mod preflight;
 mod refusal;
-mod refusal_body;
-mod rejection;
 mod response_options;
 mod service;
 
 pub use crate::request::{Http, PeerAddr, RequestView};
-pub use body::ResponseBody;
-pub use caller_protocol::CallerProtocol;
-pub use decision_in::DecisionIn;
+pub use body::{RefusalBody, ResponseBody};
 pub use future::ResponseFuture;
 pub use headers::{Headers, LegacyReset};
 pub use layer::RateLimitLayer;
 pub use refusal::Refusal;
-pub use refusal_body::RefusalBody;
-pub use response_options::OnConflict;
+pub use response_options::{CallerProtocol, DecisionIn, OnConflict};
 pub use service::RateLimit;
 
+pub(crate) use body::{BoxError, poll_bytes};
 pub(crate) use fields::{add_fields, add_fields_of_refusal};
-pub(crate) use poll_bytes::{BoxError, poll_bytes};
-pub(crate) use preflight::is_preflight;
 pub(crate) use response_options::{Calendar, OnRefusal, ResponseOptions};

@@ -1,4 +1,4 @@
-//! The answers to HTTP requests that go no further.
+//! Reasons to refuse an HTTP request, and the standard answers.
 
 use std::time::Duration;
 
@@ -19,31 +19,46 @@ const PROBLEM_JSON: HeaderValue = HeaderValue::from_static("application/problem+
 const REDUCED_CAPACITY: &str = "https://iana.org/assignments/http-problem-types#temporary-reduced-capacity";
 const REDUCED_CAPACITY_TITLE: &str = "Request cannot be satisfied due to temporary server capacity constraints";
 
-/// What callers are told when the store cannot decide: no more than that.
+/// The text for callers if the store cannot decide. It does not reveal why.
 const UNAVAILABLE: &str = "The rate limit cannot be checked at the moment. Please try again later.";
 const NOT_GRPC: &str = "The messages of this method are limited: its content type has to be application/grpc.";
 
-/// Why an HTTP request goes no further: what [`RateLimitLayer::on_refusal`](crate::RateLimitLayer::on_refusal) makes an
-/// answer of.
+/// The reason why an HTTP request is refused.
+///
+/// The closure of [`RateLimitLayer::on_refusal`](crate::RateLimitLayer::on_refusal) makes an answer of it.
+///
+/// ```
+/// use tower_quota::http::Refusal;
+///
+/// fn text(refusal: &Refusal<'_>) -> String {
+///     match refusal {
+///         Refusal::Denied(_) => "slow down".to_owned(),
+///         other => other.message(),
+///     }
+/// }
+///
+/// assert!(text(&Refusal::NotGrpc).contains("application/grpc"));
+/// assert_eq!(Refusal::NotGrpc.status(), 415);
+/// ```
 #[derive(Clone, Copy, Debug)]
 #[non_exhaustive]
 pub enum Refusal<'a> {
-    /// Some quota has no room. Nothing was charged, unless the policy [counts denials](crate::Policy::count_denied).
+    /// A quota is exhausted. Nothing was charged, unless the policy [counts denials](crate::Policy::count_denied).
     Denied(&'a Decision),
-    /// The request does not carry the key of a rule that [insists on it](crate::OnMissing::Reject). Nothing was decided.
+    /// The request does not carry the key of a rule that [rejects such requests](crate::OnMissing::Reject).
+    /// Nothing was charged.
     #[non_exhaustive]
     KeyMissing {
         /// The rule.
         rule: &'a str,
-        /// The enforcement level, which is what the request does not carry.
+        /// The name of the enforcement level, whose key the request does not carry.
         level: &'a str,
-        /// The status that the rule asks for.
+        /// The status that the rule responds with.
         status: StatusCode,
     },
-    /// The store could not decide, and the request is not to go on without a decision.
+    /// The store could not decide, and the limiter fails closed.
     Unavailable(&'a Unavailable),
-    /// The messages of the request would be [charged](crate::RateLimitLayer::per_message), and it does not say that they
-    /// are gRPC's.
+    /// The messages of the request would be [charged](crate::RateLimitLayer::per_message), but its content type is not gRPC's.
     NotGrpc,
 }
 
@@ -52,7 +67,7 @@ impl<'a> Refusal<'a> {
         Self::KeyMissing { rule, level, status }
     }
 
-    /// Returns the decision, if there was one: it has denied.
+    /// Returns the decision that denied the request, or `None` if the request was refused for another reason.
     #[must_use]
     pub const fn decision(&self) -> Option<&'a Decision> {
         match *self {
@@ -61,7 +76,7 @@ impl<'a> Refusal<'a> {
         }
     }
 
-    /// Returns how long until the request would be admitted if nobody else came; none if that is not known.
+    /// Returns how long until the request would be admitted if no other requests came, or `None` if that is not known.
     #[must_use]
     pub fn retry_after(&self) -> Option<Duration> {
         self.decision().and_then(Decision::retry_after)
@@ -78,7 +93,7 @@ impl<'a> Refusal<'a> {
         }
     }
 
-    /// Returns the status of the standard answer: 429, 503, 415 or what the rule asks for.
+    /// Returns the status of the standard answer: 429, 503, 415 or the one of the rule.
     #[must_use]
     pub const fn status(&self) -> StatusCode {
         match self {
@@ -89,9 +104,9 @@ impl<'a> Refusal<'a> {
         }
     }
 
-    /// Returns the standard answer, to start from: a problem document.
+    /// Returns the standard answer, a problem document, to start from.
     ///
-    /// What else a denied request is told of the decision is added by the layer.
+    /// The layer adds `Retry-After` and the `RateLimit` fields of a denied request.
     #[must_use]
     pub fn response(&self) -> Response<RefusalBody> {
         let status = self.status();
@@ -99,7 +114,7 @@ impl<'a> Refusal<'a> {
         *response.status_mut() = status;
         response.headers_mut().insert(CONTENT_TYPE, PROBLEM_JSON);
         if matches!(self, Self::Unavailable(_)) {
-            // That may be over in a second.
+            // The outage may be over in a second.
             response.headers_mut().insert(RETRY_AFTER, 1.into());
         }
         response
@@ -110,7 +125,7 @@ impl<'a> Refusal<'a> {
         match self {
             Self::Denied(decision) => decision.prepared_body().unwrap_or_else(|| denied(decision)),
             Self::Unavailable(_) => document(status, REDUCED_CAPACITY, REDUCED_CAPACITY_TITLE, UNAVAILABLE, ""),
-            // Waiting would not help.
+            // These have no `Retry-After`: waiting would not help.
             Self::KeyMissing { .. } | Self::NotGrpc => {
                 let title = status.canonical_reason().unwrap_or("Refused");
                 document(status, "about:blank", title, &self.message(), "")

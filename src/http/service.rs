@@ -1,4 +1,4 @@
-//! The service: decides, and calls the inner service only after admission.
+//! The service, which calls the inner one only for admitted requests.
 
 use std::{
     sync::Arc,
@@ -11,74 +11,97 @@ use tower_service::Service;
 
 use crate::{
     http::{Refusal, RefusalBody, ResponseBody, ResponseFuture, ResponseOptions},
-    limiter::{Decision, MaybeDecided, PendingDecision, RateLimiter, already_applied},
+    limiter::{Decision, DeferredCall, MaybeDecided, PendingDecision, RateLimiter, already_applied},
     request::{Http, RequestView},
     store::{MemoryStore, Store},
 };
 
-/// A service behind a [`RateLimitLayer`](crate::RateLimitLayer).
+/// A service `S` behind a [`RateLimitLayer`](crate::RateLimitLayer).
 ///
-/// The decision falls in `call`, before the inner service is called: a request that is not admitted never reaches it.
-/// What `poll_ready` reserved in the inner service, such as a permit, is given back then, by going on with a clone; so the
-/// inner service is `Clone`, as those of servers are. Put a `tower::buffer::Buffer` around one that is not.
+/// The decision is made in `call`, before the inner service is called: a refused request never reaches it. Whatever
+/// `poll_ready` reserved in the inner service, such as a permit, is released then, by replacing the service with a clone. So
+/// the inner service is `Clone`, as those of servers are; wrap one that is not in a `tower::buffer::Buffer`.
 ///
-/// If the [store](crate::store::Store) `T` takes its time then the service that was polled ready waits with the request, and
-/// a clone stays behind.
+/// With an asynchronous [store](crate::store::Store) `T` the ready service moves into the response future, and a clone takes
+/// its place.
+///
+/// ```
+/// use http::{Request, Response};
+/// use tower::{Layer, ServiceExt, service_fn};
+/// use tower_quota::{Policy, RateLimit, RateLimitLayer, key};
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let layer = RateLimitLayer::new(key::header("x-account"), Policy::per_minute(1))?;
+/// let service: RateLimit<_> = layer.layer(service_fn(async |_: Request<()>| {
+///     Ok::<_, std::io::Error>(Response::new(String::new()))
+/// }));
+///
+/// let request = |account| Request::get("/").header("x-account", account).body(());
+/// let status = async |account| {
+///     let response = service.clone().oneshot(request(account)?).await?;
+///     Ok::<_, Box<dyn std::error::Error>>(response.status())
+/// };
+/// assert_eq!(status("ann").await?, 200);
+/// assert_eq!(status("ann").await?, 429);
+/// assert_eq!(status("bob").await?, 200);
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Debug)]
 pub struct RateLimit<S, T = MemoryStore> {
     inner: S,
-    /// None if every request passes.
+    /// `None` if every request passes.
     limiter: Option<RateLimiter<Http, T>>,
-    style: Arc<ResponseOptions>,
+    options: Arc<ResponseOptions>,
 }
 
-/// What becomes of a request.
-enum Routed<D> {
-    /// No rule governs it, or nobody is told of the decision.
+/// The outcome of a decision about a request.
+enum CallDecision<D> {
+    /// No rule governs the request, or its admission is not shown.
     Passed,
     Admitted(Decision),
-    /// That takes its time.
-    Deciding(PendingDecision<D>),
-    /// It ends here, with this answer.
+    /// The store is asynchronous.
+    Pending(PendingDecision<D>),
     Refused(Response<RefusalBody>),
 }
 
 impl<S, T> RateLimit<S, T> {
-    pub(crate) const fn new(inner: S, limiter: Option<RateLimiter<Http, T>>, style: Arc<ResponseOptions>) -> Self {
-        Self { inner, limiter, style }
+    pub(crate) const fn new(inner: S, limiter: Option<RateLimiter<Http, T>>, options: Arc<ResponseOptions>) -> Self {
+        Self { inner, limiter, options }
     }
 
     inner_service_accessors!(pub);
 }
 
 impl<S, T: Store> RateLimit<S, T> {
-    fn decide<B>(&self, request: &Request<B>) -> Routed<T::Future> {
+    fn decide<B>(&self, request: &Request<B>) -> CallDecision<T::Future> {
         let view = RequestView::new(request);
-        let refused = |refusal: Refusal<'_>| Routed::Refused(refusal.answer(&view, &self.style));
+        let refused = |refusal: Refusal<'_>| CallDecision::Refused(refusal.answer(&view, &self.options));
         let limiter = match &self.limiter {
-            Some(limiter) if !self.style.passes(&view) => limiter,
-            _ => return Routed::Passed,
+            Some(limiter) if !self.options.exempt(&view) => limiter,
+            _ => return CallDecision::Passed,
         };
         let applied = already_applied(limiter.rulebook(), request.extensions());
-        match limiter.decide_request(&view, &applied, self.style.told(), self.style.decision.request()) {
-            Ok(None) => Routed::Passed,
+        match limiter.decide_request(&view, &applied, self.options.detail(), self.options.decision.request()) {
+            Ok(None) => CallDecision::Passed,
             Ok(Some(MaybeDecided::Ready(decision))) if decision.is_admitted() => self.admitted(decision),
             Ok(Some(MaybeDecided::Ready(decision))) => refused(Refusal::Denied(&decision)),
-            Ok(Some(MaybeDecided::Pending(deciding))) => Routed::Deciding(deciding),
+            Ok(Some(MaybeDecided::Pending(pending))) => CallDecision::Pending(pending),
             Err(missing) => refused(Refusal::key_missing(limiter.names_of(missing), missing.status)),
         }
     }
 }
 
 impl<S, T> RateLimit<S, T> {
-    fn admitted<D>(&self, decision: Decision) -> Routed<D> {
-        if self.style.tells_of_admissions() { Routed::Admitted(decision) } else { Routed::Passed }
+    fn admitted<D>(&self, decision: Decision) -> CallDecision<D> {
+        if self.options.show_admissions() { CallDecision::Admitted(decision) } else { CallDecision::Passed }
     }
 }
 
 impl<S: Clone, T> Clone for RateLimit<S, T> {
     fn clone(&self) -> Self {
-        Self { inner: self.inner.clone(), limiter: self.limiter.clone(), style: Arc::clone(&self.style) }
+        Self { inner: self.inner.clone(), limiter: self.limiter.clone(), options: Arc::clone(&self.options) }
     }
 }
 
@@ -98,19 +121,20 @@ where
 
     fn call(&mut self, mut request: Request<ReqBody>) -> Self::Future {
         match self.decide(&request) {
-            Routed::Passed => ResponseFuture::passed(self.inner.call(request)),
-            Routed::Admitted(mut decision) => {
-                if self.style.decision.request() {
+            CallDecision::Passed => ResponseFuture::passed(self.inner.call(request)),
+            CallDecision::Admitted(mut decision) => {
+                if self.options.decision.request() {
                     decision.record_in(request.extensions_mut());
                 }
-                ResponseFuture::admitted(self.inner.call(request), decision, Arc::clone(&self.style))
+                ResponseFuture::admitted(self.inner.call(request), decision, Arc::clone(&self.options))
             }
-            Routed::Deciding(deciding) => {
+            CallDecision::Pending(decision) => {
                 let clone = self.inner.clone();
-                let ready = std::mem::replace(&mut self.inner, clone);
-                ResponseFuture::deciding(deciding, ready, request, Arc::clone(&self.style))
+                let service = std::mem::replace(&mut self.inner, clone);
+                let context = Arc::clone(&self.options);
+                ResponseFuture::deciding(decision, DeferredCall { service, request, context })
             }
-            Routed::Refused(answer) => {
+            CallDecision::Refused(answer) => {
                 self.inner = self.inner.clone();
                 ResponseFuture::refused(answer)
             }
@@ -118,7 +142,7 @@ where
     }
 }
 
-/// Lets tonic's `add_service` take a gRPC service behind the layer: it is found under the same name.
+/// Lets tonic's `add_service` take a gRPC service behind the layer, under the same name.
 #[cfg(feature = "tonic")]
 impl<S, T> tonic::server::NamedService for RateLimit<S, T>
 where

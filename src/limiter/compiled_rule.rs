@@ -47,7 +47,7 @@ pub(crate) struct CompiledRule {
 ///     .build()?;
 ///
 /// let request = Request::post("/bots/st-1/export").body(())?;
-/// let matched = limiter.matching(&RequestView::of(&request));
+/// let matched = limiter.matching(&RequestView::new(&request));
 /// assert_eq!((matched[0].rule(), matched[0].level()), ("bots", "bot"));
 /// assert_eq!(matched[0].key(), Some(limiter.key("st-1")));
 /// # Ok::<(), Box<dyn std::error::Error>>(())

@@ -65,6 +65,15 @@ struct OuterDecisions(Vec<Decision>);
 /// A decision: made already, or awaited because the store is asynchronous.
 pub(crate) type MaybeDecided<F> = MaybeReady<PendingDecision<F>, Decision>;
 
+/// A call that waits for a pending decision.
+pub(crate) struct DeferredCall<S, R, C> {
+    /// The service that was polled ready for this call.
+    pub(crate) service: S,
+    pub(crate) request: R,
+    /// The rest of what is needed to continue when the decision is made.
+    pub(crate) context: C,
+}
+
 pin_project! {
     /// A decision whose verdict is the future `F` of a store.
     #[derive(Debug)]

@@ -32,7 +32,7 @@ pub use rule_handle::RuleHandle;
 pub(crate) use builder::{CompiledRules, too_many_rules};
 pub(crate) use charges::{AppliedMarks, ChargeMark, ChargeMarks, Charges, KeyRejected, RuleIds};
 pub(crate) use compiled_rule::CompiledRule;
-pub(crate) use decision::{MaybeDecided, PendingDecision, already_applied};
+pub(crate) use decision::{DeferredCall, MaybeDecided, PendingDecision, already_applied};
 pub(crate) use message::{MessageTemplate, missing_key, whole_seconds};
 pub(crate) use rule_matcher::RuleMatcher;
 #[cfg(feature = "config")]

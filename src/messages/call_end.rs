@@ -1,4 +1,4 @@
-//! What the two directions of a call share.
+//! The end of a call, shared by its request and its response.
 
 use std::{
     sync::Arc,
@@ -14,21 +14,21 @@ use crate::{
     limiter::Decision,
 };
 
-/// Whether a message has ended its call.
+/// The end that a denied message puts to its call, if any.
 #[derive(Debug)]
 pub(super) struct CallEnd {
-    style: Arc<ResponseOptions>,
+    options: Arc<ResponseOptions>,
     state: Mutex<State>,
 }
 
 #[derive(Debug, Default)]
 struct State {
     end: Option<EndReason>,
-    /// Who waits for the response: it must be told when there is no use in waiting.
-    waiting: Option<Waker>,
+    /// The task that waits for the response, which is woken at the end of the call.
+    waker: Option<Waker>,
 }
 
-/// Why a message was not admitted.
+/// The reason why a message was not admitted.
 #[derive(Clone, Debug)]
 pub(super) enum EndReason {
     Denied(Decision),
@@ -36,46 +36,48 @@ pub(super) enum EndReason {
 }
 
 impl CallEnd {
-    pub(super) fn new(style: Arc<ResponseOptions>) -> Self {
-        Self { style, state: Mutex::default() }
+    pub(super) fn new(options: Arc<ResponseOptions>) -> Self {
+        Self { options, state: Mutex::default() }
     }
 
     /// Ends the call.
     pub(super) fn end(&self, end: EndReason) {
         let mut state = self.state.lock();
-        let waiting = state.waiting.take();
+        let waker = state.waker.take();
         state.end = Some(end);
         drop(state);
-        waiting.into_iter().for_each(Waker::wake);
+        if let Some(waker) = waker {
+            waker.wake();
+        }
     }
 
-    /// Whether the call has been ended.
+    /// Returns whether the call has been ended.
     pub(super) fn has_ended(&self) -> bool {
         self.state.lock().end.is_some()
     }
 
-    /// What has ended the call; if nothing has yet, the task of `cx` is woken when something does.
+    /// Returns the end of the call, or `None` if there is none yet. Then the task of `cx` is woken at the end.
     pub(super) fn poll_end(&self, cx: &Context<'_>) -> Option<EndReason> {
         let mut state = self.state.lock();
-        if state.end.is_none() && !state.waiting.as_ref().is_some_and(|waker| waker.will_wake(cx.waker())) {
-            state.waiting = Some(cx.waker().clone());
+        if state.end.is_none() && !state.waker.as_ref().is_some_and(|waker| waker.will_wake(cx.waker())) {
+            state.waker = Some(cx.waker().clone());
         }
         state.end.clone()
     }
 
-    /// The answer to a call that ends before the inner service has answered.
+    /// Returns the answer to a call that ends before the inner service has answered.
     pub(super) fn refusal(&self, end: &EndReason) -> Response<RefusalBody> {
-        end.why().answer_on_grpc(&self.style)
+        end.refusal().grpc_answer(&self.options)
     }
 
-    /// The end of a call that the inner service has begun to answer.
+    /// Returns the trailers of a call that the inner service has begun to answer.
     pub(super) fn trailers(&self, end: &EndReason) -> HeaderMap {
-        end.why().grpc_status(&self.style).trailers()
+        end.refusal().grpc_status(&self.options).trailers()
     }
 }
 
 impl EndReason {
-    const fn why(&self) -> Refusal<'_> {
+    const fn refusal(&self) -> Refusal<'_> {
         match self {
             Self::Denied(decision) => Refusal::Denied(decision),
             Self::Unavailable(unavailable) => Refusal::Unavailable(unavailable),

@@ -1,24 +1,24 @@
-//! Where messages begin in the bytes of a stream.
+//! The framing of messages in a stream of bytes.
 
-/// Reads the framing of gRPC: every message follows a prefix of five bytes, which are a flag for compression and the
-/// length in big-endian order.
+/// The position within the framing of gRPC: every message follows a prefix of five bytes, a compression flag and the
+/// big-endian length.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) enum Framing {
-    /// The next byte begins a message.
+    /// Before the first byte of a message.
     #[default]
     Between,
-    /// In a prefix of which `seen` bytes have been read.
+    /// Within a prefix, of which `seen` bytes have been read.
     Prefix { seen: u8, length: u32 },
-    /// In a message of which `left` bytes are to come.
+    /// Within a message, of which `left` bytes are missing.
     Message { left: u32 },
 }
 
 const PREFIX: u8 = 5;
 
 impl Framing {
-    /// Reads on, up to and including the first byte of the next message. Says whether one begins in `data`, of which it
-    /// leaves what comes after.
-    pub(super) fn reads_a_beginning(&mut self, data: &mut &[u8]) -> bool {
+    /// Reads up to and including the first byte of the next message, and leaves the rest in `data`. Returns whether a message
+    /// begins there.
+    pub(super) fn next_message(&mut self, data: &mut &[u8]) -> bool {
         while let [byte, rest @ ..] = *data {
             let begins = matches!(self, Self::Between);
             (*self, *data) = match *self {
@@ -51,12 +51,12 @@ mod tests {
 
     use super::*;
 
-    /// Where messages begin, if the bytes arrive in pieces.
+    /// Returns the positions where messages begin, if the bytes arrive in pieces.
     fn beginnings<'a>(pieces: impl IntoIterator<Item = &'a [u8]>) -> Vec<usize> {
         let (mut framing, mut before, mut found) = (Framing::default(), 0, Vec::new());
         for piece in pieces {
             let mut rest = piece;
-            while framing.reads_a_beginning(&mut rest) {
+            while framing.next_message(&mut rest) {
                 found.push(before + piece.len() - rest.len() - 1);
             }
             before += piece.len();

@@ -1,4 +1,4 @@
-//! The response on its way.
+//! The future of a response.
 
 use std::{
     pin::Pin,
@@ -18,36 +18,57 @@ use crate::{
 pin_project! {
     /// The response of a [`MessageLimit`](super::MessageLimit) service.
     ///
-    /// If a message is denied before the inner service has answered then the refusal is the answer. Dropping it drops the
-    /// inner response; what was charged stays charged.
+    /// If a message is denied before the inner service has answered, the refusal is the answer. Dropping the future drops the
+    /// inner response; units that were charged stay charged.
+    ///
+    /// ```
+    /// use std::future::{Ready, ready};
+    ///
+    /// use http::{Request, Response};
+    /// use tower::{Layer, Service, service_fn};
+    /// use tower_quota::{Policy, RateLimitLayer, grpc::MessageFuture, key};
+    ///
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let layer = RateLimitLayer::new(key::constant("all"), Policy::per_minute(9))?;
+    /// let calls = service_fn(|_| ready(std::io::Result::Ok(Response::new(String::new()))));
+    /// let mut calls = layer.per_message(["default"])?.layer(calls).into_inner();
+    ///
+    /// type Answer = Ready<std::io::Result<Response<String>>>;
+    /// let request = Request::post("/Chat/Send").header("content-type", "application/grpc");
+    /// let answer: MessageFuture<Answer> = calls.call(request.body(String::new())?);
+    /// assert_eq!(answer.await?.status(), 200);
+    /// # Ok(())
+    /// # }
+    /// ```
     #[derive(Debug)]
     pub struct MessageFuture<F> {
         #[pin]
-        kind: MessageFutureKind<F>,
+        state: MessageCallState<F>,
     }
 }
 
 pin_project! {
-    #[project = KindProj]
+    #[project = StateProj]
     #[derive(Debug)]
-    enum MessageFutureKind<F> {
+    enum MessageCallState<F> {
         Uncounted { #[pin] inner: F },
-        CountedMessages { #[pin] inner: F, fate: Arc<CallEnd> },
+        Counted { #[pin] inner: F, call_end: Arc<CallEnd> },
         Refused { answer: Option<Response<RefusalBody>> },
     }
 }
 
 impl<F> MessageFuture<F> {
     pub(super) const fn uncounted(inner: F) -> Self {
-        Self { kind: MessageFutureKind::Uncounted { inner } }
+        Self { state: MessageCallState::Uncounted { inner } }
     }
 
-    pub(super) const fn counted(inner: F, fate: Arc<CallEnd>) -> Self {
-        Self { kind: MessageFutureKind::CountedMessages { inner, fate } }
+    pub(super) const fn counted(inner: F, call_end: Arc<CallEnd>) -> Self {
+        Self { state: MessageCallState::Counted { inner, call_end } }
     }
 
     pub(super) const fn refused(answer: Response<RefusalBody>) -> Self {
-        Self { kind: MessageFutureKind::Refused { answer: Some(answer) } }
+        Self { state: MessageCallState::Refused { answer: Some(answer) } }
     }
 }
 
@@ -60,19 +81,19 @@ where
 
     #[expect(clippy::expect_used, reason = "as everywhere, a future is not polled after completion")]
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        match self.project().kind.project() {
-            KindProj::Uncounted { inner } => inner.poll(cx).map_ok(|response| response.map(ResponseBody::uncounted)),
-            KindProj::CountedMessages { inner, fate } => {
+        match self.project().state.project() {
+            StateProj::Uncounted { inner } => inner.poll(cx).map_ok(|response| response.map(ResponseBody::uncounted)),
+            StateProj::Counted { inner, call_end } => {
                 let answer = inner.poll(cx);
-                // Only after the inner service has been polled: that may be what reads the request.
-                match fate.poll_end(cx) {
-                    Some(end) => Poll::Ready(Ok(fate.refusal(&end).map(ResponseBody::refusal))),
+                // Checked after the inner service has been polled, which may be what reads the request.
+                match call_end.poll_end(cx) {
+                    Some(end) => Poll::Ready(Ok(call_end.refusal(&end).map(ResponseBody::refusal))),
                     None => {
-                        answer.map_ok(|response| response.map(|body| ResponseBody::counted(body, Arc::clone(fate))))
+                        answer.map_ok(|response| response.map(|body| ResponseBody::counted(body, Arc::clone(call_end))))
                     }
                 }
             }
-            KindProj::Refused { answer } => {
+            StateProj::Refused { answer } => {
                 let answer = answer.take().expect("`MessageFuture` polled after completion");
                 Poll::Ready(Ok(answer.map(ResponseBody::refusal)))
             }

@@ -1,16 +1,15 @@
-//! The decision about a request, and what comes of it.
+//! The decision about a request, and the reasons to refuse it.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use crate::{
     error::Unavailable,
-    limiter::{Decision, MaybeDecided, RateLimiter},
-    plain::Refusal,
+    limiter::{Decision, MaybeDecided, RateLimiter, missing_key},
     request::Plain,
     store::{Detail, Store},
 };
 
-/// The rules, and the closures that make something of a decision: what a layer, its services and their futures share.
+/// The rules, and the closures that handle decisions: shared by a layer, its services and their futures.
 pub(super) struct Enforcement<R: 'static, F, T> {
     pub(super) limiter: RateLimiter<Plain<R>, T>,
     pub(super) refuse: F,
@@ -19,8 +18,51 @@ pub(super) struct Enforcement<R: 'static, F, T> {
 
 type OnAdmitted<R> = dyn Fn(&mut R, &Decision) + Send + Sync;
 
+/// The reason why a request is refused.
+///
+/// It displays the text for the caller: `You've exceeded the hourly rate limit. Please wait for sometime before retrying.`
+///
+/// ```
+/// use tower::{Layer, ServiceExt, service_fn};
+/// use tower_quota::{Policy, RateLimiter, Rule, key, plain::Refusal};
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
+/// let rule = Rule::new("jobs").every_request().key(key::constant("all"));
+/// let rule = rule.level("global").policy(Policy::per_hour(1));
+/// let limiter = RateLimiter::builder_for::<u32>().rule(rule).build()?;
+///
+/// // Refusals become the errors of the service.
+/// let service = limiter
+///     .layer(|_, refusal: Refusal| Err(refusal))
+///     .layer(service_fn(async |job: u32| Ok::<u32, Refusal>(job)));
+/// assert!(service.clone().oneshot(7).await.is_ok());
+/// let refusal = service.oneshot(7).await.unwrap_err();
+/// assert!(refusal.retry_after().is_some());
+/// assert!(refusal.to_string().starts_with("You've exceeded the hourly rate limit."));
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Clone, Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Refusal {
+    /// A quota is exhausted. Nothing was charged, unless the policy [counts denials](crate::Policy::count_denied).
+    #[error("{}", .0.message().unwrap_or_default())]
+    Denied(Box<Decision>),
+    /// The store could not decide, and the limiter fails closed.
+    #[error(transparent)]
+    Unavailable(Unavailable),
+    /// The request does not carry the key of a rule that [requires](crate::Rule::key_required) it. Nothing was
+    /// charged.
+    #[error("{}", missing_key(.level))]
+    KeyMissing {
+        /// The name of the enforcement level, whose key the request does not carry.
+        level: String,
+    },
+}
+
 impl<R: 'static, F, T> Enforcement<R, F, T> {
-    /// What `refuse` makes of a request that goes no further.
+    /// Returns the outcome of a refused request.
     pub(super) fn refuse<O>(&self, request: R, refusal: Refusal) -> O
     where
         F: Fn(R, Refusal) -> O,
@@ -28,11 +70,13 @@ impl<R: 'static, F, T> Enforcement<R, F, T> {
         (self.refuse)(request, refusal)
     }
 
-    /// Shows an admitted request the decision about it; or says why it is not admitted.
+    /// Shows the decision to an admitted request, or returns the reason to refuse it.
     pub(super) fn conclude(&self, request: &mut R, decided: Result<Decision, Unavailable>) -> Result<(), Refusal> {
         match decided {
             Ok(decision) if decision.is_admitted() => {
-                self.on_admitted.iter().for_each(|show| show(request, &decision));
+                if let Some(show) = &self.on_admitted {
+                    show(request, &decision);
+                }
                 Ok(())
             }
             Ok(decision) => Err(Refusal::Denied(Box::new(decision))),
@@ -42,20 +86,38 @@ impl<R: 'static, F, T> Enforcement<R, F, T> {
 }
 
 impl<R: 'static, F, T: Store> Enforcement<R, F, T> {
-    /// What is to be known of the quotas: of an admission only if somebody is shown it.
-    const fn told(&self) -> Detail {
+    /// Returns how much a decision has to report of the quotas: for an admission only if it is shown.
+    const fn detail(&self) -> Detail {
         if self.on_admitted.is_some() { Detail::Full } else { Detail::OnDenial }
     }
 
-    /// Decides about a request, and charges it if it is admitted; none if no rule governs it.
+    /// Decides about a request, and charges it if it is admitted. Returns `None` if no rule governs it.
     pub(super) fn decide(&self, request: &R) -> Result<Option<MaybeDecided<T::Future>>, Refusal> {
         let missing = |refused| Refusal::KeyMissing { level: self.limiter.level_of(refused).to_owned() };
-        self.limiter.decide_request(request, &[], self.told(), false).map_err(missing)
+        self.limiter.decide_request(request, &[], self.detail(), false).map_err(missing)
     }
 }
 
 impl<R, F: Clone, T> Clone for Enforcement<R, F, T> {
     fn clone(&self) -> Self {
         Self { limiter: self.limiter.clone(), refuse: self.refuse.clone(), on_admitted: self.on_admitted.clone() }
+    }
+}
+
+impl Refusal {
+    /// Returns the decision that denied the request, or `None` if the request was refused for another reason.
+    #[must_use]
+    pub fn decision(&self) -> Option<&Decision> {
+        match self {
+            Self::Denied(decision) => Some(decision),
+            Self::Unavailable(_) | Self::KeyMissing { .. } => None,
+        }
+    }
+
+    /// Returns how long until the request would be admitted if no other requests came, or `None` if that is not known, or if
+    /// the request can never be admitted as it is.
+    #[must_use]
+    pub fn retry_after(&self) -> Option<Duration> {
+        self.decision().and_then(Decision::retry_after)
     }
 }

@@ -1,4 +1,4 @@
-//! The response on its way.
+//! The future of a response.
 
 use std::{
     fmt,
@@ -11,16 +11,35 @@ use tower_service::Service;
 
 use crate::{
     error::Unavailable,
-    limiter::{Decision, PendingDecision},
-    plain::{Refusal, enforcement::Enforcement},
+    limiter::{Decision, DeferredCall, PendingDecision},
+    plain::enforcement::{Enforcement, Refusal},
     store::{MemoryStore, Store},
 };
 
 pin_project! {
-    /// The response of a [`RateLimit`](super::RateLimit) service around `S` to a request `R`, which is refused by `F` and
-    /// decided about in the store `T`.
+    /// The response of a [`RateLimit`](super::RateLimit) service around `S` to a request `R`, with the closure `F` that refuses
+    /// requests and the store `T`.
     ///
-    /// Dropping it drops the inner response; what was charged stays charged, since the request has begun.
+    /// Dropping it drops the inner response. Units that were charged stay charged, since the request has begun.
+    ///
+    /// ```
+    /// use tower::{Layer, Service, service_fn};
+    /// use tower_quota::{Policy, RateLimiter, Rule, key};
+    ///
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let rule = Rule::new("jobs").every_request().key(key::constant("all"));
+    /// let rule = rule.level("global").policy(Policy::per_hour(1));
+    /// let limiter = RateLimiter::builder_for::<u32>().rule(rule).build()?;
+    /// let layer = limiter.layer(|_, refusal| Err(std::io::Error::other(refusal)));
+    /// let mut service = layer.layer(service_fn(async |job: u32| Ok(job)));
+    ///
+    /// // The decision is made in `call`: this response is dropped, and yet is charged.
+    /// drop(service.call(7));
+    /// assert!(service.call(7).await.is_err());
+    /// # Ok(())
+    /// # }
+    /// ```
     pub struct ResponseFuture<S, R, F, T = MemoryStore>
     where
         S: Service<R>,
@@ -28,69 +47,61 @@ pin_project! {
         T: Store,
     {
         #[pin]
-        kind: FutureKind<S, R, F, T>,
+        state: PlainCallState<S, R, F, T>,
     }
 }
 
 pin_project! {
-    #[project = KindProj]
-    enum FutureKind<S, R, F, T>
+    #[project = StateProj]
+    enum PlainCallState<S, R, F, T>
     where
         S: Service<R>,
         R: 'static,
         T: Store,
     {
-        Deciding { #[pin] deciding: PendingDecision<T::Future>, begun: Option<Box<Begun<S, R, F, T>>> },
+        Deciding { #[pin] decision: PendingDecision<T::Future>, call: Option<Box<DeferredPlainCall<S, R, F, T>>> },
         Admitted { #[pin] inner: S::Future },
         Refused { outcome: Option<Result<S::Response, S::Error>> },
     }
 }
 
-const POLLED_AFTER_COMPLETION: &str = "`ResponseFuture` polled after completion";
+type DeferredPlainCall<S, R, F, T> = DeferredCall<S, R, Enforcement<R, F, T>>;
 
-/// A request that waits for its decision, and the service that was polled ready for it.
-struct Begun<S, R: 'static, F, T> {
-    ready: S,
-    request: R,
-    enforcement: Enforcement<R, F, T>,
-}
+const POLLED_AFTER_COMPLETION: &str = "`ResponseFuture` polled after completion";
 
 impl<S, R, F, T> ResponseFuture<S, R, F, T>
 where
     S: Service<R>,
     T: Store,
 {
-    /// The request goes to `ready` if it is admitted.
-    pub(super) fn deciding(
-        deciding: PendingDecision<T::Future>,
-        ready: S,
-        request: R,
-        enforcement: Enforcement<R, F, T>,
-    ) -> Self {
-        Self { kind: FutureKind::Deciding { deciding, begun: Some(Box::new(Begun { ready, request, enforcement })) } }
+    /// Makes the call if the decision admits it.
+    pub(super) fn deciding(decision: PendingDecision<T::Future>, call: DeferredPlainCall<S, R, F, T>) -> Self {
+        Self { state: PlainCallState::Deciding { decision, call: Some(Box::new(call)) } }
     }
 
     pub(super) const fn admitted(inner: S::Future) -> Self {
-        Self { kind: FutureKind::Admitted { inner } }
+        Self { state: PlainCallState::Admitted { inner } }
     }
 
     pub(super) const fn refused(outcome: Result<S::Response, S::Error>) -> Self {
-        Self { kind: FutureKind::Refused { outcome: Some(outcome) } }
+        Self { state: PlainCallState::Refused { outcome: Some(outcome) } }
     }
 }
 
-impl<S, R, F, T> Begun<S, R, F, T>
+/// Continues as the store has decided.
+fn resume<S, R, F, T>(
+    call: DeferredPlainCall<S, R, F, T>,
+    decided: Result<Decision, Unavailable>,
+) -> PlainCallState<S, R, F, T>
 where
     S: Service<R>,
     F: Fn(R, Refusal) -> Result<S::Response, S::Error>,
     T: Store,
 {
-    /// Goes on as the store has decided.
-    fn go_on(mut self, decided: Result<Decision, Unavailable>) -> FutureKind<S, R, F, T> {
-        match self.enforcement.conclude(&mut self.request, decided) {
-            Ok(()) => FutureKind::Admitted { inner: self.ready.call(self.request) },
-            Err(refusal) => FutureKind::Refused { outcome: Some(self.enforcement.refuse(self.request, refusal)) },
-        }
+    let DeferredCall { mut service, mut request, context: enforcement } = call;
+    match enforcement.conclude(&mut request, decided) {
+        Ok(()) => PlainCallState::Admitted { inner: service.call(request) },
+        Err(refusal) => PlainCallState::Refused { outcome: Some(enforcement.refuse(request, refusal)) },
     }
 }
 
@@ -104,19 +115,19 @@ where
 
     #[expect(clippy::expect_used, reason = "as everywhere, a future is not polled after completion")]
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        let mut kind = self.project().kind;
+        let mut state = self.project().state;
         loop {
-            let next = match kind.as_mut().project() {
-                KindProj::Deciding { deciding, begun } => {
-                    let decided = ready!(deciding.poll(cx));
-                    begun.take().expect(POLLED_AFTER_COMPLETION).go_on(decided)
+            let next = match state.as_mut().project() {
+                StateProj::Deciding { decision, call } => {
+                    let decided = ready!(decision.poll(cx));
+                    resume(*call.take().expect(POLLED_AFTER_COMPLETION), decided)
                 }
-                KindProj::Admitted { inner } => return inner.poll(cx),
-                KindProj::Refused { outcome } => {
+                StateProj::Admitted { inner } => return inner.poll(cx),
+                StateProj::Refused { outcome } => {
                     return Poll::Ready(outcome.take().expect(POLLED_AFTER_COMPLETION));
                 }
             };
-            kind.set(next);
+            state.set(next);
         }
     }
 }

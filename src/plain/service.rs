@@ -1,4 +1,4 @@
-//! The service: decides, and calls the inner service only after admission.
+//! The service, which calls the inner one only for admitted requests.
 
 use std::{
     fmt,
@@ -8,17 +8,41 @@ use std::{
 use tower_service::Service;
 
 use crate::{
-    limiter::MaybeDecided,
-    plain::{Refusal, ResponseFuture, enforcement::Enforcement},
+    limiter::{DeferredCall, MaybeDecided},
+    plain::{
+        ResponseFuture,
+        enforcement::{Enforcement, Refusal},
+    },
     store::{MemoryStore, Store},
 };
 
-/// A service `S` of requests `R` behind a [`RateLimitLayer`](super::RateLimitLayer), which refuses them by `F` and decides in the
-/// store `T`.
+/// A service `S` of requests `R` behind a [`RateLimitLayer`](super::RateLimitLayer), with the closure `F` that refuses requests
+/// and the store `T`.
 ///
-/// The decision falls in `call`, before the inner service is called: a request that is not admitted never reaches it. What
-/// `poll_ready` reserved in the inner service is given back then, by going on with a clone; so the inner service is `Clone`.
-/// Put a `tower::buffer::Buffer` around one that is not.
+/// The decision is made in `call`, before the inner service is called: a refused request never reaches it. Whatever
+/// `poll_ready` reserved in the inner service, such as a permit, is released then, by replacing the service with a clone. So
+/// the inner service is `Clone`; wrap one that is not in a `tower::buffer::Buffer`.
+///
+/// ```
+/// use tower::{Layer, ServiceExt, service_fn};
+/// use tower_quota::{Policy, RateLimiter, Rule, key, plain};
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// type Refuse = fn(u32, plain::Refusal) -> Result<u32, std::io::Error>;
+///
+/// let rule = Rule::new("jobs").every_request().key(key::constant("all"));
+/// let rule = rule.level("global").policy(Policy::per_hour(1));
+/// let limiter = RateLimiter::builder_for::<u32>().rule(rule).build()?;
+/// let refuse: Refuse = |_, refusal| Err(std::io::Error::other(refusal));
+/// let jobs = service_fn(async |job| Ok(job));
+/// let service: plain::RateLimit<_, u32, Refuse> = limiter.layer(refuse).layer(jobs);
+///
+/// assert_eq!(service.clone().oneshot(7).await?, 7);
+/// assert!(service.oneshot(7).await.is_err());
+/// # Ok(())
+/// # }
+/// ```
 pub struct RateLimit<S, R: 'static, F, T = MemoryStore> {
     inner: S,
     enforcement: Enforcement<R, F, T>,
@@ -50,10 +74,11 @@ where
         let decided = match self.enforcement.decide(&request) {
             Ok(None) => Ok(()),
             Ok(Some(MaybeDecided::Ready(decision))) => self.enforcement.conclude(&mut request, Ok(decision)),
-            Ok(Some(MaybeDecided::Pending(deciding))) => {
+            Ok(Some(MaybeDecided::Pending(decision))) => {
                 let clone = self.inner.clone();
-                let ready = std::mem::replace(&mut self.inner, clone);
-                return ResponseFuture::deciding(deciding, ready, request, self.enforcement.clone());
+                let service = std::mem::replace(&mut self.inner, clone);
+                let context = self.enforcement.clone();
+                return ResponseFuture::deciding(decision, DeferredCall { service, request, context });
             }
             Err(refusal) => Err(refusal),
         };

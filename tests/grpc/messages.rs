@@ -134,7 +134,10 @@ async fn tenants_talk_undisturbed_by_each_other() {
 fn a_rule_that_does_not_exist_and_no_rule_at_all_are_errors() {
     let (limiter, _clock) = limiter([rule("messages", 3)]);
     let error = limiter.layer().per_message(["Messages", "massages"]).unwrap_err();
-    assert_eq!(error.to_string(), "per_message \"massages\": no rule is named so: the rules are \"messages\"");
+    assert_eq!(
+        error.to_string(),
+        "per_message \"massages\": there is no rule of this name: the rules are \"messages\""
+    );
     assert_eq!(limiter.layer().per_message([]).unwrap_err().field(), "per_message");
 }
 

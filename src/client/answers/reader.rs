@@ -153,7 +153,7 @@ impl AdviceReader {
     /// Reads a status and header fields.
     pub fn read(&self, status: StatusCode, headers: &HeaderMap) -> Advice {
         let server_time = ServerTime::from_headers(headers, self.max_time, || (self.wall_clock)());
-        let classification = match CallStatus::of(headers).filter(|_| is_trailers_only(headers)) {
+        let classification = match CallStatus::from_trailers(headers).filter(|_| is_trailers_only(headers)) {
             Some(outcome) => Classification::from_grpc(&outcome, server_time.retry_after(headers), self.bare_exhausted),
             None => Classification::from_http(status, headers, &server_time, &self.refusals),
         };
@@ -165,7 +165,7 @@ impl AdviceReader {
 
     /// Reads the trailers of a gRPC call.
     pub fn read_trailers(&self, trailers: &HeaderMap) -> Advice {
-        match CallStatus::of(trailers) {
+        match CallStatus::from_trailers(trailers) {
             Some(outcome) => {
                 Classification::from_grpc(&outcome, None, self.bare_exhausted).advise(&[]).cap_wait(self.max_time)
             }

@@ -126,7 +126,7 @@ impl RetryClassifier {
 
     /// Returns `true` if the response comes from an intermediary, or from a gRPC server that is unavailable.
     fn has_failed(&self, status: StatusCode, headers: &HeaderMap) -> bool {
-        match CallStatus::of(headers).filter(|_| is_trailers_only(headers)) {
+        match CallStatus::from_trailers(headers).filter(|_| is_trailers_only(headers)) {
             Some(outcome) => outcome.code() == GRPC_UNAVAILABLE,
             None => self.failures.contains(&status),
         }

@@ -133,7 +133,7 @@ impl RetryPolicy {
     /// Tells the server and the observers about a retry.
     fn announce<B>(&self, request: &mut Request<B>, retryable: Retryable, wait: Duration) {
         request.extensions_mut().insert(RetryMarker);
-        if Protocol::of(&RequestView::new(request)) == Protocol::Grpc {
+        if Protocol::from_request(&RequestView::new(request)) == Protocol::Grpc {
             request.headers_mut().insert(PREVIOUS_ATTEMPTS, self.call.repeats().into());
         }
         if let Some(tracker) = AttemptTracker::from_extensions(request.extensions()) {

@@ -1,4 +1,4 @@
-//! Fields that the inner service has set itself.
+//! Sets of header fields, and conflicts with those that the inner service has set itself.
 
 use http::{HeaderMap, HeaderName, HeaderValue};
 
@@ -10,14 +10,14 @@ pub(super) const X_LIMIT: HeaderName = HeaderName::from_static("x-ratelimit-limi
 pub(super) const X_REMAINING: HeaderName = HeaderName::from_static("x-ratelimit-remaining");
 pub(super) const X_RESET: HeaderName = HeaderName::from_static("x-ratelimit-reset");
 
-/// The present draft's, and then those of drafts up to 7.
+/// The current draft's, and then those of drafts up to 7.
 const DRAFT: [&str; 5] = ["ratelimit", "ratelimit-policy", "ratelimit-limit", "ratelimit-remaining", "ratelimit-reset"];
 const LEGACY: [&str; 3] = ["x-ratelimit-limit", "x-ratelimit-remaining", "x-ratelimit-reset"];
 
-/// Fields that say one thing together, so they are all of one limiter: half of one and half of another would be a lie.
+/// Fields that describe one limiter together: half of one limiter and half of another would be wrong.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum FieldSet {
-    /// `RateLimit` and `RateLimit-Policy`, and what they were in drafts up to 7.
+    /// `RateLimit` and `RateLimit-Policy`, and their predecessors in drafts up to 7.
     Draft,
     /// `X-RateLimit-*`.
     Legacy,
@@ -38,16 +38,23 @@ impl FieldSet {
         }
     }
 
-    /// Whether ours are to be added; those that they replace are gone then.
-    pub(super) fn admits(self, headers: &mut HeaderMap, on_conflict: OnConflict, decision: &Decision) -> bool {
-        // Nearly always there is none, and to look a name up takes longer than to look at a few of them.
+    /// Returns whether ours are to be added, and removes the fields that they replace.
+    pub(super) fn resolve_conflict(
+        self,
+        headers: &mut HeaderMap,
+        on_conflict: OnConflict,
+        decision: &Decision,
+    ) -> bool {
+        // Nearly always there is none, and a look-up by name takes longer than a look at a few names.
         if !headers.keys().any(|name| name.as_str().starts_with(self.prefix())) || !self.is_in(headers) {
             return true;
         }
         match on_conflict {
             OnConflict::Keep => false,
             OnConflict::Replace => {
-                self.names().iter().for_each(|name| drop(headers.remove(*name)));
+                for name in self.names() {
+                    headers.remove(*name);
+                }
                 true
             }
             OnConflict::Merge => self == Self::Draft && may_merge(headers, decision),
@@ -59,9 +66,9 @@ impl FieldSet {
     }
 }
 
-/// Whether the fields that are there are lists of the present draft, in which no name of ours is in use.
+/// Returns whether the existing fields are lists of the current draft in which no name of ours is in use.
 ///
-/// Names are compared ignoring case, and may be Strings or Tokens, as the draft's editors want it.
+/// Names are compared ignoring case, and may be Strings or Tokens, as the draft's editors intend.
 fn may_merge(headers: &HeaderMap, decision: &Decision) -> bool {
     let [_, _, older @ ..] = DRAFT;
     let is_older = older.iter().any(|name| headers.contains_key(*name));
@@ -70,7 +77,7 @@ fn may_merge(headers: &HeaderMap, decision: &Decision) -> bool {
     !is_older && lines.all(|line| names_in(line).is_some_and(|theirs| !theirs.iter().any(|their| is_ours(their))))
 }
 
-/// The names of the items of a list: what stands before their parameters. None if they are not all names.
+/// Returns the names of the items of a list, which stand before their parameters, or `None` if an item has no name.
 fn names_in(line: &HeaderValue) -> Option<Vec<&str>> {
     let mut is_quoted = false;
     let items = line.to_str().ok()?.split(move |char| {
@@ -80,7 +87,7 @@ fn names_in(line: &HeaderValue) -> Option<Vec<&str>> {
     items.map(name_of).collect()
 }
 
-/// What is within a String, or a Token: `limit=100` is neither.
+/// Returns the content of a String, or a Token: `limit=100` is neither.
 fn name_of(item: &str) -> Option<&str> {
     if let Some(quoted) = item.trim_start().strip_prefix('"') {
         return quoted.split_once('"').map(|(name, _)| name);
