@@ -52,19 +52,19 @@ async fn login(
 ) -> Result<Response, StatusCode> {
     // Both rules admit the attempt and are charged, or neither is.
     let charges = [("address", limiter.key(peer.ip())), ("name", limiter.key(&*login.name))];
-    let decision = limiter.check_all(charges).map_err(internal)?;
+    let decision = limiter.check_all(charges).map_err(|error| internal(&error))?;
     if !decision.is_admitted() {
         return Ok(decision.into_response());
     }
     if login.password != "secret" {
         return Ok((StatusCode::UNAUTHORIZED, "wrong name or password").into_response());
     }
-    limiter.rule("name").map_err(internal)?.reset(&*login.name);
+    limiter.rule("name").map_err(|error| internal(&error))?.reset(&*login.name);
     Ok("welcome".into_response())
 }
 
 /// There is no rule of this name: a mistake in this program.
-fn internal(error: UnknownRule) -> StatusCode {
+fn internal(error: &UnknownRule) -> StatusCode {
     eprintln!("{error}");
     StatusCode::INTERNAL_SERVER_ERROR
 }

@@ -11,7 +11,7 @@ use std::{convert::Infallible, error::Error};
 
 use http::{Request, Response, StatusCode};
 use tower::{Layer, ServiceExt, service_fn};
-use tower_quota::{RateLimitLayer, RateLimiter, config::Sources, key};
+use tower_quota::{RateLimitLayer, RateLimiter, RateLimiterBuilder, config::Sources, key};
 
 const LIMITS: &str = include_str!("limits.toml");
 
@@ -35,7 +35,10 @@ async fn main() -> Result<(), Box<dyn Error>> {
         ("claim:account", "claim:acount"),
         ("on_missing = 401", "on_mising = 401"),
     ] {
-        match RateLimiter::builder().toml(&LIMITS.replacen(right, wrong, 1), &sources()).and_then(|file| file.build()) {
+        match RateLimiter::builder()
+            .toml(&LIMITS.replacen(right, wrong, 1), &sources())
+            .and_then(RateLimiterBuilder::build)
+        {
             Ok(_) => return Err(format!("{wrong} should be a mistake").into()),
             Err(mistake) => println!("  {mistake}"),
         }
