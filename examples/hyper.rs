@@ -1,6 +1,11 @@
-//! A plain hyper server, HTTP/1 and HTTP/2: ten requests a minute for each address.
+//! A hyper server without a framework, for HTTP/1 and HTTP/2: ten requests a minute per address.
 //!
-//! `cargo run --example hyper`, and then eleven times `curl -i http://127.0.0.1:3000/`
+//! ```sh
+//! cargo run --example hyper # serves until ctrl-c
+//! ```
+//!
+//! Try it: `curl -i http://127.0.0.1:3000/`, eleven times within a minute. The accept loop knows the peer's address, and passes
+//! it on as an extension of each request.
 
 use std::convert::Infallible;
 

@@ -1,6 +1,8 @@
-//! Serves the matrix of `examples/kore/limits.toml` until it is interrupted, for trying it by hand.
+//! The matrix of `examples/kore/limits.toml`, served until ctrl-c, to try by hand: it prints the `curl` commands.
 //!
-//! `cargo run --example kore`
+//! ```sh
+//! cargo run --example kore
+//! ```
 
 #[path = "kore/server.rs"]
 mod server;

@@ -1,8 +1,10 @@
-//! A job runner, limited: no HTTP in sight.
+//! Limits for a service without HTTP: a printer whose jobs are limited per tenant, and long jobs more tightly.
 //!
 //! ```sh
 //! cargo run --example plain_tower
 //! ```
+//!
+//! It prints the jobs and the refusals, and ends by itself.
 
 use tower::{BoxError, Service, ServiceBuilder, ServiceExt, service_fn};
 use tower_quota::{Policy, RateLimiter, Rule, key, plain::Refusal};

@@ -1,11 +1,11 @@
-//! A progress bar of a batch of calls to a limited service: how many are done, under way, waiting for their turn and backing off
-//! before a further attempt, and how long the rest will take.
+//! A progress bar for a batch of calls to a limited service: how many are done, under way, queued and backing off, and how
+//! long the rest will take.
 //!
 //! ```sh
 //! cargo run --example progress
 //! ```
 //!
-//! On a terminal it is a bar; elsewhere (`cargo run --example progress 2>&1 | cat`) a line is printed each second.
+//! Without a terminal (`cargo run --example progress 2>&1 | cat`) it prints a line each second. It ends by itself.
 
 use std::{
     io::{IsTerminal, stderr, stdout},
@@ -39,18 +39,18 @@ use tower_quota::{
 };
 
 const CALLS: u64 = 200;
-/// What the client believes that the server admits.
+/// The limit that the client assumes.
 const BELIEVED: Quota = Quota::new(50, Duration::from_secs(2));
-/// What it does admit: a little less, so that some calls are refused and made again.
+/// The limit of the server: a little lower, so that some calls are refused and retried.
 const ADMITTED: Quota = Quota::new(45, Duration::from_secs(2));
 
-/// How far a batch has come, for whoever shows it.
+/// The state of a batch, and the bar that shows it.
 struct Progress {
     bar: ProgressBar,
     handle: PaceHandle,
     retries: RetryPolicy,
     begun: Instant,
-    /// Calls that have been begun and are not over yet.
+    /// Calls that have begun and not ended.
     open: Arc<AtomicU64>,
 }
 
@@ -101,14 +101,14 @@ impl Progress {
     fn new(handle: PaceHandle, retries: RetryPolicy) -> Self {
         let style = ProgressStyle::with_template("{bar:30} {pos:>4}/{len}\n{msg}")
             .unwrap_or_else(|_| ProgressStyle::default_bar());
-        // A bar on one of them would be drawn over what is printed to the other.
+        // The bar goes to stderr and the result to stdout: if one of them is no terminal, they would not fit together.
         let is_seen = stderr().is_terminal() && stdout().is_terminal();
         let target = if is_seen { ProgressDrawTarget::stderr() } else { ProgressDrawTarget::hidden() };
         let bar = ProgressBar::with_draw_target(Some(CALLS), target).with_style(style);
         Self { bar, handle, retries, begun: Instant::now(), open: Arc::default() }
     }
 
-    /// A bar moves, and lines are to be read.
+    /// Returns the time between two updates: short for a bar that moves, longer for lines that are read.
     fn interval(&self) -> Duration {
         if self.bar.is_hidden() { Duration::from_secs(1) } else { Duration::from_millis(100) }
     }
@@ -130,7 +130,7 @@ impl Progress {
         self.bar.set_message(message);
     }
 
-    /// How long a call that came now would wait: at least so long those take that wait already.
+    /// Returns how long a call that came now would wait, which is at least as long as the queued ones take.
     fn time_to_go(&self) -> Duration {
         self.handle.queues().iter().map(QueueStatus::forecast).max().unwrap_or_default()
     }

@@ -1,55 +1,43 @@
 //! A real matrix at work: the eight rows of Kore.ai's rate limits, behind axum, called over TCP.
 //!
-//! `cargo run --example quickstart`
+//! ```sh
+//! cargo run --example quickstart
+//! ```
 //!
-//! The rules are those of `examples/kore/limits.toml`. The limiter runs on a clock that this program moves, so an hour
-//! passes at once and nothing depends on the speed of the machine. It exits with an error if anything is not as it
-//! should be.
+//! It shows three things: that each rule admits exactly its limit per key; that a rolling window holds around the edge of a
+//! minute, where a fixed window lets twice the limit through; and that an exhausted hourly quota refuses although the
+//! minute has room.
+//!
+//! The rules are those of `examples/kore/limits.toml`. The limiter runs on a manual clock, which this program moves, so an
+//! hour passes at once and nothing depends on the speed of the machine. The program ends by itself, with an error if
+//! anything is not as expected.
 
+#[path = "kore/calls.rs"]
+mod calls;
+#[path = "kore/report.rs"]
+mod report;
 #[path = "kore/server.rs"]
 mod server;
 
-use std::{error::Error, fmt::Debug, io::IsTerminal, process::ExitCode, time::Duration};
+use std::{error::Error, process::ExitCode, time::Duration};
 
-use reqwest::{Client, Method, RequestBuilder};
+use reqwest::{Client, RequestBuilder};
 use tokio::{net::TcpListener, task::JoinSet};
-use tower_quota::{RateLimiter, clock::ManualClock};
+use tower_quota::{
+    RateLimiter,
+    clock::{Clock, ManualClock},
+};
+
+use calls::{Answer, Call, matrix, post};
+use report::{HOUR_MESSAGE, MINUTE_MESSAGE, Report};
 
 type Result<T, E = Box<dyn Error + Send + Sync>> = std::result::Result<T, E>;
 
-const MINUTE_MESSAGE: &str = "You've exceeded the per-minute rate limit. Please wait for sometime before retrying.";
-const HOUR_MESSAGE: &str = "You've exceeded the hourly rate limit. Please wait for sometime before retrying.";
+const SECOND: Duration = Duration::from_secs(1);
+const MINUTE: Duration = Duration::from_secs(60);
 
-/// How many clients send at the same time.
+/// The number of clients that send at the same time.
 const CLIENTS: usize = 8;
-
-/// One row of the matrix: a call that spends its limit, and two to compare it with.
-struct Row {
-    rule: &'static str,
-    per_minute: usize,
-    call: Call,
-    /// The same key on another route.
-    other_route: Call,
-    /// The same route with another key.
-    other_key: Call,
-}
-
-struct Call {
-    method: Method,
-    path: &'static str,
-    /// Who signs the token.
-    app: &'static str,
-    /// The header `accountId`.
-    account: Option<&'static str>,
-}
-
-/// What came back.
-struct Answer {
-    status: u16,
-    retry_after: Option<u64>,
-    ratelimit: Option<String>,
-    message: Option<String>,
-}
 
 /// The server as its clients see it, and the clock it runs on.
 struct Server {
@@ -59,71 +47,11 @@ struct Server {
     clock: ManualClock,
 }
 
-/// Prints, and remembers what was not as it should be.
-struct Report {
-    in_colour: bool,
-    failures: Vec<String>,
-}
-
-fn matrix() -> [Row; 8] {
-    [
-        Row {
-            rule: "automation.bot",
-            per_minute: 60,
-            call: post("/api/public/bot/st-1/export"),
-            other_route: get("/api/public/bot/st-1/changelogs"),
-            other_key: post("/api/public/bot/st-2/export"),
-        },
-        Row {
-            rule: "automation.request-id",
-            per_minute: 60,
-            call: get("/api/public/bot/st-1/testsuite/smoke/tr-1/status"),
-            other_route: get("/api/public/stream/st-1/conversation/testsuite/smoke/tr-1/status"),
-            other_key: get("/api/public/bot/st-1/testsuite/smoke/tr-2/status"),
-        },
-        Row {
-            rule: "automation.admin",
-            per_minute: 60,
-            call: get("/api/public/bots"),
-            other_route: post("/api/public/users"),
-            other_key: get("/api/public/bots").signed_by("cs-globex"),
-        },
-        Row {
-            rule: "automation.notification",
-            per_minute: 600,
-            call: post("/api/public/bot/st-1/notify"),
-            other_route: get("/api/public/bot/st-1/notify/status/7"),
-            other_key: post("/api/public/bot/st-2/notify"),
-        },
-        Row {
-            rule: "automation.data",
-            per_minute: 600,
-            call: post("/api/public/tables/orders"),
-            other_route: post("/api/public/tables/orders/query"),
-            other_key: post("/api/public/tables/customers"),
-        },
-        Row {
-            rule: "contact-center",
-            per_minute: 60,
-            call: post("/agentassist/api/v1/public/st-1/campaign").of("acme"),
-            other_route: get("/agentassist/api/public/analytics/account/acme/queues"),
-            other_key: post("/agentassist/api/v1/public/st-1/campaign").of("globex"),
-        },
-        Row {
-            rule: "case-management",
-            per_minute: 60,
-            call: post("/caseManagement/api/public/analytics/st-1/getCases"),
-            other_route: post("/caseManagement/api/public/analytics/st-1/updateTask/7"),
-            other_key: post("/caseManagement/api/public/analytics/st-1/getCases").signed_by("cs-globex"),
-        },
-        Row {
-            rule: "quality-ai",
-            per_minute: 60,
-            call: post("/qualityai/api/v1/public/qualitymanagement/app/st-1/rawdata").of("acme"),
-            other_route: post("/qualityai/api/v1/public/qualitymanagement/app/st-1/scorereporting").of("acme"),
-            other_key: post("/qualityai/api/v1/public/qualitymanagement/app/st-1/rawdata").of("globex"),
-        },
-    ]
+/// The limiter to compare with: 60 requests in each minute of the clock.
+#[derive(Default)]
+struct FixedWindow {
+    minute: u64,
+    used: usize,
 }
 
 #[tokio::main]
@@ -131,10 +59,13 @@ async fn main() -> Result<ExitCode> {
     let server = Server::start().await?;
     let mut report = Report::new();
     println!("Kore.ai's 164 APIs in eight rules, behind axum at {}.", server.url);
+    println!("The limiter runs on a manual clock: time passes only where this program moves it.");
 
-    report.heading("A tenth more requests than the minute holds, eight at a time");
+    report.heading("Each rule: a tenth more requests than its minute admits, from eight clients at once");
     rows(&server, &mut report).await?;
-    report.heading("A bot that spends each minute to the full");
+    report.heading("The edge of a minute: 60 requests one second before it, and 60 one second after it");
+    edge(&server, &mut report).await?;
+    report.heading("An hour: a bot that uses each minute to the full");
     hour(&server, &mut report).await?;
     Ok(report.conclude())
 }
@@ -147,15 +78,45 @@ async fn rows(server: &Server, report: &mut Report) -> Result<()> {
         let other_route = server.send_one(&row.other_route).await?;
         report.row(&row, &server.quotas(row.rule)?, &answers, &other_key, &other_route);
     }
+    report.space();
+    report.line("other key", "the same call for another bot, request, account or table: a limit of its own");
+    report.line("other route", "another call of the same rule, with the first key: the limit is shared");
+    report.line("each refusal says", MINUTE_MESSAGE);
 
-    server.clock.advance(Duration::from_millis(59_999));
+    server.clock.advance(MINUTE - Duration::from_millis(1));
     let early = server.send_each().await?;
     server.clock.advance(Duration::from_millis(1));
     let punctual = server.send_each().await?;
-    report.line("59.999 s later", &format!("{early} of 8 rows admit a request"));
-    report.line("60 s later", &format!("{punctual} of 8 rows do"));
-    report.expect("rows that admit before Retry-After is over", early, 0);
-    report.expect("rows that admit when it is over", punctual, 8);
+    report.line("59.999 s later", &format!("{early} of 8 rules admit a request"));
+    report.line("60 s later", &format!("{punctual} of 8 rules admit a request"));
+    report.expect("rules that admit before Retry-After is over", early, 0);
+    report.expect("rules that admit when it is over", punctual, 8);
+    Ok(())
+}
+
+async fn edge(server: &Server, report: &mut Report) -> Result<()> {
+    let (call, mut fixed_window) = (post("/api/public/bot/st-7/export"), FixedWindow::default());
+    let begin = MINUTE * (server.minute() as u32 + 1);
+    report.line("on the clock", "a rolling window (this crate)   a fixed window");
+    let mut admitted = Vec::new();
+    for (name, at) in [("0:59", begin + 59 * SECOND), ("1:01", begin + 61 * SECOND)] {
+        server.clock.set(at);
+        let both = (server.admitted(&call, 60).await?, fixed_window.admitted(server.minute(), 60));
+        report.line(name, &comparison(both));
+        admitted.push(both);
+    }
+    let sum = admitted.iter().fold((0, 0), |sum, both| (sum.0 + both.0, sum.1 + both.1));
+    report.line("within two seconds", &comparison(sum));
+
+    let refusal = server.send_one(&call).await?;
+    server.clock.advance(SECOND * refusal.retry_after.unwrap_or_default() as u32);
+    let later = server.admitted(&call, 60).await?;
+    report.line("a refusal at 1:01 says", &format!("Retry-After: {}", refusal.wait()));
+    report.line(&format!("{} s later", refusal.wait()), &format!("{later} of 60 admitted"));
+
+    report.expect("admitted around the edge, here and by a fixed window", &*admitted, &[(60, 60), (0, 60)]);
+    report.expect_refusal("the edge", &refusal, MINUTE_MESSAGE, 58);
+    report.expect("admitted when the wait is over", later, 60);
     Ok(())
 }
 
@@ -163,69 +124,42 @@ async fn hour(server: &Server, report: &mut Report) -> Result<()> {
     let call = post("/api/public/bot/st-9/export");
     let mut admitted = 0;
     for _ in 0..30 {
-        admitted += server.send(&call, 60).await?.iter().filter(|answer| answer.is_admitted()).count();
-        server.clock.advance(Duration::from_secs(60));
+        admitted += server.admitted(&call, 60).await?;
+        server.clock.advance(MINUTE);
     }
     let refusal = server.send_one(&call).await?;
     let left = server.left("automation.bot", "st-9")?;
-    server.clock.advance(Duration::from_secs(1800));
+    server.clock.advance(30 * MINUTE);
     let later = server.send_one(&call).await?;
 
-    report.line("30 times 60 requests", &format!("{admitted} of 1800 admitted"));
+    report.line("60 requests, 30 times", &format!("{admitted} of 1800 admitted, in 30 minutes"));
     report.line("the next request", &format!("{}, Retry-After: {}", refusal.status, refusal.wait()));
+    report.line("its message", refusal.message.as_deref().unwrap_or_default());
+    report.line("its field RateLimit", refusal.ratelimit.as_deref().unwrap_or_default());
     report.line("left", &left);
-    report.line("RateLimit", refusal.ratelimit.as_deref().unwrap_or_default());
-    report.quote("This refusal says", refusal.message.as_deref().unwrap_or_default());
-    report.line("1800 s later", later.outcome());
+    report.line("30 minutes later", later.outcome());
 
     report.expect("admitted in thirty minutes", admitted, 1800);
     report.expect_refusal("the hour", &refusal, HOUR_MESSAGE, 1800);
     report.expect("left", &*left, "60 of 60 in the minute, 0 of 1800 in the hour");
-    report.expect("status 1800 s later", later.status, 200);
+    report.expect("status 30 minutes later", later.status, 200);
     Ok(())
 }
 
-const fn get(path: &'static str) -> Call {
-    Call { method: Method::GET, path, app: "cs-acme", account: None }
+/// Returns one line of the comparison: what the rolling and the fixed window admit.
+fn comparison((rolling, fixed): (usize, usize)) -> String {
+    format!("{rolling:<3} admitted                    {fixed:<3} admitted")
 }
 
-const fn post(path: &'static str) -> Call {
-    Call { method: Method::POST, path, app: "cs-acme", account: None }
-}
-
-impl Call {
-    fn signed_by(self, app: &'static str) -> Self {
-        Self { app, ..self }
-    }
-
-    fn of(self, account: &'static str) -> Self {
-        Self { account: Some(account), ..self }
-    }
-}
-
-impl Answer {
-    async fn to(request: RequestBuilder) -> Result<Self> {
-        let response = request.send().await?;
-        let header = |name| response.headers().get(name)?.to_str().ok().map(ToOwned::to_owned);
-        let status = response.status().as_u16();
-        let retry_after = header("retry-after").and_then(|seconds| seconds.parse().ok());
-        let ratelimit = header("ratelimit");
-        let problem: Option<serde_json::Value> = serde_json::from_str(&response.text().await?).ok();
-        let message = problem.and_then(|problem| Some(problem.get("detail")?.as_str()?.to_owned()));
-        Ok(Self { status, retry_after, ratelimit, message })
-    }
-
-    const fn is_admitted(&self) -> bool {
-        self.status == 200
-    }
-
-    const fn outcome(&self) -> &'static str {
-        if self.is_admitted() { "admitted" } else { "refused" }
-    }
-
-    /// The seconds of `Retry-After`.
-    fn wait(&self) -> String {
-        self.retry_after.map_or_else(|| "-".into(), |seconds| seconds.to_string())
+impl FixedWindow {
+    /// Returns how many of `requests` in this minute are admitted.
+    fn admitted(&mut self, minute: u64, requests: usize) -> usize {
+        if self.minute != minute {
+            *self = Self { minute, used: 0 };
+        }
+        let admitted = requests.min(60 - self.used);
+        self.used += admitted;
+        admitted
     }
 }
 
@@ -258,11 +192,16 @@ impl Server {
         Ok(answers.into_iter().flatten().collect())
     }
 
+    /// Sends a call many times, and returns how many times it is admitted.
+    async fn admitted(&self, call: &Call, times: usize) -> Result<usize> {
+        Ok(self.send(call, times).await?.iter().filter(|answer| answer.is_admitted()).count())
+    }
+
     async fn send_one(&self, call: &Call) -> Result<Answer> {
         Answer::to(self.request(call)?).await
     }
 
-    /// Sends each row's call once and counts the admitted ones.
+    /// Sends each row's call once, and returns how many are admitted.
     async fn send_each(&self) -> Result<usize> {
         let mut admitted = 0;
         for row in matrix() {
@@ -272,105 +211,26 @@ impl Server {
     }
 
     fn request(&self, call: &Call) -> Result<RequestBuilder> {
-        let request = self.client.request(call.method.clone(), format!("{}{}", self.url, call.path));
-        let request = request.header("auth", server::token(call.app)?);
-        Ok(match call.account {
-            Some(account) => request.header("accountId", account),
-            None => request,
-        })
+        call.request(&self.client, &self.url)
     }
 
-    /// The quotas of a rule, in short.
+    /// Returns the minute that the clock shows.
+    fn minute(&self) -> u64 {
+        self.clock.now().as_secs() / 60
+    }
+
+    /// Returns the quotas of a rule, in short.
     fn quotas(&self, rule: &str) -> Result<String> {
         let decision = self.limiter.rule(rule)?.peek("anybody");
         let quotas: Vec<_> = decision.quotas().map(|quota| format!("{}/{}", quota.limit(), quota.name())).collect();
         Ok(quotas.join(" ").replace("minute", "min").replace("hour", "h"))
     }
 
-    /// What a key has left.
+    /// Returns how much a key has left.
     fn left(&self, rule: &str, key: &str) -> Result<String> {
         let decision = self.limiter.rule(rule)?.peek(key);
         let quotas = decision.quotas();
         let left = quotas.map(|quota| format!("{} of {} in the {}", quota.remaining(), quota.limit(), quota.name()));
         Ok(left.collect::<Vec<_>>().join(", "))
-    }
-}
-
-impl Report {
-    fn new() -> Self {
-        Self { in_colour: std::io::stdout().is_terminal(), failures: Vec::new() }
-    }
-
-    fn heading(&self, text: &str) {
-        println!("\n{}\n", self.painted(text, "1"));
-    }
-
-    fn columns(&self) {
-        let columns = format!(
-            "{:<23}  {:<15}  {:>10}  {:>6}  {:>11}  {:<9}  other route",
-            "rule", "quotas", "admitted", "status", "Retry-After", "other key"
-        );
-        println!("{}", self.painted(&columns, "2"));
-    }
-
-    /// One line of the table, and all that it claims.
-    fn row(&mut self, row: &Row, quotas: &str, answers: &[Answer], other_key: &Answer, other_route: &Answer) {
-        let (admitted, refused): (Vec<_>, Vec<_>) = answers.iter().partition(|answer| answer.is_admitted());
-        let failures = self.failures.len();
-        self.expect(&format!("{}: admitted", row.rule), admitted.len(), row.per_minute);
-        self.expect(&format!("{}: status of another key", row.rule), other_key.status, 200);
-        for refusal in refused.iter().copied().chain([other_route]) {
-            self.expect_refusal(row.rule, refusal, MINUTE_MESSAGE, 60);
-        }
-        let colour = if self.failures.len() == failures { "32" } else { "31" };
-
-        let line = format!(
-            "{quotas:<15}  {:>10}  {:>6}  {:>11}  {:<9}  {}",
-            format!("{} of {}", admitted.len(), answers.len()),
-            refused.first().map_or_else(|| "-".into(), |refusal| refusal.status.to_string()),
-            refused.first().map_or_else(|| "-".into(), |refusal| refusal.wait()),
-            other_key.outcome(),
-            other_route.outcome(),
-        );
-        println!("{:<23}  {}", row.rule, self.painted(&line, colour));
-        let message = refused.first().and_then(|refusal| refusal.message.as_deref()).unwrap_or("no message");
-        println!("  {}", self.painted(message, "2"));
-    }
-
-    fn line(&self, label: &str, text: &str) {
-        println!("{}  {text}", self.painted(&format!("{label:<20}"), "2"));
-    }
-
-    /// A sentence too long to stand beside its label.
-    fn quote(&self, label: &str, text: &str) {
-        println!("{}\n  \"{text}\"", self.painted(label, "2"));
-    }
-
-    fn expect_refusal(&mut self, what: &str, refusal: &Answer, message: &str, retry_after: u64) {
-        self.expect(&format!("{what}: status"), refusal.status, 429);
-        self.expect(&format!("{what}: message"), refusal.message.as_deref(), Some(message));
-        self.expect(&format!("{what}: Retry-After"), refusal.retry_after, Some(retry_after));
-    }
-
-    fn expect<T: Copy + PartialEq + Debug>(&mut self, what: &str, found: T, expected: T) {
-        if found != expected {
-            self.failures.push(format!("{what}: {found:?}, expected {expected:?}"));
-        }
-    }
-
-    fn conclude(&self) -> ExitCode {
-        println!();
-        if self.failures.is_empty() {
-            println!("{}", self.painted("All as it should be.", "32"));
-            return ExitCode::SUCCESS;
-        }
-        for failure in &self.failures {
-            println!("{}", self.painted(failure, "31"));
-        }
-        ExitCode::FAILURE
-    }
-
-    fn painted(&self, text: &str, style: &str) -> String {
-        if self.in_colour { format!("\u{1b}[{style}m{text}\u{1b}[0m") } else { text.to_owned() }
     }
 }

@@ -1,8 +1,10 @@
-//! Two server processes on one Redis server share one limit, and outlive it.
+//! Two server processes that share one limit on a Redis server, and go on with a local share of it when that server is gone.
 //!
 //! ```sh
-//! cargo run --example redis # needs a redis-server on the path
+//! cargo run --example redis # needs redis-server on the path
 //! ```
+//!
+//! It starts the processes itself, on free ports, and ends by itself.
 
 use std::{
     net::TcpListener,
@@ -18,7 +20,7 @@ use tower_quota::{
 
 type Result<T> = std::result::Result<T, Box<dyn std::error::Error + Send + Sync>>;
 
-/// A process that ends with this one.
+/// A child process, killed on drop.
 struct Running(Child);
 
 impl Drop for Running {
@@ -28,7 +30,7 @@ impl Drop for Running {
     }
 }
 
-/// One of the two servers: ten requests a minute for all of them together, half of that without Redis.
+/// Serves as one of the two processes: ten requests a minute for both together, and half of that for each without Redis.
 async fn serve(address: &str, redis: &str) -> Result<()> {
     let store = RedisStore::new(redis, OnOutage::Local { share: 0.5 });
     let rule = Rule::new("calls").every_request().key(key::header("x-account")).level("account");
@@ -54,7 +56,7 @@ fn start_server(address: &str, redis: &str) -> Result<Running> {
     Ok(Running(Command::new(itself).args(["serve", address, &format!("redis://{redis}")]).spawn()?))
 }
 
-/// How many of so many requests, sent to one server after the other, were served; and the last answer that was not.
+/// Sends requests to the servers in turn. Returns how many were served, and the last refusal.
 async fn send(account: &str, servers: &[String], requests: usize) -> Result<(usize, Option<String>)> {
     let (client, mut served, mut refusal) = (reqwest::Client::builder().no_proxy().build()?, 0, None);
     for server in servers.iter().cycle().take(requests) {
@@ -91,15 +93,18 @@ async fn main() -> Result<()> {
     }
 
     let (served, refusal) = send("ann", &servers, 15).await?;
-    println!("with Redis: {served} of 15 served by two processes together\n  {}", refusal.unwrap_or_default());
+    println!("with Redis: {served} of 15 served by both processes together\n  {}", refusal.unwrap_or_default());
 
     drop(redis);
     let (served, refusal) = send("bob", &servers, 15).await?;
-    println!("without: {served} of 15, half of the limit in each process\n  {}", refusal.unwrap_or_default());
+    println!(
+        "without Redis: {served} of 15 served, half of the limit by each process\n  {}",
+        refusal.unwrap_or_default()
+    );
 
     let _redis = start_redis(&redis_address)?;
     tokio::time::sleep(Duration::from_secs(2)).await;
     let (served, _) = send("cat", &servers, 15).await?;
-    println!("with Redis again: {served} of 15");
+    println!("with Redis again: {served} of 15 served");
     Ok(())
 }

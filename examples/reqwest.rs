@@ -1,11 +1,11 @@
-//! reqwest's client, paced and retried.
+//! A reqwest client with pacing and retries: thirty calls at once, to a server that admits ten in two seconds.
 //!
 //! ```sh
 //! cargo run --example reqwest
 //! ```
 //!
-//! A server of its own admits ten calls per two seconds for each address. The client knows that limit but for the network,
-//! and makes thirty calls at once: it keeps them back so that none is refused, and would repeat one that was.
+//! The client queues its calls so that the server refuses none; it would retry one that was refused, after the wait that the
+//! server states. The server is part of the example, which ends by itself after four seconds.
 
 use std::{net::SocketAddr, time::Duration};
 
@@ -26,12 +26,12 @@ async fn main() -> Result<(), BoxError> {
     let server = serve().await?;
 
     let reqwest = reqwest::Client::builder().no_proxy().build()?;
-    // What was never sent may be sent again, whatever its method; what was refused may be, too.
+    // A refused call may always be sent again; one that failed to connect too, since the server has not seen it.
     let policy = RetryPolicy::builder()
         .unsent_if(reqwest::Error::is_connect)
-        .inspect_retry(|repeat| println!("again in {:?}, since it was {}", repeat.wait(), repeat.reason()))
+        .inspect_retry(|retry| println!("retrying in {:?}: {}", retry.wait(), retry.reason()))
         .build()?;
-    // Some calls take longer to arrive than others, so the client leaves a margin.
+    // Some calls take longer to arrive than others: the margin keeps them apart.
     let pace = PaceLayer::new(key::host(), Policy::new(LIMIT).margin(Duration::from_millis(50)));
     let client = ServiceBuilder::new()
         .layer(RetryLayer::new(policy).map_body(reqwest::Body::wrap))
@@ -51,9 +51,12 @@ async fn main() -> Result<(), BoxError> {
     }
     while let Some(call) = calls.join_next().await {
         let (text, attempts) = call??;
-        println!("{:4.1} s: {text} ({attempts} attempt)", begun.elapsed().as_secs_f64());
+        println!("{:4.1} s: {text} (attempts: {attempts})", begun.elapsed().as_secs_f64());
     }
-    println!("{CALLS} calls of {LIMIT} took {:.1} s; they cannot take less than 4", begun.elapsed().as_secs_f64());
+    println!(
+        "{CALLS} calls at {LIMIT} took {:.1} s; no client could be faster than 4 s",
+        begun.elapsed().as_secs_f64()
+    );
     Ok(())
 }
 

@@ -1,11 +1,10 @@
-//! A store of your own: the log of each history is a list of timestamps, and all lists are behind one lock.
+//! A store of your own, in the fewest lines: each history is a list of timestamps, and one lock guards all lists.
 //!
 //! ```sh
 //! cargo run --example store
 //! ```
 //!
-//! It is for reading: what a store has to do, in the fewest lines. The suite of the crate, which runs at the end, finds
-//! nothing wrong with it.
+//! It runs the crate's conformance suite against the store, and ends by itself.
 
 use std::{collections::HashMap, future::Pending, time::Duration};
 

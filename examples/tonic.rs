@@ -1,8 +1,10 @@
-//! A gRPC server that refuses the third call a minute of each tenant, and a client that reads why.
+//! A gRPC server that admits two calls a minute per tenant, and a client that reads the details of the refusal.
 //!
 //! ```sh
 //! cargo run --example tonic
 //! ```
+//!
+//! It ends by itself.
 
 use tokio::net::TcpListener;
 use tokio_stream::wrappers::TcpListenerStream;

@@ -1,4 +1,4 @@
-//! Many calls at once, and what became of them.
+//! A batch of calls, and its result.
 
 use std::{
     net::SocketAddr,
@@ -22,7 +22,7 @@ use tower_quota::client::pace::PaceHandle;
 
 use crate::progress::Progress;
 
-/// Calls to a server, all at once.
+/// Calls to one server, all at once.
 pub(crate) struct Batch {
     address: SocketAddr,
     calls: u32,
@@ -32,7 +32,7 @@ pub(crate) struct Batch {
 /// A client that counts refusals.
 pub(crate) type Counted<B> = BoxCloneService<Request<B>, Response<Incoming>, legacy::Error>;
 
-/// What became of them.
+/// The result of a batch: one row of the table.
 #[derive(Clone, Copy)]
 pub(crate) struct Row {
     pub(crate) name: &'static str,
@@ -46,7 +46,7 @@ impl Batch {
         Self { address, calls, refused: Arc::default() }
     }
 
-    /// hyper's client, which counts the refusals of this batch.
+    /// Returns hyper's client, wrapped to count the refusals of this batch.
     pub(crate) fn client<B>(&self) -> Counted<B>
     where
         B: Body<Data: Send, Error: Into<BoxError>> + Send + Unpin + 'static,
@@ -60,7 +60,7 @@ impl Batch {
         BoxCloneService::new(ServiceBuilder::new().map_response(count).service(client))
     }
 
-    /// Makes all calls, on an account that is called after the batch, and shows how it goes.
+    /// Makes all calls, on an account named after the batch, and shows the progress.
     pub(crate) async fn run<S>(
         &self,
         name: &'static str,
@@ -92,7 +92,7 @@ impl Batch {
     }
 }
 
-/// Makes one call, and says whether it was served in the end.
+/// Makes one call. Returns true if it was served in the end.
 async fn call<S>(address: SocketAddr, account: &'static str, client: S) -> Result<bool, BoxError>
 where
     S: Service<Request<Empty<Bytes>>, Response = Response<Incoming>, Error: Into<BoxError>>,

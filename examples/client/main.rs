@@ -1,11 +1,12 @@
-//! Two hundred calls to a server that admits fifty in three seconds: without help, with retries, paced, and paced by a
-//! client that does not know the limit.
+//! Two hundred calls to a server that admits fifty in three seconds: without help, with retries, with pacing, and with pacing
+//! that does not know the limit.
 //!
 //! ```sh
 //! cargo run --release --example client
 //! ```
 //!
-//! It takes about half a minute, and fails if the paced calls are refused anything or take 5 % longer than they must.
+//! It takes about half a minute and prints a table. It fails if a paced call is refused, or if pacing takes 5 % longer than
+//! it must.
 
 mod batch;
 mod progress;
@@ -23,9 +24,9 @@ use tower_quota::{
 use batch::{Batch, Row};
 
 const CALLS: u32 = 200;
-/// What the server admits for each account.
+/// The limit of the server, per account.
 const LIMIT: Quota = Quota::new(50, Duration::from_secs(3));
-/// The server counts calls when they arrive, and not all take equally long to get there.
+/// The server counts calls when they arrive, and some take longer to arrive than others.
 const MARGIN: Duration = Duration::from_millis(100);
 
 #[tokio::main]
@@ -41,7 +42,7 @@ async fn main() -> Result<(), BoxError> {
     let known = PaceLayer::new(key::host(), Policy::new(LIMIT).margin(MARGIN));
     let paced = batch.run("paced", known.layer(batch.client()), Some(known.handle())).await?;
 
-    // Any policy will do that is no tighter than the server's.
+    // Any policy that is no tighter than the server's will do.
     let unknown = PaceLayer::new(key::host(), Policy::per_second(1000)).adaptive();
     let adapting = retrying.layer(unknown.layer(batch.client()));
     let adapted = batch.run("limit unknown", adapting, Some(unknown.handle())).await?;
@@ -53,12 +54,12 @@ async fn main() -> Result<(), BoxError> {
     Ok(())
 }
 
-/// The time before which the server cannot have admitted all calls.
+/// Returns the shortest time in which the server can admit all calls.
 fn best_time() -> Duration {
     LIMIT.window() * ((CALLS - 1) / LIMIT.limit())
 }
 
-/// Calls again until it is served: here each of two hundred calls counts, where a service would rather give up at some time.
+/// Retries until a call is served. All two hundred calls count here; a service would give up earlier.
 fn persistent() -> Result<RetryPolicy, ConfigError> {
     RetryPolicy::builder()
         .max_attempts(20)

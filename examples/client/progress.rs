@@ -1,4 +1,4 @@
-//! How it goes, in one line.
+//! A progress line.
 
 use std::{
     io::{IsTerminal, Write, stderr},
@@ -8,7 +8,7 @@ use std::{
 use tokio::time::{Interval, interval};
 use tower_quota::client::pace::{PaceHandle, QueueStatus};
 
-/// Shows how a batch goes: in place on a terminal, and seldom elsewhere.
+/// Shows the progress of a batch: in place on a terminal, every three seconds elsewhere.
 pub(crate) struct Progress {
     name: &'static str,
     handle: Option<PaceHandle>,
@@ -31,7 +31,7 @@ impl Progress {
         let waiting =
             self.handle.iter().flat_map(PaceHandle::queues).next().map_or_else(String::new, |queue| describe(&queue));
         let line = format!("{}: {done} done{waiting}", self.name);
-        // A progress line that cannot be written is not worth failing for.
+        // A progress line that cannot be written is no reason to fail.
         let _ = if self.is_terminal { write!(stderr(), "\r{line:<100}") } else { writeln!(stderr(), "{line}") };
     }
 

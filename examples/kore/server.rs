@@ -1,4 +1,4 @@
-//! The matrix behind axum: what the examples `quickstart` and `kore` share.
+//! The matrix behind axum, shared by the examples `quickstart` and `kore`.
 
 #[path = "token.rs"]
 mod token;
@@ -13,7 +13,7 @@ use axum::{
 use serde::{Deserialize, Serialize};
 use tower_quota::{ConfigError, RateLimiter, clock::Clock, config::Sources, key};
 
-/// What every app of this demonstration signs its tokens with. A real server knows one secret per app.
+/// The secret that every app of this demonstration signs its tokens with. A real server knows one secret per app.
 const CLIENT_SECRET: &[u8] = b"not a secret";
 
 /// The payload of a token: `{"sub":"1234567890","appId":"cs-.."}`.
@@ -24,23 +24,23 @@ struct Claims {
     app_id: String,
 }
 
-/// The eight rules of `limits.toml`.
+/// Returns a limiter with the eight rules of `limits.toml`.
 pub(crate) fn limiter(clock: impl Clock) -> Result<RateLimiter, ConfigError> {
     let sources = Sources::new().source("claim:appId", key::claim(|claims: &Claims| &claims.app_id));
     RateLimiter::builder().toml(include_str!("limits.toml"), &sources)?.clock(clock).build()
 }
 
-/// Answers every route, behind the limiter, which is behind the verification of tokens.
+/// Returns an app that answers every route. A request passes the verification of its token first, then the limiter.
 pub(crate) fn app(limiter: &RateLimiter) -> Router {
     Router::new().fallback(async || "ok\n").layer(limiter.layer()).layer(middleware::from_fn(authenticate))
 }
 
-/// A token as an app signs it.
+/// Returns a token signed by an app.
 pub(crate) fn token(app_id: &str) -> Result<String, serde_json::Error> {
     token::sign(&Claims { sub: "1234567890".into(), app_id: app_id.into() }, CLIENT_SECRET)
 }
 
-/// Puts the claims of a request's token into its extensions, where the limiter finds them.
+/// Verifies the token, and puts its claims into the request's extensions, where the limiter finds them.
 async fn authenticate(mut request: Request, next: Next) -> Result<Response, (StatusCode, &'static str)> {
     let token = request.headers().get("auth").and_then(|token| token.to_str().ok());
     let claims: Option<Claims> = token.and_then(|token| token::verify(token, CLIENT_SECRET));

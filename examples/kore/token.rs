@@ -1,6 +1,6 @@
 //! JSON Web Tokens with HS256, as far as this demonstration needs them: they do not expire.
 //!
-//! A real server takes a library, such as `jsonwebtoken`, which would take longer to compile than all that is shown here.
+//! A real server uses a library such as `jsonwebtoken`, which takes longer to compile than this whole demonstration.
 
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use hmac::{Hmac, Mac};

@@ -9,7 +9,7 @@ use futures_util::FutureExt;
 use http::{Request, Response};
 use tower::{Layer, ServiceExt};
 use tower_quota::{Policy, RateLimitLayer, http::DecisionIn, key};
-use tower_quota_tests::limiting::{limiter, rule};
+use tower_quota_tests::limiter::{limiter_for, rule};
 
 const MINUTE: Duration = Duration::from_secs(60);
 
@@ -32,7 +32,7 @@ fn keys() -> Vec<String> {
 fn a_decision_about_a_known_key_allocates_nothing() {
     let minute_and_hour = || Policy::per_minute(60).and_per_hour(1800);
     let rules = [rule("a", minute_and_hour()), rule("b", minute_and_hour()), rule("large", Policy::per_hour(100_000))];
-    let (limiter, clock) = limiter(1000, rules);
+    let (limiter, clock) = limiter_for(1000, rules);
     for key in keys() {
         let key = key.as_str();
         let both = || limiter.check_all([("a", key), ("b", key)]).unwrap().is_admitted();
@@ -55,7 +55,7 @@ fn a_decision_about_a_known_key_allocates_nothing() {
 
 #[test]
 fn keys_of_two_parts_allocate_nothing_either() {
-    let (limiter, _) = limiter(1000, [rule("tables", Policy::per_minute(600).and_per_hour(18_000))]);
+    let (limiter, _) = limiter_for(1000, [rule("tables", Policy::per_minute(600).and_per_hour(18_000))]);
     let check = || drop(limiter.rule("tables").unwrap().check(("account-4711", "a table of which the name is long")));
     (0..100).for_each(|_| check());
     assert_eq!(allocations(check), 0);
@@ -63,7 +63,7 @@ fn keys_of_two_parts_allocate_nothing_either() {
 
 #[test]
 fn a_full_history_turns_over_without_allocating() {
-    let (limiter, clock) = limiter(10, [rule("calls", Policy::per_minute(60).and_per_hour(1800))]);
+    let (limiter, clock) = limiter_for(10, [rule("calls", Policy::per_minute(60).and_per_hour(1800))]);
     let hours = |hours: u32| {
         let mut admitted = 0;
         for _ in 0..hours * 3600 {
@@ -104,7 +104,7 @@ fn a_layer_that_tells_only_the_caller_allocates_nothing() {
 /// The decision that a shared history has a say in looks it up where it is.
 #[test]
 fn a_key_that_may_owe_the_shared_history_allocates_nothing() {
-    let (limiter, _) = limiter(1, [rule("calls", Policy::per_minute(60))]);
+    let (limiter, _) = limiter_for(1, [rule("calls", Policy::per_minute(60))]);
     let _ = limiter.rule("calls").unwrap().check("filler");
     let check = || assert!(limiter.rule("calls").unwrap().check("ann").is_admitted());
     (0..6).for_each(|_| check());
@@ -117,7 +117,7 @@ fn a_key_that_may_owe_the_shared_history_allocates_nothing() {
 /// P6: 60 per minute and 1800 per hour, all of them used.
 #[test]
 fn a_full_history_of_1800_units_takes_4_bytes_for_each() {
-    let (limiter, clock) = limiter(10, [rule("calls", Policy::per_minute(60).and_per_hour(1800))]);
+    let (limiter, clock) = limiter_for(10, [rule("calls", Policy::per_minute(60).and_per_hour(1800))]);
     let bytes = bytes_kept(|| {
         for _ in 0..1800 {
             assert!(limiter.rule("calls").unwrap().check("ann").is_admitted());
@@ -131,7 +131,7 @@ fn a_full_history_of_1800_units_takes_4_bytes_for_each() {
 #[test]
 fn the_history_of_a_large_quota_is_bounded_by_its_resolution() {
     for (resolution, requests) in [(4096, 200_000u32), (64, 20_000)] {
-        let (limiter, clock) = limiter(10, [rule("calls", Policy::per_hour(1_000_000).resolution(resolution))]);
+        let (limiter, clock) = limiter_for(10, [rule("calls", Policy::per_hour(1_000_000).resolution(resolution))]);
         let step = Duration::from_secs(2 * 3600) / requests;
         let bytes = bytes_kept(|| {
             for _ in 0..requests {
@@ -149,7 +149,7 @@ fn the_history_of_a_large_quota_is_bounded_by_its_resolution() {
 #[test]
 fn an_idle_key_takes_at_most_232_bytes() {
     const KEYS: u64 = 100_000;
-    let (limiter, _) = limiter(1_000_000, [rule("calls", Policy::per_minute(60).and_per_hour(1800))]);
+    let (limiter, _) = limiter_for(1_000_000, [rule("calls", Policy::per_minute(60).and_per_hour(1800))]);
     let bytes = bytes_kept(|| {
         for number in 0..KEYS {
             let _ = limiter.rule("calls").unwrap().check(format!("a client of which a hash is kept: {number}"));
@@ -162,7 +162,7 @@ fn an_idle_key_takes_at_most_232_bytes() {
 #[test]
 fn the_memory_is_flat_at_the_cap() {
     const CAP: u32 = 10_000;
-    let (limiter, clock) = limiter(CAP as usize, [rule("calls", Policy::per_second(5))]);
+    let (limiter, clock) = limiter_for(CAP as usize, [rule("calls", Policy::per_second(5))]);
     let flood = |keys: std::ops::Range<u32>| {
         for number in keys {
             let _ = limiter.rule("calls").unwrap().check(number.to_string());
@@ -182,7 +182,8 @@ fn the_memory_is_flat_at_the_cap() {
 /// Row T12: the memory of histories goes with the keys.
 #[test]
 fn idle_histories_give_their_memory_back() {
-    let (limiter, clock) = limiter(1000, [rule("calls", Policy::per_minute(500)), rule("busy", Policy::per_hour(9))]);
+    let (limiter, clock) =
+        limiter_for(1000, [rule("calls", Policy::per_minute(500)), rule("busy", Policy::per_hour(9))]);
     let freed = measure(|| {
         for number in 0..100u32 {
             (0..500).for_each(|_| drop(limiter.rule("calls").unwrap().check(number.to_string())));

@@ -6,11 +6,12 @@ use http::{Method, Request, Response, StatusCode};
 use parking_lot::Mutex;
 use tower::{Layer, Service, ServiceExt, service_fn};
 use tower_quota::{
-    OnMissing, Policy, RateLimitLayer, RateLimiter, RateLimiterBuilder, Rule,
+    OnMissing, Policy, RateLimitLayer, RateLimiter, Rule,
     clock::ManualClock,
     http::{PeerAddr, RequestView},
     key::{self, KeyExtractor},
 };
+use tower_quota_tests::limiter::frozen;
 use tracing::subscriber::DefaultGuard;
 
 /// What is logged on this thread.
@@ -68,10 +69,6 @@ fn rule(extractor: impl KeyExtractor) -> Rule {
     Rule::new("calls").every_request().key(extractor).level("caller").policy(Policy::per_minute(1_000_000))
 }
 
-fn limiter(rules: impl IntoIterator<Item = Rule>) -> RateLimiter {
-    rules.into_iter().fold(RateLimiter::builder().clock(ManualClock::new()), RateLimiterBuilder::rule).build().unwrap()
-}
-
 /// Sends a request `times` times through a layer, and says how the last one was answered.
 async fn send(layer: &RateLimitLayer, times: usize, request: &Request<()>) -> StatusCode {
     let mut service = layer.layer(service_fn(|_| ready(Ok::<_, Infallible>(Response::new(String::new())))));
@@ -103,7 +100,7 @@ fn with_claims() -> Request<()> {
 #[tokio::test]
 async fn a_missing_peer_address_is_a_warning_at_the_first_request_and_once() {
     let (log, _listening) = Log::listen();
-    let limiter = limiter([rule(key::peer_ip())]);
+    let limiter = frozen([rule(key::peer_ip())]);
     send(&limiter.layer(), 1, &nothing()).await;
     assert!(log.one("peer-missing").contains("into_make_service_with_connect_info"));
     send(&limiter.layer(), 500, &nothing()).await;
@@ -114,7 +111,7 @@ async fn a_missing_peer_address_is_a_warning_at_the_first_request_and_once() {
 async fn every_limiter_and_every_rule_warns_for_itself() {
     let (log, _listening) = Log::listen();
     let others = || rule(key::peer_ip());
-    let two = limiter([
+    let two = frozen([
         rule(key::peer_ip()),
         Rule::new("more").every_request().key(key::client_ip()).level("ip").policy(Policy::per_day(9)),
     ]);
@@ -122,17 +119,17 @@ async fn every_limiter_and_every_rule_warns_for_itself() {
     let lines = log.lines();
     assert_eq!(lines.len(), 2);
     assert!(lines[0].contains("\"calls\"") && lines[1].contains("rule \"more\", level \"ip\""), "{lines:?}");
-    send(&limiter([others()]).layer(), 3, &nothing()).await;
+    send(&frozen([others()]).layer(), 3, &nothing()).await;
     log.one("peer-missing");
 }
 
 #[tokio::test]
 async fn a_peer_address_that_is_there_or_not_wanted_is_no_warning() {
     let (log, _listening) = Log::listen();
-    send(&limiter([rule(key::peer_ip())]).layer(), 2000, &with_peer()).await;
+    send(&frozen([rule(key::peer_ip())]).layer(), 2000, &with_peer()).await;
     let header_first = key::first_of((key::header("x-account"), key::peer_ip()));
-    send(&limiter([rule(header_first)]).layer(), 2000, &with_header()).await;
-    send(&limiter([rule(key::header("x-account"))]).layer(), 2000, &with_header()).await;
+    send(&frozen([rule(header_first)]).layer(), 2000, &with_header()).await;
+    send(&frozen([rule(key::header("x-account"))]).layer(), 2000, &with_header()).await;
     log.assert_silent();
 }
 
@@ -143,9 +140,9 @@ async fn an_untrusted_proxy_is_a_warning_that_names_the_rule() {
         let proxy = PeerAddr(SocketAddr::from(([10, 0, 0, 1], 443)));
         Request::get("/").header(header, "198.51.100.7").extension(proxy).body(()).unwrap()
     };
-    send(&limiter([rule(key::client_ip().trust(["10.0.0.0/8"]))]).layer(), 3, &through("x-forwarded-for")).await;
+    send(&frozen([rule(key::client_ip().trust(["10.0.0.0/8"]))]).layer(), 3, &through("x-forwarded-for")).await;
     log.assert_silent();
-    let layer = limiter([rule(key::client_ip())]).layer();
+    let layer = frozen([rule(key::client_ip())]).layer();
     // However late it comes.
     send(&layer, 3000, &through("accept")).await;
     log.assert_silent();
@@ -159,7 +156,7 @@ async fn an_untrusted_proxy_is_a_warning_that_names_the_rule() {
 async fn a_claim_that_is_in_no_request_is_a_warning() {
     for outcome in [OnMissing::Share, OnMissing::Skip, OnMissing::Reject(StatusCode::UNAUTHORIZED)] {
         let (log, _listening) = Log::listen();
-        let layer = limiter([rule(claims()).on_missing(outcome)]).layer();
+        let layer = frozen([rule(claims()).on_missing(outcome)]).layer();
         send(&layer, 99, &nothing()).await;
         log.assert_silent();
         send(&layer, 1, &nothing()).await;
@@ -174,11 +171,11 @@ async fn a_claim_that_is_in_no_request_is_a_warning() {
 #[tokio::test]
 async fn a_claim_with_an_alternative_is_missed_as_well() {
     let (log, _listening) = Log::listen();
-    let layer = limiter([rule(key::first_of((claims(), key::peer_ip())))]).layer();
+    let layer = frozen([rule(key::first_of((claims(), key::peer_ip())))]).layer();
     send(&layer, 300, &with_peer()).await;
     log.one("claim-missing");
 
-    let layer = limiter([rule(key::first_of((claims(), key::peer_ip())))]).layer();
+    let layer = frozen([rule(key::first_of((claims(), key::peer_ip())))]).layer();
     send(&layer, 300, &nothing()).await;
     let lines = log.lines();
     assert!(lines.len() == 2 && lines[0].contains("peer-missing") && lines[1].contains("claim-missing"), "{lines:?}");
@@ -187,13 +184,13 @@ async fn a_claim_with_an_alternative_is_missed_as_well() {
 #[tokio::test]
 async fn a_claim_that_some_requests_carry_is_no_warning() {
     let (log, _listening) = Log::listen();
-    let layer = limiter([rule(claims()).on_missing(OnMissing::Skip)]).layer();
+    let layer = frozen([rule(claims()).on_missing(OnMissing::Skip)]).layer();
     send(&layer, 60, &nothing()).await;
     send(&layer, 1, &with_claims()).await;
     send(&layer, 3000, &nothing()).await;
     log.assert_silent();
     let other = key::claim(|name: &String| name);
-    let layer = limiter([rule(key::first_of((other, claims())))]).layer();
+    let layer = frozen([rule(key::first_of((other, claims())))]).layer();
     for _ in 0..1000 {
         send(&layer, 1, &with_claims()).await;
         let request = Request::get("/").extension("secret".to_owned()).body(()).unwrap();
@@ -207,7 +204,7 @@ async fn a_claim_that_some_requests_carry_is_no_warning() {
 #[tokio::test]
 async fn a_key_that_nearly_no_request_carries_is_a_warning() {
     let (log, _listening) = Log::listen();
-    let layer = limiter([rule(key::header("x-acount"))]).layer();
+    let layer = frozen([rule(key::header("x-acount"))]).layer();
     send(&layer, 999, &with_header()).await;
     log.assert_silent();
     send(&layer, 1, &with_header()).await;
@@ -215,7 +212,7 @@ async fn a_key_that_nearly_no_request_carries_is_a_warning() {
     send(&layer, 3000, &with_header()).await;
     log.assert_silent();
 
-    let layer = limiter([rule(key::header("x-account"))]).layer();
+    let layer = frozen([rule(key::header("x-account"))]).layer();
     send(&layer, 99, &with_header()).await;
     send(&layer, 901, &nothing()).await;
     assert!(log.one("key-missing").contains("901 of the first 1000 requests"));
@@ -224,19 +221,19 @@ async fn a_key_that_nearly_no_request_carries_is_a_warning() {
 #[tokio::test]
 async fn a_key_that_some_requests_carry_is_no_warning() {
     let (log, _listening) = Log::listen();
-    let layer = limiter([rule(key::header("x-account"))]).layer();
+    let layer = frozen([rule(key::header("x-account"))]).layer();
     send(&layer, 101, &with_header()).await;
     send(&layer, 3000, &nothing()).await;
     // One may be there for few on purpose where the others are let through or turned away.
     for outcome in [OnMissing::Skip, OnMissing::Reject(StatusCode::UNAUTHORIZED)] {
-        let layer = limiter([rule(key::header("x-account")).on_missing(outcome)]).layer();
+        let layer = frozen([rule(key::header("x-account")).on_missing(outcome)]).layer();
         send(&layer, 900, &nothing()).await;
         send(&layer, 1, &with_header()).await;
         send(&layer, 2000, &nothing()).await;
     }
     log.assert_silent();
     for outcome in [OnMissing::Skip, OnMissing::Reject(StatusCode::UNAUTHORIZED)] {
-        let layer = limiter([rule(key::header("x-account")).on_missing(outcome)]).layer();
+        let layer = frozen([rule(key::header("x-account")).on_missing(outcome)]).layer();
         send(&layer, 1000, &nothing()).await;
         log.one("key-missing");
     }
@@ -247,9 +244,9 @@ async fn a_key_that_some_requests_carry_is_no_warning() {
 async fn a_closure_that_finds_nothing_is_a_warning() {
     let (log, _listening) = Log::listen();
     let account = |request: &RequestView<'_>| request.extensions().get::<Claims>().map(|claims| claims.0);
-    send(&limiter([rule(account)]).layer(), 1000, &nothing()).await;
+    send(&frozen([rule(account)]).layer(), 1000, &nothing()).await;
     log.one("key-missing");
-    send(&limiter([rule(account)]).layer(), 1000, &with_claims()).await;
+    send(&frozen([rule(account)]).layer(), 1000, &with_claims()).await;
     log.assert_silent();
 }
 
@@ -260,7 +257,7 @@ async fn a_rule_that_governs_nothing_is_a_warning() {
     let (log, _listening) = Log::listen();
     let on = |route: &str| {
         let rule = Rule::new("calls").routes([route.to_owned()]).key(tower_quota::key::constant("all")).level("caller");
-        limiter([rule.policy(Policy::per_minute(1_000_000))]).layer()
+        frozen([rule.policy(Policy::per_minute(1_000_000))]).layer()
     };
     let layer = on("GET /api/calls/{id}");
     send(&layer, 999, &nothing()).await;
@@ -290,7 +287,7 @@ async fn a_rule_for_what_matches_no_route_may_be_idle() {
         .key(tower_quota::key::constant("all"))
         .level("caller")
         .policy(Policy::per_minute(1));
-    send(&limiter([routed, unmatched]).layer(), 2000, &nothing()).await;
+    send(&frozen([routed, unmatched]).layer(), 2000, &nothing()).await;
     log.assert_silent();
 }
 
@@ -327,21 +324,21 @@ fn options(fields: &[&str]) -> Request<()> {
 async fn a_refused_preflight_is_a_warning() {
     let (log, _listening) = Log::listen();
     let preflight = options(&["origin", "access-control-request-method"]);
-    let layer = limiter([rule(key::constant("all")).policy(Policy::per_minute(1))]).layer();
+    let layer = frozen([rule(key::constant("all")).policy(Policy::per_minute(1))]).layer();
     assert_eq!(send(&layer, 1, &preflight).await, 200);
     log.assert_silent();
     assert_eq!(send(&layer, 3, &preflight).await, 429);
     assert!(log.one("preflight-refused").contains("limit_preflights(false)"));
 
     let insisting = rule(key::header("x-account")).on_missing(OnMissing::Reject(StatusCode::UNAUTHORIZED));
-    assert_eq!(send(&limiter([insisting]).layer(), 3, &preflight).await, 401);
+    assert_eq!(send(&frozen([insisting]).layer(), 3, &preflight).await, 401);
     log.one("preflight-refused");
 }
 
 #[tokio::test]
-async fn what_is_no_preflight_or_is_let_through_is_no_warning() {
+async fn requests_that_are_no_preflight_or_pass_are_no_warning() {
     let (log, _listening) = Log::listen();
-    let layer = limiter([rule(key::constant("all")).policy(Policy::per_minute(1))]).layer();
+    let layer = frozen([rule(key::constant("all")).policy(Policy::per_minute(1))]).layer();
     for fields in [&[][..], &["origin"], &["access-control-request-method"]] {
         assert_eq!(send(&layer, 3, &options(fields)).await, 429);
     }
@@ -356,7 +353,7 @@ async fn what_is_no_preflight_or_is_let_through_is_no_warning() {
 #[test]
 fn a_warning_is_given_once_by_any_number_of_threads() {
     let log = Log::default();
-    let limiter = limiter([rule(key::peer_ip())]);
+    let limiter = frozen([rule(key::peer_ip())]);
     std::thread::scope(|scope| {
         for _ in 0..8 {
             scope.spawn(|| {

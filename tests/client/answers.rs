@@ -57,7 +57,7 @@ fn an_ordinary_answer_says_nothing() {
 }
 
 #[test]
-fn what_failed_is_neither_served_nor_refused() {
+fn a_failed_call_is_neither_served_nor_refused() {
     for status in [500, 501, 502, 503, 504] {
         assert_eq!(read(status, &[("content-type", "text/plain")]), failed(), "{status}");
     }
@@ -173,7 +173,7 @@ fn the_older_drafts_are_understood() {
 }
 
 #[test]
-fn what_comes_from_a_cache_says_nothing_of_limits_but_is_what_it_is() {
+fn a_cached_answer_keeps_its_status_and_says_nothing_of_limits() {
     let fresh = [("age", "0"), ("retry-after", "5")];
     assert_eq!(read(503, &fresh), refused().wait(seconds(5)));
     for age in ["1", "3600", "99999999999999999999999"] {
@@ -300,7 +300,7 @@ impl Row {
 }
 
 #[test]
-fn what_real_servers_send_is_understood() {
+fn answers_of_real_servers_are_understood() {
     let table: toml::Table = toml::from_str(include_str!("../data/servers.toml")).unwrap();
     let rows: Vec<Row> = table["answer"].clone().try_into().unwrap();
     assert!(rows.len() > 40);
@@ -342,7 +342,7 @@ fn decimals_in_structured_fields_are_rounded_as_elsewhere() {
 }
 
 #[test]
-fn of_several_families_a_refusal_is_about_those_that_say_so() {
+fn among_several_header_families_a_refusal_is_about_those_that_say_so() {
     let fields = [
         ("x-ratelimit-remaining-requests", "59"),
         ("x-ratelimit-reset-requests", "1s"),
@@ -381,7 +381,7 @@ fn a_call_is_refused_if_a_wait_is_stated_by_any_field() {
 
 /// B12
 #[test]
-fn what_cannot_be_read_of_a_call_means_never_or_nothing() {
+fn an_unreadable_pushback_forbids_a_retry_and_unreadable_details_mean_nothing() {
     for pushback in ["-1", "abc", "2147483648", ""] {
         let advice = call("8", &[("grpc-retry-pushback-ms", pushback)]);
         assert_eq!(advice, refused().never_retry(), "{pushback:?}: there is a limit");
@@ -430,7 +430,7 @@ async fn ask(layer: &RateLimitLayer, content_type: &'static str) -> Response<()>
 }
 
 #[tokio::test]
-async fn what_our_layer_says_is_read_back() {
+async fn fields_of_our_layer_are_read_back() {
     let policy = Policy::per_minute(2).and_per_hour(9);
     let rule = Rule::new("calls").every_request().key(key::constant("all")).level("everybody").policy(policy);
     let limiter = RateLimiter::builder().clock(ManualClock::new()).rule(rule).build().unwrap();

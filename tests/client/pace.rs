@@ -22,7 +22,7 @@ use tokio::{
 };
 use tower::{Layer, Service, ServiceExt, limit::ConcurrencyLimit};
 use tower_quota::{
-    Policy, Quota, RateLimiter, RateLimiterBuilder, Rule,
+    Policy, Quota, RateLimiter, Rule,
     client::{
         Advice,
         pace::{IgnoreAdvice, Pace, PaceError, PaceLayer, QueueStatus},
@@ -32,6 +32,7 @@ use tower_quota::{
     plain::Plain,
     store::MemoryStore,
 };
+use tower_quota_tests::limiter::with_rules;
 
 const SECOND: Duration = Duration::from_secs(1);
 
@@ -107,7 +108,7 @@ fn rule(name: &str, policy: impl Into<Policy>) -> Rule<Plain<Job>> {
 
 fn limiter(rules: impl IntoIterator<Item = Rule<Plain<Job>>>) -> RateLimiter<Plain<Job>> {
     let builder = RateLimiter::builder_for::<Job>().clock(TokioClock::new());
-    rules.into_iter().fold(builder, RateLimiterBuilder::rule).build().unwrap()
+    with_rules(builder, rules).build().unwrap()
 }
 
 fn layer(policy: impl Into<Policy>) -> Layered {
@@ -251,7 +252,7 @@ async fn other_keys_are_not_held_up() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn who_waits_for_its_account_does_not_hold_up_others_on_the_same_host() {
+async fn a_call_that_waits_for_its_account_does_not_hold_up_others_on_the_same_host() {
     let host = Rule::new("host").every_request().key(key::field(|job: &Job| job.host)).level("host");
     let layer = limiter([rule("account", Policy::per_minute(1)), host.policy(Policy::per_minute(100))]).pace();
     let journal = Journal::default();
@@ -262,7 +263,7 @@ async fn who_waits_for_its_account_does_not_hold_up_others_on_the_same_host() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn who_needs_two_keys_at_once_is_not_overtaken_for_ever() {
+async fn a_call_that_needs_two_keys_at_once_is_not_overtaken_for_ever() {
     let host = Rule::new("host").every_request().key(key::field(|job: &Job| job.host)).level("host");
     let layer = limiter([rule("account", Quota::new(1, SECOND)), host.policy(Quota::new(1, SECOND))]).pace();
     let journal = Journal::default();
@@ -376,7 +377,7 @@ async fn with_no_place_to_wait_a_call_fails_at_once() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn who_would_wait_too_long_is_told_so_at_once_and_for_how_long() {
+async fn a_call_that_would_wait_too_long_fails_at_once_and_says_for_how_long() {
     let layer = layer(Policy::per_second(2)).max_wait(SECOND * 3 / 2);
     let service = layer.layer(Journal::default());
     spawn_calls(&service, (0..4).map(|id| Job::of("a", id))).await;
@@ -386,7 +387,7 @@ async fn who_would_wait_too_long_is_told_so_at_once_and_for_how_long() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn who_comes_after_does_not_count_among_those_to_be_waited_for() {
+async fn later_calls_do_not_count_as_ahead_in_the_queue() {
     let layer = layer(Policy::per_second(1)).max_wait(SECOND * 3 / 2);
     let service = layer.layer(Journal::default());
     let _gone = call(&service, Job::of("a", 0));
@@ -399,7 +400,7 @@ async fn who_comes_after_does_not_count_among_those_to_be_waited_for() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_could_not_be_known_before_ends_at_the_longest_wait() {
+async fn a_wait_that_could_not_be_foreseen_ends_at_the_longest_wait() {
     let layer = layer(Policy::per_second(1)).max_wait(SECOND * 5 / 2);
     let (journal, begin) = (Journal::default(), Instant::now());
     let service = layer.layer(journal.clone());
@@ -415,7 +416,7 @@ async fn what_could_not_be_known_before_ends_at_the_longest_wait() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn who_gives_up_leaves_the_queue_and_is_charged_nothing() {
+async fn a_call_that_gives_up_leaves_the_queue_and_is_charged_nothing() {
     let limiter = limiter([rule("calls", Policy::per_second(1))]);
     let journal = Journal::default();
     let service = limiter.pace().layer(journal.clone());
@@ -436,7 +437,7 @@ async fn who_gives_up_leaves_the_queue_and_is_charged_nothing() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn whoever_is_next_is_woken_when_the_first_gives_up() {
+async fn the_next_call_is_woken_when_the_first_gives_up() {
     let service = layer(Policy::per_second(1)).layer(Journal::default());
     let _gone = call(&service, Job::of("a", 0));
     let first = tokio::spawn(call(&service, Job::of("a", 1)));
@@ -449,7 +450,7 @@ async fn whoever_is_next_is_woken_when_the_first_gives_up() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn who_is_never_polled_holds_up_nobody() {
+async fn a_call_that_is_never_polled_holds_up_nobody() {
     let service = layer(Policy::per_second(1)).layer(Journal::default());
     let _gone = call(&service, Job::of("a", 0));
     let unpolled = call(&service, Job::of("a", 1));
@@ -458,7 +459,7 @@ async fn who_is_never_polled_holds_up_nobody() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn who_is_polled_once_and_left_holds_up_the_others_by_seconds_and_not_by_windows() {
+async fn a_call_that_is_polled_once_and_left_holds_up_others_by_seconds_and_not_by_windows() {
     for (window, left) in [(2, 1), (60, 1), (3600, 1), (60, 20), (60, 100)] {
         let layer = layer(Quota::new(1, SECOND * window));
         let service = layer.layer(Journal::default());
@@ -494,7 +495,7 @@ async fn a_call_under_way_is_left_alone_however_long_it_takes() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn who_waits_holds_nothing_reserved_in_the_inner_service() {
+async fn a_waiting_call_holds_nothing_reserved_in_the_inner_service() {
     let journal = Journal::default();
     let service = layer(Policy::per_second(1)).layer(ConcurrencyLimit::new(journal.clone(), 1));
     let mut first = service.clone();
@@ -526,7 +527,7 @@ async fn whose_turn_it_is_waits_for_the_inner_service_and_then_asks_again() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_no_rule_governs_goes_at_once() {
+async fn a_call_that_no_rule_governs_goes_at_once() {
     let none = Rule::new("none")
         .when(|job: &Job| job.account == "a")
         .key(key::constant(""))

@@ -197,7 +197,7 @@ async fn a_pause_is_remembered_for_as_long_again_even_if_nobody_calls_meanwhile(
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_fails_after_a_pause_lets_only_one_more_go() {
+async fn a_failure_after_a_pause_lets_only_one_more_call_go() {
     let (client, calls) = slow_client(generous(), |call| if call == 0 { "wait=10" } else { "failed" });
     call(&client).await.unwrap();
     call_together(&client, 5).await;
@@ -206,7 +206,7 @@ async fn what_fails_after_a_pause_lets_only_one_more_go() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_failed_counts_for_nothing_in_the_pace_that_a_refusal_leaves() {
+async fn failed_calls_count_for_nothing_in_the_pace_after_a_refusal() {
     let mut paces = Vec::new();
     for said in ["", "failed"] {
         let layer = PaceLayer::new(key::host(), Policy::per_second(10)).adaptive();
@@ -249,7 +249,7 @@ async fn a_refusal_that_does_not_say_for_how_long_holds_back_for_a_while() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_a_server_says_never_loosens_the_policy() {
+async fn advice_of_a_server_never_loosens_the_policy() {
     let layer = PaceLayer::new(key::host(), Policy::per_second(1));
     let (client, calls) = client(layer, |_| "left=1000000/1 wait=0");
     call_together(&client, 4).await;
@@ -267,7 +267,7 @@ async fn no_server_holds_calls_back_for_longer_than_it_may() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn how_long_a_server_may_hold_back_has_itself_no_limit() {
+async fn the_longest_hold_of_a_server_has_itself_no_limit() {
     let (client, calls) = client(generous().max_hold(Duration::MAX), |_| "wait=18446744073709551615");
     call(&client).await.unwrap();
     let mut waiting = Box::pin(call(&client));
@@ -278,7 +278,7 @@ async fn how_long_a_server_may_hold_back_has_itself_no_limit() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn who_would_be_held_back_too_long_is_told_so_at_once() {
+async fn a_call_that_would_be_held_back_too_long_fails_at_once() {
     let (client, _) = client(generous().max_wait(60 * SECOND), |_| "wait=61");
     call(&client).await.unwrap();
     let refused = call(&client).now_or_never().unwrap().unwrap_err();
@@ -560,7 +560,7 @@ async fn second_call(layer: PaceLayer, fields: Vec<(&'static str, String)>) -> u
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_lasts_until_a_date_is_counted_from_the_answer_and_what_lasts_so_long_from_the_call() {
+async fn dates_are_counted_from_the_answer_and_durations_from_the_call() {
     // The answer has the date 13:54:56, which is a minute after the call; all of these end at 13:55:26.
     let date = || ("date", "Thu, 15 Oct 2026 13:54:56 GMT".to_owned());
     let nothing_left = |name: &'static str| (name, "0".to_owned());

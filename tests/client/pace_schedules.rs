@@ -31,7 +31,7 @@ use tower_quota::{
     plain::Plain,
     store::{Charge, MemoryStore, Store},
 };
-use tower_quota_tests::slow_store::SlowStore;
+use tower_quota_tests::{limiter::with_rules, slow_store::SlowStore};
 
 /// Nothing is waited for so long: a few dozen calls in windows of at most five seconds, and pauses of at most five.
 const FOR_EVER: Duration = Duration::from_secs(24 * 60 * 60);
@@ -141,7 +141,7 @@ impl Schedule {
     }
 
     fn builder(&self) -> RateLimiterBuilder<Plain<Job>> {
-        self.rules().fold(RateLimiter::builder_for::<Job>().clock(TokioClock::new()), RateLimiterBuilder::rule)
+        with_rules(RateLimiter::builder_for::<Job>().clock(TokioClock::new()), self.rules())
     }
 }
 

@@ -47,7 +47,7 @@ async fn an_outage_is_an_error_if_the_store_says_so() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn who_gives_up_while_the_store_decides_leaves_nothing_behind_and_others_go_on() {
+async fn a_call_that_gives_up_while_the_store_decides_leaves_nothing_behind() {
     let layer = limiter(Policy::per_second(1), SlowStore::new(LATENCY)).pace();
     let service = layer.layer(service_fn(echo));
     let gone = timeout(LATENCY / 2, service.clone().oneshot(1)).await;
@@ -59,7 +59,7 @@ async fn who_gives_up_while_the_store_decides_leaves_nothing_behind_and_others_g
 }
 
 #[tokio::test(start_paused = true)]
-async fn who_gives_up_when_the_store_has_had_no_room_leaves_the_queue() {
+async fn a_call_that_gives_up_after_a_denial_of_the_store_leaves_the_queue() {
     let layer = limiter(Policy::per_second(1), SlowStore::new(LATENCY)).pace();
     let service = layer.layer(service_fn(echo));
     let calls: Vec<_> = (0..3).map(|id| tokio::spawn(service.clone().oneshot(id))).collect();

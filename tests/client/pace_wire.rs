@@ -23,9 +23,8 @@ use hyper_util::{
     server::conn::auto::Builder,
     service::TowerToHyperService,
 };
-use tokio::{net::TcpListener, time::Instant};
-use tokio_stream::wrappers::TcpListenerStream;
-use tonic::transport::{Endpoint, Server};
+use tokio::time::Instant;
+use tonic::transport::{Channel, Endpoint, Server};
 use tonic_health::pb::{HealthCheckRequest, health_client::HealthClient};
 use tower::{BoxError, Layer, ServiceExt, service_fn};
 use tower_quota::{
@@ -34,6 +33,7 @@ use tower_quota::{
     clock::TokioClock,
     key,
 };
+use tower_quota_tests::{echo::listen, serve};
 
 /// What the servers admit; and the clients keep to it with a margin that covers any jitter of a busy machine.
 const WINDOW: Duration = Duration::from_millis(20);
@@ -49,20 +49,27 @@ fn client_policy() -> Policy {
 }
 
 /// An app behind a limiter, and how often it is reached.
-async fn serve() -> (SocketAddr, Arc<AtomicUsize>) {
-    let (reached, listener) = (Arc::new(AtomicUsize::new(0)), TcpListener::bind("127.0.0.1:0").await.unwrap());
+async fn serve_limited() -> (SocketAddr, Arc<AtomicUsize>) {
+    let reached = Arc::new(AtomicUsize::new(0));
     let counter = Arc::clone(&reached);
     let handler = get(async move || counter.fetch_add(1, Ordering::Relaxed).to_string());
     let app =
         Router::new().route("/", handler).layer(RateLimitLayer::new(key::constant("all"), server_policy()).unwrap());
-    let address = listener.local_addr().unwrap();
-    tokio::spawn(async { axum::serve(listener, app).await });
-    (address, reached)
+    (serve(app).await, reached)
+}
+
+/// Serves the health service of tonic behind a limiter, and connects to it.
+async fn connect_to_health(policy: Policy) -> Channel {
+    let (address, incoming) = listen();
+    let (_, health) = tonic_health::server::health_reporter();
+    let layer = RateLimitLayer::new(key::constant("all"), policy).unwrap();
+    tokio::spawn(Server::builder().layer(layer).add_service(health).serve_with_incoming(incoming));
+    Endpoint::from_shared(format!("http://{address}")).unwrap().connect().await.unwrap()
 }
 
 #[tokio::test]
 async fn a_paced_hyper_client_is_refused_nothing_by_axum() {
-    let (address, reached) = serve().await;
+    let (address, reached) = serve_limited().await;
     let client = Client::builder(TokioExecutor::new()).build_http::<Empty<Bytes>>();
     let client = PaceLayer::new(key::host(), client_policy()).layer(client);
     let calls = (0..2 * LIMIT).map(|_| {
@@ -77,7 +84,7 @@ async fn a_paced_hyper_client_is_refused_nothing_by_axum() {
 
 #[tokio::test]
 async fn a_paced_reqwest_client_is_refused_nothing_by_axum() {
-    let (address, reached) = serve().await;
+    let (address, reached) = serve_limited().await;
     let host = |request: &reqwest::Request| request.url().host_str().map(str::to_owned);
     let rule = Rule::new("calls").every_request().key(host).level("host").policy(client_policy());
     let limiter = RateLimiter::builder_for::<reqwest::Request>().rule(rule).build().unwrap();
@@ -98,14 +105,7 @@ async fn a_paced_reqwest_client_is_refused_nothing_by_axum() {
 
 #[tokio::test]
 async fn a_paced_tonic_client_is_refused_nothing_by_tonic() {
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let address = listener.local_addr().unwrap();
-    let (_, health) = tonic_health::server::health_reporter();
-    let server = Server::builder()
-        .layer(RateLimitLayer::new(key::constant("all"), server_policy()).unwrap())
-        .add_service(health);
-    tokio::spawn(server.serve_with_incoming(TcpListenerStream::new(listener)));
-    let channel = Endpoint::from_shared(format!("http://{address}")).unwrap().connect().await.unwrap();
+    let channel = connect_to_health(server_policy()).await;
     let client = HealthClient::new(PaceLayer::new(key::constant("health"), client_policy()).layer(channel));
     let calls = (0..2 * LIMIT).map(|_| {
         let mut client = client.clone();
@@ -118,14 +118,7 @@ async fn a_paced_tonic_client_is_refused_nothing_by_tonic() {
 
 #[tokio::test]
 async fn a_tonic_client_heeds_the_pushback_of_a_refusal() {
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let address = listener.local_addr().unwrap();
-    let (_, health) = tonic_health::server::health_reporter();
-    let server = Server::builder()
-        .layer(RateLimitLayer::new(key::constant("all"), Policy::per_minute(1)).unwrap())
-        .add_service(health);
-    tokio::spawn(server.serve_with_incoming(TcpListenerStream::new(listener)));
-    let channel = Endpoint::from_shared(format!("http://{address}")).unwrap().connect().await.unwrap();
+    let channel = connect_to_health(Policy::per_minute(1)).await;
     let layer = PaceLayer::new(key::constant("health"), Policy::per_second(1000));
     let handle = layer.handle();
     // Somebody else makes the only call of this minute.
@@ -178,7 +171,7 @@ async fn connect_to_kore() -> hyper::client::conn::http2::SendRequest<Empty<Byte
 }
 
 #[tokio::test(start_paused = true)]
-async fn who_is_told_only_the_url_finishes_a_batch_that_exceeds_the_minute_without_a_refusal() {
+async fn a_client_that_knows_only_the_url_finishes_a_batch_that_exceeds_the_minute_without_a_refusal() {
     const CALLS: u32 = 150;
     let (kore, token) = (connect_to_kore().await, kore::token("cs-acme").unwrap());
     let client = service_fn(move |request: Request<Empty<Bytes>>| {

@@ -165,7 +165,7 @@ async fn any_other_answer_is_handed_on() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_may_be_executed_twice_can_be_said() {
+async fn calls_that_may_be_executed_twice_can_be_named() {
     let with_key = |request: &RequestView<'_>| request.headers().contains_key("idempotency-key");
     for (name, calls) in [("idempotency-key", 2), ("x-other", 1)] {
         let mut request = request("POST");
@@ -747,7 +747,7 @@ async fn the_policy_is_one_for_towers_own_layer_where_bodies_can_be_cloned() {
 }
 
 #[test]
-fn what_there_is_can_be_sent_shared_and_kept_in_a_struct() {
+fn the_public_types_can_be_sent_shared_and_kept_in_a_struct() {
     fn assert_kept<T: Clone + Send + Sync + std::fmt::Debug + 'static>() {}
     fn assert_sent<T: Send + 'static>() {}
     type Named = Retry<Strict, fn(ReplayBody<Full<Bytes>>) -> Full<Bytes>>;

@@ -36,31 +36,17 @@ use tower_quota::{
         answers::Reset,
         retry::{Attempts, Backoff, ReplayBody, Retry, RetryReason},
     },
-    clock::Clock,
+    clock::TokioClock,
     key,
 };
-use tower_quota_tests::echo::{Echo, listen};
-
-/// Tokio's time, which passes at once when all wait for it.
-#[derive(Debug)]
-struct TokioClock(Instant);
-
-impl Clock for TokioClock {
-    fn now(&self) -> Duration {
-        self.0.elapsed()
-    }
-}
+use tower_quota_tests::{
+    echo::{Echo, listen},
+    serve,
+};
 
 fn limiter(policy: Policy) -> RateLimiter {
     let rule = Rule::new("calls").every_request().key(key::constant("all")).level("everybody").policy(policy);
-    RateLimiter::builder().clock(TokioClock(Instant::now())).rule(rule).build().unwrap()
-}
-
-async fn serve(router: Router) -> SocketAddr {
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let address = listener.local_addr().unwrap();
-    tokio::spawn(async move { axum::serve(listener, router).await.unwrap() });
-    address
+    RateLimiter::builder().clock(TokioClock::new()).rule(rule).build().unwrap()
 }
 
 type HyperClient<B> = Retry<Client<HttpConnector, ReplayBody<B>>>;

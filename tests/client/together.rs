@@ -64,7 +64,7 @@ async fn each_attempt_waits_for_its_turn_like_any_other_call() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_an_answer_says_holds_back_the_calls_behind_it_in_any_dialect() {
+async fn advice_in_any_dialect_holds_back_the_calls_behind_it() {
     let dialects: [(&str, &str, AdviceReader); 5] = [
         ("retry-after", "30", AdviceReader::new()),
         ("retry-after-ms", "30000", AdviceReader::new()),

@@ -7,6 +7,7 @@ use tower_quota::{
     ConfigError, OnMissing, Policy, Quota, RateLimiter, RateLimiterBuilder, Rule,
     key::{self, ForwardedHeader},
 };
+use tower_quota_tests::limiter::with_rules;
 
 const MINUTE: Duration = Duration::from_secs(60);
 const CENTURY: Duration = Duration::from_secs(36_525 * 24 * 60 * 60);
@@ -31,7 +32,7 @@ fn routed(routes: &[&str]) -> Rule {
 }
 
 fn builder(rules: impl IntoIterator<Item = Rule>) -> RateLimiterBuilder {
-    rules.into_iter().fold(RateLimiter::builder(), RateLimiterBuilder::rule)
+    with_rules(RateLimiter::builder(), rules)
 }
 
 /// What is wrong with rule `bad` between two that are right.
@@ -365,7 +366,7 @@ fn a_path_parameter_that_the_template_lacks_is_refused() {
 }
 
 #[test]
-fn of_several_places_one_that_the_template_has_is_enough() {
+fn among_several_parameters_one_that_the_template_has_is_enough() {
     let places = || key::first_of((key::path("botId"), key::path("id")));
     for route in ["/bots/{botId}", "/bots/{id}"] {
         assert!(builder([every("other"), routed(&[route]).key(places()).level("bot")]).build().is_ok());
@@ -373,7 +374,7 @@ fn of_several_places_one_that_the_template_has_is_enough() {
 }
 
 #[test]
-fn what_is_not_the_name_of_a_header_is_refused() {
+fn a_text_that_is_not_the_name_of_a_header_is_refused() {
     for name in ["", "x y", "x:", "\u{e9}", "x\n"] {
         let value = format!("\"header:{name}\"");
         assert_mistake(every("bad").key(key::header(name)).level("account"), "key", &value, "not the name of a header");
@@ -390,7 +391,7 @@ fn what_is_not_the_name_of_a_header_is_refused() {
 
 /// A place that can never have the key is a slip of the pen, also beside one that can.
 #[test]
-fn what_is_not_the_name_of_a_header_is_refused_beside_good_alternatives_too() {
+fn a_bad_header_name_is_refused_beside_good_alternatives_too() {
     let places = key::first_of((key::header("x account"), key::query("accountId")));
     assert_mistake(
         every("bad").key(places).level("account"),
@@ -411,7 +412,7 @@ fn networks_are_checked_beside_good_alternatives_too() {
 }
 
 #[test]
-fn what_is_not_a_network_is_refused() {
+fn a_text_that_is_not_a_network_is_refused() {
     for network in ["", "10.0.0.0/33", "10.0.0.1/8", "10.0.0", "010.0.0.0/8", "::/129", "proxy.example", "10.0.0.0/"] {
         let rule = every("bad").key(key::client_ip().trust(["192.0.2.0/24", network])).level("client");
         assert_mistake(rule, "client_ip.trust", &format!("\"{network}\""), "");
@@ -526,7 +527,7 @@ fn a_mistake_is_told_with_what_to_write() {
 
 /// A name may come from a file or a caller: a log shows it on one line, in the order in which it is written.
 #[test]
-fn what_cannot_be_seen_is_shown_by_its_number() {
+fn invisible_characters_are_shown_by_their_numbers() {
     let name = "a\nb\u{1b}[31m\u{202e}c\u{2028}";
     let shown = r#"a\nb\u{1b}[31m\u{202e}c\u{2028}"#;
     let error = builder([every(name)]).build().unwrap_err();
@@ -541,7 +542,7 @@ fn what_cannot_be_seen_is_shown_by_its_number() {
 }
 
 #[test]
-fn of_many_rules_the_names_most_like_the_one_asked_for_are_told() {
+fn an_unknown_rule_is_answered_with_the_names_most_like_it() {
     let names = ["tables", "bots", "exports", "boot", "imports", "search", "robots"];
     let limiter = builder(names.map(good)).build().unwrap();
     assert_eq!(

@@ -131,7 +131,7 @@ fn refusal(text: &str) -> String {
 }
 
 #[test]
-fn what_everybody_reads_in_a_text_is_what_it_means() {
+fn a_text_means_what_everybody_reads_in_it() {
     for (text, limit, millis) in ACCEPTED {
         let quota: Quota = text.parse().unwrap();
         assert_eq!((quota.limit(), quota.window()), (*limit, Duration::from_millis(*millis)), "{text:?}");
@@ -139,7 +139,7 @@ fn what_everybody_reads_in_a_text_is_what_it_means() {
 }
 
 #[test]
-fn what_may_be_read_in_several_ways_is_refused_with_what_to_write() {
+fn ambiguous_texts_are_refused_with_what_to_write() {
     for (text, reason) in REFUSED {
         assert_eq!(refusal(text), *reason, "{text:?}");
         assert!(reason.contains("write "), "{reason}");

@@ -23,24 +23,20 @@ use tonic::{Code, Status, transport::Server};
 use tonic_types::StatusExt;
 use tower::{Layer, Service, ServiceBuilder, ServiceExt, limit::ConcurrencyLimit, service_fn};
 use tower_quota::{
-    OnMissing, Policy, Quota, RateLimiter, RateLimiterBuilder, Rule,
-    clock::ManualClock,
+    OnMissing, Policy, Quota, RateLimiter, Rule,
     grpc::{MessageDenied, RequestBody},
     key,
 };
-use tower_quota_tests::echo::{Client, Echo, METHODS, listen};
+use tower_quota_tests::{
+    echo::{Client, Echo, METHODS, listen},
+    limiter::{frozen, limiter},
+};
 
 type BoxError = Box<dyn std::error::Error + Send + Sync>;
 
 fn rule(name: &str, limit: u32) -> Rule {
     let rule = Rule::new(name).routes(["/echo.Echo/{*method}"]).key(key::metadata("x-tenant")).level("tenant");
     rule.policy(Quota::per_minute(limit))
-}
-
-fn limiter(rules: impl IntoIterator<Item = Rule>) -> (RateLimiter, ManualClock) {
-    let clock = ManualClock::new();
-    let builder = RateLimiter::builder().clock(clock.clone());
-    (rules.into_iter().fold(builder, RateLimiterBuilder::rule).build().unwrap(), clock)
 }
 
 /// Serves the echo, with `messages` charged for each message.
@@ -95,7 +91,7 @@ async fn a_conversation_ends_when_the_policy_runs_out_and_goes_on_a_minute_later
 
 #[tokio::test]
 async fn an_upload_that_is_too_long_is_refused_before_it_is_answered() {
-    let (limiter, _clock) = limiter([rule("messages", 3)]);
+    let limiter = frozen([rule("messages", 3)]);
     let acme = acme(serve(&limiter)).await;
     assert_tells_everything(&acme.collect("one two three four five").await.unwrap_err());
     assert_eq!(used(&limiter, "messages"), 3);
@@ -104,7 +100,7 @@ async fn an_upload_that_is_too_long_is_refused_before_it_is_answered() {
 #[tokio::test]
 async fn each_kind_of_call_costs_as_many_units_as_it_has_messages() {
     for (method, units) in METHODS.into_iter().zip([1, 1, 3, 3]) {
-        let (limiter, _clock) = limiter([rule("messages", 100), rule("calls", 100)]);
+        let limiter = frozen([rule("messages", 100), rule("calls", 100)]);
         let acme = acme(serve(&limiter)).await;
         acme.call(method, "one two three").await.unwrap();
         assert_eq!((used(&limiter, "messages"), used(&limiter, "calls")), (units, 1), "{method}");
@@ -113,7 +109,7 @@ async fn each_kind_of_call_costs_as_many_units_as_it_has_messages() {
 
 #[tokio::test]
 async fn a_call_is_refused_as_it_opens_when_nothing_is_left() {
-    let (limiter, _clock) = limiter([rule("messages", 3)]);
+    let limiter = frozen([rule("messages", 3)]);
     let acme = acme(serve(&limiter)).await;
     assert_eq!(acme.collect("one two three").await.unwrap(), "one two three");
     for method in METHODS {
@@ -123,7 +119,7 @@ async fn a_call_is_refused_as_it_opens_when_nothing_is_left() {
 
 #[tokio::test]
 async fn tenants_talk_undisturbed_by_each_other() {
-    let (limiter, _clock) = limiter([rule("messages", 3)]);
+    let limiter = frozen([rule("messages", 3)]);
     let server = serve(&limiter);
     assert!(acme(server).await.collect("one two three four").await.is_err());
     let globex = Client::connect(server).await.with("x-tenant", "globex");
@@ -132,7 +128,7 @@ async fn tenants_talk_undisturbed_by_each_other() {
 
 #[test]
 fn a_rule_that_does_not_exist_and_no_rule_at_all_are_errors() {
-    let (limiter, _clock) = limiter([rule("messages", 3)]);
+    let limiter = frozen([rule("messages", 3)]);
     let error = limiter.layer().per_message(["Messages", "massages"]).unwrap_err();
     assert_eq!(
         error.to_string(),
@@ -180,7 +176,7 @@ async fn read(mut body: impl Body<Data = Bytes, Error = BoxError> + Unpin) -> (V
 async fn nothing_of_a_denied_message_reaches_the_handler_however_the_bytes_are_cut() {
     let texts = ["one", "", "three", "four", ""];
     for length in 1..40 {
-        let (limiter, _clock) = limiter([rule("messages", 3)]);
+        let limiter = frozen([rule("messages", 3)]);
         let (tell, mut told) = mpsc::unbounded_channel();
         let handler = service_fn(|request: Request<RequestBody<_>>| {
             let tell = tell.clone();
@@ -202,7 +198,7 @@ async fn nothing_of_a_denied_message_reaches_the_handler_however_the_bytes_are_c
 
 #[tokio::test]
 async fn an_answer_that_waits_for_something_else_ends_too() {
-    let (limiter, _clock) = limiter([rule("messages", 1)]);
+    let limiter = frozen([rule("messages", 1)]);
     let held = Arc::new(());
     let handler = service_fn(|request: Request<RequestBody<_>>| {
         // Runs only when the answer is being waited for.
@@ -248,7 +244,7 @@ fn is_ready<B: Body + Unpin>(body: &mut B, waker: &Waker) -> bool {
 
 #[tokio::test]
 async fn an_answer_that_has_begun_ends_with_the_trailers_of_a_refusal() {
-    let (limiter, _clock) = limiter([rule("messages", 1)]);
+    let limiter = frozen([rule("messages", 1)]);
     let (send, mut answer) = begun(&limiter).await;
     send.send(framed(&["a", "b"])).unwrap();
     let trailers: HeaderMap = answer.frame().await.unwrap().unwrap().into_trailers().unwrap();
@@ -259,8 +255,8 @@ async fn an_answer_that_has_begun_ends_with_the_trailers_of_a_refusal() {
 }
 
 #[tokio::test]
-async fn whoever_waits_last_is_woken_when_the_policy_runs_out() {
-    let (limiter, _clock) = limiter([rule("messages", 1)]);
+async fn the_last_call_in_the_queue_is_woken_when_the_policy_runs_out() {
+    let limiter = frozen([rule("messages", 1)]);
     let (send, mut answer) = begun(&limiter).await;
     let (first, last) = (Arc::new(Flag::default()), Arc::new(Flag::default()));
     assert!(!is_ready(&mut answer, &Waker::from(Arc::clone(&first))));
@@ -289,7 +285,7 @@ impl Wake for Flag {
 
 #[tokio::test]
 async fn a_handler_that_always_has_something_to_say_is_cut_off() {
-    let (limiter, _clock) = limiter([rule("messages", 1)]);
+    let limiter = frozen([rule("messages", 1)]);
     let handler = service_fn(|request: Request<RequestBody<_>>| {
         tokio::spawn(read(Box::pin(request.into_body())));
         let endless = std::iter::repeat_with(|| Ok::<_, Infallible>(Frame::data(Bytes::from_static(b"more"))));
@@ -306,7 +302,7 @@ async fn a_handler_that_always_has_something_to_say_is_cut_off() {
 
 #[tokio::test]
 async fn an_answer_that_has_ended_is_not_ended_again() {
-    let (limiter, _clock) = limiter([rule("messages", 1)]);
+    let limiter = frozen([rule("messages", 1)]);
     let (send, pieces) = mpsc::unbounded_channel();
     let handler = service_fn(|request: Request<RequestBody<_>>| {
         tokio::spawn(read(Box::pin(request.into_body())));
@@ -328,7 +324,7 @@ async fn an_answer_that_has_ended_is_not_ended_again() {
 
 #[tokio::test]
 async fn a_handler_that_drains_its_stream_whatever_comes_gets_to_the_end() {
-    let (limiter, _clock) = limiter([rule("messages", 1)]);
+    let limiter = frozen([rule("messages", 1)]);
     let handler = service_fn(async |request: Request<RequestBody<_>>| {
         let (mut body, mut errors) = (Box::pin(request.into_body()), 0);
         while let Some(frame) = body.frame().await {
@@ -344,7 +340,7 @@ async fn a_handler_that_drains_its_stream_whatever_comes_gets_to_the_end() {
 
 #[tokio::test]
 async fn calls_that_no_such_rule_governs_pass_as_they_are() {
-    let (limiter, _clock) = limiter([rule("messages", 1)]);
+    let limiter = frozen([rule("messages", 1)]);
     let handler = service_fn(async |request: Request<RequestBody<_>>| {
         let (bytes, error) = read(Box::pin(request.into_body())).await;
         assert!(error.is_none());
@@ -364,8 +360,8 @@ async fn calls_that_no_such_rule_governs_pass_as_they_are() {
 
 /// Servers serve it without looking at its content type, so that must not be a way around the limit.
 #[tokio::test]
-async fn what_does_not_say_that_it_is_grpc_is_refused_where_messages_count() {
-    let (limiter, _clock) = limiter([rule("messages", 9)]);
+async fn requests_without_a_grpc_content_type_are_refused_where_messages_count() {
+    let limiter = frozen([rule("messages", 9)]);
     let handler = service_fn(async |_: Request<RequestBody<_>>| -> Result<Response<Empty<Bytes>>, Infallible> {
         panic!("not to be reached")
     });
@@ -387,7 +383,7 @@ async fn what_does_not_say_that_it_is_grpc_is_refused_where_messages_count() {
 
 #[tokio::test]
 async fn a_key_that_is_gone_when_messages_are_counted_is_no_free_pass() {
-    let (limiter, _clock) = limiter([rule("messages", 3).on_missing(OnMissing::Reject(StatusCode::UNAUTHORIZED))]);
+    let limiter = frozen([rule("messages", 3).on_missing(OnMissing::Reject(StatusCode::UNAUTHORIZED))]);
     let handler = service_fn(async |request: Request<RequestBody<_>>| {
         read(Box::pin(request.into_body())).await;
         Ok::<_, Infallible>(Response::new(Empty::<Bytes>::new()))
@@ -406,7 +402,7 @@ async fn a_key_that_is_gone_when_messages_are_counted_is_no_free_pass() {
 
 #[tokio::test]
 async fn a_limiter_that_is_mounted_twice_counts_messages_once() {
-    let (limiter, _clock) = limiter([rule("messages", 9)]);
+    let limiter = frozen([rule("messages", 9)]);
     let handler = service_fn(async |request: Request<RequestBody<RequestBody<_>>>| {
         read(Box::pin(request.into_body())).await;
         Ok::<_, Infallible>(Response::new(Empty::<Bytes>::new()))
@@ -419,7 +415,7 @@ async fn a_limiter_that_is_mounted_twice_counts_messages_once() {
 /// The messages of a call that a handler makes are its own, whatever it has copied from the call that it serves.
 #[tokio::test]
 async fn messages_of_a_copied_call_are_counted() {
-    let (limiter, _clock) = limiter([rule("messages", 9)]);
+    let limiter = frozen([rule("messages", 9)]);
     let layer = || limiter.layer().per_message(["messages"]).unwrap();
     let inside = layer().layer(service_fn(async |request: Request<RequestBody<_>>| {
         read(Box::pin(request.into_body())).await;
@@ -441,7 +437,7 @@ async fn messages_of_a_copied_call_are_counted() {
 
 #[tokio::test]
 async fn a_call_that_is_dropped_gives_its_permit_back_and_its_charges_stay() {
-    let (limiter, _clock) = limiter([rule("messages", 9)]);
+    let limiter = frozen([rule("messages", 9)]);
     let permits = Arc::new(Semaphore::new(1));
     let handler = service_fn(|request: Request<RequestBody<_>>| async {
         read(Box::pin(request.into_body())).await;
@@ -465,7 +461,7 @@ async fn a_call_that_is_dropped_gives_its_permit_back_and_its_charges_stay() {
 
 #[tokio::test]
 async fn a_flood_of_empty_messages_in_one_frame_is_charged_one_by_one() {
-    let (limiter, _clock) = limiter([rule("messages", 1000).policy(Policy::per_minute(1000).and_per_hour(2000))]);
+    let limiter = frozen([rule("messages", 1000).policy(Policy::per_minute(1000).and_per_hour(2000))]);
     let handler = service_fn(async |request: Request<RequestBody<_>>| {
         let (bytes, error) = read(Box::pin(request.into_body())).await;
         assert_eq!((bytes.len(), error.is_some()), (5000, true));

@@ -5,7 +5,6 @@ use std::{net::SocketAddr, time::Duration};
 use axum::{Router, extract::Request, middleware, response::Response, routing::get};
 use reqwest::Client as HttpClient;
 use serde_json::Value;
-use tokio::net::TcpListener;
 use tonic::{
     Code, Status,
     service::{InterceptorLayer, Routes},
@@ -14,15 +13,11 @@ use tonic::{
 use tonic_types::StatusExt;
 use tower::ServiceBuilder;
 use tower_quota::{Policy, RateLimiter, Rule, clock::ManualClock, config::Sources, key};
-use tower_quota_tests::echo::{Client, Echo, listen};
-
-async fn serve(app: Router) -> SocketAddr {
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let address = listener.local_addr().unwrap();
-    let app = app.into_make_service_with_connect_info::<SocketAddr>();
-    tokio::spawn(async move { axum::serve(listener, app).await });
-    address
-}
+use tower_quota_tests::{
+    echo::{Client, Echo, listen},
+    limiter::limiter,
+    serve,
+};
 
 /// An axum app and the echo on one port, behind one layer.
 async fn serve_both(limiter: &RateLimiter) -> (SocketAddr, Echo) {
@@ -41,9 +36,7 @@ async fn get_account(server: SocketAddr, account: &str) -> reqwest::Response {
 }
 
 fn per_minute(limit: u32, rule: Rule) -> (RateLimiter, ManualClock) {
-    let clock = ManualClock::new();
-    let rule = rule.policy(Policy::per_minute(limit));
-    (RateLimiter::builder().rule(rule).clock(clock.clone()).build().unwrap(), clock)
+    limiter([rule.policy(Policy::per_minute(limit))])
 }
 
 /// A rule whose key is in the path of HTTP requests and in the metadata of gRPC calls.

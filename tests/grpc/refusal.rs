@@ -10,27 +10,24 @@ use tonic::Code;
 use tonic_types::{StatusExt, pb};
 use tower::{Layer, Service, ServiceExt, service_fn};
 use tower_quota::{
-    Decision, OnMissing, Policy, Quota, RateLimitLayer, RateLimiter, RateLimiterBuilder, Rule,
+    Decision, OnMissing, Policy, Quota, RateLimitLayer, RateLimiter, Rule,
     clock::ManualClock,
     http::{DecisionIn, Headers, LegacyReset, ResponseBody},
     key,
 };
+use tower_quota_tests::limiter::{frozen, rule, with_rules};
 
 const GRPC: &str = "application/grpc";
 const PER_MINUTE: &str = "You've exceeded the per-minute rate limit. Please wait for sometime before retrying.";
 
+/// The fields of a refusal, in the order of their names.
+pub(crate) const FIELDS: [&str; 6] =
+    ["content-type", "grpc-message", "grpc-retry-pushback-ms", "grpc-status", "grpc-status-details-bin", "retry-after"];
+
 type Answer = Response<ResponseBody<String>>;
 
-fn rule(name: &str, policy: impl Into<Policy>) -> Rule {
-    Rule::new(name).every_request().key(key::constant("everybody")).policy(policy)
-}
-
-fn builder(rules: impl IntoIterator<Item = Rule>) -> RateLimiterBuilder {
-    rules.into_iter().fold(RateLimiter::builder().clock(ManualClock::new()), RateLimiterBuilder::rule)
-}
-
 fn layer(policy: impl Into<Policy>) -> RateLimitLayer {
-    builder([rule("calls", policy)]).build().unwrap().layer()
+    frozen([rule("calls", policy)]).layer()
 }
 
 fn request(content_type: &str) -> Request<()> {
@@ -85,15 +82,7 @@ fn has_fields(answer: &Answer) -> bool {
 async fn a_refusal_is_trailers_only() {
     let answer = refused(&layer(Policy::per_minute(2).and_per_hour(1800)), GRPC).await;
     assert_eq!(answer.status(), StatusCode::OK);
-    let expected = [
-        "content-type",
-        "grpc-message",
-        "grpc-retry-pushback-ms",
-        "grpc-status",
-        "grpc-status-details-bin",
-        "retry-after",
-    ];
-    assert_eq!(names(answer.headers()), expected);
+    assert_eq!(names(answer.headers()), FIELDS);
     assert_eq!(answer.headers()["content-type"], "application/grpc");
     assert_eq!(answer.headers()["grpc-status"], "8");
     assert_eq!(answer.headers()["grpc-message"], PER_MINUTE);
@@ -165,7 +154,10 @@ async fn a_refusal_carries_the_decision() {
 #[tokio::test]
 async fn the_words_of_the_limiter_are_those_on_grpc_too() {
     let words = "100% of {rule} – {limit} per {window}, {retry_after} s ";
-    let limiter = builder([rule("calls", Policy::per_minute(1))]).message(words).build().unwrap();
+    let limiter = with_rules(RateLimiter::builder().clock(ManualClock::new()), [rule("calls", Policy::per_minute(1))])
+        .message(words)
+        .build()
+        .unwrap();
     let answer = refused(&limiter.layer(), GRPC).await;
     assert_eq!(answer.headers()["grpc-message"], "100%25 of calls %E2%80%93 1 per 1m, 60 s%20");
     let status = status(&answer);
@@ -202,7 +194,7 @@ async fn a_missing_key_has_the_code_of_its_status() {
         let reject = OnMissing::Reject(StatusCode::from_u16(http).unwrap());
         let rule =
             Rule::new("calls").every_request().key(key::metadata("tenant-bin")).level("tenant").on_missing(reject);
-        let layer = builder([rule.policy(Policy::per_minute(1))]).build().unwrap().layer();
+        let layer = frozen([rule.policy(Policy::per_minute(1))]).layer();
         let answer = send(&layer, request(GRPC)).await;
         assert_eq!((answer.status(), &answer.headers()["grpc-status"]), (StatusCode::OK, &HeaderValue::from(code)));
         assert_eq!(names(answer.headers()), ["content-type", "grpc-message", "grpc-status"]);
@@ -229,7 +221,7 @@ async fn a_closure_is_not_asked_for_grpc() {
 
 /// An answer of 200 to a GET is one that a cache may keep.
 #[tokio::test]
-async fn what_is_no_post_is_no_call_whatever_its_content_type() {
+async fn only_a_post_is_a_call_whatever_the_content_type() {
     let layer = layer(Policy::per_minute(1));
     refused(&layer, GRPC).await;
     for method in [Method::GET, Method::HEAD, Method::PUT] {
@@ -288,7 +280,10 @@ async fn a_refusal_further_in_is_left_alone() {
 #[tokio::test]
 async fn a_long_template_does_not_make_a_header_block_that_clients_refuse() {
     let rules = (0..300).map(|at| rule(&format!("rule-{at}"), Policy::per_minute(1)));
-    let limiter = builder(rules).message("–\n".repeat(20_000)).build().unwrap();
+    let limiter = with_rules(RateLimiter::builder().clock(ManualClock::new()), rules)
+        .message("–\n".repeat(20_000))
+        .build()
+        .unwrap();
     let answer = refused(&limiter.layer(), GRPC).await;
     let size: usize = answer.headers().iter().map(|(name, value)| name.as_str().len() + value.len() + 32).sum();
     assert!((6 * 1024..7680).contains(&size), "{size}");

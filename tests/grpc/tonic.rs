@@ -14,11 +14,13 @@ use tonic::{
 use tonic_types::StatusExt;
 use tower::ServiceBuilder;
 use tower_quota::{
-    OnMissing, Policy, RateLimitLayer, RateLimiter, RateLimiterBuilder, Rule,
-    clock::ManualClock,
+    OnMissing, Policy, RateLimitLayer, RateLimiter, Rule,
     key::{self, KeyParts, MultipleValues},
 };
-use tower_quota_tests::echo::{Client, Echo, METHODS, listen};
+use tower_quota_tests::{
+    echo::{Client, Echo, METHODS, listen},
+    limiter::{frozen, limiter},
+};
 
 /// Room for header lists that are four times as long as hyper takes by itself.
 const HEADER_LIST: u32 = 64 * 1024;
@@ -26,12 +28,6 @@ const HEADER_LIST: u32 = 64 * 1024;
 /// A rule for all methods, for each tenant.
 fn calls(policy: impl Into<Policy>) -> Rule {
     Rule::new("calls").routes(["/echo.Echo/{*method}"]).key(key::metadata("x-tenant")).level("tenant").policy(policy)
-}
-
-fn limiter(rules: impl IntoIterator<Item = Rule>) -> (RateLimiter, ManualClock) {
-    let clock = ManualClock::new();
-    let builder = RateLimiter::builder().clock(clock.clone());
-    (rules.into_iter().fold(builder, RateLimiterBuilder::rule).build().unwrap(), clock)
 }
 
 /// Serves the echo behind a layer of the server, for as long as the test runs.
@@ -43,7 +39,7 @@ fn serve(layer: RateLimitLayer) -> (SocketAddr, Echo) {
 }
 
 async fn served_by(rule: Rule) -> (Client, Echo) {
-    let (address, echo) = serve(limiter([rule]).0.layer());
+    let (address, echo) = serve(frozen([rule]).layer());
     (Client::connect(address).await, echo)
 }
 
@@ -108,7 +104,7 @@ async fn every_exhausted_quota_is_a_violation_and_the_longest_wait_counts() {
 #[tokio::test]
 async fn pushbacks_are_spread_behind_the_wait() {
     for (percent, latest) in [(0, 60_000), (50, 90_000)] {
-        let (address, _) = serve(limiter([calls(Policy::per_minute(1))]).0.layer().pushback_jitter(percent));
+        let (address, _) = serve(frozen([calls(Policy::per_minute(1))]).layer().pushback_jitter(percent));
         let client = Client::connect(address).await;
         client.say("").await.unwrap();
         let mut pushbacks = Vec::new();
@@ -125,7 +121,7 @@ async fn pushbacks_are_spread_behind_the_wait() {
 #[tokio::test]
 async fn no_key_comes_back() {
     const KEY: &str = "tenant-4711-of-the-secret-list";
-    let (limiter, _) = limiter([calls(Policy::per_minute(1))]);
+    let limiter = frozen([calls(Policy::per_minute(1))]);
     let client = Client::connect(serve(limiter.layer()).0).await.with("x-tenant", KEY);
     let admitted = client.respond_to("").await.unwrap();
     assert!(!format!("{:?}", admitted.metadata()).contains("4711"), "{:?}", admitted.metadata());
@@ -143,7 +139,7 @@ async fn no_key_comes_back() {
 async fn a_rule_names_a_method_or_all_methods_of_a_service() {
     let all = calls(Policy::per_minute(3));
     let say = Rule::new("say").routes(["POST /echo.Echo/Say"]).key(key::metadata("x-tenant")).level("tenant");
-    let (address, echo) = serve(limiter([all, say.policy(Policy::per_minute(1))]).0.layer());
+    let (address, echo) = serve(frozen([all, say.policy(Policy::per_minute(1))]).layer());
     let acme = Client::connect(address).await.with("x-tenant", "acme");
     let mut codes = Vec::new();
     for method in ["Say", "Say", "Many", "Collect", "Talk", "Talk", "Many"] {
@@ -196,7 +192,7 @@ async fn a_stream_is_charged_once_when_it_opens() {
 /// L8, F23: tonic clones the service for every connection and every call.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn connections_and_streams_share_one_limit() {
-    let (address, echo) = serve(limiter([calls(Policy::per_minute(77))]).0.layer());
+    let (address, echo) = serve(frozen([calls(Policy::per_minute(77))]).layer());
     let mut clients = JoinSet::new();
     for _ in 0..10 {
         let client = Client::connect(address).await.with("x-tenant", "acme");
@@ -225,7 +221,7 @@ async fn each_tenant_has_its_own_limit() {
 #[tokio::test]
 async fn binary_metadata_is_compared_as_the_bytes_it_stands_for() {
     let rule = calls(Policy::per_minute(2)).key(key::metadata("x-id-bin")).level("id");
-    let (limiter, _) = limiter([rule]);
+    let limiter = frozen([rule]);
     let client = Client::connect(serve(limiter.layer()).0).await;
     // With and without the padding it is the same.
     assert_eq!(client.clone().with_header("x-id-bin", b"AP/+").admitted_of(1).await, 1);
@@ -239,7 +235,7 @@ async fn binary_metadata_is_compared_as_the_bytes_it_stands_for() {
 
 #[tokio::test]
 async fn the_peer_is_who_connects_to_tonic_s_server() {
-    let (limiter, _) = limiter([calls(Policy::per_minute(2)).key(key::peer_ip()).level("peer")]);
+    let limiter = frozen([calls(Policy::per_minute(2)).key(key::peer_ip()).level("peer")]);
     let (address, _) = serve(limiter.layer());
     let near = Client::connect(address).await;
     let another_of_it = Client::connect(address).await;
@@ -285,7 +281,7 @@ async fn assert_that_accounts_are_counted(address: SocketAddr, echo: &Echo, limi
 
 #[tokio::test]
 async fn an_interceptor_in_front_of_the_service_s_layer_tells_who_is_calling() {
-    let (limiter, echo) = (limiter([by_account()]).0, Echo::default());
+    let (limiter, echo) = (frozen([by_account()]), Echo::default());
     let stack = ServiceBuilder::new().layer(InterceptorLayer::new(authenticate())).layer(limiter.layer());
     let (address, incoming) = listen();
     tokio::spawn(Server::builder().add_service(stack.service(echo.clone())).serve_with_incoming(incoming));
@@ -294,7 +290,7 @@ async fn an_interceptor_in_front_of_the_service_s_layer_tells_who_is_calling() {
 
 #[tokio::test]
 async fn an_interceptor_in_front_of_the_server_s_layer_tells_who_is_calling() {
-    let (limiter, echo) = (limiter([by_account()]).0, Echo::default());
+    let (limiter, echo) = (frozen([by_account()]), Echo::default());
     let stack = ServiceBuilder::new().layer(InterceptorLayer::new(authenticate())).layer(limiter.layer());
     let (address, incoming) = listen();
     let server = Server::builder().layer(stack.into_inner()).add_service(echo.clone());
@@ -305,7 +301,7 @@ async fn an_interceptor_in_front_of_the_server_s_layer_tells_who_is_calling() {
 /// `RateLimit` is a `NamedService` if what it protects is one.
 #[tokio::test]
 async fn add_service_takes_a_service_behind_the_layer_and_counts_that_service_only() {
-    let (limiter, echo) = (limiter([calls(Policy::per_minute(1)).key(key::constant("everybody"))]).0, Echo::default());
+    let (limiter, echo) = (frozen([calls(Policy::per_minute(1)).key(key::constant("everybody"))]), Echo::default());
     let limited = ServiceBuilder::new().layer(limiter.layer()).service(echo.clone());
     let (address, incoming) = listen();
     tokio::spawn(Server::builder().add_service(limited).serve_with_incoming(incoming));
@@ -317,7 +313,7 @@ async fn add_service_takes_a_service_behind_the_layer_and_counts_that_service_on
 /// F24.
 #[tokio::test]
 async fn on_the_server_and_on_the_service_it_charges_once() {
-    let (limiter, echo) = (limiter([calls(Policy::per_minute(4))]).0, Echo::default());
+    let (limiter, echo) = (frozen([calls(Policy::per_minute(4))]), Echo::default());
     let limited = ServiceBuilder::new().layer(limiter.layer()).service(echo.clone());
     let (address, incoming) = listen();
     tokio::spawn(Server::builder().layer(limiter.layer()).add_service(limited).serve_with_incoming(incoming));
@@ -394,7 +390,7 @@ async fn several_values_count_as_the_rule_says() {
 /// A client can send any byte from 128 on in a text value, though gRPC does not allow it.
 #[tokio::test]
 async fn bytes_that_are_no_text_are_a_key_like_any_other() {
-    let (limiter, _) = limiter([calls(Policy::per_minute(2))]);
+    let limiter = frozen([calls(Policy::per_minute(2))]);
     let client = Client::connect(serve(limiter.layer()).0).await;
     for value in [&b"\xff\xfe\x80"[..], b"\xff\xfe\x81", b"\xc3\xa9", b"a\tb"] {
         let caller = client.clone().with_header("x-tenant", value);
@@ -405,7 +401,7 @@ async fn bytes_that_are_no_text_are_a_key_like_any_other() {
 
 #[tokio::test]
 async fn values_of_16_kib_are_told_apart_by_their_last_byte_and_keep_no_more_memory_than_others() {
-    let (limiter, _) = limiter([calls(Policy::per_minute(2))]);
+    let limiter = frozen([calls(Policy::per_minute(2))]);
     let client = Client::connect(serve(limiter.layer()).0).await;
     let long = "x".repeat(16 * 1024 - 1);
     for last in ["y", "z"] {

@@ -21,13 +21,13 @@ use tokio::{
 use tonic::{Code, Status, transport::Server};
 use tonic_types::StatusExt;
 use tonic_web::GrpcWebLayer;
-use tower_quota::{OnMissing, Policy, RateLimiter, RateLimiterBuilder, Rule, clock::ManualClock, key};
-use tower_quota_tests::echo::{Echo, listen};
+use tower_quota::{OnMissing, Policy, RateLimiter, Rule, key};
+use tower_quota_tests::{
+    echo::{Echo, listen},
+    limiter::{calls_per_minute, frozen, rule},
+};
 
-fn limiter(limit: u32) -> RateLimiter {
-    let rule = Rule::new("calls").every_request().key(key::constant("everybody")).policy(Policy::per_minute(limit));
-    RateLimiter::builder().rule(rule).clock(ManualClock::new()).build().unwrap()
-}
+use crate::refusal::FIELDS;
 
 fn serve(limiter: &RateLimiter) -> SocketAddr {
     let (address, incoming) = listen();
@@ -38,7 +38,7 @@ fn serve(limiter: &RateLimiter) -> SocketAddr {
 
 /// A server whose quota is used up.
 fn exhausted() -> SocketAddr {
-    let limiter = limiter(1);
+    let limiter = calls_per_minute(1);
     assert!(limiter.rule("calls").unwrap().check("everybody").is_admitted());
     serve(&limiter)
 }
@@ -158,7 +158,7 @@ async fn read(mut body: RecvStream) -> (Vec<u8>, Option<HeaderMap>) {
 /// So that what the next test sees means something.
 #[tokio::test]
 async fn an_admitted_call_has_headers_data_and_trailers() {
-    let client = H2::connect(serve(&limiter(1))).await;
+    let client = H2::connect(serve(&calls_per_minute(1))).await;
     let (body, trailers) = read(client.call(Some("application/grpc")).await.into_body()).await;
     assert_eq!(body, HELLO);
     assert_eq!(trailers.unwrap()["grpc-status"], "0");
@@ -195,9 +195,9 @@ async fn a_refused_stream_whose_request_is_open_is_closed_without_an_error() {
     assert_eq!(kinds, [(HEADERS, true), (RST_STREAM, false)]);
 }
 
-/// The same of those that are turned away for want of a key.
+/// Trailers-only, as the refusal above, and with the code of the status.
 #[tokio::test]
-async fn so_is_a_call_without_the_key_that_a_rule_insists_on() {
+async fn a_call_without_a_required_key_is_refused_as_grpc_has_it() {
     let rule = Rule::new("calls").every_request().key(key::metadata("x-tenant")).level("tenant");
     for (status, code) in [(401, "16"), (403, "7"), (503, "14")] {
         let outcome = OnMissing::Reject(StatusCode::from_u16(status).unwrap());
@@ -222,15 +222,7 @@ async fn the_fields_of_a_refusal_are_those_of_grpc_and_small() {
     let fields = refused.headers();
     let mut names: Vec<_> = fields.keys().map(http::HeaderName::as_str).filter(|name| *name != "date").collect();
     names.sort_unstable();
-    let expected = [
-        "content-type",
-        "grpc-message",
-        "grpc-retry-pushback-ms",
-        "grpc-status",
-        "grpc-status-details-bin",
-        "retry-after",
-    ];
-    assert_eq!(names, expected);
+    assert_eq!(names, FIELDS);
     let message = fields["grpc-message"].to_str().unwrap();
     assert!(message.bytes().all(|byte| (0x20..=0x7e).contains(&byte)), "{message}");
     let details = fields["grpc-status-details-bin"].to_str().unwrap();
@@ -250,12 +242,9 @@ async fn the_fields_of_a_refusal_are_those_of_grpc_and_small() {
 /// Clients may take no more than 8 KiB of fields (PROTOCOL-HTTP2.md), and grpc-core drops answers beyond that.
 #[tokio::test]
 async fn a_refusal_by_a_hundred_rules_is_no_larger_than_clients_take() {
-    let rule = |number| Rule::new(format!("a-rule-with-a-long-name-and-number-{number}"));
-    let rules = (0..100).map(|number| {
-        rule(number).every_request().key(key::constant("everybody")).policy(Policy::per_minute(1).and_per_hour(1))
-    });
-    let limiter = rules.fold(RateLimiter::builder(), RateLimiterBuilder::rule);
-    let client = H2::connect(serve(&limiter.clock(ManualClock::new()).build().unwrap())).await;
+    let name = |number| format!("a-rule-with-a-long-name-and-number-{number}");
+    let rules = (0..100).map(|number| rule(&name(number), Policy::per_minute(1).and_per_hour(1)));
+    let client = H2::connect(serve(&frozen(rules))).await;
     assert_eq!(client.call(Some("application/grpc")).await.status(), 200);
     let refused = client.call(Some("application/grpc")).await;
     let size: usize = refused.headers().iter().map(|(name, value)| name.as_str().len() + value.len() + 32).sum();
@@ -375,7 +364,7 @@ async fn grpc_web_is_served_and_refused_outside_and_inside_of_its_translation() 
     for is_outside in [true, false] {
         for content_type in ["application/grpc-web+proto", "application/grpc-web-text+proto"] {
             let place = format!("{content_type}, outside: {is_outside}");
-            let limiter = limiter(2);
+            let limiter = calls_per_minute(2);
             let server = serve_web(&limiter, is_outside);
             for _ in 0..2 {
                 let served = call_web(server, content_type).await;
@@ -402,7 +391,7 @@ async fn grpc_web_is_served_and_refused_outside_and_inside_of_its_translation() 
 /// What is refused is no gRPC, and on HTTP/1.1.
 #[tokio::test]
 async fn other_callers_of_a_grpc_web_server_are_refused_with_429() {
-    let limiter = limiter(1);
+    let limiter = calls_per_minute(1);
     assert!(limiter.rule("calls").unwrap().check("everybody").is_admitted());
     let refused = call_web(serve_web(&limiter, true), "application/json").await;
     assert_eq!(refused.status(), 429);

@@ -21,10 +21,14 @@ use tokio::{
 };
 use tower::ServiceBuilder;
 use tower_quota::{
-    Decision, OnMissing, Policy, RateLimitLayer, RateLimiter, RateLimiterBuilder, Rule,
+    Decision, OnMissing, Policy, RateLimitLayer, RateLimiter, Rule,
     clock::ManualClock,
     http::{DecisionIn, RequestView},
     key,
+};
+use tower_quota_tests::{
+    limiter::{frozen, per_minute},
+    serve,
 };
 
 /// An app on a port of its own, for as long as the test runs.
@@ -35,11 +39,7 @@ struct Server {
 
 impl Server {
     async fn start(app: Router) -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let address = listener.local_addr().unwrap();
-        let app = app.into_make_service_with_connect_info::<SocketAddr>();
-        tokio::spawn(async move { axum::serve(listener, app).await });
-        Self { address, client: client() }
+        Self { address: serve(app).await, client: client() }
     }
 
     /// Without telling the app who connects.
@@ -90,18 +90,9 @@ fn client() -> Client {
     Client::builder().no_proxy().redirect(reqwest::redirect::Policy::none()).build().unwrap()
 }
 
-fn rule(name: &str, limit: u32) -> Rule {
-    Rule::new(name).key(key::constant("everybody")).policy(Policy::per_minute(limit))
-}
-
-fn limiter(rules: impl IntoIterator<Item = Rule>) -> RateLimiter {
-    let builder = RateLimiter::builder().clock(ManualClock::new());
-    rules.into_iter().fold(builder, RateLimiterBuilder::rule).build().unwrap()
-}
-
 /// One history for everybody.
 fn total(limit: u32) -> RateLimitLayer {
-    limiter([rule("total", limit).every_request()]).layer()
+    frozen([per_minute("total", limit).every_request()]).layer()
 }
 
 async fn ok() -> &'static str {
@@ -166,8 +157,8 @@ async fn a_simple_layer_counts_each_account() {
 
 #[tokio::test]
 async fn head_counts_as_get_and_is_refused_without_a_body() {
-    let read = rule("read", 2).routes(["GET /"]);
-    let server = Server::start(Router::new().route("/", get(ok)).layer(limiter([read]).layer())).await;
+    let read = per_minute("read", 2).routes(["GET /"]);
+    let server = Server::start(Router::new().route("/", get(ok)).layer(frozen([read]).layer())).await;
     assert_eq!(server.send(Method::HEAD, "/").await.status(), 200);
     assert_eq!(server.send(Method::GET, "/").await.status(), 200);
     let mut lengths = Vec::new();
@@ -213,7 +204,8 @@ async fn an_outer_layer_reads_the_decision() {
             decision.map_or("none".into(), |decision| format!("{} {:?}", decision.is_admitted(), decision.message()));
         ([("x-note", note)], response).into_response()
     }
-    let limiter = RateLimiter::builder().rule(rule("calls", 1).routes(["/x"])).message("no more").build().unwrap();
+    let limiter =
+        RateLimiter::builder().rule(per_minute("calls", 1).routes(["/x"])).message("no more").build().unwrap();
     let layer = limiter.layer().decision(DecisionIn::Both);
     let app = Router::new().route("/x", get(ok)).route("/y", get(ok)).layer(layer).layer(from_fn(note));
     let server = Server::start(app).await;
@@ -234,9 +226,9 @@ async fn claims_of_an_outer_layer_are_keys() {
         }
         next.run(request).await
     }
-    let calls = rule("calls", 1).every_request().key(key::claim(|claims: &Claims| &claims.0)).level("account");
+    let calls = per_minute("calls", 1).every_request().key(key::claim(|claims: &Claims| &claims.0)).level("account");
     let calls = calls.on_missing(OnMissing::Reject(StatusCode::UNAUTHORIZED));
-    let app = Router::new().route("/", get(ok)).layer(limiter([calls]).layer()).layer(from_fn(authenticate));
+    let app = Router::new().route("/", get(ok)).layer(frozen([calls]).layer()).layer(from_fn(authenticate));
     let server = Server::start(app).await;
     assert_eq!(server.status("/").await, 401);
     for token in ["one", "two"] {
@@ -272,8 +264,8 @@ async fn layer_covers_404_and_405_and_the_fallback() {
 /// A12.
 #[tokio::test]
 async fn a_flood_of_404_meets_the_rule_for_unmatched_requests_and_hurts_no_route() {
-    let rules = [rule("cases", 2).routes(["GET /cases"]), rule("rest", 5).unmatched_requests()];
-    let server = Server::start(Router::new().route("/cases", get(ok)).layer(limiter(rules).layer())).await;
+    let rules = [per_minute("cases", 2).routes(["GET /cases"]), per_minute("rest", 5).unmatched_requests()];
+    let server = Server::start(Router::new().route("/cases", get(ok)).layer(frozen(rules).layer())).await;
     let mut found = 0;
     for number in 0..50 {
         found += usize::from(server.status(&format!("/{number}")).await == 404);
@@ -368,8 +360,8 @@ async fn a_method_router_s_layer_reads_parameters_of_the_axum_route() {
 }
 
 #[tokio::test]
-async fn so_does_a_layer_of_the_router_whatever_the_routes_are() {
-    let by_id = || limiter([rule("calls", 1).every_request().key(key::path("id")).on_missing(OnMissing::Skip)]);
+async fn a_layer_of_the_router_reads_parameters_of_any_axum_route() {
+    let by_id = || frozen([per_minute("calls", 1).every_request().key(key::path("id")).on_missing(OnMissing::Skip)]);
     let routes = || {
         let nested = Router::new().route("/bots/{id}", get(id_of)).route("/files/{*id}", get(id_of));
         let app = Router::new().route("/bots/{id}", get(id_of)).route("/none", get(ok)).nest("/api", nested);
@@ -386,10 +378,10 @@ async fn so_does_a_layer_of_the_router_whatever_the_routes_are() {
 /// A layer inside of `nest` sees the path without the prefix; rules are written with it.
 #[tokio::test]
 async fn templates_have_the_full_path_inside_of_a_nested_router_too() {
-    let run = || rule("run", 1).routes(["GET /api/v1/bots/{id}"]).key(key::path("id")).level("bot");
+    let run = || per_minute("run", 1).routes(["GET /api/v1/bots/{id}"]).key(key::path("id")).level("bot");
     let part = || Router::new().route("/bots/{id}", get(id_of));
     let nested = |part: Router| Router::new().nest("/api", Router::new().nest("/v1", part));
-    let layer = || limiter([run()]).layer();
+    let layer = || frozen([run()]).layer();
     for app in [
         nested(part()).layer(layer()),
         nested(part().layer(layer())),
@@ -414,8 +406,8 @@ async fn a_parameter_in_the_prefix_of_a_nested_router_is_read() {
 /// F10, A6: what axum serves is counted, and what it does not serve does no harm.
 #[tokio::test]
 async fn no_spelling_of_a_path_is_a_way_round() {
-    let login = rule("login", 1).routes(["POST /login"]);
-    let app = Router::new().route("/login", any(ok)).fallback(ok).layer(limiter([login]).layer());
+    let login = per_minute("login", 1).routes(["POST /login"]);
+    let app = Router::new().route("/login", any(ok)).fallback(ok).layer(frozen([login]).layer());
     let server = Server::start(app).await;
     assert_eq!(server.raw("POST", "/login").await, 200);
     let targets = [
@@ -443,7 +435,7 @@ async fn no_spelling_of_a_path_is_a_way_round() {
 
 #[tokio::test]
 async fn connect_info_tells_the_peer() {
-    let limiter = limiter([rule("calls", 2).every_request().key(key::peer_ip()).level("peer")]);
+    let limiter = frozen([per_minute("calls", 2).every_request().key(key::peer_ip()).level("peer")]);
     let server = Server::start(Router::new().route("/", get(ok)).layer(limiter.layer())).await;
     for (number, expected) in [200, 200, 429, 429].into_iter().enumerate() {
         // F01: nobody asked for the header.
@@ -462,8 +454,8 @@ async fn without_connect_info_all_callers_share_one_history() {
     let server = Server::start_without_connect_info(app().layer(layer())).await;
     assert_eq!(server.statuses(["/"; 3]).await, [200, 200, 429]);
 
-    let insisting = rule("calls", 9).every_request().key(key::peer_ip()).level("peer");
-    let insisting = limiter([insisting.on_missing(OnMissing::Reject(StatusCode::FORBIDDEN))]);
+    let insisting = per_minute("calls", 9).every_request().key(key::peer_ip()).level("peer");
+    let insisting = frozen([insisting.on_missing(OnMissing::Reject(StatusCode::FORBIDDEN))]);
     let server = Server::start_without_connect_info(app().layer(insisting.layer())).await;
     assert_eq!(server.status("/").await, 403);
 }
@@ -502,7 +494,7 @@ async fn clients_that_hang_up_have_been_counted() {
             std::future::pending::<()>().await;
         }
     };
-    let limiter = limiter([rule("calls", 5).every_request()]);
+    let limiter = frozen([per_minute("calls", 5).every_request()]);
     let app = Router::new().route("/endless", get(endless)).route("/", get(ok)).layer(limiter.layer());
     let server = Server::start(app).await;
     for _ in 0..4 {

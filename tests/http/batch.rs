@@ -193,7 +193,7 @@ async fn a_rule_that_knew_the_caller_outside_needs_no_key_further_in() {
 
 /// A caller whom a layer between has found out pays, though the first mount counted a stranger.
 #[tokio::test]
-async fn who_was_nobody_outside_is_counted_further_in() {
+async fn a_caller_without_a_key_outside_is_counted_further_in() {
     let (limiter, _clock) = limiter();
     let statuses = pass_on(&limiter, Request::new(()), |request| {
         request.headers_mut().insert(ACCOUNT, "acme".parse().unwrap());

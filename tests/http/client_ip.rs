@@ -91,7 +91,7 @@ async fn a_header_changes_nothing_while_no_proxy_is_trusted() {
 }
 
 #[tokio::test]
-async fn what_a_client_writes_in_front_of_its_address_changes_nothing() {
+async fn entries_that_a_client_writes_in_front_of_its_address_change_nothing() {
     let junk = |number| ["192.0.2.1", "10.0.0.9", "unknown", "\u{ff}", "\"", ""].map(|text| format!("{text}{number}"));
     let forged: Vec<_> = (0..5).flat_map(junk).map(|entry| format!("{entry}, {CLIENT}")).collect();
     let requests = forged.iter().map(|list| request(PROXY, &[(XFF, list)]));

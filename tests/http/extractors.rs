@@ -5,23 +5,13 @@ use std::{convert::Infallible, future::ready, sync::Arc};
 use http::{HeaderValue, Method, Request, Response, StatusCode, request::Builder};
 use tower::{Layer, ServiceExt, service_fn};
 use tower_quota::{
-    ConfigError, Decision, OnMissing, Policy, RateLimitLayer, RateLimiter, RateLimiterBuilder, Rule,
-    clock::ManualClock,
+    ConfigError, Decision, OnMissing, Policy, RateLimitLayer, RateLimiter, Rule,
     http::{DecisionIn, RequestView},
     key::{self, Key, KeyBuilder, KeyExtractor, KeyParts, MissingKey, MultipleValues, RouteParams},
 };
+use tower_quota_tests::limiter::{frozen, per_minute};
 
 const ID: &str = "x-account";
-
-/// A rule without its requests and its level.
-fn rule(name: &str, limit: u32) -> Rule {
-    Rule::new(name).key(key::constant("everybody")).policy(Policy::per_minute(limit))
-}
-
-fn limiter(rules: impl IntoIterator<Item = Rule>) -> RateLimiter {
-    let builder = RateLimiter::builder().clock(ManualClock::new());
-    rules.into_iter().fold(builder, RateLimiterBuilder::rule).build().unwrap()
-}
 
 fn send(layer: &RateLimitLayer, request: Request<()>) -> Response<impl Sized> {
     let service = layer.layer(service_fn(|_: Request<()>| ready(Ok::<_, Infallible>(Response::new(String::new())))));
@@ -57,12 +47,12 @@ struct Keys(RateLimiter);
 
 impl Keys {
     fn by(extractor: impl KeyExtractor) -> Self {
-        Self(limiter([rule("calls", 1).every_request().key(extractor).level("level")]))
+        Self(frozen([per_minute("calls", 1).every_request().key(extractor).level("level")]))
     }
 
     /// Of a rule with one route for all methods.
     fn on(route: &str, extractor: impl KeyExtractor) -> Self {
-        Self(limiter([rule("calls", 1).routes([route]).key(extractor).level("level")]))
+        Self(frozen([per_minute("calls", 1).routes([route]).key(extractor).level("level")]))
     }
 
     fn of(&self, request: &Request<()>) -> Option<Key> {
@@ -129,7 +119,7 @@ fn an_empty_value_is_a_key_and_an_absent_one_is_missing() {
 
 /// B8.
 #[test]
-fn of_several_values_the_first_counts_or_all_or_none() {
+fn among_several_values_the_first_counts_or_all_or_none() {
     let twice = with_headers([(ID, &b"a"[..]), ("other", b"x"), (ID, b"b")]);
     Keys::by(key::header(ID)).assert(&twice, "a");
     Keys::by(key::header(ID).multiple_values(MultipleValues::First)).assert(&twice, "a");
@@ -262,8 +252,8 @@ fn an_extractor_of_one_s_own_writes_any_number_of_parts() {
 
 #[test]
 fn an_extractor_that_writes_nothing_is_not_a_free_pass() {
-    let calls = rule("calls", 1).every_request().key(Written(&[], Ok(()))).level("nothing");
-    let layer = limiter([calls]).layer();
+    let calls = per_minute("calls", 1).every_request().key(Written(&[], Ok(()))).level("nothing");
+    let layer = frozen([calls]).layer();
     assert_eq!([get("/"), get("/")].map(|request| status(&layer, request)), [200, 429]);
 }
 
@@ -314,7 +304,7 @@ fn the_first_place_that_has_the_key_counts_and_its_whereabouts_do_not() {
 }
 
 #[test]
-fn what_a_place_that_has_only_half_a_key_wrote_is_thrown_away() {
+fn an_extractor_that_finds_half_a_key_leaves_nothing_behind() {
     let long = "long".repeat(60);
     let half_then_whole = key::first_of(((key::header("a"), key::header("b")), key::header("c")));
     let keys = Keys::by((key::header("c"), half_then_whole));
@@ -364,9 +354,9 @@ fn a_path_parameter_is_found_by_its_name() {
 /// Each template of a rule may call it by the same name in another place.
 #[test]
 fn all_routes_of_a_rule_share_one_history() {
-    let calls = rule("calls", 2).key(key::path("id")).level("bot");
+    let calls = per_minute("calls", 2).key(key::path("id")).level("bot");
     let calls = calls.routes(["POST /bots/{id}/run", "GET|PUT /{id}/status", "/legacy/{tenant}/{id}"]);
-    let layer = limiter([calls.group(key::header(ID), ["POST /run"])]).layer();
+    let layer = frozen([calls.group(key::header(ID), ["POST /run"])]).layer();
     assert_eq!(status(&layer, with_method("POST", "/bots/b1/run")), 200);
     assert_eq!(status(&layer, with_method("PUT", "/b1/status")), 200);
     for request in [with_method("DELETE", "/legacy/t/b1"), with_method("GET", "/b1/status")] {
@@ -380,8 +370,8 @@ fn all_routes_of_a_rule_share_one_history() {
 
 #[test]
 fn per_route_each_route_has_a_history_of_its_own() {
-    let calls = rule("calls", 1).key(key::path("id")).level("bot").per_route();
-    let layer = limiter([calls.routes(["/a/{id}", "/b/{id}", "/c/{id}"])]).layer();
+    let calls = per_minute("calls", 1).key(key::path("id")).level("bot").per_route();
+    let layer = frozen([calls.routes(["/a/{id}", "/b/{id}", "/c/{id}"])]).layer();
     for expected in [200, 429] {
         for path in ["/a/1", "/b/1", "/c/1"] {
             assert_eq!(status(&layer, get(path)), expected);
@@ -392,15 +382,15 @@ fn per_route_each_route_has_a_history_of_its_own() {
 // ---- a missing key ----
 
 fn about_accounts(outcome: OnMissing) -> Rule {
-    rule("accounts", 2).every_request().key(key::header(ID)).level("account").on_missing(outcome)
+    per_minute("accounts", 2).every_request().key(key::header(ID)).level("account").on_missing(outcome)
 }
 
 /// F12.
 #[test]
 fn requests_without_the_key_share_one_history_by_default() {
-    let default = rule("accounts", 2).every_request().key(key::header(ID)).level("account");
+    let default = per_minute("accounts", 2).every_request().key(key::header(ID)).level("account");
     for rule in [default, about_accounts(OnMissing::Share)] {
-        let layer = limiter([rule]).layer();
+        let layer = frozen([rule]).layer();
         let anonymous = || [get("/a"), get("/b"), get("/c")].map(|request| status(&layer, request));
         assert_eq!(anonymous(), [200, 200, 429]);
         assert_eq!(anonymous(), [429, 429, 429]);
@@ -413,10 +403,10 @@ fn requests_without_the_key_share_one_history_by_default() {
 
 #[test]
 fn requests_without_the_key_are_rejected_on_demand_and_cost_nobody_anything() {
-    let total = || rule("total", 1).every_request();
+    let total = || per_minute("total", 1).every_request();
     let reject = about_accounts(OnMissing::Reject(StatusCode::FORBIDDEN));
     for rules in [[total(), reject.clone()], [reject, total()]] {
-        let limiter = limiter(rules);
+        let limiter = frozen(rules);
         for _ in 0..5 {
             assert_eq!(status(&limiter.layer(), get("/")), 403);
         }
@@ -428,14 +418,14 @@ fn requests_without_the_key_are_rejected_on_demand_and_cost_nobody_anything() {
 
 #[test]
 fn a_rule_may_skip_requests_without_the_key_and_the_other_rules_stay() {
-    let limiter_of_both = limiter([about_accounts(OnMissing::Skip), rule("total", 3).every_request()]);
+    let limiter_of_both = frozen([about_accounts(OnMissing::Skip), per_minute("total", 3).every_request()]);
     let layer = limiter_of_both.layer().decision(DecisionIn::Both);
     let anonymous = send(&layer, get("/"));
     let decision = anonymous.extensions().get::<Decision>().unwrap();
     assert_eq!(decision.quotas().map(|quota| quota.rule()).collect::<Vec<_>>(), ["total"]);
     assert_eq!([(); 3].map(|()| status(&layer, get("/"))), [200, 200, 429]);
 
-    let layer = limiter([about_accounts(OnMissing::Skip)]).layer();
+    let layer = frozen([about_accounts(OnMissing::Skip)]).layer();
     for _ in 0..5 {
         let response = send(&layer, get("/"));
         assert_eq!(response.status(), 200);
@@ -450,14 +440,14 @@ fn a_rule_may_skip_requests_without_the_key_and_the_other_rules_stay() {
 fn a_request_is_charged_to_all_rules_that_govern_it_or_to_none() {
     let rules = || {
         [
-            rule("bot", 2).routes(["/bots/{id}"]).key(key::path("id")).level("bot"),
-            rule("account", 3).routes(["GET /bots/{bot}"]).key(key::header(ID)).level("account"),
-            rule("total", 4).every_request(),
+            per_minute("bot", 2).routes(["/bots/{id}"]).key(key::path("id")).level("bot"),
+            per_minute("account", 3).routes(["GET /bots/{bot}"]).key(key::header(ID)).level("account"),
+            per_minute("total", 4).every_request(),
         ]
     };
     let [bot, account, total] = rules();
     for rules in [rules(), [total, account, bot]] {
-        let limiter = limiter(rules);
+        let limiter = frozen(rules);
         let (layer, request) = (limiter.layer(), |path: &str| {
             let builder = Request::builder().uri(path).header(ID, "acme");
             builder.body(()).unwrap()
@@ -486,10 +476,10 @@ fn a_request_is_charged_to_all_rules_that_govern_it_or_to_none() {
 
 #[test]
 fn the_most_specific_template_decides() {
-    let import = rule("import", 1).routes(["/bots/import"]);
-    let bots = rule("bots", 1).routes(["/bots/{id}"]).key(key::path("id")).level("bot");
-    let rest = rule("rest", 1).routes(["/{*rest}"]);
-    let layer = limiter([rest, bots, import]).layer();
+    let import = per_minute("import", 1).routes(["/bots/import"]);
+    let bots = per_minute("bots", 1).routes(["/bots/{id}"]).key(key::path("id")).level("bot");
+    let rest = per_minute("rest", 1).routes(["/{*rest}"]);
+    let layer = frozen([rest, bots, import]).layer();
     for path in ["/bots/import", "/bots/important", "/bots/b1/export"] {
         assert_eq!([get(path), get(path)].map(|request| status(&layer, request)), [200, 429], "{path}");
     }
@@ -531,12 +521,12 @@ const SPELLINGS: [&str; 26] = [
 fn all_spellings_of_a_path_share_one_history() {
     for spelling in SPELLINGS {
         for paths in [["/login", spelling], [spelling, "/login"]] {
-            let layer = limiter([rule("login", 1).routes(["POST /login"])]).layer();
+            let layer = frozen([per_minute("login", 1).routes(["POST /login"])]).layer();
             let statuses = paths.map(|path| status(&layer, with_method("POST", path)));
             assert_eq!(statuses, [200, 429], "{paths:?}");
         }
     }
-    let layer = limiter([rule("login", 1).routes(["POST /login"])]).layer();
+    let layer = frozen([per_minute("login", 1).routes(["POST /login"])]).layer();
     let passed = SPELLINGS.iter().filter(|path| status(&layer, with_method("POST", path)) == 200);
     assert_eq!(passed.count(), 1);
 }
@@ -544,7 +534,7 @@ fn all_spellings_of_a_path_share_one_history() {
 #[test]
 fn a_template_may_be_spelled_in_any_way_too() {
     for template in ["/login", "/login/", "//login", "/%6cogin", "/log%69n//"] {
-        let layer = limiter([rule("login", 1).routes([template])]).layer();
+        let layer = frozen([per_minute("login", 1).routes([template])]).layer();
         assert_eq!([get("/login"), get("/login/")].map(|request| status(&layer, request)), [200, 429], "{template}");
     }
 }
@@ -564,10 +554,10 @@ fn all_spellings_of_a_path_with_a_parameter_share_one_history() {
         "/%62ots/abc/%72un",
         "/bots/abc/x/%2e%2e/run",
     ];
-    let rule = || rule("run", 1).routes(["/bots/{id}/run"]).key(key::path("id")).level("bot");
+    let rule = || per_minute("run", 1).routes(["/bots/{id}/run"]).key(key::path("id")).level("bot");
     for spelling in spellings {
         for paths in [["/bots/abc/run", spelling], [spelling, "/bots/abc/run"]] {
-            let layer = limiter([rule()]).layer();
+            let layer = frozen([rule()]).layer();
             assert_eq!(paths.map(|path| status(&layer, get(path))), [200, 429], "{paths:?}");
         }
     }
@@ -576,8 +566,8 @@ fn all_spellings_of_a_path_with_a_parameter_share_one_history() {
 /// One spelling is charged once, however many readings it has.
 #[test]
 fn a_path_with_several_readings_is_charged_once_per_history() {
-    let login = rule("login", 3).routes(["/login", "/login/{*rest}", "/{any}/login"]);
-    let layer = limiter([login]).layer();
+    let login = per_minute("login", 3).routes(["/login", "/login/{*rest}", "/{any}/login"]);
+    let layer = frozen([login]).layer();
     for path in ["/x/../login", "/login%2F", "/x%2F..%2Flogin"] {
         assert_eq!(status(&layer, get(path)), 200, "{path}");
     }
@@ -590,8 +580,8 @@ fn a_detour_through_a_generous_route_does_not_escape_the_rule_for_unmatched_requ
     let detours =
         ["/free/../heavy", "/free/x/../../heavy", "/free/..%2Fheavy", "/free%2F..%2Fheavy", "/free/%2e%2e/heavy"];
     for detour in detours {
-        let free = rule("free", 1_000).routes(["/free/{*rest}"]);
-        let layer = limiter([free, rule("default", 1).unmatched_requests()]).layer();
+        let free = per_minute("free", 1_000).routes(["/free/{*rest}"]);
+        let layer = frozen([free, per_minute("default", 1).unmatched_requests()]).layer();
         let statuses = ["/heavy", detour].map(|path| status(&layer, get(path)));
         assert_eq!(statuses, [200, 429], "{detour}");
     }
@@ -602,7 +592,7 @@ fn a_detour_through_a_generous_route_does_not_escape_the_rule_for_unmatched_requ
 #[test]
 fn head_counts_as_get() {
     for methods in [["GET", "HEAD"], ["HEAD", "GET"], ["HEAD", "HEAD"]] {
-        let layer = limiter([rule("read", 1).routes(["GET /x"])]).layer();
+        let layer = frozen([per_minute("read", 1).routes(["GET /x"])]).layer();
         assert_eq!(methods.map(|method| status(&layer, with_method(method, "/x"))), [200, 429], "{methods:?}");
     }
 }
@@ -615,7 +605,7 @@ fn the_case_of_a_method_is_no_way_out() {
         ("GET /x", ["HEAD", "head", "Head", "hEAD"]),
         ("PURGE /x", ["PURGE", "purge", "Purge", "pURGE"]),
     ] {
-        let layer = limiter([rule("calls", 1).routes([route])]).layer();
+        let layer = frozen([per_minute("calls", 1).routes([route])]).layer();
         let statuses = methods.map(|method| status(&layer, with_method(method, "/x")));
         assert_eq!(statuses, [200, 429, 429, 429], "{methods:?}");
     }
@@ -628,12 +618,12 @@ fn a_method_override_is_no_free_bucket() {
     };
     for name in ["x-http-method-override", "x-http-method", "x-method-override"] {
         for to in ["GET", "DELETE", "PATCH", "nonsense"] {
-            let layer = limiter([rule("write", 1).routes(["POST /x"])]).layer();
+            let layer = frozen([per_minute("write", 1).routes(["POST /x"])]).layer();
             assert_eq!(status(&layer, with_method("POST", "/x")), 200);
             assert_eq!(status(&layer, overridden("POST", name, to)), 429, "{name}: {to}");
         }
         // A server that obeys the field wants its routes limited for any method.
-        let layer = limiter([rule("all", 1).routes(["/x"])]).layer();
+        let layer = frozen([per_minute("all", 1).routes(["/x"])]).layer();
         assert_eq!(status(&layer, with_method("POST", "/x")), 200);
         assert_eq!(status(&layer, overridden("GET", name, "POST")), 429);
     }
@@ -641,7 +631,8 @@ fn a_method_override_is_no_free_bucket() {
 
 #[test]
 fn a_route_for_any_method_is_for_those_as_well_that_other_routes_name() {
-    let layer = limiter([rule("any", 2).routes(["/x"]), rule("get", 9).routes(["GET /x", "PUT /y"])]).layer();
+    let layer =
+        frozen([per_minute("any", 2).routes(["/x"]), per_minute("get", 9).routes(["GET /x", "PUT /y"])]).layer();
     let statuses = ["GET", "BREW", "PUT", "POST"].map(|method| status(&layer, with_method(method, "/x")));
     assert_eq!(statuses, [200, 200, 429, 429]);
 }
@@ -650,13 +641,13 @@ fn a_route_for_any_method_is_for_those_as_well_that_other_routes_name() {
 
 #[test]
 fn requests_that_match_no_route_pass_unless_a_rule_is_for_them() {
-    let login = || rule("login", 1).routes(["POST /login"]);
-    let layer = limiter([login()]).layer();
+    let login = || per_minute("login", 1).routes(["POST /login"]);
+    let layer = frozen([login()]).layer();
     for _ in 0..10 {
         assert_eq!(status(&layer, get("/login")), 200);
         assert!(send(&layer, get("/elsewhere")).headers().is_empty());
     }
-    let layer = limiter([login(), rule("default", 2).unmatched_requests()]).layer();
+    let layer = frozen([login(), per_minute("default", 2).unmatched_requests()]).layer();
     assert_eq!([get("/a"), get("/login"), get("/b")].map(|request| status(&layer, request)), [200, 200, 429]);
     assert_eq!(status(&layer, with_method("POST", "/login")), 200, "it has a rule of its own");
     assert_eq!(status(&layer, with_method("POST", "/login")), 429);
@@ -664,12 +655,13 @@ fn requests_that_match_no_route_pass_unless_a_rule_is_for_them() {
 
 #[test]
 fn floods_of_404_unknown_methods_and_options_are_counted() {
-    let (mut routed, mut default) = (rule("routed", 9).routes(["/known"]), rule("default", 3).unmatched_requests());
+    let (mut routed, mut default) =
+        (per_minute("routed", 9).routes(["/known"]), per_minute("default", 3).unmatched_requests());
     (routed, default) = (routed.key(key::constant("all")), default.key(key::constant("all")));
     let layers = [
         RateLimitLayer::new(key::constant("everybody"), Policy::per_minute(3)).unwrap(),
-        limiter([rule("total", 3).every_request()]).layer(),
-        limiter([routed, default]).layer(),
+        frozen([per_minute("total", 3).every_request()]).layer(),
+        frozen([routed, default]).layer(),
     ];
     for layer in layers {
         let flood = (0..100).map(|number| match number % 4 {
@@ -684,7 +676,7 @@ fn floods_of_404_unknown_methods_and_options_are_counted() {
 
 #[test]
 fn a_rule_for_every_request_goes_with_those_of_the_routes() {
-    let layer = limiter([rule("routed", 1).routes(["/x"]), rule("total", 3).every_request()]).layer();
+    let layer = frozen([per_minute("routed", 1).routes(["/x"]), per_minute("total", 3).every_request()]).layer();
     let statuses = ["/x", "/x", "/y", "/z", "/y"].map(|path| status(&layer, get(path)));
     assert_eq!(statuses, [200, 429, 200, 200, 429]);
 }
@@ -695,9 +687,12 @@ fn targets_without_an_ordinary_path_are_governed_and_do_no_harm() {
     let deep = get(&"/..".repeat(5_000));
     let wide = get(&"/%2F%2e%2e".repeat(5_000));
     for request in [connect, with_method("OPTIONS", "*"), deep, wide, get("/"), get("http://example.com")] {
-        let rules =
-            [rule("root", 9).routes(["/"]), rule("any", 9).routes(["/{*rest}"]), rule("all", 1).every_request()];
-        let layer = limiter(rules).layer();
+        let rules = [
+            per_minute("root", 9).routes(["/"]),
+            per_minute("any", 9).routes(["/{*rest}"]),
+            per_minute("all", 1).every_request(),
+        ];
+        let layer = frozen(rules).layer();
         assert_eq!([request.clone(), request.clone()].map(|request| status(&layer, request)), [200, 429]);
     }
 }
@@ -738,8 +733,8 @@ fn an_extractor_of_one_s_own_may_check_itself() {
     }
 
     let build = |rule: Rule| RateLimiter::builder().rule(rule).build().unwrap_err();
-    let error = build(rule("calls", 1).routes(["/a/{x}/{*y}"]).key(Picky).level("picky"));
+    let error = build(per_minute("calls", 1).routes(["/a/{x}/{*y}"]).key(Picky).level("picky"));
     assert_eq!((error.rule(), error.field(), error.value()), (Some("calls"), "key", r#"Some(["x", "y"])"#));
-    let error = build(rule("calls", 1).every_request().key((key::constant("a"), Picky)).level("picky"));
+    let error = build(per_minute("calls", 1).every_request().key((key::constant("a"), Picky)).level("picky"));
     assert_eq!(error.value(), "None");
 }

@@ -14,12 +14,7 @@ use tower_quota::{
     key,
     store::MemoryStore,
 };
-
-fn limiter(limit: u32) -> RateLimiter {
-    let rule =
-        Rule::new("calls").every_request().key(tower_quota::key::constant("all")).policy(Policy::per_minute(limit));
-    RateLimiter::builder().rule(rule).clock(ManualClock::new()).build().unwrap()
-}
+use tower_quota_tests::limiter::calls_per_minute;
 
 fn answering() -> impl Service<Request<()>, Response = Response<String>, Error = Infallible, Future: Send> + Clone {
     service_fn(|_: Request<()>| ready(Ok(Response::new(String::new()))))
@@ -41,7 +36,7 @@ async fn a_disabled_layer_lets_everything_pass_and_adds_nothing() {
 #[tokio::test]
 async fn a_limiter_that_may_be_there_makes_a_layer() {
     for (limit, expected) in [(Some(1), 429), (None, 200)] {
-        let app = Router::new().route("/", get("hello")).layer(RateLimitLayer::from(limit.map(limiter)));
+        let app = Router::new().route("/", get("hello")).layer(RateLimitLayer::from(limit.map(calls_per_minute)));
         let mut status = 0;
         for _ in 0..2 {
             let request = Request::get("/").body(Body::empty()).unwrap();
@@ -80,7 +75,7 @@ async fn refused(layer: RateLimitLayer, content_type: Option<&'static str>) -> R
 #[tokio::test]
 async fn a_service_that_serves_http_alone_refuses_with_429_whatever_the_caller_claims() {
     for claimed in [None, Some("application/grpc"), Some("application/grpc-web+proto"), Some("application/json")] {
-        let response = refused(limiter(1).layer().caller_protocol(CallerProtocol::Http), claimed).await;
+        let response = refused(calls_per_minute(1).layer().caller_protocol(CallerProtocol::Http), claimed).await;
         assert_eq!(response.status(), 429, "{claimed:?}");
         assert_eq!(response.headers()["content-type"], "application/problem+json");
         assert!(response.headers().contains_key("ratelimit") && !response.headers().contains_key("grpc-status"));
@@ -96,7 +91,7 @@ async fn a_service_that_serves_grpc_alone_refuses_with_a_status_whatever_the_cal
         (Some("application/grpc-web+proto"), "application/grpc-web+proto"),
     ];
     for (claimed, expected) in rows {
-        let response = refused(limiter(1).layer().caller_protocol(CallerProtocol::Grpc), claimed).await;
+        let response = refused(calls_per_minute(1).layer().caller_protocol(CallerProtocol::Grpc), claimed).await;
         assert_eq!((response.status().as_u16(), &response.headers()["grpc-status"]), (200, &8.into()), "{claimed:?}");
         assert_eq!(response.headers()["content-type"], expected);
     }
@@ -105,7 +100,7 @@ async fn a_service_that_serves_grpc_alone_refuses_with_a_status_whatever_the_cal
 #[tokio::test]
 async fn the_content_type_decides_by_default() {
     for (claimed, status) in [(None, 429), (Some("application/grpc"), 200), (Some("text/plain"), 429)] {
-        assert_eq!(refused(limiter(1).layer(), claimed).await.status(), status, "{claimed:?}");
+        assert_eq!(refused(calls_per_minute(1).layer(), claimed).await.status(), status, "{claimed:?}");
     }
 }
 
@@ -117,7 +112,7 @@ async fn no_more_than_a_media_type_is_repeated() {
     for (claimed, expected) in
         claimed.into_iter().zip(["application/problem+json", "application/problem+json", "application/grpc-web+a"])
     {
-        let response = refused(limiter(1).layer(), Some(claimed)).await;
+        let response = refused(calls_per_minute(1).layer(), Some(claimed)).await;
         assert_eq!(response.headers()["content-type"], expected, "{claimed}");
     }
 }

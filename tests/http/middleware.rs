@@ -32,19 +32,11 @@ use tower_quota::{
     http::{DecisionIn, Headers, LegacyReset, OnConflict, PeerAddr, Refusal, RefusalBody, RequestView, ResponseBody},
     key::{self, KeyExtractor},
 };
+use tower_quota_tests::limiter::{calls_per_minute, rule, with_rules};
 use tower_test::mock::{self, Handle, Spawn};
 
-/// One rule for everybody together, so that every request is charged to the same history.
-fn rule(name: &str, limit: u32) -> Rule {
-    Rule::new(name).every_request().key(key::constant("everybody")).policy(Policy::per_minute(limit))
-}
-
 fn builder(limit: u32) -> RateLimiterBuilder {
-    RateLimiter::builder().rule(rule("calls", limit)).clock(ManualClock::new())
-}
-
-fn limiter(limit: u32) -> RateLimiter {
-    builder(limit).build().unwrap()
+    RateLimiter::builder().rule(rule("calls", Policy::per_minute(limit))).clock(ManualClock::new())
 }
 
 /// What everybody has left.
@@ -88,7 +80,7 @@ fn mocked(limiter: &RateLimiter) -> (MockedService, MockedHandle) {
 
 #[tokio::test]
 async fn an_admitted_request_reaches_the_inner_service() {
-    let limiter = limiter(1);
+    let limiter = calls_per_minute(1);
     let (mut service, mut inner) = mocked(&limiter);
     assert!(service.poll_ready().is_ready());
     let response = service.call(request());
@@ -101,7 +93,7 @@ async fn an_admitted_request_reaches_the_inner_service() {
 
 #[tokio::test]
 async fn a_refused_request_never_reaches_the_inner_service() {
-    let limiter = limiter(1);
+    let limiter = calls_per_minute(1);
     let (mut service, mut inner) = mocked(&limiter);
     assert!(service.poll_ready().is_ready());
     drop(service.call(request()));
@@ -115,7 +107,7 @@ async fn a_refused_request_never_reaches_the_inner_service() {
 
 #[tokio::test]
 async fn neither_do_requests_without_a_key_that_is_insisted_on() {
-    let insisting = rule("calls", 1).key(key::header("x-account")).level("account");
+    let insisting = rule("calls", Policy::per_minute(1)).key(key::header("x-account")).level("account");
     let insisting = insisting.on_missing(OnMissing::Reject(StatusCode::UNAUTHORIZED));
     let insisting = RateLimiter::builder().rule(insisting).build().unwrap().layer();
     let (mut service, mut inner) = mock::spawn_layer::<Request<()>, Response<String>, _>(insisting);
@@ -126,7 +118,7 @@ async fn neither_do_requests_without_a_key_that_is_insisted_on() {
 
 #[test]
 fn an_inner_service_that_is_not_ready_is_waited_for_and_nothing_is_charged_meanwhile() {
-    let limiter = limiter(1);
+    let limiter = calls_per_minute(1);
     let (mut service, mut inner) = mocked(&limiter);
     inner.allow(0);
     for _ in 0..10 {
@@ -142,7 +134,7 @@ fn an_inner_service_that_is_not_ready_is_waited_for_and_nothing_is_charged_meanw
 /// F9: `poll_ready` fails.
 #[test]
 fn an_error_of_the_inner_service_s_readiness_is_forwarded_and_nothing_is_charged() {
-    let limiter = limiter(1);
+    let limiter = calls_per_minute(1);
     let (mut service, mut inner) = mocked(&limiter);
     inner.send_error("out of order");
     match service.poll_ready() {
@@ -154,7 +146,7 @@ fn an_error_of_the_inner_service_s_readiness_is_forwarded_and_nothing_is_charged
 
 #[tokio::test]
 async fn an_error_of_the_inner_service_s_answer_is_forwarded_and_the_charge_stays() {
-    let limiter = limiter(2);
+    let limiter = calls_per_minute(2);
     let (mut service, mut inner) = mocked(&limiter);
     assert!(service.poll_ready().is_ready());
     let response = service.call(request());
@@ -169,7 +161,7 @@ async fn the_error_type_is_the_inner_service_s() {
         service
     }
     let failing = service_fn(|_: Request<()>| async { "x".parse::<u8>().map(|_| Response::new(String::new())) });
-    let service = of_type(limiter(1).layer().layer(failing));
+    let service = of_type(calls_per_minute(1).layer().layer(failing));
     assert!(service.clone().oneshot(request()).await.is_err());
     let refused = service.oneshot(request()).await.unwrap();
     assert_eq!(refused.status(), 429, "a refusal is a response, not an error");
@@ -208,7 +200,7 @@ impl Service<Request<()>> for Fussy {
 /// F23.
 #[tokio::test]
 async fn ten_thousand_calls_through_clones_call_only_what_was_polled_ready() {
-    let (limiter, inner) = (limiter(6_000), Fussy::default());
+    let (limiter, inner) = (calls_per_minute(6_000), Fussy::default());
     let mut service = limiter.layer().layer(inner.clone());
     let mut refused = 0;
     for number in 0..10_000 {
@@ -225,7 +217,7 @@ async fn ten_thousand_calls_through_clones_call_only_what_was_polled_ready() {
 
 #[tokio::test]
 async fn a_service_that_is_called_without_having_been_polled_ready_shows_the_inner_service_s_own_panic() {
-    let limiter = limiter(1);
+    let limiter = calls_per_minute(1);
     let mut service = limiter.layer().layer(Fussy::default());
     let outcome = catch_unwind(AssertUnwindSafe(|| service.call(request())));
     assert!(outcome.is_err(), "nothing polls the inner service behind the caller's back");
@@ -238,7 +230,7 @@ async fn neither_bodies_nor_futures_need_to_be_send_or_clone() {
         tokio::task::yield_now().await;
         Ok::<_, Infallible>(Response::new(answer.to_string()))
     });
-    let response = limiter(1).layer().layer(inner).oneshot(Request::new(Rc::from("four"))).await.unwrap();
+    let response = calls_per_minute(1).layer().layer(inner).oneshot(Request::new(Rc::from("four"))).await.unwrap();
     assert_eq!(response.into_body().collect().await.unwrap().to_bytes(), "4");
 }
 
@@ -255,7 +247,7 @@ fn slow(_: Request<()>) -> impl Future<Output = Result<Response<String>, Infalli
 
 #[test]
 fn dropping_the_response_future_at_any_point_leaves_the_charge_and_nothing_else() {
-    let (limiter, permits) = (limiter(10), Arc::new(Semaphore::new(1)));
+    let (limiter, permits) = (calls_per_minute(10), Arc::new(Semaphore::new(1)));
     let layer = limiter.layer();
     for polls in 0..=5 {
         let mut service = layer.layer(ConcurrencyLimit::with_semaphore(service_fn(slow), Arc::clone(&permits)));
@@ -277,7 +269,7 @@ fn dropping_the_response_future_at_any_point_leaves_the_charge_and_nothing_else(
 
 #[test]
 fn dropping_a_refusal_unread_changes_nothing() {
-    let limiter = limiter(1);
+    let limiter = calls_per_minute(1);
     let mut service = limiter.layer().layer(answering());
     drop(service.call(request()));
     drop(service.call(request()));
@@ -287,7 +279,7 @@ fn dropping_a_refusal_unread_changes_nothing() {
 
 #[test]
 fn a_service_that_is_dropped_between_ready_and_call_charges_nothing_and_gives_its_permit_back() {
-    let (limiter, permits) = (limiter(1), Arc::new(Semaphore::new(1)));
+    let (limiter, permits) = (calls_per_minute(1), Arc::new(Semaphore::new(1)));
     let mut service = limiter.layer().layer(ConcurrencyLimit::with_semaphore(answering(), Arc::clone(&permits)));
     assert!(poll_ready(&mut service).is_ready());
     assert_eq!(permits.available_permits(), 0);
@@ -297,7 +289,7 @@ fn a_service_that_is_dropped_between_ready_and_call_charges_nothing_and_gives_it
 }
 
 #[test]
-fn what_was_reserved_for_a_refused_request_is_given_back_at_once() {
+fn a_reservation_for_a_refused_request_is_given_back_at_once() {
     let clock = ManualClock::new();
     let limiter = builder(1).clock(clock.clone()).build().unwrap();
     let permits = Arc::new(Semaphore::new(1));
@@ -318,7 +310,7 @@ fn what_was_reserved_for_a_refused_request_is_given_back_at_once() {
 #[test]
 #[should_panic(expected = "`ResponseFuture` polled after completion")]
 fn a_refusal_that_is_polled_after_completion_panics() {
-    let mut service = limiter(1).layer().layer(answering());
+    let mut service = calls_per_minute(1).layer().layer(answering());
     drop(service.call(request()));
     let mut refusal = pin!(service.call(request()));
     assert!(poll_once(&mut refusal).is_ready());
@@ -329,7 +321,7 @@ fn a_refusal_that_is_polled_after_completion_panics() {
 
 #[tokio::test]
 async fn an_inner_service_that_panics_in_call_leaves_the_limiter_usable() {
-    let limiter = limiter(3);
+    let limiter = calls_per_minute(3);
     let mut broken =
         limiter.layer().layer(service_fn(|_: Request<()>| -> Ready<Result<Response<String>, Infallible>> {
             panic!("broken");
@@ -348,7 +340,7 @@ async fn an_inner_future_that_panics_leaves_the_limiter_usable() {
     async fn broken(_: Request<()>) -> Result<Response<String>, Infallible> {
         panic!("broken");
     }
-    let limiter = limiter(2);
+    let limiter = calls_per_minute(2);
     let failed = tokio::spawn(limiter.layer().layer(service_fn(broken)).oneshot(request())).await;
     assert!(failed.unwrap_err().is_panic());
     let sound = limiter.layer().layer(answering());
@@ -369,8 +361,8 @@ fn panicking() -> Request<()> {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_key_extractor_that_panics_fails_that_request_only() {
-    let calls = rule("calls", 1_000).key(touchy).level("everybody");
-    let limiter = RateLimiter::builder().rule(rule("total", 1_000)).rule(calls).build().unwrap();
+    let calls = rule("calls", Policy::per_minute(1_000)).key(touchy).level("everybody");
+    let limiter = RateLimiter::builder().rule(rule("total", Policy::per_minute(1_000))).rule(calls).build().unwrap();
     let service = limiter.layer().layer(answering());
     let mut tasks = JoinSet::new();
     for number in 0..200 {
@@ -392,7 +384,7 @@ async fn a_key_extractor_that_panics_fails_that_request_only() {
 
 #[tokio::test]
 async fn a_closure_for_refusals_that_panics_fails_that_request_only() {
-    let limiter = limiter(1);
+    let limiter = calls_per_minute(1);
     let layer = limiter.layer().on_refusal(|_, _| -> Response<String> { panic!("no words") });
     let mut service = layer.layer(answering());
     assert_eq!(status(&service).await, 200);
@@ -404,7 +396,7 @@ async fn a_closure_for_refusals_that_panics_fails_that_request_only() {
 /// No lock is held while code of the user runs.
 #[tokio::test]
 async fn extractors_and_closures_may_ask_the_limiter_themselves() {
-    let limiter = limiter(1);
+    let limiter = calls_per_minute(1);
     let asked = limiter.clone();
     let by_what_is_left = move |_: &RequestView<'_>| Some(remaining(&asked).to_string());
     let asked = limiter.clone();
@@ -465,14 +457,14 @@ async fn a_concurrency_limit_inside_never_panics_and_gets_its_permits_back() {
     // More than clients: an idle clone that was refused holds on to its permit.
     let permits = Arc::new(Semaphore::new(CLIENTS + 1));
     let inner = ConcurrencyLimit::with_semaphore(service_fn(yielding), Arc::clone(&permits));
-    assert_eq!(served(limiter(LIMIT).layer().layer(inner)).await, LIMIT);
+    assert_eq!(served(calls_per_minute(LIMIT).layer().layer(inner)).await, LIMIT);
     assert_eq!(permits.available_permits(), CLIENTS + 1);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn a_concurrency_limit_outside_never_panics_and_gets_its_permits_back() {
     let permits = Arc::new(Semaphore::new(4));
-    let service = limiter(LIMIT).layer().layer(service_fn(yielding));
+    let service = calls_per_minute(LIMIT).layer().layer(service_fn(yielding));
     let service = ConcurrencyLimit::with_semaphore(service, Arc::clone(&permits));
     assert_eq!(served(service).await, LIMIT);
     assert_eq!(permits.available_permits(), 4);
@@ -481,26 +473,26 @@ async fn a_concurrency_limit_outside_never_panics_and_gets_its_permits_back() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn a_buffer_inside_never_panics() {
     let inner = Buffer::new(service_fn(yielding), CLIENTS + 1);
-    assert_eq!(served(limiter(LIMIT).layer().layer(inner)).await, LIMIT);
+    assert_eq!(served(calls_per_minute(LIMIT).layer().layer(inner)).await, LIMIT);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn a_buffer_outside_never_panics() {
-    let service = limiter(LIMIT).layer().layer(service_fn(yielding));
+    let service = calls_per_minute(LIMIT).layer().layer(service_fn(yielding));
     assert_eq!(served(Buffer::new(service, 8)).await, LIMIT);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn a_buffer_a_concurrency_limit_and_a_fussy_service_inside_never_panic() {
     let inner = ServiceBuilder::new().buffer(CLIENTS + 1).concurrency_limit(CLIENTS + 1).service(Fussy::default());
-    assert_eq!(served(limiter(LIMIT).layer().layer(inner)).await, LIMIT);
+    assert_eq!(served(calls_per_minute(LIMIT).layer().layer(inner)).await, LIMIT);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn oneshots_through_one_permit_and_one_slot_are_all_answered() {
     let permits = Arc::new(Semaphore::new(1));
     let inner = Buffer::new(ConcurrencyLimit::with_semaphore(service_fn(yielding), Arc::clone(&permits)), 1);
-    let service = limiter(100).layer().layer(inner);
+    let service = calls_per_minute(100).layer().layer(inner);
     let mut calls = JoinSet::new();
     for _ in 0..1_000 {
         calls.spawn(service.clone().oneshot(request()));
@@ -513,7 +505,7 @@ async fn oneshots_through_one_permit_and_one_slot_are_all_answered() {
 
 #[tokio::test]
 async fn clones_of_a_service_share_one_state() {
-    let service = limiter(2).layer().layer(answering());
+    let service = calls_per_minute(2).layer().layer(answering());
     for expected in [200, 200, 429] {
         assert_eq!(status(&service.clone()).await, expected);
     }
@@ -521,7 +513,8 @@ async fn clones_of_a_service_share_one_state() {
 
 #[tokio::test]
 async fn ten_services_of_one_layer_share_one_state() {
-    for layer in [limiter(10).layer(), RateLimitLayer::new(key::constant("everybody"), Policy::per_minute(10)).unwrap()]
+    for layer in
+        [calls_per_minute(10).layer(), RateLimitLayer::new(key::constant("everybody"), Policy::per_minute(10)).unwrap()]
     {
         let services: Vec<_> = (0..10).map(|_| layer.clone().layer(answering())).collect();
         for expected in [200, 429] {
@@ -534,7 +527,7 @@ async fn ten_services_of_one_layer_share_one_state() {
 
 #[tokio::test]
 async fn several_layers_of_one_limiter_share_one_state_whatever_their_style() {
-    let limiter = limiter(4);
+    let limiter = calls_per_minute(4);
     let layers = [
         limiter.layer(),
         limiter.clone().layer().headers(Headers::rate_limit().with_legacy(LegacyReset::Delta)),
@@ -551,7 +544,7 @@ async fn several_layers_of_one_limiter_share_one_state_whatever_their_style() {
 
 #[tokio::test]
 async fn two_limiters_of_the_same_rules_share_nothing() {
-    for limiter in [limiter(1), limiter(1)] {
+    for limiter in [calls_per_minute(1), calls_per_minute(1)] {
         assert_eq!(status(&limiter.layer().layer(answering())).await, 200);
     }
 }
@@ -584,7 +577,7 @@ async fn a_layer_is_stored_without_generics_and_returned_from_functions() {
 
 #[tokio::test]
 async fn it_goes_into_a_service_builder_and_into_a_box() {
-    let stack = ServiceBuilder::new().layer(limiter(1).layer()).service(answering());
+    let stack = ServiceBuilder::new().layer(calls_per_minute(1).layer()).service(answering());
     let boxed: BoxCloneService<Request<()>, Response<ResponseBody<String>>, Infallible> = BoxCloneService::new(stack);
     assert_eq!(status(&boxed).await, 200);
     assert_eq!(status(&boxed).await, 429);
@@ -634,8 +627,8 @@ fn everything_public_is_as_send_sync_and_clone_as_it_can_be() {
 
 /// F43.
 #[test]
-fn what_is_written_to_a_log_names_no_caller() {
-    let limiter = limiter(5);
+fn log_output_names_no_caller() {
+    let limiter = calls_per_minute(5);
     for key in ["alice-short", "alice-with-a-name-that-is-longer-than-what-is-kept-as-it-is"] {
         let _ = limiter.rule("calls").unwrap().check(key);
     }
@@ -649,8 +642,8 @@ fn what_is_written_to_a_log_names_no_caller() {
 
 /// F43: who knows the secret of the hashes can try out identities, and can choose keys that collide.
 #[test]
-fn what_is_written_to_a_log_holds_no_secret() {
-    let text = format!("{:?}", limiter(5).layer().layer(Fussy::default()));
+fn log_output_holds_no_secret() {
+    let text = format!("{:?}", calls_per_minute(5).layer().layer(Fussy::default()));
     for word in ["k0", "k1", "seed", "SipHasher"] {
         assert!(!text.contains(word), "{word} is in the Debug form");
     }
@@ -658,8 +651,8 @@ fn what_is_written_to_a_log_holds_no_secret() {
 
 /// A service is logged in passing; a million histories are not.
 #[test]
-fn what_is_written_to_a_log_does_not_grow_with_the_callers() {
-    let limiter = limiter(5);
+fn log_output_does_not_grow_with_the_callers() {
+    let limiter = calls_per_minute(5);
     let before = format!("{limiter:?}").len();
     for caller in 0..1_000 {
         let _ = limiter.rule("calls").unwrap().check(caller.to_string());
@@ -672,7 +665,7 @@ fn what_is_written_to_a_log_does_not_grow_with_the_callers() {
 
 #[tokio::test]
 async fn a_limiter_that_is_mounted_twice_charges_once() {
-    let limiter = limiter(4);
+    let limiter = calls_per_minute(4);
     let service = limiter.layer().layer(limiter.layer().layer(limiter.layer().layer(answering())));
     for expected in [200, 200, 200, 200, 429] {
         assert_eq!(status(&service).await, expected);
@@ -681,7 +674,7 @@ async fn a_limiter_that_is_mounted_twice_charges_once() {
 
 #[tokio::test]
 async fn two_limiters_around_each_other_charge_once_each() {
-    let (one, other) = (limiter(4), limiter(4));
+    let (one, other) = (calls_per_minute(4), calls_per_minute(4));
     let service = one.layer().layer(other.layer().layer(answering()));
     let service = one.layer().layer(other.layer().layer(service));
     for left in [3, 2, 1, 0] {
@@ -710,7 +703,7 @@ async fn a_mount_that_did_not_govern_a_request_leaves_it_to_the_next() {
 /// P8: a middleware may have asked the limiter, and put into the request what it was told.
 #[tokio::test]
 async fn a_decision_that_others_put_into_a_request_is_no_free_pass() {
-    let limiter = limiter(2);
+    let limiter = calls_per_minute(2);
     let service = limiter.layer().layer(answering());
     let peeked = limiter.rule("calls").unwrap().peek("everybody");
     for expected in [200, 200, 429] {
@@ -728,7 +721,7 @@ async fn a_decision_that_others_put_into_a_request_is_no_free_pass() {
 async fn a_second_mount_enforces_the_rules_that_could_not_be_applied_at_the_first() {
     let account = Rule::new("account").every_request().key(key::claim(|claims: &String| claims)).level("account");
     let account = account.policy(Policy::per_minute(2)).on_missing(OnMissing::Skip);
-    let limiter = RateLimiter::builder().rule(rule("calls", 9)).rule(account).build().unwrap();
+    let limiter = RateLimiter::builder().rule(rule("calls", Policy::per_minute(9))).rule(account).build().unwrap();
     let inside = limiter.layer().layer(answering());
     let authenticating = service_fn(move |mut request: Request<()>| {
         request.extensions_mut().insert("acme".to_owned());
@@ -744,7 +737,7 @@ async fn a_second_mount_enforces_the_rules_that_could_not_be_applied_at_the_firs
 /// F11: the parts of a batch are requests of their own.
 #[tokio::test]
 async fn requests_that_a_handler_makes_are_charged_like_any_other() {
-    let limiter = limiter(4);
+    let limiter = calls_per_minute(4);
     let inside = limiter.layer().layer(answering());
     let batch = service_fn(move |_: Request<()>| {
         let inside = inside.clone();
@@ -770,7 +763,7 @@ async fn a_handler_finds_the_decision_in_the_request() {
         let left: Vec<_> = decision.quotas().map(|quota| (quota.rule(), quota.remaining())).collect();
         Ok::<_, Infallible>(Response::new(format!("{left:?}")))
     });
-    let limiter = builder(3).rule(rule("total", 9)).build().unwrap();
+    let limiter = builder(3).rule(rule("total", Policy::per_minute(9))).build().unwrap();
     let service = limiter.layer().layer(handler);
     for expected in [r#"[("calls", 2), ("total", 8)]"#, r#"[("calls", 1), ("total", 7)]"#] {
         let response = service.clone().oneshot(request()).await.unwrap();
@@ -780,7 +773,7 @@ async fn a_handler_finds_the_decision_in_the_request() {
 
 #[tokio::test]
 async fn an_outer_layer_finds_the_decision_in_the_response_if_it_is_to() {
-    let service = limiter(1).layer().decision(DecisionIn::Both).layer(answering());
+    let service = calls_per_minute(1).layer().decision(DecisionIn::Both).layer(answering());
     let admitted = service.clone().oneshot(request()).await.unwrap();
     assert!(admitted.extensions().get::<Decision>().unwrap().is_admitted());
     let refused = service.oneshot(request()).await.unwrap();
@@ -791,8 +784,8 @@ async fn an_outer_layer_finds_the_decision_in_the_response_if_it_is_to() {
 }
 
 #[tokio::test]
-async fn of_two_decisions_the_one_that_refused_is_told_outwards() {
-    let (wide, narrow) = (limiter(9), limiter(1));
+async fn the_decision_that_refused_is_the_one_that_outer_layers_see() {
+    let (wide, narrow) = (calls_per_minute(9), calls_per_minute(1));
     let service = wide.layer().layer(narrow.layer().layer(answering()));
     assert_eq!(status(&service).await, 200);
     let refused = service.oneshot(request()).await.unwrap();
@@ -824,7 +817,7 @@ async fn refused<B>(layer: RateLimitLayer, request: impl Fn() -> Request<B>) -> 
 
 #[tokio::test]
 async fn a_closure_answers_refused_requests() {
-    let layer = limiter(1).layer().on_refusal(|refusal, request| {
+    let layer = calls_per_minute(1).layer().on_refusal(|refusal, request| {
         let quota = refusal.decision().unwrap().exhausted().next().unwrap();
         let path = request.uri().path();
         let text = format!("{} {path}: {} of {} left", request.method(), quota.remaining(), quota.limit());
@@ -843,7 +836,7 @@ async fn a_closure_answers_refused_requests() {
 
 #[tokio::test]
 async fn a_closure_may_start_from_the_usual_answer_and_keeps_the_fields_it_sets() {
-    let layer = limiter(1).layer().on_refusal(|refusal, _| {
+    let layer = calls_per_minute(1).layer().on_refusal(|refusal, _| {
         let mut response = refusal.response();
         response.headers_mut().insert("retry-after", HeaderValue::from_static("7"));
         response.headers_mut().insert("ratelimit", HeaderValue::from_static("\"mine\";r=0;t=7"));
@@ -872,11 +865,11 @@ async fn a_template_words_the_message() {
 #[tokio::test]
 async fn the_message_speaks_of_the_quota_with_the_longest_wait() {
     let rules = [
-        rule("one", 9).policy(Policy::per_minute(1).and_per_hour(9)),
-        rule("two", 9).policy(Policy::per_hour(1).and_per_minute(9)),
-        rule("three", 9).policy(Policy::per_second(1)),
+        rule("one", Policy::per_minute(1).and_per_hour(9)),
+        rule("two", Policy::per_hour(1).and_per_minute(9)),
+        rule("three", Policy::per_second(1)),
     ];
-    let builder = rules.into_iter().fold(RateLimiter::builder().clock(ManualClock::new()), RateLimiterBuilder::rule);
+    let builder = with_rules(RateLimiter::builder().clock(ManualClock::new()), rules);
     let limiter = builder.message("{rule} {quota} {retry_after}").build().unwrap();
     let response = refused(limiter.layer(), request).await;
     let decision = response.extensions().get::<Decision>().unwrap();
@@ -893,7 +886,7 @@ fn the_response_of_a_layered_service_is_a_body_of_bytes() {
         B: Body<Data = Bytes>,
     {
     }
-    has_body(&limiter(1).layer().layer(answering()));
+    has_body(&calls_per_minute(1).layer().layer(answering()));
 }
 
 /// Who has no use for it outside does not pay for it.

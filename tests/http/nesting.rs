@@ -375,7 +375,7 @@ fn number(name: &str) -> Option<u64> {
 }
 
 #[test]
-fn what_runs_is_charged_by_each_limiter_on_its_way_in() {
+fn each_limiter_on_the_way_in_charges_the_request() {
     let (wanted, only) = (number("NESTING_REQUESTS").unwrap_or(100_000), number("NESTING_SEED"));
     let (mut seed, mut served, mut sent, mut routers, mut wrong) = (only.unwrap_or(0), 0, 0_u64, 0, 0);
     let mut kinds: BTreeMap<String, (u64, String)> = BTreeMap::new();

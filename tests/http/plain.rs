@@ -18,11 +18,12 @@ use tower::{
     util::BoxCloneService,
 };
 use tower_quota::{
-    MatchedRule, OnMissing, Policy, Quota, RateLimiter, RateLimiterBuilder, Rule,
+    MatchedRule, OnMissing, Policy, Quota, RateLimiter, Rule,
     clock::ManualClock,
     key,
     plain::{Plain, RateLimit, RateLimitLayer, Refusal},
 };
+use tower_quota_tests::limiter::with_rules;
 
 /// A request that knows nothing of HTTP, and cannot even be cloned.
 #[derive(Debug, Default, PartialEq)]
@@ -61,7 +62,7 @@ fn rule(name: &str, policy: Policy) -> Rule<Plain<Job>> {
 fn limiter(rules: impl IntoIterator<Item = Rule<Plain<Job>>>) -> (RateLimiter<Plain<Job>>, ManualClock) {
     let clock = ManualClock::new();
     let builder = RateLimiter::builder_for::<Job>().clock(clock.clone());
-    (rules.into_iter().fold(builder, RateLimiterBuilder::rule).build().unwrap(), clock)
+    (with_rules(builder, rules).build().unwrap(), clock)
 }
 
 async fn print(job: Job) -> Result<Answer, JobError> {
@@ -219,7 +220,7 @@ fn two_windows_hold_around_any_edge() {
 }
 
 #[test]
-fn what_a_refused_request_reserved_in_the_inner_service_is_given_back_at_once() {
+fn a_refused_request_gives_back_at_once_what_it_reserved_in_the_inner_service() {
     let (limiter, _clock) = limiter([rule("jobs", Policy::per_minute(1))]);
     let permits = Arc::new(Semaphore::new(1));
     let inner = ConcurrencyLimit::with_semaphore(service_fn(print), Arc::clone(&permits));

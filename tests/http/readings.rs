@@ -8,7 +8,8 @@ use std::{collections::HashMap, env};
 use axum::extract::Query;
 use axum_extra::extract::CookieJar;
 use http::{HeaderMap, HeaderValue, Request, Uri, header::COOKIE};
-use tower_quota::{Policy, RateLimiter, Rule, http::RequestView, key};
+use tower_quota::{RateLimiter, http::RequestView, key};
+use tower_quota_tests::limiter::one_per_minute;
 
 /// Numbers that a seed determines.
 struct Dice(u64);
@@ -50,11 +51,6 @@ fn pairs(dice: &mut Dice, separators: &[&str]) -> String {
     out
 }
 
-fn limiter(extractor: impl key::KeyExtractor) -> RateLimiter {
-    let rule = Rule::new("calls").every_request().key(extractor).level("who").policy(Policy::per_minute(1));
-    RateLimiter::builder().rule(rule).build().unwrap()
-}
-
 fn number(name: &str, otherwise: u64) -> u64 {
     env::var(name).map_or(otherwise, |text| text.parse().unwrap())
 }
@@ -67,7 +63,7 @@ fn without_quotes(value: &str) -> &str {
 #[test]
 fn a_cookie_is_read_as_the_jars_of_axum_extra_read_it() {
     let (limiter, mut dice) =
-        (limiter(key::cookie("sid")), Dice(number("READINGS_SEED", 1).wrapping_mul(0x9E37_79B9) | 1));
+        (one_per_minute(key::cookie("sid")), Dice(number("READINGS_SEED", 1).wrapping_mul(0x9E37_79B9) | 1));
     let (mut compared, mut found) = (0, 0);
     while compared < number("READINGS", 100_000) {
         let mut headers = HeaderMap::new();
@@ -89,8 +85,8 @@ fn a_cookie_is_read_as_the_jars_of_axum_extra_read_it() {
 
 #[test]
 fn a_query_parameter_is_read_as_axum_reads_a_map_and_a_list() {
-    let last = limiter(key::query("sid"));
-    let first = limiter(key::query("sid").multiple_values(key::MultipleValues::First));
+    let last = one_per_minute(key::query("sid"));
+    let first = one_per_minute(key::query("sid").multiple_values(key::MultipleValues::First));
     let mut dice = Dice(number("READINGS_SEED", 1).wrapping_mul(0x9E37_79B9) | 1);
     let (mut compared, mut found) = (0, 0);
     while compared < number("READINGS", 100_000) {

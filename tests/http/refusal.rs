@@ -24,6 +24,7 @@ use tower_quota::{
     http::{DecisionIn, Headers, LegacyReset, OnConflict, ResponseBody},
     key,
 };
+use tower_quota_tests::limiter::{rule, with_rules};
 
 const MINUTE: Duration = Duration::from_secs(60);
 const PER_MINUTE: &str = "You've exceeded the per-minute rate limit. Please wait for sometime before retrying.";
@@ -31,12 +32,8 @@ const HOURLY: &str = "You've exceeded the hourly rate limit. Please wait for som
 
 type Answer<B> = Response<ResponseBody<B>>;
 
-fn rule(name: &str, policy: Policy) -> Rule {
-    Rule::new(name).every_request().key(key::constant("everybody")).policy(policy)
-}
-
 fn builder(clock: &ManualClock, rules: impl IntoIterator<Item = Rule>) -> RateLimiterBuilder {
-    rules.into_iter().fold(RateLimiter::builder().clock(clock.clone()), RateLimiterBuilder::rule)
+    with_rules(RateLimiter::builder().clock(clock.clone()), rules)
 }
 
 fn limiter(clock: &ManualClock, policy: Policy) -> RateLimiter {
@@ -277,7 +274,7 @@ async fn a_wait_within_the_window_is_rounded_up_as_ever() {
 
 /// P4, F18: for odd moments of arrival as well. What recording adds, less than a millisecond, is the way of the request.
 #[tokio::test]
-async fn who_sleeps_for_retry_after_is_served() {
+async fn a_caller_that_sleeps_for_retry_after_is_served() {
     let clock = ManualClock::new();
     clock.advance(Duration::from_nanos(123_456_789));
     let layer = limiter(&clock, Policy::per_second(2).and(Quota::new(3, Duration::from_millis(2_500)))).layer();

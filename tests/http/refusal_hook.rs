@@ -10,20 +10,15 @@ use http_body_util::{BodyExt, Full, StreamBody};
 use tower::{Layer, ServiceExt, service_fn};
 use tower_quota::{
     Decision, OnMissing, Policy, RateLimitLayer, RateLimiter, Rule,
-    clock::ManualClock,
     http::{DecisionIn, Headers, LegacyReset, Refusal, RefusalBody, RequestView},
     key,
     store::Store,
 };
 
-use tower_quota_tests::slow_store::SlowStore;
+use tower_quota_tests::{limiter::frozen, slow_store::SlowStore};
 
 fn rule() -> Rule {
     Rule::new("calls").every_request().key(key::header("x-account")).level("account").policy(Policy::per_minute(1))
-}
-
-fn limiter(rule: Rule) -> RateLimiter {
-    RateLimiter::builder().rule(rule).clock(ManualClock::new()).build().unwrap()
 }
 
 /// The second of two answers to the same request, before it its status and the names of its fields.
@@ -51,11 +46,11 @@ fn named(refusal: &Refusal<'_>, request: &RequestView<'_>) -> Response<String> {
 
 #[tokio::test]
 async fn one_closure_answers_denials_and_requests_without_a_key() {
-    let (status, names, answer) = second(&limiter(rule()).layer().on_refusal(named), Method::PUT).await;
+    let (status, names, answer) = second(&frozen([rule()]).layer().on_refusal(named), Method::PUT).await;
     assert_eq!((status, &answer.body()[..]), (StatusCode::IM_A_TEAPOT, &b"PUT /cases: denied by 1"[..]));
     assert_eq!(names, ["retry-after", "ratelimit", "ratelimit-policy"], "a denial is told in any case");
 
-    let insisting = limiter(rule().on_missing(OnMissing::Reject(StatusCode::UNAUTHORIZED)));
+    let insisting = frozen([rule().on_missing(OnMissing::Reject(StatusCode::UNAUTHORIZED))]);
     let (status, names, answer) = second(&insisting.layer().on_refusal(named), Method::GET).await;
     let expected = b"GET /cases: calls wants account, or 401 Unauthorized";
     assert_eq!((status, &answer.body()[..]), (StatusCode::IM_A_TEAPOT, &expected[..]));
@@ -78,7 +73,7 @@ async fn the_same_closure_answers_when_the_store_cannot() {
 #[tokio::test]
 async fn the_answer_may_have_a_body_of_any_kind() {
     fn making<B: Into<RefusalBody>>(body: impl Fn() -> B + Send + Sync + 'static) -> RateLimitLayer {
-        limiter(rule()).layer().on_refusal(move |_, _| Response::new(body()))
+        frozen([rule()]).layer().on_refusal(move |_, _| Response::new(body()))
     }
     let layers = [
         making(|| "text"),
@@ -94,7 +89,7 @@ async fn the_answer_may_have_a_body_of_any_kind() {
         let head = second(&layer, Method::HEAD).await.2;
         assert_eq!((&head.headers()["content-length"], head.body().len()), (&4.into(), 0));
     }
-    let json = limiter(rule()).layer().on_refusal(|refusal, _| (refusal.status(), Json([1, 2])).into_response());
+    let json = frozen([rule()]).layer().on_refusal(|refusal, _| (refusal.status(), Json([1, 2])).into_response());
     let (status, _, answer) = second(&json, Method::GET).await;
     assert_eq!((status, &answer.body()[..]), (StatusCode::TOO_MANY_REQUESTS, &b"[1,2]"[..]));
     assert_eq!(answer.headers()["content-type"], "application/json");
@@ -104,7 +99,7 @@ async fn the_answer_may_have_a_body_of_any_kind() {
 
 #[tokio::test]
 async fn a_body_that_fails_is_no_body_that_ends() {
-    let layer = limiter(rule()).layer().on_refusal(|_, _| {
+    let layer = frozen([rule()]).layer().on_refusal(|_, _| {
         let frames = [Ok(http_body::Frame::data(Bytes::from_static(b"te"))), Err("it broke")];
         Response::new(RefusalBody::new(StreamBody::new(futures_util::stream::iter(frames))))
     });
@@ -121,8 +116,8 @@ async fn a_body_that_fails_is_no_body_that_ends() {
 
 #[tokio::test]
 async fn a_decision_answers_as_a_layer_does() {
-    let by_layer = second(&limiter(rule()).layer(), Method::GET).await.2;
-    let by_hand = limiter(rule());
+    let by_layer = second(&frozen([rule()]).layer(), Method::GET).await.2;
+    let by_hand = frozen([rule()]);
     let request = Request::get("/cases").body(()).unwrap();
     let view = RequestView::new(&request);
     assert!(by_hand.rule("calls").unwrap().check("ann").refusal(&view).is_none());
@@ -143,7 +138,7 @@ async fn a_decision_answers_as_a_layer_does() {
 
 #[tokio::test]
 async fn a_decision_that_admits_is_an_empty_200_that_tells_what_is_left() {
-    let answer = limiter(rule()).rule("calls").unwrap().check("ann").into_response();
+    let answer = frozen([rule()]).rule("calls").unwrap().check("ann").into_response();
     assert_eq!(answer.status(), StatusCode::OK);
     assert_eq!(answer.headers()["ratelimit"], "\"minute\";r=0;t=60");
     assert!(answer.into_body().collect().await.unwrap().to_bytes().is_empty());
@@ -162,7 +157,7 @@ async fn a_refusal_has_the_fields_that_were_chosen() {
         (Headers::none().with_legacy(LegacyReset::Delta), old.to_vec()),
         (Headers::rate_limit().with_legacy(LegacyReset::Epoch), [&draft[..], &old].concat()),
     ] {
-        let layer = limiter(rule()).layer().headers(headers);
+        let layer = frozen([rule()]).layer().headers(headers);
         let (status, names, _) = second(&layer, Method::GET).await;
         assert_eq!(status, StatusCode::TOO_MANY_REQUESTS);
         assert_eq!(names, [&["content-type", "retry-after"][..], &chosen].concat(), "{headers:?}");
@@ -177,7 +172,7 @@ async fn a_decision_is_where_it_was_asked_for() {
         (DecisionIn::Both, true, true),
         (DecisionIn::Neither, false, false),
     ] {
-        let layer = limiter(rule()).layer().decision(place);
+        let layer = frozen([rule()]).layer().decision(place);
         let service = layer.layer(service_fn(|request: Request<()>| {
             let seen = request.extensions().get::<Decision>().is_some();
             ready(Ok::<_, Infallible>(Response::new(seen.to_string())))

@@ -17,8 +17,8 @@ use futures_util::FutureExt;
 use http::{Method, StatusCode};
 use parking_lot::Mutex;
 use tower::{Layer, Service, ServiceExt, service_fn, util::MapRequestLayer};
-use tower_quota::{Policy, RateLimiter, RateLimiterBuilder, Rule, http::RequestView, key};
-use tower_quota_tests::panics::caught;
+use tower_quota::{Policy, RateLimiter, Rule, http::RequestView, key};
+use tower_quota_tests::{limiter::frozen, panics::caught};
 
 /// Numbers that a seed determines.
 struct Dice(u64);
@@ -458,7 +458,7 @@ async fn an_application_behind_a_rewriting_fallback_is_limited_and_by_its_own_pa
 async fn a_nested_router_is_governed_by_the_whole_path_alone() {
     let rules = ["/items/{n}", "/api/items/{n}"]
         .map(|route| Rule::new(route).routes([route]).key(key::path("n")).level("item").policy(Policy::per_hour(100)));
-    let limiter = rules.into_iter().fold(RateLimiter::builder(), RateLimiterBuilder::rule).build().unwrap();
+    let limiter = frozen(rules);
     let items = || Router::new().route("/items/{n}", get(async || "")).layer(limiter.layer());
     for app in [Router::new().nest("/api", items()), Router::new().nest_service("/api", items())] {
         assert_eq!(status(&app, "GET", "/api/items/7").await, StatusCode::OK);
@@ -499,7 +499,7 @@ async fn a_generous_route_beside_a_strict_rest_does_not_take_its_requests() {
             let rule = Rule::new(route).routes([route]).key(|_: &RequestView<'_>| Some("")).level("all");
             rule.policy(Policy::per_hour(limit))
         });
-        let limiter = rules.into_iter().fold(RateLimiter::builder(), RateLimiterBuilder::rule).build().unwrap();
+        let limiter = frozen(rules);
         let app = Router::new().route("/api/{*rest}", get(async || "")).route("/api/health", get(async || ""));
         let app = app.layer(limiter.layer());
         assert_eq!(served_of_ten(&app, "GET", target).await, 3, "{target}");

@@ -9,11 +9,7 @@ use tower_quota::{
     http::{PeerAddr, RequestView},
     key::{self, Key, KeyExtractor, MultipleValues},
 };
-
-fn limiter(extractor: impl KeyExtractor) -> RateLimiter {
-    let rule = Rule::new("calls").every_request().key(extractor).level("who").policy(Policy::per_minute(1));
-    RateLimiter::builder().rule(rule).build().unwrap()
-}
+use tower_quota_tests::limiter::one_per_minute;
 
 fn mistake(extractor: impl KeyExtractor) -> String {
     let rule = Rule::new("calls").every_request().key(extractor).level("who").policy(Policy::per_minute(1));
@@ -26,7 +22,7 @@ fn found<B>(limiter: &RateLimiter, request: &Request<B>) -> Option<Key> {
 
 #[test]
 fn query_values_that_are_no_text_are_keys_of_their_own() {
-    let limiter = limiter(key::query("id"));
+    let limiter = one_per_minute(key::query("id"));
     let of = |query: &str| found(&limiter, &Request::get(format!("/?id={query}")).body(()).unwrap());
     assert_eq!(of("%ff"), Some(limiter.key(&[0xff_u8][..])));
     assert_ne!(of("%ff"), of("%fe"));
@@ -36,7 +32,7 @@ fn query_values_that_are_no_text_are_keys_of_their_own() {
 
 #[test]
 fn the_host_is_found_in_the_target_where_http_2_has_it() {
-    let limiter = limiter(key::header("Host"));
+    let limiter = one_per_minute(key::header("Host"));
     let h2 = Request::get("https://me:secret@a.example:8443/").version(Version::HTTP_2).body(()).unwrap();
     assert_eq!(found(&limiter, &h2), Some(limiter.key("a.example:8443")));
     let both = Request::get("https://a.example/").header("host", "b.example").body(()).unwrap();
@@ -45,12 +41,12 @@ fn the_host_is_found_in_the_target_where_http_2_has_it() {
 }
 
 #[test]
-fn of_several_header_lines_the_one_that_was_asked_for_counts() {
+fn among_several_header_lines_the_chosen_one_counts() {
     let request = Request::get("/").header("x-id", "a").header("x-id", "b").body(()).unwrap();
     for (several, value) in [(MultipleValues::First, "a"), (MultipleValues::Last, "b")] {
         for limiter in [
-            limiter(key::header("x-id").multiple_values(several)),
-            limiter(key::metadata("x-id").multiple_values(several)),
+            one_per_minute(key::header("x-id").multiple_values(several)),
+            one_per_minute(key::metadata("x-id").multiple_values(several)),
         ] {
             assert_eq!(found(&limiter, &request), Some(limiter.key(value)), "{several:?}");
         }
@@ -59,7 +55,7 @@ fn of_several_header_lines_the_one_that_was_asked_for_counts() {
 
 #[test]
 fn a_mocked_address_counts_where_there_is_no_real_one() {
-    let limiter = limiter(key::peer_ip());
+    let limiter = one_per_minute(key::peer_ip());
     let address = |text: &str| text.parse::<SocketAddr>().unwrap();
     let mocked = || Request::get("/").extension(MockConnectInfo(address("192.0.2.1:1")));
     let key = |octets: [u8; 4]| Some(limiter.key(&octets[..]));

@@ -152,7 +152,7 @@ async fn rules_that_share_a_tenant_are_decided_in_one_step() {
 /// Item 3 of the issue: on several nodes never over the limit, and nothing charged for a denial once the call has
 /// returned.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn what_was_reserved_for_a_request_that_is_denied_is_given_back() {
+async fn a_reservation_for_a_denied_request_is_given_back() {
     let cluster = Cluster::start();
     let rules = || {
         [rule("wide", Policy::per_hour(1000)), rule("big", Policy::per_hour(9000)), rule("narrow", Policy::per_hour(5))]

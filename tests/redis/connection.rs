@@ -92,7 +92,7 @@ async fn a_connection_that_is_lost_with_all_that_is_in_it_is_one_failure() {
 // Runtimes.
 
 #[test]
-fn when_a_runtime_has_ended_the_first_decision_of_the_next_is_made() {
+fn the_first_decision_after_a_runtime_has_ended_is_made() {
     let (server, cluster) = (Server::start(), Cluster::start());
     for store in [store(server.url()), RedisStore::cluster(cluster.urls(), OnOutage::Closed).deadline(GUARD)] {
         let limiter = calls(store);
@@ -308,7 +308,7 @@ async fn left_of_all(limiter: &Limiter) -> u32 {
 
 /// Accounts that have used up what is theirs hang up a thousand times, and take nothing of what all share.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn who_hangs_up_takes_nothing_of_a_quota_that_others_share() {
+async fn a_caller_that_hangs_up_takes_nothing_of_a_shared_quota() {
     const SHARED: u32 = 5000;
     let cluster = tokio::task::block_in_place(Cluster::start);
     let limiter = shop(RedisStore::cluster(cluster.urls(), OnOutage::Closed).deadline(SECOND), SHARED);
@@ -361,7 +361,7 @@ type TcpIo = TokioIo<TcpStream>;
 
 /// Whoever is dropped by a layer outside, at any moment, has not used anything; on one server and on several.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn what_was_admitted_for_somebody_who_is_gone_is_given_back() {
+async fn an_admission_for_a_caller_that_is_gone_is_given_back() {
     let (server, cluster) = (Server::start(), tokio::task::block_in_place(Cluster::start));
     let on_cluster = RedisStore::cluster(cluster.urls(), OnOutage::Closed).deadline(SECOND);
     for store in [store(server.url()), store(server.url()).max_batch(1), on_cluster] {
@@ -386,7 +386,7 @@ async fn what_was_admitted_for_somebody_who_is_gone_is_given_back() {
 
 /// What is lent belongs to the process, and not to who was the first to ask for it.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn who_hangs_up_while_units_are_lent_loses_none() {
+async fn a_caller_that_hangs_up_during_a_lease_loses_no_units() {
     let server = Server::start();
     let lease = LeaseConfig::new(64, 30 * SECOND);
     let limiter = limiter(store(server.url()).lease(lease), [rule("everybody", Policy::per_hour(5000))]);
@@ -425,7 +425,7 @@ async fn a_denial_ends_when_the_virtual_time_says_so() {
 }
 
 #[tokio::test]
-async fn what_is_lent_ends_when_the_virtual_time_says_so() {
+async fn a_lease_ends_when_the_virtual_time_says_so() {
     let server = Server::start();
     let clock = ManualClock::new();
     let store = store(server.url()).virtual_time(clock.clone()).lease(LeaseConfig::new(64, 600 * SECOND));

@@ -271,7 +271,7 @@ async fn assert_others_go_on(on_outage: OnOutage, freezes: bool) {
 
 /// Whoever has a reachable node's denial is denied, and whoever is let pass by it is charged there, whatever another node does.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn what_a_node_has_denied_is_denied_even_if_another_is_gone() {
+async fn a_denial_of_one_node_holds_even_if_another_is_gone() {
     for on_outage in [OnOutage::Open, OnOutage::Closed, OnOutage::Local { share: 0.5 }] {
         let cluster = tokio::task::block_in_place(|| Cluster::start().trust());
         cluster.nodes().iter().for_each(|node| node.run("CONFIG SET cluster-require-full-coverage no"));
@@ -396,7 +396,7 @@ async fn roles_are_changed_without_an_error() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn when_a_replica_has_taken_over_it_is_asked_soon() {
+async fn a_replica_that_has_taken_over_is_asked_soon() {
     for freezes in [false, true] {
         let cluster = tokio::task::block_in_place(Cluster::with_replicas);
         let limiter = limiter_on(RedisStore::cluster(cluster.urls(), OnOutage::Closed));

@@ -194,7 +194,7 @@ async fn a_server_that_is_frozen_under_load_is_left_alone_and_used_again() {
 
 /// Row F31: what a frozen server does when it goes on: each charge once, for nothing is asked for again.
 #[tokio::test]
-async fn what_was_asked_of_a_frozen_server_is_charged_once_at_most() {
+async fn a_request_to_a_frozen_server_is_charged_once_at_most() {
     let server = Server::start();
     let limiter = limiter(store(server.url(), OnOutage::Closed), [rule("calls", Policy::per_hour(1000))]);
     assert_eq!(admitted(&limiter, "calls", "ann", 1).await, 1);

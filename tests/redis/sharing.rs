@@ -5,8 +5,11 @@ use std::time::{Duration, Instant};
 
 use futures_util::{future::join_all, poll};
 use tokio::task::JoinSet;
-use tower_quota::{Decision, Policy, Quota, RateLimiter, RateLimiterBuilder, clock::ManualClock, store::LeaseConfig};
-use tower_quota_tests::redis::{Limiter, Server, admitted, eventually, limiter, remaining, rule, store};
+use tower_quota::{Decision, Policy, Quota, RateLimiter, clock::ManualClock, store::LeaseConfig};
+use tower_quota_tests::{
+    limiter::with_rules,
+    redis::{Limiter, Server, admitted, eventually, limiter, remaining, rule, store},
+};
 
 const MILLI: Duration = Duration::from_millis(1);
 const SECOND: Duration = Duration::from_secs(1);
@@ -33,7 +36,7 @@ async fn requests_of_one_turn_share_a_call_and_each_is_decided_for_itself() {
 }
 
 #[tokio::test]
-async fn who_asks_the_same_in_one_turn_is_admitted_in_order_and_told_what_is_left_then() {
+async fn equal_requests_of_one_batch_are_admitted_in_order_and_told_what_is_left_then() {
     let server = Server::start();
     let rules = [
         rule("calls", Policy::per_minute(40).and_per_hour(21)),
@@ -86,8 +89,7 @@ async fn requests_of_a_batch_are_decided_in_the_order_in_which_they_were_asked()
     for (most, batches) in [(255, [255, 255, 256, 700]), (32, [32, 255, 256, 700]), (255, [1, 2, 255, 255])] {
         server.run("FLUSHALL");
         let clock = ManualClock::new();
-        let one_by_one =
-            rules().into_iter().fold(RateLimiter::builder().clock(clock.clone()), RateLimiterBuilder::rule);
+        let one_by_one = with_rules(RateLimiter::builder().clock(clock.clone()), rules());
         let one_by_one = one_by_one.build().unwrap();
         let shared = limiter(store(server.url()).virtual_time(clock.clone()).max_batch(most), rules());
         shared.store().ping().await.unwrap();
@@ -139,7 +141,7 @@ async fn a_foreign_value_fails_its_own_request_and_no_other_of_the_call() {
 
 /// Rows F8 and F25.
 #[tokio::test]
-async fn who_is_dropped_before_the_call_is_not_charged_and_the_others_are_decided() {
+async fn a_request_dropped_before_the_call_is_not_charged_and_the_others_are_decided() {
     let server = Server::start();
     let limiter = limiter(store(server.url()), [rule("calls", Policy::per_hour(3))]);
     assert_eq!(admitted(&limiter, "calls", "ann", 1).await, 1);
@@ -155,7 +157,7 @@ async fn who_is_dropped_before_the_call_is_not_charged_and_the_others_are_decide
 
 /// Whoever asked first may be in a runtime that stands still: nobody relies on it for long.
 #[test]
-fn nobody_waits_for_the_first_one_if_that_does_not_go_on() {
+fn a_first_call_that_does_not_go_on_holds_up_nobody() {
     let server = Server::start();
     let limiter = limiter(store(server.url()), [rule("calls", Policy::per_hour(3))]);
     let still = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
@@ -247,7 +249,7 @@ async fn a_hot_key_takes_few_calls_and_is_admitted_exactly_n_times() {
 }
 
 #[tokio::test]
-async fn what_is_told_to_be_left_goes_down_by_one_with_each_request() {
+async fn the_remaining_number_goes_down_by_one_with_each_request() {
     let server = Server::start();
     let limiter = lending(&server, Quota::per_minute(300), 10 * SECOND);
     for left in (200..300).rev() {
@@ -256,7 +258,7 @@ async fn what_is_told_to_be_left_goes_down_by_one_with_each_request() {
 }
 
 #[tokio::test]
-async fn what_was_lent_and_not_spent_is_there_for_others_when_the_process_ends() {
+async fn unspent_units_of_a_lease_return_to_others_when_the_process_ends() {
     let server = Server::start();
     let (here, there) =
         (lending(&server, Quota::per_minute(300), SECOND * 30), lending(&server, Quota::per_minute(300), SECOND * 30));
@@ -269,7 +271,7 @@ async fn what_was_lent_and_not_spent_is_there_for_others_when_the_process_ends()
 }
 
 #[tokio::test]
-async fn what_was_not_spent_returns_by_itself_when_the_lease_ends() {
+async fn unspent_units_return_by_themselves_when_the_lease_ends() {
     let server = Server::start();
     let limiter = lending(&server, Quota::per_minute(300), LIFE);
     let spent = admitted(&limiter, "calls", "ann", 50).await as u32;
@@ -294,7 +296,7 @@ async fn many_who_ask_at_the_same_time_share_what_one_of_them_was_lent() {
 }
 
 #[tokio::test]
-async fn who_is_under_another_rule_too_is_decided_by_the_server() {
+async fn a_key_under_another_rule_too_is_decided_by_the_server() {
     let server = Server::start();
     let lease = LeaseConfig::new(64, SECOND).for_rules(["calls"]);
     let rules = [rule("calls", Policy::per_minute(100)), rule("few", Policy::per_minute(10))];
@@ -320,7 +322,7 @@ async fn after_a_reset_nothing_is_spent_that_was_lent_before() {
 
 /// While the server is gone what was lent can still be spent, and not more than that.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn what_was_lent_outlives_the_server_but_not_the_lease() {
+async fn leased_units_outlive_the_server_but_not_the_lease() {
     let server = Server::start();
     let closed = store(server.unix_url()).deadline(200 * MILLI).lease(LeaseConfig::new(64, 20 * SECOND));
     let limiter = limiter(closed, [rule("calls", Policy::per_minute(300))]);

@@ -195,7 +195,7 @@ async fn many_clients_under_two_rules_lose_no_unit_of_either() {
 // P4, P5 on the server's time.
 
 #[tokio::test]
-async fn who_waits_exactly_as_long_as_told_is_admitted() {
+async fn a_caller_that_waits_exactly_as_long_as_told_is_admitted() {
     let server = Server::start();
     let policy = Policy::new(Quota::new(2, 80 * MILLI)).and(Quota::new(3, 150 * MILLI));
     let limiter = limiter(store(server.url()), [rule("calls", policy)]);
@@ -435,7 +435,7 @@ fn has_room(recorded: &[Duration], quotas: &Quotas, now: Duration) -> bool {
 
 /// P12: each process lets through what its own policy has room for after all that anybody recorded, no more and no less.
 #[tokio::test]
-async fn for_a_thousand_minutes_processes_with_other_policies_refill_nobody_and_empty_nobody() {
+async fn processes_with_other_policies_neither_refill_nor_empty_a_key_for_a_thousand_minutes() {
     const KEYS: [&str; 2] = ["ann", "bob"];
     for count in [2, 4] {
         let mut random = fastrand::Rng::with_seed(count as u64);
@@ -701,7 +701,7 @@ fn a_runtime_may_end_while_a_decision_is_pending_and_another_goes_on() {
 // Denials that need not be asked for.
 
 #[tokio::test]
-async fn who_is_known_to_be_exhausted_is_not_asked_about() {
+async fn a_key_that_is_known_to_be_exhausted_is_not_asked_about() {
     let server = Server::start();
     let asking = store(server.url()).denial_cache_ttl(MINUTE);
     let counting = Policy::per_hour(2).count_denied();

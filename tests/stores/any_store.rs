@@ -94,7 +94,7 @@ fn a_variable_of_the_environment_chooses_the_store() {
 }
 
 #[tokio::test]
-async fn what_only_one_store_can_do_is_asked_of_the_store_inside() {
+async fn the_store_inside_does_what_only_one_store_can() {
     let limiter = limiter(nobody_listens());
     let redis = limiter.store().downcast_ref::<RedisStore>().unwrap();
     assert!(redis.health().is_some() && redis.ping().await.is_err());

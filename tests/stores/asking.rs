@@ -22,14 +22,11 @@ use tower_quota::{
     key::{self, Key, KeyExtractor, KeyParts},
     store::{Charge, MaybeReady, Setup, Store, Unavailable, Verdict},
 };
-
-fn limiter(rule: Rule) -> RateLimiter {
-    RateLimiter::builder().rule(rule).build().unwrap()
-}
+use tower_quota_tests::limiter::frozen;
 
 /// A rule that reads text from a header, and the key that it reads from a request with this text.
 fn key_of_text(text: &[u8]) -> (RateLimiter, Key) {
-    let limiter = limiter(Rule::new("calls").every_request().key(key::header("x")).policy(Policy::per_minute(9)));
+    let limiter = frozen([Rule::new("calls").every_request().key(key::header("x")).policy(Policy::per_minute(9))]);
     let request = Request::get("/").header("x", text).body(()).unwrap();
     let key = limiter.rule("calls").unwrap().key_of(&RequestView::new(&request)).unwrap();
     (limiter, key)
@@ -111,7 +108,7 @@ fn an_address_is_the_key_of_a_client_that_has_it() {
     ];
     for address in addresses.map(|text| text.parse::<IpAddr>().unwrap()) {
         for extractor in [key::peer_ip(), key::client_ip().trust(["10.0.0.0/8"])] {
-            let limiter = limiter(rule(extractor));
+            let limiter = frozen([rule(extractor)]);
             assert_eq!(limiter.key(address), key_of_peer(&limiter, address), "{address}");
             match address {
                 IpAddr::V4(address) => assert_eq!(limiter.key(address), limiter.key(IpAddr::V4(address))),
@@ -120,11 +117,11 @@ fn an_address_is_the_key_of_a_client_that_has_it() {
         }
         for bits in [32, 48, 56, 128] {
             let extractor = key::client_ip().ipv6_prefix(bits);
-            let limiter = limiter(rule(extractor.clone()));
+            let limiter = frozen([rule(extractor.clone())]);
             assert_eq!(limiter.key(extractor.address(address)), key_of_peer(&limiter, address), "{address} /{bits}");
         }
     }
-    let limiter = limiter(rule(key::peer_ip()));
+    let limiter = frozen([rule(key::peer_ip())]);
     let (one, same) = (Ipv6Addr::new(0x2001, 0xdb8, 0, 1, 0, 0, 0, 1), Ipv6Addr::new(0x2001, 0xdb8, 0, 1, 9, 9, 9, 9));
     assert_eq!(limiter.key(one), limiter.key(same), "a client has a whole /64");
     assert_eq!(limiter.key(Ipv4Addr::new(192, 0, 2, 1)), limiter.key([192, 0, 2, 1_u8]));
@@ -134,7 +131,7 @@ fn an_address_is_the_key_of_a_client_that_has_it() {
 #[test]
 fn several_parts_are_a_tuple_or_a_list() {
     let rule = Rule::new("calls").every_request().key((key::header("a"), key::header("b"), key::query("c")));
-    let limiter = limiter(rule.policy(Policy::per_minute(9)));
+    let limiter = frozen([rule.policy(Policy::per_minute(9))]);
     let request = Request::get("/?c=7").header("a", "acme").header("b", "").body(()).unwrap();
     let expected = limiter.rule("calls").unwrap().key_of(&RequestView::new(&request)).unwrap();
     assert_eq!(limiter.key(("acme", "", 7)), expected);
@@ -146,7 +143,7 @@ fn several_parts_are_a_tuple_or_a_list() {
 }
 
 #[test]
-fn what_a_closure_a_claim_or_a_field_reads_may_be_any_key() {
+fn a_closure_a_claim_or_a_field_may_read_any_key() {
     #[derive(Clone)]
     struct Claims {
         account: u64,
@@ -177,7 +174,7 @@ fn what_a_closure_a_claim_or_a_field_reads_may_be_any_key() {
 fn the_key_of_a_request_is_charged_where_the_layer_charges_it() {
     let client = key::client_ip().trust(["10.0.0.0/8"]);
     let rule = Rule::new("calls").every_request().key((client, key::cookie("sid"))).policy(Policy::per_minute(3));
-    let limiter = limiter(rule);
+    let limiter = frozen([rule]);
     let calls = limiter.rule("calls").unwrap();
     let request = |peer: &str, forwarded: &str| {
         let request = Request::get("/").header("x-forwarded-for", forwarded).header("cookie", "sid=%61; other=b");
@@ -223,7 +220,7 @@ fn the_key_is_read_where_the_route_of_the_request_has_it() {
 
 #[test]
 fn requests_without_a_key_can_be_asked_about_by_the_shared_one() {
-    let limiter = limiter(Rule::new("calls").every_request().key(key::header("x")).policy(Policy::per_minute(1)));
+    let limiter = frozen([Rule::new("calls").every_request().key(key::header("x")).policy(Policy::per_minute(1))]);
     let calls = limiter.rule("calls").unwrap();
     let request = Request::new(());
     let view = RequestView::new(&request);
@@ -260,7 +257,7 @@ fn a_level_without_a_name_is_called_after_its_extractor() {
     fn level(extractor: impl KeyExtractor) -> String {
         let rule = Rule::new("calls").routes(["/{botId}"]).key(extractor).policy(Policy::per_minute(1));
         let request = Request::get("/st-1").body(()).unwrap();
-        limiter(rule).matching(&RequestView::new(&request))[0].level().to_owned()
+        frozen([rule]).matching(&RequestView::new(&request))[0].level().to_owned()
     }
     let closure = |_: &RequestView<'_>| Some("x");
     assert_eq!(level(key::path("botId")), "botId");
@@ -363,7 +360,7 @@ async fn a_store_outside_of_this_crate_keeps_histories_by_the_bytes_of_keys() {
 
 #[test]
 fn the_debug_output_of_a_key_has_none_of_its_bytes() {
-    let limiter = limiter(Rule::new("calls").no_requests().policy(Policy::per_minute(1)));
+    let limiter = frozen([Rule::new("calls").no_requests().policy(Policy::per_minute(1))]);
     let key = limiter.key("secret-4711");
     assert!(key.to_bytes().starts_with(b"secret-4711"));
     let debug = format!("{key:?} {key:#?} {:?}", limiter.rule("calls").unwrap());
@@ -373,7 +370,7 @@ fn the_debug_output_of_a_key_has_none_of_its_bytes() {
 #[test]
 fn a_missing_key_is_turned_away_by_its_level() {
     let rule = Rule::new("calls").every_request().key(key::header("X-Account")).policy(Policy::per_minute(1));
-    let limiter = limiter(rule.on_missing(OnMissing::Reject(StatusCode::UNAUTHORIZED)));
+    let limiter = frozen([rule.on_missing(OnMissing::Reject(StatusCode::UNAUTHORIZED))]);
     assert_eq!(limiter.matching(&RequestView::new(&Request::new(())))[0].level(), "x-account");
 }
 
@@ -384,7 +381,7 @@ fn part() -> impl Strategy<Value = Vec<u8>> {
 proptest! {
     #[test]
     fn bytes_are_different_for_different_keys(one in prop::collection::vec(part(), 0..4), other in prop::collection::vec(part(), 0..4)) {
-        let limiter = limiter(Rule::new("calls").no_requests().policy(Policy::per_minute(1)));
+        let limiter = frozen([Rule::new("calls").no_requests().policy(Policy::per_minute(1))]);
         let key = |parts: &[Vec<u8>]| limiter.key(key::parts(parts));
         prop_assert_eq!(key(&one).to_bytes() == key(&other).to_bytes(), one == other);
         prop_assert_eq!(key(&one) == key(&other), one == other);

@@ -14,7 +14,7 @@ use tower_quota::{
     Policy, Quota, RateLimiter,
     clock::{Clock, ManualClock},
 };
-use tower_quota_tests::limiting::{limiter, rule};
+use tower_quota_tests::limiter::{limiter_for, rule};
 
 const THREADS: usize = 64;
 
@@ -76,7 +76,7 @@ fn many_threads_on_one_key_are_admitted_exactly_n_times() {
         Policy::new(Quota::new(1000, Duration::from_secs(30 * 86_400))),
     ] {
         let limit = policy.quotas().map(Quota::limit).min().unwrap() as usize;
-        let (limiter, _) = limiter(100, [rule("calls", policy)]);
+        let (limiter, _) = limiter_for(100, [rule("calls", policy)]);
         let admitted =
             on_threads(THREADS, |number| (0..200).filter(|_| is_admitted(&limiter, number % 2 == 0)).count());
         assert_eq!(admitted.iter().sum::<usize>(), limit);
@@ -86,7 +86,7 @@ fn many_threads_on_one_key_are_admitted_exactly_n_times() {
 /// P3, rows F20 and L3: nothing is charged to the wide rule when the narrow one denies.
 #[test]
 fn many_threads_under_two_rules_lose_no_unit_of_either() {
-    let (limiter, _) = limiter(100, [rule("a", Policy::per_minute(10)), rule("b", Policy::per_minute(1))]);
+    let (limiter, _) = limiter_for(100, [rule("a", Policy::per_minute(10)), rule("b", Policy::per_minute(1))]);
     let admitted = on_threads(THREADS, |number| {
         let order = if number % 2 == 0 { ["a", "b"] } else { ["b", "a"] };
         (0..100).filter(|_| limiter.check_all(order.map(|rule| (rule, "ann"))).unwrap().is_admitted()).count()
@@ -101,7 +101,8 @@ fn many_threads_under_two_rules_lose_no_unit_of_either() {
 fn units_admitted_and_units_left_add_up_to_the_limit() {
     const RULES: [(&str, u32); 4] = [("a", 400), ("b", 300), ("c", 200), ("d", 5000)];
     const KEYS: [&str; 3] = ["ann", "bob", "carl"];
-    let (limiter, _) = limiter(100, RULES.map(|(name, limit)| rule(name, Policy::per_hour(limit).and_per_day(limit))));
+    let (limiter, _) =
+        limiter_for(100, RULES.map(|(name, limit)| rule(name, Policy::per_hour(limit).and_per_day(limit))));
     let admitted: [[AtomicUsize; KEYS.len()]; RULES.len()] = Default::default();
     on_threads(THREADS, |number| {
         let mut dice = Dice::of_thread(number);
@@ -130,7 +131,7 @@ fn units_admitted_and_units_left_add_up_to_the_limit() {
 #[test]
 fn many_threads_on_many_keys_are_admitted_exactly_n_times_on_each() {
     const KEYS: usize = 500;
-    let (limiter, _) = limiter(KEYS, [rule("calls", Policy::per_minute(7).and_per_hour(8))]);
+    let (limiter, _) = limiter_for(KEYS, [rule("calls", Policy::per_minute(7).and_per_hour(8))]);
     let keys: Vec<String> = (0..KEYS).map(|number| format!("a key of which a hash is kept: {number}")).collect();
     let admitted: Vec<AtomicUsize> = keys.iter().map(|_| AtomicUsize::new(0)).collect();
     on_threads(THREADS, |number| {
@@ -152,7 +153,7 @@ fn many_threads_on_many_keys_are_admitted_exactly_n_times_on_each() {
 #[test]
 fn many_threads_crowding_the_table_get_no_more_than_n_beside_it() {
     const CAP: usize = 50;
-    let (limiter, _) = limiter(CAP, [rule("calls", Policy::per_minute(3)), rule("twin", Policy::per_minute(3))]);
+    let (limiter, _) = limiter_for(CAP, [rule("calls", Policy::per_minute(3)), rule("twin", Policy::per_minute(3))]);
     let admitted = on_threads(THREADS, |number| {
         let mut dice = Dice::of_thread(number);
         let mut admitted = 0;
@@ -214,7 +215,7 @@ fn while_advancing<T>(
 fn never_more_than_n_in_any_window_while_the_clock_moves() {
     let window = Duration::from_millis(20);
     for (rules, limit) in [(vec!["a"], 50), (vec!["b", "a"], 50), (vec!["c", "a"], 20), (vec!["large"], 40)] {
-        let (limiter, clock) = limiter(
+        let (limiter, clock) = limiter_for(
             10,
             [
                 rule("a", Policy::new(Quota::new(50, window))),
@@ -300,7 +301,7 @@ fn decisions_on_many_keys_in_any_order_do_not_block_each_other() {
         [Policy::per_second(50), Policy::per_second(20).count_denied(), Policy::per_second(30).and_per_minute(100_000)];
     for max_keys in [3, 40, 1000] {
         let rules = RULES.iter().zip(policies.clone()).map(|(name, policy)| rule(name, policy));
-        let (limiter, clock) = limiter(max_keys, rules);
+        let (limiter, clock) = limiter_for(max_keys, rules);
         on_threads(16, |number| {
             let mut dice = Dice::of_thread(number);
             for _ in 0..600 {
@@ -327,7 +328,7 @@ fn busy_and_quiet_keys_side_by_side_all_get_their_share() {
     const KEYS: usize = 20_000;
     const LIMIT: u64 = 4;
     let window = Duration::from_millis(100);
-    let (limiter, clock) = limiter(KEYS, [rule("calls", Policy::new(Quota::new(LIMIT as u32, window)))]);
+    let (limiter, clock) = limiter_for(KEYS, [rule("calls", Policy::new(Quota::new(LIMIT as u32, window)))]);
     let tried: Vec<AtomicU64> = (0..KEYS).map(|_| AtomicU64::new(0)).collect();
     let admitted: Vec<AtomicU64> = (0..KEYS).map(|_| AtomicU64::new(0)).collect();
     while_advancing(

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use tower_quota::{Decision, Policy, RateLimiter};
-use tower_quota_tests::limiting::{limiter, rule};
+use tower_quota_tests::limiter::{limiter_for, rule};
 
 const MINUTE: Duration = Duration::from_secs(60);
 const HOUR: Duration = Duration::from_secs(3600);
@@ -17,8 +17,8 @@ fn left(decision: &Decision) -> u32 {
 }
 
 #[test]
-fn who_was_let_go_owes_nothing_that_was_shared_before() {
-    let (limiter, clock) = limiter(1, [rule("calls", Policy::per_hour(3))]);
+fn a_key_whose_history_was_dropped_owes_nothing_that_was_shared_before() {
+    let (limiter, clock) = limiter_for(1, [rule("calls", Policy::per_hour(3))]);
     assert!(check(&limiter, "ann").is_admitted());
     clock.set(HOUR / 2);
     for stranger in ["s1", "s2", "s3"] {
@@ -35,8 +35,8 @@ fn who_was_let_go_owes_nothing_that_was_shared_before() {
 }
 
 #[test]
-fn who_is_reset_owes_nothing_that_was_shared_before() {
-    let (limiter, clock) = limiter(1, [rule("calls", Policy::per_hour(2))]);
+fn a_key_that_was_reset_owes_nothing_that_was_shared_before() {
+    let (limiter, clock) = limiter_for(1, [rule("calls", Policy::per_hour(2))]);
     assert!(check(&limiter, "filler").is_admitted());
     assert!(check(&limiter, "ann").is_admitted() && check(&limiter, "ann").is_admitted());
     clock.advance(MINUTE);
@@ -46,8 +46,8 @@ fn who_is_reset_owes_nothing_that_was_shared_before() {
 }
 
 #[test]
-fn nobody_is_kept_out_by_strangers_who_came_later() {
-    let (limiter, clock) = limiter(2, [rule("calls", Policy::per_hour(3))]);
+fn strangers_that_come_later_keep_nobody_out() {
+    let (limiter, clock) = limiter_for(2, [rule("calls", Policy::per_hour(3))]);
     let (mut asked, mut admitted) = (0, 0);
     assert!(check(&limiter, "early").is_admitted());
     for minutes in (0..7 * 24 * 60).step_by(5) {
@@ -69,7 +69,7 @@ fn nobody_is_kept_out_by_strangers_who_came_later() {
 
 #[test]
 fn a_debt_is_told_and_drains_with_the_units_that_made_it() {
-    let (limiter, clock) = limiter(1, [rule("calls", Policy::per_hour(3))]);
+    let (limiter, clock) = limiter_for(1, [rule("calls", Policy::per_hour(3))]);
     assert!(check(&limiter, "filler").is_admitted());
     for minutes in [10, 20] {
         clock.set(MINUTE * minutes);
@@ -90,7 +90,7 @@ fn a_debt_is_told_and_drains_with_the_units_that_made_it() {
 #[test]
 fn denials_of_two_newcomers_are_counted_before_the_wait_is_told() {
     for limit in 1..6 {
-        let (limiter, clock) = limiter(2, [rule("calls", Policy::per_minute(limit).count_denied())]);
+        let (limiter, clock) = limiter_for(2, [rule("calls", Policy::per_minute(limit).count_denied())]);
         let _ = check(&limiter, "filler");
         for seconds in [0, 7, 20, 41, 43, 50, 110, 115] {
             clock.set(Duration::from_secs(seconds));
@@ -113,7 +113,7 @@ fn denials_of_two_newcomers_are_counted_before_the_wait_is_told() {
 
 #[test]
 fn denials_that_count_do_not_push_out_what_somebody_owes() {
-    let (limiter, clock) = limiter(2, [rule("calls", Policy::per_minute(3).count_denied())]);
+    let (limiter, clock) = limiter_for(2, [rule("calls", Policy::per_minute(3).count_denied())]);
     let _ = check(&limiter, "first");
     clock.set(Duration::from_secs(30));
     let _ = check(&limiter, "second");

@@ -7,18 +7,13 @@ use std::{
 
 use proptest::prelude::*;
 use tower_quota::{Decision, Policy, Quota, RateLimiter};
-use tower_quota_tests::limiting::{limiter, rule};
+use tower_quota_tests::limiter::{admitted, limiter_for, rule};
 
 const NANO: Duration = Duration::from_nanos(1);
 const MINUTE: Duration = Duration::from_secs(60);
 
 fn is_admitted(limiter: &RateLimiter, rule: &str, key: &str) -> bool {
     limiter.rule(rule).unwrap().check(key).is_admitted()
-}
-
-/// How many of `most` calls in a row are admitted.
-fn admitted(limiter: &RateLimiter, rule: &str, key: &str, most: usize) -> usize {
-    (0..most).filter(|_| is_admitted(limiter, rule, key)).count()
 }
 
 fn remaining(decision: &Decision) -> u32 {
@@ -39,7 +34,7 @@ fn fill(limiter: &RateLimiter, rule: &str, places: usize) {
 #[test]
 fn half_a_million_keys_leave_no_more_than_the_cap() {
     const CAP: usize = 10_000;
-    let (limiter, clock) = limiter(CAP, [rule("calls", Policy::per_second(5))]);
+    let (limiter, clock) = limiter_for(CAP, [rule("calls", Policy::per_second(5))]);
     let mut most = 0;
     for number in 0..500_000u32 {
         let _ = limiter.rule("calls").unwrap().check(number.to_string());
@@ -54,7 +49,7 @@ fn half_a_million_keys_leave_no_more_than_the_cap() {
 /// P6, rows F06 and A5.
 #[test]
 fn an_exhausted_key_stays_exhausted_through_a_flood_of_others() {
-    let (limiter, clock) = limiter(100, [rule("calls", Policy::per_minute(3))]);
+    let (limiter, clock) = limiter_for(100, [rule("calls", Policy::per_minute(3))]);
     assert_eq!(admitted(&limiter, "calls", "ann", 5), 3);
     clock.advance(MINUTE / 2);
     for number in 0..10_000u32 {
@@ -69,7 +64,7 @@ fn an_exhausted_key_stays_exhausted_through_a_flood_of_others() {
 
 #[test]
 fn a_denied_newcomer_takes_no_place() {
-    let (limiter, _) = limiter(3, [rule("calls", Policy::per_minute(5)), rule("closed", Policy::per_minute(1))]);
+    let (limiter, _) = limiter_for(3, [rule("calls", Policy::per_minute(5)), rule("closed", Policy::per_minute(1))]);
     assert!(is_admitted(&limiter, "closed", "ann"));
     for number in 0..100u32 {
         let key = number.to_string();
@@ -84,7 +79,7 @@ fn a_denied_newcomer_takes_no_place() {
 
 #[test]
 fn a_limiter_of_one_place_serves_one_key_and_the_rest_together() {
-    let (limiter, clock) = limiter(1, [rule("calls", Policy::per_minute(4))]);
+    let (limiter, clock) = limiter_for(1, [rule("calls", Policy::per_minute(4))]);
     for _ in 0..3 {
         assert_eq!(admitted(&limiter, "calls", "ann", 9), 4);
         assert_eq!(admitted(&limiter, "calls", "bob", 3), 3);
@@ -104,7 +99,7 @@ fn a_limiter_of_one_place_serves_one_key_and_the_rest_together() {
 /// P1, P6.
 #[test]
 fn newcomers_to_a_full_table_share_one_history_per_rule() {
-    let (limiter, clock) = limiter(10, [rule("calls", Policy::per_minute(5)), rule("twin", Policy::per_minute(2))]);
+    let (limiter, clock) = limiter_for(10, [rule("calls", Policy::per_minute(5)), rule("twin", Policy::per_minute(2))]);
     fill(&limiter, "calls", 10);
     clock.advance(MINUTE / 4);
     let of_all = |rule: &str| (0..100u32).filter(|number| is_admitted(&limiter, rule, &number.to_string())).count();
@@ -123,7 +118,7 @@ fn newcomers_to_a_full_table_share_one_history_per_rule() {
 /// P3 at the cap.
 #[test]
 fn an_exhausted_shared_history_denies_the_whole_request() {
-    let (limiter, _) = limiter(2, [rule("a", Policy::per_minute(5)), rule("b", Policy::per_minute(5))]);
+    let (limiter, _) = limiter_for(2, [rule("a", Policy::per_minute(5)), rule("b", Policy::per_minute(5))]);
     assert!(limiter.check_all([("a", "ann"), ("b", "ann")]).unwrap().is_admitted());
     assert_eq!(admitted(&limiter, "b", "bob", 9), 5);
     for order in [[("a", "carl"), ("b", "carl")], [("b", "carl"), ("a", "carl")], [("a", "ann"), ("b", "carl")]] {
@@ -138,7 +133,7 @@ fn an_exhausted_shared_history_denies_the_whole_request() {
 /// P4 in the shared history.
 #[test]
 fn the_shared_history_drains_after_the_window() {
-    let (limiter, clock) = limiter(2, [rule("calls", Policy::per_minute(3))]);
+    let (limiter, clock) = limiter_for(2, [rule("calls", Policy::per_minute(3))]);
     fill(&limiter, "calls", 2);
     clock.advance(MINUTE / 2);
     assert_eq!(admitted(&limiter, "calls", "ann", 9), 3);
@@ -156,7 +151,7 @@ fn the_shared_history_drains_after_the_window() {
 fn moving_from_the_shared_history_into_a_place_frees_nothing() {
     for spent in 1..=4 {
         for pause in [Duration::ZERO, MINUTE / 3, MINUTE - NANO] {
-            let (limiter, clock) = limiter(3, [rule("calls", Policy::per_minute(4))]);
+            let (limiter, clock) = limiter_for(3, [rule("calls", Policy::per_minute(4))]);
             fill(&limiter, "calls", 3);
             assert_eq!(admitted(&limiter, "calls", "ann", spent), spent);
             assert!(limiter.rule("calls").unwrap().reset("filler 1"));
@@ -173,8 +168,9 @@ fn moving_from_the_shared_history_into_a_place_frees_nothing() {
 
 /// P1, the same when nobody resets anything and the places become free because their keys are idle.
 #[test]
-fn what_was_spent_in_the_shared_history_counts_until_it_leaves_the_window() {
-    let (limiter, clock) = limiter(2000, [rule("calls", Policy::per_minute(4)), rule("other", Policy::per_minute(4))]);
+fn units_of_the_shared_history_count_until_they_leave_the_window() {
+    let (limiter, clock) =
+        limiter_for(2000, [rule("calls", Policy::per_minute(4)), rule("other", Policy::per_minute(4))]);
     assert!(is_admitted(&limiter, "other", "driver"));
     fill_rest(&limiter, 2000);
     clock.advance(MINUTE / 2);
@@ -213,7 +209,7 @@ fn drive(limiter: &RateLimiter, rule: &str, key: &str) {
 /// P5: who has moved out of the shared history and is denied pays nothing for it, nor do the others.
 #[test]
 fn a_denial_because_of_the_shared_history_costs_nothing() {
-    let (limiter, clock) = limiter(1, [rule("calls", Policy::per_minute(3))]);
+    let (limiter, clock) = limiter_for(1, [rule("calls", Policy::per_minute(3))]);
     fill(&limiter, "calls", 1);
     assert_eq!(admitted(&limiter, "calls", "ann", 9), 3);
     assert!(limiter.rule("calls").unwrap().reset("filler 0"));
@@ -229,7 +225,7 @@ fn a_denial_because_of_the_shared_history_costs_nothing() {
 /// P4: newcomers after a flood are told when they would be admitted, neither sooner nor later.
 #[test]
 fn a_newcomer_after_the_flood_waits_no_longer_than_for_one_unit() {
-    let (limiter, clock) = limiter(1, [rule("calls", Policy::per_minute(3))]);
+    let (limiter, clock) = limiter_for(1, [rule("calls", Policy::per_minute(3))]);
     fill(&limiter, "calls", 1);
     for key in ["ann", "bob", "carl"] {
         assert!(is_admitted(&limiter, "calls", key));
@@ -249,7 +245,8 @@ fn a_newcomer_after_the_flood_waits_no_longer_than_for_one_unit() {
 /// Row T12: the sweep takes its turns with the traffic, and no call pays for all of it.
 #[test]
 fn idle_keys_disappear_a_few_at_a_time_with_further_traffic() {
-    let (limiter, clock) = limiter(10_000, [rule("calls", Policy::per_minute(2)), rule("busy", Policy::per_hour(9))]);
+    let (limiter, clock) =
+        limiter_for(10_000, [rule("calls", Policy::per_minute(2)), rule("busy", Policy::per_hour(9))]);
     fill(&limiter, "calls", 5000);
     clock.advance(MINUTE);
     let mut length = limiter.len();
@@ -264,7 +261,8 @@ fn idle_keys_disappear_a_few_at_a_time_with_further_traffic() {
 /// Row T12 where every request is governed by two rules.
 #[test]
 fn idle_keys_disappear_with_traffic_under_several_rules() {
-    let (limiter, clock) = limiter(10_000, [rule("calls", Policy::per_minute(2)), rule("busy", Policy::per_hour(9))]);
+    let (limiter, clock) =
+        limiter_for(10_000, [rule("calls", Policy::per_minute(2)), rule("busy", Policy::per_hour(9))]);
     fill(&limiter, "calls", 1000);
     clock.advance(MINUTE);
     for _ in 0..64 * 256 * 8 {
@@ -275,7 +273,8 @@ fn idle_keys_disappear_with_traffic_under_several_rules() {
 
 #[test]
 fn live_keys_outlast_any_traffic() {
-    let (limiter, clock) = limiter(10_000, [rule("calls", Policy::per_minute(2)), rule("busy", Policy::per_hour(9))]);
+    let (limiter, clock) =
+        limiter_for(10_000, [rule("calls", Policy::per_minute(2)), rule("busy", Policy::per_hour(9))]);
     fill(&limiter, "calls", 500);
     clock.advance(MINUTE - NANO);
     drive(&limiter, "busy", "driver");
@@ -289,7 +288,7 @@ fn live_keys_outlast_any_traffic() {
 #[test]
 fn a_newcomer_to_a_table_of_idle_keys_gets_a_place() {
     for places in [1, 10, 100, 1000] {
-        let (limiter, clock) = limiter(places, [rule("calls", Policy::per_minute(1))]);
+        let (limiter, clock) = limiter_for(places, [rule("calls", Policy::per_minute(1))]);
         fill(&limiter, "calls", places);
         clock.advance(MINUTE);
         let newcomers = (0..places).filter(|number| is_admitted(&limiter, "calls", &format!("newcomer {number}")));
@@ -300,7 +299,7 @@ fn a_newcomer_to_a_table_of_idle_keys_gets_a_place() {
 /// P2, row T4: a clock that leapt ahead for a moment must not leave keys behind that are live for a century.
 #[test]
 fn keys_of_a_leap_of_the_clock_do_not_hold_their_places_for_ever() {
-    let (limiter, clock) = limiter(10, [rule("calls", Policy::per_minute(1))]);
+    let (limiter, clock) = limiter_for(10, [rule("calls", Policy::per_minute(1))]);
     clock.set(Duration::from_secs(100 * 365 * 86_400));
     fill(&limiter, "calls", 10);
     clock.set(MINUTE);
@@ -317,7 +316,7 @@ fn keys_of_a_leap_of_the_clock_do_not_hold_their_places_for_ever() {
 /// A look says what a check would do, also at the cap.
 #[test]
 fn a_peek_at_a_table_of_idle_keys_says_what_a_check_does() {
-    let (limiter, clock) = limiter(300, [rule("calls", Policy::per_minute(1))]);
+    let (limiter, clock) = limiter_for(300, [rule("calls", Policy::per_minute(1))]);
     fill(&limiter, "calls", 300);
     assert!(is_admitted(&limiter, "calls", "spends the shared unit"));
     clock.advance(MINUTE - NANO);
@@ -401,7 +400,7 @@ proptest! {
     ) {
         let idle = rule("traffic", Policy::per_day(1));
         let governing = NAMES.iter().zip(&rules).map(|(name, quotas)| rule(name, policy(quotas, 4096)));
-        let (limiter, clock) = limiter(max_keys, governing.chain([idle]));
+        let (limiter, clock) = limiter_for(max_keys, governing.chain([idle]));
         let mut model = Model::default();
         let mut now = 0u64;
         for step in steps {

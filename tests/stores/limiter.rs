@@ -13,11 +13,12 @@ use parking_lot::Mutex;
 use proptest::{prelude::*, sample::subsequence};
 use tower::{Layer, ServiceExt, service_fn};
 use tower_quota::{
-    Decision, OnMissing, Policy, Quota, RateLimiter, RateLimiterBuilder, Rule,
+    Decision, OnMissing, Policy, Quota, RateLimiter, Rule,
     clock::{Clock, ManualClock},
     http::RequestView,
     key,
 };
+use tower_quota_tests::limiter::{admitted, frozen, limiter, remaining, rule, with_rules};
 
 const NANO: Duration = Duration::from_nanos(1);
 const SECOND: Duration = Duration::from_secs(1);
@@ -25,39 +26,19 @@ const MINUTE: Duration = Duration::from_secs(60);
 const HOUR: Duration = Duration::from_secs(3600);
 const CENTURY: Duration = Duration::from_secs(100 * 365 * 86_400);
 
-fn rule(name: &str, policy: impl Into<Policy>) -> Rule {
-    Rule::new(name).every_request().key(key::constant("")).level("caller").policy(policy)
-}
-
 fn limiter_on(clock: impl Clock, rules: impl IntoIterator<Item = Rule>) -> RateLimiter {
-    let builder = RateLimiter::builder().clock(clock);
-    rules.into_iter().fold(builder, RateLimiterBuilder::rule).build().unwrap()
-}
-
-/// A limiter and the clock that it stands on.
-fn limiter(rules: impl IntoIterator<Item = Rule>) -> (RateLimiter, ManualClock) {
-    let clock = ManualClock::new();
-    (limiter_on(clock.clone(), rules), clock)
-}
-
-fn remaining(decision: &Decision) -> Vec<u32> {
-    decision.quotas().map(|quota| quota.remaining()).collect()
+    with_rules(RateLimiter::builder().clock(clock), rules).build().unwrap()
 }
 
 fn exhausted(decision: &Decision) -> Vec<String> {
     decision.exhausted().map(|quota| format!("{}/{}", quota.rule(), quota.name())).collect()
 }
 
-/// How many of `most` calls in a row are admitted.
-fn admitted(limiter: &RateLimiter, rule: &str, key: &str, most: usize) -> usize {
-    (0..most).filter(|_| limiter.rule(rule).unwrap().check(key).is_admitted()).count()
-}
-
 // The handle.
 
 #[test]
 fn a_check_charges_and_a_peek_only_looks() {
-    let (limiter, _) = limiter([rule("jobs", Policy::per_minute(2).and_per_hour(3))]);
+    let limiter = frozen([rule("jobs", Policy::per_minute(2).and_per_hour(3))]);
     for _ in 0..5 {
         let peeked = limiter.rule("jobs").unwrap().peek("ann");
         assert!(peeked.is_admitted());
@@ -75,7 +56,7 @@ fn a_check_charges_and_a_peek_only_looks() {
 
 #[test]
 fn the_length_is_the_number_of_rules_and_keys_that_were_charged() {
-    let (limiter, _) = limiter([rule("a", Policy::per_minute(1)), rule("b", Policy::per_minute(1))]);
+    let limiter = frozen([rule("a", Policy::per_minute(1)), rule("b", Policy::per_minute(1))]);
     assert!(limiter.is_empty());
     let _ = limiter.rule("a").unwrap().check("ann");
     let _ = limiter.rule("a").unwrap().check("ann");
@@ -89,7 +70,7 @@ fn the_length_is_the_number_of_rules_and_keys_that_were_charged() {
 
 #[test]
 fn a_reset_forgets_one_rule_of_one_key() {
-    let (limiter, _) = limiter([rule("a", Policy::per_minute(1)), rule("b", Policy::per_minute(1))]);
+    let limiter = frozen([rule("a", Policy::per_minute(1)), rule("b", Policy::per_minute(1))]);
     let _ = limiter.check_all([("a", "ann"), ("b", "ann")]).unwrap();
     let _ = limiter.rule("a").unwrap().check("bob");
     assert!(limiter.rule("a").unwrap().reset("ann"));
@@ -103,7 +84,7 @@ fn a_reset_forgets_one_rule_of_one_key() {
 
 #[test]
 fn clones_share_one_state() {
-    let (limiter, _) = limiter([rule("jobs", Policy::per_minute(2))]);
+    let limiter = frozen([rule("jobs", Policy::per_minute(2))]);
     assert!(limiter.rule("jobs").unwrap().check("ann").is_admitted());
     assert!(limiter.clone().rule("jobs").unwrap().check("ann").is_admitted());
     assert!(!limiter.rule("jobs").unwrap().check("ann").is_admitted());
@@ -111,7 +92,7 @@ fn clones_share_one_state() {
 
 #[test]
 fn rules_are_found_ignoring_case_and_unknown_ones_are_named() {
-    let (limiter, _) = limiter([rule("Automation.Bot", Policy::per_minute(2))]);
+    let limiter = frozen([rule("Automation.Bot", Policy::per_minute(2))]);
     assert!(limiter.rule("automation.bot").unwrap().check("ann").is_admitted());
     assert!(limiter.rule("AUTOMATION.BOT").unwrap().check("ann").is_admitted());
     let denied = limiter.rule("Automation.bot").unwrap().check("ann");
@@ -131,7 +112,7 @@ fn rules_are_found_ignoring_case_and_unknown_ones_are_named() {
 
 #[test]
 fn keys_of_one_rule_do_not_share_and_parts_do_not_run_together() {
-    let (limiter, _) = limiter([rule("tables", Policy::per_minute(1))]);
+    let limiter = frozen([rule("tables", Policy::per_minute(1))]);
     for key in [("acme", "orders"), ("acmeo", "rders"), ("", "acmeorders"), ("acmeorders", "")] {
         assert!(limiter.rule("tables").unwrap().check(key).is_admitted(), "{key:?}");
         assert!(!limiter.rule("tables").unwrap().check(key).is_admitted(), "{key:?}");
@@ -143,7 +124,7 @@ fn keys_of_one_rule_do_not_share_and_parts_do_not_run_together() {
 }
 
 #[test]
-fn what_governs_a_request_is_told_without_charging() {
+fn the_rules_that_govern_a_request_are_listed_without_charging() {
     let tables = Rule::new("tables")
         .routes(["GET|PUT /tables/{table}"])
         .key((key::header("x-account"), key::path("table")))
@@ -151,7 +132,7 @@ fn what_governs_a_request_is_told_without_charging() {
         .policy(Policy::per_minute(600).and_per_hour(18_000));
     let rest =
         Rule::new("rest").unmatched_requests().key(key::constant("all")).level("anyone").policy(Policy::per_minute(9));
-    let (limiter, _) = limiter([tables, rest]);
+    let limiter = frozen([tables, rest]);
 
     let request = Request::get("/tables/orders").header("x-account", "acme").body(()).unwrap();
     let governing = limiter.matching(&RequestView::new(&request));
@@ -173,7 +154,7 @@ fn what_governs_a_request_is_told_without_charging() {
 
 #[test]
 fn a_request_under_no_rule_is_admitted_and_one_history_is_charged_once() {
-    let (limiter, _) = limiter([rule("jobs", Policy::per_minute(3))]);
+    let limiter = frozen([rule("jobs", Policy::per_minute(3))]);
     let nothing = limiter.check_all::<&str>([]).unwrap();
     assert!(nothing.is_admitted());
     assert_eq!((nothing.quotas().count(), nothing.retry_after(), nothing.message()), (0, None, None));
@@ -190,7 +171,7 @@ fn each_route_has_its_own_history_if_the_rule_says_so() {
         .per_route();
     let of_all =
         Rule::new("all").routes(["GET /c/{id}", "GET /d/{id}"]).key(key::path("id")).policy(Policy::per_minute(2));
-    let (limiter, _) = limiter([of_each, of_all]);
+    let limiter = frozen([of_each, of_all]);
     let admitted = |path: &str, most: usize| (0..most).filter(|_| status(&limiter, path) == StatusCode::OK).count();
     assert_eq!((admitted("/a/1", 9), admitted("/b/1", 9), admitted("/b/2", 9)), (2, 2, 2));
     assert_eq!((admitted("/c/1", 9), admitted("/d/1", 9), admitted("/d/2", 9)), (2, 0, 2));
@@ -215,7 +196,7 @@ fn a_panicking_extractor_fails_its_own_request_only() {
         path => Some(path.to_owned()),
     };
     let paths = Rule::new("paths").every_request().key(shouting).level("path").policy(Policy::per_minute(1));
-    let (limiter, _) = limiter([rule("all", Policy::per_minute(2)), paths]);
+    let limiter = frozen([rule("all", Policy::per_minute(2)), paths]);
     let panics = std::panic::catch_unwind(AssertUnwindSafe(|| status(&limiter, "/panic")));
     assert!(panics.is_err());
     assert!(limiter.is_empty());
@@ -251,7 +232,7 @@ fn requests_without_a_key_share_one_history_pass_or_are_turned_away() {
 #[test]
 fn a_rule_that_admits_is_not_charged_when_another_denies() {
     for order in [["a", "b"], ["b", "a"]] {
-        let (limiter, _) = limiter([rule("a", Policy::per_minute(10)), rule("b", Policy::per_minute(1))]);
+        let limiter = frozen([rule("a", Policy::per_minute(10)), rule("b", Policy::per_minute(1))]);
         let ask = || limiter.check_all(order.map(|name| (name, "ann"))).unwrap().is_admitted();
         assert_eq!((0..20).filter(|_| ask()).count(), 1);
         assert_eq!(remaining(&limiter.rule("a").unwrap().peek("ann")), [9]);
@@ -264,7 +245,7 @@ fn a_rule_that_admits_is_not_charged_when_another_denies() {
 #[test]
 fn the_last_unit_of_one_rule_does_not_hide_the_exhaustion_of_another() {
     for order in [["a", "b"], ["b", "a"]] {
-        let (limiter, _) = limiter([rule("a", Policy::per_minute(1)), rule("b", Policy::per_minute(1))]);
+        let limiter = frozen([rule("a", Policy::per_minute(1)), rule("b", Policy::per_minute(1))]);
         assert!(limiter.rule("b").unwrap().check("ann").is_admitted());
         let denied = limiter.check_all(order.map(|name| (name, "ann"))).unwrap();
         assert!(!denied.is_admitted());
@@ -277,7 +258,7 @@ fn the_last_unit_of_one_rule_does_not_hide_the_exhaustion_of_another() {
 
 #[test]
 fn an_admitted_request_that_takes_the_last_unit_names_no_exhausted_quota() {
-    let (limiter, _) = limiter([rule("a", Policy::per_minute(1).and_per_hour(1))]);
+    let limiter = frozen([rule("a", Policy::per_minute(1).and_per_hour(1))]);
     let decision = limiter.rule("a").unwrap().check("ann");
     assert!(decision.is_admitted());
     assert_eq!((remaining(&decision), exhausted(&decision)), (vec![0, 0], vec![]));
@@ -296,7 +277,7 @@ fn every_exhausted_quota_is_named_and_the_longest_wait_is_told() {
             rule("c", Policy::per_minute(50)),
         ];
         let clock = ManualClock::new();
-        let builder = rules.into_iter().fold(RateLimiter::builder().clock(clock.clone()), RateLimiterBuilder::rule);
+        let builder = with_rules(RateLimiter::builder().clock(clock.clone()), rules);
         let limiter = builder.message("{rule}: {limit} per {window}, wait {retry_after}").build().unwrap();
         assert!(limiter.rule("a").unwrap().check("ann").is_admitted());
         clock.advance(HOUR - 10 * SECOND);
@@ -398,7 +379,7 @@ fn denials_are_charged_to_the_rules_that_count_them_and_to_no_other() {
 }
 
 #[test]
-fn who_keeps_knocking_stays_out_where_denials_count() {
+fn a_caller_that_keeps_knocking_stays_out_where_denials_count() {
     let (limiter, clock) = limiter([rule("calls", Policy::per_minute(3).count_denied())]);
     assert_eq!(admitted(&limiter, "calls", "ann", 3), 3);
     for _ in 0..100 {
@@ -864,7 +845,7 @@ proptest! {
 }
 
 #[test]
-fn where_denials_count_a_quota_beside_a_longer_and_smaller_one_is_told_as_it_is() {
+fn a_quota_beside_a_longer_and_smaller_one_is_reported_as_it_is_where_denials_count() {
     let (limiter, clock) = limiter([rule("calls", Policy::per_second(10).and_per_minute(3).count_denied())]);
     let told = |decision: &Decision| {
         let left: Vec<u32> = decision.quotas().map(|quota| quota.remaining()).collect();

@@ -16,7 +16,7 @@ use tower_quota::{
     Decision, Policy, Quota, RateLimiter, Rule,
     clock::{Clock, ManualClock},
 };
-use tower_quota_tests::limiting::{limiter, rule};
+use tower_quota_tests::limiter::{limiter_for, rule};
 
 const RULES: [&str; 3] = ["a", "b", "c"];
 const MILLI: u64 = 1_000_000;
@@ -182,7 +182,7 @@ fn standings_of(policy: &Policy, list: &List, admitted: bool, now: u64) -> Vec<S
 fn every_answer_is_that_of_a_list_of_times() {
     rounds(|dice| {
         let policies = [policy(dice), policy(dice), policy(dice)];
-        let (limiter, clock) = limiter(1000, rules(&policies));
+        let (limiter, clock) = limiter_for(1000, rules(&policies));
         let mut lists = Lists { policies: &policies, lists: HashMap::new() };
         for _ in 0..OPERATIONS_OF_A_ROUND {
             clock.advance(Duration::from_nanos(step(dice)));
@@ -305,7 +305,7 @@ fn denials_that_threads_remember_are_those_that_a_look_at_the_history_finds() {
     rounds(|dice| {
         let policies = [policy(dice), policy(dice), policy(dice)];
         let policies = if dice.bool() { policies.map(|policy| policy.resolution(16)) } else { policies };
-        let (limiter, clock) = limiter(1000, rules(&policies));
+        let (limiter, clock) = limiter_for(1000, rules(&policies));
         clock.set(Duration::from_secs(1 << dice.u32(0..20)));
         Turns::run(3, World::new(dice), |world| {
             for _ in 0..world.dice.u64(1..12) {
@@ -353,7 +353,7 @@ fn denials_that_threads_remember_are_those_that_a_look_at_the_history_finds() {
 fn a_full_table_gives_nothing_away_and_denies_nobody_without_a_reason() {
     rounds(|dice| {
         let policies = [policy(dice), policy(dice), policy(dice)];
-        let (limiter, clock) = limiter(dice.usize(1..6), rules(&policies));
+        let (limiter, clock) = limiter_for(dice.usize(1..6), rules(&policies));
         clock.set(Duration::from_secs(1 << dice.u32(0..20)));
         let has_steps = dice.u8(0..3) == 0;
         let (mut world, mut all) = (World::new(dice), HashMap::<usize, List>::new());

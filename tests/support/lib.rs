@@ -1,7 +1,11 @@
-//! What several tests begin with.
+//! What the tests share.
 
 pub mod echo;
-pub mod limiting;
+pub mod limiter;
 pub mod panics;
 pub mod redis;
 pub mod slow_store;
+
+mod serve;
+
+pub use serve::serve;

@@ -6,7 +6,7 @@
 mod cluster;
 mod distance;
 mod fake;
-mod limiting;
+mod limiter;
 mod proxy;
 mod secured;
 mod sentinel;
@@ -14,10 +14,12 @@ mod turn;
 
 pub use redis_server::{Server, eventually, free_port};
 
+pub use crate::limiter::{remaining, rule};
+
 pub use cluster::{Cluster, port_of};
 pub use distance::Distance;
 pub use fake::{Fake, Reply};
-pub use limiting::{Limiter, admitted, limiter, remaining, rule, store};
+pub use limiter::{Limiter, admitted, limiter, store};
 pub use proxy::{Proxy, Through};
 pub use secured::{Certificates, Identity, Secured, authority};
 pub use sentinel::{Sentinel, replica_of};

@@ -1,39 +1,32 @@
-//! Limiters on a store, and what is asked of them.
+//! Limiters on Redis.
 
 use std::time::Duration;
 
 use tower_quota::{
-    Decision, Policy, RateLimiter, RateLimiterBuilder, Rule,
+    RateLimiter, Rule,
     http::Http,
-    key,
     store::{OnOutage, RedisStore},
 };
 
-pub type Limiter = RateLimiter<Http, RedisStore>;
+use crate::limiter::with_rules;
 
-/// A rule whose key is given by hand.
-pub fn rule(name: &str, policy: impl Into<Policy>) -> Rule {
-    Rule::new(name).every_request().key(key::constant("")).level("caller").policy(policy)
-}
+pub type Limiter = RateLimiter<Http, RedisStore>;
 
 /// A store that always asks, and waits for as long as a busy machine may take: for tests that are about counting.
 pub fn store(url: impl Into<String>) -> RedisStore {
     RedisStore::new(url, OnOutage::Closed).deadline(Duration::from_secs(20)).denial_cache_ttl(Duration::ZERO)
 }
 
+/// Returns a limiter on a store.
 pub fn limiter(store: RedisStore, rules: impl IntoIterator<Item = Rule>) -> Limiter {
-    rules.into_iter().fold(RateLimiter::builder().store(store), RateLimiterBuilder::rule).build().unwrap()
+    with_rules(RateLimiter::builder().store(store), rules).build().unwrap()
 }
 
-/// How many of `most` calls in a row are admitted.
+/// Asks `most` times, and returns how many times the answer was yes.
 pub async fn admitted(limiter: &Limiter, rule: &str, key: &str, most: usize) -> usize {
     let mut admitted = 0;
     for _ in 0..most {
         admitted += usize::from(limiter.rule(rule).unwrap().check_async(key).await.unwrap().is_admitted());
     }
     admitted
-}
-
-pub fn remaining(decision: &Decision) -> Vec<u32> {
-    decision.quotas().map(|quota| quota.remaining()).collect()
 }
