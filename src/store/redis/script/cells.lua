@@ -107,7 +107,7 @@ local function record(log, units, now)
     call('SET', key, text .. ring, 'KEEPTTL')
   else
     if renew then call('PEXPIRE', key, log.ttl) end
-    call('SETRANGE', key, 0, text)
+    call('SETRANGE', key, '0', text)
   end
 end
 
@@ -118,7 +118,7 @@ local function keep(log, now)
     log.h[7] = now + log.ttl * 1000
     call('PEXPIRE', log.key, log.ttl)
   end
-  if renew or log.moved then call('SETRANGE', log.key, 0, pack(FORMAT, spread(log.h))) end
+  if renew or log.moved then call('SETRANGE', log.key, '0', pack(FORMAT, spread(log.h))) end
 end
 
 -- When unit `nth` of those counted was recorded at the latest, counted from 1 at the oldest.
@@ -145,9 +145,9 @@ local function told(log)
 end
 
 -- Opens the log of a writer. Returns nothing if it is not one.
-local function own(log, s, tag, exact, mode, now, memory)
+local function own(log, s, tag, exact, mode, now, part)
   if s == '' and exact then
-    log.whole = memory().cells_seeded(log.key, exact, log.window, log.grain, log.own_tick, log.ttl, now, mode)
+    log.whole = part('memory').cells_seeded(log.key, exact, log.window, log.grain, log.own_tick, log.ttl, now, mode)
     s = sub(log.whole, 1, 83)
   end
   local is_new = s == ''
@@ -155,7 +155,7 @@ local function own(log, s, tag, exact, mode, now, memory)
   local is_ours = #s == 83 and read('<I6', s) == tag
   if is_ours then opened(log, s) end
   if is_new or is_ours and now >= log.h[3] and log.h[6] <= stamp_of(log, now) + 10000 then return log end
-  log.whole = memory().cells_rebuilt(log.key, log.window, log.grain, log.ttl, now, mode)
+  log.whole = part('memory').cells_rebuilt(log.key, log.window, log.grain, log.ttl, now, mode)
   return log.whole and opened(log, sub(log.whole, 1, 83))
 end
 
@@ -167,7 +167,7 @@ local function feed(key, siblings, own_siblings, units, now)
     if not is_own then
       local window, grain = read('<I7I7', one)
       local name = key .. string.format(':%.0f.%.0f', window, grain)
-      local s = call('GETRANGE', name, 0, 82)
+      local s = call('GETRANGE', name, '0', '82')
       if #s == 83 then
         local log = opened({ key = name, window = window, grain = grain }, s)
         settle(log, now)
