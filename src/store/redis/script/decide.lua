@@ -18,12 +18,13 @@ if now == 0 then
 end
 if mode == 'r' then
   local memory = part('memory')
-  return part('refund', memory.ring, memory)(given, string.byte(options, 16), now) or stopped('TOWERQUOTA corrupt: not a log')
+  return part('refund', memory.ring, memory)(given, string.byte(options, 16), now) or part('stopped')('TOWERQUOTA corrupt: not a log')
 end
 
 local replies = groups > 1 and {}
 -- What the argument of a log says, which the next log may share; and how logs of cells are handled, if there are any.
-local known, tag, width, counts_denied, n, own_tick, ttl, window_asked, kept_asked, most_told, own, format, header, full, last_byte, quotas
+local known, tag, width, counts_denied, n, own_tick, ttl, window_asked, kept_asked, most_told, own, format, header, full
+local last_byte, longest, its_limit, shorter, other_limit, quotas
 local own_cells, settle_cells, room_of_cells, record_cells, keep_cells, told_of_cells, feed_cells
 local shared, remaining, grown, told_of_fewer
 -- The log in hand; and the exact log of the history in hand, with the cell logs that it listed before.
@@ -53,9 +54,11 @@ while group <= groups do
         header = 50 + 11 * n + #own
         full = header + 16 * width * (n + 1)
         if n == 1 then
-          format, quotas = '<I6BI7I4I4I7I7I7I3I4I4I7', { read('<I7I4', spec, 32) }
+          format = '<I6BI7I4I4I7I7I7I3I4I4I7'
+          longest, its_limit = read('<I7I4', spec, 32)
         elseif n == 2 then
-          format, quotas = '<I6BI7I4I4I7I7I7I3I4I4I7I4I7', { read('<I7I4I7I4', spec, 32) }
+          format = '<I6BI7I4I4I7I7I7I3I4I4I7I4I7'
+          longest, its_limit, shorter, other_limit = read('<I7I4I7I4', spec, 32)
         else
           format = '<I6BI7I4I4I7I7I7I3I4' .. string.rep('I4I7', n)
           quotas = { read('<' .. string.rep('I7I4', n), spec, 32) }
@@ -68,7 +71,7 @@ while group <= groups do
 
     s, whole, moved, copies, over = redis.pcall('GETRANGE', key, '0', last_byte), nil, false
     if s.err then
-      return stopped(string.find(s.err, 'WRONGTYPE', 1, true) and 'TOWERQUOTA corrupt: not a string' or s.err, replies, group)
+      return part('stopped')(string.find(s.err, 'WRONGTYPE', 1, true) and 'TOWERQUOTA corrupt: not a string' or s.err, replies, group)
     end
 
     if width == 8 then
@@ -85,7 +88,7 @@ while group <= groups do
         if not is_listed then s = EMPTY end
       end
       log = own_cells(log, s, tag, exact, mode, now, part)
-      if not log then return stopped('TOWERQUOTA corrupt: not a log', replies, group) end
+      if not log then return part('stopped')('TOWERQUOTA corrupt: not a log', replies, group) end
       settle_cells(log, now)
       local room = room_of_cells(log)
       if room < room_left then room_left = room end
@@ -107,7 +110,7 @@ while group <= groups do
             sound = false
           elseif h[WINDOW] == window_asked and h[KEPT] == kept_asked
             and (own == EMPTY or sub(s, 51 + 11 * n, header) == own) then
-            sound = h[NEWEST] <= now - now % tick + (now % tick > 0 and tick or 0) + SMALL_LEAD
+            sound = h[NEWEST] <= now or h[NEWEST] <= now - now % tick + (now % tick > 0 and tick or 0) + SMALL_LEAD
           else
             known, is_shared = nil, true
             if not shared then shared, remaining, grown, told_of_fewer = part('uncommon') end
@@ -127,7 +130,7 @@ while group <= groups do
           end
         end
         if not is_read then
-          if whole then return stopped('TOWERQUOTA corrupt: not a log', replies, group) end
+          if whole then return part('stopped')('TOWERQUOTA corrupt: not a log', replies, group) end
           known, moved = nil, false
           width = string.byte(spec, 7)
           header = 50 + 11 * n + #own
@@ -138,7 +141,7 @@ while group <= groups do
             s = EMPTY
           else
             whole, listed = part('memory').adopted(key, spec, now, mode)
-            if not whole then return stopped('TOWERQUOTA corrupt: not a log', replies, group) end
+            if not whole then return part('stopped')('TOWERQUOTA corrupt: not a log', replies, group) end
             s = sub(whole, 1, full)
           end
         end
@@ -149,7 +152,7 @@ while group <= groups do
       local next, newest, room, entry, live = h[NEXT], h[NEWEST], h[ROOM], width == 4 and '<I4' or '<I6', h[LIVE]
       local modulus, block_size = (width == 4 and 4294967296 or 281474976710656) * tick, 16 * width
       local extra, most = 0, live
-      if live > room * 16 + held then return stopped('TOWERQUOTA corrupt: more units than entries', replies, group) end
+      if live > room * 16 + held then return part('stopped')('TOWERQUOTA corrupt: more units than entries', replies, group) end
       if counts_denied == 1 and mode == 'd' then
         local kept = h[KEPT]
         kept = 2 ^ ((kept - kept % 4) / 4 % 32)
@@ -157,11 +160,15 @@ while group <= groups do
         if most > kept then most = kept end
       end
       for j = 1, n do
-        local window, limit = quotas[2 * j - 1], quotas[2 * j]
-        local at = 9 + 2 * j
+        local at, window, limit = 9 + 2 * j, longest, its_limit
+        if n > 2 then
+          window, limit = quotas[2 * j - 1], quotas[2 * j]
+        elseif j == 2 then
+          window, limit = shorter, other_limit
+        end
         local count, oldest, expired = h[at], h[at + 1], now - window
         if count > 0 and (oldest <= expired or count > most) then
-          if count > room * 16 + held then return stopped('TOWERQUOTA corrupt: more units than entries', replies, group) end
+          if count > room * 16 + held then return part('stopped')('TOWERQUOTA corrupt: more units than entries', replies, group) end
           if newest <= expired then
             count = 0
           else
@@ -176,7 +183,7 @@ while group <= groups do
                 local from = full + number / 16 % room * block_size
                 block, offset = whole and sub(whole, from + 1, from + block_size)
                   or call('GETRANGE', key, from, from + block_size - 1), 1
-                if #block < block_size then return stopped('TOWERQUOTA corrupt: a ring that is too short', replies, group) end
+                if #block < block_size then return part('stopped')('TOWERQUOTA corrupt: a ring that is too short', replies, group) end
                 copies = copies or {}
                 copies[j] = block
               end
@@ -233,8 +240,9 @@ while group <= groups do
       h[ADMITTED], h[DECIDED] = admitted, now
       local size, next, live = 16 * width, h[NEXT], h[LIVE]
       local is_charged = mode == 'd' and (has_room or counts_denied == 1)
-      local stamp, renew, past = h[NEWEST], false, now % tick
+      local stamp, renew = h[NEWEST], false
       if is_charged then
+        local past = now % tick
         local recorded = past > 0 and now - past + tick or now
         if recorded > stamp then stamp = recorded end
         if h[LIVES] < stamp + need then renew, h[LIVES] = true, now + life * 1000 end

@@ -1,8 +1,9 @@
 // The script as it is sent. What a decision rarely needs are parts of one function, for each function costs as it is made.
 concat!(
     include_str!("header.lua"),
+    "local function part(noun, ring, memory)\nif noun == 'stopped' then\n",
     include_str!("stopped.lua"),
-    "local function part(noun, ring, memory)\nif noun == 'memory' then\nlocal function rings()\n",
+    "elseif noun == 'memory' then\nlocal function rings()\n",
     include_str!("ring.lua"),
     "end\nlocal ring = rings()\n",
     include_str!("memory.lua"),
