@@ -74,7 +74,7 @@
 //! many. With its name that is, by `MEMORY USAGE`, 152 bytes with one unit, 712 with 60 and 8,264 with
 //! 1,800 (two sorted sets: 215 kB). The server's tables of keys and of expiries come on top: of 20,000 keys with one unit each
 //! `used_memory` has 236 bytes a key. Windows over 12 days take 6 bytes per unit. A limit over 4096 takes one more string of
-//! 168 bytes with one unit and of at most 8 bytes for each 1/8192 of its window, 64 kB; 18,000 an hour that are used up take 41 kB,
+//! 184 bytes with one unit and of at most 9 bytes for each 1/8192 of its window, 72 kB; 18,000 an hour that are used up take 41 kB,
 //! and 600 a minute beside it 3 kB.
 //!
 //! **Time** is counted as finely as in memory: in parts of 1 us if no window is over 17 minutes, of 4 us up to an hour, of 100

@@ -48,24 +48,24 @@ while group <= groups do
     key = KEYS[i]
     if spec ~= known then
       known = spec
-      tag, width, counts_denied, n, own_tick, ttl, window_asked, kept_asked, most_told = read('<I6BBBI2I6I7I3I4', spec)
-      if width < 8 then
-        own = kept_asked % 4096 < 128 and EMPTY or sub(spec, 32 + 11 * n)
+      tag, width, counts_denied, n, own_tick, ttl, window_asked, kept_asked, most_told = read('<I6BBBI2I6I7I3I6', spec)
+      if width < 9 then
+        own = kept_asked % 4096 < 128 and EMPTY or sub(spec, 34 + 13 * n)
         header = 50 + 11 * n + #own
         full = header + 16 * width * (n + 1)
         if n == 1 then
           format = '<I6BI7I4I4I7I7I7I3I4I4I7'
-          longest, its_limit = read('<I7I4', spec, 32)
+          longest, its_limit = read('<I7I6', spec, 34)
         elseif n == 2 then
           format = '<I6BI7I4I4I7I7I7I3I4I4I7I4I7'
-          longest, its_limit, shorter, other_limit = read('<I7I4I7I4', spec, 32)
+          longest, its_limit, shorter, other_limit = read('<I7I6I7I6', spec, 34)
         else
           format = '<I6BI7I4I4I7I7I7I3I4' .. string.rep('I4I7', n)
-          quotas = { read('<' .. string.rep('I7I4', n), spec, 32) }
+          quotas = { read('<' .. string.rep('I7I6', n), spec, 34) }
         end
         last_byte = full == 264 and '263' or full == 189 and '188' or full - 1
       else
-        full, last_byte = 83, '82'
+        full, last_byte = 89, '88'
       end
     end
 
@@ -74,14 +74,14 @@ while group <= groups do
       return part('stopped')(string.find(s.err, 'WRONGTYPE', 1, true) and 'TOWERQUOTA corrupt: not a string' or s.err, replies, group)
     end
 
-    if width == 8 then
+    if width == 9 then
       if not own_cells then
         own_cells, settle_cells, room_of_cells, record_cells, keep_cells, told_of_cells, feed_cells = part('cells')
       end
       parts = parts or {}
-      local log = { key = key, n = n, grain = read('<I7', spec, 32 + 11 * n), counts_denied = counts_denied == 1,
+      local log = { key = key, n = n, grain = read('<I7', spec, 34 + 13 * n), counts_denied = counts_denied == 1,
         cap = most_told, ttl = ttl, limits = {}, own_tick = own_tick, is_cells = true }
-      for j = 1, n do log.window, log.limits[j] = read('<I7I4', spec, 21 + 11 * j) end
+      for j = 1, n do log.window, log.limits[j] = read('<I7I6', spec, 21 + 13 * j) end
       if listed ~= true then
         local one, is_listed = pack('<I7I7', log.window, log.grain), false
         for from = 1, #listed, 14 do is_listed = is_listed or sub(listed, from, from + 13) == one end
@@ -136,7 +136,7 @@ while group <= groups do
           header = 50 + 11 * n + #own
           full = header + 16 * width * (n + 1)
           local magic = string.byte(s)
-          if magic == 81 or magic == 82 then
+          if magic >= 81 and magic <= 83 then
             -- A history of an earlier layout begins afresh.
             s = EMPTY
           else

@@ -27,7 +27,7 @@ end
 -- asked it to go on like that. Returns nothing if it has to be laid out anew, also as often as its key's life is renewed.
 local function shared(h, s, key, spec, whole, mode, now)
   local _, _, _, n, _, ttl, own_window, own_kept = read('<I6BBBI2I6I7I3', spec)
-  local own, window, kept = sub(spec, 32 + 11 * n), h[WINDOW], h[KEPT]
+  local own, window, kept = sub(spec, 34 + 13 * n), h[WINDOW], h[KEPT]
   local tick, own_most, most = floor(kept / 4096), floor(own_kept / 4) % 32, floor(kept / 4) % 32
   local recorded = ceil(now / tick) * tick
   if own_window > window or own_most > most or h[NEWEST] > recorded + SMALL_LEAD then return end

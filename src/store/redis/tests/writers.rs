@@ -311,7 +311,7 @@ fn a_history_of_an_earlier_layout_begins_afresh() {
     let connection = &mut server.connection();
     for policy in [Policy::per_minute(60), Policy::per_minute(60).resolution(16)] {
         let subject = Subject::new(&policy);
-        let earlier = [b"Q\x01abcd".to_vec(), vec![7; 90]].concat();
+        let earlier = [b"S\x01abcd".to_vec(), vec![7; 90]].concat();
         redis::cmd("SET").arg(&subject.key).arg(earlier).exec(connection).unwrap();
         assert_eq!(refund(connection, &subject, START, START), 0);
         assert_eq!(admitted_at(connection, &subject, START, 70), 60);
