@@ -117,6 +117,13 @@ local function corrected(list, window, tick, latest, reach)
   if is_ahead then list.newest = latest end
 end
 
+-- Whether some of these cell logs are not among those.
+local function has_new(own, siblings)
+  for _, sibling in ipairs(beside(own)) do
+    if not string.find(siblings, sibling.text, 1, true) then return true end
+  end
+end
+
 -- Which cell logs are beside the log of a key: those that are still there and those of the writer.
 local function siblings_with(key, siblings, own)
   local all, is_own = {}, {}
@@ -154,10 +161,10 @@ local function to_keep(log, spec, is_renewed)
 end
 
 -- The units of a log as they are laid out anew.
-local function relaid(log, key, is_learning, recorded, window, reach, tick, most)
+local function relaid(log, key, is_learning, recorded, window, reach, tick, units)
   local list = is_learning and remembered(key, log) or ring.listed(log)
   corrected(list, log.window, log.tick, recorded, reach)
-  return ring.rolled(list, tick, ring.width_for(window, tick), 2 ^ most)
+  return ring.rolled(list, tick, ring.width_for(window, tick), units)
 end
 
 -- Lays a log out for another writer: with other windows, other cell logs beside it, or a longer memory; also if it has
@@ -167,7 +174,8 @@ local function adopted(key, spec, now, mode)
   local log = ring.exact_log(key)
   if not log then return end
   local _, _, _, n, _, ttl = read('<I6BBBI2I6', spec)
-  local siblings = siblings_with(key, log.siblings, sub(spec, 34 + 13 * n))
+  local own = sub(spec, 34 + 13 * n)
+  local siblings = siblings_with(key, log.siblings, own)
   local soon, _, known_need = now + 1000, needs(log.siblings, log.window)
   local window, most, flags = to_keep(log, spec, log.lives < soon + known_need)
   local longest, listed_need = needs(siblings, window)
@@ -177,14 +185,15 @@ local function adopted(key, spec, now, mode)
   local lives = is_renewed and now + life * 1000 or log.lives
   local is_learning = #log.siblings > 0 and (window > log.window or most > log.most)
   -- What a new cell log can still learn from this one stays until then.
-  local laid, reach = log, #siblings > #log.siblings and need or window
+  local laid, reach, units = log, window, 2 ^ most
+  if has_new(own, log.siblings) then reach, units = need, max(units, log.live) end
   if is_ahead or is_learning or tick ~= log.tick or ring.width_for(window, tick) ~= log.width then
-    laid = relaid(log, key, is_learning, ceil(now / tick) * tick, window, reach, tick, most)
+    laid = relaid(log, key, is_learning, ceil(now / tick) * tick, window, reach, tick, units)
   end
-  laid.live = min(ring.count_after(laid, now - reach), 2 ^ most)
+  laid.live = min(ring.count_after(laid, now - reach), units)
   if laid.live == 0 or laid.room * 16 > 4 * laid.live + 32 then
     -- The ring is too large for what is left.
-    laid = ring.rolled(ring.listed(laid), tick, laid.width, 2 ^ most)
+    laid = ring.rolled(ring.listed(laid), tick, laid.width, units)
   end
   local kept = flags + 4 * most + 128 * (#siblings / 14) + 4096 * tick
   local text = ring.laid_out(laid, spec, now, window, kept, lives, siblings)
