@@ -12,6 +12,7 @@
 //!   that this happens by the server's own time. As a check it is done again with a virtual time that goes on by 2.001 s
 //!   per decision: then the histories are exactly those of an hour, but the scripts do not call `TIME`.
 //! * A *full key* that denies has 1800 units of the last half hour.
+//! * *Alternating limits* are those of two processes with other limits on one key, which take turns.
 //!
 //! *CPU* is the processor time of the server's process by `/proc`, *Lua* what the server says about the script alone.
 
@@ -35,6 +36,8 @@ mod rounds;
 mod server;
 #[path = "support/redis/subjects.rs"]
 mod subjects;
+#[path = "support/redis/turns.rs"]
+mod turns;
 
 use std::{env, process::ExitCode};
 
@@ -84,6 +87,7 @@ async fn compare(effort: Effort) -> Result<(), String> {
     table.print();
     println!("\nServer CPU of all rounds: {:.2?} by the scheduler's count, {:.2?} by utime + stime", used[0], used[1]);
     table.print_targets();
+    table.print_turns();
     let mut bytes = Vec::new();
     for subject in [Subject::FixedPair, Subject::TwoSets, Subject::OneSet, Subject::Ours] {
         bytes.push((subject, memory::bytes(&server, subject).await));
@@ -137,6 +141,7 @@ async fn cases(server: &Server, effort: Effort) -> Vec<Case> {
         let case = Case::of("a full key, admitted, no TIME", subject, server, &stepped).await;
         cases.push(case.prefilled(LIVE + 100).await);
     }
+    cases.extend(turns::cases(server).await);
     cases
 }
 

@@ -83,8 +83,8 @@
 //! the longest quota may count, doubling in steps. By `MEMORY USAGE`, which includes the name, that is 152 bytes with one
 //! unit, 712 with 60 and 8,264 with 1,800 (two sorted sets: 215 kB). The server's tables of keys and of expiries come on
 //! top: with 20,000 keys of one unit each, `used_memory` grows by 236 bytes a key. Windows over 12 days take 6 bytes per
-//! unit. A limit over 4096 takes one more string of 168 bytes with one unit, and of at most 8 bytes for each 1/8192 of its
-//! window, 64 kB. An exhausted limit of 18,000 an hour takes 41 kB, and 600 a minute beside it 3 kB.
+//! unit. A limit over 4096 takes one more string of 184 bytes with one unit, and of at most 9 bytes for each 1/8192 of its
+//! window, 72 kB. An exhausted limit of 18,000 an hour takes 41 kB, and 600 a minute beside it 3 kB.
 //!
 //! **Time** has the same resolution as in memory: 1 us if no window is over 17 minutes, 4 us up to an hour, 100 us up to a
 //! day, and never more than a millisecond. If processes share a history and their policies differ, the longest window of

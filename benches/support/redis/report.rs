@@ -8,10 +8,14 @@ use super::{
     memory::HISTORIES,
     rounds::{Case, Sample, median},
     subjects::Subject,
+    turns,
 };
 
 /// At most so much processor time of the server against the fixed window pair, and against two sorted sets.
 const TARGETS: [f64; 2] = [1.4, 0.6];
+
+/// At most so much against a process that is alone, where two with other limits take turns.
+const TURNS_TARGET: f64 = 1.5;
 
 /// The cases, and those that others are compared with.
 pub(crate) struct Table<'a> {
@@ -94,16 +98,24 @@ impl<'a> Table<'a> {
             for ((subject, name), target) in against.into_iter().zip(TARGETS) {
                 let Some(other) = self.beside(case, subject) else { continue };
                 let reached = ratio(case, other, 1, CPU);
-                let verdict = match reached <= target {
-                    true => "met".to_owned(),
-                    false => format!("missed by {:.0} %", 100.0 * (reached / target - 1.0)),
-                };
+                let verdict = verdict(reached, target);
                 let quiet = spread(case, 1, CPU).0 / spread(other, 1, CPU).0;
                 println!(
                     "  {:<30} {reached:.2} of {name} (in the quietest rounds {quiet:.2}), target {target}: {verdict}",
                     case.group
                 );
             }
+        }
+    }
+
+    /// What it costs that limits alternate.
+    pub(crate) fn print_turns(&self) {
+        println!("\nServer CPU with 64 tasks where limits alternate, against the steady case");
+        for case in self.cases.iter().filter(|case| case.name == turns::IN_TURN) {
+            let is_steady = |other: &&Case| other.group == case.group && other.name == turns::STEADY;
+            let Some(steady) = self.cases.iter().find(is_steady) else { continue };
+            let reached = ratio(case, steady, 1, CPU);
+            println!("  {:<30} {reached:.2}, target {TURNS_TARGET}: {}", case.group, verdict(reached, TURNS_TARGET));
         }
     }
 
@@ -152,6 +164,10 @@ impl<'a> Table<'a> {
 /// The median of the ratios of each round.
 fn ratio(case: &Case, other: &Case, at: usize, of: Of) -> f64 {
     median(case.samples[at].iter().zip(&other.samples[at]).map(|(sample, other)| of(sample) / of(other)))
+}
+
+fn verdict(reached: f64, target: f64) -> String {
+    if reached <= target { "met".to_owned() } else { format!("missed by {:.0} %", 100.0 * (reached / target - 1.0)) }
 }
 
 fn spread(case: &Case, at: usize, of: Of) -> (f64, f64) {

@@ -164,7 +164,12 @@ pub(crate) fn limiter(
     limiter.expect("the policy is sound")
 }
 
-fn ours(server: &Server, situation: &Situation, prefix: &str, change: impl Fn(RedisStore) -> RedisStore) -> Ask {
+pub(crate) fn ours(
+    server: &Server,
+    situation: &Situation,
+    prefix: &str,
+    change: impl Fn(RedisStore) -> RedisStore,
+) -> Ask {
     let limiter = limiter(server, situation, prefix, change);
     let calls = limiter.rule("calls").expect("it has that name");
     let situation = situation.clone();

@@ -7,13 +7,18 @@ use siphasher::sip::SipHasher13;
 use crate::history::{BucketSpec, Counted, Plan};
 
 /// A log that begins with anything else is not ours. A new layout gets a new one.
-const MAGIC: u8 = b'S';
+const MAGIC: u8 = b'T';
 
 /// What stands in the tag of a cell log in place of the number of quotas.
 const CELLS: u8 = 32;
 
-/// Bytes of a cell.
-const CELL: u8 = 8;
+/// Where an argument says how many bytes an entry has; and bytes of a cell.
+const WIDTH: usize = 6;
+const CELL: u8 = 9;
+
+/// Bytes of a limit, and of the units in cells; of the entries of an exact log there are never so many.
+const LIMIT: usize = 6;
+const COUNT: usize = 4;
 
 /// What a writer asks for: so long a window, and so many units.
 const ASKED: u64 = 3;
@@ -84,6 +89,16 @@ impl Layout {
         }
         self
     }
+
+    /// The same with a limit that no policy has yet, of the only quota of each log.
+    #[cfg(test)]
+    pub(super) fn limited_to(mut self, limit: u64) -> Self {
+        for log in self.logs.iter_mut().filter(|log| !log.quotas.is_empty()) {
+            log.argument[27..33].copy_from_slice(&low_bytes::<LIMIT>(limit));
+            log.argument[40..46].copy_from_slice(&low_bytes::<LIMIT>(limit));
+        }
+        self
+    }
 }
 
 impl Encoding {
@@ -128,6 +143,11 @@ impl Encoding {
         &self.argument
     }
 
+    /// Bytes of the number of units in what a reply says of a quota.
+    pub(super) fn count_bytes(&self) -> usize {
+        if self.argument.get(WIDTH) == Some(&CELL) { LIMIT } else { COUNT }
+    }
+
     /// The quotas it answers for, in the order of the answers.
     pub(super) fn quotas(&self) -> &[QuotaSlot] {
         &self.quotas
@@ -143,7 +163,7 @@ impl EncodingSettings {
         argument.extend(low_bytes::<6>(self.time_to_live));
         argument.extend(low_bytes::<7>(self.window));
         argument.extend(low_bytes::<3>(self.kept));
-        argument.extend(low_bytes::<4>(self.most));
+        argument.extend(low_bytes::<LIMIT>(self.most));
         argument.extend(quotas.iter().flat_map(QuotaSlot::told));
         argument
     }
@@ -151,7 +171,7 @@ impl EncodingSettings {
 
 impl QuotaSlot {
     fn told(&self) -> Vec<u8> {
-        [&low_bytes::<7>(self.window)[..], &self.limit.to_le_bytes()].concat()
+        [&low_bytes::<7>(self.window)[..], &low_bytes::<LIMIT>(self.limit.into())].concat()
     }
 }
 
@@ -224,7 +244,7 @@ mod tests {
         let logs = logs("60/minute, 1800/hour");
         let log = logs.iter().next().unwrap();
         assert_eq!((logs.iter().len(), log.suffix(), quotas(log)), (1, "", vec![1, 0]));
-        assert_eq!(log.argument()[..2], [b'S', 2]);
+        assert_eq!(log.argument()[..2], [b'T', 2]);
         assert_eq!(log.argument()[6..11], [4, 0, 2, 4, 0]);
     }
 
@@ -239,8 +259,8 @@ mod tests {
 
     #[test]
     fn stamps_are_wider_where_the_window_is_longer_than_twelve_days() {
-        let width = |policy| logs(policy).iter().last().unwrap().argument()[6];
-        assert_eq!((width("5/12d"), width("5/13d"), width("5000/13d")), (4, 6, 8));
+        let width = |policy| logs(policy).iter().last().unwrap().argument()[WIDTH];
+        assert_eq!((width("5/12d"), width("5/13d"), width("5000/13d")), (4, 6, 9));
     }
 
     #[test]
@@ -258,7 +278,7 @@ mod tests {
             let number =
                 |at, len| argument[at..at + len].iter().rev().fold(0, |number, byte| number << 8 | u64::from(*byte));
             let kept: u64 = number(24, 3);
-            (number(17, 7), kept & ASKED, kept >> MOST & 31, kept >> BESIDE & 31, kept >> TICK, number(27, 4))
+            (number(17, 7), kept & ASKED, kept >> MOST & 31, kept >> BESIDE & 31, kept >> TICK, number(27, 6))
         };
         assert_eq!(told("60/minute, 1800/hour"), (3_600_000_000, 3, 11, 0, 4, 1800));
         assert_eq!(told("64/minute, 18000/hour, 1000000/day"), (60_000_000, 3, 6, 2, 100, 64));

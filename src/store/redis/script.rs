@@ -21,9 +21,9 @@ const CORRUPT: &str = "TOWERQUOTA";
 
 /// What a reply begins with, as the argument does: the bytes that tell of which quotas it is.
 const TAG: usize = 6;
-/// Where the quotas begin in a reply, and how long each of them is.
+/// Where the quotas begin in a reply. Of each it says how many units are counted and, in so many bytes, when that changes.
 const QUOTAS: usize = 50;
-const QUOTA: usize = 11;
+const MOMENT: usize = 7;
 /// Where a reply says what the log keeps, whose upper bits are its tick.
 const KEPT: usize = 43;
 
@@ -218,9 +218,12 @@ fn read(header: &[u8], log: &Encoding, verdict: &mut Verdict, first: usize) -> O
     verdict.now = Timestamp::from_micros(number(header, 7, 7)?);
     // A process with longer windows may have let the log count more coarsely than this one would.
     let tick = (number(header, KEPT, 3)? >> TICK).max(1);
+    let count = log.count_bytes();
     for (at, quota) in log.quotas().iter().enumerate() {
-        let used = number(header, QUOTAS + at * QUOTA, 4)? as u32;
-        let leaves = (number(header, QUOTAS + at * QUOTA + 4, 7)? + quota.window).next_multiple_of(tick);
+        let from = QUOTAS + at * (count + MOMENT);
+        // Cells count as many units as the largest limit of any process.
+        let used = u32::try_from(number(header, from, count)?).unwrap_or(u32::MAX);
+        let leaves = (number(header, from + count, MOMENT)? + quota.window).next_multiple_of(tick);
         let changes_at = if used == 0 { 0 } else { Timestamp::from_micros(leaves).nanos() };
         *verdict.states.get_mut(first + quota.at)? = QuotaState { used, changes_at };
     }

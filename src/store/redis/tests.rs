@@ -18,7 +18,7 @@ use crate::{
     store::{
         contract::{QuotaState, QuotaStates, Verdict},
         redis::{
-            layout::Layout,
+            layout::{Layout, low_bytes},
             script::{Charged, Mode, Request, Script},
         },
     },
@@ -614,8 +614,33 @@ fn cells_are_bounded_whatever_the_limit() {
     }
     let cells = subject.names().swap_remove(1);
     let bytes: usize = redis::cmd("STRLEN").arg(&cells).query(connection).unwrap();
-    assert!((256 * 8..=270 * 8 + 75).contains(&bytes), "{bytes} bytes");
+    assert!((256 * 9..=270 * 9 + 89).contains(&bytes), "{bytes} bytes");
     assert!(next_entry(connection, &cells) <= 258);
+}
+
+#[test]
+fn cells_count_to_limits_of_48_bits() {
+    const LIMIT: u64 = (1 << 48) - 1;
+    let server = Server::start();
+    let connection = &mut server.connection();
+    let subject = Subject::new(&Policy::per_hour(18_000));
+    let subject = Subject { logs: Layout::new(&subject.plan).kept_for(3_600_000).limited_to(LIMIT), ..subject };
+    let cells = subject.names().swap_remove(1);
+    assert!(decide(connection, &subject, START).admitted);
+    // As if all but two had been used, and as many ever as the total has bits for.
+    for (at, number) in [(50, LIMIT - 2), (70, LIMIT), (76, LIMIT)] {
+        redis::cmd("SETRANGE").arg(&cells).arg(at).arg(&low_bytes::<6>(number)).exec(connection).unwrap();
+    }
+    let minute = 60_000 * MILLI;
+    assert_eq!(used(&decide(connection, &subject, START + minute)), [u32::MAX]);
+    assert_eq!(admitted_at(connection, &subject, START + 2 * minute, 3), 1);
+    let denied = ask(connection, std::slice::from_ref(&subject), START + 3 * minute, Mode::Peek).unwrap();
+    assert!(!denied.admitted && denied.states[0].changes_at > Timestamp::from_micros(START + 60 * minute).nanos());
+    assert_eq!(refund(connection, &subject, START + 2 * minute, START + 3 * minute), 1);
+    assert_eq!(admitted_at(connection, &subject, START + 3 * minute, 3), 1);
+    // What is left when the oldest cell has gone.
+    let later = ask(connection, std::slice::from_ref(&subject), START + 61 * minute - minute / 2, Mode::Peek).unwrap();
+    assert_eq!(used(&later), [2]);
 }
 
 #[test]

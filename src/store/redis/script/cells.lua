@@ -1,8 +1,8 @@
--- How a cell log is read and changed. Its header has 83 bytes and goes on with, by place: 11 the units that are counted, 12
+-- How a cell log is read and changed. Its header has 89 bytes and goes on with, by place: 11 the units that are counted, 12
 -- and 13 the last tick of the oldest cell, 14 the running total at its end, 15 that of the newest, 16 the grain. The places
 -- have no names here: each name would be one more thing that these functions share.
 
-local FORMAT = '<I6BI7I4I4I7I7I7I3I4I4I7I7I4I4I7'
+local FORMAT = '<I6BI7I4I4I7I7I7I3I4I6I7I7I6I6I7'
 local call, pack, read, sub, spread = redis.call, struct.pack, struct.unpack, string.sub, unpack
 local floor, min, max = math.floor, math.min, math.max
 
@@ -24,11 +24,11 @@ local function cell(log, number)
   local h = log.h
   local newest = floor((h[6] + log.cut) / log.grain)
   if number == h[5] - 1 then return (newest + 1) * log.grain - log.cut - log.tick, h[15] end
-  local from = 83 + number % h[4] * 8
-  local entry = log.whole and sub(log.whole, from + 1, from + 8) or call('GETRANGE', log.key, from, from + 7)
+  local from = 89 + number % h[4] * 9
+  local entry = log.whole and sub(log.whole, from + 1, from + 9) or call('GETRANGE', log.key, from, from + 8)
   local low, total = 0, 0
-  if #entry == 8 then low, total = read('<I4I4', entry) end
-  return (newest - (newest - low) % 2 ^ 32 + 1) * log.grain - log.cut - log.tick, total
+  if #entry == 9 then low, total = read('<I3I6', entry) end
+  return (newest - (newest - low) % 2 ^ 24 + 1) * log.grain - log.cut - log.tick, total
 end
 
 -- Lets go of the cells that have left the window. Usually that is the oldest alone; else the first one that is alive
@@ -54,7 +54,7 @@ local function settle(log, now)
     end
     step = overshot and max(1, floor((alive - dead) / 2)) or step * 2
   end
-  h[10], h[13], h[14], h[11] = h[5] - alive, ends, total, (h[15] - before) % 2 ^ 32
+  h[10], h[13], h[14], h[11] = h[5] - alive, ends, total, (h[15] - before) % 2 ^ 48
 end
 
 -- How many units all quotas have room for.
@@ -67,23 +67,23 @@ end
 -- Twice the room, and not more than the window needs. The older cells are put in order, from the first place on.
 local function grow(log, closed)
   local h, room = log.h, log.h[4]
-  local ring = room > 0 and call('GETRANGE', log.key, 83, -1) or ''
-  local first = room > 0 and (h[5] - h[10]) % room * 8 or 0
+  local ring = room > 0 and call('GETRANGE', log.key, 89, -1) or ''
+  local first = room > 0 and (h[5] - h[10]) % room * 9 or 0
   h[4], h[5] = max(room + 1, min(max(2 * room, 2), floor(log.window / log.grain) + 1)), room + 2
-  return sub(ring, first + 1) .. sub(ring, 1, first) .. closed .. string.rep('\0', (h[4] - room - 1) * 8)
+  return sub(ring, first + 1) .. sub(ring, 1, first) .. closed .. string.rep('\0', (h[4] - room - 1) * 9)
 end
 
 -- Puts units into the newest cell, or into a new one. Returns the ring if all of that has to be written.
 local function add(log, units, stamp)
   local h, grain, cut, ring = log.h, log.grain, log.cut, nil
   local live, old, index = h[10], floor((h[6] + cut) / grain), floor((stamp + cut) / grain)
-  local closed, total = pack('<I4I4', old, h[15]), (h[15] + units) % 2 ^ 32
+  local closed, total = pack('<I3I6', old, h[15]), (h[15] + units) % 2 ^ 48
   if live == 0 then
     h[4], h[5], total, ring = 0, 1, units, ''
   elseif index > old and live > h[4] then
     ring = grow(log, closed)
   elseif index > old then
-    call('SETRANGE', log.key, 83 + (h[5] - 1) % h[4] * 8, closed)
+    call('SETRANGE', log.key, 89 + (h[5] - 1) % h[4] * 9, closed)
     h[5] = h[5] % h[4] + 1
   end
   if live == 0 or index > old then live = live + 1 end
@@ -107,7 +107,7 @@ local function record(log, units, now)
     call('SET', key, text .. ring, 'KEEPTTL')
   else
     if renew then call('PEXPIRE', key, log.ttl) end
-    call('SETRANGE', key, 0, text)
+    call('SETRANGE', key, '0', text)
   end
 end
 
@@ -118,7 +118,7 @@ local function keep(log, now)
     log.h[7] = now + log.ttl * 1000
     call('PEXPIRE', log.key, log.ttl)
   end
-  if renew or log.moved then call('SETRANGE', log.key, 0, pack(FORMAT, spread(log.h))) end
+  if renew or log.moved then call('SETRANGE', log.key, '0', pack(FORMAT, spread(log.h))) end
 end
 
 -- When unit `nth` of those counted was recorded at the latest, counted from 1 at the oldest.
@@ -129,14 +129,14 @@ local function recorded_at(log, nth)
   while late - early > 1 do
     local at = floor((early + late) / 2)
     local _, total = cell(log, at)
-    if (total - before) % 2 ^ 32 >= nth then late = at else early = at end
+    if (total - before) % 2 ^ 48 >= nth then late = at else early = at end
   end
   return (cell(log, late))
 end
 
 -- The reply: there may be more units than a quota allows, and all that are too many are in the way.
 local function told(log)
-  local h, format = { spread(log.h, 1, 10) }, '<I6BI7I4I4I7I7I7I3I4' .. string.rep('I4I7', log.n)
+  local h, format = { spread(log.h, 1, 10) }, '<I6BI7I4I4I7I7I7I3I4' .. string.rep('I6I7', log.n)
   for j = 1, log.n do
     local used = log.counts_denied and min(log.h[11], log.cap) or log.h[11]
     h[9 + 2 * j], h[10 + 2 * j] = used, recorded_at(log, log.h[11] - used + max(1, used + 1 - log.limits[j]))
@@ -145,18 +145,18 @@ local function told(log)
 end
 
 -- Opens the log of a writer. Returns nothing if it is not one.
-local function own(log, s, tag, exact, mode, now, memory)
+local function own(log, s, tag, exact, mode, now, part)
   if s == '' and exact then
-    log.whole = memory().cells_seeded(log.key, exact, log.window, log.grain, log.own_tick, log.ttl, now, mode)
-    s = sub(log.whole, 1, 83)
+    log.whole = part('memory').cells_seeded(log.key, exact, log.window, log.grain, log.own_tick, log.ttl, now, mode)
+    s = sub(log.whole, 1, 89)
   end
   local is_new = s == ''
   if is_new then s = pack(FORMAT, tag, 0, 0, 0, 0, 0, 0, log.window, 4096 * log.own_tick, 0, 0, 0, 0, 0, 0, log.grain) end
-  local is_ours = #s == 83 and read('<I6', s) == tag
+  local is_ours = #s == 89 and read('<I6', s) == tag
   if is_ours then opened(log, s) end
   if is_new or is_ours and now >= log.h[3] and log.h[6] <= stamp_of(log, now) + 10000 then return log end
-  log.whole = memory().cells_rebuilt(log.key, log.window, log.grain, log.ttl, now, mode)
-  return log.whole and opened(log, sub(log.whole, 1, 83))
+  log.whole = part('memory').cells_rebuilt(log.key, log.window, log.grain, log.ttl, now, mode)
+  return log.whole and opened(log, sub(log.whole, 1, 89))
 end
 
 -- Records units in those cell logs of a history that do not belong to who admits them.
@@ -167,8 +167,8 @@ local function feed(key, siblings, own_siblings, units, now)
     if not is_own then
       local window, grain = read('<I7I7', one)
       local name = key .. string.format(':%.0f.%.0f', window, grain)
-      local s = call('GETRANGE', name, 0, 82)
-      if #s == 83 then
+      local s = call('GETRANGE', name, '0', '88')
+      if #s == 89 then
         local log = opened({ key = name, window = window, grain = grain }, s)
         settle(log, now)
         record(log, units, now)

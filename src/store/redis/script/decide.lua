@@ -1,5 +1,6 @@
 -- The decision itself. What nearly every call does stands here in one piece and in locals: functions are made anew in every
--- run, and all that they share would cost each of them a tenth of a microsecond.
+-- run, and all that they share would cost each of them a tenth of a microsecond. So does each number that is given to the
+-- server, which writes it out: what is the same in nearly every call is given as a text.
 
 local TAG, ADMITTED, DECIDED, ROOM, NEXT, NEWEST, LIVES, WINDOW, KEPT, LIVE = 1, 2, 3, 4, 5, 6, 7, 8, 9, 10
 local SMALL_LEAD, EMPTY = 10000, ''
@@ -16,13 +17,14 @@ if now == 0 then
   now = time[1] * 1000000 + time[2]
 end
 if mode == 'r' then
-  local memory = memories()
-  return refunds(memory.ring, memory)(given, string.byte(options, 16), now) or stopped('TOWERQUOTA corrupt: not a log')
+  local memory = part('memory')
+  return part('refund', memory.ring, memory)(given, string.byte(options, 16), now) or part('stopped')('TOWERQUOTA corrupt: not a log')
 end
 
 local replies = groups > 1 and {}
 -- What the argument of a log says, which the next log may share; and how logs of cells are handled, if there are any.
 local known, tag, width, counts_denied, n, own_tick, ttl, window_asked, kept_asked, most_told, own, format, header, full
+local last_byte, longest, its_limit, shorter, other_limit, quotas
 local own_cells, settle_cells, room_of_cells, record_cells, keep_cells, told_of_cells, feed_cells
 local shared, remaining, grown, told_of_fewer
 -- The log in hand; and the exact log of the history in hand, with the cell logs that it listed before.
@@ -46,43 +48,47 @@ while group <= groups do
     key = KEYS[i]
     if spec ~= known then
       known = spec
-      tag, width, counts_denied, n, own_tick, ttl, window_asked, kept_asked, most_told = read('<I6BBBI2I6I7I3I4', spec)
-      if width < 8 then
-        own = kept_asked % 4096 < 128 and EMPTY or sub(spec, 32 + 11 * n)
-        if n == 1 then
-          format = '<I6BI7I4I4I7I7I7I3I4I4I7'
-        elseif n == 2 then
-          format = '<I6BI7I4I4I7I7I7I3I4I4I7I4I7'
-        else
-          format = '<I6BI7I4I4I7I7I7I3I4' .. string.rep('I4I7', n)
-        end
+      tag, width, counts_denied, n, own_tick, ttl, window_asked, kept_asked, most_told = read('<I6BBBI2I6I7I3I6', spec)
+      if width < 9 then
+        own = kept_asked % 4096 < 128 and EMPTY or sub(spec, 34 + 13 * n)
         header = 50 + 11 * n + #own
         full = header + 16 * width * (n + 1)
+        if n == 1 then
+          format = '<I6BI7I4I4I7I7I7I3I4I4I7'
+          longest, its_limit = read('<I7I6', spec, 34)
+        elseif n == 2 then
+          format = '<I6BI7I4I4I7I7I7I3I4I4I7I4I7'
+          longest, its_limit, shorter, other_limit = read('<I7I6I7I6', spec, 34)
+        else
+          format = '<I6BI7I4I4I7I7I7I3I4' .. string.rep('I4I7', n)
+          quotas = { read('<' .. string.rep('I7I6', n), spec, 34) }
+        end
+        last_byte = full == 264 and '263' or full == 189 and '188' or full - 1
       else
-        full = 83
+        full, last_byte = 89, '88'
       end
     end
 
-    s, whole, moved, copies, over = redis.pcall('GETRANGE', key, 0, full - 1), nil, false
+    s, whole, moved, copies, over = redis.pcall('GETRANGE', key, '0', last_byte), nil, false
     if s.err then
-      return stopped(string.find(s.err, 'WRONGTYPE', 1, true) and 'TOWERQUOTA corrupt: not a string' or s.err, replies, group)
+      return part('stopped')(string.find(s.err, 'WRONGTYPE', 1, true) and 'TOWERQUOTA corrupt: not a string' or s.err, replies, group)
     end
 
-    if width == 8 then
+    if width == 9 then
       if not own_cells then
-        own_cells, settle_cells, room_of_cells, record_cells, keep_cells, told_of_cells, feed_cells = cells()
+        own_cells, settle_cells, room_of_cells, record_cells, keep_cells, told_of_cells, feed_cells = part('cells')
       end
       parts = parts or {}
-      local log = { key = key, n = n, grain = read('<I7', spec, 32 + 11 * n), counts_denied = counts_denied == 1,
+      local log = { key = key, n = n, grain = read('<I7', spec, 34 + 13 * n), counts_denied = counts_denied == 1,
         cap = most_told, ttl = ttl, limits = {}, own_tick = own_tick, is_cells = true }
-      for j = 1, n do log.window, log.limits[j] = read('<I7I4', spec, 21 + 11 * j) end
+      for j = 1, n do log.window, log.limits[j] = read('<I7I6', spec, 21 + 13 * j) end
       if listed ~= true then
         local one, is_listed = pack('<I7I7', log.window, log.grain), false
         for from = 1, #listed, 14 do is_listed = is_listed or sub(listed, from, from + 13) == one end
         if not is_listed then s = EMPTY end
       end
-      log = own_cells(log, s, tag, exact, mode, now, memories)
-      if not log then return stopped('TOWERQUOTA corrupt: not a log', replies, group) end
+      log = own_cells(log, s, tag, exact, mode, now, part)
+      if not log then return part('stopped')('TOWERQUOTA corrupt: not a log', replies, group) end
       settle_cells(log, now)
       local room = room_of_cells(log)
       if room < room_left then room_left = room end
@@ -104,10 +110,10 @@ while group <= groups do
             sound = false
           elseif h[WINDOW] == window_asked and h[KEPT] == kept_asked
             and (own == EMPTY or sub(s, 51 + 11 * n, header) == own) then
-            sound = h[NEWEST] <= now - now % tick + (now % tick > 0 and tick or 0) + SMALL_LEAD
+            sound = h[NEWEST] <= now or h[NEWEST] <= now - now % tick + (now % tick > 0 and tick or 0) + SMALL_LEAD
           else
             known, is_shared = nil, true
-            if not shared then shared, remaining, grown, told_of_fewer = uncommon() end
+            if not shared then shared, remaining, grown, told_of_fewer = part('uncommon') end
             local its_width, its_header, its_text, its_siblings, its_need, its_tick, is_asked =
               shared(h, s, key, spec, whole, mode, now)
             if its_width then
@@ -124,18 +130,18 @@ while group <= groups do
           end
         end
         if not is_read then
-          if whole then return stopped('TOWERQUOTA corrupt: not a log', replies, group) end
+          if whole then return part('stopped')('TOWERQUOTA corrupt: not a log', replies, group) end
           known, moved = nil, false
           width = string.byte(spec, 7)
           header = 50 + 11 * n + #own
           full = header + 16 * width * (n + 1)
           local magic = string.byte(s)
-          if magic == 81 or magic == 82 then
+          if magic >= 81 and magic <= 83 then
             -- A history of an earlier layout begins afresh.
             s = EMPTY
           else
-            whole, listed = memories().adopted(key, spec, now, mode)
-            if not whole then return stopped('TOWERQUOTA corrupt: not a log', replies, group) end
+            whole, listed = part('memory').adopted(key, spec, now, mode)
+            if not whole then return part('stopped')('TOWERQUOTA corrupt: not a log', replies, group) end
             s = sub(whole, 1, full)
           end
         end
@@ -146,7 +152,7 @@ while group <= groups do
       local next, newest, room, entry, live = h[NEXT], h[NEWEST], h[ROOM], width == 4 and '<I4' or '<I6', h[LIVE]
       local modulus, block_size = (width == 4 and 4294967296 or 281474976710656) * tick, 16 * width
       local extra, most = 0, live
-      if live > room * 16 + held then return stopped('TOWERQUOTA corrupt: more units than entries', replies, group) end
+      if live > room * 16 + held then return part('stopped')('TOWERQUOTA corrupt: more units than entries', replies, group) end
       if counts_denied == 1 and mode == 'd' then
         local kept = h[KEPT]
         kept = 2 ^ ((kept - kept % 4) / 4 % 32)
@@ -154,11 +160,15 @@ while group <= groups do
         if most > kept then most = kept end
       end
       for j = 1, n do
-        local window, limit = read('<I7I4', spec, 21 + 11 * j)
-        local at = 9 + 2 * j
+        local at, window, limit = 9 + 2 * j, longest, its_limit
+        if n > 2 then
+          window, limit = quotas[2 * j - 1], quotas[2 * j]
+        elseif j == 2 then
+          window, limit = shorter, other_limit
+        end
         local count, oldest, expired = h[at], h[at + 1], now - window
         if count > 0 and (oldest <= expired or count > most) then
-          if count > room * 16 + held then return stopped('TOWERQUOTA corrupt: more units than entries', replies, group) end
+          if count > room * 16 + held then return part('stopped')('TOWERQUOTA corrupt: more units than entries', replies, group) end
           if newest <= expired then
             count = 0
           else
@@ -173,7 +183,7 @@ while group <= groups do
                 local from = full + number / 16 % room * block_size
                 block, offset = whole and sub(whole, from + 1, from + block_size)
                   or call('GETRANGE', key, from, from + block_size - 1), 1
-                if #block < block_size then return stopped('TOWERQUOTA corrupt: a ring that is too short', replies, group) end
+                if #block < block_size then return part('stopped')('TOWERQUOTA corrupt: a ring that is too short', replies, group) end
                 copies = copies or {}
                 copies[j] = block
               end
@@ -199,9 +209,9 @@ while group <= groups do
         if 16 - places < room_left then room_left = 16 - places end
       end
       if parts then
-        parts[i] = { h = h, s = s, n = n, key = key, width = width, format = format, header = header, held = held,
-          copies = copies, moved = moved, over = over, whole = whole, counts_denied = counts_denied, siblings = siblings,
-          own = own, need = need, life = life, tick = tick, is_shared = is_shared, most_told = most_told }
+        -- By place, for names would cost more than all the rest of this.
+        parts[i] = { h, s, n, key, width, format, header, held, moved, counts_denied, siblings, own, need, life, tick, is_shared,
+          most_told, copies, over, whole }
       end
     end
   end
@@ -224,16 +234,15 @@ while group <= groups do
       text = told_of_cells(log)
     else
       if log then
-        h, s, n, key, width, format, header = log.h, log.s, log.n, log.key, log.width, log.format, log.header
-        held, copies, moved, over, whole = log.held, log.copies, log.moved, log.over, log.whole
-        counts_denied, siblings, own, need, life = log.counts_denied, log.siblings, log.own, log.need, log.life
-        tick, is_shared, most_told = log.tick, log.is_shared, log.most_told
+        h, s, n, key, width, format, header, held, moved, counts_denied, siblings, own, need, life, tick, is_shared, most_told,
+          copies, over, whole = spread(log, 1, 20)
       end
       h[ADMITTED], h[DECIDED] = admitted, now
       local size, next, live = 16 * width, h[NEXT], h[LIVE]
       local is_charged = mode == 'd' and (has_room or counts_denied == 1)
-      local stamp, renew, past = h[NEWEST], false, now % tick
+      local stamp, renew = h[NEWEST], false
       if is_charged then
+        local past = now % tick
         local recorded = past > 0 and now - past + tick or now
         if recorded > stamp then stamp = recorded end
         if h[LIVES] < stamp + need then renew, h[LIVES] = true, now + life * 1000 end
@@ -276,7 +285,7 @@ while group <= groups do
             call('SETRANGE', key, full + (next / 16 - 1) % room * size, block)
             h[NEXT] = next % (16 * room) + units
           else
-            if not shared then shared, remaining, grown, told_of_fewer = uncommon() end
+            if not shared then shared, remaining, grown, told_of_fewer = part('uncommon') end
             ring, copies = grown(h, key, s, n, copies, header, width, live, units, most), nil
           end
         end
@@ -284,18 +293,18 @@ while group <= groups do
         if units > 1 then entries = entries .. string.rep(pack(width == 4 and '<I4' or '<I6', stamp), units - 1) end
         if width == 4 and n == 2 and siblings == EMPTY then
           -- Making one string and not four is a twentieth of the whole decision. The formats of one or two quotas are
-          -- spelt out for the same reason.
-          h[15], h[16] = entries, stamp
-          text = pack('<I6BI7I4I4I7I7I7I3I4I4I7I4I7c0I4', spread(h))
+          -- spelt out for the same reason, and what goes into them, for a table with more in it would have to grow.
+          text = pack('<I6BI7I4I4I7I7I7I3I4I4I7I4I7c0I4', h[1], h[2], h[3], h[4], h[5], h[6], h[7], h[8], h[9], h[10], h[11],
+            h[12], h[13], h[14], entries, stamp)
         elseif width == 4 and n == 1 and siblings == EMPTY then
-          h[13], h[14] = entries, stamp
-          text = pack('<I6BI7I4I4I7I7I7I3I4I4I7c0I4', spread(h))
+          text = pack('<I6BI7I4I4I7I7I7I3I4I4I7c0I4', h[1], h[2], h[3], h[4], h[5], h[6], h[7], h[8], h[9], h[10], h[11],
+            h[12], entries, stamp)
         else
           text = pack(format, spread(h)) .. siblings .. entries .. pack(width == 4 and '<I4' or '<I6', stamp)
         end
         if not ring then
           if renew then call('PEXPIRE', key, life) end
-          call('SETRANGE', key, 0, text)
+          call('SETRANGE', key, '0', text)
         elseif renew then
           call('SET', key, text .. ring, 'PX', life)
         else
@@ -306,7 +315,7 @@ while group <= groups do
         if mode ~= 'd' then
           copies = nil
         elseif s ~= EMPTY and (moved or copies) then
-          call('SETRANGE', key, 0, text)
+          call('SETRANGE', key, '0', text)
         end
       end
       if copies and h[ROOM] > 0 then
@@ -314,12 +323,12 @@ while group <= groups do
       end
       if is_charged and siblings ~= own then
         if not feed_cells then
-          own_cells, settle_cells, room_of_cells, record_cells, keep_cells, told_of_cells, feed_cells = cells()
+          own_cells, settle_cells, room_of_cells, record_cells, keep_cells, told_of_cells, feed_cells = part('cells')
         end
         feed_cells(key, siblings, own, units, now)
       end
       if over then
-        if not shared then shared, remaining, grown, told_of_fewer = uncommon() end
+        if not shared then shared, remaining, grown, told_of_fewer = part('uncommon') end
         text = told_of_fewer(h, key, n, over, mode == 'p' and whole, header, width)
       end
     end

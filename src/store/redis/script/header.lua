@@ -15,9 +15,9 @@
 -- it, has at most 2^30. A writer with shorter windows takes it as it is, and waits for part of a tick more.
 --
 -- KEYS  the logs; those of one history are next to each other, the exact log first, then the cell logs by window.
--- ARGV  for each log: tag I6, bytes per entry B (4, 6; 8 for cells), counts denied B, quotas n B, tick I2, time to live in
---       milliseconds I6, longest window I7, what is kept I3 (as in the header), the most units that are told of I4, n times
---       (window I7, limit I4), the longest window first; of the exact log also the cell logs beside it, of each (window I7,
+-- ARGV  for each log: tag I6, bytes per entry B (4, 6; 9 for cells), counts denied B, quotas n B, tick I2, time to live in
+--       milliseconds I6, longest window I7, what is kept I3 (as in the header), the most units that are told of I6, n times
+--       (window I7, limit I6), the longest window first; of the exact log also the cell logs beside it, of each (window I7,
 --       grain I7); of a cell log its grain I7.
 --       After those, unless this is about one unit of one request by the server's time: mode c1, time I7, stamp I7, and for
 --       each request: units B, logs I2.
@@ -40,14 +40,15 @@
 --   43  I3   9  KEPT: whether anybody has asked for more than half of that since the key's life was last renewed (1 bit), whether
 --              for the most units (1), the binary logarithm of these (5), the number of cell logs beside (5), the tick (10)
 --   46  I4  10  LIVE: entries that are kept, or cells
---   50  n times (I4, I7) units that the quota counts, when the one was recorded whose leaving changes that
+--   50  n times (I4, I7) units that the quota counts, when the one was recorded whose leaving changes that; of cells (I6, I7)
 --
 -- An exact log goes on with the cell logs beside it, and with its newest block, which has up to 16 entries: the low bytes
 -- of their ticks. If that is all then the ring has no room and the string ends there. Else the block is followed by one
 -- copy per quota of the block that its oldest unit stands in, and by the ring of older blocks. So an admission is one
 -- GETRANGE of the header with these blocks and one SETRANGE of the header with the newest block, however long the log is.
 --
--- A cell log has one quota in its header and goes on with: end I7 and running total I4 of the oldest cell, running total of
--- the newest I4, grain I7; then the ring of the older cells: low bytes of the number I4, running total I4.
+-- A cell log has one quota in its header and goes on with: end I7 and running total I6 of the oldest cell, running total of
+-- the newest I6, grain I7; then the ring of the older cells: low bytes of the number I3, running total I6. No window has
+-- as many as 2^18 cells, so these bytes tell how far before the newest one is.
 --
 -- Every number is below 2^53, where a number of Lua is exact.

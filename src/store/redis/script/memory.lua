@@ -1,9 +1,9 @@
 -- What a history remembers as a whole, for a writer that cannot go on with a log as it is.
 
-local MAGIC, CELLS, SMALL_LEAD = 83, 32, 10000
+local MAGIC, CELLS, SMALL_LEAD = 84, 32, 10000
 local call, pack, read, sub = redis.call, struct.pack, struct.unpack, string.sub
 local min, max, floor, ceil, concat = math.min, math.max, math.floor, math.ceil, table.concat
-local CELL_HEADER = '<BBI4BI7I4I4I7I7I7I3I4I4I7I7I4I4I7'
+local CELL_HEADER = '<BBI4BI7I4I4I7I7I7I3I4I6I7I7I6I6I7'
 
 -- What follows the key in the name of a cell log.
 local function suffix(window, grain)
@@ -25,24 +25,24 @@ end
 
 -- All cells that a log remembers, oldest first: until when each may have been recorded, and its units.
 local function cells_of(text)
-  if not text or #text < 83 then return end
+  if not text or #text < 89 then return end
   local magic, kind, _, _, _, room, next, newest, lives, window, kept, live, used, _, _, _, total, grain =
     read(CELL_HEADER, text)
   local tick = floor(kept / 4096)
   if magic ~= MAGIC or kind ~= CELLS or tick < 1 or grain < tick then return end
-  if #text ~= 83 + room * 8 or live > room + 1 then return end
+  if #text ~= 89 + room * 9 or live > room + 1 then return end
   local list = { newest = newest, lives = lives, window = window, grain = grain, tick = tick, times = {}, units = {} }
   local times, units, cut = list.times, list.units, first_cut(grain, tick)
   local index, after, before = floor((newest + cut) / grain), total, total - used
   for age = 0, live - 1 do
     if age > 0 then
-      local low, at = read('<I4I4', text, 83 + (next - 1 - age) % room * 8 + 1)
-      index, units[live - age + 1] = index - (index - low) % 2 ^ 32, (after - at) % 2 ^ 32
+      local low, at = read('<I3I6', text, 89 + (next - 1 - age) % room * 9 + 1)
+      index, units[live - age + 1] = index - (index - low) % 2 ^ 24, (after - at) % 2 ^ 48
       after = at
     end
     times[live - age] = (index + 1) * grain - cut - tick
   end
-  units[1] = live > 0 and (after - before) % 2 ^ 32 or nil
+  units[1] = live > 0 and (after - before) % 2 ^ 48 or nil
   return list
 end
 
@@ -53,12 +53,12 @@ local function cells_text(list, window, grain, tick, lives)
   local newest = ceil(list.newest / tick) * tick
   for k = 1, #list.times do
     local index = floor((min(ceil(list.times[k] / tick) * tick, newest) + cut) / grain)
-    total = (total + list.units[k]) % 2 ^ 32
+    total = (total + list.units[k]) % 2 ^ 48
     if index ~= indices[#indices] then indices[#indices + 1] = index end
     totals[#indices] = total
   end
   local live = #indices
-  for k = 1, live - 1 do ring[k] = pack('<I4I4', indices[k], totals[k]) end
+  for k = 1, live - 1 do ring[k] = pack('<I3I6', indices[k], totals[k]) end
   local oldest = live > 0 and (indices[1] + 1) * grain - cut - tick or 0
   return pack(CELL_HEADER, MAGIC, CELLS, 0, 0, 0, max(live - 1, 0), live, newest, lives, window, 4096 * tick, live, total,
     oldest, oldest, totals[1] or 0, total, grain) .. concat(ring)
@@ -108,12 +108,20 @@ end
 local function corrected(list, window, tick, latest, reach)
   local times, units = {}, {}
   local is_ahead = list.newest > latest + SMALL_LEAD
-  local expired = is_ahead and list.newest - window - tick or latest - reach - tick
+  local expired = latest - reach - tick
+  if is_ahead then expired = max(expired, list.newest - window - tick) end
   for k = 1, #list.times do
     if list.times[k] > expired then times[#times + 1], units[#units + 1] = list.times[k], list.units[k] end
   end
   list.times, list.units = times, units
   if is_ahead then list.newest = latest end
+end
+
+-- Whether some of these cell logs are not among those.
+local function has_new(own, siblings)
+  for _, sibling in ipairs(beside(own)) do
+    if not string.find(siblings, sibling.text, 1, true) then return true end
+  end
 end
 
 -- Which cell logs are beside the log of a key: those that are still there and those of the writer.
@@ -153,10 +161,10 @@ local function to_keep(log, spec, is_renewed)
 end
 
 -- The units of a log as they are laid out anew.
-local function relaid(log, key, is_learning, recorded, window, reach, tick, most)
+local function relaid(log, key, is_learning, recorded, window, reach, tick, units)
   local list = is_learning and remembered(key, log) or ring.listed(log)
   corrected(list, log.window, log.tick, recorded, reach)
-  return ring.rolled(list, tick, ring.width_for(window, tick), 2 ^ most)
+  return ring.rolled(list, tick, ring.width_for(window, tick), units)
 end
 
 -- Lays a log out for another writer: with other windows, other cell logs beside it, or a longer memory; also if it has
@@ -166,7 +174,8 @@ local function adopted(key, spec, now, mode)
   local log = ring.exact_log(key)
   if not log then return end
   local _, _, _, n, _, ttl = read('<I6BBBI2I6', spec)
-  local siblings = siblings_with(key, log.siblings, sub(spec, 32 + 11 * n))
+  local own = sub(spec, 34 + 13 * n)
+  local siblings = siblings_with(key, log.siblings, own)
   local soon, _, known_need = now + 1000, needs(log.siblings, log.window)
   local window, most, flags = to_keep(log, spec, log.lives < soon + known_need)
   local longest, listed_need = needs(siblings, window)
@@ -176,14 +185,15 @@ local function adopted(key, spec, now, mode)
   local lives = is_renewed and now + life * 1000 or log.lives
   local is_learning = #log.siblings > 0 and (window > log.window or most > log.most)
   -- What a new cell log can still learn from this one stays until then.
-  local laid, reach = log, #siblings > #log.siblings and need or window
+  local laid, reach, units = log, window, 2 ^ most
+  if has_new(own, log.siblings) then reach, units = need, max(units, log.live) end
   if is_ahead or is_learning or tick ~= log.tick or ring.width_for(window, tick) ~= log.width then
-    laid = relaid(log, key, is_learning, ceil(now / tick) * tick, window, reach, tick, most)
+    laid = relaid(log, key, is_learning, ceil(now / tick) * tick, window, reach, tick, units)
   end
-  laid.live = min(ring.count_after(laid, now - reach), 2 ^ most)
+  laid.live = min(ring.count_after(laid, now - reach), units)
   if laid.live == 0 or laid.room * 16 > 4 * laid.live + 32 then
     -- The ring is too large for what is left.
-    laid = ring.rolled(ring.listed(laid), tick, laid.width, 2 ^ most)
+    laid = ring.rolled(ring.listed(laid), tick, laid.width, units)
   end
   local kept = flags + 4 * most + 128 * (#siblings / 14) + 4096 * tick
   local text = ring.laid_out(laid, spec, now, window, kept, lives, siblings)

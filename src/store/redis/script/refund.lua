@@ -1,6 +1,6 @@
 -- Takes units back out of the logs that they were recorded in.
 
-local CELL, SMALL_LEAD = 8, 10000
+local CELL, SMALL_LEAD = 9, 10000
 local call, pcall, pack, read, sub = redis.call, redis.pcall, struct.pack, struct.unpack, string.sub
 local min, max, floor, rep, concat = math.min, math.max, math.floor, string.rep, table.concat
 
@@ -100,29 +100,29 @@ end
 
 -- Takes units out of the newest cell, if they are there and it has more of them. Says whether it has.
 local function newest_cell_reduced(key, text, stamp, most)
-  local room, next, newest, _, _, kept, live, used, _, _, before, total, grain = read('<I4I4I7I7I7I3I4I4I7I7I4I4I7', text, 15)
+  local room, next, newest, _, _, kept, live, used, _, _, before, total, grain = read('<I4I4I7I7I7I3I4I6I7I7I6I6I7', text, 15)
   local tick = floor(kept / 4096)
   if live == 0 or tick == 0 or grain < tick then return end
   local cut, units = memory.first_cut(grain, tick), used
   if floor((stamp + cut) / grain) ~= floor((newest + cut) / grain) then return end
   if live > 1 and room > 0 then
-    local last = 83 + (next - 2) % room * 8
-    last = call('GETRANGE', key, last + 4, last + 7)
-    units = #last == 4 and (total - read('<I4', last)) % 2 ^ 32 or 0
+    local last = 89 + (next - 2) % room * 9
+    last = call('GETRANGE', key, last + 3, last + 8)
+    units = #last == 6 and (total - read('<I6', last)) % 2 ^ 48 or 0
   end
   if units <= most then return end
-  if live == 1 then before = (before - most) % 2 ^ 32 end
-  call('SETRANGE', key, 50, pack('<I4', used - most))
-  call('SETRANGE', key, 68, pack('<I4I4', before, (total - most) % 2 ^ 32))
+  if live == 1 then before = (before - most) % 2 ^ 48 end
+  call('SETRANGE', key, 50, pack('<I6', used - most))
+  call('SETRANGE', key, 70, pack('<I6I6', before, (total - most) % 2 ^ 48))
   return true
 end
 
 -- Takes units out of a cell log. Says how many, and whether it is empty.
 local function cells_given_back(key, stamp, most)
-  local text = pcall('GETRANGE', key, 0, 82)
+  local text = pcall('GETRANGE', key, 0, 88)
   if text.err then return end
   if text == '' then return 0, true end
-  if #text < 83 then return end
+  if #text < 89 then return end
   if newest_cell_reduced(key, text, stamp, most) then return most, false end
   local list = memory.cells_of(call('GET', key))
   if not list then return end
@@ -139,10 +139,10 @@ end
 local function history_given_back(key, spec, stamp, most, now)
   local first = pcall('GETRANGE', key, 0, 0)
   if first.err then return end
-  if first == '' or first == 'Q' or first == 'R' then return 0, { key }, false end
+  if first == '' or first == 'Q' or first == 'R' or first == 'S' then return 0, { key }, false end
   local taken, log = given_back(key, spec, stamp, most, now)
   if not taken then return end
-  local names, is_needed, own = { key }, log.live > 0, 32 + 11 * read('B', spec, 9)
+  local names, is_needed, own = { key }, log.live > 0, 34 + 13 * read('B', spec, 9)
   for _, sibling in ipairs(memory.beside(log.siblings)) do
     names[#names + 1] = key .. sibling.suffix
     if not string.find(spec, sibling.text, own, true) then

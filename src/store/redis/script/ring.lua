@@ -1,6 +1,6 @@
 -- Exact logs, read and written as a whole: that is rarely needed.
 
-local MAGIC = 83
+local MAGIC = 84
 local pcall, pack, read, sub = redis.pcall, struct.pack, struct.unpack, string.sub
 local min, ceil, floor, rep, concat = math.min, math.ceil, math.floor, string.rep, table.concat
 
@@ -99,7 +99,7 @@ local function laid_out(log, spec, now, window, kept, lives, siblings)
   local parts = { pack('<I6BI7I4I4I7I7I7I3I4', tag, 0, now, log.room, log.next, log.newest, lives, window, kept, log.live) }
   local copies = {}
   for j = 1, n do
-    local count = count_after(log, now - read('<I7', spec, 21 + 11 * j))
+    local count = count_after(log, now - read('<I7', spec, 21 + 13 * j))
     local block = count > log.held and block_of(log, count - 1) or log.header
     parts[j + 1] = pack('<I4I7', count, count > 0 and stamp_of(log, count - 1) or log.newest)
     copies[j] = log.room > 0 and sub(log.text, block + 1, block + log.size) or ''

@@ -1,18 +1,18 @@
-// The script as it is sent: its parts are the bodies of functions, but for the first two and the last. A decision needs few
-// of those, and only those are made.
+// The script as it is sent. What a decision rarely needs are parts of one function, for each function costs as it is made.
 concat!(
     include_str!("header.lua"),
+    "local function part(noun, ring, memory)\nif noun == 'stopped' then\n",
     include_str!("stopped.lua"),
-    "local function memories()\nlocal function rings()\n",
+    "elseif noun == 'memory' then\nlocal function rings()\n",
     include_str!("ring.lua"),
     "end\nlocal ring = rings()\n",
     include_str!("memory.lua"),
-    "end\nlocal function cells()\n",
+    "elseif noun == 'cells' then\n",
     include_str!("cells.lua"),
-    "end\nlocal function refunds(ring, memory)\n",
+    "elseif noun == 'refund' then\n",
     include_str!("refund.lua"),
-    "end\nlocal function uncommon()\n",
+    "elseif noun == 'uncommon' then\n",
     include_str!("uncommon.lua"),
-    "end\n",
+    "end\nend\n",
     include_str!("decide.lua"),
 )

@@ -26,15 +26,18 @@ end
 -- text as far as its ring, the cell logs beside it, how long the newest unit matters, its tick, and whether this writer has
 -- asked it to go on like that. Returns nothing if it has to be laid out anew, also as often as its key's life is renewed.
 local function shared(h, s, key, spec, whole, mode, now)
-  local _, _, _, n, _, ttl, own_window, own_kept = read('<I6BBBI2I6I7I3', spec)
-  local own, window, kept = sub(spec, 32 + 11 * n), h[WINDOW], h[KEPT]
+  local _, own_width, _, n, _, ttl, own_window, own_kept = read('<I6BBBI2I6I7I3', spec)
+  local own, window, kept = sub(spec, 34 + 13 * n), h[WINDOW], h[KEPT]
   local tick, own_most, most = floor(kept / 4096), floor(own_kept / 4) % 32, floor(kept / 4) % 32
   local recorded = ceil(now / tick) * tick
   if own_window > window or own_most > most or h[NEWEST] > recorded + SMALL_LEAD then return end
   local width = window > 2 ^ 30 * tick and 6 or 4
   local header = 50 + 11 * n + 14 * (floor(kept / 128) % 32)
   local full = header + 16 * width * (n + 1)
-  s = whole and sub(whole, 1, full) or call('GETRANGE', key, 0, full - 1)
+  if full ~= 50 + 11 * n + #own + 16 * own_width * (n + 1) then
+    -- More than this writer would have read, or less.
+    s = whole and sub(whole, 1, full) or call('GETRANGE', key, 0, full - 1)
+  end
   local siblings = sub(s, 51 + 11 * n, header)
   local need = need_of(key, siblings, own, max((ttl - 1000) * 500, window), mode)
   if not need or h[LIVES] < recorded + need then return end

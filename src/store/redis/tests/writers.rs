@@ -311,11 +311,24 @@ fn a_history_of_an_earlier_layout_begins_afresh() {
     let connection = &mut server.connection();
     for policy in [Policy::per_minute(60), Policy::per_minute(60).resolution(16)] {
         let subject = Subject::new(&policy);
-        let earlier = [b"Q\x01abcd".to_vec(), vec![7; 90]].concat();
+        let earlier = [b"S\x01abcd".to_vec(), vec![7; 90]].concat();
         redis::cmd("SET").arg(&subject.key).arg(earlier).exec(connection).unwrap();
         assert_eq!(refund(connection, &subject, START, START), 0);
         assert_eq!(admitted_at(connection, &subject, START, 70), 60);
     }
+}
+
+#[test]
+fn a_new_cell_log_learns_all_that_its_exact_log_remembers() {
+    let server = Server::start();
+    let connection = &mut server.connection();
+    let exact = Subject::new(&minutes("8/606s", 16));
+    let [second, day] = ["17/s", "17/day"].map(|policy| exact.under(&minutes(policy, 16)));
+    assert!(decide(connection, &exact, START).admitted);
+    assert_eq!(admitted_at(connection, &second, START, 7), 7);
+    // The first eight have left the second, and are one more than the exact log has been asked for.
+    assert!(decide(connection, &second, START + 1_500 * MILLI).admitted);
+    assert_eq!(admitted_at(connection, &day, START + 1_500 * MILLI, 20), 8);
 }
 
 #[test]
