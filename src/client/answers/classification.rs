@@ -102,7 +102,7 @@ impl Classification {
         if let Some(wait) = self.retry_after {
             advice = advice.wait(wait);
         } else if let Some(longest) = exhausted.iter().map(Allowance::within).max() {
-            // MultipleValues limits may count from different moments: the later one holds for all of them.
+            // Several limits may count from different moments: the later one holds for all of them.
             let is_until_date = exhausted.iter().any(Allowance::is_since_answered);
             advice = if is_until_date { advice.wait(longest) } else { advice.wait_since_sent(longest) };
         }

@@ -144,7 +144,7 @@
 //!
 //! Advice never loosens the policy, and never holds calls back for longer than [`PaceLayer::max_hold`].
 //!
-//! # MultipleValues processes, one rate
+//! # Several processes, one rate
 //!
 //! Rules whose histories are on Redis are kept to by all processes that share them. Each process has a queue of its own,
 //! and asks Redis when the turn of a call has come:

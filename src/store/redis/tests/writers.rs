@@ -1,4 +1,4 @@
-//! MultipleValues processes with policies of their own on one history: what it remembers does not depend on who writes.
+//! Several processes with policies of their own on one history: what it remembers does not depend on who writes.
 
 use super::*;
 
