@@ -58,8 +58,8 @@ impl ListStore {
 }
 
 /// Returns the units that a quota counts.
-fn used(list: &[Duration], quota: &Quota, now: Duration) -> u32 {
-    list.iter().filter(|at| **at + quota.window() > now).count() as u32
+fn used(list: &[Duration], quota: &Quota, now: Duration) -> u64 {
+    list.iter().filter(|at| **at + quota.window() > now).count() as u64
 }
 
 /// Returns the time until the oldest of the newest `count` units leaves the window.

@@ -47,12 +47,12 @@ impl Timestamps {
     }
 
     /// Returns the number of units within `window` before `now`. A unit at t counts while now < t + window.
-    pub(super) fn counted(&self, window: Duration, now: Duration) -> u32 {
-        self.0.iter().filter(|at| **at + window > now).count() as u32
+    pub(super) fn counted(&self, window: Duration, now: Duration) -> u64 {
+        self.0.iter().filter(|at| **at + window > now).count() as u64
     }
 
     /// Returns the bounds of the units that a quota may count.
-    pub(super) fn used(&self, policy: &Policy, quota: &Quota, now: Duration) -> Bounds<u32> {
+    pub(super) fn used(&self, policy: &Policy, quota: &Quota, now: Duration) -> Bounds<u64> {
         let window = quota.window();
         Bounds {
             min: self.counted(window, now).min(quota.limit()),
@@ -91,6 +91,6 @@ pub(super) fn is_comparable(policy: &Policy, quota: &Quota) -> bool {
 /// Returns by how much a unit of `quota` may come back late.
 fn lateness(policy: &Policy, quota: &Quota) -> Duration {
     let resolution = policy.entries_per_window();
-    let width = if quota.limit() > resolution { quota.window() / resolution } else { Duration::ZERO };
+    let width = if quota.limit() > u64::from(resolution) { quota.window() / resolution } else { Duration::ZERO };
     width.max(MILLI)
 }

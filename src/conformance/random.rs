@@ -31,7 +31,7 @@ const fn quota(rng: &mut Rng) -> Quota {
         _ => NOT_COMPACT,
     };
     let max_limit = if rng.once_in(2) { 60 } else { 6 };
-    Quota::new(1 + rng.below(max_limit) as u32, Duration::from_millis(window))
+    Quota::new(1 + rng.below(max_limit), Duration::from_millis(window))
 }
 
 /// Returns a step of the clock: bursts, trickles, steps just before and at the edges of windows, and long pauses.

@@ -74,7 +74,7 @@ async fn peek<S: Store>(mut harness: Harness<S>) -> Result<(), Violation> {
     harness.reset((0, "bob")).await
 }
 
-async fn n_then_none<S: Store>(mut harness: Harness<S>, limit: u32, tick: Duration) -> Result<(), Violation> {
+async fn n_then_none<S: Store>(mut harness: Harness<S>, limit: u64, tick: Duration) -> Result<(), Violation> {
     for _ in 0..3 {
         for _ in 0..limit {
             harness.decide(&[(0, "ann")]).await?;
@@ -87,7 +87,7 @@ async fn n_then_none<S: Store>(mut harness: Harness<S>, limit: u32, tick: Durati
     Ok(())
 }
 
-async fn n_at_once<S: Store>(mut harness: Harness<S>, limit: u32) -> Result<(), Violation> {
+async fn n_at_once<S: Store>(mut harness: Harness<S>, limit: u64) -> Result<(), Violation> {
     for _ in 0..limit + 2 {
         harness.decide(&[(0, "ann")]).await?;
     }
@@ -183,7 +183,7 @@ async fn admitted_to_tasks<S: Store>(
     harness: &Harness<S>,
     requests: usize,
     rules: &'static [&'static str],
-) -> Result<u32, Violation> {
+) -> Result<u64, Violation> {
     let mut tasks = JoinSet::new();
     for _ in 0..TASKS {
         let limiter = harness.limiter().clone();
@@ -191,9 +191,9 @@ async fn admitted_to_tasks<S: Store>(
             let mut admitted = 0;
             for _ in 0..requests {
                 let decision = limiter.check_all_async(rules.iter().map(|rule| (*rule, "ann"))).await;
-                admitted += u32::from(answered(decision)?.is_admitted());
+                admitted += u64::from(answered(decision)?.is_admitted());
             }
-            Ok::<u32, Violation>(admitted)
+            Ok::<u64, Violation>(admitted)
         });
     }
     let mut admitted = 0;
@@ -203,7 +203,7 @@ async fn admitted_to_tasks<S: Store>(
     Ok(admitted)
 }
 
-async fn tasks_on_one_key<S: Store>(harness: &Harness<S>, limit: u32) -> Result<(), Violation> {
+async fn tasks_on_one_key<S: Store>(harness: &Harness<S>, limit: u64) -> Result<(), Violation> {
     let admitted = admitted_to_tasks(harness, 10, &["rule-0"]).await?;
     ensure(admitted <= limit, Guarantee::NeverMoreThanN, || format!("{admitted} of {limit} were admitted"))?;
     ensure(admitted == limit, Guarantee::NeverDeniedWithRoom, || format!("{admitted} of {limit} were admitted"))

@@ -20,7 +20,7 @@ pub(super) struct QuotaViolation<'a> {
     pub(super) subject: String,
     pub(super) description: String,
     pub(super) quota_id: &'a str,
-    pub(super) quota_value: u32,
+    pub(super) quota_value: u64,
 }
 
 /// The machine-readable reason: a constant within a domain.
@@ -73,7 +73,7 @@ impl StatusDetail {
 impl QuotaViolation<'_> {
     pub(super) fn encode(&self) -> Message {
         let message = Message::default().text(1, &self.subject).text(2, &self.description);
-        message.text(5, self.quota_id).integer(7, self.quota_value.into())
+        message.text(5, self.quota_id).integer(7, self.quota_value)
     }
 }
 
@@ -94,7 +94,7 @@ mod tests {
                           b3RhRmFpbHVyZRIfCh0KDGlwOjE5Mi4wLjIuMRINcGVyLWlwIDEwL21pbhpOCih0eXBlLmdvb2dsZWFwaXMuY29t\
                           L2dvb2dsZS5ycGMuRXJyb3JJbmZvEiIKE1JBVEVfTElNSVRfRVhDRUVERUQSC2V4YW1wbGUuY29t";
 
-    fn violation<'a>(subject: &str, description: &str, quota_id: &'a str, quota_value: u32) -> QuotaViolation<'a> {
+    fn violation<'a>(subject: &str, description: &str, quota_id: &'a str, quota_value: u64) -> QuotaViolation<'a> {
         QuotaViolation { subject: subject.to_owned(), description: description.to_owned(), quota_id, quota_value }
     }
 
@@ -156,7 +156,7 @@ mod tests {
             message in ".{0,60}",
             seconds in 0u64..315_576_000_000,
             nanos in 0u32..1_000_000_000,
-            rows in prop::collection::vec((".{0,20}", ".{0,200}", "[ -~]{0,20}", any::<u32>()), 1..5),
+            rows in prop::collection::vec((".{0,20}", ".{0,200}", "[ -~]{0,20}", 0..=i64::MAX as u64), 1..5),
             (reason, domain) in ("[A-Z_]{0,20}", ".{0,20}"),
             metadata in prop::collection::hash_map("[a-z]{1,9}", ".{0,200}", 0..4),
         ) {
@@ -178,7 +178,7 @@ mod tests {
             let failure = read::<pb::QuotaFailure>(&status, "QuotaFailure").unwrap();
             let read = failure.violations.into_iter();
             let read: Vec<_> =
-                read.map(|row| (row.subject, row.description, row.quota_id, row.quota_value as u32)).collect();
+                read.map(|row| (row.subject, row.description, row.quota_id, row.quota_value as u64)).collect();
             prop_assert_eq!(read, rows);
         }
     }

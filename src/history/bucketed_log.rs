@@ -25,14 +25,16 @@ pub(crate) struct BucketedLog {
 struct Buckets {
     buckets: VecDeque<Bucket>,
     /// The running total before the oldest bucket.
-    before: u32,
+    before: u64,
 }
 
 /// A bucket and the running total of units at its end: the units of any run of buckets are one subtraction.
+// Packed, since a key has thousands of them.
 #[derive(Clone, Copy, Debug)]
+#[repr(Rust, packed(4))]
 struct Bucket {
     index: u32,
-    total: u32,
+    total: u64,
 }
 
 impl BucketedLog {
@@ -54,19 +56,19 @@ impl BucketedLog {
     }
 
     /// Returns the number of units that `window` counts.
-    pub(crate) fn used(&self, window: &Window, now: u64) -> u32 {
+    pub(crate) fn used(&self, window: &Window, now: u64) -> u64 {
         match window.counted {
             Counted::Exactly => {
                 let expired = now.saturating_sub(window.ticks);
                 let live = |at| self.timestamps.get(at).is_some_and(|timestamp| *timestamp > expired);
-                count_newest(0, self.timestamps.len(), window.limit as usize, live) as u32
+                count_newest(0, self.timestamps.len(), window.limit_as_len(), live) as u64
             }
             Counted::InBuckets(last) => self.units_up_to(last),
         }
     }
 
     /// Returns the number of remembered units.
-    pub(crate) fn units(&self) -> u32 {
+    pub(crate) fn units(&self) -> u64 {
         self.units_up_to(self.buckets.len())
     }
 
@@ -77,7 +79,7 @@ impl BucketedLog {
     }
 
     /// Returns the tick in which unit `nth` of the `used` that `window` counts leaves it, counted from 1 at the oldest.
-    pub(crate) fn leaves_at(&self, plan: &Plan, newest: u64, window: &Window, used: u32, nth: u32) -> u64 {
+    pub(crate) fn leaves_at(&self, plan: &Plan, newest: u64, window: &Window, used: u64, nth: u64) -> u64 {
         match window.counted {
             Counted::Exactly => {
                 let oldest = self.timestamps.len().saturating_sub(used as usize);
@@ -137,13 +139,13 @@ impl BucketedLog {
     }
 
     /// Records units in part `at` of the buckets. Units beyond the last part are dropped.
-    fn add_to_buckets(&mut self, at: usize, specs: &[BucketSpec], timestamp: u64, units: u32) {
+    fn add_to_buckets(&mut self, at: usize, specs: &[BucketSpec], timestamp: u64, units: u64) {
         if let (Some(buckets), Some(spec)) = (self.buckets.get_mut(at), specs.get(at)) {
             buckets.add(timestamp / spec.ticks, units, spec.max_buckets);
         }
     }
 
-    fn make_room(&mut self, max: u32) {
+    fn make_room(&mut self, max: u64) {
         let is_full = self.units() >= max;
         if let Some(oldest) = self.buckets.iter_mut().rev().find(|buckets| is_full && buckets.units() > 0) {
             oldest.drop_unit();
@@ -156,14 +158,14 @@ impl BucketedLog {
         }
     }
 
-    fn units_up_to(&self, last: usize) -> u32 {
-        let timestamps = self.timestamps.len() as u32;
-        self.buckets.iter().take(last + 1).map(Buckets::units).fold(timestamps, u32::saturating_add)
+    fn units_up_to(&self, last: usize) -> u64 {
+        let timestamps = self.timestamps.len() as u64;
+        self.buckets.iter().take(last + 1).map(Buckets::units).fold(timestamps, u64::saturating_add)
     }
 
     /// Returns the tick in which unit `nth` was recorded, of those up to part `last` of the buckets, as precisely as is
     /// still known.
-    fn recorded_at(&self, plan: &Plan, newest: u64, last: usize, nth: u32) -> u64 {
+    fn recorded_at(&self, plan: &Plan, newest: u64, last: usize, nth: u64) -> u64 {
         let mut nth = nth;
         for (buckets, spec) in self.buckets.iter().zip(plan.bucket_specs()).take(last + 1).rev() {
             if let Some(bucket) = buckets.bucket_of(nth, newest / spec.ticks) {
@@ -177,12 +179,12 @@ impl BucketedLog {
 
 impl Buckets {
     /// Returns the number of units in all buckets.
-    fn units(&self) -> u32 {
+    fn units(&self) -> u64 {
         self.total().wrapping_sub(self.before)
     }
 
     /// Records `units` in bucket `index`, which must not be before any other. The memory never exceeds `max` buckets.
-    fn add(&mut self, index: u64, units: u32, max: usize) {
+    fn add(&mut self, index: u64, units: u64, max: usize) {
         let (index, total) = (index as u32, self.total().wrapping_add(units));
         match self.buckets.back_mut() {
             Some(bucket) if bucket.index == index => bucket.total = total,
@@ -191,7 +193,7 @@ impl Buckets {
     }
 
     /// Returns the oldest bucket and the number of its units.
-    fn oldest(&self, newest: u64) -> Option<(u64, u32)> {
+    fn oldest(&self, newest: u64) -> Option<(u64, u64)> {
         self.buckets.front().map(|bucket| (widen(bucket.index, newest), bucket.total.wrapping_sub(self.before)))
     }
 
@@ -213,7 +215,7 @@ impl Buckets {
     }
 
     /// Returns the bucket that holds unit `nth`, counted from 1 at the oldest, or `None` if there are fewer units.
-    fn bucket_of(&self, nth: u32, newest: u64) -> Option<u64> {
+    fn bucket_of(&self, nth: u64, newest: u64) -> Option<u64> {
         let at = self.buckets.partition_point(|bucket| bucket.total.wrapping_sub(self.before) < nth);
         self.buckets.get(at).map(|bucket| widen(bucket.index, newest))
     }
@@ -232,7 +234,7 @@ impl Buckets {
         }
     }
 
-    fn total(&self) -> u32 {
+    fn total(&self) -> u64 {
         self.buckets.back().map_or(self.before, |bucket| bucket.total)
     }
 
@@ -251,7 +253,7 @@ const fn end_of_bucket(index: u64, ticks: u64) -> u64 {
 mod tests {
     use super::*;
 
-    fn filled(entries: &[(u64, u32)]) -> Buckets {
+    fn filled(entries: &[(u64, u64)]) -> Buckets {
         let mut buckets = Buckets::default();
         for (index, units) in entries {
             buckets.add(*index, *units, 4098);

@@ -74,13 +74,13 @@ impl History {
     ///
     /// Where denials count, a number above the limit may be returned as the limit.
     #[inline]
-    pub(crate) fn usage(&mut self, plan: &Plan, window: &Window, now: Timestamp) -> (u32, u64) {
+    pub(crate) fn usage(&mut self, plan: &Plan, window: &Window, now: Timestamp) -> (u64, u64) {
         let now = now.floor_ticks(plan.tick());
         match &mut self.log {
             Log::Exact(log) => {
                 let expired = now.saturating_sub(window.ticks);
-                let (used, oldest) = log.count_after(expired, self.newest, window.limit as usize);
-                (used as u32, oldest + window.ticks)
+                let (used, oldest) = log.count_after(expired, self.newest, window.limit_as_len());
+                (used as u64, oldest + window.ticks)
             }
             Log::Bucketed(log) => {
                 let used = log.used(window, now);
@@ -90,9 +90,9 @@ impl History {
     }
 
     /// Returns the number of remembered units.
-    pub(crate) fn units(&self) -> u32 {
+    pub(crate) fn units(&self) -> u64 {
         match &self.log {
-            Log::Exact(log) => log.len() as u32,
+            Log::Exact(log) => log.len() as u64,
             Log::Bucketed(log) => log.units(),
         }
     }
@@ -106,7 +106,7 @@ impl History {
         match &mut self.log {
             Log::Exact(log) => plan.windows().iter().find_map(|window| {
                 let expired = now.saturating_sub(window.ticks);
-                Some(log.nth_newest_after(expired, newest, window.limit as usize)? + window.ticks)
+                Some(log.nth_newest_after(expired, newest, window.limit_as_len())? + window.ticks)
             }),
             Log::Bucketed(log) => {
                 log.expire(plan, newest, now);
@@ -117,7 +117,7 @@ impl History {
 
     /// Returns the tick in which unit `nth` of the `used` that `window` counts leaves it, counted from 1 at the oldest.
     #[inline]
-    pub(crate) fn leaves_at(&self, plan: &Plan, window: &Window, used: u32, nth: u32) -> u64 {
+    pub(crate) fn leaves_at(&self, plan: &Plan, window: &Window, used: u64, nth: u64) -> u64 {
         match &self.log {
             Log::Exact(log) => {
                 let oldest = log.len().saturating_sub(used as usize);

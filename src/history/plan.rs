@@ -14,14 +14,14 @@ pub(crate) struct Plan {
     exact: Option<Exact>,
     bucket_specs: Box<[BucketSpec]>,
     count_denied: bool,
-    most_units: u32,
+    most_units: u64,
     horizon: u64,
 }
 
 /// One quota: its limit, its window in ticks, and the part of the history that ends with the window.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Window {
-    pub(crate) limit: u32,
+    pub(crate) limit: u64,
     pub(crate) ticks: u64,
     pub(crate) counted: Counted,
 }
@@ -52,8 +52,14 @@ pub(crate) struct BucketSpec {
 }
 
 impl Window {
+    /// Returns the limit as a number of entries.
+    #[inline]
+    pub(crate) fn limit_as_len(&self) -> usize {
+        usize::try_from(self.limit).unwrap_or(usize::MAX)
+    }
+
     /// Returns the number of `used` units that have to leave before there is room, or 1 if there is room.
-    pub(crate) const fn excess(&self, used: u32) -> u32 {
+    pub(crate) const fn excess(&self, used: u64) -> u64 {
         let too_many = used.saturating_add(1).saturating_sub(self.limit);
         if too_many == 0 { 1 } else { too_many }
     }
@@ -113,7 +119,7 @@ impl Plan {
     }
 
     /// Returns the maximum number of units to remember: more cannot change any answer.
-    pub(crate) const fn most_units(&self) -> u32 {
+    pub(crate) const fn most_units(&self) -> u64 {
         self.most_units
     }
 
@@ -130,17 +136,17 @@ impl Plan {
 }
 
 fn longest_exact(windows: &[Window], resolution: u32, count_denied: bool) -> Option<Exact> {
-    let small = windows.iter().filter(|window| window.limit <= resolution);
+    let small = windows.iter().filter(|window| window.limit <= u64::from(resolution));
     let longest = small.max_by_key(|window| (window.ticks, std::cmp::Reverse(window.limit)))?;
     let within = windows.iter().filter(|window| window.ticks <= longest.ticks);
-    let counted = most_units(within, count_denied).min(resolution).max(longest.limit);
+    let counted = most_units(within, count_denied).min(resolution.into()).max(longest.limit);
     let capacity = if count_denied { counted } else { longest.limit } as usize;
     Some(Exact { ticks: longest.ticks, capacity })
 }
 
 /// Returns the maximum number of units that an answer depends on. Where denials count there may be more units than the
 /// longest window admits, and a shorter window with a larger limit counts them.
-fn most_units<'a>(windows: impl IntoIterator<Item = &'a Window>, count_denied: bool) -> u32 {
+fn most_units<'a>(windows: impl IntoIterator<Item = &'a Window>, count_denied: bool) -> u64 {
     let windows = windows.into_iter();
     if count_denied {
         return windows.map(|window| window.limit).max().unwrap_or(0);
@@ -155,7 +161,7 @@ fn most_units<'a>(windows: impl IntoIterator<Item = &'a Window>, count_denied: b
 /// back by more than the width of one bucket of the quota that counts it.
 fn bucket_specs_beyond(exact_ticks: u64, windows: &[Window], resolution: u32) -> Box<[BucketSpec]> {
     let mut large: Vec<&Window> =
-        windows.iter().filter(|window| window.limit > resolution && window.ticks > exact_ticks).collect();
+        windows.iter().filter(|window| window.limit > u64::from(resolution) && window.ticks > exact_ticks).collect();
     large.sort_by_key(|window| (window.ticks, window.limit));
     large.dedup_by_key(|window| window.ticks);
     let mut previous = 1;

@@ -84,7 +84,7 @@ impl<'a> QuotaStatus<'a> {
 
     /// Returns the limit: units per window.
     #[must_use]
-    pub const fn limit(&self) -> u32 {
+    pub const fn limit(&self) -> u64 {
         self.quota.limit()
     }
 
@@ -96,7 +96,7 @@ impl<'a> QuotaStatus<'a> {
 
     /// Returns the units that are left, this request's deducted if it was charged.
     #[must_use]
-    pub const fn remaining(&self) -> u32 {
+    pub const fn remaining(&self) -> u64 {
         self.quota.limit().saturating_sub(self.state.used)
     }
 
@@ -121,7 +121,7 @@ impl<'a> QuotaStatus<'a> {
     }
 
     /// Returns a value to compare: a quota is tighter if less is left, or for longer.
-    pub(crate) const fn tightness(&self) -> (Reverse<u32>, Duration) {
+    pub(crate) const fn tightness(&self) -> (Reverse<u64>, Duration) {
         (Reverse(self.remaining()), self.reset_after())
     }
 

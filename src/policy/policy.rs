@@ -45,25 +45,25 @@ impl Policy {
 
     /// Creates a policy of `limit` units per second.
     #[must_use]
-    pub fn per_second(limit: u32) -> Self {
+    pub fn per_second(limit: u64) -> Self {
         Self::new(Quota::per_second(limit))
     }
 
     /// Creates a policy of `limit` units per minute.
     #[must_use]
-    pub fn per_minute(limit: u32) -> Self {
+    pub fn per_minute(limit: u64) -> Self {
         Self::new(Quota::per_minute(limit))
     }
 
     /// Creates a policy of `limit` units per hour.
     #[must_use]
-    pub fn per_hour(limit: u32) -> Self {
+    pub fn per_hour(limit: u64) -> Self {
         Self::new(Quota::per_hour(limit))
     }
 
     /// Creates a policy of `limit` units per day of 24 hours.
     #[must_use]
-    pub fn per_day(limit: u32) -> Self {
+    pub fn per_day(limit: u64) -> Self {
         Self::new(Quota::per_day(limit))
     }
 
@@ -76,25 +76,25 @@ impl Policy {
 
     /// Adds a quota of `limit` units per second.
     #[must_use]
-    pub fn and_per_second(self, limit: u32) -> Self {
+    pub fn and_per_second(self, limit: u64) -> Self {
         self.and(Quota::per_second(limit))
     }
 
     /// Adds a quota of `limit` units per minute.
     #[must_use]
-    pub fn and_per_minute(self, limit: u32) -> Self {
+    pub fn and_per_minute(self, limit: u64) -> Self {
         self.and(Quota::per_minute(limit))
     }
 
     /// Adds a quota of `limit` units per hour.
     #[must_use]
-    pub fn and_per_hour(self, limit: u32) -> Self {
+    pub fn and_per_hour(self, limit: u64) -> Self {
         self.and(Quota::per_hour(limit))
     }
 
     /// Adds a quota of `limit` units per day of 24 hours.
     #[must_use]
-    pub fn and_per_day(self, limit: u32) -> Self {
+    pub fn and_per_day(self, limit: u64) -> Self {
         self.and(Quota::per_day(limit))
     }
 
@@ -168,7 +168,7 @@ impl Policy {
 
     /// Returns this policy with other limits.
     #[cfg(feature = "redis")]
-    pub(crate) fn with_limits(&self, change: impl Fn(u32) -> u32) -> Self {
+    pub(crate) fn with_limits(&self, change: impl Fn(u64) -> u64) -> Self {
         let quotas = self.quotas.iter().map(|quota| quota.clone().with_limit(change(quota.limit())));
         Self { quotas: quotas.collect(), ..self.clone() }
     }

@@ -42,7 +42,7 @@ const AFTER: &str = "\";r=";
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Quota {
-    limit: u32,
+    limit: u64,
     window: Duration,
     name: Option<Cow<'static, str>>,
 }
@@ -54,37 +54,40 @@ pub(crate) struct PolicyName {
 }
 
 impl Quota {
+    /// The largest limit: 2^48 - 1 units, 281 TB if units are bytes.
+    pub const MAX_LIMIT: u64 = (1 << 48) - 1;
+
     /// Creates a quota of `limit` units per `window`.
     ///
-    /// Windows are from 1 ms to 100 years and limits from 1; building a limiter refuses all others. A window is counted
+    /// Windows are from 1 ms to 100 years and limits from 1 to [`MAX_LIMIT`](Self::MAX_LIMIT); building a limiter refuses all others. A window is counted
     /// in whole ticks, rounded up. A tick is 1 us if no window of the policy is over 17 minutes, 4 us up to an hour,
     /// 100 us up to a day, and at most 1 ms.
     #[must_use]
-    pub const fn new(limit: u32, window: Duration) -> Self {
+    pub const fn new(limit: u64, window: Duration) -> Self {
         Self { limit, window, name: None }
     }
 
     /// Creates a quota of `limit` units per second.
     #[must_use]
-    pub const fn per_second(limit: u32) -> Self {
+    pub const fn per_second(limit: u64) -> Self {
         Self::new(limit, SECOND)
     }
 
     /// Creates a quota of `limit` units per minute.
     #[must_use]
-    pub const fn per_minute(limit: u32) -> Self {
+    pub const fn per_minute(limit: u64) -> Self {
         Self::new(limit, MINUTE)
     }
 
     /// Creates a quota of `limit` units per hour.
     #[must_use]
-    pub const fn per_hour(limit: u32) -> Self {
+    pub const fn per_hour(limit: u64) -> Self {
         Self::new(limit, HOUR)
     }
 
     /// Creates a quota of `limit` units per day of 24 hours.
     #[must_use]
-    pub const fn per_day(limit: u32) -> Self {
+    pub const fn per_day(limit: u64) -> Self {
         Self::new(limit, DAY)
     }
 
@@ -107,7 +110,7 @@ impl Quota {
 
     /// Returns this quota with another limit.
     #[cfg(feature = "redis")]
-    pub(crate) const fn with_limit(mut self, limit: u32) -> Self {
+    pub(crate) const fn with_limit(mut self, limit: u64) -> Self {
         self.limit = limit;
         self
     }
@@ -125,18 +128,18 @@ impl Quota {
     /// Returns a quota that spreads these units evenly: at most 1 % slower, with as few units as possible in a window
     /// of whole milliseconds.
     pub(crate) fn spread(&self) -> Self {
-        let nanos_of = |units: u32| self.window.as_nanos() * u128::from(units) / u128::from(self.limit.max(1));
-        let rounded = |units: u32| nanos_of(units).div_ceil(NANOS_PER_MILLI).max(1);
-        let is_close = |units: &u32| rounded(*units) * NANOS_PER_MILLI * 100 <= nanos_of(*units) * 101;
+        let nanos_of = |units: u64| self.window.as_nanos() * u128::from(units) / u128::from(self.limit.max(1));
+        let rounded = |units: u64| nanos_of(units).div_ceil(NANOS_PER_MILLI).max(1);
+        let is_close = |units: &u64| rounded(*units) * NANOS_PER_MILLI * 100 <= nanos_of(*units) * 101;
         let per_milli = u128::from(self.limit) * NANOS_PER_MILLI / self.window.as_nanos().max(1);
-        let fewest = u32::try_from(per_milli).unwrap_or(u32::MAX).max(1);
+        let fewest = u64::try_from(per_milli).unwrap_or(u64::MAX).max(1);
         let units = (fewest..self.limit).find(is_close).unwrap_or(self.limit);
         Self::new(units, Duration::from_millis(rounded(units).try_into().unwrap_or(u64::MAX)))
     }
 
     /// Returns the number of units per window.
     #[must_use]
-    pub const fn limit(&self) -> u32 {
+    pub const fn limit(&self) -> u64 {
         self.limit
     }
 
@@ -196,6 +199,10 @@ impl Quota {
         check_name("quota name", &self.name())?;
         if self.limit == 0 {
             return Err(ConfigError::new(field("limit"), 0, "a quota admits at least 1: write 1 or more"));
+        }
+        if self.limit > Self::MAX_LIMIT {
+            let reason = format!("a quota admits at most {}: write that or less, or leave the quota out", Self::MAX_LIMIT);
+            return Err(ConfigError::new(field("limit"), self.limit, reason));
         }
         if self.window < SHORTEST_WINDOW || self.window > LONGEST_WINDOW {
             let value = format_args!("{:?}", self.window).to_string();

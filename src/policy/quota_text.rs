@@ -93,13 +93,13 @@ impl<'a> QuotaText<'a> {
         }
     }
 
-    fn number(self) -> Option<u32> {
+    fn number(self) -> Option<u64> {
         let is_number = self.limit.bytes().all(|byte| byte.is_ascii_digit());
         self.limit.parse().ok().filter(|_| is_number)
     }
 
     fn limit_error(self) -> String {
-        let why = "the limit is a whole number in digits, from 1 to 4294967295";
+        let why = "the limit is a whole number in digits, from 1 to 281474976710655";
         let amount = self.limit.split(' ').next().unwrap_or_default().trim_start_matches('+');
         let digits: String = amount.chars().filter(|letter| !matches!(letter, '_' | '\'')).collect();
         let meant = QuotaText { limit: &digits, ..self };

@@ -268,7 +268,7 @@ pub(crate) enum Detail {
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct QuotaState {
     /// Units counted, including this request's if it was admitted.
-    pub(crate) used: u32,
+    pub(crate) used: u64,
     /// Time at which the quota has room again or, if it has room, at which the oldest counted unit leaves. In nanoseconds
     /// since the clock's origin; zero if no unit is counted.
     pub(crate) changes_at: u64,
@@ -370,7 +370,7 @@ impl Verdict {
     /// `used` is the number of units that the quota counts, including this request's if it was admitted. `changes_after`
     /// is the time until the quota has room again or, if it has room, until the oldest of these units leaves. Both are zero
     /// if no unit is counted.
-    pub fn push_quota(&mut self, used: u32, changes_after: Duration) {
+    pub fn push_quota(&mut self, used: u64, changes_after: Duration) {
         let changes_at = if used == 0 { 0 } else { self.now.saturating_add(changes_after).nanos() };
         self.states.push(QuotaState { used, changes_at });
     }

@@ -33,7 +33,7 @@ type Seen = [watch::Sender<u32>; FLOODERS];
 /// A server, and what is known of it from within.
 struct Site {
     address: SocketAddr,
-    limit: u32,
+    limit: u64,
     limiter: RateLimiter,
     seen: Arc<Seen>,
     permits: Arc<Semaphore>,
@@ -42,7 +42,7 @@ struct Site {
 
 impl Site {
     /// Serves the echo, and a method that never answers, to so many calls of each caller.
-    fn serve(limit: u32) -> Self {
+    fn serve(limit: u64) -> Self {
         let rule = Rule::new("calls").every_request().key(key::metadata("x-caller")).level("caller");
         let rule = rule.policy(Policy::per_hour(limit));
         let limiter = RateLimiter::builder().rule(rule).clock(ManualClock::new()).build().unwrap();
@@ -71,18 +71,18 @@ impl Site {
         Self { address, limit, limiter, seen, permits, echo }
     }
 
-    fn seen(&self, number: usize) -> u32 {
+    fn seen(&self, number: usize) -> u64 {
         *self.seen[number].borrow()
     }
 
-    fn used(&self, number: usize) -> u32 {
+    fn used(&self, number: usize) -> u64 {
         let decision = self.limiter.rule("calls").unwrap().peek(format!("flooder-{number}"));
         let quota = decision.quotas().next().unwrap();
         quota.limit() - quota.remaining()
     }
 
     /// Opens and resets so many streams, while a neighbour is served; returns how many came to the layer.
-    async fn flood(&self, streams: usize) -> u32 {
+    async fn flood(&self, streams: usize) -> u64 {
         let seen = || (0..FLOODERS).map(|number| self.seen(number)).sum::<u32>();
         let before = seen();
         let flooder = |number| async move { Flooder { site: self, number }.open_and_reset(streams / FLOODERS).await };

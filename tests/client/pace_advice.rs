@@ -395,8 +395,8 @@ proptest! {
 }
 
 /// A server that admits so much and says of a refusal only that it is one; and how many it has refused.
-fn silent_server(limit: u32) -> (impl Fn(u32) + Clone, Server, Arc<Mutex<Vec<bool>>>) {
-    let limiter_of = |limit: u32| {
+fn silent_server(limit: u64) -> (impl Fn(u32) + Clone, Server, Arc<Mutex<Vec<bool>>>) {
+    let limiter_of = |limit: u64| {
         let rule =
             Rule::new("calls").every_request().key(key::constant("")).level("all").policy(Policy::per_second(limit));
         RateLimiter::builder().rule(rule).clock(TokioClock::new()).build().unwrap()

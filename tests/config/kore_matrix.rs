@@ -35,7 +35,7 @@ struct Api {
     enforcement_level: String,
     key_location: String,
     per_minute: u32,
-    per_hour: Option<u32>,
+    per_hour: Option<u64>,
 }
 
 #[derive(Clone)]

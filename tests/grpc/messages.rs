@@ -34,7 +34,7 @@ use tower_quota_tests::{
 
 type BoxError = Box<dyn std::error::Error + Send + Sync>;
 
-fn rule(name: &str, limit: u32) -> Rule {
+fn rule(name: &str, limit: u64) -> Rule {
     let rule = Rule::new(name).routes(["/echo.Echo/{*method}"]).key(key::metadata("x-tenant")).level("tenant");
     rule.policy(Quota::per_minute(limit))
 }
@@ -51,7 +51,7 @@ async fn acme(server: SocketAddr) -> Client {
     Client::connect(server).await.with("x-tenant", "acme")
 }
 
-fn used(limiter: &RateLimiter, rule: &str) -> u32 {
+fn used(limiter: &RateLimiter, rule: &str) -> u64 {
     let decision = limiter.rule(rule).unwrap().peek("acme");
     let quota = decision.quotas().next().unwrap();
     quota.limit() - quota.remaining()

@@ -35,7 +35,7 @@ async fn get_account(server: SocketAddr, account: &str) -> reqwest::Response {
     http_client().get(format!("http://{server}/accounts/{account}")).send().await.unwrap()
 }
 
-fn per_minute(limit: u32, rule: Rule) -> (RateLimiter, ManualClock) {
+fn per_minute(limit: u64, rule: Rule) -> (RateLimiter, ManualClock) {
     limiter([rule.policy(Policy::per_minute(limit))])
 }
 

@@ -43,7 +43,7 @@ async fn served_by(rule: Rule) -> (Client, Echo) {
     (Client::connect(address).await, echo)
 }
 
-fn used(limiter: &RateLimiter, key: impl KeyParts) -> u32 {
+fn used(limiter: &RateLimiter, key: impl KeyParts) -> u64 {
     let decision = limiter.rule("calls").unwrap().peek(key);
     let quota = decision.quotas().next().unwrap();
     quota.limit() - quota.remaining()

@@ -91,7 +91,7 @@ fn client() -> Client {
 }
 
 /// One history for everybody.
-fn total(limit: u32) -> RateLimitLayer {
+fn total(limit: u64) -> RateLimitLayer {
     frozen([per_minute("total", limit).every_request()]).layer()
 }
 

@@ -49,7 +49,7 @@ fn answering() -> impl Service<Request<()>, Response = Response<String>, Error =
 
 type Answered = Ready<Result<Response<String>, Infallible>>;
 
-fn left(limiter: &RateLimiter, account: &str) -> u32 {
+fn left(limiter: &RateLimiter, account: &str) -> u64 {
     limiter.rule("calls").unwrap().peek(account).quotas().next().unwrap().remaining()
 }
 

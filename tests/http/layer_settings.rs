@@ -128,7 +128,7 @@ fn cors() -> CorsLayer {
         .expose_headers(exposed)
 }
 
-fn by_account(limit: u32) -> RateLimiter {
+fn by_account(limit: u64) -> RateLimiter {
     let rule = Rule::new("calls").every_request().key(key::header("x-account")).level("account");
     RateLimiter::builder().rule(rule.policy(Policy::per_minute(limit))).clock(ManualClock::new()).build().unwrap()
 }

@@ -35,12 +35,12 @@ use tower_quota::{
 use tower_quota_tests::limiter::{calls_per_minute, rule, with_rules};
 use tower_test::mock::{self, Handle, Spawn};
 
-fn builder(limit: u32) -> RateLimiterBuilder {
+fn builder(limit: u64) -> RateLimiterBuilder {
     RateLimiter::builder().rule(rule("calls", Policy::per_minute(limit))).clock(ManualClock::new())
 }
 
 /// What everybody has left.
-fn remaining(limiter: &RateLimiter) -> u32 {
+fn remaining(limiter: &RateLimiter) -> u64 {
     limiter.rule("calls").unwrap().peek("everybody").quotas().next().unwrap().remaining()
 }
 
@@ -555,12 +555,12 @@ struct Settings {
 }
 
 impl Settings {
-    fn read(limit: u32) -> Result<Self, ConfigError> {
+    fn read(limit: u64) -> Result<Self, ConfigError> {
         Ok(Self { layer: layer(limit)? })
     }
 }
 
-fn layer(limit: u32) -> Result<RateLimitLayer, ConfigError> {
+fn layer(limit: u64) -> Result<RateLimitLayer, ConfigError> {
     let by_account = key::first_of((key::header("x-account"), |_: &RequestView<'_>| Some("nobody")));
     Ok(RateLimitLayer::new(by_account, Policy::per_minute(limit))?
         .headers(Headers::rate_limit().with_legacy(LegacyReset::Delta)))

@@ -31,7 +31,7 @@ struct Job {
     tenant: String,
     queue: Option<&'static str>,
     pages: u32,
-    left: Option<u32>,
+    left: Option<u64>,
 }
 
 #[derive(Debug, PartialEq)]

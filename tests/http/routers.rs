@@ -401,7 +401,7 @@ fn whatever_axum_routes_is_governed_by_the_rule_of_that_route_with_the_same_key(
 // ---- the same by hand ----
 
 /// Where each of these requests ran, with a layer around the router, or within it.
-fn limited(route: &str, limit: u32) -> (RateLimiter, tower_quota::RateLimitLayer) {
+fn limited(route: &str, limit: u64) -> (RateLimiter, tower_quota::RateLimitLayer) {
     let rule = Rule::new("strict")
         .routes([route])
         .key(|_: &RequestView<'_>| Some(""))

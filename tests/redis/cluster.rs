@@ -37,7 +37,7 @@ fn hasty(cluster: &Cluster) -> RedisStore {
 }
 
 /// What is left of the only quota.
-async fn left(limiter: &Limiter, rule: &str, key: &str) -> u32 {
+async fn left(limiter: &Limiter, rule: &str, key: &str) -> u64 {
     remaining(&limiter.rule(rule).unwrap().peek_async(key).await.unwrap())[0]
 }
 
@@ -217,7 +217,7 @@ async fn a_slot_that_moves_takes_its_histories_along() {
         let mut outcomes = [0_u32; 2];
         while !end.load(Ordering::Relaxed) || outcomes[0] < 10 {
             match asking.check_all_async(both).await {
-                Ok(decision) => outcomes[0] += u32::from(decision.is_admitted()),
+                Ok(decision) => outcomes[0] += u64::from(decision.is_admitted()),
                 Err(CheckError::Unavailable(_)) => outcomes[1] += 1,
                 Err(error) => panic!("{error}"),
             }
@@ -272,7 +272,7 @@ async fn a_promoted_replica_goes_on_counting() {
     heir.assert_all_expire_within(Duration::from_secs(3 * 3600));
 }
 
-async fn admitted_in_spite_of_errors(limiter: &Limiter, key: &str, most: usize) -> u32 {
+async fn admitted_in_spite_of_errors(limiter: &Limiter, key: &str, most: usize) -> u64 {
     let mut admitted = 0;
     for _ in 0..most {
         admitted += limiter
@@ -280,7 +280,7 @@ async fn admitted_in_spite_of_errors(limiter: &Limiter, key: &str, most: usize) 
             .unwrap()
             .check_async(key)
             .await
-            .map_or(0, |decision| u32::from(decision.is_admitted()));
+            .map_or(0, |decision| u64::from(decision.is_admitted()));
     }
     admitted
 }

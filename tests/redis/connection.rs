@@ -302,7 +302,7 @@ fn shop(store: RedisStore, shared: u32) -> Limiter {
         .unwrap()
 }
 
-async fn left_of_all(limiter: &Limiter) -> u32 {
+async fn left_of_all(limiter: &Limiter) -> u64 {
     remaining(&limiter.rule("everybody").unwrap().peek_async("everybody").await.unwrap())[0]
 }
 

@@ -178,7 +178,7 @@ async fn a_slot_that_is_held_open_is_decided_about_key_by_key() {
     }
     tokio::task::block_in_place(|| cluster.close_slot(slot, home, target));
     let last = ask(&[account, tables[0]]).await;
-    let used: Vec<u32> = remaining(&last).into_iter().map(|left| LIMIT - left).collect();
+    let used: Vec<u64> = remaining(&last).into_iter().map(|left| LIMIT - left).collect();
     assert_eq!(used, [2 + 180, 2 + 60]);
     let region = limiter.rule("region").unwrap().peek_async(("west", "")).await.unwrap();
     assert_eq!(remaining(&region), [LIMIT - 60]);
@@ -253,8 +253,8 @@ async fn assert_others_go_on(on_outage: OnOutage, freezes: bool) {
             let is_well = homes[number] != 0;
             let is_decided = answer.as_ref().is_ok_and(|decision| decision.quotas().next().is_some());
             admitted[number] += u32::from(answer.is_ok_and(|decision| decision.is_admitted()));
-            well += u32::from(is_well);
-            decided += u32::from(is_well && is_decided);
+            well += u64::from(is_well);
+            decided += u64::from(is_well && is_decided);
         }
     }
     let what = format!("{on_outage}, {}", if freezes { "frozen" } else { "killed" });

@@ -70,7 +70,7 @@ fn mixed(random: &mut fastrand::Rng, requests: usize) -> Vec<Vec<(&'static str, 
     (0..requests).map(request).collect()
 }
 
-fn told(decision: &Decision) -> (bool, Vec<u32>, Option<Duration>) {
+fn told(decision: &Decision) -> (bool, Vec<u64>, Option<Duration>) {
     (decision.is_admitted(), remaining(decision), decision.retry_after())
 }
 

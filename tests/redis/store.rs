@@ -85,7 +85,7 @@ fn eight_processes_on_one_key_admit_exactly_n() {
         assert!(output.status.success(), "{text}");
         text.lines().find_map(|line| line.strip_prefix("admitted ")).unwrap().parse::<u32>().unwrap()
     });
-    let admitted: Vec<u32> = admitted.collect();
+    let admitted: Vec<u64> = admitted.collect();
     assert_eq!(admitted.iter().sum::<u32>(), 1000, "{admitted:?}");
     // P3: what was refused for want of the one rule was not charged to the other.
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();

@@ -147,7 +147,7 @@ fn a_closure_a_claim_or_a_field_may_read_any_key() {
     #[derive(Clone)]
     struct Claims {
         account: u64,
-        team: (String, u32),
+        team: (String, u64),
     }
     let rule = |name: &str| Rule::new(name).every_request().policy(Policy::per_minute(9));
     let closure = |request: &RequestView<'_>| Some(request.extensions().get::<Claims>()?.team.clone());

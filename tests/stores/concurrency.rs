@@ -99,7 +99,7 @@ fn many_threads_under_two_rules_lose_no_unit_of_either() {
 /// P1, P3, P5: what was admitted under a rule is what is gone from it, whatever the other rules of each request said.
 #[test]
 fn units_admitted_and_units_left_add_up_to_the_limit() {
-    const RULES: [(&str, u32); 4] = [("a", 400), ("b", 300), ("c", 200), ("d", 5000)];
+    const RULES: [(&str, u64); 4] = [("a", 400), ("b", 300), ("c", 200), ("d", 5000)];
     const KEYS: [&str; 3] = ["ann", "bob", "carl"];
     let (limiter, _) =
         limiter_for(100, RULES.map(|(name, limit)| rule(name, Policy::per_hour(limit).and_per_day(limit))));

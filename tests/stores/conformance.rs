@@ -110,8 +110,8 @@ impl ListStore {
     }
 }
 
-fn counted(list: &[Duration], window: Duration, now: Duration) -> u32 {
-    list.iter().filter(|at| **at + window > now).count() as u32
+fn counted(list: &[Duration], window: Duration, now: Duration) -> u64 {
+    list.iter().filter(|at| **at + window > now).count() as u64
 }
 
 impl Store for ListStore {

@@ -12,7 +12,7 @@ fn check(limiter: &RateLimiter, key: &str) -> Decision {
     limiter.rule("calls").unwrap().check(key)
 }
 
-fn left(decision: &Decision) -> u32 {
+fn left(decision: &Decision) -> u64 {
     decision.quotas().next().unwrap().remaining()
 }
 
@@ -95,7 +95,7 @@ fn denials_of_two_newcomers_are_counted_before_the_wait_is_told() {
         for seconds in [0, 7, 20, 41, 43, 50, 110, 115] {
             clock.set(Duration::from_secs(seconds));
             let decision = limiter.check_all([("calls", "x"), ("calls", "y")]).unwrap();
-            let others: Vec<u32> = decision.quotas().map(|quota| quota.remaining()).collect();
+            let others: Vec<u64> = decision.quotas().map(|quota| quota.remaining()).collect();
             let looks = ["x", "y"].map(|key| left(&limiter.rule("calls").unwrap().peek(key)));
             assert_eq!(others, looks, "of {limit} after {seconds} s");
             if let Some(wait) = decision.retry_after() {

@@ -16,7 +16,7 @@ fn is_admitted(limiter: &RateLimiter, rule: &str, key: &str) -> bool {
     limiter.rule(rule).unwrap().check(key).is_admitted()
 }
 
-fn remaining(decision: &Decision) -> u32 {
+fn remaining(decision: &Decision) -> u64 {
     decision.quotas().map(|quota| quota.remaining()).min().unwrap()
 }
 

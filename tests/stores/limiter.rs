@@ -848,7 +848,7 @@ proptest! {
 fn a_quota_beside_a_longer_and_smaller_one_is_reported_as_it_is_where_denials_count() {
     let (limiter, clock) = limiter([rule("calls", Policy::per_second(10).and_per_minute(3).count_denied())]);
     let told = |decision: &Decision| {
-        let left: Vec<u32> = decision.quotas().map(|quota| quota.remaining()).collect();
+        let left: Vec<u64> = decision.quotas().map(|quota| quota.remaining()).collect();
         (left, decision.exhausted().map(|quota| quota.name().into_owned()).collect::<Vec<_>>())
     };
     for request in 1..=12u32 {
@@ -873,7 +873,7 @@ fn calls_that_are_spread_evenly_and_wait_as_told_get_their_rate() {
         let mut admitted = 0;
         while clock.now() < Duration::from_secs(2) {
             let decision = limiter.rule("calls").unwrap().check("ann");
-            admitted += u32::from(decision.is_admitted());
+            admitted += u64::from(decision.is_admitted());
             clock.advance(decision.retry_after().unwrap_or_default() + Duration::from_nanos(311));
         }
         assert!(f64::from(admitted) >= 0.99 * 2.0 * f64::from(rate), "{admitted} in 2 s of {rate}/s");

@@ -13,7 +13,7 @@ pub fn rule(name: &str, policy: impl Into<Policy>) -> Rule {
 }
 
 /// A rule of `limit` requests a minute, all under one key; the test adds for which requests.
-pub fn per_minute(name: &str, limit: u32) -> Rule {
+pub fn per_minute(name: &str, limit: u64) -> Rule {
     Rule::new(name).key(key::constant("everybody")).policy(Policy::per_minute(limit))
 }
 
@@ -48,7 +48,7 @@ pub fn frozen(rules: impl IntoIterator<Item = Rule>) -> RateLimiter {
 }
 
 /// Returns a limiter of one rule, `calls`, with `limit` requests a minute for everybody together, whose clock stands still.
-pub fn calls_per_minute(limit: u32) -> RateLimiter {
+pub fn calls_per_minute(limit: u64) -> RateLimiter {
     frozen([rule("calls", Policy::per_minute(limit))])
 }
 
@@ -63,6 +63,6 @@ pub fn admitted(limiter: &RateLimiter, rule: &str, key: &str, most: usize) -> us
 }
 
 /// Returns what each quota has left.
-pub fn remaining(decision: &Decision) -> Vec<u32> {
+pub fn remaining(decision: &Decision) -> Vec<u64> {
     decision.quotas().map(|quota| quota.remaining()).collect()
 }

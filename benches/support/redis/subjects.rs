@@ -50,7 +50,7 @@ pub(crate) enum Subject {
 pub(crate) struct Situation {
     pub(crate) keys: Keys,
     /// Of two quotas.
-    pub(crate) limits: [u32; 2],
+    pub(crate) limits: [u64; 2],
     pub(crate) windows: [Duration; 2],
     /// If it is not the server's.
     pub(crate) time: Option<SteppedTime>,

@@ -20,7 +20,7 @@ const HISTORIES: [(&str, [&str; 2], u64, Duration); 2] = [
 ];
 
 /// Of another power of two, so that what is to be kept differs as well.
-const LIMITS: [[u32; 2]; 2] = [[60, 1800], [120, 3600]];
+const LIMITS: [[u64; 2]; 2] = [[60, 1800], [120, 3600]];
 
 /// Each history under the same limits all the time, and then under two in turn.
 pub(crate) async fn cases(server: &Server) -> Vec<Case> {
@@ -35,7 +35,7 @@ pub(crate) async fn cases(server: &Server) -> Vec<Case> {
 }
 
 /// Each decision under the limits that it was not the turn of before.
-fn ask(server: &Server, key: &'static str, step: Duration, limits: [[u32; 2]; 2]) -> Ask {
+fn ask(server: &Server, key: &'static str, step: Duration, limits: [[u64; 2]; 2]) -> Ask {
     let time = SteppedTime { clock: ManualClock::new(), step };
     let processes = limits.map(|limits| {
         let situation = Situation { limits, time: Some(time.clone()), ..Situation::usual(Keys::Hot(key)) };

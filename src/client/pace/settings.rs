@@ -35,7 +35,7 @@ pub(super) struct Settings {
 #[derive(Clone, Debug)]
 pub(super) struct ScopeLimits {
     rule: Arc<str>,
-    quotas: SmallVec<[(u32, Duration); 2]>,
+    quotas: SmallVec<[(u64, Duration); 2]>,
 }
 
 impl Default for Settings {
@@ -89,7 +89,7 @@ impl ScopeLimits {
 
     /// Returns the sustained rate that the quotas allow, in calls per second.
     pub(super) fn per_second(&self) -> f64 {
-        let rates = self.quotas.iter().map(|(limit, window)| f64::from(*limit) / window.as_secs_f64());
+        let rates = self.quotas.iter().map(|(limit, window)| *limit as f64 / window.as_secs_f64());
         rates.fold(f64::INFINITY, f64::min)
     }
 

@@ -61,12 +61,12 @@ pub(super) struct UnitRange {
 #[derive(Clone, Copy, Debug)]
 pub(super) struct RangeUsage {
     /// Units dropped from the history. All of them have left the window in the tick `dropped_until`.
-    dropped: u32,
+    dropped: u64,
     dropped_until: u64,
     /// Units of the shared history that the window counts: first those `before` the range, then those `kept` of it.
-    used: u32,
-    before: u32,
-    kept: u32,
+    used: u64,
+    before: u64,
+    kept: u64,
 }
 
 /// One entry per quota of a plan.
@@ -189,7 +189,7 @@ impl SharedHistory {
     }
 
     /// Returns the tick in which unit `nth` of a range leaves the window, counted from 1 at the oldest.
-    fn leaves_at(&self, plan: &Plan, window: &Window, usage: &RangeUsage, nth: u32) -> u64 {
+    fn leaves_at(&self, plan: &Plan, window: &Window, usage: &RangeUsage, nth: u64) -> u64 {
         match nth.checked_sub(usage.dropped) {
             None | Some(0) => usage.dropped_until,
             Some(nth) => self.history.leaves_at(plan, window, usage.used, usage.before.saturating_add(nth)),
@@ -198,14 +198,13 @@ impl SharedHistory {
 
     fn usage(&mut self, range: UnitRange, plan: &Plan, window: &Window, now: Timestamp) -> RangeUsage {
         // More units than the limit exist where one rule counts a request under several new keys.
-        let (used, _) = self.history.usage(plan, &Window { limit: u32::MAX, ..*window }, now);
-        let gone = self.units.saturating_sub(used.into());
+        let (used, _) = self.history.usage(plan, &Window { limit: u64::MAX, ..*window }, now);
+        let gone = self.units.saturating_sub(used);
         let before = range.since.clamp(gone, self.units) - gone;
         let kept = range.until.min(self.units).saturating_sub(gone + before);
         let dropped_until = range.ends_at.min(self.dropped_at).saturating_add(window.ticks);
         let may_count = dropped_until > now.floor_ticks(plan.tick());
         let dropped = if may_count { range.until.min(self.dropped).saturating_sub(range.since) } else { 0 };
-        let [before, kept, dropped] = [before, kept, dropped].map(|units| u32::try_from(units).unwrap_or(u32::MAX));
         RangeUsage { dropped, dropped_until, used, before, kept }
     }
 
@@ -218,7 +217,7 @@ impl SharedHistory {
 }
 
 impl RangeUsage {
-    pub(super) const fn units(&self) -> u32 {
+    pub(super) const fn units(&self) -> u64 {
         self.dropped.saturating_add(self.kept)
     }
 }
@@ -226,12 +225,12 @@ impl RangeUsage {
 /// Returns the tick in which `count` units of two logs have left, oldest first: as many as `of_own` allows from the one,
 /// the rest from the other.
 fn leave_together(
-    count: u32,
-    of_own: RangeInclusive<u32>,
-    own_leaves: impl Fn(u32) -> u64,
-    shared_leaves: impl Fn(u32) -> u64,
+    count: u64,
+    of_own: RangeInclusive<u64>,
+    own_leaves: impl Fn(u64) -> u64,
+    shared_leaves: impl Fn(u64) -> u64,
 ) -> u64 {
-    let both = |own: u32| own_leaves(own).max(shared_leaves(count - own));
+    let both = |own: u64| own_leaves(own).max(shared_leaves(count - own));
     // The more units come from the one log, the later these have left, and the earlier those of the other.
     let (mut low, mut high) = of_own.into_inner();
     while low < high {
@@ -263,7 +262,7 @@ mod tests {
             let mut all = [own.clone(), shared.clone()].concat();
             all.sort_unstable();
             let count = count.min(all.len() as u32);
-            let nth = |log: &[u64], nth: u32| if nth == 0 { 0 } else { log[nth as usize - 1] };
+            let nth = |log: &[u64], nth: u64| if nth == 0 { 0 } else { log[nth as usize - 1] };
             let of_own = count.saturating_sub(shared.len() as u32)..=count.min(own.len() as u32);
             let at = leave_together(count, of_own, |own_nth| nth(&own, own_nth), |shared_nth| nth(&shared, shared_nth));
             prop_assert_eq!(at, nth(&all, count));

@@ -204,7 +204,7 @@ impl CrossSlotDecider {
             let mut known = verdict.into_iter().flat_map(|part| part.states.iter().map(move |state| (part.now, state)));
             let is_rolled_back = is_rolled_back && verdict.is_some_and(|verdict| verdict.admitted);
             for (charge, position) in group.charges.iter().zip(&group.positions) {
-                let refunded = u32::from(is_rolled_back && !self.commands.counts_denied(&[*charge]));
+                let refunded = u64::from(is_rolled_back && !self.commands.counts_denied(&[*charge]));
                 let state = |_| match known.next() {
                     Some((now, state)) => (state.used.saturating_sub(refunded), now.until(state.changes_at)),
                     None => (0, Duration::ZERO),

@@ -54,7 +54,7 @@ pub(super) enum Fallback {
 pub(super) struct LocalFallback {
     store: MemoryStore,
     /// The difference between each limit and its share, by scope.
-    missing: Vec<Vec<u32>>,
+    missing: Vec<Vec<u64>>,
 }
 
 impl Fallback {
@@ -134,10 +134,10 @@ impl fmt::Display for OnOutage {
 }
 
 fn share_of(policy: &Policy, share: f64) -> Policy {
-    policy.with_limits(|limit| ((f64::from(limit) * share) as u32).max(1))
+    policy.with_limits(|limit| ((limit as f64 * share) as u64).max(1))
 }
 
-fn difference(whole: &Scope, part: &Scope) -> Vec<u32> {
+fn difference(whole: &Scope, part: &Scope) -> Vec<u64> {
     whole.policy().quotas().zip(part.policy().quotas()).map(|(whole, part)| whole.limit() - part.limit()).collect()
 }
 

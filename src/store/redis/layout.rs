@@ -60,7 +60,7 @@ struct EncodingSettings {
 pub(super) struct QuotaSlot {
     /// Its place in the plan.
     pub(super) at: usize,
-    pub(super) limit: u32,
+    pub(super) limit: u64,
     /// Its window, in microseconds.
     pub(super) window: u64,
 }

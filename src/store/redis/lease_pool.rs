@@ -255,7 +255,7 @@ impl Lease {
         let mut verdict = Verdict { now: self.verdict.now.saturating_add(elapsed), ..self.verdict.clone() };
         // Leased units that are not spent are not used yet.
         for state in &mut verdict.states {
-            state.used = state.used.saturating_sub(left);
+            state.used = state.used.saturating_sub(left.into());
         }
         Some(verdict)
     }

@@ -172,7 +172,7 @@ impl Reply {
         verdict.admitted = place <= self.units;
         // Those after it are not used yet, seen from there.
         let later = self.units.saturating_sub(place);
-        verdict.states.iter_mut().for_each(|state| state.used = state.used.saturating_sub(later));
+        verdict.states.iter_mut().for_each(|state| state.used = state.used.saturating_sub(later.into()));
         verdict
     }
 }
@@ -221,8 +221,7 @@ fn read(header: &[u8], log: &Encoding, verdict: &mut Verdict, first: usize) -> O
     let count = log.count_bytes();
     for (at, quota) in log.quotas().iter().enumerate() {
         let from = QUOTAS + at * (count + MOMENT);
-        // Cells count as many units as the largest limit of any process.
-        let used = u32::try_from(number(header, from, count)?).unwrap_or(u32::MAX);
+        let used = number(header, from, count)?;
         let leaves = (number(header, from + count, MOMENT)? + quota.window).next_multiple_of(tick);
         let changes_at = if used == 0 { 0 } else { Timestamp::from_micros(leaves).nanos() };
         *verdict.states.get_mut(first + quota.at)? = QuotaState { used, changes_at };
