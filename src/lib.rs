@@ -322,9 +322,11 @@ pub mod conformance;
 #[doc(hidden)]
 pub mod fuzzing;
 
-pub use error::{CheckError, ConfigError, UnknownRule};
+pub use error::{CheckError, ConfigError, UnknownRule, UnknownTier};
 pub use http::{RateLimit, RateLimitLayer, ResponseFuture};
-pub use limiter::{AnyRateLimiter, Decision, MatchedRule, QuotaStatus, RateLimiter, RateLimiterBuilder, RuleHandle};
+pub use limiter::{
+    AnyRateLimiter, Changes, Decision, MatchedRule, QuotaStatus, RateLimiter, RateLimiterBuilder, RuleHandle,
+};
 pub use policy::{Policy, Quota};
 pub use request::RequestKind;
 pub use rule::{OnMissing, Rule};

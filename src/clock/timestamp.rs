@@ -128,6 +128,11 @@ impl Tick {
         number.saturating_sub(Self::EPOCH).saturating_mul(self.nanos())
     }
 
+    /// Returns the first tick that begins with or after tick `number` of another length.
+    pub(crate) const fn from(self, other: Self, number: u64) -> u64 {
+        self.ceil(other.beginning(number))
+    }
+
     #[inline]
     const fn passed(self, nanos: u64) -> u64 {
         (((nanos / 1000) as u128 * self.reciprocal as u128) >> 63) as u64

@@ -11,10 +11,10 @@ use crate::{
         source_map::SourceMap,
     },
     error::ConfigError,
-    limiter::{CompiledRules, MessageTemplate, RateLimiter, RateLimiterBuilder, UNMATCHED, too_many_rules},
+    limiter::{MessageTemplate, RateLimiter, RateLimiterBuilder, Rules, UNMATCHED, Version, too_many_rules},
     request::Http,
     rule::{Rule, RuleId},
-    store::Store,
+    store::{Scopes, Store},
 };
 
 impl RateLimiter {
@@ -55,7 +55,7 @@ impl<S: Store> RateLimiterBuilder<Http, S> {
         check_number(builder.rules.len(), &file.rules, lines)?;
         check_names(&builder.rules, &file.rules, lines)?;
         let builder = rules.into_iter().fold(builder, Self::rule);
-        let compiled = CompiledRules::from_rules(&builder.rules, None);
+        let compiled = Rules::compile(&builder.rules, None, &Scopes::default(), Version::default());
         compiled.map_err(|error| locate(error, &file.rules, reader))?;
         Ok(builder)
     }

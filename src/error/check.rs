@@ -56,6 +56,36 @@ pub struct UnknownRule {
     known: Arc<[Box<str>]>,
 }
 
+/// The error of naming a tier: the rule does not have it, or the limiter does not have the rule.
+///
+/// ```
+/// use tower_quota::{Policy, RateLimiter, Rule};
+///
+/// let api = Rule::new("api").no_requests().policy(Policy::per_minute(60)).tier("pro", Policy::per_minute(600));
+/// let limiter = RateLimiter::builder().rule(api).build()?;
+///
+/// let error = limiter.set_tier("api", "acme", Some("por")).unwrap_err();
+/// assert_eq!(error.to_string(), r#"rule "api" has no tier "por": its tiers are "pro""#);
+/// # Ok::<(), tower_quota::ConfigError>(())
+/// ```
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum UnknownTier {
+    /// The limiter has no rule of this name.
+    #[error(transparent)]
+    Rule(#[from] UnknownRule),
+    /// The rule has no tier of this name.
+    #[error("rule \"{rule}\" has no tier \"{}\": {}", Visible::new(tier), listed_tiers(tiers))]
+    Tier {
+        /// The name of the rule.
+        rule: Box<str>,
+        /// The name that was asked for.
+        tier: Box<str>,
+        /// The names of the rule's tiers.
+        tiers: Box<[Box<str>]>,
+    },
+}
+
 /// The error of a store that could not decide and does not fail open: the request must not go on.
 ///
 /// Its text is for the operator. Callers read only that they may try again later.
@@ -71,6 +101,17 @@ pub struct UnknownRule {
 #[error("the store of the rate limiter is unavailable: {reason}")]
 pub struct Unavailable {
     reason: Box<str>,
+}
+
+impl UnknownTier {
+    pub(crate) fn tier<'a>(rule: &str, tier: &str, tiers: impl Iterator<Item = &'a str>) -> Self {
+        Self::Tier { rule: rule.into(), tier: tier.into(), tiers: tiers.map(Into::into).collect() }
+    }
+}
+
+fn listed_tiers(tiers: &[Box<str>]) -> String {
+    let names: Vec<String> = tiers.iter().map(|name| format!("\"{}\"", Visible::new(name))).collect();
+    if names.is_empty() { "it has none".to_owned() } else { format!("its tiers are {}", names.join(", ")) }
 }
 
 impl UnknownRule {

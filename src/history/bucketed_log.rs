@@ -138,6 +138,16 @@ impl BucketedLog {
         }
     }
 
+    /// Returns the ticks in which units count as recorded, oldest first, and how many in each. No unit is later than `newest`.
+    pub(crate) fn recorded(&self, plan: &Plan, newest: u64) -> Vec<(u64, u64)> {
+        let parts = self.buckets.iter().zip(plan.bucket_specs()).rev();
+        let in_buckets = parts.flat_map(|(buckets, spec)| {
+            let units = buckets.units_by_index(newest / spec.ticks);
+            units.map(|(index, units)| (end_of_bucket(index, spec.ticks).min(newest), units))
+        });
+        in_buckets.chain(self.timestamps.iter().map(|timestamp| (*timestamp, 1))).collect()
+    }
+
     /// Records units in part `at` of the buckets. Units beyond the last part are dropped.
     fn add_to_buckets(&mut self, at: usize, specs: &[BucketSpec], timestamp: u64, units: u64) {
         if let (Some(buckets), Some(spec)) = (self.buckets.get_mut(at), specs.get(at)) {
@@ -202,6 +212,16 @@ impl Buckets {
         if let Some(bucket) = self.buckets.pop_front() {
             self.before = bucket.total;
         }
+    }
+
+    /// Returns the number of each bucket and its units, oldest first.
+    fn units_by_index(&self, newest: u64) -> impl Iterator<Item = (u64, u64)> {
+        let mut before = self.before;
+        self.buckets.iter().map(move |bucket| {
+            let units = bucket.total.wrapping_sub(before);
+            before = bucket.total;
+            (widen(bucket.index, newest), units)
+        })
     }
 
     /// Drops one unit of the oldest bucket.

@@ -38,6 +38,30 @@ enum Log {
 }
 
 impl History {
+    /// Returns the same history in the shape of another plan. What only the other remembers longer is not there; no unit
+    /// leaves earlier than before, and later by at most what the shapes differ in precision.
+    pub(crate) fn reshaped(self, from: &Plan, to: &Plan) -> Self {
+        if from.tick() == to.tick() && from.is_compact() && to.is_compact() {
+            return self;
+        }
+        let mut reshaped = Self::new(to);
+        for (tick, units) in self.recorded(from) {
+            let tick = to.tick().from(from.tick(), tick);
+            for _ in 0..units.min(to.most_units().max(1)) {
+                reshaped.record(to, tick, tick);
+            }
+        }
+        reshaped
+    }
+
+    /// Returns the ticks in which units count as recorded, oldest first, and how many in each.
+    fn recorded(&self, plan: &Plan) -> Vec<(u64, u64)> {
+        match &self.log {
+            Log::Exact(log) => (0..log.len()).map(|at| (log.get(at, self.newest), 1)).collect(),
+            Log::Bucketed(log) => log.recorded(plan, self.newest),
+        }
+    }
+
     pub(crate) fn new(plan: &Plan) -> Self {
         let log = if plan.is_compact() {
             Log::Exact(ExactLog::EMPTY)
@@ -130,13 +154,19 @@ impl History {
     /// Records one unit at `now`.
     #[inline]
     pub(crate) fn charge(&mut self, plan: &Plan, now: Timestamp) {
-        let timestamp = self.newest.max(now.ceil_ticks(plan.tick()));
+        self.record(plan, now.ceil_ticks(plan.tick()), now.floor_ticks(plan.tick()));
+    }
+
+    /// Records one unit in a tick; what had expired `now` may be dropped.
+    #[inline]
+    fn record(&mut self, plan: &Plan, tick: u64, now: u64) {
+        let timestamp = self.newest.max(tick);
         let enters_stretch = (self.newest ^ timestamp) >= STRETCH;
         match &mut self.log {
             Log::Exact(log) => {
                 // The memory grows only for units that count, and units too old for 32 bits have to go.
                 if enters_stretch || log.fills_its_memory() {
-                    log.expire_until(now.floor_ticks(plan.tick()).saturating_sub(plan.horizon()), self.newest);
+                    log.expire_until(now.saturating_sub(plan.horizon()), self.newest);
                 }
                 let capacity = plan.exact().map_or(1, |Exact { capacity, .. }| capacity);
                 // More units exist only where denials count, or in a shared history. The newest ones matter.

@@ -7,19 +7,25 @@ use crate::{
 };
 
 /// A policy, compiled for the arithmetic of its histories.
-#[derive(Debug)]
+///
+/// Several plans may judge the same histories: those of the tiers of a rule. They differ in the limits, and have the rest in
+/// common, their *shape*.
+#[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Plan {
     tick: Tick,
     windows: Box<[Window]>,
+    /// Windows that only other plans of the same histories limit.
+    unlimited: Box<[Window]>,
     exact: Option<Exact>,
     bucket_specs: Box<[BucketSpec]>,
     count_denied: bool,
     most_units: u64,
     horizon: u64,
+    has_siblings: bool,
 }
 
 /// One quota: its limit, its window in ticks, and the part of the history that ends with the window.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Window {
     pub(crate) limit: u64,
     pub(crate) ticks: u64,
@@ -36,14 +42,14 @@ pub(crate) enum Counted {
 }
 
 /// The longest window that is counted exactly: it determines for how long timestamps are kept, and how many.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Exact {
     pub(crate) ticks: u64,
     pub(crate) capacity: usize,
 }
 
 /// The window of a large quota, and the stretch of time whose admissions share a bucket.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct BucketSpec {
     pub(crate) window: u64,
     pub(crate) ticks: u64,
@@ -71,23 +77,68 @@ impl Plan {
     pub(crate) const LONGEST_COMPACT_WINDOW: u64 = Tick::MOST_PER_WINDOW;
 
     pub(crate) fn new(policy: &Policy) -> Self {
-        let tick = policy.tick();
-        let (resolution, count_denied) = (policy.entries_per_window(), policy.counts_denied());
+        Self::among(policy, std::slice::from_ref(policy))
+    }
+
+    /// Creates the plan of a policy whose histories all of these policies judge: their windows together, and the largest limit
+    /// of each, decide what is remembered.
+    pub(crate) fn among(policy: &Policy, all: &[Policy]) -> Self {
+        let longest = all.iter().flat_map(Policy::quotas).map(Quota::window).max().unwrap_or_default();
+        let (tick, resolution) = (Tick::for_window(longest), u64::from(policy.entries_per_window()));
+        let count_denied = policy.counts_denied();
         let window = |quota: &Quota| Window {
             limit: quota.limit(),
             ticks: tick.count(quota.window()),
             counted: Counted::Exactly,
         };
-        let mut windows: Box<[Window]> = policy.quotas().map(window).collect();
-        let exact = longest_exact(&windows, resolution, count_denied);
-        let bucket_specs = bucket_specs_beyond(exact.map_or(0, |exact| exact.ticks), &windows, resolution);
-        for window in &mut windows {
-            window.counted = counted_by(window, &bucket_specs);
-        }
-        let horizon = windows.iter().map(|window| window.ticks).max().unwrap_or(0);
+        let counted_windows: Vec<Window> = all.iter().flat_map(Policy::quotas).map(window).collect();
+        let exact = match all {
+            [_] => longest_exact(&counted_windows, resolution, count_denied),
+            _ => longest_exact_of_all(&counted_windows, resolution),
+        };
+        let is_large = |window: &Window| window.limit > resolution || all.len() > 1;
+        let bucket_specs =
+            bucket_specs_beyond(exact.map_or(0, |exact| exact.ticks), &counted_windows, is_large, resolution);
+        let counted = |window: Window| Window { counted: counted_by(&window, &bucket_specs), ..window };
+        let windows: Box<[Window]> = policy.quotas().map(window).map(counted).collect();
+        let unlimited = unlimited_among(&counted_windows, &windows).into_iter().map(counted).collect();
+        let horizon = counted_windows.iter().map(|window| window.ticks).max().unwrap_or(0);
         let late = bucket_specs.last().map_or(0, |spec| spec.ticks);
-        let most_units = most_units(&windows, count_denied);
-        Self { tick, windows, exact, bucket_specs, count_denied, most_units, horizon: horizon + late }
+        let most_units = most_units(&counted_windows, count_denied || all.len() > 1);
+        Self {
+            tick,
+            windows,
+            unlimited,
+            exact,
+            bucket_specs,
+            count_denied,
+            most_units,
+            horizon: horizon + late,
+            has_siblings: all.len() > 1,
+        }
+    }
+
+    /// Returns this plan as one of several that judge the same histories.
+    pub(crate) fn with_siblings(self) -> Self {
+        Self { has_siblings: true, ..self }
+    }
+
+    /// Returns `true` if other plans judge the same histories, or did before the rules were reloaded.
+    #[inline]
+    pub(crate) const fn has_siblings(&self) -> bool {
+        self.has_siblings
+    }
+
+    /// Returns `true` if histories of the one plan can be judged by the other as they are.
+    pub(crate) fn has_shape_of(&self, other: &Self) -> bool {
+        let specs = |plan: &Self| plan.bucket_specs.iter().map(|spec| (spec.window, spec.ticks)).collect::<Vec<_>>();
+        let exact_ticks = |plan: &Self| plan.exact.map(|exact| exact.ticks);
+        self.tick == other.tick
+            && self.horizon == other.horizon
+            && exact_ticks(self) == exact_ticks(other)
+            && self.is_compact() == other.is_compact()
+            && self.count_denied == other.count_denied
+            && specs(self) == specs(other)
     }
 
     /// Returns the unit of time of all histories under this plan.
@@ -104,6 +155,12 @@ impl Plan {
 
     pub(crate) fn windows(&self) -> &[Window] {
         &self.windows
+    }
+
+    /// Returns the windows that only other plans of the same histories limit.
+    #[cfg(feature = "redis")]
+    pub(crate) fn unlimited(&self) -> &[Window] {
+        &self.unlimited
     }
 
     pub(crate) const fn exact(&self) -> Option<Exact> {
@@ -135,13 +192,32 @@ impl Plan {
     }
 }
 
-fn longest_exact(windows: &[Window], resolution: u32, count_denied: bool) -> Option<Exact> {
-    let small = windows.iter().filter(|window| window.limit <= u64::from(resolution));
+fn longest_exact(windows: &[Window], resolution: u64, count_denied: bool) -> Option<Exact> {
+    let small = windows.iter().filter(|window| window.limit <= resolution);
     let longest = small.max_by_key(|window| (window.ticks, std::cmp::Reverse(window.limit)))?;
     let within = windows.iter().filter(|window| window.ticks <= longest.ticks);
-    let counted = most_units(within, count_denied).min(resolution.into()).max(longest.limit);
+    let counted = most_units(within, count_denied).min(resolution).max(longest.limit);
     let capacity = if count_denied { counted } else { longest.limit } as usize;
     Some(Exact { ticks: longest.ticks, capacity })
+}
+
+/// Returns the longest window that is counted exactly if several plans judge the histories: a shorter one may then have a larger
+/// limit, and that many units. Windows beyond the first large one are counted in buckets.
+fn longest_exact_of_all(windows: &[Window], resolution: u64) -> Option<Exact> {
+    let first_large = windows.iter().filter(|window| window.limit > resolution).map(|window| window.ticks).min();
+    let small = windows.iter().filter(|window| first_large.is_none_or(|large| window.ticks < large));
+    let ticks = small.clone().map(|window| window.ticks).max()?;
+    let capacity = small.map(|window| window.limit).max()?;
+    Some(Exact { ticks, capacity: usize::try_from(capacity).unwrap_or(usize::MAX) })
+}
+
+/// Returns each window of others that is none of the plan's own.
+fn unlimited_among(all: &[Window], own: &[Window]) -> Vec<Window> {
+    let is_own = |window: &Window| own.iter().any(|other| other.ticks == window.ticks);
+    let mut others: Vec<Window> = all.iter().filter(|window| !is_own(window)).copied().collect();
+    others.sort_by_key(|window| window.ticks);
+    others.dedup_by_key(|window| window.ticks);
+    others.into_iter().map(|window| Window { limit: Quota::MAX_LIMIT, ..window }).collect()
 }
 
 /// Returns the maximum number of units that an answer depends on. Where denials count there may be more units than the
@@ -159,16 +235,21 @@ fn most_units<'a>(windows: impl IntoIterator<Item = &'a Window>, count_denied: b
 ///
 /// Widths are multiples of each other, so that a bucket falls whole into a bucket of the next part, and no unit is held
 /// back by more than the width of one bucket of the quota that counts it.
-fn bucket_specs_beyond(exact_ticks: u64, windows: &[Window], resolution: u32) -> Box<[BucketSpec]> {
+fn bucket_specs_beyond(
+    exact_ticks: u64,
+    windows: &[Window],
+    is_large: impl Fn(&Window) -> bool,
+    resolution: u64,
+) -> Box<[BucketSpec]> {
     let mut large: Vec<&Window> =
-        windows.iter().filter(|window| window.limit > u64::from(resolution) && window.ticks > exact_ticks).collect();
+        windows.iter().filter(|window| is_large(window) && window.ticks > exact_ticks).collect();
     large.sort_by_key(|window| (window.ticks, window.limit));
     large.dedup_by_key(|window| window.ticks);
     let mut previous = 1;
     large
         .into_iter()
         .map(|window| {
-            let multiple = (window.ticks / u64::from(resolution) / previous).max(1);
+            let multiple = (window.ticks / resolution / previous).max(1);
             previous = previous.saturating_mul(multiple);
             let max_buckets = (window.ticks / previous).saturating_add(2) as usize;
             BucketSpec { window: window.ticks, ticks: previous, max_buckets }

@@ -105,15 +105,16 @@ fn effective_window(quota: &QuotaStatus<'_>) -> u64 {
 }
 
 fn rate_limit_policy(decision: &Decision) -> Option<HeaderValue> {
-    let mut rules = decision.governed_by();
-    let (first, second) = (rules.next()?.policy_field(), rules.next());
+    let policies = || decision.governed_by().filter_map(|(_, tier)| tier.policy_field());
+    let mut rules = policies();
+    let (first, second) = (rules.next()?, rules.next());
     if second.is_none() {
         return Some(first.clone());
     }
     let field = build_value(|field| {
-        for (at, rule) in decision.governed_by().enumerate() {
+        for (at, policy) in policies().enumerate() {
             field.write(if at == 0 { "" } else { ", " });
-            field.write(rule.policy_field());
+            field.write(policy);
         }
     });
     HeaderValue::from_maybe_shared(field).ok()

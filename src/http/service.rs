@@ -82,13 +82,13 @@ impl<S, T: Store> RateLimit<S, T> {
             Some(limiter) if !self.options.exempt(&view) => limiter,
             _ => return CallDecision::Passed,
         };
-        let applied = already_applied(limiter.rulebook(), request.extensions());
-        match limiter.decide_request(&view, &applied, self.options.detail(), self.options.decision.request()) {
+        let applied = |rulebook: &_| already_applied(rulebook, request.extensions());
+        match limiter.decide_request(&view, applied, self.options.detail(), self.options.decision.request()) {
             Ok(None) => CallDecision::Passed,
             Ok(Some(MaybeDecided::Ready(decision))) if decision.is_admitted() => self.admitted(decision),
             Ok(Some(MaybeDecided::Ready(decision))) => refused(Refusal::Denied(&decision)),
             Ok(Some(MaybeDecided::Pending(pending))) => CallDecision::Pending(pending),
-            Err(missing) => refused(Refusal::key_missing(limiter.names_of(missing), missing.status)),
+            Err(missing) => refused(Refusal::key_missing(missing.names(), missing.status)),
         }
     }
 }

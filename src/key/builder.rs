@@ -1,7 +1,11 @@
 //! The builder that joins the parts of a key.
 
+use std::cell::RefCell;
+
+use smallvec::SmallVec;
+
 use crate::{
-    key::{Charge, Key, KeyHasher, PackedKey},
+    key::{Charge, ChargeTarget, Key, KeyHasher, PackedKey},
     warn::Warning,
 };
 
@@ -38,18 +42,29 @@ pub struct KeyBuilder<'a> {
     /// The mistake in the deployment that the request shows. A function pointer, so that nearly always one word is left
     /// empty.
     warning: Option<fn() -> Warning>,
+    /// The parts as they were added, where somebody has to compare them with a pattern.
+    raw: Option<&'a RefCell<RawParts>>,
 }
+
+/// The parts of a key as they were added.
+pub(crate) type RawParts = SmallVec<[SmallVec<[u8; 64]>; 1]>;
 
 impl<'a> KeyBuilder<'a> {
     #[cfg(test)]
     pub(crate) const fn new(hasher: &'a KeyHasher) -> Self {
-        Self::in_scope(0, hasher)
+        Self::for_target(ChargeTarget { scope: 0, shape: 0, plan: 0 }, hasher)
     }
 
-    /// Creates the builder of a charge in this scope, in the place where it will be read: moving a charge costs more
+    /// Creates the builder of a charge of this target, in the place where it will be read: moving a charge costs more
     /// than making it.
-    pub(crate) const fn in_scope(scope: u32, hasher: &'a KeyHasher) -> Self {
-        Self { charge: Charge { scope, key: Key::SHARED }, hasher, warning: None }
+    pub(crate) const fn for_target(target: ChargeTarget, hasher: &'a KeyHasher) -> Self {
+        Self { charge: Charge { target, key: Key::SHARED }, hasher, warning: None, raw: None }
+    }
+
+    /// Keeps the parts of this key there as well.
+    pub(crate) const fn keeping_parts(mut self, raw: Option<&'a RefCell<RawParts>>) -> Self {
+        self.raw = raw;
+        self
     }
 
     /// Sets the warning about a mistake in the deployment that the request shows. The operator gets it once for each
@@ -66,6 +81,9 @@ impl<'a> KeyBuilder<'a> {
     /// Adds a part.
     #[inline]
     pub fn part(&mut self, part: impl AsRef<[u8]>) {
+        if let Some(raw) = self.raw {
+            raw.borrow_mut().push(SmallVec::from_slice(part.as_ref()));
+        }
         let key = &mut self.charge.key;
         if key.packed == PackedKey::SHARED {
             key.packed.set_part(part.as_ref(), self.hasher);
@@ -92,9 +110,9 @@ impl<'a> KeyBuilder<'a> {
         &self.charge
     }
 
-    /// Returns the same charge in another scope.
-    pub(crate) const fn charge_in(&self, scope: u32) -> Charge {
-        Charge { scope, ..self.charge }
+    /// Returns the charge of the same key for another target.
+    pub(crate) const fn charge_for(&self, target: ChargeTarget) -> Charge {
+        Charge { target, ..self.charge }
     }
 
     /// Returns the key of the parts so far.
@@ -103,8 +121,11 @@ impl<'a> KeyBuilder<'a> {
     }
 
     /// Removes the parts that were added since the key was `earlier`.
-    pub(crate) const fn return_to(&mut self, earlier: Key) {
+    pub(crate) fn return_to(&mut self, earlier: Key) {
         self.charge.key = earlier;
+        if let Some(raw) = self.raw.filter(|_| earlier == Key::SHARED) {
+            raw.borrow_mut().clear();
+        }
     }
 }
 

@@ -59,8 +59,19 @@ pub struct Key {
 /// ```
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Charge {
-    pub(crate) scope: u32,
+    pub(crate) target: ChargeTarget,
     pub(crate) key: Key,
+}
+
+/// The half of a charge that is the same for all keys: the histories of a scope, and the plan that judges them.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub(crate) struct ChargeTarget {
+    /// The number of the scope.
+    pub(crate) scope: u32,
+    /// The number of the shape that the scope's histories have for this plan.
+    pub(crate) shape: u32,
+    /// The number of the plan.
+    pub(crate) plan: u32,
 }
 
 /// A key in 28 bytes: one part as it is, or the keyed hash of a long one or of several.
@@ -171,10 +182,17 @@ impl Charge {
         self.key.tenant()
     }
 
-    /// Returns the number of the scope among those of the [`Setup`](crate::store::Setup).
+    /// Returns the number of the scope among those of the [`Setup`](crate::store::Setup): the histories that it names.
     #[must_use]
     pub const fn scope(&self) -> u32 {
-        self.scope
+        self.target.scope
+    }
+
+    /// Returns the number of the policy, by which [`Scopes::policy`](crate::store::Scopes::policy) finds it: the limits that
+    /// judge the history.
+    #[must_use]
+    pub const fn plan(&self) -> u32 {
+        self.target.plan
     }
 
     /// Returns the key that is charged.
@@ -187,7 +205,7 @@ impl Charge {
 impl fmt::Debug for Charge {
     /// Omits the tenant, which is made of the key and identifies a user.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Charge").field("scope", &self.scope).field("key", &self.key).finish_non_exhaustive()
+        f.debug_struct("Charge").field("scope", &self.scope()).field("key", &self.key).finish_non_exhaustive()
     }
 }
 

@@ -56,9 +56,11 @@ mod metadata;
 mod name;
 mod parts;
 mod path;
+mod pattern;
 mod query;
 
 pub use builder::KeyBuilder;
+pub(crate) use builder::RawParts;
 pub use claim::{Claim, claim};
 pub use client_address::ClientAddress;
 pub use client_ip::{ClientIp, client_ip, peer_ip};
@@ -74,12 +76,14 @@ pub use key::{Charge, Key};
 pub use metadata::{Metadata, metadata};
 pub use parts::{KeyParts, Parts, parts};
 pub use path::{Path, path};
+pub use pattern::KeyPattern;
 pub use query::{Query, query};
 
 pub(crate) use hasher::KeyHasher;
-pub(crate) use key::PackedKey;
 #[cfg(feature = "redis")]
 pub(crate) use key::Text;
+pub(crate) use key::{ChargeTarget, PackedKey};
 #[cfg(feature = "client")]
 pub(crate) use metadata::LENIENT as LENIENT_BASE64;
 pub(crate) use name::sanitize_name;
+pub(crate) use pattern::ParsedPattern;

@@ -1,17 +1,22 @@
 //! The builder of a limiter, which finds every mistake in its rules.
 
-use std::{ops::Range, sync::Arc};
+use std::sync::{
+    Arc,
+    atomic::{AtomicU64, Ordering},
+};
 
 use crate::{
     clock::{Clock, SystemClock},
     error::ConfigError,
-    limiter::{MessageTemplate, RateLimiter, RuleMatcher, Rulebook},
+    limiter::{MessageTemplate, RateLimiter, Rules, Version},
     request::{Http, Plain, RequestKind},
     rule::{Rule, RuleId},
-    store::{MemoryStore, Scope, Scopes, Setup, Store},
+    store::{MemoryStore, Scopes, Setup, Store},
 };
 
 const DEFAULT_MAX_KEYS: usize = 1_000_000;
+
+static NEXT_LIMITER: AtomicU64 = AtomicU64::new(0);
 
 /// The builder of a [`RateLimiter`]: its rules and settings.
 ///
@@ -43,14 +48,6 @@ pub struct RateLimiterBuilder<K: RequestKind = Http, S = MemoryStore> {
     pub(crate) message: Option<String>,
     clock: Arc<dyn Clock>,
     store: S,
-}
-
-/// Rules that are checked, alone and against each other, and compiled.
-#[derive(Debug)]
-pub(crate) struct CompiledRules<K: RequestKind> {
-    pub(super) rulebook: Rulebook,
-    pub(super) matcher: RuleMatcher<K>,
-    pub(super) scopes: Scopes,
 }
 
 impl RateLimiter {
@@ -129,6 +126,20 @@ impl<K: RequestKind, S: Store> RateLimiterBuilder<K, S> {
     ///
     /// If there is a mistake in a rule or a setting, two rules conflict, or the store cannot be opened.
     pub fn build(self) -> Result<RateLimiter<K, S>, ConfigError> {
+        let template = self.validate()?;
+        // A clock may need time to start, which the first request should not pay for.
+        let _ = self.clock.now();
+        let scopes = Scopes::default();
+        let id = NEXT_LIMITER.fetch_add(1, Ordering::Relaxed);
+        let rules = Rules::compile(&self.rules, template, &scopes, Version { limiter: id, number: 1 })?;
+        rules.rulebook.warn_of_idle_quotas();
+        let mut store = self.store;
+        store.open(Setup { scopes: scopes.clone(), max_keys: self.max_keys, clock: self.clock })?;
+        RateLimiter::new(rules, &self.rules, scopes, store)
+    }
+
+    /// Finds every mistake in the settings. Returns the sentence that a denied caller reads.
+    pub(super) fn validate(&self) -> Result<Option<MessageTemplate>, ConfigError> {
         if self.rules.is_empty() {
             return Err(ConfigError::new(
                 "rules",
@@ -146,47 +157,8 @@ impl<K: RequestKind, S: Store> RateLimiterBuilder<K, S> {
                 "a limiter keeps at least one history: write a number such as 1000000",
             ));
         }
-        // A clock may need time to start, which the first request should not pay for.
-        let _ = self.clock.now();
-        let template = self.message.as_deref().map(MessageTemplate::parse).transpose()?;
-        let compiled = CompiledRules::from_rules(&self.rules, template)?;
-        compiled.rulebook.warn_of_idle_quotas();
-        let mut store = self.store;
-        store.open(Setup { scopes: compiled.scopes, max_keys: self.max_keys, clock: self.clock })?;
-        Ok(RateLimiter::new(compiled.rulebook, compiled.matcher, store))
+        self.message.as_deref().map(MessageTemplate::parse).transpose()
     }
-}
-
-impl<K: RequestKind> CompiledRules<K> {
-    /// Finds every mistake in the rules, alone and together.
-    pub(crate) fn from_rules(rules: &[Rule<K>], template: Option<MessageTemplate>) -> Result<Self, ConfigError> {
-        rules.iter().try_for_each(Rule::validate)?;
-        let numbers = number_scopes(rules);
-        let rulebook = Rulebook::from_rules(rules, &numbers, template)?;
-        let matcher = RuleMatcher::from_rules(rules, &numbers)?;
-        Ok(Self { rulebook, matcher, scopes: Scopes::new(rules.iter().flat_map(scopes_of)) })
-    }
-}
-
-/// Numbers the scopes of all rules: one of each rule, or one of each of its routes.
-fn number_scopes<K: RequestKind>(rules: &[Rule<K>]) -> Vec<Range<u32>> {
-    let mut next = 0;
-    let scopes = rules.iter().map(|rule| {
-        let first = next;
-        next += rule.scope_count();
-        first..next
-    });
-    scopes.collect()
-}
-
-/// Names each scope after its rule and, if there is one per route, after the route.
-fn scopes_of<K: RequestKind>(rule: &Rule<K>) -> Vec<Scope> {
-    let Some(policy) = rule.policy_or_none() else { return Vec::new() };
-    if !rule.is_per_route() {
-        return vec![Scope::new(rule.name().to_owned(), policy)];
-    }
-    let routes = rule.groups().iter().flat_map(|group| &group.routes);
-    routes.map(|route| Scope::new(format!("{} {route}", rule.name()), policy)).collect()
 }
 
 pub(crate) fn too_many_rules(rules: usize) -> ConfigError {

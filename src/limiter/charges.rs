@@ -1,34 +1,42 @@
 //! The charges of one request, and the marks that they leave in it.
 
-use std::hash::BuildHasher;
+use std::{hash::BuildHasher, sync::Arc};
 
-use hashbrown::HashSet;
+use hashbrown::{DefaultHashBuilder, HashSet};
 use http::StatusCode;
 use smallvec::SmallVec;
 
-use crate::{key::Charge, rule::RuleId};
+use crate::{
+    key::Charge,
+    limiter::{RuleTier, RulebookRef, Version},
+    rule::RuleId,
+};
 
 /// Up to this many charges a linear search is faster than hashing.
 const FEW: usize = 16;
 
-/// The rules of some charges, in the same order.
-pub(crate) type RuleIds = SmallVec<[RuleId; 4]>;
+/// The rules of some charges, in the same order, and the tiers by which they judge.
+pub(crate) type RuleTiers = SmallVec<[RuleTier; 4]>;
 
 /// The marks of the charges that this limiter has made for a request further out.
-pub(crate) type AppliedMarks = SmallVec<[ChargeMark; 4]>;
+pub(crate) struct AppliedMarks<'a> {
+    pub(crate) marks: SmallVec<[ChargeMark; 4]>,
+    pub(crate) secret: &'a DefaultHashBuilder,
+}
 
 /// The charges of a request, which are decided together, and the rule of each.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Charges {
     pub(crate) charges: SmallVec<[Charge; 4]>,
-    pub(crate) rules: RuleIds,
+    pub(crate) rules: RuleTiers,
     /// The charges, as soon as they are many.
     seen: Option<Box<HashSet<Charge>>>,
 }
 
 /// The rejection of a request that does not carry the key of a rule.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct KeyRejected {
+    pub(crate) rulebook: Arc<RulebookRef>,
     pub(crate) rule: RuleId,
     pub(crate) status: StatusCode,
 }
@@ -51,7 +59,7 @@ pub(crate) struct ChargeMark {
 
 impl Charges {
     /// Adds a charge, unless it is there already: two readings of a path may lead to the same history.
-    pub(super) fn add(&mut self, rule: RuleId, charge: Charge) {
+    pub(super) fn add(&mut self, rule: RuleTier, charge: Charge) {
         if self.is_new(charge) {
             self.charges.push(charge);
             self.rules.push(rule);
@@ -67,6 +75,34 @@ impl Charges {
     fn is_new_among_many(&mut self, charge: Charge) -> bool {
         let charges = &self.charges;
         self.seen.get_or_insert_with(|| Box::new(charges.iter().copied().collect())).insert(charge)
+    }
+}
+
+/// The charges of a request that may be decided about later, or more than once, and the version of the rules that they are of.
+#[derive(Clone, Debug)]
+pub(crate) struct HeldCharges {
+    pub(crate) charges: Charges,
+    pub(crate) rulebook: Arc<RulebookRef>,
+    pub(crate) version: Version,
+}
+
+impl KeyRejected {
+    /// Returns the name and the enforcement level of the rule that rejected the request.
+    pub(crate) fn names(&self) -> (&str, &str) {
+        let rule = self.rulebook.rule(self.rule);
+        (rule.name(), rule.level())
+    }
+}
+
+impl AppliedMarks<'_> {
+    /// Returns `true` if the request was charged this further out, or if the rule found a key there and finds none here.
+    #[inline]
+    pub(crate) fn contains(&self, charge: &Charge, is_found: bool) -> bool {
+        match &*self.marks {
+            [] => false,
+            marks if is_found => marks.contains(&ChargeMark::new(charge, self.secret)),
+            marks => marks.iter().any(|mark| mark.is_in(charge.scope())),
+        }
     }
 }
 

@@ -1,17 +1,17 @@
 //! A rule that is checked and compiled.
 
-use std::{fmt, ops::Range, time::Duration};
+use std::{fmt, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use http::HeaderValue;
 
 use crate::{
     error::ConfigError,
-    key::Key,
-    limiter::{MessageTemplate, message::MessageContext},
+    key::{ChargeTarget, Key},
+    limiter::{MessageTemplate, RulebookRef, message::MessageContext},
     policy::{Policy, PolicyName, Quota},
     request::RequestKind,
-    rule::{Rule, no_policy},
+    rule::{Rule, RuleId},
     wire::{policy_field, quota_exceeded},
 };
 
@@ -19,13 +19,29 @@ use crate::{
 pub(crate) struct CompiledRule {
     name: String,
     level: String,
+    /// The targets of its charges: for all routes, or for each of them, one for each tier.
+    targets: Box<[Box<[ChargeTarget]>]>,
+    /// The rule's own policy comes first.
+    tiers: Box<[CompiledTier]>,
+}
+
+/// A policy of a rule, with the texts that are made of it.
+pub(crate) struct CompiledTier {
+    /// `None` for the rule's own policy.
+    name: Option<Box<str>>,
     policy: Policy,
-    /// The scopes of its histories: one, or one per route.
-    scopes: Range<u32>,
     policy_names: Box<[PolicyName]>,
-    policy_field: HeaderValue,
+    policy_field: Option<HeaderValue>,
     /// The body of a denial by each quota alone; empty if the wait is part of the message.
     bodies: Box<[Bytes]>,
+}
+
+/// A rule of a rulebook, and the tier by which it judges.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct RuleTier {
+    pub(crate) rule: RuleId,
+    /// The index among the tiers of the rule; zero for its own policy.
+    pub(crate) tier: u16,
 }
 
 /// A rule that governs a request, and the key that it counts.
@@ -52,32 +68,37 @@ pub(crate) struct CompiledRule {
 /// assert_eq!(matched[0].key(), Some(limiter.key("st-1")));
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
-#[derive(Clone, Copy, Debug)]
-pub struct MatchedRule<'a> {
-    rule: &'a CompiledRule,
+#[derive(Clone)]
+pub struct MatchedRule {
+    rulebook: Arc<RulebookRef>,
+    rule: RuleTier,
     key: Option<Key>,
 }
 
 impl CompiledRule {
     pub(super) fn from_rule<K: RequestKind>(
         rule: &Rule<K>,
-        scopes: Range<u32>,
+        targets: Box<[Box<[ChargeTarget]>]>,
         among_several: bool,
         template: Option<&MessageTemplate>,
     ) -> Result<Self, ConfigError> {
-        let policy = rule.policy_or_none().ok_or_else(no_policy)?.clone();
         let prefix = if among_several { format!("{}/", rule.name()) } else { String::new() };
-        let policy_names: Box<[PolicyName]> =
-            policy.quotas().map(|quota| PolicyName::new(&format!("{prefix}{}", quota.name()))).collect();
-        Ok(Self {
-            name: rule.name().to_owned(),
-            level: rule.level_name().into_owned(),
-            scopes,
-            policy_field: policy_field(policy.quotas().zip(&policy_names))?,
-            bodies: prepare_bodies(rule, &policy, &policy_names, template),
-            policy_names,
-            policy,
-        })
+        let tiers = rule.policies()?.into_iter().map(|(name, policy)| {
+            let policy_names: Box<[PolicyName]> =
+                policy.quotas().map(|quota| PolicyName::new(&format!("{prefix}{}", quota.name()))).collect();
+            Ok(CompiledTier {
+                name: name.map(Into::into),
+                policy_field: match &*policy_names {
+                    [] => None,
+                    names => Some(policy_field(policy.quotas().zip(names))?),
+                },
+                bodies: prepare_bodies(rule, &policy, &policy_names, template),
+                policy_names,
+                policy,
+            })
+        });
+        let tiers = tiers.collect::<Result<_, ConfigError>>()?;
+        Ok(Self { name: rule.name().to_owned(), level: rule.level_name().into_owned(), targets, tiers })
     }
 
     pub(crate) fn name(&self) -> &str {
@@ -88,12 +109,46 @@ impl CompiledRule {
         &self.level
     }
 
-    pub(crate) const fn policy(&self) -> &Policy {
-        &self.policy
+    /// Returns the rule's own policy.
+    pub(crate) fn policy(&self) -> &Policy {
+        self.tier(0).policy()
     }
 
-    pub(crate) fn scopes(&self) -> Range<u32> {
-        self.scopes.clone()
+    /// Returns a tier; the rule's own policy if there is no such tier.
+    pub(crate) fn tier(&self, tier: u16) -> &CompiledTier {
+        self.tiers.get(usize::from(tier)).unwrap_or(&self.tiers[0])
+    }
+
+    /// Returns all tiers, the rule's own policy first.
+    pub(crate) fn tiers(&self) -> &[CompiledTier] {
+        &self.tiers
+    }
+
+    /// Returns the index of the tier of this name.
+    pub(crate) fn tier_named(&self, name: &str) -> Option<u16> {
+        self.tiers.iter().position(|tier| tier.name() == Some(name)).map(|at| at as u16)
+    }
+
+    /// Returns the target of charges on route `route`, or on all routes, by a tier.
+    pub(crate) fn target(&self, route: usize, tier: u16) -> ChargeTarget {
+        let tiers = self.targets.get(route).unwrap_or(&self.targets[0]);
+        tiers.get(usize::from(tier)).copied().unwrap_or(tiers[0])
+    }
+
+    /// Returns the targets of charges on each route that has histories of its own, by a tier.
+    pub(crate) fn targets(&self, tier: u16) -> impl Iterator<Item = ChargeTarget> {
+        (0..self.targets.len()).map(move |route| self.target(route, tier))
+    }
+}
+
+impl CompiledTier {
+    /// Returns the name, or `None` for the rule's own policy.
+    pub(crate) fn name(&self) -> Option<&str> {
+        self.name.as_deref()
+    }
+
+    pub(crate) const fn policy(&self) -> &Policy {
+        &self.policy
     }
 
     /// Returns the names of the quotas in header fields and bodies, in the order of the policy.
@@ -107,9 +162,9 @@ impl CompiledRule {
         self.bodies.get(at).cloned()
     }
 
-    /// Returns the `RateLimit-Policy` field for this rule alone.
-    pub(crate) const fn policy_field(&self) -> &HeaderValue {
-        &self.policy_field
+    /// Returns the `RateLimit-Policy` field for this tier alone; `None` if it has no limits.
+    pub(crate) const fn policy_field(&self) -> Option<&HeaderValue> {
+        self.policy_field.as_ref()
     }
 
     /// Returns the quotas and their names in header fields and bodies.
@@ -123,31 +178,31 @@ impl fmt::Debug for CompiledRule {
         f.debug_struct("Rule")
             .field("name", &self.name)
             .field("level", &self.level)
-            .field("policy", &self.policy)
-            .finish()
+            .field("policy", self.policy())
+            .finish_non_exhaustive()
     }
 }
 
-impl<'a> MatchedRule<'a> {
-    pub(super) const fn new(rule: &'a CompiledRule, key: Option<Key>) -> Self {
-        Self { rule, key }
+impl MatchedRule {
+    pub(super) const fn new(rulebook: Arc<RulebookRef>, rule: RuleTier, key: Option<Key>) -> Self {
+        Self { rulebook, rule, key }
     }
 
     /// Returns `true` if it is the same rule with the same key.
     pub(super) fn is_same(&self, other: &Self) -> bool {
-        std::ptr::eq(self.rule, other.rule) && self.key == other.key
+        self.rule == other.rule && self.key == other.key
     }
 
     /// Returns the rule's name.
     #[must_use]
-    pub fn rule(&self) -> &'a str {
-        self.rule.name()
+    pub fn rule(&self) -> &str {
+        self.compiled().name()
     }
 
     /// Returns the enforcement level.
     #[must_use]
-    pub fn level(&self) -> &'a str {
-        self.rule.level()
+    pub fn level(&self) -> &str {
+        self.compiled().level()
     }
 
     /// Returns the key, as [`RateLimiter::key`](crate::RateLimiter::key) makes it, or `None` if the request does not carry it.
@@ -156,10 +211,31 @@ impl<'a> MatchedRule<'a> {
         self.key
     }
 
-    /// Returns the policy.
+    /// Returns the name of the [tier](Rule::tier) of this key, or `None` if the rule's own policy is for it.
     #[must_use]
-    pub const fn policy(&self) -> &'a Policy {
-        self.rule.policy()
+    pub fn tier(&self) -> Option<&str> {
+        self.compiled().tier(self.rule.tier).name()
+    }
+
+    /// Returns the policy that the key is held to.
+    #[must_use]
+    pub fn policy(&self) -> &Policy {
+        self.compiled().tier(self.rule.tier).policy()
+    }
+
+    fn compiled(&self) -> &CompiledRule {
+        self.rulebook.rule(self.rule.rule)
+    }
+}
+
+impl fmt::Debug for MatchedRule {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("MatchedRule")
+            .field("rule", &self.rule())
+            .field("level", &self.level())
+            .field("tier", &self.tier())
+            .field("key", &self.key)
+            .finish()
     }
 }
 

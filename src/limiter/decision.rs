@@ -12,11 +12,12 @@ use bytes::Bytes;
 use hashbrown::{HashMap, HashSet};
 use http::Extensions;
 use pin_project_lite::pin_project;
+use smallvec::SmallVec;
 
 use crate::{
     error::Unavailable,
     limiter::{
-        AppliedMarks, ChargeMark, ChargeMarks, CompiledRule, QuotaStatus, RuleIds, RulebookRef, ShardedRulebook,
+        ChargeMark, ChargeMarks, CompiledRule, CompiledTier, QuotaStatus, RuleTiers, RulebookRef, ShardedRulebook,
         message::MessageContext, seen::Seen,
     },
     store::{Detail, MaybeReady, Verdict},
@@ -51,7 +52,7 @@ use crate::{
 #[must_use = "the request may be denied"]
 pub struct Decision {
     rulebook: Arc<RulebookRef>,
-    rules: RuleIds,
+    rules: RuleTiers,
     verdict: Verdict,
     /// The marks of the charges, if a layer has recorded this in the request or is about to. Users may put decisions into
     /// requests, too: those have none.
@@ -86,8 +87,8 @@ pin_project! {
 
 /// Returns the marks of all charges that this limiter has made for the request already: a limiter that is mounted twice
 /// charges once.
-pub(crate) fn already_applied(rulebook: &ShardedRulebook, extensions: &Extensions) -> AppliedMarks {
-    let Some(last) = extensions.get::<Decision>() else { return AppliedMarks::new() };
+pub(crate) fn already_applied(rulebook: &ShardedRulebook, extensions: &Extensions) -> SmallVec<[ChargeMark; 4]> {
+    let Some(last) = extensions.get::<Decision>() else { return SmallVec::new() };
     let outer = extensions.get::<OuterDecisions>().map_or(&[][..], |outer| &outer.0);
     outer.iter().chain(iter::once(last)).flat_map(|decision| decision.marks_of(rulebook)).copied().collect()
 }
@@ -95,9 +96,13 @@ pub(crate) fn already_applied(rulebook: &ShardedRulebook, extensions: &Extension
 impl Decision {
     /// Creates a decision under these rules, whose verdict is yet to be written.
     #[inline]
-    pub(crate) fn pending(rulebook: &Arc<RulebookRef>, rules: RuleIds, detail: Detail) -> Self {
-        let verdict = Verdict::with_detail(detail);
-        Self { rulebook: Arc::clone(rulebook), rules, verdict, marks: ChargeMarks::default() }
+    pub(crate) fn pending(rulebook: Arc<RulebookRef>, rules: RuleTiers, detail: Detail) -> Self {
+        Self { rulebook, rules, verdict: Verdict::with_detail(detail), marks: ChargeMarks::default() }
+    }
+
+    /// Returns `true` if nothing was decided, because the rules were replaced meanwhile: ask again by the newer ones.
+    pub(crate) const fn is_stale(&self) -> bool {
+        self.verdict.is_stale
     }
 
     #[inline]
@@ -130,18 +135,20 @@ impl Decision {
     ///
     /// A rule that counts the request by two keys, because its path has two readings, has its quotas here twice.
     pub fn quotas(&self) -> impl Iterator<Item = QuotaStatus<'_>> {
-        let quotas = self.rules().flat_map(|rule| rule.quotas().map(move |(quota, name)| (rule, quota, name)));
+        let quotas =
+            self.rules().flat_map(|(rule, tier)| tier.quotas().map(move |(quota, name)| (rule, tier, quota, name)));
         let verdict = &self.verdict;
         let quotas = quotas.zip(&verdict.states);
-        quotas.map(move |((rule, quota, name), state)| QuotaStatus::new(rule, quota, name, *state, verdict))
+        quotas
+            .map(move |((rule, tier, quota, name), state)| QuotaStatus::new((rule, tier), quota, name, *state, verdict))
     }
 
     /// Returns the wait of each charge of a denied request; zero for those that have room.
     #[cfg(feature = "client")]
     pub(crate) fn waits(&self) -> impl Iterator<Item = Duration> {
         let (now, mut states) = (self.verdict.now, self.verdict.states.iter());
-        self.rules().map(move |rule| {
-            let quotas = rule.policy().quotas().zip(states.by_ref());
+        self.rules().map(move |(_, tier)| {
+            let quotas = tier.policy().quotas().zip(states.by_ref());
             let exhausted = quotas.filter(|(quota, state)| state.used >= quota.limit());
             exhausted.map(|(_, state)| now.until(state.changes_at)).max().unwrap_or_default()
         })
@@ -181,15 +188,17 @@ impl Decision {
 
     /// Returns the rule of each charge.
     #[inline]
-    fn rules(&self) -> impl Iterator<Item = &CompiledRule> {
-        self.rules.iter().filter_map(|rule| self.rulebook.rule(*rule))
+    fn rules(&self) -> impl Iterator<Item = (&CompiledRule, &CompiledTier)> {
+        self.rules.iter().map(|used| {
+            let rule = self.rulebook.rule(used.rule);
+            (rule, rule.tier(used.tier))
+        })
     }
 
     /// Returns the rules that govern the request, each once.
-    pub(crate) fn governed_by(&self) -> impl Iterator<Item = &CompiledRule> {
+    pub(crate) fn governed_by(&self) -> impl Iterator<Item = (&CompiledRule, &CompiledTier)> {
         let mut seen = Seen::default();
-        let rules = self.rules.iter().filter(move |rule| seen.is_first(**rule));
-        rules.filter_map(|rule| self.rulebook.rule(*rule))
+        self.rules.iter().zip(self.rules()).filter(move |(used, _)| seen.is_first(**used)).map(|(_, rule)| rule)
     }
 
     /// Returns the quotas, each name once: the tightest, where a rule counts the request by several keys.
@@ -201,7 +210,7 @@ impl Decision {
 
     fn repeats_a_rule(&self) -> bool {
         let mut seen = Seen::default();
-        self.rules.len() > 1 && !self.rules.iter().all(|rule| seen.is_first(*rule))
+        self.rules.len() > 1 && !self.rules.iter().all(|used| seen.is_first(used.rule))
     }
 
     /// Returns the indices, among the quotas, of the tightest of each name; the first of equals.
@@ -239,7 +248,7 @@ impl Clone for Decision {
     fn clone(&self) -> Self {
         Self {
             rulebook: Arc::clone(&self.rulebook),
-            rules: RuleIds::from_slice(&self.rules),
+            rules: RuleTiers::from_slice(&self.rules),
             verdict: self.verdict.clone(),
             marks: self.marks.clone(),
         }
@@ -257,6 +266,12 @@ impl fmt::Debug for Decision {
 }
 
 impl<F> MaybeDecided<F> {
+    /// Returns `true` if nothing was decided, because the rules were replaced meanwhile.
+    #[inline]
+    pub(crate) const fn is_stale(&self) -> bool {
+        matches!(self, Self::Ready(decision) if decision.is_stale())
+    }
+
     /// Asks a store for the verdict of a decision.
     #[inline]
     pub(crate) fn ask(mut decision: Decision, ask: impl FnOnce(&mut Verdict) -> MaybeReady<F>) -> Self {

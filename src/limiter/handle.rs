@@ -1,17 +1,31 @@
 //! The limiter: the handle that all layers share.
 
-use std::{fmt, ops::Range, sync::Arc};
+use std::{
+    cell::RefCell,
+    fmt,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+};
+
+use arc_swap::{ArcSwap, Guard};
+use hashbrown::{DefaultHashBuilder, HashMap};
+use parking_lot::Mutex;
+use smallvec::SmallVec;
 
 use crate::{
-    error::{CheckError, UnknownRule},
-    key::{Key, KeyBuilder, KeyHasher, KeyParts},
+    error::{CheckError, ConfigError, UnknownRule, UnknownTier},
+    key::{Charge, ChargeTarget, Key, KeyBuilder, KeyHasher, KeyParts},
     limiter::{
-        ChargeMark, ChargeMarks, Charges, CompiledRule, Decision, KeyRejected, MatchedRule, MaybeDecided, RuleIds,
-        RuleMatcher, Rulebook, ShardedRulebook,
+        AppliedMarks, ChargeMark, ChargeMarks, Charges, CompiledTier, Decision, HeldCharges, KeyRejected, MatchedRule,
+        MaybeDecided, RuleTier, Rules, ShardedRulebook, Version,
+        rule_matcher::Visit,
+        tiers::{Asking, PushedTiers},
     },
     request::{Http, RequestKind},
-    rule::RuleId,
-    store::{AnyStore, Detail, MemoryStore, Store, Verdict},
+    rule::{Rule, RuleId},
+    store::{AnyStore, Detail, MemoryStore, Scopes, Store, Verdict},
 };
 
 /// A limiter: rules and their histories. Clones share one state.
@@ -48,10 +62,18 @@ pub type AnyRateLimiter<K = Http> = RateLimiter<K, AnyStore>;
 
 /// The state that all clones share.
 pub(super) struct State<K: RequestKind, S> {
-    rulebook: ShardedRulebook,
-    pub(super) matcher: RuleMatcher<K>,
+    rules: ArcSwap<Rules<K>>,
+    /// The number of the rules' version, for handles that keep rules.
+    version: AtomicU64,
+    pub(super) scopes: Scopes,
     pub(super) store: S,
     pub(super) hasher: KeyHasher,
+    /// Hashes the keys in charge marks.
+    secret: DefaultHashBuilder,
+    /// The tiers that were set at run time, by the names of the rules in lower case.
+    pushed: Mutex<HashMap<String, Arc<PushedTiers>>>,
+    /// Held while the rules are replaced.
+    pub(super) reloading: Mutex<()>,
 }
 
 /// Questions without a request, answered at once because the histories are in this process.
@@ -82,10 +104,8 @@ impl<K: RequestKind> RateLimiter<K> {
         &self,
         charges: impl IntoIterator<Item = (&'r str, P)>,
     ) -> Result<Decision, UnknownRule> {
-        let charges = self.charges(charges)?;
-        let mut decision = self.pending(&charges.rules);
-        self.state.store.decide(&charges.charges, decision.verdict_mut());
-        Ok(decision)
+        let held = self.charges(charges)?;
+        Ok(self.decide_at_once(&held, Detail::Full))
     }
 
     /// Returns `true` if one request is admitted, and so charged, under several rules: [`check_all`](Self::check_all) for
@@ -98,9 +118,8 @@ impl<K: RequestKind> RateLimiter<K> {
         &self,
         charges: impl IntoIterator<Item = (&'r str, P)>,
     ) -> Result<bool, UnknownRule> {
-        let mut verdict = Verdict::with_detail(Detail::None);
-        self.state.store.decide(&self.charges(charges)?.charges, &mut verdict);
-        Ok(verdict.is_admitted())
+        let held = self.charges(charges)?;
+        Ok(self.decide_at_once(&held, Detail::None).is_admitted())
     }
 
     /// Returns the number of histories that are kept, one per rule and key.
@@ -140,134 +159,289 @@ impl<K: RequestKind, S: Store> RateLimiter<K, S> {
         &self.state.store
     }
 
-    pub(super) fn new(rulebook: Rulebook, matcher: RuleMatcher<K>, store: S) -> Self {
+    pub(super) fn new(compiled: Rules<K>, rules: &[Rule<K>], scopes: Scopes, store: S) -> Result<Self, ConfigError> {
         let hasher = store.key_secret().map_or_else(KeyHasher::default, KeyHasher::with_secret);
-        Self { state: Arc::new(State { rulebook: ShardedRulebook::new(rulebook), matcher, store, hasher }) }
+        let mut pushed = HashMap::new();
+        let compiled = compiled.with_tiers(rules, &hasher, |rule| pushed_tiers(&mut pushed, rule))?;
+        let state = State {
+            version: AtomicU64::new(compiled.version.number),
+            rules: ArcSwap::from_pointee(compiled),
+            scopes,
+            store,
+            hasher,
+            secret: DefaultHashBuilder::default(),
+            pushed: Mutex::new(pushed),
+            reloading: Mutex::default(),
+        };
+        Ok(Self { state: Arc::new(state) })
+    }
+
+    /// Sets the tier of a key for as long as this process runs, in place of what the rule says: for a customer whom support
+    /// gives more. `None` returns the key to what the rule says.
+    ///
+    /// It holds from the next request on, with the same history. A reload of the rules keeps it; if the tier is gone then,
+    /// it has no effect. Each process has its own; to set many, call [`replace_tiers`](Self::replace_tiers).
+    ///
+    /// # Errors
+    ///
+    /// If no rule has the name, or the rule has no such tier.
+    pub fn set_tier(&self, rule: &str, key: impl KeyParts, tier: Option<&str>) -> Result<(), UnknownTier> {
+        let pushed = self.pushed_to(rule, tier)?;
+        pushed.set(self.key(key), tier);
+        Ok(())
+    }
+
+    /// Replaces all tiers that were [set at run time](Self::set_tier) for a rule: for programs that read them from a database
+    /// now and then.
+    ///
+    /// # Errors
+    ///
+    /// If no rule has the name, or the rule has no tier of one of the names. Nothing is replaced then.
+    pub fn replace_tiers<P, N>(&self, rule: &str, tiers: impl IntoIterator<Item = (P, N)>) -> Result<(), UnknownTier>
+    where
+        P: KeyParts,
+        N: AsRef<str>,
+    {
+        let mut all = HashMap::new();
+        for (key, tier) in tiers {
+            self.pushed_to(rule, Some(tier.as_ref()))?;
+            all.insert(self.key(key), Arc::from(tier.as_ref()));
+        }
+        self.pushed_to(rule, None)?.replace(all);
+        Ok(())
+    }
+
+    /// Returns the tiers that were set at run time for a rule, which has to have this one.
+    fn pushed_to(&self, rule: &str, tier: Option<&str>) -> Result<Arc<PushedTiers>, UnknownTier> {
+        let rules = self.rules();
+        let id = rules.rulebook.id(rule).ok_or_else(|| UnknownTier::from(unknown_rule(&rules, rule)))?;
+        let compiled = rules.rulebook.rule(id);
+        if let Some(tier) = tier.filter(|tier| compiled.tier_named(tier).is_none()) {
+            let names = compiled.tiers().iter().filter_map(CompiledTier::name);
+            return Err(UnknownTier::tier(compiled.name(), tier, names));
+        }
+        Ok(pushed_tiers(&mut self.state.pushed.lock(), compiled.name()))
     }
 
     /// Returns the key that is made of these parts, to compare with [the key of a request](crate::RuleHandle::key_of).
     #[must_use]
     pub fn key(&self, parts: impl KeyParts) -> Key {
-        let key = &mut KeyBuilder::in_scope(0, &self.state.hasher);
+        let key = &mut KeyBuilder::for_target(ChargeTarget::default(), &self.state.hasher);
         parts.write(key);
         key.key()
     }
 
     /// Returns the rules that govern a request, each with the key that it counts. Nothing is decided or charged.
     #[must_use]
-    pub fn matching(&self, request: K::View<'_>) -> Vec<MatchedRule<'_>> {
-        let mut found: Vec<MatchedRule<'_>> = Vec::new();
-        self.state.matcher.for_each_rule(
-            request,
-            |_| true,
-            &self.state.hasher,
-            |rule, key, is_found| {
-                let key = is_found.then(|| key.key());
-                let matched = self.rulebook().rule(rule).map(|rule| MatchedRule::new(rule, key));
-                // Several readings of a path may lead to the same rule and key.
-                found.extend(matched.filter(|matched| !found.iter().any(|known| matched.is_same(known))));
-            },
-        );
+    pub fn matching(&self, request: K::View<'_>) -> Vec<MatchedRule> {
+        let mut found: Vec<MatchedRule> = Vec::new();
+        let rules = self.rules();
+        let visit = |visit: Visit<'_, '_, K>| {
+            let key = visit.is_found.then(|| visit.key.key());
+            let (rule, _) = self.judge(&rules, &visit);
+            let matched = MatchedRule::new(Arc::clone(rules.rulebook.local()), rule, key);
+            // Several readings of a path may lead to the same rule and key.
+            if !found.iter().any(|known| matched.is_same(known)) {
+                found.push(matched);
+            }
+        };
+        rules.matcher.for_each_rule(request, |_| true, &self.state.hasher, visit);
         found
     }
 
-    /// Decides about a request; `None` if there is nothing to charge but what is `applied` already. A decision that is to be
-    /// `recorded` in the request gets the marks of its charges.
+    /// Decides about a request; `None` if there is nothing to charge but what has these `marks` already. A decision that is
+    /// to be `recorded` in the request gets the marks of its charges.
     #[inline]
     pub(crate) fn decide_request(
         &self,
         request: K::View<'_>,
-        applied: &[ChargeMark],
+        marks: impl Fn(&ShardedRulebook) -> SmallVec<[ChargeMark; 4]>,
         detail: Detail,
         recorded: bool,
     ) -> Result<Option<MaybeDecided<S::Future>>, KeyRejected> {
-        let mut charges = Charges::default();
-        self.state.matcher.charge(request, |_| true, applied, &self.state.hasher, &mut charges)?;
-        if charges.charges.is_empty() {
-            return Ok(None);
+        loop {
+            let rules = self.rules();
+            let charges = self.charges_by(&rules, request, |_| true, marks(&rules.rulebook))?;
+            if charges.charges.is_empty() {
+                return Ok(None);
+            }
+            let decision = Decision::pending(Arc::clone(rules.rulebook.local()), charges.rules.clone(), detail);
+            let decided = MaybeDecided::ask(decision, |verdict| self.state.store.decide(&charges.charges, verdict));
+            if !decided.is_stale() {
+                return Ok(Some(if recorded { decided.with_marks(|| self.marks(&charges)) } else { decided }));
+            }
         }
-        let decided = self.decide(&charges, detail);
-        Ok(Some(if recorded { decided.with_marks(|| self.marks(&charges)) } else { decided }))
     }
 
-    /// Decides about charges.
-    #[inline]
-    pub(crate) fn decide(&self, charges: &Charges, detail: Detail) -> MaybeDecided<S::Future> {
-        let rules = RuleIds::from_slice(&charges.rules);
-        let decision = Decision::pending(self.rulebook().local(), rules, detail);
-        MaybeDecided::ask(decision, |verdict| self.state.store.decide(&charges.charges, verdict))
+    /// Decides about charges, by the rules as they are now.
+    pub(crate) fn decide(&self, held: &HeldCharges, detail: Detail) -> MaybeDecided<S::Future> {
+        let mut renewed = None;
+        loop {
+            let held = renewed.as_ref().unwrap_or(held);
+            if self.is_current(held.version) {
+                let decision = Decision::pending(Arc::clone(&held.rulebook), held.charges.rules.clone(), detail);
+                let ask = |verdict: &mut Verdict| self.state.store.decide(&held.charges.charges, verdict);
+                let decided = MaybeDecided::ask(decision, ask);
+                if !decided.is_stale() {
+                    return decided;
+                }
+            }
+            renewed = Some(self.renewed(held));
+        }
     }
 
     /// Returns the marks of these charges.
     pub(crate) fn marks(&self, charges: &Charges) -> ChargeMarks {
-        self.state.matcher.marks(&charges.charges)
+        ChargeMarks::new(&charges.charges, &self.state.secret)
     }
 
-    /// Returns the charges of a request under the `wanted` rules, except those that are `applied` already.
+    /// Returns the charges of a request under the `wanted` rules, except those that have these `marks` already.
     pub(crate) fn charges_of(
         &self,
         request: K::View<'_>,
         wanted: impl Fn(RuleId) -> bool,
-        applied: &[ChargeMark],
+        marks: impl Fn(&ShardedRulebook) -> SmallVec<[ChargeMark; 4]>,
+    ) -> Result<HeldCharges, KeyRejected> {
+        let rules = self.rules();
+        let charges = self.charges_by(&rules, request, wanted, marks(&rules.rulebook))?;
+        Ok(HeldCharges { charges, rulebook: Arc::clone(rules.rulebook.local()), version: rules.version })
+    }
+
+    #[inline]
+    fn charges_by(
+        &self,
+        rules: &Rules<K>,
+        request: K::View<'_>,
+        wanted: impl Fn(RuleId) -> bool,
+        marks: SmallVec<[ChargeMark; 4]>,
     ) -> Result<Charges, KeyRejected> {
         let mut charges = Charges::default();
-        self.state.matcher.charge(request, wanted, applied, &self.state.hasher, &mut charges)?;
+        let applied = AppliedMarks { marks, secret: &self.state.secret };
+        let matched = rules.matcher.charge(
+            request,
+            wanted,
+            &applied,
+            &self.state.hasher,
+            |visit| self.judge(rules, visit),
+            &mut charges,
+        );
+        let rulebook = || Arc::clone(rules.rulebook.local());
+        matched.map_err(|(rule, status)| KeyRejected { rulebook: rulebook(), rule, status })?;
         Ok(charges)
-    }
-
-    /// Returns the number of the rule of this name.
-    #[inline]
-    pub(crate) fn rule_id(&self, name: &str) -> Result<RuleId, UnknownRule> {
-        self.rulebook().id(name).ok_or_else(|| self.unknown_rule(name))
-    }
-
-    #[cold]
-    fn unknown_rule(&self, name: &str) -> UnknownRule {
-        UnknownRule::new(name, self.rulebook().names())
-    }
-
-    /// Returns the enforcement level of the rule that rejected a request.
-    pub(crate) fn level_of(&self, rejected: KeyRejected) -> &str {
-        self.names_of(rejected).1
-    }
-
-    /// Returns the name and the enforcement level of the rule that rejected a request.
-    pub(crate) fn names_of(&self, rejected: KeyRejected) -> (&str, &str) {
-        self.rulebook().rule(rejected.rule).map_or(("", "key"), |rule| (rule.name(), rule.level()))
     }
 
     /// Returns the charges to the keys of several rules.
     pub(super) fn charges<'r, P: KeyParts>(
         &self,
         keys: impl IntoIterator<Item = (&'r str, P)>,
-    ) -> Result<Charges, UnknownRule> {
-        let mut charges = Charges::default();
+    ) -> Result<HeldCharges, UnknownRule> {
+        let (rules, mut charges) = (self.rules(), Charges::default());
         for (name, parts) in keys {
-            let (rule, scopes) = self.rule_and_scopes(name)?;
-            let key = &mut KeyBuilder::in_scope(scopes.start, &self.state.hasher);
-            parts.write(key);
-            charges.add(rule, *key.charge());
+            let rule = rules.rulebook.id(name).ok_or_else(|| unknown_rule(&rules, name))?;
+            let (rule, charge) = self.charge_of(&rules, rule, &parts);
+            charges.add(rule, charge);
         }
-        Ok(charges)
+        Ok(HeldCharges { charges, rulebook: Arc::clone(rules.rulebook.local()), version: rules.version })
     }
 
-    /// Returns the number of the rule of this name, and the scopes of its histories: one, or one per route.
+    /// Returns the charge of a key by a rule, in the tier that it has without a request.
+    pub(super) fn charge_of(&self, rules: &Rules<K>, rule: RuleId, parts: &impl KeyParts) -> (RuleTier, Charge) {
+        let raw = RefCell::default();
+        let kept = rules.has_patterns(rule).then_some(&raw);
+        let target = rules.rulebook.rule(rule).target(0, 0);
+        let key = &mut KeyBuilder::for_target(target, &self.state.hasher).keeping_parts(kept);
+        parts.write(key);
+        let asking = || Asking { key: key.key(), raw: &raw, request: None, hasher: &self.state.hasher };
+        rules.judge(rule, 0, key, asking)
+    }
+
     #[inline]
-    pub(super) fn rule_and_scopes(&self, name: &str) -> Result<(RuleId, Range<u32>), UnknownRule> {
-        let rule = self.rule_id(name)?;
-        Ok((rule, self.rulebook().rule(rule).map_or(0..0, CompiledRule::scopes)))
+    fn judge(&self, rules: &Rules<K>, visit: &Visit<'_, '_, K>) -> (RuleTier, Charge) {
+        rules.judge(visit.rule, visit.route, visit.key, || Asking {
+            key: visit.key.key(),
+            raw: visit.raw,
+            request: Some(visit.request),
+            hasher: &self.state.hasher,
+        })
     }
 
-    /// Creates a decision in full detail under these rules.
-    pub(super) fn pending(&self, rules: &[RuleId]) -> Decision {
-        Decision::pending(self.rulebook().local(), RuleIds::from_slice(rules), Detail::Full)
+    /// Returns the charges to the same histories as the rules have them now. A rule that is gone judges as it did.
+    #[cold]
+    fn renewed(&self, held: &HeldCharges) -> HeldCharges {
+        let rules = self.rules();
+        let mut charges = Charges::default();
+        for (charge, used) in held.charges.charges.iter().zip(&held.charges.rules) {
+            let tier = held.rulebook.rule(used.rule).tier(used.tier).name();
+            if let Some((rule, route)) = rules.rule_of_scope(charge.scope()) {
+                let compiled = rules.rulebook.rule(rule);
+                let tier = tier.and_then(|tier| compiled.tier_named(tier)).unwrap_or(0);
+                charges.add(RuleTier { rule, tier }, Charge { target: compiled.target(route, tier), ..*charge });
+            }
+        }
+        HeldCharges { charges, rulebook: Arc::clone(rules.rulebook.local()), version: rules.version }
+    }
+}
+
+impl<K: RequestKind> RateLimiter<K> {
+    /// Decides about charges in this process.
+    fn decide_at_once(&self, held: &HeldCharges, detail: Detail) -> Decision {
+        let mut renewed = None;
+        loop {
+            let held = renewed.as_ref().unwrap_or(held);
+            let mut decision = Decision::pending(Arc::clone(&held.rulebook), held.charges.rules.clone(), detail);
+            self.state.store.decide(&held.charges.charges, decision.verdict_mut());
+            if !decision.is_stale() {
+                return decision;
+            }
+            renewed = Some(self.renewed(held));
+        }
     }
 }
 
 impl<K: RequestKind, S> RateLimiter<K, S> {
-    pub(crate) fn rulebook(&self) -> &ShardedRulebook {
-        &self.state.rulebook
+    /// Returns the rules as they are now. A request keeps to one version of them.
+    #[inline]
+    pub(crate) fn rules(&self) -> Guard<Arc<Rules<K>>> {
+        self.state.rules.load()
     }
+
+    /// Returns the rules as they are now, to keep.
+    pub(super) fn rules_to_keep(&self) -> Arc<Rules<K>> {
+        self.state.rules.load_full()
+    }
+
+    /// Returns `true` if the rules have not been replaced since.
+    #[inline]
+    pub(crate) fn is_current(&self, version: Version) -> bool {
+        self.state.version.load(Ordering::Relaxed) == version.number
+    }
+
+    /// Returns the tiers that were set at run time for a rule.
+    pub(super) fn pushed(&self, rule: &str) -> Arc<PushedTiers> {
+        pushed_tiers(&mut self.state.pushed.lock(), rule)
+    }
+
+    /// Replaces the rules.
+    pub(super) fn replace_rules(&self, rules: Rules<K>) {
+        let number = rules.version.number;
+        self.state.rules.store(Arc::new(rules));
+        self.state.version.store(number, Ordering::Release);
+    }
+
+    /// Returns the number of the rule of this name.
+    pub(crate) fn rule_id(&self, name: &str) -> Result<RuleId, UnknownRule> {
+        let rules = self.rules();
+        rules.rulebook.id(name).ok_or_else(|| unknown_rule(&rules, name))
+    }
+}
+
+fn pushed_tiers(all: &mut HashMap<String, Arc<PushedTiers>>, rule: &str) -> Arc<PushedTiers> {
+    Arc::clone(all.entry(rule.to_ascii_lowercase()).or_default())
+}
+
+#[cold]
+pub(super) fn unknown_rule<K: RequestKind>(rules: &Rules<K>, name: &str) -> UnknownRule {
+    UnknownRule::new(name, rules.rulebook.names())
 }
 
 impl<K: RequestKind, S> Clone for RateLimiter<K, S> {
@@ -280,7 +454,7 @@ impl<K: RequestKind, S: fmt::Debug> fmt::Debug for RateLimiter<K, S> {
     /// Shows the rules and the store: neither keys nor the secret of their hashes.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("RateLimiter")
-            .field("rules", &self.rulebook().names())
+            .field("rules", &self.rules().rulebook.names())
             .field("store", &self.state.store)
             .finish_non_exhaustive()
     }

@@ -4,11 +4,13 @@
 //! * [`RuleHandle`]: one rule of a limiter, to check keys without a request.
 //! * [`RuleMatcher`]: from a request to [`Charges`]. Only this depends on the kind of request; [`watch`] looks for signs of
 //!   deployment mistakes there.
+//! * [`Rules`]: the rules in one version, which a reload replaces as a whole.
 //! * [`Rulebook`]: the names and texts of all rules, one [`CompiledRule`] each; a [`MatchedRule`] is what users see of it.
 //! * [`Decision`]: the verdict on a request, with the names from the rulebook; [`QuotaStatus`] is its view of one quota.
 //! * [`MessageTemplate`]: the sentence that a refused caller reads.
 
 mod builder;
+mod changes;
 mod charges;
 mod compiled_rule;
 mod decision;
@@ -18,10 +20,13 @@ mod quota_status;
 mod rule_handle;
 mod rule_matcher;
 mod rulebook;
+mod rules;
 mod seen;
+mod tiers;
 mod watch;
 
 pub use builder::RateLimiterBuilder;
+pub use changes::Changes;
 pub use compiled_rule::MatchedRule;
 pub use decision::Decision;
 pub use handle::{AnyRateLimiter, RateLimiter};
@@ -29,14 +34,15 @@ pub use quota_status::QuotaStatus;
 pub use rule_handle::RuleHandle;
 
 #[cfg(feature = "config")]
-pub(crate) use builder::{CompiledRules, too_many_rules};
-pub(crate) use charges::{AppliedMarks, ChargeMark, ChargeMarks, Charges, KeyRejected, RuleIds};
-pub(crate) use compiled_rule::CompiledRule;
+pub(crate) use builder::too_many_rules;
+pub(crate) use charges::{AppliedMarks, ChargeMark, ChargeMarks, Charges, HeldCharges, KeyRejected, RuleTiers};
+pub(crate) use compiled_rule::{CompiledRule, CompiledTier, RuleTier};
 pub(crate) use decision::{DeferredCall, MaybeDecided, PendingDecision, already_applied};
 pub(crate) use message::{MessageTemplate, missing_key, whole_seconds};
 pub(crate) use rule_matcher::RuleMatcher;
 #[cfg(feature = "config")]
 pub(crate) use rule_matcher::UNMATCHED;
 pub(crate) use rulebook::{Rulebook, RulebookRef, ShardedRulebook};
+pub(crate) use rules::{Rules, Version};
 
 use watch::Watch;

@@ -5,7 +5,7 @@ use std::{borrow::Cow, cmp::Reverse, fmt, time::Duration};
 use bytes::Bytes;
 
 use crate::{
-    limiter::CompiledRule,
+    limiter::{CompiledRule, CompiledTier},
     policy::{PolicyName, Quota},
     store::{QuotaState, Verdict},
 };
@@ -40,6 +40,7 @@ const SURPLUS: Duration = Duration::from_millis(1);
 #[derive(Clone, Copy)]
 pub struct QuotaStatus<'a> {
     rule: &'a CompiledRule,
+    tier: &'a CompiledTier,
     quota: &'a Quota,
     policy_name: &'a PolicyName,
     state: QuotaState,
@@ -49,13 +50,13 @@ pub struct QuotaStatus<'a> {
 impl<'a> QuotaStatus<'a> {
     #[inline]
     pub(crate) const fn new(
-        rule: &'a CompiledRule,
+        (rule, tier): (&'a CompiledRule, &'a CompiledTier),
         quota: &'a Quota,
         policy_name: &'a PolicyName,
         state: QuotaState,
         verdict: &'a Verdict,
     ) -> Self {
-        Self { rule, quota, policy_name, state, verdict }
+        Self { rule, tier, quota, policy_name, state, verdict }
     }
 
     /// Returns the name of the rule that the quota belongs to.
@@ -68,6 +69,12 @@ impl<'a> QuotaStatus<'a> {
     #[must_use]
     pub fn level(&self) -> &'a str {
         self.rule.level()
+    }
+
+    /// Returns the name of the [tier](crate::Rule::tier) that the key is in, or `None` if the rule's own policy is for it.
+    #[must_use]
+    pub fn tier(&self) -> Option<&'a str> {
+        self.tier.name()
     }
 
     /// Returns the quota's name: `minute`, `hour`, or the one that it was given.
@@ -140,7 +147,7 @@ impl<'a> QuotaStatus<'a> {
 
     /// Returns the prepared body of denials by this quota alone.
     pub(crate) fn prepared_body(&self) -> Option<Bytes> {
-        self.rule.prepared_body(self.policy_name())
+        self.tier.prepared_body(self.policy_name())
     }
 }
 

@@ -1,14 +1,19 @@
 //! One rule of a limiter, to check keys without a request.
 
-use std::{fmt, ops::Range, slice};
+use std::{borrow::Cow, fmt, slice, sync::Arc};
+
+use smallvec::smallvec;
 
 use crate::{
-    error::{Unavailable, UnknownRule},
-    key::{Charge, Key, KeyBuilder, KeyParts},
-    limiter::{CompiledRule, Decision, MaybeDecided, RateLimiter},
+    error::{Unavailable, UnknownRule, UnknownTier},
+    key::{Charge, ChargeTarget, Key, KeyBuilder, KeyParts},
+    limiter::{
+        CompiledRule, CompiledTier, Decision, MaybeDecided, RateLimiter, RuleTier, RuleTiers, RulebookRef, Rules,
+        handle::unknown_rule,
+    },
     request::{Http, RequestKind},
     rule::RuleId,
-    store::{Detail, MemoryStore, Store, Verdict},
+    store::{Detail, MaybeReady, MemoryStore, Store, Verdict},
 };
 
 /// A rule of a limiter, to check keys without a request. It is looked up [by its name](RateLimiter::rule) once, and shares the
@@ -30,20 +35,31 @@ use crate::{
 /// ```
 pub struct RuleHandle<K: RequestKind = Http, S = MemoryStore> {
     limiter: RateLimiter<K, S>,
+    location: Location<K>,
+}
+
+/// The rule in one version of the rules.
+struct Location<K: RequestKind> {
+    rules: Arc<Rules<K>>,
     rule: RuleId,
-    /// One, or one per route.
-    scopes: Range<u32>,
+    /// The tier that was chosen, if one was.
+    tier: Option<u16>,
+    /// The target of charges without a tier.
+    target: ChargeTarget,
+    has_tiers: bool,
 }
 
 impl<K: RequestKind, S: Store> RateLimiter<K, S> {
-    /// Returns the rule of this name, to check keys. Callers that check often keep the handle.
+    /// Returns the rule of this name, to check keys. Callers that check often keep the handle, which follows the name when the
+    /// rules are reloaded.
     ///
     /// # Errors
     ///
     /// If no rule has this name, ignoring case. The error lists the rules, most similar names first.
     pub fn rule(&self, name: &str) -> Result<RuleHandle<K, S>, UnknownRule> {
-        let (rule, scopes) = self.rule_and_scopes(name)?;
-        Ok(RuleHandle { limiter: self.clone(), rule, scopes })
+        let rules = self.rules_to_keep();
+        let rule = rules.rulebook.id(name).ok_or_else(|| unknown_rule(&rules, name))?;
+        Ok(RuleHandle { limiter: self.clone(), location: Location::new(rules, rule, None) })
     }
 }
 
@@ -53,41 +69,73 @@ impl<K: RequestKind> RuleHandle<K> {
     /// than that. It takes half the instructions, and fewer cache lines.
     #[must_use = "it may not be admitted"]
     pub fn admit(&self, key: impl KeyParts) -> bool {
-        let mut verdict = Verdict::with_detail(Detail::None);
-        let builder = &mut self.builder();
-        key.write(builder);
-        self.limiter.state.store.decide(slice::from_ref(builder.charge()), &mut verdict);
-        verdict.is_admitted()
+        loop {
+            let location = self.location();
+            let mut verdict = Verdict::with_detail(Detail::None);
+            self.with_charge(&location, &key, |_, charge| {
+                self.limiter.state.store.decide(slice::from_ref(charge), &mut verdict);
+            });
+            if !verdict.is_stale {
+                return verdict.is_admitted();
+            }
+        }
     }
 
     /// Decides about one request of `key`, and charges it if it is admitted.
     pub fn check(&self, key: impl KeyParts) -> Decision {
-        let mut decision = self.pending();
-        let builder = &mut self.builder();
-        key.write(builder);
-        self.limiter.state.store.decide(slice::from_ref(builder.charge()), decision.verdict_mut());
-        decision
+        self.ask(key, MemoryStore::decide)
     }
 
     /// Returns what [`check`](Self::check) would return now, and charges nothing.
     pub fn peek(&self, key: impl KeyParts) -> Decision {
-        let mut decision = self.pending();
-        let builder = &mut self.builder();
-        key.write(builder);
-        self.limiter.state.store.peek(slice::from_ref(builder.charge()), decision.verdict_mut());
-        decision
+        self.ask(key, MemoryStore::peek)
     }
 
     /// Deletes the histories of `key`, on all routes of the rule. Returns `true` if there was one.
     ///
     /// Units that were charged to the history that keys share while the table is full stay.
     pub fn reset(&self, key: impl KeyParts) -> bool {
-        self.on_all_routes(key).iter().fold(false, |found, charge| self.limiter.state.store.reset(charge) | found)
+        self.on_all_routes(&key).iter().fold(false, |found, charge| self.limiter.state.store.reset(charge) | found)
+    }
+
+    fn ask(&self, key: impl KeyParts, ask: impl Fn(&MemoryStore, &[Charge], &mut Verdict)) -> Decision {
+        loop {
+            let location = self.location();
+            let decision = self.with_charge(&location, &key, |rule, charge| {
+                let mut decision = location.pending(rule, Detail::Full);
+                ask(&self.limiter.state.store, slice::from_ref(charge), decision.verdict_mut());
+                decision
+            });
+            if !decision.is_stale() {
+                return decision;
+            }
+        }
     }
 }
 
 /// Questions to any store.
 impl<K: RequestKind, S: Store> RuleHandle<K, S> {
+    /// Returns a handle that holds every key to this tier, whatever tier it is in.
+    ///
+    /// # Errors
+    ///
+    /// If the rule has no tier of this name.
+    pub fn in_tier(&self, name: &str) -> Result<Self, UnknownTier> {
+        let location = self.location();
+        let compiled = location.compiled();
+        let names = || compiled.tiers().iter().filter_map(CompiledTier::name);
+        let tier = compiled.tier_named(name).ok_or_else(|| UnknownTier::tier(compiled.name(), name, names()))?;
+        let (limiter, rules) = (self.limiter.clone(), Arc::clone(&location.rules));
+        Ok(Self { limiter, location: Location::new(rules, location.rule, Some(tier)) })
+    }
+
+    /// Returns `true` if the limiter still has the rule. A handle of a rule that a reload has removed goes on with the policy
+    /// that the rule had last.
+    #[must_use]
+    pub fn is_current(&self) -> bool {
+        self.limiter.rules().rulebook.id(self.name()).is_some()
+    }
+
     /// Returns `true` if one request of `key` is admitted, as [`admit`](RuleHandle::admit) does, in any store.
     ///
     /// # Errors
@@ -98,12 +146,7 @@ impl<K: RequestKind, S: Store> RuleHandle<K, S> {
     ///
     /// Dropping the future may leave the request charged.
     pub async fn admit_async(&self, key: impl KeyParts) -> Result<bool, Unavailable> {
-        let builder = &mut self.builder();
-        key.write(builder);
-        let mut pending = self.pending();
-        *pending.verdict_mut() = Verdict::with_detail(Detail::None);
-        let ask = |verdict: &mut _| self.limiter.state.store.decide(slice::from_ref(builder.charge()), verdict);
-        Ok(MaybeDecided::ask(pending, ask).wait().await?.is_admitted())
+        Ok(self.ask_async(&key, Detail::None, S::decide).wait().await?.is_admitted())
     }
 
     /// Decides about one request of `key`, as [`check`](RuleHandle::check) does, in any store.
@@ -116,10 +159,7 @@ impl<K: RequestKind, S: Store> RuleHandle<K, S> {
     ///
     /// Dropping the future may leave the request charged.
     pub async fn check_async(&self, key: impl KeyParts) -> Result<Decision, Unavailable> {
-        let builder = &mut self.builder();
-        key.write(builder);
-        let ask = |verdict: &mut _| self.limiter.state.store.decide(slice::from_ref(builder.charge()), verdict);
-        MaybeDecided::ask(self.pending(), ask).wait().await
+        self.ask_async(&key, Detail::Full, S::decide).wait().await
     }
 
     /// Returns what [`check_async`](Self::check_async) would return now, and charges nothing.
@@ -128,10 +168,7 @@ impl<K: RequestKind, S: Store> RuleHandle<K, S> {
     ///
     /// If the store cannot answer.
     pub async fn peek_async(&self, key: impl KeyParts) -> Result<Decision, Unavailable> {
-        let builder = &mut self.builder();
-        key.write(builder);
-        let ask = |verdict: &mut _| self.limiter.state.store.peek(slice::from_ref(builder.charge()), verdict);
-        MaybeDecided::ask(self.pending(), ask).wait().await
+        self.ask_async(&key, Detail::Full, S::peek).wait().await
     }
 
     /// Deletes the histories of `key`, as [`reset`](RuleHandle::reset) does, in any store.
@@ -140,9 +177,10 @@ impl<K: RequestKind, S: Store> RuleHandle<K, S> {
     ///
     /// If the store cannot delete them.
     pub async fn reset_async(&self, key: impl KeyParts) -> Result<bool, Unavailable> {
-        let charges = self.on_all_routes(key);
+        let charges = self.on_all_routes(&key);
         let ask = |verdict: &mut _| self.limiter.state.store.reset(&charges, verdict);
-        Ok(MaybeDecided::ask(self.limiter.pending(&[]), ask).wait().await?.is_admitted())
+        let decision = Decision::pending(self.location.rulebook(), RuleTiers::new(), Detail::Full);
+        Ok(MaybeDecided::ask(decision, ask).wait().await?.is_admitted())
     }
 
     /// Reads the key that the rule counts a request by, as a layer does: behind proxies, from cookies, on the request's route.
@@ -168,25 +206,82 @@ impl<K: RequestKind, S: Store> RuleHandle<K, S> {
     /// ```
     #[must_use]
     pub fn key_of(&self, request: K::View<'_>) -> Option<Key> {
-        self.limiter.state.matcher.key_of(self.rule, request, &self.limiter.state.hasher)
+        let location = self.location();
+        location.rules.matcher.key_of(location.rule, request, &self.limiter.state.hasher)
     }
 
-    /// Creates a decision in full detail.
-    fn pending(&self) -> Decision {
-        self.limiter.pending(&[self.rule])
+    fn ask_async(
+        &self,
+        key: &impl KeyParts,
+        detail: Detail,
+        ask: impl Fn(&S, &[Charge], &mut Verdict) -> MaybeReady<S::Future>,
+    ) -> MaybeDecided<S::Future> {
+        loop {
+            let location = self.location();
+            let decided = self.with_charge(&location, key, |rule, charge| {
+                let decision = location.pending(rule, detail);
+                MaybeDecided::ask(decision, |verdict| ask(&self.limiter.state.store, slice::from_ref(charge), verdict))
+            });
+            if !decided.is_stale() {
+                return decided;
+            }
+        }
     }
 
-    /// Creates the builder of a key in the first scope of the rule.
+    /// Returns where the rule is now.
     #[inline]
-    fn builder(&self) -> KeyBuilder<'_> {
-        KeyBuilder::in_scope(self.scopes.start, &self.limiter.state.hasher)
+    fn location(&self) -> Cow<'_, Location<K>> {
+        match self.limiter.is_current(self.location.rules.version) {
+            true => Cow::Borrowed(&self.location),
+            false => self.new_location(),
+        }
+    }
+
+    /// Returns where the rule is after a reload; where it was, if it is gone.
+    #[cold]
+    fn new_location(&self) -> Cow<'_, Location<K>> {
+        let rules = self.limiter.rules_to_keep();
+        let Some(rule) = rules.rulebook.id(self.name()) else { return Cow::Borrowed(&self.location) };
+        let old = self.location.tier.and_then(|tier| self.location.compiled().tier(tier).name());
+        let tier = old.map(|name| rules.rulebook.rule(rule).tier_named(name).unwrap_or(0));
+        Cow::Owned(Location::new(rules, rule, tier))
+    }
+
+    /// Calls `ask` with the charge of a key, in the place where it is made: moving it costs more than making it.
+    #[inline]
+    fn with_charge<R>(
+        &self,
+        location: &Location<K>,
+        key: &impl KeyParts,
+        ask: impl FnOnce(RuleTier, &Charge) -> R,
+    ) -> R {
+        if location.has_tiers {
+            let (rule, charge) = self.charge_by_tier(location, key);
+            return ask(rule, &charge);
+        }
+        let builder = &mut KeyBuilder::for_target(location.target, &self.limiter.state.hasher);
+        key.write(builder);
+        ask(RuleTier { rule: location.rule, tier: 0 }, builder.charge())
+    }
+
+    #[inline(never)]
+    fn charge_by_tier(&self, location: &Location<K>, key: &impl KeyParts) -> (RuleTier, Charge) {
+        let (rule, charge) = self.limiter.charge_of(&location.rules, location.rule, key);
+        match location.tier {
+            Some(tier) => {
+                let target = location.compiled().target(0, tier);
+                (RuleTier { tier, ..rule }, Charge { target, ..charge })
+            }
+            None => (rule, charge),
+        }
     }
 
     /// Returns the charge to the history of `key` on each route.
-    fn on_all_routes(&self, key: impl KeyParts) -> Vec<Charge> {
-        let builder = &mut self.builder();
+    fn on_all_routes(&self, key: &impl KeyParts) -> Vec<Charge> {
+        let location = self.location();
+        let builder = &mut KeyBuilder::for_target(location.target, &self.limiter.state.hasher);
         key.write(builder);
-        self.scopes.clone().map(|scope| builder.charge_in(scope)).collect()
+        location.compiled().targets(0).map(|target| builder.charge_for(target)).collect()
     }
 }
 
@@ -194,13 +289,40 @@ impl<K: RequestKind, S> RuleHandle<K, S> {
     /// Returns the rule's name.
     #[must_use]
     pub fn name(&self) -> &str {
-        self.limiter.rulebook().rule(self.rule).map_or("", CompiledRule::name)
+        self.location.compiled().name()
+    }
+}
+
+impl<K: RequestKind> Clone for Location<K> {
+    fn clone(&self) -> Self {
+        Self { rules: Arc::clone(&self.rules), ..*self }
+    }
+}
+
+impl<K: RequestKind> Location<K> {
+    fn new(rules: Arc<Rules<K>>, rule: RuleId, tier: Option<u16>) -> Self {
+        let compiled = rules.rulebook.rule(rule);
+        let (target, has_tiers) = (compiled.target(0, 0), compiled.tiers().len() > 1);
+        Self { rules, rule, tier, target, has_tiers }
+    }
+
+    fn compiled(&self) -> &CompiledRule {
+        self.rules.rulebook.rule(self.rule)
+    }
+
+    fn rulebook(&self) -> Arc<RulebookRef> {
+        Arc::clone(self.rules.rulebook.local())
+    }
+
+    /// Creates a decision by the rule in a tier.
+    fn pending(&self, rule: RuleTier, detail: Detail) -> Decision {
+        Decision::pending(self.rulebook(), smallvec![rule], detail)
     }
 }
 
 impl<K: RequestKind, S> Clone for RuleHandle<K, S> {
     fn clone(&self) -> Self {
-        Self { limiter: self.limiter.clone(), rule: self.rule, scopes: self.scopes.clone() }
+        Self { limiter: self.limiter.clone(), location: self.location.clone() }
     }
 }
 

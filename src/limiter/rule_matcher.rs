@@ -1,13 +1,13 @@
 //! Finds the rules that govern a request, and the keys that it is counted by.
 
-use std::{fmt, ops::Range, sync::Arc};
+use std::{cell::RefCell, fmt, sync::Arc};
 
-use hashbrown::DefaultHashBuilder;
+use http::StatusCode;
 
 use crate::{
     error::ConfigError,
-    key::{Charge, Key, KeyBuilder, KeyExtractor, KeyHasher, MissingKey},
-    limiter::{ChargeMark, ChargeMarks, Charges, KeyRejected, Watch},
+    key::{Charge, ChargeTarget, Key, KeyBuilder, KeyExtractor, KeyHasher, MissingKey, RawParts},
+    limiter::{AppliedMarks, Charges, RuleTier, Watch, rules::RuleTargets},
     request::{Condition, Params, RequestKind, RequestView},
     rule::{AppliesTo, OnMissing, PathReadings, Route, RouteTable, RouteTarget, Rule, RuleId},
 };
@@ -25,8 +25,6 @@ pub(crate) struct RuleMatcher<K: RequestKind> {
     /// By the numbers of the rules.
     keys: Box<[RuleKey<K>]>,
     watch: Watch,
-    /// Hashes the keys in charge marks.
-    secret: DefaultHashBuilder,
 }
 
 /// The extractors of one rule, and its reaction to requests without the key.
@@ -34,18 +32,32 @@ struct RuleKey<K> {
     /// One per group of routes. The first is the one that [`Rule::key`] sets.
     extractors: Box<[Arc<dyn KeyExtractor<K>>]>,
     on_missing: OnMissing,
-    /// The scope of the rule's histories, or of its first route's.
-    scope: u32,
+    /// The target of charges by the rule's own policy, on all routes or on the first.
+    target: ChargeTarget,
+    keeps_parts: bool,
+}
+
+/// A rule that governs a request, and the key that it counts.
+pub(super) struct Visit<'a, 'r, K: RequestKind> {
+    pub(super) rule: RuleId,
+    /// The index of the route, if it has histories of its own.
+    pub(super) route: usize,
+    pub(super) key: &'a KeyBuilder<'a>,
+    /// The parts of the key, if the rule has overrides for patterns of keys.
+    pub(super) raw: &'a RefCell<RawParts>,
+    /// Whether the request carries the key. If not, it is the shared one of all such requests.
+    pub(super) is_found: bool,
+    pub(super) request: K::View<'r>,
 }
 
 impl<K: RequestKind> RuleMatcher<K> {
-    /// Compiles the rules, each of which has its histories in its range of `scopes`.
-    pub(super) fn from_rules(rules: &[Rule<K>], scopes: &[Range<u32>]) -> Result<Self, ConfigError> {
+    /// Compiles the rules, whose charges have these `targets`.
+    pub(super) fn from_rules(rules: &[Rule<K>], targets: &[RuleTargets]) -> Result<Self, ConfigError> {
         let mut routes = Vec::new();
         let mut keys = Vec::with_capacity(rules.len());
-        for ((id, rule), scopes) in numbered(rules).zip(scopes) {
-            keys.push(RuleKey::from_rule(rule, scopes.start));
-            routes.extend(route_targets(rule, id, scopes).map_err(|error| error.in_rule(rule.name()))?);
+        for ((id, rule), targets) in numbered(rules).zip(targets) {
+            keys.push(RuleKey::from_rule(rule, targets[0][0]));
+            routes.extend(route_targets(rule, id, targets).map_err(|error| error.in_rule(rule.name()))?);
         }
         let name_of = |id: RuleId| rules.get(id.index()).map_or_else(String::new, |rule| rule.name().to_owned());
         Ok(Self {
@@ -54,7 +66,6 @@ impl<K: RequestKind> RuleMatcher<K> {
             unmatched: unmatched_rule(rules)?,
             keys: keys.into(),
             watch: Watch::new(rules),
-            secret: DefaultHashBuilder::default(),
         })
     }
 
@@ -69,42 +80,32 @@ impl<K: RequestKind> RuleMatcher<K> {
         &self,
         request: K::View<'_>,
         wanted: impl Fn(RuleId) -> bool,
-        applied: &[ChargeMark],
+        applied: &AppliedMarks<'_>,
         hasher: &KeyHasher,
+        judge: impl Fn(&Visit<'_, '_, K>) -> (RuleTier, Charge),
         charges: &mut Charges,
-    ) -> Result<(), KeyRejected> {
+    ) -> Result<(), (RuleId, StatusCode)> {
         let mut rejected = None;
-        self.for_each_rule(request, wanted, hasher, |rule, key, is_found| {
+        self.for_each_rule(request, wanted, hasher, |visit| {
+            let (rule, is_found) = (visit.rule, visit.is_found);
             let Some(rule_key) = self.keys.get(rule.index()) else { return };
-            self.watch.note_key(rule, key, is_found);
-            let charge = key.charge();
+            self.watch.note_key(rule, visit.key, is_found);
+            let mut add = || {
+                let (rule, charge) = judge(&visit);
+                charges.add(rule, charge);
+            };
             match rule_key.on_missing {
-                _ if self.is_applied(applied, charge, is_found) => {}
-                _ if is_found => charges.add(rule, *charge),
-                OnMissing::Share => charges.add(rule, *charge),
+                _ if applied.contains(visit.key.charge(), is_found) => {}
+                _ if is_found => add(),
+                OnMissing::Share => add(),
                 OnMissing::Skip => {}
                 OnMissing::Reject(status) => {
-                    rejected.get_or_insert(KeyRejected { rule, status });
+                    rejected.get_or_insert((rule, status));
                 }
             }
         });
         self.watch.note_request();
         rejected.map_or(Ok(()), Err)
-    }
-
-    /// Returns the marks of these charges.
-    pub(super) fn marks(&self, charges: &[Charge]) -> ChargeMarks {
-        ChargeMarks::new(charges, &self.secret)
-    }
-
-    /// Returns `true` if the request was charged this further out, or if the rule found a key there and finds none here.
-    #[inline]
-    fn is_applied(&self, applied: &[ChargeMark], charge: &Charge, is_found: bool) -> bool {
-        match applied {
-            [] => false,
-            marks if is_found => marks.contains(&ChargeMark::new(charge, &self.secret)),
-            marks => marks.iter().any(|mark| mark.is_in(charge.scope())),
-        }
     }
 
     /// Reads the key that a rule counts a request by: with the extractor of the route, if the request matches one.
@@ -114,41 +115,44 @@ impl<K: RequestKind> RuleMatcher<K> {
             request,
             |id| id == rule,
             hasher,
-            |_, key, is_found| {
+            |visit| {
                 is_governed = true;
-                found = found.or_else(|| is_found.then(|| key.key()));
+                found = found.or_else(|| visit.is_found.then(|| visit.key.key()));
             },
         );
         if is_governed {
             return found;
         }
-        let mut key = KeyBuilder::in_scope(0, hasher);
+        let mut key = KeyBuilder::for_target(ChargeTarget::default(), hasher);
         self.read_key(rule, 0, request, &mut key).then(|| key.key())
     }
 
-    /// Calls `visit` with every `wanted` rule that governs the request, the key, and whether the request carries it. If not,
-    /// the key is the shared one of all such requests.
+    /// Calls `visit` with every `wanted` rule that governs the request.
     pub(super) fn for_each_rule(
         &self,
         request: K::View<'_>,
         wanted: impl Fn(RuleId) -> bool,
         hasher: &KeyHasher,
-        mut visit: impl FnMut(RuleId, &KeyBuilder<'_>, bool),
+        mut visit: impl FnMut(Visit<'_, '_, K>),
     ) {
         let is_matched = self.visit_routes(request, |target, request| {
             if wanted(target.rule) {
-                let mut key = KeyBuilder::in_scope(target.scope, hasher);
+                let raw = RefCell::default();
+                let mut key = KeyBuilder::for_target(target.target, hasher).keeping_parts(self.kept(target.rule, &raw));
                 let is_found = self.read_key(target.rule, target.group, request, &mut key);
-                visit(target.rule, &key, is_found);
+                let (rule, route) = (target.rule, target.route);
+                visit(Visit { rule, route, key: &key, raw: &raw, is_found, request });
             }
         });
         let holds = |condition: &Option<Condition<K>>| condition.as_ref().is_none_or(|holds| holds(request));
         let unrouted = self.unrouted.iter().filter(|(_, condition)| holds(condition)).map(|(rule, _)| *rule);
         let unmatched = self.unmatched.filter(|_| !is_matched);
         for rule in unrouted.chain(unmatched).filter(|rule| wanted(*rule)) {
-            let mut key = KeyBuilder::in_scope(self.keys.get(rule.index()).map_or(0, |key| key.scope), hasher);
+            let target = self.keys.get(rule.index()).map(|key| key.target).unwrap_or_default();
+            let raw = RefCell::default();
+            let mut key = KeyBuilder::for_target(target, hasher).keeping_parts(self.kept(rule, &raw));
             let is_found = self.read_key(rule, 0, request, &mut key);
-            visit(rule, &key, is_found);
+            visit(Visit { rule, route: 0, key: &key, raw: &raw, is_found, request });
         }
     }
 
@@ -208,6 +212,11 @@ impl<K: RequestKind> RuleMatcher<K> {
         true
     }
 
+    /// Returns where the parts of a rule's keys are kept, if they are needed.
+    fn kept<'r>(&self, rule: RuleId, raw: &'r RefCell<RawParts>) -> Option<&'r RefCell<RawParts>> {
+        self.keys.get(rule.index()).is_some_and(|key| key.keeps_parts).then_some(raw)
+    }
+
     /// Reads the key of a rule with the extractor of one of its groups of routes. Returns `false`, and leaves the shared key,
     /// if the request does not carry it.
     fn read_key(&self, rule: RuleId, group: usize, request: K::View<'_>, key: &mut KeyBuilder<'_>) -> bool {
@@ -227,11 +236,16 @@ impl<K: RequestKind> fmt::Debug for RuleMatcher<K> {
 }
 
 impl<K: RequestKind> RuleKey<K> {
-    fn from_rule(rule: &Rule<K>, scope: u32) -> Self {
+    fn from_rule(rule: &Rule<K>, target: ChargeTarget) -> Self {
         let no_key: Arc<dyn KeyExtractor<K>> = Arc::new(NoKey);
         let extractors =
             rule.groups().iter().map(|group| group.extractor.clone().unwrap_or_else(|| Arc::clone(&no_key)));
-        Self { extractors: extractors.collect(), on_missing: rule.missing_outcome(), scope }
+        Self {
+            extractors: extractors.collect(),
+            on_missing: rule.missing_outcome(),
+            target,
+            keeps_parts: rule.has_patterns(),
+        }
     }
 }
 
@@ -254,13 +268,14 @@ fn numbered<K: RequestKind>(rules: &[Rule<K>]) -> impl Iterator<Item = (RuleId, 
 fn route_targets<K: RequestKind>(
     rule: &Rule<K>,
     id: RuleId,
-    scopes: &Range<u32>,
+    targets: &RuleTargets,
 ) -> Result<Vec<(Route, RouteTarget)>, ConfigError> {
     let routes = rule.parsed_routes()?.into_iter().enumerate();
     let targets = routes.map(|(at, (route, group))| {
-        let scope = if rule.is_per_route() { scopes.start + at as u32 } else { scopes.start };
+        let own = if rule.is_per_route() { at } else { 0 };
+        let target = targets.get(own).unwrap_or(&targets[0])[0];
         let (template, params) = (route.template().into(), route.params().into());
-        (route, RouteTarget { rule: id, group, scope, template, params })
+        (route, RouteTarget { rule: id, group, route: own, target, template, params })
     });
     Ok(targets.collect())
 }

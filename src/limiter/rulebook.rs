@@ -1,7 +1,7 @@
 //! The names and texts of all rules, which decisions refer to.
 
 use std::{
-    ops::{Deref, Range},
+    ops::Deref,
     sync::{
         Arc,
         atomic::{AtomicUsize, Ordering},
@@ -12,7 +12,8 @@ use hashbrown::HashMap;
 
 use crate::{
     error::ConfigError,
-    limiter::{CompiledRule, MessageTemplate},
+    key::ChargeTarget,
+    limiter::{CompiledRule, CompiledTier, MessageTemplate},
     request::RequestKind,
     rule::{Rule, RuleId},
     warn::warn,
@@ -32,6 +33,8 @@ pub(crate) struct Rulebook {
     by_folded_name: HashMap<String, RuleId>,
     names: Arc<[Box<str>]>,
     template: Option<MessageTemplate>,
+    /// The number of the limiter that it is of.
+    limiter: u64,
 }
 
 /// A rulebook for many threads.
@@ -56,12 +59,12 @@ impl Rulebook {
     /// Compiles the rules and checks their names against each other. Each rule has its histories in its range of `scopes`.
     pub(super) fn from_rules<K: RequestKind>(
         rules: &[Rule<K>],
-        scopes: &[Range<u32>],
+        targets: Vec<Box<[Box<[ChargeTarget]>]>>,
         template: Option<MessageTemplate>,
+        limiter: u64,
     ) -> Result<Self, ConfigError> {
-        check_names(rules)?;
-        let compiled = rules.iter().zip(scopes).map(|(rule, scopes)| {
-            let compiled = CompiledRule::from_rule(rule, scopes.clone(), rules.len() > 1, template.as_ref());
+        let compiled = rules.iter().zip(targets).map(|(rule, targets)| {
+            let compiled = CompiledRule::from_rule(rule, targets, rules.len() > 1, template.as_ref());
             compiled.map_err(|error| error.in_rule(rule.name()))
         });
         let names = || rules.iter().enumerate().map(|(index, rule)| (RuleId::from_index(index), rule.name()));
@@ -71,18 +74,19 @@ impl Rulebook {
             by_folded_name: names().map(|(id, name)| (name.to_ascii_lowercase(), id)).collect(),
             names: names().map(|(_, name)| name.into()).collect(),
             template,
+            limiter,
         };
         rulebook.check_policy_names()?;
         Ok(rulebook)
     }
 
+    /// Returns the rule of this number, which is one of this rulebook.
     #[inline]
-    pub(crate) fn rule(&self, id: RuleId) -> Option<&CompiledRule> {
-        self.rules.get(id.index())
+    pub(crate) fn rule(&self, id: RuleId) -> &CompiledRule {
+        &self.rules[id.index()]
     }
 
     /// Returns all rules, by number.
-    #[cfg(feature = "client")]
     pub(crate) fn rules(&self) -> impl Iterator<Item = &CompiledRule> {
         self.rules.iter()
     }
@@ -109,7 +113,7 @@ impl Rulebook {
     /// Warns of quotas that never deny, which is hardly what was meant.
     pub(super) fn warn_of_idle_quotas(&self) {
         for rule in &self.rules {
-            for (idle, other) in rule.policy().idle_quotas() {
+            for (idle, other) in rule.tiers().iter().flat_map(|tier| tier.policy().idle_quotas()) {
                 let (name, idle, other) = (rule.name(), idle.to_string(), other.to_string());
                 warn(format_args!(
                     "rule \"{name}\": {idle} never denies, because {other} has no room before it: leave one out"
@@ -126,8 +130,10 @@ impl Rulebook {
     fn check_policy_names(&self) -> Result<(), ConfigError> {
         let mut seen = HashMap::new();
         for rule in &self.rules {
-            for name in rule.policy_names() {
-                if let Some(other) = seen.insert(name.to_ascii_lowercase(), rule.name()) {
+            let names = rule.tiers().iter().flat_map(CompiledTier::policy_names);
+            for name in names {
+                let other = seen.insert(name.to_ascii_lowercase(), rule.name());
+                if let Some(other) = other.filter(|other| *other != rule.name()) {
                     let reason = format!(
                         "rule \"{other}\" has a quota of this name in header fields already: name one of the two rules otherwise"
                     );
@@ -163,9 +169,9 @@ impl Deref for ShardedRulebook {
 }
 
 impl RulebookRef {
-    /// Returns `true` if both belong to one limiter.
+    /// Returns `true` if both belong to one limiter, though perhaps to different versions of its rules.
     pub(crate) fn is_of(&self, rulebook: &ShardedRulebook) -> bool {
-        std::ptr::eq::<Rulebook>(&**self, &**rulebook)
+        self.limiter == rulebook.limiter
     }
 }
 
@@ -179,7 +185,7 @@ impl Deref for RulebookRef {
 }
 
 /// Checks that the names of the rules are unique, ignoring case.
-fn check_names<K: RequestKind>(rules: &[Rule<K>]) -> Result<(), ConfigError> {
+pub(super) fn check_names<K: RequestKind>(rules: &[Rule<K>]) -> Result<(), ConfigError> {
     let mut seen = HashMap::new();
     for rule in rules {
         if let Some(other) = seen.insert(rule.name().to_ascii_lowercase(), rule.name()) {

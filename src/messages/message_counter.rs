@@ -9,11 +9,12 @@ use std::{
 
 use bytes::Bytes;
 use http::Extensions;
+use smallvec::SmallVec;
 
 use crate::{
     error::Unavailable,
     limiter::{
-        AppliedMarks, ChargeMarks, Charges, Decision, MaybeDecided, PendingDecision, RateLimiter, RulebookRef,
+        ChargeMark, ChargeMarks, Decision, HeldCharges, MaybeDecided, PendingDecision, RateLimiter, RulebookRef,
         ShardedRulebook,
     },
     messages::{
@@ -24,10 +25,10 @@ use crate::{
     store::{Detail, Store},
 };
 
-/// Charges the messages of one request, and holds back those that are not admitted yet.
+/// HeldCharges the messages of one request, and holds back those that are not admitted yet.
 pub(super) struct MessageCounter<T: Store> {
     limiter: RateLimiter<Http, T>,
-    charges: Charges,
+    charges: HeldCharges,
     call_end: Arc<CallEnd>,
     framing: Framing,
     /// Whether no message has begun yet: the first is covered by the charge for the call.
@@ -48,7 +49,7 @@ pub(super) struct MessageCounter<T: Store> {
 pub(super) struct CountedMessages(Vec<(Arc<RulebookRef>, ChargeMarks)>);
 
 impl<T: Store> MessageCounter<T> {
-    pub(super) fn new(limiter: RateLimiter<Http, T>, charges: Charges, call_end: Arc<CallEnd>) -> Self {
+    pub(super) fn new(limiter: RateLimiter<Http, T>, charges: HeldCharges, call_end: Arc<CallEnd>) -> Self {
         Self {
             limiter,
             charges,
@@ -71,8 +72,8 @@ impl<T: Store> MessageCounter<T> {
     pub(super) fn record_in(&self, extensions: &mut Extensions) {
         CountedMessages::insert(
             extensions,
-            Arc::clone(self.limiter.rulebook().local()),
-            self.limiter.marks(&self.charges),
+            Arc::clone(&self.charges.rulebook),
+            self.limiter.marks(&self.charges.charges),
         );
     }
 
@@ -162,7 +163,7 @@ impl<T: Store> fmt::Debug for MessageCounter<T> {
 
 impl CountedMessages {
     /// Returns those of this limiter.
-    pub(super) fn of_limiter(extensions: &Extensions, rulebook: &ShardedRulebook) -> AppliedMarks {
+    pub(super) fn of_limiter(extensions: &Extensions, rulebook: &ShardedRulebook) -> SmallVec<[ChargeMark; 4]> {
         let counted = extensions.get::<Self>().map_or(&[][..], |counted| &counted.0);
         counted
             .iter()

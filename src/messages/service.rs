@@ -116,13 +116,13 @@ impl<T: Store> MessageMeter<T> {
     /// Finds the rules that the messages of this request are charged to.
     fn meter(&self, request: &RequestView<'_>) -> Metering<T> {
         let Some(limiter) = &self.limiter else { return Metering::Uncounted };
-        let counted = CountedMessages::of_limiter(request.extensions(), limiter.rulebook());
+        let counted = |rulebook: &_| CountedMessages::of_limiter(request.extensions(), rulebook);
         let options = &self.options;
         if options.exempt(request) {
             return Metering::Uncounted;
         }
-        match limiter.charges_of(request, |rule| self.rules.contains(&rule), &counted) {
-            Ok(charges) if charges.charges.is_empty() => Metering::Uncounted,
+        match limiter.charges_of(request, |rule| self.rules.contains(&rule), counted) {
+            Ok(charges) if charges.charges.charges.is_empty() => Metering::Uncounted,
             Ok(_) if Protocol::from_request(request) != Protocol::Grpc => {
                 Metering::Refused(Refusal::NotGrpc.answer(request, options))
             }
@@ -131,7 +131,7 @@ impl<T: Store> MessageMeter<T> {
                 Metering::Counted(Box::new(MessageCounter::new(limiter.clone(), charges, call_end)))
             }
             Err(missing) => {
-                let refusal = Refusal::key_missing(limiter.names_of(missing), missing.status);
+                let refusal = Refusal::key_missing(missing.names(), missing.status);
                 Metering::Refused(refusal.answer(request, options))
             }
         }

@@ -1,10 +1,11 @@
 //! The decision about a request, and the reasons to refuse it.
 
+use smallvec::SmallVec;
 use std::{sync::Arc, time::Duration};
 
 use crate::{
     error::Unavailable,
-    limiter::{Decision, MaybeDecided, RateLimiter, missing_key},
+    limiter::{Decision, KeyRejected, MaybeDecided, RateLimiter, missing_key},
     request::Plain,
     store::{Detail, Store},
 };
@@ -93,8 +94,8 @@ impl<R: 'static, F, T: Store> Enforcement<R, F, T> {
 
     /// Decides about a request, and charges it if it is admitted. Returns `None` if no rule governs it.
     pub(super) fn decide(&self, request: &R) -> Result<Option<MaybeDecided<T::Future>>, Refusal> {
-        let missing = |refused| Refusal::KeyMissing { level: self.limiter.level_of(refused).to_owned() };
-        self.limiter.decide_request(request, &[], self.detail(), false).map_err(missing)
+        let missing = |rejected: KeyRejected| Refusal::KeyMissing { level: rejected.names().1.to_owned() };
+        self.limiter.decide_request(request, |_| SmallVec::new(), self.detail(), false).map_err(missing)
     }
 }
 

@@ -160,6 +160,12 @@ impl Policy {
         self
     }
 
+    /// Returns this policy with the quotas of another, or with none.
+    pub(crate) fn with_quotas_of(&self, other: Option<&Self>) -> Self {
+        let quotas = other.map_or_else(Vec::new, |other| other.quotas.clone());
+        Self { quotas, spread_at: other.and_then(|other| other.spread_at), ..self.clone() }
+    }
+
     /// Returns the quotas, in the order in which they were given.
     #[must_use]
     pub fn quotas(&self) -> impl ExactSizeIterator<Item = &Quota> {

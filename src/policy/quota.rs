@@ -201,7 +201,8 @@ impl Quota {
             return Err(ConfigError::new(field("limit"), 0, "a quota admits at least 1: write 1 or more"));
         }
         if self.limit > Self::MAX_LIMIT {
-            let reason = format!("a quota admits at most {}: write that or less, or leave the quota out", Self::MAX_LIMIT);
+            let reason =
+                format!("a quota admits at most {}: write that or less, or leave the quota out", Self::MAX_LIMIT);
             return Err(ConfigError::new(field("limit"), self.limit, reason));
         }
         if self.window < SHORTEST_WINDOW || self.window > LONGEST_WINDOW {

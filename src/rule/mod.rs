@@ -10,10 +10,12 @@ mod path_readings;
 mod route;
 mod rule;
 mod table;
+mod tier;
 
 pub use rule::{OnMissing, Rule};
 
 pub(crate) use path_readings::PathReadings;
 pub(crate) use route::{Route, UnnamedTemplate, canonical_shape, without_param_names};
-pub(crate) use rule::{AppliesTo, no_policy};
+pub(crate) use rule::AppliesTo;
 pub(crate) use table::{RouteTable, RouteTarget, RuleId};
+pub(crate) use tier::{Tier, check_overrides, check_tier_source, check_tiers};

@@ -7,10 +7,10 @@ use http::StatusCode;
 
 use crate::{
     error::ConfigError,
-    key::{KeyExtractor, RouteParams, sanitize_name},
+    key::{KeyExtractor, KeyPattern, ParsedPattern, RouteParams, sanitize_name},
     policy::{Policy, check_name},
     request::{Condition, Http, Plain, RequestKind},
-    rule::Route,
+    rule::{Route, Tier, check_overrides, check_tier_source, check_tiers},
 };
 
 /// A rule: a name, the requests it governs, the key it counts by, and the policy for each key.
@@ -56,6 +56,9 @@ pub struct Rule<K: RequestKind = Http> {
     policy: Option<Policy>,
     on_missing: OnMissing,
     per_route: bool,
+    tiers: Vec<Tier>,
+    tier_source: Option<Arc<dyn KeyExtractor<K>>>,
+    overrides: Vec<(KeyPattern, String)>,
 }
 
 /// The treatment of requests that do not carry the key of a rule.
@@ -133,6 +136,9 @@ impl<K: RequestKind> Rule<K> {
             policy: None,
             on_missing: OnMissing::default(),
             per_route: false,
+            tiers: Vec::new(),
+            tier_source: None,
+            overrides: Vec::new(),
         }
     }
 
@@ -178,6 +184,81 @@ impl<K: RequestKind> Rule<K> {
     /// Sets the policy that each key is held to.
     pub fn policy(mut self, policy: impl Into<Policy>) -> Self {
         self.policy = Some(policy.into());
+        self
+    }
+
+    /// Adds a tier: a named policy for some of the keys, over the same histories. A key that changes its tier keeps its history,
+    /// which is compared with other limits from then on: nothing is refilled, and nothing is emptied.
+    ///
+    /// The rule's own [`policy`](Self::policy) is for all keys that no tier is for. Which keys a tier is for, say
+    /// [`tier_from`](Self::tier_from), [`tier_for`](Self::tier_for) and [`RateLimiter::set_tier`](crate::RateLimiter::set_tier).
+    ///
+    /// ```
+    /// use tower_quota::{Policy, RateLimiter, Rule};
+    ///
+    /// let api = Rule::new("api")
+    ///     .no_requests()
+    ///     .policy(Policy::per_minute(60))
+    ///     .tier("pro", Policy::per_minute(600))
+    ///     .tier_for("initech", "pro");
+    /// let limiter = RateLimiter::builder().rule(api).build()?;
+    ///
+    /// let api = limiter.rule("api")?;
+    /// assert_eq!((0..1000).filter(|_| api.admit("acme")).count(), 60);
+    /// assert_eq!((0..1000).filter(|_| api.admit("initech")).count(), 600);
+    ///
+    /// // 60 used, so 540 are left.
+    /// limiter.set_tier("api", "acme", Some("pro"))?;
+    /// assert_eq!((0..1000).filter(|_| api.admit("acme")).count(), 540);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn tier(mut self, name: impl Into<String>, policy: impl Into<Policy>) -> Self {
+        self.tiers.push(Tier::new(name.into(), Some(policy.into())));
+        self
+    }
+
+    /// Reads the name of the tier from the request: from a claim, a header field that an upstream of yours sets, whatever an
+    /// extractor reads. A name that the rule does not have means the rule's own policy, as does a request without one; the
+    /// operator is warned once.
+    ///
+    /// ```
+    /// use http::Request;
+    /// use tower_quota::{Policy, RateLimiter, Rule, http::RequestView, key};
+    ///
+    /// #[derive(Clone)]
+    /// struct Claims {
+    ///     account: &'static str,
+    ///     plan: &'static str,
+    /// }
+    ///
+    /// let api = Rule::new("api")
+    ///     .every_request()
+    ///     .key(key::claim(|claims: &Claims| &claims.account))
+    ///     .policy(Policy::per_minute(60))
+    ///     .tier("pro", Policy::per_minute(600))
+    ///     .tier_from(key::claim(|claims: &Claims| &claims.plan));
+    /// let limiter = RateLimiter::builder().rule(api).build()?;
+    ///
+    /// let request = Request::get("/").extension(Claims { account: "acme", plan: "pro" }).body(())?;
+    /// let matched = limiter.matching(&RequestView::new(&request));
+    /// assert_eq!(matched[0].tier(), Some("pro"));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn tier_from(mut self, source: impl KeyExtractor<K>) -> Self {
+        self.tier_source = Some(Arc::new(source));
+        self
+    }
+
+    /// Sets the tier of a key, or of all keys that begin so (`"acme-*"`): an override. It wins over
+    /// [`tier_from`](Self::tier_from), one key over patterns, and a longer pattern over a shorter one.
+    pub fn tier_for(mut self, key: impl Into<KeyPattern>, tier: impl Into<String>) -> Self {
+        self.overrides.push((key.into(), tier.into()));
+        self
+    }
+
+    /// Adds a tier without limits. Its requests are recorded all the same, for the day on which a key leaves the tier.
+    pub fn unlimited_tier(mut self, name: impl Into<String>) -> Self {
+        self.tiers.push(Tier::new(name.into(), None));
         self
     }
 
@@ -256,8 +337,16 @@ impl<K: RequestKind> Rule<K> {
         &self.groups
     }
 
-    pub(crate) const fn policy_or_none(&self) -> Option<&Policy> {
-        self.policy.as_ref()
+    /// Returns the rule's own policy and then those of its tiers, with their names. A tier without limits has a policy without
+    /// quotas.
+    ///
+    /// # Errors
+    ///
+    /// If the rule has no policy of its own.
+    pub(crate) fn policies(&self) -> Result<Vec<(Option<&str>, Policy)>, ConfigError> {
+        let own = self.policy.clone().ok_or_else(no_policy)?;
+        let tiers = self.tiers.iter().map(|tier| (Some(tier.name()), tier.policy_beside(&own)));
+        Ok(std::iter::once((None, own.clone())).chain(tiers).collect())
     }
 
     pub(crate) const fn missing_outcome(&self) -> OnMissing {
@@ -268,10 +357,29 @@ impl<K: RequestKind> Rule<K> {
         self.per_route
     }
 
-    /// Returns the number of its scopes (sets of histories): one, or one per route.
-    pub(crate) fn scope_count(&self) -> u32 {
-        let routes = self.groups.iter().map(|group| group.routes.len()).sum::<usize>();
-        if self.per_route { routes.max(1) as u32 } else { 1 }
+    /// Returns the extractor of the tier's name.
+    pub(crate) const fn tier_source(&self) -> Option<&Arc<dyn KeyExtractor<K>>> {
+        self.tier_source.as_ref()
+    }
+
+    /// Returns the keys with a tier of their own, and the names of these.
+    pub(crate) fn overrides(&self) -> &[(KeyPattern, String)] {
+        &self.overrides
+    }
+
+    /// Returns `true` if some override is for more than one key.
+    pub(crate) fn has_patterns(&self) -> bool {
+        let is_pattern = |pattern: &KeyPattern| matches!(pattern.parse(), Ok(ParsedPattern::Prefix(_)));
+        self.overrides.iter().any(|(pattern, _)| is_pattern(pattern))
+    }
+
+    /// Returns the names of its scopes (sets of histories): one, or one per route.
+    pub(crate) fn scope_names(&self) -> Vec<String> {
+        if !self.per_route {
+            return vec![self.name.clone()];
+        }
+        let routes = self.groups.iter().flat_map(|group| &group.routes);
+        routes.map(|route| format!("{} {route}", self.name)).collect()
     }
 
     /// Returns the routes, and for each the index of the group that reads its key.
@@ -294,6 +402,12 @@ impl<K: RequestKind> Rule<K> {
         check_name("level", &self.level_name())?;
         let policy = self.policy.as_ref().ok_or_else(no_policy)?;
         policy.validate()?;
+        check_tiers(&self.tiers, policy)?;
+        check_overrides(&self.tiers, &self.overrides)?;
+        if let Some(source) = &self.tier_source {
+            check_tier_source(&self.tiers)?;
+            source.validate()?;
+        }
         if let OnMissing::Reject(status) = self.on_missing
             && !(status.is_client_error() || status.is_server_error())
         {

@@ -7,6 +7,7 @@ use http::Method;
 
 use crate::{
     error::ConfigError,
+    key::ChargeTarget,
     request::Params,
     rule::{PathReadings, Route, UnnamedTemplate, canonical_shape, without_param_names},
 };
@@ -44,8 +45,10 @@ pub(crate) struct RouteTarget {
     pub(crate) rule: RuleId,
     /// The number of the rule's extractor that reads the key here.
     pub(crate) group: usize,
-    /// The scope of the histories: the rule's own, or one of this route.
-    pub(crate) scope: u32,
+    /// The index of the route among those of the rule, if it has histories of its own, else zero.
+    pub(crate) route: usize,
+    /// The target of charges by the rule's own policy: of the rule, or of this route.
+    pub(crate) target: ChargeTarget,
     /// The template as the rule wrote it, and the names of its parameters.
     pub(crate) template: Arc<str>,
     pub(crate) params: Box<[Cow<'static, str>]>,
@@ -221,8 +224,14 @@ mod tests {
             .map(|(index, text)| {
                 let route = Route::parse(text).unwrap();
                 let (template, params) = (route.template().into(), route.params().into());
-                let target =
-                    RouteTarget { rule: RuleId::from_index(index), group: 0, scope: index as u32, template, params };
+                let target = RouteTarget {
+                    rule: RuleId::from_index(index),
+                    group: 0,
+                    route: 0,
+                    target: ChargeTarget::default(),
+                    template,
+                    params,
+                };
                 (route, target)
             })
             .collect();

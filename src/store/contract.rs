@@ -7,9 +7,8 @@ use smallvec::SmallVec;
 use crate::{
     clock::{Clock, SystemClock, Timestamp},
     error::{ConfigError, Unavailable},
-    history::Plan,
     key::Charge,
-    policy::Policy,
+    store::scopes::Scopes,
 };
 
 /// A store: keeps histories, and decides about all charges of a request in one atomic step.
@@ -133,6 +132,17 @@ pub trait Store: fmt::Debug + Send + Sync + 'static {
         SystemClock::new().since_1970()
     }
 
+    /// Checks the scopes of rules that are about to replace those of the limiter, before anything is changed. Does nothing by
+    /// default: the [scopes](Setup::scopes) of the store grow by themselves.
+    ///
+    /// # Errors
+    ///
+    /// If the store cannot keep their histories. Then the rules stay as they are.
+    fn accept(&self, scopes: &Scopes) -> Result<(), ConfigError> {
+        let _ = scopes;
+        Ok(())
+    }
+
     /// Returns the secret that keys are hashed with. Defaults to `None`: a random secret is drawn when the limiter is built.
     ///
     /// All processes that share histories must use the same secret, or they would not find each other's.
@@ -192,43 +202,6 @@ pub struct Setup {
     pub(crate) clock: Arc<dyn Clock>,
 }
 
-/// All scopes of a limiter, numbered from zero.
-///
-/// ```
-/// use std::time::Duration;
-///
-/// use tower_quota::store::Scopes;
-///
-/// /// Returns for how long a store has to keep units.
-/// fn longest_window(scopes: &Scopes) -> Option<Duration> {
-///     let quotas = scopes.iter().flat_map(|scope| scope.policy().quotas());
-///     quotas.map(|quota| quota.window()).max()
-/// }
-///
-/// assert_eq!(longest_window(&Scopes::default()), None);
-/// ```
-#[derive(Clone, Debug, Default)]
-pub struct Scopes(Arc<[Scope]>);
-
-/// A scope: the histories of one policy, one for each key. A rule has one scope, or one per route.
-///
-/// ```
-/// use tower_quota::store::{Charge, Scope};
-///
-/// /// Returns the name of a history on a server.
-/// fn history_name(scope: &Scope, charge: &Charge) -> Vec<u8> {
-///     let mut name = format!("quota:{}:", scope.name()).into_bytes();
-///     name.extend(charge.key().to_bytes());
-///     name
-/// }
-/// ```
-#[derive(Debug)]
-pub struct Scope {
-    name: String,
-    policy: Policy,
-    plan: Plan,
-}
-
 /// The answer to all charges of a request: admitted or denied, and the state of each quota.
 ///
 /// ```
@@ -244,6 +217,8 @@ pub struct Scope {
 #[derive(Debug, Default)]
 pub struct Verdict {
     pub(crate) admitted: bool,
+    /// Nothing was decided, because a charge is of older rules than its history: the caller asks again by the newer rules.
+    pub(crate) is_stale: bool,
     /// Level of detail that the caller needs. Per-quota detail is most of the cost.
     pub(crate) detail: Detail,
     /// Time of the decision.
@@ -307,48 +282,6 @@ impl Setup {
     #[must_use]
     pub const fn clock(&self) -> &Arc<dyn Clock> {
         &self.clock
-    }
-}
-
-impl Scopes {
-    pub(crate) fn new(scopes: impl IntoIterator<Item = Scope>) -> Self {
-        Self(scopes.into_iter().collect())
-    }
-
-    /// Returns the scope that a charge [refers to](Charge::scope).
-    #[must_use]
-    pub fn get(&self, number: u32) -> Option<&Scope> {
-        self.0.get(number as usize)
-    }
-
-    /// Returns all scopes in the order of their numbers.
-    #[must_use]
-    pub fn iter(&self) -> impl ExactSizeIterator<Item = &Scope> {
-        self.0.iter()
-    }
-
-    #[inline]
-    pub(crate) fn plan(&self, number: u32) -> Option<&Plan> {
-        self.get(number).map(|scope| &scope.plan)
-    }
-}
-
-impl Scope {
-    pub(crate) fn new(name: String, policy: &Policy) -> Self {
-        Self { name, policy: policy.clone(), plan: Plan::new(policy) }
-    }
-
-    /// Returns the rule's name, followed by the route if that has histories of its own. The name is unique, and the same
-    /// in every process with the same rules.
-    #[must_use]
-    pub fn name(&self) -> &str {
-        &self.name
-    }
-
-    /// Returns the policy that each key is held to.
-    #[must_use]
-    pub const fn policy(&self) -> &Policy {
-        &self.policy
     }
 }
 

@@ -154,13 +154,15 @@ mod contract;
 mod memory;
 #[cfg(feature = "redis")]
 mod redis;
+mod scopes;
 
 #[cfg(feature = "redis")]
 pub use self::redis::{BreakerState, ConnectionState, Health, LeaseConfig, NodeHealth, OnOutage, RedisStore};
 pub use crate::{error::Unavailable, key::Charge};
 pub use any::AnyStore;
-pub use contract::{BoxFuture, MaybeReady, Scope, Scopes, Setup, Store, Verdict};
+pub use contract::{BoxFuture, MaybeReady, Setup, Store, Verdict};
 pub use memory::MemoryStore;
+pub use scopes::{Scope, Scopes};
 
 #[cfg(all(feature = "redis", fuzzing))]
 pub(crate) use self::redis::check_replies;

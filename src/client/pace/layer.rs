@@ -3,6 +3,7 @@
 use std::{fmt, sync::Arc, time::Duration};
 
 use http::{HeaderMap, StatusCode};
+use smallvec::SmallVec;
 
 use crate::{
     client::{
@@ -203,10 +204,9 @@ impl<K: RequestKind, T: Store, A> PaceLayer<K, T, A> {
         K: ViewOf<R>,
     {
         let limiter = self.try_limiter()?;
-        let governed = K::with_view(request, |view| limiter.charges_of(view, |_| true, &[]));
-        let governed =
-            governed.map_err(|refused| PaceError::KeyMissing { level: limiter.level_of(refused).to_owned() })?;
-        Ok((!governed.charges.is_empty()).then(|| QueuedCall::new(&self.scheduler, governed)))
+        let governed = K::with_view(request, |view| limiter.charges_of(view, |_| true, |_| SmallVec::new()));
+        let governed = governed.map_err(|rejected| PaceError::KeyMissing { level: rejected.names().1.to_owned() })?;
+        Ok((!governed.charges.charges.is_empty()).then(|| QueuedCall::new(&self.scheduler, governed)))
     }
 
     /// Returns `None` if the call has to wait, which it begins with when it is polled.
@@ -251,7 +251,7 @@ fn limiter_for(extractor: impl KeyExtractor, policy: Policy) -> Result<RateLimit
 
 /// Rejects policies that count denied requests: a waiting call asks again and again, and is denied until it goes.
 fn reject_counting<K: RequestKind, T>(limiter: &RateLimiter<K, T>) -> Result<(), ConfigError> {
-    match limiter.rulebook().rules().find(|rule| rule.policy().counts_denied()) {
+    match limiter.rules().rulebook.rules().find(|rule| rule.policy().counts_denied()) {
         Some(rule) => {
             let reason = "a call that is paced is denied until it goes, and would be charged for its waiting";
             Err(ConfigError::new("count_denied", true, reason).in_rule(rule.name()))

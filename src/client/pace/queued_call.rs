@@ -12,7 +12,7 @@ use crate::{
         scheduler::{Admission, Scheduler},
     },
     error::Unavailable,
-    limiter::{Charges, Decision, MaybeDecided, RateLimiter},
+    limiter::{Decision, HeldCharges, MaybeDecided, RateLimiter},
     request::RequestKind,
     store::{Detail, Store},
 };
@@ -22,7 +22,7 @@ use crate::{
 pub(super) struct QueuedCall {
     scheduler: Arc<Scheduler>,
     ticket: Ticket,
-    charges: Charges,
+    charges: HeldCharges,
     /// `false` until it has joined a queue: then there is nothing to leave.
     is_queued: bool,
 }
@@ -46,8 +46,8 @@ pub(super) struct PendingDecision {
 
 impl QueuedCall {
     /// Draws a ticket for a call with these charges, which joins no queue yet.
-    pub(super) fn new(scheduler: &Arc<Scheduler>, charges: Charges) -> Self {
-        let ticket = scheduler.draw_ticket(charges.charges.iter().map(QueueKey::from).collect());
+    pub(super) fn new(scheduler: &Arc<Scheduler>, charges: HeldCharges) -> Self {
+        let ticket = scheduler.draw_ticket(charges.charges.charges.iter().map(QueueKey::from).collect());
         Self { scheduler: Arc::clone(scheduler), ticket, charges, is_queued: false }
     }
 

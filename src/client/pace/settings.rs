@@ -70,12 +70,12 @@ impl Settings {
 impl ScopeLimits {
     /// Returns the limits of all scopes of a limiter, in order.
     pub(super) fn from_limiter<K: RequestKind, T>(limiter: &RateLimiter<K, T>) -> Box<[Self]> {
-        limiter.rulebook().rules().flat_map(Self::from_rule).collect()
+        limiter.rules().rulebook.rules().flat_map(Self::from_rule).collect()
     }
 
     fn from_rule(rule: &CompiledRule) -> impl Iterator<Item = Self> {
         let limits = Self::new(rule.name(), rule.policy());
-        rule.scopes().map(move |_| limits.clone())
+        rule.targets(0).map(move |_| limits.clone())
     }
 
     fn new(rule: &str, policy: &Policy) -> Self {

@@ -84,6 +84,16 @@ impl DenialCache {
         }
     }
 
+    /// Invalidates the denials of a key if there are any. To be called with the history locked, by whoever charges a history that
+    /// other plans judge too: a denial by one of them says more units then.
+    pub(super) fn invalidate_cached(&self, charge: &Charge) {
+        if let Some(epoch) = self.epochs.get(entry_of(charge))
+            && epoch.ends_at.load(Ordering::Acquire) != u64::MAX
+        {
+            epoch.advance();
+        }
+    }
+
     /// Writes the verdict at its time, if a denial is cached. Returns whether a step of the sweep is due, or `None` if
     /// no denial is cached.
     #[inline]

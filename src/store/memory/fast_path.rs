@@ -47,7 +47,7 @@ impl<'a> FastPath<'a> {
         let mut tables = Tables::lock(shards, &hashes)?;
         let mut items = SmallVec::new();
         for (charge, hash) in charges.iter().zip(hashes) {
-            let plan = shards.scopes().plan(charge.scope).filter(|plan| !plan.counts_denied())?;
+            let plan = shards.scopes().plan(charge).filter(|plan| !plan.counts_denied() && !plan.has_siblings())?;
             let item = tables.locate(hash, charge, plan)?;
             item.slot(&mut tables).filter(|slot| !slot.may_share_overflow() && !slot.history.is_ahead_of(plan, now))?;
             shards.denials().invalidate_ended(charge, now);

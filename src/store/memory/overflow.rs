@@ -8,7 +8,11 @@ use smallvec::SmallVec;
 use crate::{
     clock::{Clock, Timestamp},
     history::{History, Plan, Window},
-    store::contract::{QuotaState, QuotaStates},
+    key::ChargeTarget,
+    store::{
+        Scopes,
+        contract::{QuotaState, QuotaStates},
+    },
 };
 
 /// Minimum number of evicted keys that are remembered.
@@ -25,8 +29,9 @@ const MIN_EVICTED: usize = 256;
 ///
 /// A request that one rule counts under several new keys needs room for one unit and charges one for each: otherwise it
 /// could never pass where the limit is 1. No key exceeds its limit by that.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Overflow {
+    scopes: Scopes,
     /// By scope.
     histories: HashMap<u32, SharedHistory>,
     /// The shared units that may belong to keys with slots, by the hash of key and scope.
@@ -39,6 +44,10 @@ pub(super) struct Overflow {
 #[derive(Debug)]
 pub(super) struct SharedHistory {
     history: History,
+    /// The number of its shape.
+    shape: u32,
+    /// Ticks were others when units were shared first: the ends of ranges say nothing.
+    is_reshaped: bool,
     /// Number of the newest unit.
     units: u64,
     /// Number of the newest unit that was dropped while it may have counted. Where denials count there may be more units
@@ -73,20 +82,44 @@ pub(super) struct RangeUsage {
 pub(super) type RangeUsages = SmallVec<[RangeUsage; 4]>;
 
 impl Overflow {
-    /// Returns the shared history of `scope` if any of its units still counts.
-    pub(super) fn live_history(&mut self, scope: u32, plan: &Plan, now: Timestamp) -> Option<&mut SharedHistory> {
-        self.histories.get_mut(&scope).filter(|shared| !shared.history.is_idle(plan, now))
+    pub(super) fn new(scopes: Scopes) -> Self {
+        Self { scopes, histories: HashMap::new(), ranges: HashMap::new(), evicted: HashMap::new() }
     }
 
-    /// Returns the shared history of `scope`, which is created if there is none.
-    pub(super) fn history(&mut self, scope: u32, plan: &Plan) -> &mut SharedHistory {
-        self.histories.entry(scope).or_insert_with(|| SharedHistory::new(plan))
+    /// Returns `true` if the shared history has the shape of newer rules than the target is of.
+    pub(super) fn is_stale(&self, target: ChargeTarget) -> bool {
+        self.histories.get(&target.scope).is_some_and(|shared| !self.scopes.may_move(shared.shape, target.shape))
+    }
+
+    /// Returns the shared history of a scope if any of its units still counts.
+    pub(super) fn live_history(
+        &mut self,
+        target: ChargeTarget,
+        plan: &Plan,
+        now: Timestamp,
+    ) -> Option<&mut SharedHistory> {
+        let shared = self.histories.get_mut(&target.scope)?;
+        shared.reshape(&self.scopes, target, plan);
+        Some(shared).filter(|shared| !shared.history.is_idle(plan, now))
+    }
+
+    /// Returns the shared history of a scope, which is created if there is none.
+    pub(super) fn history(&mut self, target: ChargeTarget, plan: &Plan) -> &mut SharedHistory {
+        let shared = self.histories.entry(target.scope).or_insert_with(|| SharedHistory::new(target, plan));
+        shared.reshape(&self.scopes, target, plan);
+        shared
     }
 
     /// Returns the shared units that may belong to a key without a slot, or that got one just now.
-    pub(super) fn range_of_newcomer(&mut self, hash: u64, scope: u32, plan: &Plan, now: Timestamp) -> UnitRange {
+    pub(super) fn range_of_newcomer(
+        &mut self,
+        hash: u64,
+        target: ChargeTarget,
+        plan: &Plan,
+        now: Timestamp,
+    ) -> UnitRange {
         let since = self.evicted.get(&hash).copied().unwrap_or(0);
-        self.history(scope, plan).range_since(since, plan, now)
+        self.history(target, plan).range_since(since, plan, now)
     }
 
     /// Returns the shared units that may belong to a key with a slot.
@@ -106,9 +139,16 @@ impl Overflow {
     }
 
     /// Returns `true` if no shared unit that may belong to the key counts any more.
-    pub(super) fn has_left(&mut self, hash: u64, scope: u32, plan: &Plan, now: Timestamp, clock: &dyn Clock) -> bool {
+    pub(super) fn has_left(
+        &mut self,
+        hash: u64,
+        target: ChargeTarget,
+        plan: &Plan,
+        now: Timestamp,
+        clock: &dyn Clock,
+    ) -> bool {
         let Some(range) = self.range(hash) else { return true };
-        let Some(shared) = self.live_history(scope, plan, now) else { return true };
+        let Some(shared) = self.live_history(target, plan, now) else { return true };
         let now = shared.sync(plan, now, clock);
         shared.usages(range, plan, now).iter().all(|usage| usage.units() == 0)
     }
@@ -125,14 +165,27 @@ impl Overflow {
     }
 
     /// Records one unit of a key without a slot.
-    pub(super) fn admit(&mut self, scope: u32, plan: &Plan, now: Timestamp, states: &mut QuotaStates) {
-        self.history(scope, plan).admit(plan, now, states);
+    pub(super) fn admit(&mut self, target: ChargeTarget, plan: &Plan, now: Timestamp, states: &mut QuotaStates) {
+        self.history(target, plan).admit(plan, now, states);
     }
 }
 
 impl SharedHistory {
-    fn new(plan: &Plan) -> Self {
-        Self { history: History::new(plan), units: 0, dropped: 0, dropped_at: 0 }
+    fn new(target: ChargeTarget, plan: &Plan) -> Self {
+        let (shape, history) = (target.shape, History::new(plan));
+        Self { history, shape, is_reshaped: false, units: 0, dropped: 0, dropped_at: 0 }
+    }
+
+    /// Gives the history the shape that the target wants, if it has another since the rules were reloaded.
+    fn reshape(&mut self, scopes: &Scopes, target: ChargeTarget, plan: &Plan) {
+        if self.shape == target.shape {
+            return;
+        }
+        if let Some(old) = scopes.plan_of_shape(self.shape) {
+            self.dropped_at = plan.tick().from(old.tick(), self.dropped_at);
+            self.history = std::mem::replace(&mut self.history, History::new(plan)).reshaped(old, plan);
+        }
+        (self.shape, self.is_reshaped) = (target.shape, true);
     }
 
     /// Returns all units after `since`, for a key that gets a slot now.
@@ -164,7 +217,7 @@ impl SharedHistory {
         self.history.admit(plan, now, states);
         self.units = self.units.saturating_add(1);
         if self.history.units() <= before {
-            self.dropped = self.units.saturating_sub(self.history.units().into());
+            self.dropped = self.units.saturating_sub(self.history.units());
             self.dropped_at = oldest;
         }
     }
@@ -202,7 +255,8 @@ impl SharedHistory {
         let gone = self.units.saturating_sub(used);
         let before = range.since.clamp(gone, self.units) - gone;
         let kept = range.until.min(self.units).saturating_sub(gone + before);
-        let dropped_until = range.ends_at.min(self.dropped_at).saturating_add(window.ticks);
+        let dropped_at = if self.is_reshaped { self.dropped_at } else { range.ends_at.min(self.dropped_at) };
+        let dropped_until = dropped_at.saturating_add(window.ticks);
         let may_count = dropped_until > now.floor_ticks(plan.tick());
         let dropped = if may_count { range.until.min(self.dropped).saturating_sub(range.since) } else { 0 };
         RangeUsage { dropped, dropped_until, used, before, kept }

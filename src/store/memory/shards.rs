@@ -13,7 +13,8 @@ use crate::{
     history::{History, Plan},
     key::Charge,
     store::{
-        contract::{Scopes, Verdict},
+        Scopes,
+        contract::Verdict,
         memory::{
             denial_cache::DenialCache,
             overflow::Overflow,
@@ -55,16 +56,20 @@ pub(super) struct Shards {
 #[repr(align(128))]
 struct Shard(Mutex<Table>);
 
+/// A charge is of older rules than its history: the rules were reloaded meanwhile.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Stale;
+
 impl Shards {
     pub(super) fn new(scopes: Scopes, max_keys: usize) -> Self {
         Self {
             shards: std::iter::repeat_with(Shard::default).take(SHARDS).collect(),
+            overflow: Mutex::new(Overflow::new(scopes.clone())),
             scopes,
             denials: DenialCache::default(),
             hasher: DefaultHashBuilder::default(),
             keys: AtomicUsize::new(0),
             max_keys,
-            overflow: Mutex::default(),
             overflow_ends_at: AtomicU64::new(0),
             swept: AtomicUsize::new(0),
         }
@@ -106,13 +111,13 @@ impl Shards {
     /// Sets units from the future to `now`, if the clock has stepped back.
     pub(super) fn clamp_to(&self, slot: &mut Slot, plan: &Plan, now: Timestamp) {
         if slot.history.clamp_to(plan, now) {
-            self.denials.invalidate(&slot.charge());
+            self.denials.invalidate(&slot.charge(&self.scopes));
         }
     }
 
     #[inline]
     pub(super) fn hash(&self, charge: &Charge) -> u64 {
-        self.hasher.hash_one((charge.key, charge.scope))
+        self.hasher.hash_one((charge.key, charge.target.scope))
     }
 
     /// Returns the shard of a hash. Its table uses the lowest and the highest bits, so other bits choose the shard.
@@ -152,8 +157,8 @@ impl Shards {
         }
     }
 
-    /// Gives a new key a slot, and decides about its first unit. Returns `None`, with nothing changed, if the store is full
-    /// or shared units may be the key's.
+    /// Gives a new key a slot, and decides about its first unit. Returns `None`, with nothing changed, if the store is full,
+    /// if shared units may be the key's, or if it has a history of another shape.
     #[inline(never)]
     pub(super) fn insert_slot(
         &self,
@@ -165,14 +170,38 @@ impl Shards {
         clock: &dyn Clock,
     ) -> Option<()> {
         let now = verdict.now;
-        if self.is_overflow_live(now) || !self.reserve_slot() {
+        let may_have_slot = plan.has_siblings() && table.find_in_any_shape(hash, charge, &self.scopes).is_some();
+        if may_have_slot || self.is_overflow_live(now) || !self.reserve_slot() {
             return None;
         }
         self.sweep_table(table, NEWCOMER_STEP, now, clock);
         let mut history = History::new(plan);
         history.decide(plan, now, verdict);
-        table.insert(hash, Slot::new(charge, false, history), |slot| self.hash(&slot.charge()));
+        table.insert(hash, Slot::new(charge, false, history), |slot| self.hash(&slot.charge(&self.scopes)));
         Some(())
+    }
+
+    /// Gives the history of a key the shape that the charge wants, if it has another since the rules were reloaded. To be
+    /// called where no history is found.
+    ///
+    /// # Errors
+    ///
+    /// If the history has the shape of newer rules than the charge is of.
+    #[cold]
+    pub(super) fn reshape(&self, table: &mut Table, hash: u64, charge: &Charge) -> Result<(), Stale> {
+        let Some(slot) = table.find_in_any_shape(hash, charge, &self.scopes) else { return Ok(()) };
+        let (from, target) = (slot.shape(), charge.target);
+        if from == target.shape {
+            return Ok(());
+        }
+        if !self.scopes.may_move(from, target.shape) {
+            return Err(Stale);
+        }
+        if let (Some(old), Some(new)) = (self.scopes.plan_of_shape(from), self.scopes.plan(charge)) {
+            slot.reshape(old, new, target);
+            self.denials.invalidate(charge);
+        }
+        Ok(())
     }
 
     /// Evicts idle histories among the next buckets of one table. Returns the number of buckets examined.
@@ -184,16 +213,16 @@ impl Shards {
 
     /// Returns `true` if a history is idle. Then the overflow and the cached denials are prepared for its removal.
     fn begin_eviction(&self, slot: &mut Slot, plan: &Plan, now: Timestamp, clock: &dyn Clock) -> bool {
-        let (charge, now) = (slot.charge(), self.sync(slot, plan, now, clock));
+        let (charge, now) = (slot.charge(&self.scopes), self.sync(slot, plan, now, clock));
         if !slot.history.is_idle(plan, now) {
             return false;
         }
         if slot.may_share_overflow() || self.is_overflow_live(now) {
             let (hash, mut overflow) = (self.hash(&charge), self.lock_overflow());
-            if slot.may_share_overflow() && !overflow.has_left(hash, charge.scope, plan, now, clock) {
+            if slot.may_share_overflow() && !overflow.has_left(hash, charge.target, plan, now, clock) {
                 return false;
             }
-            overflow.evict(hash, charge.scope, self.max_keys);
+            overflow.evict(hash, charge.scope(), self.max_keys);
         }
         self.denials.invalidate_ended(&charge, now);
         true
@@ -203,10 +232,10 @@ impl Shards {
     pub(super) fn remove(&self, charge: &Charge, now: Timestamp) -> bool {
         let hash = self.hash(charge);
         let Some(mut table) = self.lock(Self::shard_of(hash)) else { return false };
-        let found = table.remove(hash, charge);
+        let found = self.reshape(&mut table, hash, charge).is_ok() && table.remove(hash, charge);
         self.release_slots(usize::from(found));
         if self.is_overflow_live(now) {
-            self.lock_overflow().evict(hash, charge.scope, self.max_keys);
+            self.lock_overflow().evict(hash, charge.scope(), self.max_keys);
         }
         self.denials.invalidate(charge);
         found

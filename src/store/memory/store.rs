@@ -7,8 +7,13 @@ use crate::{
     error::{ConfigError, Unavailable},
     key::Charge,
     store::{
-        contract::{MaybeReady, Scopes, Setup, Store, Verdict},
-        memory::{fast_path::FastPath, shards::Shards, transaction::Transaction},
+        Scopes,
+        contract::{MaybeReady, Setup, Store, Verdict},
+        memory::{
+            fast_path::FastPath,
+            shards::{Shards, Stale},
+            transaction::Transaction,
+        },
     },
 };
 
@@ -57,14 +62,19 @@ impl MemoryStore {
     /// Writes the verdict that [`decide`](Self::decide) would write now, and charges nothing.
     pub(crate) fn peek(&self, charges: &[Charge], verdict: &mut Verdict) {
         let clock = &*self.clock;
-        *verdict = Transaction::begin(&self.shards, charges, Timestamp::read(clock), clock).peek();
+        match Transaction::begin(&self.shards, charges, Timestamp::read(clock), clock) {
+            Ok(transaction) => *verdict = transaction.peek(),
+            Err(Stale) => verdict.is_stale = true,
+        }
     }
 
     /// Charges a request that was admitted elsewhere, whether there is room for it here or not.
     #[cfg(feature = "redis")]
     pub(crate) fn record(&self, charges: &[Charge]) {
         let clock = &*self.clock;
-        Transaction::begin(&self.shards, charges, Timestamp::read(clock), clock).record();
+        if let Ok(transaction) = Transaction::begin(&self.shards, charges, Timestamp::read(clock), clock) {
+            transaction.record();
+        }
     }
 
     /// Forgets one history, and returns `true` if there was one.
@@ -87,7 +97,7 @@ impl MemoryStore {
     #[inline]
     fn decide_alone(&self, charge: &Charge, verdict: &mut Verdict) -> Option<()> {
         let clock = &*self.clock;
-        let plan = self.shards.scopes().plan(charge.scope)?;
+        let plan = self.shards.scopes().plan(charge)?;
         let hash = self.shards.hash(charge);
         let mut table = self.shards.lock(Shards::shard_of(hash))?;
         let (denied_until, is_sweep_due) = match table.find(hash, charge) {
@@ -102,6 +112,9 @@ impl MemoryStore {
                 (None, true)
             }
         };
+        if verdict.admitted && plan.has_siblings() {
+            self.shards.denials().invalidate_cached(charge);
+        }
         // Still under the lock, before another decision may charge the history.
         if let Some(until) = denied_until.filter(|_| !plan.counts_denied()) {
             self.shards.denials().insert(charge, verdict, until);
@@ -119,7 +132,11 @@ impl MemoryStore {
         let clock = &*self.clock;
         let fast = FastPath::lock(&self.shards, charges, verdict.now).and_then(|path| path.decide(verdict));
         let is_sweep_due = fast.unwrap_or_else(|| {
-            let (decided, is_sweep_due) = Transaction::begin(&self.shards, charges, verdict.now, clock).decide();
+            let Ok(transaction) = Transaction::begin(&self.shards, charges, verdict.now, clock) else {
+                verdict.is_stale = true;
+                return false;
+            };
+            let (decided, is_sweep_due) = transaction.decide();
             *verdict = decided;
             is_sweep_due
         });

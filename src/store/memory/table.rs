@@ -4,8 +4,8 @@ use hashbrown::{HashTable, hash_table::OccupiedEntry};
 
 use crate::{
     history::{History, Plan},
-    key::{Charge, Key, PackedKey},
-    store::contract::Scopes,
+    key::{Charge, ChargeTarget, Key, PackedKey},
+    store::Scopes,
 };
 
 /// Buckets examined in one step of the sweep.
@@ -27,8 +27,8 @@ pub(super) struct Table {
 #[repr(align(64))]
 pub(super) struct Slot {
     key: PackedKey,
-    /// The number of the scope times two, plus one if the key [may share overflow](Self::may_share_overflow).
-    scope_and_overflow: u32,
+    /// The number of the history's shape times two, plus one if the key [may share overflow](Self::may_share_overflow).
+    shape_and_overflow: u32,
     pub(super) history: History,
 }
 
@@ -56,6 +56,11 @@ impl Table {
     #[inline]
     pub(super) fn slot_in(&mut self, bucket: usize) -> Option<&mut Slot> {
         self.slots.get_bucket_mut(bucket)
+    }
+
+    /// Finds the history of the same key in whatever shape.
+    pub(super) fn find_in_any_shape(&mut self, hash: u64, charge: &Charge, scopes: &Scopes) -> Option<&mut Slot> {
+        self.slots.find_mut(hash, |slot| slot.key == charge.key.packed() && slot.scope(scopes) == Some(charge.scope()))
     }
 
     pub(super) fn insert(&mut self, hash: u64, slot: Slot, hash_of: impl Fn(&Slot) -> u64) {
@@ -86,7 +91,7 @@ impl Table {
             self.swept = (self.swept + 1) % self.slots.num_buckets();
             let Ok(mut entry) = self.slots.get_bucket_entry(self.swept) else { continue };
             let slot = entry.get_mut();
-            let Some(plan) = scopes.plan(slot.scope()) else { continue };
+            let Some(plan) = scopes.plan_of_shape(slot.shape()) else { continue };
             if evict(slot, plan) {
                 entry.remove();
                 swept.evicted += 1;
@@ -98,33 +103,49 @@ impl Table {
 
 impl Slot {
     pub(super) const fn new(charge: &Charge, may_share_overflow: bool, history: History) -> Self {
-        Self { key: charge.key.packed(), scope_and_overflow: charge.scope << 1 | may_share_overflow as u32, history }
+        Self {
+            key: charge.key.packed(),
+            shape_and_overflow: charge.target.shape << 1 | may_share_overflow as u32,
+            history,
+        }
     }
 
     #[inline]
     pub(super) fn holds(&self, charge: &Charge) -> bool {
-        self.scope() == charge.scope && self.key == charge.key.packed()
+        self.shape() == charge.target.shape && self.key == charge.key.packed()
     }
 
     #[inline]
-    pub(super) const fn scope(&self) -> u32 {
-        self.scope_and_overflow >> 1
+    pub(super) const fn shape(&self) -> u32 {
+        self.shape_and_overflow >> 1
     }
 
-    /// Returns the key and the scope that are charged here.
-    pub(super) const fn charge(&self) -> Charge {
-        Charge { scope: self.scope(), key: Key::from_packed(self.key) }
+    /// Returns a charge of the key that is charged here.
+    #[expect(clippy::expect_used, reason = "shapes are never removed")]
+    pub(super) fn charge(&self, scopes: &Scopes) -> Charge {
+        let target = scopes.target_of_shape(self.shape()).expect("a slot has the shape of a charge");
+        Charge { target, key: Key::from_packed(self.key) }
+    }
+
+    fn scope(&self, scopes: &Scopes) -> Option<u32> {
+        scopes.target_of_shape(self.shape()).map(|target| target.scope)
+    }
+
+    /// Gives the history the shape of another plan.
+    pub(super) fn reshape(&mut self, from: &Plan, to: &Plan, target: ChargeTarget) {
+        self.history = std::mem::replace(&mut self.history, History::new(to)).reshaped(from, to);
+        self.shape_and_overflow = target.shape << 1 | self.shape_and_overflow & 1;
     }
 
     /// Returns `true` if the key got its slot while keys without one shared a history, so that units of that may be its own.
     #[inline]
     pub(super) const fn may_share_overflow(&self) -> bool {
-        self.scope_and_overflow & 1 == 1
+        self.shape_and_overflow & 1 == 1
     }
 
     /// Notes that all shared units which may be the key's have left.
     pub(super) const fn clear_overflow(&mut self) {
-        self.scope_and_overflow &= !1;
+        self.shape_and_overflow &= !1;
     }
 }
 

@@ -11,7 +11,7 @@ use crate::{
         contract::{QuotaStates, Verdict},
         memory::{
             overflow::{Overflow, RangeUsages, UnitRange},
-            shards::{NEWCOMER_STEP, Shards},
+            shards::{NEWCOMER_STEP, Shards, Stale},
             table::{Slot, Table},
         },
     },
@@ -55,18 +55,49 @@ enum Target {
 }
 
 impl<'a> Transaction<'a> {
-    pub(super) fn begin(store: &'a Shards, charges: &[Charge], now: Timestamp, clock: &'a dyn Clock) -> Self {
+    /// Locks the histories of all charges.
+    ///
+    /// # Errors
+    ///
+    /// If a history has the shape of newer rules than its charge is of.
+    pub(super) fn begin(
+        store: &'a Shards,
+        charges: &[Charge],
+        now: Timestamp,
+        clock: &'a dyn Clock,
+    ) -> Result<Self, Stale> {
         let items: SmallVec<[Item<'a>; 2]> = charges
             .iter()
-            .filter_map(|charge| Some(Item::new(*charge, store.scopes().plan(charge.scope)?, store.hash(charge))))
+            .filter_map(|charge| Some(Item::new(*charge, store.scopes().plan(charge)?, store.hash(charge))))
             .collect();
         let mut numbers: SmallVec<[usize; 4]> = items.iter().map(|item| Shards::shard_of(item.hash)).collect();
         numbers.sort_unstable();
         numbers.dedup();
         let shards = numbers.into_iter().filter_map(|number| Some((number, store.lock(number)?))).collect();
         let mut transaction = Self { store, clock, now, shards, overflow: None, items, has_newcomer: false };
+        transaction.reshape()?;
         transaction.sync();
-        transaction
+        Ok(transaction)
+    }
+
+    /// Gives histories the shapes that the charges want, where the rules were reloaded since.
+    fn reshape(&mut self) -> Result<(), Stale> {
+        let mut reshaped = Ok(());
+        self.for_each_item(|transaction, item| {
+            if !item.plan.has_siblings() {
+                return;
+            }
+            let (store, charge) = (transaction.store, item.charge);
+            if transaction.slot(item).is_none()
+                && let Some(table) = transaction.table(item.hash)
+            {
+                reshaped = reshaped.and(store.reshape(table, item.hash, &charge));
+            }
+            if store.is_overflow_live(transaction.now) && transaction.overflow().is_stale(charge.target) {
+                reshaped = Err(Stale);
+            }
+        });
+        reshaped
     }
 
     /// Admits all charges or none. Returns the verdict, and whether a step of the sweep is due.
@@ -196,7 +227,7 @@ impl<'a> Transaction<'a> {
             }
             Target::New => History::new(item.plan).measure(item.plan, now, &mut states),
             Target::Overflow => {
-                let shared = self.overflow().history(item.charge.scope, item.plan);
+                let shared = self.overflow().history(item.charge.target, item.plan);
                 let synced = shared.sync(item.plan, now, clock);
                 let has_room = shared.measure(item.plan, synced, &mut states);
                 self.now = now.max(synced);
@@ -209,13 +240,13 @@ impl<'a> Transaction<'a> {
 
     /// Measures the shared units that may be the key's own. Returns `true` if there is room beside them.
     fn measure_range(&mut self, item: &mut Item<'a>) -> bool {
-        let (now, clock, scope, plan) = (self.now, self.clock, item.charge.scope, item.plan);
+        let (now, clock, target, plan) = (self.now, self.clock, item.charge.target, item.plan);
         let overflow = self.overflow();
         item.range = match item.target {
             Target::Own => overflow.range(item.hash),
-            _ => Some(overflow.range_of_newcomer(item.hash, scope, plan, now)),
+            _ => Some(overflow.range_of_newcomer(item.hash, target, plan, now)),
         };
-        if let (Some(range), Some(shared)) = (item.range, overflow.live_history(scope, plan, now)) {
+        if let (Some(range), Some(shared)) = (item.range, overflow.live_history(target, plan, now)) {
             let synced = shared.sync(plan, now, clock);
             item.range_usages = shared.usages(range, plan, synced);
             self.now = now.max(synced);
@@ -250,6 +281,9 @@ impl<'a> Transaction<'a> {
         match item.target {
             Target::Own => {
                 self.store.denials().invalidate_ended(&item.charge, now);
+                if plan.has_siblings() {
+                    self.store.denials().invalidate_cached(&item.charge);
+                }
                 if let Some(slot) = self.slot(item) {
                     slot.history.admit(plan, now, &mut item.states);
                 }
@@ -261,7 +295,7 @@ impl<'a> Transaction<'a> {
                 item.target = Target::Own;
             }
             Target::Overflow => {
-                self.overflow().admit(item.charge.scope, plan, now, &mut item.states);
+                self.overflow().admit(item.charge.target, plan, now, &mut item.states);
                 let ends_at = now.ceil_ticks(plan.tick()).saturating_add(plan.horizon());
                 self.store.extend_overflow(plan.tick().beginning(ends_at));
             }
@@ -272,7 +306,8 @@ impl<'a> Transaction<'a> {
     fn report_range(&mut self, item: &mut Item<'a>) {
         let Some(range) = item.range else { return };
         let (now, plan, mut overflow) = (self.now, item.plan, self.overflow.take());
-        if let Some(shared) = overflow.as_mut().and_then(|overflow| overflow.live_history(item.charge.scope, plan, now))
+        if let Some(shared) =
+            overflow.as_mut().and_then(|overflow| overflow.live_history(item.charge.target, plan, now))
         {
             let (usages, newcomer) = (shared.usages(range, plan, now), History::new(plan));
             let own = self.slot(item).map_or(&newcomer, |slot| &slot.history);
@@ -288,7 +323,7 @@ impl<'a> Transaction<'a> {
             self.overflow().insert_range(item.hash, range);
         }
         if let Some(table) = self.table(item.hash) {
-            table.insert(item.hash, slot, |slot| store.hash(&slot.charge()));
+            table.insert(item.hash, slot, |slot| store.hash(&slot.charge(store.scopes())));
         }
     }
 

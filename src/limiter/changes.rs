@@ -1,0 +1,153 @@
+//! Rules that are replaced while requests go on, and what was changed by that.
+
+use std::fmt;
+
+use crate::{
+    error::ConfigError,
+    limiter::{CompiledRule, CompiledTier, MessageTemplate, RateLimiter, RateLimiterBuilder, Rulebook, Rules, Version},
+    policy::Policy,
+    request::RequestKind,
+    store::{Scopes, Store},
+};
+
+/// What a [reload](RateLimiter::reload) has changed, in words for the operator.
+///
+/// ```
+/// use tower_quota::{Policy, RateLimiter, Rule};
+///
+/// let bots = |limit| Rule::new("bots").no_requests().policy(Policy::per_minute(limit));
+/// let limiter = RateLimiter::builder().rule(bots(60)).build()?;
+///
+/// let changes = limiter.reload(|builder| Ok(builder.rule(bots(100))))?;
+/// assert_eq!(changes.to_string(), r#"rule "bots": 60/minute -> 100/minute"#);
+/// assert!(limiter.reload(|builder| Ok(builder.rule(bots(100))))?.is_empty());
+/// # Ok::<(), tower_quota::ConfigError>(())
+/// ```
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Changes(Vec<String>);
+
+impl<K: RequestKind, S: Store> RateLimiter<K, S> {
+    /// Replaces the rules while requests go on, and keeps the histories.
+    ///
+    /// `rules` is given an empty builder and adds all rules, also those that stay as they are. Rules are recognised by
+    /// their name, ignoring case, and their level: their histories stay, and are judged by the new limits from then on. So
+    /// whoever has used 60 of 60 has 40 left of 100, and none of 30 until the window has passed. Rules with another level
+    /// count other keys, and begin afresh. A longer window knows what the old one still remembers.
+    ///
+    /// A request that is being decided sees the old rules or the new ones, from beginning to end. [`RuleHandle`]s and layers
+    /// follow. The store, its settings, `max_keys` and the clock stay as they were built.
+    ///
+    /// [`RuleHandle`]: crate::RuleHandle
+    ///
+    /// # Errors
+    ///
+    /// If there is a mistake anywhere in the new rules. Nothing is changed then.
+    ///
+    /// ```
+    /// use tower_quota::{Policy, RateLimiter, Rule};
+    ///
+    /// let jobs = |limit| Rule::new("jobs").no_requests().policy(Policy::per_minute(limit));
+    /// let limiter = RateLimiter::builder().rule(jobs(60)).build()?;
+    /// let handle = limiter.rule("jobs")?;
+    /// assert_eq!((0..100).filter(|_| handle.admit("acme")).count(), 60);
+    ///
+    /// limiter.reload(|builder| Ok(builder.rule(jobs(100))))?;
+    /// assert_eq!((0..100).filter(|_| handle.admit("acme")).count(), 40);
+    ///
+    /// assert!(limiter.reload(|builder| Ok(builder.rule(jobs(0)))).is_err());
+    /// assert_eq!(handle.check("globex").quotas().next().map(|quota| quota.limit()), Some(100));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn reload<F>(&self, rules: F) -> Result<Changes, ConfigError>
+    where
+        F: FnOnce(RateLimiterBuilder<K>) -> Result<RateLimiterBuilder<K>, ConfigError>,
+    {
+        let builder = rules(RateLimiterBuilder::default())?;
+        let template = builder.validate()?;
+        let _reloading = self.state.reloading.lock();
+        let new = self.compile_anew(&builder, template)?;
+        let changes = Changes::between(&self.rules().rulebook, &new.rulebook);
+        new.rulebook.warn_of_idle_quotas();
+        self.replace_rules(new);
+        Ok(changes)
+    }
+
+    /// Compiles the rules for scopes of their own first, so that a mistake leaves nothing behind.
+    fn compile_anew(
+        &self,
+        builder: &RateLimiterBuilder<K>,
+        template: Option<MessageTemplate>,
+    ) -> Result<Rules<K>, ConfigError> {
+        let Version { limiter, number } = self.rules().version;
+        let version = Version { limiter, number: number + 1 };
+        let trial_scopes = Scopes::default();
+        let trial = Rules::compile(&builder.rules, template.clone(), &trial_scopes, version)?;
+        trial.with_tiers(&builder.rules, &self.state.hasher, |rule| self.pushed(rule))?;
+        self.state.store.accept(&trial_scopes)?;
+        let rules = Rules::compile(&builder.rules, template, &self.state.scopes, version)?;
+        rules.with_tiers(&builder.rules, &self.state.hasher, |rule| self.pushed(rule))
+    }
+}
+
+impl Changes {
+    fn between(old: &Rulebook, new: &Rulebook) -> Self {
+        let mut changes = Vec::new();
+        for rule in new.rules() {
+            match old.id(rule.name()) {
+                Some(id) => changes.extend(changes_of(old.rule(id), rule)),
+                None => changes.push(format!("rule \"{}\" is new", rule.name())),
+            }
+        }
+        let gone = old.rules().filter(|rule| new.id(rule.name()).is_none());
+        changes.extend(gone.map(|rule| format!("rule \"{}\" is gone", rule.name())));
+        Self(changes)
+    }
+
+    /// Returns `true` if no rule, policy or tier is another than before. Routes, keys and texts may be.
+    #[must_use]
+    pub const fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// Returns the changes, one for each rule or tier.
+    pub fn iter(&self) -> impl ExactSizeIterator<Item = &str> {
+        self.0.iter().map(String::as_str)
+    }
+}
+
+impl fmt::Display for Changes {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(if self.is_empty() { "nothing" } else { "" })?;
+        f.write_str(&self.0.join("; "))
+    }
+}
+
+fn changes_of(old: &CompiledRule, new: &CompiledRule) -> Vec<String> {
+    let name = new.name();
+    if old.level() != new.level() {
+        let (before, now) = (old.level(), new.level());
+        return vec![format!("rule \"{name}\": level {before} -> {now}, whose histories begin afresh")];
+    }
+    let mut changes = Vec::new();
+    for tier in new.tiers() {
+        let described = described(name, tier.name());
+        match old.tiers().iter().find(|other| other.name() == tier.name()) {
+            Some(other) if other.policy() == tier.policy() => {}
+            Some(other) => {
+                changes.push(format!("{described}: {} -> {}", limits(other.policy()), limits(tier.policy())))
+            }
+            None => changes.push(format!("{described} is new: {}", limits(tier.policy()))),
+        }
+    }
+    let is_gone = |tier: &&CompiledTier| !new.tiers().iter().any(|other| other.name() == tier.name());
+    changes.extend(old.tiers().iter().filter(is_gone).map(|tier| format!("{} is gone", described(name, tier.name()))));
+    changes
+}
+
+fn described(rule: &str, tier: Option<&str>) -> String {
+    tier.map_or_else(|| format!("rule \"{rule}\""), |tier| format!("rule \"{rule}\", tier \"{tier}\""))
+}
+
+fn limits(policy: &Policy) -> String {
+    if policy.quotas().len() == 0 { "no limits".to_owned() } else { policy.to_string() }
+}

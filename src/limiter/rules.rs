@@ -1,0 +1,141 @@
+//! The rules of a limiter in one version: checked, alone and against each other, and compiled.
+
+use std::sync::Arc;
+
+use hashbrown::HashMap;
+
+use crate::{
+    error::ConfigError,
+    key::{Charge, ChargeTarget, KeyBuilder, KeyHasher},
+    limiter::{
+        MessageTemplate, RuleMatcher, RuleTier, Rulebook, ShardedRulebook,
+        rulebook::check_names,
+        tiers::{Asking, PushedTiers, TierTable},
+    },
+    request::RequestKind,
+    rule::{Rule, RuleId},
+    store::Scopes,
+};
+
+/// The rules of a limiter in one version. A request is matched and decided by one of them from beginning to end.
+#[derive(Debug)]
+pub(crate) struct Rules<K: RequestKind> {
+    pub(crate) rulebook: ShardedRulebook,
+    pub(super) matcher: RuleMatcher<K>,
+    /// The rule of each scope, and the index of the route if the scope is of one.
+    by_scope: HashMap<u32, (RuleId, usize)>,
+    pub(super) version: Version,
+    /// By the numbers of the rules; `None` for rules without tiers.
+    tiers: Box<[Option<TierTable<K>>]>,
+}
+
+/// The limiter that rules are of, and how often these have been replaced.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Version {
+    pub(crate) limiter: u64,
+    pub(crate) number: u64,
+}
+
+/// The targets of the charges of one rule: for all routes, or for each of them, one for each tier.
+pub(super) type RuleTargets = Box<[Box<[ChargeTarget]>]>;
+
+impl<K: RequestKind> Rules<K> {
+    /// Compiles rules for the histories in `scopes`.
+    ///
+    /// # Errors
+    ///
+    /// If there is a mistake in a rule, or if two rules conflict. Nothing is registered then: whoever reloads rules compiles
+    /// them for scopes of their own first.
+    pub(crate) fn compile(
+        rules: &[Rule<K>],
+        template: Option<MessageTemplate>,
+        scopes: &Scopes,
+        version: Version,
+    ) -> Result<Self, ConfigError> {
+        rules.iter().try_for_each(Rule::validate)?;
+        check_names(rules)?;
+        let targets = rules.iter().map(|rule| register(rule, scopes, version));
+        let targets: Vec<RuleTargets> = targets.collect::<Result<_, _>>()?;
+        let matcher = RuleMatcher::from_rules(rules, &targets)?;
+        let by_scope = by_scope(&targets);
+        let rulebook = Rulebook::from_rules(rules, targets, template, version.limiter)?;
+        Ok(Self { rulebook: ShardedRulebook::new(rulebook), matcher, by_scope, version, tiers: Box::default() })
+    }
+
+    /// Reads which keys are in which tiers.
+    ///
+    /// # Errors
+    ///
+    /// If an override cannot be read.
+    pub(super) fn with_tiers(
+        mut self,
+        rules: &[Rule<K>],
+        hasher: &KeyHasher,
+        mut pushed: impl FnMut(&str) -> Arc<PushedTiers>,
+    ) -> Result<Self, ConfigError> {
+        let tables = (0..).map(RuleId::from_index).zip(rules).map(|(id, rule)| {
+            let table = TierTable::from_rule(rule, self.rulebook.rule(id), hasher, pushed(rule.name()));
+            table.map_err(|error| error.in_rule(rule.name()))
+        });
+        self.tiers = tables.collect::<Result<_, _>>()?;
+        Ok(self)
+    }
+
+    /// Returns the charge of a key, and the tier of it that judges.
+    #[inline]
+    pub(super) fn judge<'a, 'r>(
+        &self,
+        rule: RuleId,
+        route: usize,
+        key: &KeyBuilder<'_>,
+        asking: impl FnOnce() -> Asking<'a, 'r, K>,
+    ) -> (RuleTier, Charge) {
+        match self.tiers.get(rule.index()) {
+            Some(Some(table)) => self.judge_by_tier(table, rule, route, key, &asking()),
+            _ => (RuleTier { rule, tier: 0 }, *key.charge()),
+        }
+    }
+
+    fn judge_by_tier(
+        &self,
+        table: &TierTable<K>,
+        rule: RuleId,
+        route: usize,
+        key: &KeyBuilder<'_>,
+        asking: &Asking<'_, '_, K>,
+    ) -> (RuleTier, Charge) {
+        let compiled = self.rulebook.rule(rule);
+        let tier = table.tier_of(compiled, asking);
+        (RuleTier { rule, tier }, key.charge_for(compiled.target(route, tier)))
+    }
+
+    /// Returns `true` if the parts of the rule's keys are needed as they are.
+    pub(super) fn has_patterns(&self, rule: RuleId) -> bool {
+        matches!(self.tiers.get(rule.index()), Some(Some(table)) if table.has_patterns())
+    }
+
+    /// Returns the rule whose histories are in this scope, and the index of the route if the scope is of one.
+    pub(super) fn rule_of_scope(&self, scope: u32) -> Option<(RuleId, usize)> {
+        self.by_scope.get(&scope).copied()
+    }
+}
+
+/// Registers the histories of a rule: those of its name and level, and of each route that has histories of its own.
+fn register<K: RequestKind>(rule: &Rule<K>, scopes: &Scopes, version: Version) -> Result<RuleTargets, ConfigError> {
+    let policies: Vec<_> = rule.policies()?.into_iter().map(|(_, policy)| policy).collect();
+    let targets = rule.scope_names().into_iter().map(|name| {
+        let identity = format!("{}\n{}", name.to_ascii_lowercase(), rule.level_name());
+        scopes.register(identity, &name, &policies, version.number).map(Into::into)
+    });
+    targets.collect::<Result<_, _>>().map_err(|error: ConfigError| error.in_rule(rule.name()))
+}
+
+fn by_scope(targets: &[RuleTargets]) -> HashMap<u32, (RuleId, usize)> {
+    let rules = targets.iter().enumerate();
+    let scopes = rules.flat_map(|(rule, routes)| {
+        let routes = routes.iter().enumerate();
+        let firsts = routes.filter_map(|(route, tiers)| Some((route, tiers.first()?)));
+        firsts.map(move |(route, target)| (target.scope, (RuleId::from_index(rule), route)))
+    });
+    scopes.collect()
+}

@@ -1,0 +1,206 @@
+//! The scopes of a limiter: which histories there are, and the plans that judge them.
+
+use std::{
+    fmt,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+};
+
+use hashbrown::HashMap;
+use parking_lot::Mutex;
+use smallvec::SmallVec;
+
+use crate::{
+    error::ConfigError,
+    history::Plan,
+    key::{Charge, ChargeTarget},
+    policy::Policy,
+};
+
+/// A slot of the memory store has 31 bits for the number of a shape.
+const MOST_SHAPES: usize = 1 << 31;
+
+/// The scopes of a limiter, by their numbers, and the policies that judge their histories.
+///
+/// The list is shared with the limiter and grows when its rules are [reloaded](crate::RateLimiter::reload): a number is
+/// never used again for something else. So a store that looks up each charge when it decides needs to do nothing for a
+/// reload. Looking up takes no lock.
+///
+/// A scope says what is *remembered*, a policy what it is *compared with*: the tiers of a rule are policies that judge the
+/// same histories. Rules that are set back to earlier limits get their earlier numbers again.
+///
+/// ```
+/// use tower_quota::store::{Charge, Scopes};
+///
+/// /// Returns the name of a history on a server.
+/// fn name_of(scopes: &Scopes, charge: &Charge) -> Option<String> {
+///     let scope = scopes.get(charge.scope())?;
+///     Some(format!("{}:{:02x?}", scope.name(), charge.key().to_bytes()))
+/// }
+/// ```
+#[derive(Clone, Default)]
+pub struct Scopes(Arc<Registry>);
+
+/// A scope: histories of one rule, or of one of its routes, one for each key.
+///
+/// ```
+/// use tower_quota::store::Scopes;
+///
+/// /// Returns the names of all scopes, for a table of a database.
+/// fn names(scopes: &Scopes) -> Vec<&str> {
+///     scopes.iter().map(|scope| scope.name()).collect()
+/// }
+/// ```
+#[derive(Debug)]
+pub struct Scope {
+    name: String,
+}
+
+/// Three lists that only grow.
+#[derive(Default)]
+struct Registry {
+    scopes: boxcar::Vec<Scope>,
+    shapes: boxcar::Vec<Shape>,
+    judges: boxcar::Vec<Judge>,
+    /// What was registered for each identity. Locked while something is added.
+    registered: Mutex<HashMap<String, Registered>>,
+}
+
+/// The windows and the form of histories, whatever the limits are.
+#[derive(Debug)]
+struct Shape {
+    scope: u32,
+    /// The number of a plan of this shape.
+    plan: u32,
+    /// The last version of the rules that wanted it. Histories are not moved to the shape of an earlier version.
+    version: AtomicU64,
+}
+
+/// A policy, and the histories that it judges.
+#[derive(Debug)]
+struct Judge {
+    policy: Policy,
+    plan: Plan,
+}
+
+/// The numbers of one scope, and of its shapes and plans.
+#[derive(Debug)]
+struct Registered {
+    scope: u32,
+    targets: SmallVec<[ChargeTarget; 1]>,
+}
+
+impl Scopes {
+    /// Returns the scope that a charge [refers to](Charge::scope).
+    #[must_use]
+    pub fn get(&self, number: u32) -> Option<&Scope> {
+        self.0.scopes.get(number as usize)
+    }
+
+    /// Returns the policy that [judges](Charge::plan) a charge. That of a tier without limits has no quotas.
+    #[must_use]
+    pub fn policy(&self, plan: u32) -> Option<&Policy> {
+        self.0.judges.get(plan as usize).map(|judge| &judge.policy)
+    }
+
+    /// Returns all scopes in the order of their numbers.
+    pub fn iter(&self) -> impl Iterator<Item = &Scope> {
+        self.0.scopes.iter().map(|(_, scope)| scope)
+    }
+
+    #[inline]
+    pub(crate) fn plan(&self, charge: &Charge) -> Option<&Plan> {
+        self.0.judges.get(charge.target.plan as usize).map(|judge| &judge.plan)
+    }
+
+    /// Returns the charge of a history with this shape, by a plan that has it.
+    pub(crate) fn target_of_shape(&self, shape: u32) -> Option<ChargeTarget> {
+        let of_number = self.0.shapes.get(shape as usize)?;
+        Some(ChargeTarget { scope: of_number.scope, shape, plan: of_number.plan })
+    }
+
+    /// Returns a plan of this shape.
+    pub(crate) fn plan_of_shape(&self, shape: u32) -> Option<&Plan> {
+        let of_number = self.0.shapes.get(shape as usize)?;
+        self.0.judges.get(of_number.plan as usize).map(|judge| &judge.plan)
+    }
+
+    /// Returns `true` if histories may be moved from one shape to the other: no newer version of the rules wants the first.
+    pub(crate) fn may_move(&self, from: u32, to: u32) -> bool {
+        let version = |shape: u32| self.0.shapes.get(shape as usize).map(|shape| shape.version.load(Ordering::Acquire));
+        version(to) >= version(from)
+    }
+
+    /// Returns the targets of charges to a scope: one for each of the `policies` that judge its histories. The scope is that
+    /// of an earlier call with the same `identity`, if there was one. A higher `version` is that of newer rules.
+    ///
+    /// # Errors
+    ///
+    /// If there are too many shapes.
+    pub(crate) fn register(
+        &self,
+        identity: String,
+        name: &str,
+        policies: &[Policy],
+        version: u64,
+    ) -> Result<Vec<ChargeTarget>, ConfigError> {
+        let mut registered = self.0.registered.lock();
+        let entry = registered.entry(identity).or_insert_with(|| {
+            let scope = self.0.scopes.push(Scope { name: name.to_owned() }) as u32;
+            Registered { scope, targets: SmallVec::new() }
+        });
+        let targets = policies.iter().map(|policy| self.target(entry, policy, policies));
+        let targets: Vec<ChargeTarget> = targets.collect::<Result<_, _>>()?;
+        for shape in targets.iter().filter_map(|target| self.0.shapes.get(target.shape as usize)) {
+            shape.version.fetch_max(version, Ordering::AcqRel);
+        }
+        Ok(targets)
+    }
+
+    /// Returns the target of charges that one of the policies of a scope judges. Equal plans get equal numbers.
+    fn target(&self, entry: &mut Registered, policy: &Policy, all: &[Policy]) -> Result<ChargeTarget, ConfigError> {
+        let plan = Plan::among(policy, all);
+        let plan = if entry.targets.is_empty() { plan } else { plan.with_siblings() };
+        let judge = |target: &ChargeTarget| self.0.judges.get(target.plan as usize);
+        let is_equal = |judge: &Judge| judge.policy == *policy && judge.plan == plan;
+        if let Some(known) = entry.targets.iter().find(|target| judge(target).is_some_and(is_equal)) {
+            return Ok(*known);
+        }
+        let is_alike = |target: &&ChargeTarget| judge(target).is_some_and(|judge| judge.plan.has_shape_of(&plan));
+        let shape = entry.targets.iter().find(is_alike).map(|target| target.shape);
+        let number = self.0.judges.push(Judge { policy: policy.clone(), plan }) as u32;
+        let shape = match shape {
+            Some(shape) => shape,
+            None => self.new_shape(entry.scope, number)?,
+        };
+        let target = ChargeTarget { scope: entry.scope, shape, plan: number };
+        entry.targets.push(target);
+        Ok(target)
+    }
+
+    fn new_shape(&self, scope: u32, plan: u32) -> Result<u32, ConfigError> {
+        let shapes = self.0.shapes.count();
+        if shapes >= MOST_SHAPES {
+            let reason = "the windows of the rules have changed too often: restart the process";
+            return Err(ConfigError::new("quotas", shapes, reason));
+        }
+        Ok(self.0.shapes.push(Shape { scope, plan, version: AtomicU64::new(0) }) as u32)
+    }
+}
+
+impl Scope {
+    /// Returns the rule's name, followed by the route if that has histories of its own. It is the same in every process
+    /// with the same rules.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+}
+
+impl fmt::Debug for Scopes {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_list().entries(self.iter().map(Scope::name)).finish()
+    }
+}
