@@ -63,7 +63,7 @@ fn used(list: &[Duration], quota: &Quota, now: Duration) -> u64 {
 }
 
 /// Returns the time until the oldest of the newest `count` units leaves the window.
-fn leaves_after(list: &[Duration], count: u32, quota: &Quota, now: Duration) -> Duration {
+fn leaves_after(list: &[Duration], count: u64, quota: &Quota, now: Duration) -> Duration {
     let oldest = list.len().checked_sub(count as usize).and_then(|at| list.get(at));
     oldest.map_or(Duration::ZERO, |at| (*at + quota.window()).saturating_sub(now))
 }

@@ -272,7 +272,7 @@
 //! and 1800 per hour, and at most 16 kB.
 //!
 //! Limits over 4096 and windows over 12 days take more: 8 bytes for each unit that some quota of at most 4096 still counts,
-//! so at most 32 kB, and for each larger quota at most 8 bytes per 1/8192 of its window, so at most 64 kB (at the default
+//! so at most 32 kB, and for each larger quota at most 12 bytes per 1/8192 of its window, so at most 96 kB (at the default
 //! [`Policy::resolution`]).
 //!
 //! # Features

@@ -56,7 +56,8 @@ async fn main() -> Result<(), BoxError> {
 
 /// Returns the shortest time in which the server can admit all calls.
 fn best_time() -> Duration {
-    LIMIT.window() * ((CALLS - 1) / LIMIT.limit())
+    let windows = u64::from(CALLS - 1) / LIMIT.limit();
+    LIMIT.window() * windows as u32
 }
 
 /// Retries until a call is served. All two hundred calls count here; a service would give up earlier.

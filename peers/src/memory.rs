@@ -12,7 +12,7 @@ use crate::{
 };
 
 /// Admissions of each key that is weighed.
-const UNITS: [u64; 3] = [1, 60, 1800];
+const UNITS: [u32; 3] = [1, 60, 1800];
 /// The cap of those that bound their keys, in a flood.
 const CAP: usize = 100_000;
 
@@ -42,7 +42,7 @@ fn per_key(effort: Effort) -> Table {
 }
 
 /// Of a key that was admitted so often within an hour, and not more than 60 times in any minute of a pair.
-fn bytes(candidate: Candidate, is_pair: bool, units: u64, effort: Effort) -> f64 {
+fn bytes(candidate: Candidate, is_pair: bool, units: u32, effort: Effort) -> f64 {
     let most = match (effort.is_quick, candidate.is_heavy) {
         (false, false) => 200_000,
         (false, true) | (true, false) => 20_000,
@@ -65,7 +65,7 @@ fn bytes(candidate: Candidate, is_pair: bool, units: u64, effort: Effort) -> f64
 }
 
 /// By all that this thread has allocated meanwhile and not freed.
-fn bytes_of(candidate: Candidate, setup: &Setup, units: u64, keys: &[String]) -> f64 {
+fn bytes_of(candidate: Candidate, setup: &Setup, units: u32, keys: &[String]) -> f64 {
     let mut kept: Option<Box<dyn Subject>> = None;
     let info = measure(|| {
         let subject = (candidate.new)(setup);

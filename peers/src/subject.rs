@@ -27,12 +27,12 @@ impl Subject for Box<dyn Subject> {
 /// So many requests in any such window.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Limit {
-    pub(crate) units: u64,
+    pub(crate) units: u32,
     pub(crate) window: Duration,
 }
 
 impl Limit {
-    pub(crate) const fn new(units: u64, window: Duration) -> Self {
+    pub(crate) const fn new(units: u32, window: Duration) -> Self {
         Self { units, window }
     }
 
@@ -77,7 +77,7 @@ impl Pace {
 
     /// By how much a window is shortened for libraries whose clock cannot be replaced: as if a decision took 10 or 150
     /// nanoseconds.
-    const fn speed(self) -> u64 {
+    const fn speed(self) -> u32 {
         match self {
             Self::Admitting => 220_000_000,
             Self::Turning => 33_000,

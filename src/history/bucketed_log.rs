@@ -272,6 +272,7 @@ const fn end_of_bucket(index: u64, ticks: u64) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::policy::Quota;
 
     fn filled(entries: &[(u64, u64)]) -> Buckets {
         let mut buckets = Buckets::default();
@@ -298,8 +299,8 @@ mod tests {
     }
 
     #[test]
-    fn totals_hold_across_the_wrap_of_32_bits() {
-        let mut buckets = filled(&[(1, u32::MAX - 1)]);
+    fn totals_hold_across_the_wrap_of_64_bits() {
+        let mut buckets = filled(&[(1, u64::MAX - 1)]);
         buckets.drop_oldest();
         buckets.add(2, 5, 4098);
         buckets.add(3, 5, 4098);
@@ -310,10 +311,21 @@ mod tests {
     }
 
     #[test]
+    fn units_beyond_32_bits_are_counted_and_found() {
+        let mut buckets = filled(&[(1, 1 << 40), (2, 3), (4, 1 << 33)]);
+        assert_eq!(buckets.units(), (1 << 40) + (1 << 33) + 3);
+        assert_eq!(buckets.oldest(4), Some((1, 1 << 40)));
+        let nth = [1 << 40, (1 << 40) + 1, (1 << 40) + 4, (1 << 40) + (1 << 33) + 4];
+        assert_eq!(nth.map(|nth| buckets.bucket_of(nth, 4)), [Some(1), Some(2), Some(4), None]);
+        buckets.drop_oldest();
+        assert_eq!(buckets.units(), (1 << 33) + 3);
+    }
+
+    #[test]
     fn full_buckets_hold_the_largest_limit() {
-        let mut buckets = filled(&[(1, 1), (2, u32::MAX - 1)]);
-        assert_eq!(buckets.units(), u32::MAX);
+        let mut buckets = filled(&[(1, 1), (2, Quota::MAX_LIMIT - 1)]);
+        assert_eq!(buckets.units(), Quota::MAX_LIMIT);
         buckets.drop_unit();
-        assert_eq!((buckets.units(), buckets.oldest(2)), (u32::MAX - 1, Some((2, u32::MAX - 1))));
+        assert_eq!((buckets.units(), buckets.oldest(2)), (Quota::MAX_LIMIT - 1, Some((2, Quota::MAX_LIMIT - 1))));
     }
 }

@@ -139,7 +139,7 @@ impl RateLimitLayer {
     /// ```
     /// use tower_quota::{ConfigError, Policy, RateLimitLayer, key};
     ///
-    /// fn limit(per_minute: Option<u32>) -> Result<RateLimitLayer, ConfigError> {
+    /// fn limit(per_minute: Option<u64>) -> Result<RateLimitLayer, ConfigError> {
     ///     let Some(limit) = per_minute else { return Ok(RateLimitLayer::disabled()) };
     ///     RateLimitLayer::new(key::peer_ip(), Policy::per_minute(limit))
     /// }

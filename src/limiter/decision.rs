@@ -350,7 +350,7 @@ mod tests {
         assert_eq!(decision.quotas().count(), 2 * MANY, "the same charge twice is one");
         let governed: Vec<&str> = decision.governed_by().map(CompiledRule::name).collect();
         assert_eq!(governed, names);
-        let mut tightest: Vec<(&str, u32)> =
+        let mut tightest: Vec<(&str, u64)> =
             decision.tightest().map(|quota| (quota.rule(), quota.remaining())).collect();
         tightest.sort_unstable_by_key(|(rule, _)| rule[4..].parse::<usize>().unwrap());
         let expected = names.iter().enumerate().map(|(at, name)| (&**name, if at < MANY / 2 { 7 } else { 8 }));

@@ -367,7 +367,7 @@ mod tests {
     }
 
     /// Decides about a request under one rule or several, in this detail.
-    fn decide(limiter: &RateLimiter, rules: &[usize], key: &str, detail: Detail) -> (bool, Vec<(u32, Duration)>) {
+    fn decide(limiter: &RateLimiter, rules: &[usize], key: &str, detail: Detail) -> (bool, Vec<(u64, Duration)>) {
         let charges = limiter.charges(rules.iter().map(|rule| (NAMES[*rule], key))).unwrap();
         let MaybeDecided::Ready(decision) = limiter.decide(&charges, detail) else { unreachable!("it is in memory") };
         (decision.is_admitted(), decision.quotas().map(|quota| (quota.remaining(), quota.reset_after())).collect())

@@ -27,7 +27,7 @@ use crate::{
 /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
 /// struct Mail {
 ///     sender: &'static str,
-///     remaining: Option<u32>,
+///     remaining: Option<u64>,
 /// }
 ///
 /// let sender = key::field(|mail: &Mail| mail.sender);

@@ -382,7 +382,7 @@ mod tests {
         );
         assert_eq!(spacing(Policy::per_second(60)), Quota::new(3, Duration::from_millis(50)).named("spacing"));
         assert_eq!(spacing(Policy::per_second(2500)), Quota::new(5, Duration::from_millis(2)).named("spacing"));
-        assert_eq!(spacing(Policy::per_second(u32::MAX)).window(), Duration::from_millis(1));
+        assert_eq!(spacing(Policy::per_second(Quota::MAX_LIMIT)).window(), Duration::from_millis(1));
         assert!(Policy::per_second(0).spread_evenly().validate().is_err());
     }
 

@@ -59,9 +59,9 @@ impl Quota {
 
     /// Creates a quota of `limit` units per `window`.
     ///
-    /// Windows are from 1 ms to 100 years and limits from 1 to [`MAX_LIMIT`](Self::MAX_LIMIT); building a limiter refuses all others. A window is counted
-    /// in whole ticks, rounded up. A tick is 1 us if no window of the policy is over 17 minutes, 4 us up to an hour,
-    /// 100 us up to a day, and at most 1 ms.
+    /// Windows are from 1 ms to 100 years and limits from 1 to [`MAX_LIMIT`](Self::MAX_LIMIT); building a limiter refuses
+    /// all others. A window is counted in whole ticks, rounded up. A tick is 1 us if no window of the policy is over 17
+    /// minutes, 4 us up to an hour, 100 us up to a day, and at most 1 ms.
     #[must_use]
     pub const fn new(limit: u64, window: Duration) -> Self {
         Self { limit, window, name: None }
@@ -280,7 +280,7 @@ mod tests {
             "0/minute",
             "-1/minute",
             "+5/minute",
-            "4294967296/hour",
+            "281474976710656/hour",
             "60/",
             "60/fortnight",
             "60/0s",

@@ -22,13 +22,13 @@ const WAVE: usize = 50;
 /// More than all of them have open.
 const PERMITS: usize = 256;
 /// How many calls the neighbour makes in any case.
-const AT_LEAST: u32 = 25;
+const AT_LEAST: u64 = 25;
 
 /// One test at a time: the memory is everybody's.
 static ALONE: Mutex<()> = Mutex::const_new(());
 
 /// The streams of each flooder that have come to the layer.
-type Seen = [watch::Sender<u32>; FLOODERS];
+type Seen = [watch::Sender<u64>; FLOODERS];
 
 /// A server, and what is known of it from within.
 struct Site {
@@ -83,7 +83,7 @@ impl Site {
 
     /// Opens and resets so many streams, while a neighbour is served; returns how many came to the layer.
     async fn flood(&self, streams: usize) -> u64 {
-        let seen = || (0..FLOODERS).map(|number| self.seen(number)).sum::<u32>();
+        let seen = || (0..FLOODERS).map(|number| self.seen(number)).sum::<u64>();
         let before = seen();
         let flooder = |number| async move { Flooder { site: self, number }.open_and_reset(streams / FLOODERS).await };
         let is_over = Cell::new(false);
@@ -150,7 +150,7 @@ impl Flooder<'_> {
         opened: &mut usize,
     ) -> bool {
         let mut arrivals = self.site.seen[self.number].subscribe();
-        let all_have_come = *arrivals.borrow() + WAVE as u32;
+        let all_have_come = *arrivals.borrow() + WAVE as u64;
         let mut streams = Vec::with_capacity(WAVE);
         for _ in 0..WAVE {
             let Ok(mut requests) = requests.clone().ready().await else { return false };

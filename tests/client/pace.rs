@@ -190,8 +190,8 @@ proptest! {
     #[test]
     fn never_more_than_n_go_in_any_window_and_who_comes_first_goes_first(
         arrivals in prop::collection::vec((0_u64..120, 0_usize..3, prop::option::of(0_u64..4000)), 1..80),
-        burst in 1_u32..6,
-        slow in 5_u32..12,
+        burst in 1_u64..6,
+        slow in 5_u64..12,
         latency in 0_u64..300,
     ) {
         let policy = Policy::new(Quota::new(burst, Duration::from_millis(500))).and(Quota::new(slow, 3 * SECOND));
@@ -218,8 +218,8 @@ proptest! {
     #[test]
     fn several_rules_and_keys_at_once_all_hold_and_everybody_goes_at_last(
         arrivals in prop::collection::vec((0_u64..50, 0_usize..3), 1..60),
-        own in 1_u32..4,
-        all in 1_u32..6,
+        own in 1_u64..4,
+        all in 1_u64..6,
     ) {
         let (own, all) = (Quota::new(own, SECOND), Quota::new(all, Duration::from_millis(700)));
         in_paused_time(async {

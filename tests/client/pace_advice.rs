@@ -395,7 +395,7 @@ proptest! {
 }
 
 /// A server that admits so much and says of a refusal only that it is one; and how many it has refused.
-fn silent_server(limit: u64) -> (impl Fn(u32) + Clone, Server, Arc<Mutex<Vec<bool>>>) {
+fn silent_server(limit: u64) -> (impl Fn(u64) + Clone, Server, Arc<Mutex<Vec<bool>>>) {
     let limiter_of = |limit: u64| {
         let rule =
             Rule::new("calls").every_request().key(key::constant("")).level("all").policy(Policy::per_second(limit));

@@ -146,7 +146,7 @@ impl Schedule {
 }
 
 fn policy(dice: &mut Dice) -> Policy {
-    let quota = |dice: &mut Dice| Quota::new(1 + dice.below(4) as u32, dice.millis(20, 5000));
+    let quota = |dice: &mut Dice| Quota::new(1 + dice.below(4), dice.millis(20, 5000));
     let policy = Policy::new(quota(dice).named("one"));
     if dice.percent(30) { policy.and(quota(dice).named("two")) } else { policy }
 }

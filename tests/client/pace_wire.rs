@@ -38,7 +38,7 @@ use tower_quota_tests::{echo::listen, serve};
 /// What the servers admit; and the clients keep to it with a margin that covers any jitter of a busy machine.
 const WINDOW: Duration = Duration::from_millis(20);
 const MARGIN: Duration = Duration::from_secs(1);
-const LIMIT: u32 = 5;
+const LIMIT: u64 = 5;
 
 fn server_policy() -> Policy {
     Policy::new(Quota::new(LIMIT, WINDOW))

@@ -74,6 +74,18 @@ fn a_quota_of_zero_is_refused() {
 }
 
 #[test]
+fn a_limit_beyond_48_bits_is_refused() {
+    let reason = "at most 281474976710655: write that or less, or leave the quota out";
+    for limit in [Quota::MAX_LIMIT + 1, u64::MAX] {
+        let text = limit.to_string();
+        assert_policy_mistake(Policy::per_minute(limit), "quota \"minute\": limit", &text, reason);
+        assert_policy_mistake(Policy::per_minute(60).and_per_day(limit), "quota \"day\": limit", &text, reason);
+        let error = format!("{limit}/hour").parse::<Quota>().unwrap_err();
+        assert_error(&error, "quota", &format!("\"{limit}/hour\""), reason);
+    }
+}
+
+#[test]
 fn a_window_that_is_too_short_or_too_long_is_refused() {
     for (window, text) in [
         (Duration::ZERO, "0ns"),
@@ -96,9 +108,9 @@ fn a_window_that_is_too_short_or_too_long_is_refused() {
 fn the_outermost_limits_and_windows_build_and_decide() {
     for quota in [
         Quota::new(1, Duration::from_millis(1)),
-        Quota::new(u32::MAX, Duration::from_millis(1)),
+        Quota::new(Quota::MAX_LIMIT, Duration::from_millis(1)),
         Quota::new(1, CENTURY),
-        Quota::new(u32::MAX, CENTURY),
+        Quota::new(Quota::MAX_LIMIT, CENTURY),
         Quota::new(7, Duration::from_nanos(1_000_001)),
     ] {
         for resolution in [16, 4_096, 65_536] {
@@ -584,9 +596,18 @@ fn an_error_prints_rule_field_value_and_reason_in_one_line() {
 
 #[test]
 fn texts_of_quotas_are_checked_where_they_are_read() {
-    for text in
-        ["", "60", "0/minute", "-1/minute", "1.5/minute", "60/", "/minute", "60/fortnight", "4294967296/hour", "1/0s"]
-    {
+    for text in [
+        "",
+        "60",
+        "0/minute",
+        "-1/minute",
+        "1.5/minute",
+        "60/",
+        "/minute",
+        "60/fortnight",
+        "281474976710656/hour",
+        "1/0s",
+    ] {
         let error = text.parse::<Quota>().unwrap_err();
         assert_error(&error, "quota", &format!("\"{text}\""), "");
         let error = format!("1/second, {text}").parse::<Policy>().unwrap_err();

@@ -34,7 +34,7 @@ struct Api {
     path_template: String,
     enforcement_level: String,
     key_location: String,
-    per_minute: u32,
+    per_minute: u64,
     per_hour: Option<u64>,
 }
 
@@ -48,7 +48,7 @@ struct Claims {
 struct Governed {
     rule: String,
     level: String,
-    quotas: Vec<(u32, Duration)>,
+    quotas: Vec<(u64, Duration)>,
     key: Option<Key>,
 }
 
@@ -74,7 +74,7 @@ impl Api {
         }
     }
 
-    fn quotas(&self) -> Vec<(u32, Duration)> {
+    fn quotas(&self) -> Vec<(u64, Duration)> {
         let minute = (self.per_minute, Duration::from_secs(60));
         let hour = self.per_hour.map(|limit| (limit, Duration::from_secs(3600)));
         [minute].into_iter().chain(hour).collect()

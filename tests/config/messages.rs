@@ -41,6 +41,7 @@ const IN_A_RULE: &[(usize, &str, &str)] = &[
     (5, "quotas = [\n'60/minute',\n'1800/fortnight'\n]", r#"line 7: rule "bots": quota "1800/fortnight": "fortnight" is not a unit, which are ms, s, m, h, day, week, month and year: write "60/minute" or "500/5m""#),
     (5, "quotas = ['60']", r#"line 5: rule "bots": quota "60": there is no / between limit and window: write "60/minute""#),
     (5, "quotas = ['0/hour']", r#"line 5: rule "bots": quota "0/hour": a quota admits at least 1: write 1 or more"#),
+    (5, "quotas = ['281474976710656/hour']", r#"line 5: rule "bots": quota "281474976710656/hour": a quota admits at most 281474976710655: write that or less, or leave the quota out"#),
     (5, "quotas = [\n'60/minute',\n'30/minute']", r#"line 7: rule "bots": quota name "minute": there are two quotas for this window: keep that of 30, or name one, as in "slow=30/minute""#),
     (5, "quotas = ['60/M']", r#"line 5: rule "bots": quota "60/M": "M" is a minute to some and a month to others: write "60/m" or "60/minute" or "60/month""#),
     (5, "quotas = ['1/200y']", r#"line 5: rule "bots": quota "1/200y": a window is from 1 ms to 100 years: write one such as 1s or 1day"#),
@@ -306,6 +307,14 @@ fn a_long_text_does_not_fill_the_log() {
         let message = refusal(&text).to_string();
         assert!(message.chars().count() < 3_000, "{message}");
     }
+}
+
+#[test]
+fn a_limit_beyond_32_bits_is_read_from_a_file_and_kept() {
+    let limiter = RateLimiter::from_toml(&with(5, "quotas = ['1099511627776/hour']")).unwrap();
+    let decision = limiter.rule("bots").unwrap().check("a4");
+    let quota = decision.quotas().next().unwrap();
+    assert_eq!((quota.limit(), quota.remaining()), (1 << 40, (1 << 40) - 1));
 }
 
 #[test]

@@ -7,7 +7,7 @@ use tower_quota::{Policy, Quota};
 
 /// Texts, the limits and the windows in milliseconds.
 #[rustfmt::skip]
-const ACCEPTED: &[(&str, u32, u64)] = &[
+const ACCEPTED: &[(&str, u64, u64)] = &[
     ("60/m", 60, 60_000),
     ("60/minute", 60, 60_000),
     ("60 / minute", 60, 60_000),
@@ -29,6 +29,8 @@ const ACCEPTED: &[(&str, u32, u64)] = &[
     ("60/month", 60, 2_630_016_000),
     ("60/ms", 60, 1),
     ("1/1000us", 1, 1),
+    ("4294967296/m", 1 << 32, 60_000),
+    ("281474976710655/m", Quota::MAX_LIMIT, 60_000),
     ("burst=60/m", 60, 60_000),
     (" burst = 60 / m ", 60, 60_000),
 ];
@@ -39,13 +41,13 @@ const REFUSED: &[(&str, &str)] = &[
     ("", r#"a quota is a limit and a window with / between them: write "60/minute" or "500/5m""#),
     ("60", r#"there is no / between limit and window: write "60/minute""#),
     ("60/", r#"there is no window: write "60/minute" or "500/5m""#),
-    ("/m", r#"the limit is a whole number in digits, from 1 to 4294967295: write "60/minute" or "500/5m""#),
-    ("m/60", r#"the limit is a whole number in digits, from 1 to 4294967295: write "60/minute" or "500/5m""#),
+    ("/m", r#"the limit is a whole number in digits, from 1 to 281474976710655: write "60/minute" or "500/5m""#),
+    ("m/60", r#"the limit is a whole number in digits, from 1 to 281474976710655: write "60/minute" or "500/5m""#),
     ("60m", r#"there is no / between limit and window: write "60/m""#),
     ("60 minute", r#"there is no / between limit and window: write "60/minute""#),
     ("60 a minute", r#"a quota is a limit and a window with / between them: write "60/minute" or "500/5m""#),
     ("60 PER minute", r#"a quota is a limit and a window with / between them: write "60/minute" or "500/5m""#),
-    ("sixty/m", r#"the limit is a whole number in digits, from 1 to 4294967295: write "60/minute" or "500/5m""#),
+    ("sixty/m", r#"the limit is a whole number in digits, from 1 to 281474976710655: write "60/minute" or "500/5m""#),
     ("60/.5s", r#"".5" is not a number: it has digits on both sides of its point, and at most 9 behind it: write "60/0.5s""#),
     ("60/m30s", r#"the unit "m" has no number before it: write "60/1m30s""#),
     ("60/1.s", r#""1." is not a number: it has digits on both sides of its point, and at most 9 behind it: write "60/minute" or "500/5m""#),
@@ -55,15 +57,16 @@ const REFUSED: &[(&str, &str)] = &[
     ("60/1m1", r#"the number 1 has no unit behind it: write "60/1m1s""#),
     ("60/0s", "a window is from 1 ms to 100 years: write one such as 1s or 1day"),
     ("60//m", r#"a quota has one window, and each other window is a quota of its own: write "60/minute" or "500/5m""#),
-    ("6_0/m", r#"the limit is a whole number in digits, from 1 to 4294967295: write "60/m""#),
-    ("1'000/m", r#"the limit is a whole number in digits, from 1 to 4294967295: write "1000/m""#),
-    ("1,000/m", r#"the limit is a whole number in digits, from 1 to 4294967295: write "60/minute" or "500/5m""#),
-    ("٦٠/m", r#"the limit is a whole number in digits, from 1 to 4294967295: write "60/minute" or "500/5m""#),
-    ("+60/m", r#"the limit is a whole number in digits, from 1 to 4294967295: write "60/m""#),
-    ("-1/m", r#"the limit is a whole number in digits, from 1 to 4294967295: write "60/minute" or "500/5m""#),
-    ("1.5/m", r#"the limit is a whole number in digits, from 1 to 4294967295: write "60/minute" or "500/5m""#),
-    ("60.0/m", r#"the limit is a whole number in digits, from 1 to 4294967295: write "60/minute" or "500/5m""#),
-    ("4294967296/h", r#"the limit is a whole number in digits, from 1 to 4294967295: write "60/minute" or "500/5m""#),
+    ("6_0/m", r#"the limit is a whole number in digits, from 1 to 281474976710655: write "60/m""#),
+    ("1'000/m", r#"the limit is a whole number in digits, from 1 to 281474976710655: write "1000/m""#),
+    ("1,000/m", r#"the limit is a whole number in digits, from 1 to 281474976710655: write "60/minute" or "500/5m""#),
+    ("٦٠/m", r#"the limit is a whole number in digits, from 1 to 281474976710655: write "60/minute" or "500/5m""#),
+    ("+60/m", r#"the limit is a whole number in digits, from 1 to 281474976710655: write "60/m""#),
+    ("-1/m", r#"the limit is a whole number in digits, from 1 to 281474976710655: write "60/minute" or "500/5m""#),
+    ("1.5/m", r#"the limit is a whole number in digits, from 1 to 281474976710655: write "60/minute" or "500/5m""#),
+    ("60.0/m", r#"the limit is a whole number in digits, from 1 to 281474976710655: write "60/minute" or "500/5m""#),
+    ("281474976710656/h", "a quota admits at most 281474976710655: write that or less, or leave the quota out"),
+    ("18446744073709551616/h", r#"the limit is a whole number in digits, from 1 to 281474976710655: write "60/minute" or "500/5m""#),
     ("0/m", "a quota admits at least 1: write 1 or more"),
     ("60/1e3s", r#""e" is not a unit, which are ms, s, m, h, day, week, month and year: write "60/minute" or "500/5m""#),
     ("60/minute/hour", r#"a quota has one window, and each other window is a quota of its own: write "60/minute""#),
@@ -103,25 +106,25 @@ const REFUSED: &[(&str, &str)] = &[
     ("60/PT1M", r#"the unit "PT" has no number before it: write "60/minute" or "500/5m""#),
     ("60/\u{200b}m", r#"'\u{200b}' is not allowed in a window, such as minute or 5m: write "60/minute" or "500/5m""#),
     ("60/m\u{202e}", r#"'\u{202e}' is not allowed in a window, such as minute or 5m: write "60/m""#),
-    ("６０/m", r#"the limit is a whole number in digits, from 1 to 4294967295: write "60/minute" or "500/5m""#),
+    ("６０/m", r#"the limit is a whole number in digits, from 1 to 281474976710655: write "60/minute" or "500/5m""#),
     ("60/1us", "a window is from 1 ms to 100 years: write one such as 1s or 1day"),
     ("60/101y", "a window is from 1 ms to 100 years: write one such as 1s or 1day"),
     ("60/99999999999999999999999999y", "a window is from 1 ms to 100 years: write one such as 1s or 1day"),
     ("60/1.0000000001s", r#""1.0000000001" is not a number: it has digits on both sides of its point, and at most 9 behind it: write "60/minute" or "500/5m""#),
-    ("60 requests/minute", r#"the limit is a whole number in digits, from 1 to 4294967295: write "60/minute""#),
+    ("60 requests/minute", r#"the limit is a whole number in digits, from 1 to 281474976710655: write "60/minute""#),
     ("60rpm", r#"a quota is a limit and a window with / between them: write "60/minute" or "500/5m""#),
-    ("60r/m", r#"the limit is a whole number in digits, from 1 to 4294967295: write "60/minute" or "500/5m""#),
-    ("60req/s", r#"the limit is a whole number in digits, from 1 to 4294967295: write "60/minute" or "500/5m""#),
+    ("60r/m", r#"the limit is a whole number in digits, from 1 to 281474976710655: write "60/minute" or "500/5m""#),
+    ("60req/s", r#"the limit is a whole number in digits, from 1 to 281474976710655: write "60/minute" or "500/5m""#),
     ("60/5min.", r#"the number . has no unit behind it: write "60/minute" or "500/5m""#),
     ("=60/m", r#"a name is one or more visible ASCII characters without spaces, " and \: write one such as "calls""#),
     ("a b=60/m", r#"a name is one or more visible ASCII characters without spaces, " and \: write one such as "a-b""#),
-    ("a=b=60/m", r#"the limit is a whole number in digits, from 1 to 4294967295: write "60/minute" or "500/5m""#),
+    ("a=b=60/m", r#"the limit is a whole number in digits, from 1 to 281474976710655: write "60/minute" or "500/5m""#),
     ("60/m=60", r#"there is no / between limit and window: write "60/minute""#),
-    ("{60/m}", r#"the limit is a whole number in digits, from 1 to 4294967295: write "60/minute" or "500/5m""#),
-    ("60%/m", r#"the limit is a whole number in digits, from 1 to 4294967295: write "60/minute" or "500/5m""#),
-    ("inf/m", r#"the limit is a whole number in digits, from 1 to 4294967295: write "60/minute" or "500/5m""#),
+    ("{60/m}", r#"the limit is a whole number in digits, from 1 to 281474976710655: write "60/minute" or "500/5m""#),
+    ("60%/m", r#"the limit is a whole number in digits, from 1 to 281474976710655: write "60/minute" or "500/5m""#),
+    ("inf/m", r#"the limit is a whole number in digits, from 1 to 281474976710655: write "60/minute" or "500/5m""#),
     ("60/inf", r#""inf" is not a unit, which are ms, s, m, h, day, week, month and year: write "60/minute" or "500/5m""#),
-    ("0x3c/m", r#"the limit is a whole number in digits, from 1 to 4294967295: write "60/minute" or "500/5m""#),
+    ("0x3c/m", r#"the limit is a whole number in digits, from 1 to 281474976710655: write "60/minute" or "500/5m""#),
     ("60/0x3cs", r#""x" is not a unit, which are ms, s, m, h, day, week, month and year: write "60/minute" or "500/5m""#),
     ("60/18446744073709551615s1000000000ns", "a window is from 1 ms to 100 years: write one such as 1s or 1day"),
 ];
@@ -230,7 +233,7 @@ proptest! {
     }
 
     #[test]
-    fn every_quota_is_printed_as_a_text_that_is_read_as_the_same(limit in 1u32.., millis in 1u64..3_155_760_000_000) {
+    fn every_quota_is_printed_as_a_text_that_is_read_as_the_same(limit in 1..=Quota::MAX_LIMIT, millis in 1u64..3_155_760_000_000) {
         let quota = Quota::new(limit, Duration::from_millis(millis));
         prop_assert_eq!(quota.to_string().parse::<Quota>().unwrap(), quota);
     }

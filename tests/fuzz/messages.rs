@@ -50,7 +50,7 @@ pub(crate) fn check(data: &[u8]) {
     assert_eq!(received, expected, "{} messages at a limit of {limit}", beginnings.len());
     let decision = limiter.rule("messages").unwrap().peek("all");
     let used = decision.quotas().map(|quota| quota.limit() - quota.remaining()).next();
-    assert_eq!(used, Some(beginnings.len().clamp(1, limit) as u32), "{} messages", beginnings.len());
+    assert_eq!(used, Some(beginnings.len().clamp(1, limit) as u64), "{} messages", beginnings.len());
 }
 
 /// Where messages begin. What is announced beyond the end of the stream has begun all the same.

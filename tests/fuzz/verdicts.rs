@@ -18,7 +18,7 @@ use http::{HeaderMap, HeaderValue, Request, Response};
 use sfv::{List, ListEntry, Parser};
 use tower::{Layer, Service, service_fn};
 use tower_quota::{
-    ConfigError, Policy, RateLimitLayer, RateLimiter, Rule,
+    ConfigError, Policy, Quota, RateLimitLayer, RateLimiter, Rule,
     client::AdviceReader,
     http::{Headers, Http, LegacyReset, OnConflict, RequestView, ResponseBody},
     store::{Charge, MaybeReady, Setup, Store, Unavailable, Verdict},
@@ -41,7 +41,7 @@ static LIMITER: LazyLock<RateLimiter<Http, AnyVerdict>> = LazyLock::new(limiter)
 #[derive(Clone, Debug, Default)]
 struct Said {
     admitted: bool,
-    quotas: Vec<(u32, Duration)>,
+    quotas: Vec<(u64, Duration)>,
 }
 
 pub(crate) fn check(data: &[u8]) {
@@ -60,12 +60,12 @@ pub(crate) fn check(data: &[u8]) {
     }
 }
 
-fn quota(input: &mut Input<'_>) -> (u32, Duration) {
+fn quota(input: &mut Input<'_>) -> (u64, Duration) {
     let mut bytes = [0; 16];
     bytes.fill_with(|| input.byte());
     let [used, low, high, nanos] =
         [0, 4, 8, 12].map(|at| u32::from_le_bytes([bytes[at], bytes[at + 1], bytes[at + 2], bytes[at + 3]]));
-    (used, Duration::new(u64::from(high) << 32 | u64::from(low), nanos % BILLION))
+    (used.into(), Duration::new(u64::from(high) << 32 | u64::from(low), nanos % BILLION))
 }
 
 fn answer(layer: &RateLimitLayer<AnyVerdict>, content_type: &'static str, theirs: Option<&HeaderValue>) -> HeaderMap {
@@ -142,6 +142,6 @@ fn limiter() -> RateLimiter<Http, AnyVerdict> {
         |name| Rule::new(name).every_request().key(|_: &RequestView<'_>| Some(Bytes::from_static(b"all"))).level("all");
     let builder = RateLimiter::builder()
         .rule(rule("two").policy(Policy::per_minute(60).and_per_hour(1800)))
-        .rule(rule("one").policy(Policy::per_day(u32::MAX)));
+        .rule(rule("one").policy(Policy::per_day(Quota::MAX_LIMIT)));
     builder.store(AnyVerdict).build().unwrap()
 }

@@ -23,14 +23,14 @@ use tower_quota_tests::echo::{Echo, listen};
 struct Site {
     address: SocketAddr,
     echo: Echo,
-    attempts: Arc<Mutex<Vec<u64>>>,
+    attempts: Arc<Mutex<Vec<u32>>>,
 }
 
 impl Site {
     fn serve(policy: impl Into<Policy>, clock: impl Clock) -> Self {
         let rule = Rule::new("calls").routes(["/echo.Echo/{*method}"]).key(key::metadata("x-tenant")).level("tenant");
         let limiter = RateLimiter::builder().rule(rule.policy(policy)).clock(clock).build().unwrap();
-        let (echo, attempts) = (Echo::default(), Arc::<Mutex<Vec<u64>>>::default());
+        let (echo, attempts) = (Echo::default(), Arc::<Mutex<Vec<u32>>>::default());
         let seen = Arc::clone(&attempts);
         let observe = move |request: Request<Body>| {
             let retries = request.headers().get("grpc-previous-rpc-attempts");

@@ -15,7 +15,10 @@ use tower_quota::{
     http::{DecisionIn, Headers, LegacyReset, ResponseBody},
     key,
 };
-use tower_quota_tests::limiter::{frozen, rule, with_rules};
+use tower_quota_tests::{
+    full_store::FullStore,
+    limiter::{frozen, rule, with_rules},
+};
 
 const GRPC: &str = "application/grpc";
 const PER_MINUTE: &str = "You've exceeded the per-minute rate limit. Please wait for sometime before retrying.";
@@ -111,6 +114,19 @@ async fn tonic_reads_the_status_and_its_details() {
     let [violation] = &failure.violations[..] else { panic!("{failure:?}") };
     assert_eq!((&*violation.subject, &*violation.quota_id), ("level:everybody", "1s500ms"));
     assert_eq!((&*violation.description, violation.quota_value), ("calls/1s500ms: 1 per 1s 500ms", 1));
+}
+
+#[tokio::test]
+async fn a_limit_beyond_32_bits_is_told_in_the_details() {
+    let builder = RateLimiter::builder().rule(rule("calls", Policy::per_hour(1 << 40))).clock(ManualClock::new());
+    let layer = builder.store(FullStore::default()).build().unwrap().layer();
+    let service = service_fn(|_: Request<()>| ready(Ok::<_, Infallible>(Response::new(String::new()))));
+    let status = status(&layer.layer(service).oneshot(request(GRPC)).await.unwrap());
+    assert_eq!(status.get_error_details().error_info().unwrap().metadata["limit"], "1099511627776");
+    let written = pb::Status::decode(status.details()).unwrap();
+    let failure = pb::QuotaFailure::decode(&*written.details[1].value).unwrap();
+    let [violation] = &failure.violations[..] else { panic!("{failure:?}") };
+    assert_eq!((&*violation.description, violation.quota_value), ("calls/hour: 1099511627776 per 1h", 1 << 40));
 }
 
 #[tokio::test]

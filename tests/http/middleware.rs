@@ -414,10 +414,10 @@ async fn extractors_and_closures_may_ask_the_limiter_themselves() {
 
 const CLIENTS: usize = 64;
 const CALLS: usize = 50;
-const LIMIT: u32 = 1_000;
+const LIMIT: u64 = 1_000;
 
 /// All clients call at once, each through its own clone; returns how many were served.
-async fn served<S, B>(service: S) -> u32
+async fn served<S, B>(service: S) -> u64
 where
     S: Service<Request<()>, Response = Response<B>, Error: std::fmt::Debug + Send, Future: Send>
         + Clone
@@ -436,7 +436,7 @@ where
                     let _ = service.clone().ready().await.unwrap();
                 }
                 let response = service.ready().await.unwrap().call(request()).await.unwrap();
-                served += u32::from(response.status() == 200);
+                served += u64::from(response.status() == 200);
                 if (client + call) % 5 == 0 {
                     service = service.clone();
                 }

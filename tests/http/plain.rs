@@ -6,7 +6,7 @@ use std::{
     pin::pin,
     sync::{
         Arc,
-        atomic::{AtomicU32, Ordering},
+        atomic::{AtomicU64, Ordering},
     },
     task::{Context, Poll, Waker},
     time::Duration,
@@ -30,13 +30,13 @@ use tower_quota_tests::limiter::with_rules;
 struct Job {
     tenant: String,
     queue: Option<&'static str>,
-    pages: u32,
+    pages: u64,
     left: Option<u64>,
 }
 
 #[derive(Debug, PartialEq)]
 enum Answer {
-    Done(u32),
+    Done(u64),
     PutOff(Job, Duration),
 }
 
@@ -241,18 +241,18 @@ type Printer = BoxCloneService<Job, Answer, BoxError>;
 async fn all_are_answered(
     build: impl Fn(RateLimitLayer<Job, fn(Job, Refusal) -> Result<Answer, BoxError>>) -> Printer,
 ) {
-    const WORKERS: u32 = 16;
-    const JOBS: u32 = 200;
+    const WORKERS: u64 = 16;
+    const JOBS: u64 = 200;
     let (limiter, _clock) = limiter([rule("jobs", Policy::per_hour(WORKERS * JOBS / 2))]);
     let service = build(limiter.layer(|_, refusal| Err(refusal.into())));
-    let printed = Arc::new(AtomicU32::new(0));
+    let printed = Arc::new(AtomicU64::new(0));
     let mut workers = JoinSet::new();
     for _ in 0..WORKERS {
         let (mut service, printed) = (service.clone(), Arc::clone(&printed));
         workers.spawn(async move {
             for _ in 0..JOBS {
                 let answer = service.ready().await.unwrap().call(job("acme")).await;
-                printed.fetch_add(u32::from(answer.is_ok()), Ordering::Relaxed);
+                printed.fetch_add(u64::from(answer.is_ok()), Ordering::Relaxed);
             }
             // The worker stays, and must not keep anything from the others.
             service

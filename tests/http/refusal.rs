@@ -24,7 +24,10 @@ use tower_quota::{
     http::{DecisionIn, Headers, LegacyReset, OnConflict, ResponseBody},
     key,
 };
-use tower_quota_tests::limiter::{rule, with_rules};
+use tower_quota_tests::{
+    full_store::FullStore,
+    limiter::{rule, with_rules},
+};
 
 const MINUTE: Duration = Duration::from_secs(60);
 const PER_MINUTE: &str = "You've exceeded the per-minute rate limit. Please wait for sometime before retrying.";
@@ -440,9 +443,9 @@ async fn the_old_fields_are_off_by_default_and_independent_of_the_new_ones() {
 async fn the_largest_limits_and_the_longest_windows_stay_valid() {
     let century = Duration::from_secs(36_525 * 24 * 60 * 60);
     for policy in [
-        Policy::new(Quota::new(u32::MAX, century)),
-        Policy::new(Quota::new(u32::MAX, Duration::from_millis(1))),
-        Policy::new(Quota::new(1, century)).and_per_second(u32::MAX),
+        Policy::new(Quota::new(Quota::MAX_LIMIT, century)),
+        Policy::new(Quota::new(Quota::MAX_LIMIT, Duration::from_millis(1))),
+        Policy::new(Quota::new(1, century)).and_per_second(Quota::MAX_LIMIT),
     ] {
         let clock = ManualClock::new();
         clock.set(Duration::MAX);
@@ -453,13 +456,34 @@ async fn the_largest_limits_and_the_longest_windows_stay_valid() {
                 for (_, one, other) in limits(response.headers()).into_iter().chain(policies(response.headers())) {
                     assert!(one >= 0 && other >= 1, "{:?}", response.headers());
                 }
-                assert!(policies(response.headers()).iter().any(|(_, q, _)| *q == i64::from(u32::MAX)));
+                assert!(policies(response.headers()).iter().any(|(_, q, _)| *q == Quota::MAX_LIMIT as i64));
             }
         }
     }
     let response = refused(&layer(Policy::new(Quota::new(1, century)))).await;
     assert_eq!(response.headers()["retry-after"], "3155760000");
     assert_eq!(policies(response.headers())[0].2, 3_155_760_000);
+}
+
+#[tokio::test]
+async fn a_limit_beyond_32_bits_is_told_in_every_field() {
+    let headers = Headers::rate_limit().with_legacy(LegacyReset::Delta);
+    let response = send(&layer(Policy::per_hour(1 << 40)).headers(headers)).await;
+    assert_eq!(lines(&response, "ratelimit"), [r#""hour";r=1099511627775;t=3600"#]);
+    assert_eq!(lines(&response, "ratelimit-policy"), [r#""hour";q=1099511627776;w=3600"#]);
+    assert_eq!(lines(&response, "x-ratelimit-limit"), ["1099511627776"]);
+    assert_eq!(lines(&response, "x-ratelimit-remaining"), ["1099511627775"]);
+}
+
+#[tokio::test]
+async fn a_limit_beyond_32_bits_is_told_in_the_refusal() {
+    let builder = builder(&ManualClock::new(), [rule("calls", Policy::per_hour(1 << 40))]);
+    let layer = builder.message("{limit} per {window}").store(FullStore::default()).build().unwrap().layer();
+    let response = layer.layer(answering()).oneshot(Request::new(())).await.unwrap();
+    assert_eq!(lines(&response, "ratelimit"), [r#""hour";r=0;t=3600"#]);
+    assert_eq!(lines(&response, "ratelimit-policy"), [r#""hour";q=1099511627776;w=3600"#]);
+    let problem = problem(response).await;
+    assert_eq!((&problem["detail"], &problem["violated-policies"]), (&json!("1099511627776 per 1h"), &json!(["hour"])));
 }
 
 /// `w` is a whole number of seconds and not 0.

@@ -214,7 +214,7 @@ async fn a_slot_that_moves_takes_its_histories_along() {
     let is_over = Arc::new(AtomicBool::new(false));
     let (asking, end) = (limiter.clone(), Arc::clone(&is_over));
     let load = tokio::spawn(async move {
-        let mut outcomes = [0_u32; 2];
+        let mut outcomes = [0_u64; 2];
         while !end.load(Ordering::Relaxed) || outcomes[0] < 10 {
             match asking.check_all_async(both).await {
                 Ok(decision) => outcomes[0] += u64::from(decision.is_admitted()),

@@ -291,7 +291,7 @@ async fn ping_says_no_to_a_cluster_that_lacks_slots_or_a_master() {
 
 // Callers that hang up.
 
-fn shop(store: RedisStore, shared: u32) -> Limiter {
+fn shop(store: RedisStore, shared: u64) -> Limiter {
     let account = Rule::new("account").every_request().key(key::header("x-account")).level("account");
     let everybody = Rule::new("everybody").every_request().key(tower_quota::key::constant("everybody"));
     RateLimiter::builder()
@@ -309,7 +309,7 @@ async fn left_of_all(limiter: &Limiter) -> u64 {
 /// Accounts that have used up what is theirs hang up a thousand times, and take nothing of what all share.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_caller_that_hangs_up_takes_nothing_of_a_shared_quota() {
-    const SHARED: u32 = 5000;
+    const SHARED: u64 = 5000;
     let cluster = tokio::task::block_in_place(Cluster::start);
     let limiter = shop(RedisStore::cluster(cluster.urls(), OnOutage::Closed).deadline(SECOND), SHARED);
     limiter.store().ping().await.unwrap();
@@ -373,7 +373,7 @@ async fn an_admission_for_a_caller_that_is_gone_is_given_back() {
             let both = [("account", format!("account {}", number % 9)), ("everybody", "everybody".to_owned())];
             let asked = limiter.check_all_async(both);
             let told = tokio::time::timeout(Duration::from_micros(number % 12 * 100), asked).await;
-            kept += u32::from(told.is_ok_and(|answer| answer.is_ok_and(|decision| decision.is_admitted())));
+            kept += u64::from(told.is_ok_and(|answer| answer.is_ok_and(|decision| decision.is_admitted())));
         }
         let start = Instant::now();
         while left_of_all(&limiter).await != 5000 - kept {
@@ -395,7 +395,7 @@ async fn a_caller_that_hangs_up_during_a_lease_loses_no_units() {
         let handle = limiter.rule("everybody").unwrap();
         let asked = handle.check_async("everybody");
         let told = tokio::time::timeout(Duration::from_micros(number % 12 * 60), asked).await;
-        kept += u32::from(told.is_ok_and(|answer| answer.is_ok_and(|decision| decision.is_admitted())));
+        kept += u64::from(told.is_ok_and(|answer| answer.is_ok_and(|decision| decision.is_admitted())));
     }
     let start = Instant::now();
     loop {
@@ -430,7 +430,7 @@ async fn a_lease_ends_when_the_virtual_time_says_so() {
     let clock = ManualClock::new();
     let store = store(server.url()).virtual_time(clock.clone()).lease(LeaseConfig::new(64, 600 * SECOND));
     let limiter = limiter(store, [rule("calls", Policy::per_hour(300))]);
-    let spent = admitted(&limiter, "calls", "ann", 20).await as u32;
+    let spent = admitted(&limiter, "calls", "ann", 20).await as u64;
     let lent = remaining(&limiter.rule("calls").unwrap().peek_async("ann").await.unwrap())[0];
     assert!(lent < 300 - spent, "more is lent than is spent");
     clock.advance(600 * SECOND);

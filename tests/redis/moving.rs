@@ -21,7 +21,7 @@ use tower_quota_tests::redis::{self, Cluster, Limiter, admitted, eventually, lim
 const MILLI: Duration = Duration::from_millis(1);
 const SECOND: Duration = Duration::from_secs(1);
 const GUARD: Duration = Duration::from_secs(20);
-const LIMIT: u32 = 1000;
+const LIMIT: u64 = 1000;
 
 /// For each account all tables together and each table: two histories in one slot. And in another place the region.
 fn limiter_on(store: RedisStore) -> Limiter {
@@ -42,7 +42,7 @@ struct Load {
 /// What was admitted of each history, and what could not be decided.
 #[derive(Debug, Default)]
 struct Tally {
-    admitted: HashMap<String, u32>,
+    admitted: HashMap<String, u64>,
     asked: u32,
     errors: Vec<String>,
 }
@@ -201,7 +201,7 @@ async fn a_denial_costs_nothing_while_a_slot_is_held_open() {
     });
     let mut admitted = 1;
     for _ in 0..20 {
-        admitted += u32::from(limiter.check_all_async(both).await.unwrap().is_admitted());
+        admitted += u64::from(limiter.check_all_async(both).await.unwrap().is_admitted());
     }
     let account = limiter.rule("account").unwrap().peek_async(("ann", "all")).await.unwrap();
     assert_eq!((admitted, remaining(&account)), (3, vec![LIMIT - 3]));
@@ -220,7 +220,7 @@ async fn a_node_that_is_killed_or_frozen_takes_nobody_with_it() {
 }
 
 async fn assert_others_go_on(on_outage: OnOutage, freezes: bool) {
-    const FEW: u32 = 20;
+    const FEW: u64 = 20;
     let cluster = tokio::task::block_in_place(|| Cluster::start().trust());
     cluster.nodes().iter().for_each(|node| node.run("CONFIG SET cluster-require-full-coverage no"));
     let store = RedisStore::cluster(cluster.urls(), on_outage).deadline(250 * MILLI).denial_cache_ttl(Duration::ZERO);
@@ -252,9 +252,9 @@ async fn assert_others_go_on(on_outage: OnOutage, freezes: bool) {
         for (number, answer) in futures_util::future::join_all(asked).await.into_iter().enumerate() {
             let is_well = homes[number] != 0;
             let is_decided = answer.as_ref().is_ok_and(|decision| decision.quotas().next().is_some());
-            admitted[number] += u32::from(answer.is_ok_and(|decision| decision.is_admitted()));
-            well += u64::from(is_well);
-            decided += u64::from(is_well && is_decided);
+            admitted[number] += u64::from(answer.is_ok_and(|decision| decision.is_admitted()));
+            well += u32::from(is_well);
+            decided += u32::from(is_well && is_decided);
         }
     }
     let what = format!("{on_outage}, {}", if freezes { "frozen" } else { "killed" });
@@ -286,7 +286,7 @@ async fn a_denial_of_one_node_holds_even_if_another_is_gone() {
         let mut admitted = 0;
         for _ in 0..20 {
             let both = [("calls", here.0.as_str()), ("other", gone.0.as_str())];
-            admitted += u32::from(limiter.check_all_async(both).await.is_ok_and(|decision| decision.is_admitted()));
+            admitted += u64::from(limiter.check_all_async(both).await.is_ok_and(|decision| decision.is_admitted()));
         }
         let left = remaining(&limiter.rule("calls").unwrap().peek_async(&*here.0).await.unwrap())[0];
         match on_outage {

@@ -212,7 +212,7 @@ async fn with_leases_there_are_never_more_than_n_in_any_window_either() {
     let start = Instant::now();
     let mut tasks = JoinSet::new();
     for task in 0..8u32 {
-        let client = lending(&server, Quota::new(LIMIT as u32, WINDOW), LIFE);
+        let client = lending(&server, Quota::new(LIMIT as u64, WINDOW), LIFE);
         tasks.spawn(async move {
             let mut times = Vec::new();
             while start.elapsed() < WINDOW * 12 {
@@ -274,7 +274,7 @@ async fn unspent_units_of_a_lease_return_to_others_when_the_process_ends() {
 async fn unspent_units_return_by_themselves_when_the_lease_ends() {
     let server = Server::start();
     let limiter = lending(&server, Quota::per_minute(300), LIFE);
-    let spent = admitted(&limiter, "calls", "ann", 50).await as u32;
+    let spent = admitted(&limiter, "calls", "ann", 50).await as u64;
     let start = Instant::now();
     while remaining(&limiter.rule("calls").unwrap().peek_async("ann").await.unwrap()) != [300 - spent] {
         assert!(start.elapsed() < 10 * SECOND);

@@ -85,7 +85,7 @@ fn eight_processes_on_one_key_admit_exactly_n() {
         assert!(output.status.success(), "{text}");
         text.lines().find_map(|line| line.strip_prefix("admitted ")).unwrap().parse::<u32>().unwrap()
     });
-    let admitted: Vec<u64> = admitted.collect();
+    let admitted: Vec<u32> = admitted.collect();
     assert_eq!(admitted.iter().sum::<u32>(), 1000, "{admitted:?}");
     // P3: what was refused for want of the one rule was not charged to the other.
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
@@ -125,7 +125,7 @@ async fn never_more_than_n_in_any_window() {
     let start = Instant::now();
     let mut tasks = JoinSet::new();
     for _ in 0..4 {
-        let client = limiter(store(server.unix_url()), [rule("calls", Quota::new(LIMIT as u32, WINDOW))]);
+        let client = limiter(store(server.unix_url()), [rule("calls", Quota::new(LIMIT as u64, WINDOW))]);
         tasks.spawn(async move {
             let mut times = Vec::new();
             while start.elapsed() < WINDOW * 15 {
@@ -291,12 +291,25 @@ async fn every_key_expires_and_the_server_is_empty_in_the_end() {
 async fn the_longest_windows_and_largest_limits_are_kept_too() {
     let server = Server::start();
     let century = Duration::from_secs(100 * 365 * 86_400);
-    let huge = Policy::new(Quota::new(u32::MAX, century)).and(Quota::new(3, century).named("few"));
-    let limiter = limiter(store(server.url()), [rule("huge", huge), rule("large", Quota::new(u32::MAX, SECOND))]);
+    let huge = Policy::new(Quota::new(Quota::MAX_LIMIT, century)).and(Quota::new(3, century).named("few"));
+    let limiter =
+        limiter(store(server.url()), [rule("huge", huge), rule("large", Quota::new(Quota::MAX_LIMIT, SECOND))]);
     assert_eq!(admitted(&limiter, "huge", "ann", 5).await, 3);
-    assert_eq!(remaining(&limiter.rule("huge").unwrap().peek_async("ann").await.unwrap()), [u32::MAX - 3, 0]);
+    assert_eq!(remaining(&limiter.rule("huge").unwrap().peek_async("ann").await.unwrap()), [Quota::MAX_LIMIT - 3, 0]);
     assert_eq!(admitted(&limiter, "large", "ann", 50).await, 50);
     server.assert_all_expire_within(century * 3);
+}
+
+#[tokio::test]
+async fn a_limit_beyond_32_bits_is_counted_unit_by_unit() {
+    const LIMIT: u64 = 1 << 40;
+    let server = Server::start();
+    let bytes = Policy::per_minute(LIMIT).and_per_hour(u64::from(u32::MAX) + 1);
+    let limiter = limiter(store(server.url()), [rule("bytes", bytes)]);
+    for used in 1..=50 {
+        let decision = limiter.rule("bytes").unwrap().check_async("ann").await.unwrap();
+        assert_eq!(remaining(&decision), [LIMIT - used, (1 << 32) - used]);
+    }
 }
 
 #[tokio::test]
@@ -409,18 +422,18 @@ async fn identities_are_told_apart_whatever_is_in_them() {
 }
 
 /// Quotas of one process, as limits and windows.
-type Quotas = Vec<(u32, Duration)>;
+type Quotas = Vec<(u64, Duration)>;
 
 fn policy_of(quotas: &Quotas) -> Policy {
-    let named = |(at, (limit, window)): (usize, &(u32, Duration))| Quota::new(*limit, *window).named(format!("q{at}"));
+    let named = |(at, (limit, window)): (usize, &(u64, Duration))| Quota::new(*limit, *window).named(format!("q{at}"));
     quotas.iter().enumerate().map(named).collect()
 }
 
 /// A process that has never heard of the hour, one that has, and others of any quotas of which one lasts a minute at least.
 fn processes(random: &mut fastrand::Rng, count: usize) -> Vec<Quotas> {
     let mut any = || {
-        let shorter = (random.u32(1..9), SECOND * random.u32(1..50));
-        let longer = (random.u32(5..60), MINUTE * [1, 2, 10, 60, 90, 300][random.usize(..6)]);
+        let shorter = (random.u64(1..9), SECOND * random.u32(1..50));
+        let longer = (random.u64(5..60), MINUTE * [1, 2, 10, 60, 90, 300][random.usize(..6)]);
         if random.bool() { vec![shorter, longer] } else { vec![longer] }
     };
     let others: Vec<Quotas> = (2..count).map(|_| any()).collect();
@@ -510,7 +523,7 @@ async fn a_policy_may_change_at_run_time() {
             let units = 10;
             assert_eq!(admitted(&of(first), "calls", &key, units).await, units);
             let left = remaining(&of(second).rule("calls").unwrap().peek_async(key.as_str()).await.unwrap());
-            let expected: Vec<_> = second.quotas().map(|quota| quota.limit() - units as u32).collect();
+            let expected: Vec<_> = second.quotas().map(|quota| quota.limit() - units as u64).collect();
             assert_eq!(left, expected, "{first} to {second}");
             let smallest = |policy: &Policy| policy.quotas().map(Quota::limit).min().unwrap() as usize;
             let more = admitted(&of(second), "calls", &key, 40).await;
@@ -652,7 +665,7 @@ async fn a_decision_that_is_dropped_at_any_point_disturbs_no_other() {
             is_pending = is_pending && poll!(asked.as_mut()).is_pending();
             tokio::task::yield_now().await;
         }
-        dropped += usize::from(is_pending);
+        dropped += u64::from(is_pending);
         drop(asked);
         // Replies that come late are for nobody: this one is told what it asked for.
         assert_eq!(admitted(&limiter, "none", "ann", 1).await, 0);
@@ -661,8 +674,7 @@ async fn a_decision_that_is_dropped_at_any_point_disturbs_no_other() {
     }
     assert!(dropped > 10, "{dropped}");
     let start = Instant::now();
-    while remaining(&limiter.rule("calls").unwrap().peek_async("ann").await.unwrap()) != [1000 - (60 - dropped as u32)]
-    {
+    while remaining(&limiter.rule("calls").unwrap().peek_async("ann").await.unwrap()) != [1000 - (60 - dropped)] {
         assert!(start.elapsed() < 20 * SECOND, "what nobody took is given back");
         tokio::time::sleep(MILLI).await;
     }
@@ -779,7 +791,7 @@ async fn replies_in_pieces_of_one_byte_are_understood() {
 /// Rows F7 and F31: what comes too late is not somebody else's answer, and nothing is asked for twice.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_reply_that_is_late_is_nobody_elses() {
-    const ROUNDS: u32 = 12;
+    const ROUNDS: u64 = 12;
     let server = Server::start();
     let proxy = Proxy::to(&server).await;
     // One connection all the time: the breaker, which would make a new one, opens after three failures in a row.

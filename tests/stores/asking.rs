@@ -147,7 +147,7 @@ fn a_closure_a_claim_or_a_field_may_read_any_key() {
     #[derive(Clone)]
     struct Claims {
         account: u64,
-        team: (String, u64),
+        team: (String, u32),
     }
     let rule = |name: &str| Rule::new(name).every_request().policy(Policy::per_minute(9));
     let closure = |request: &RequestView<'_>| Some(request.extensions().get::<Claims>()?.team.clone());
@@ -288,7 +288,7 @@ type Id = (String, [u8; 28]);
 /// A store such as one in a database would be: it knows histories by the name of their scope and the bytes of the key.
 #[derive(Clone, Debug, Default)]
 struct Rows {
-    rows: Arc<Mutex<HashMap<Id, u32>>>,
+    rows: Arc<Mutex<HashMap<Id, u64>>>,
     setup: Option<Setup>,
 }
 
@@ -312,7 +312,7 @@ impl Store for Rows {
         *verdict = Verdict::new(charges.iter().all(|charge| rows.get(&self.id(charge)).is_none_or(|used| *used < 2)));
         for charge in charges {
             let used = rows.entry(self.id(charge)).or_default();
-            *used += u32::from(verdict.is_admitted());
+            *used += u64::from(verdict.is_admitted());
             verdict.push_quota(*used, Duration::from_secs(60));
         }
         MaybeReady::Ready(())

@@ -328,7 +328,7 @@ fn busy_and_quiet_keys_side_by_side_all_get_their_share() {
     const KEYS: usize = 20_000;
     const LIMIT: u64 = 4;
     let window = Duration::from_millis(100);
-    let (limiter, clock) = limiter_for(KEYS, [rule("calls", Policy::new(Quota::new(LIMIT as u32, window)))]);
+    let (limiter, clock) = limiter_for(KEYS, [rule("calls", Policy::new(Quota::new(LIMIT, window)))]);
     let tried: Vec<AtomicU64> = (0..KEYS).map(|_| AtomicU64::new(0)).collect();
     let admitted: Vec<AtomicU64> = (0..KEYS).map(|_| AtomicU64::new(0)).collect();
     while_advancing(

@@ -82,8 +82,8 @@ impl ListStore {
         let has_room = |charge: &Charge| {
             let list = &lists[&(charge.scope(), charge.key())];
             self.scope(charge).policy().quotas().all(|quota| {
-                let spare = u32::from(self.has(Guarantee::NeverMoreThanN));
-                let shy = u32::from(self.has(Guarantee::NeverDeniedWithRoom) && quota.limit() > 1);
+                let spare = u64::from(self.has(Guarantee::NeverMoreThanN));
+                let shy = u64::from(self.has(Guarantee::NeverDeniedWithRoom) && quota.limit() > 1);
                 counted(list, quota.window(), now) < quota.limit() + spare - shy
             })
         };

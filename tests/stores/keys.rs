@@ -344,7 +344,7 @@ impl Model {
         admitted.iter().map(from).max().unwrap_or(0)
     }
 
-    fn has_room(&self, at: (usize, usize), quotas: &[(u32, u64)], now: u64) -> bool {
+    fn has_room(&self, at: (usize, usize), quotas: &[(u64, u64)], now: u64) -> bool {
         let admitted = self.admitted.get(&at).map_or(&[][..], Vec::as_slice);
         let counted = |window: u64| admitted.iter().filter(|at| *at + window > now).count();
         quotas.iter().all(|(limit, millis)| counted(millis * 1_000_000) < *limit as usize)
@@ -376,12 +376,12 @@ fn steps(keys: usize) -> impl Strategy<Value = Vec<Step>> {
 }
 
 /// Limits and windows in milliseconds, none longer than 100 ms.
-fn quotas() -> impl Strategy<Value = Vec<(u32, u64)>> {
-    prop::collection::vec((1u32..6, 1u64..100), 1..3)
+fn quotas() -> impl Strategy<Value = Vec<(u64, u64)>> {
+    prop::collection::vec((1u64..6, 1u64..100), 1..3)
 }
 
-fn policy(quotas: &[(u32, u64)], resolution: u32) -> Policy {
-    let named = |(at, (limit, millis)): (usize, &(u32, u64))| {
+fn policy(quotas: &[(u64, u64)], resolution: u32) -> Policy {
+    let named = |(at, (limit, millis)): (usize, &(u64, u64))| {
         Quota::new(*limit, Duration::from_millis(*millis)).named(format!("q{at}"))
     };
     quotas.iter().enumerate().map(named).collect::<Policy>().resolution(resolution)

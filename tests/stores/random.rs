@@ -25,7 +25,7 @@ const OPERATIONS: u64 = 1_050_000;
 const OPERATIONS_OF_A_ROUND: u64 = 500;
 
 /// How one quota stands: units left, whether it is exhausted, and the wait.
-type Standing = (u32, bool, Duration);
+type Standing = (u64, bool, Duration);
 
 /// Runs rounds until a third of all operations are done, each with a seed that a failure prints.
 fn rounds(round: impl Fn(&mut Rng)) {
@@ -55,7 +55,7 @@ fn policy(dice: &mut Rng) -> Policy {
         let window =
             window + if dice.u8(0..4) == 0 { Duration::from_nanos(dice.u64(0..MILLI)) } else { Duration::ZERO };
         let most = if dice.bool() { 4 } else { 30 };
-        Quota::new(dice.u32(1..=most), window).named(format!("q{at}"))
+        Quota::new(dice.u64(1..=most), window).named(format!("q{at}"))
     });
     let policy = quotas.collect::<Policy>();
     let policy = match dice.u8(0..8) {
@@ -173,7 +173,7 @@ fn standings_of(policy: &Policy, list: &List, admitted: bool, now: u64) -> Vec<S
         let left = limit.saturating_sub(counted);
         let next = if left == 0 { list.0.len() - limit } else { list.0.len() - counted };
         let wait = if counted == 0 { 0 } else { (list.0[next] + window).saturating_sub(now) };
-        (left as u32, left == 0 && !admitted, Duration::from_nanos(wait))
+        (left as u64, left == 0 && !admitted, Duration::from_nanos(wait))
     };
     policy.quotas().map(of).collect()
 }
@@ -403,7 +403,7 @@ fn a_full_table_gives_nothing_away_and_denies_nobody_without_a_reason() {
             for charge in &charges {
                 let list = world.lists.get(charge).cloned().unwrap_or_default();
                 for quota in policies[charge.0].quotas() {
-                    let own = list.counted(nanos(quota.window()), world.truth) as u32;
+                    let own = list.counted(nanos(quota.window()), world.truth) as u64;
                     let left = told.next().unwrap().remaining();
                     assert!(left <= quota.limit().saturating_sub(own), "{left} left, {admitted}: {}", context());
                 }

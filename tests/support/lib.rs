@@ -1,6 +1,7 @@
 //! What the tests share.
 
 pub mod echo;
+pub mod full_store;
 pub mod limiter;
 pub mod panics;
 pub mod redis;

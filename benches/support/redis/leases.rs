@@ -2,7 +2,7 @@
 
 use std::{hint::black_box, time::Duration};
 
-use tower_quota::store::LeaseConfig;
+use tower_quota::{Quota, store::LeaseConfig};
 
 use super::{
     rounds::{Effort, median, now},
@@ -13,7 +13,7 @@ use super::{
 /// Nanoseconds per decision, and the server's processor time for it in microseconds.
 pub(crate) async fn lent(server: &Server, effort: Effort) -> [f64; 2] {
     let decisions = 10 * effort.decisions[0];
-    let situation = Situation { limits: [u32::MAX; 2], ..Situation::usual(Keys::Hot("lent")) };
+    let situation = Situation { limits: [Quota::MAX_LIMIT; 2], ..Situation::usual(Keys::Hot("lent")) };
     let lease = LeaseConfig::new(64, Duration::from_secs(1));
     let limiter = limiter(server, &situation, "lent", |store| store.lease(lease.clone()));
     let calls = limiter.rule("calls").expect("it has that name");

@@ -47,7 +47,7 @@ fn builder(limits: &[Limit]) -> tower_quota::RateLimiterBuilder {
 }
 
 pub(crate) fn policy(limits: &[Limit]) -> Policy {
-    let mut quotas = limits.iter().map(|limit| Quota::new(limit.units, limit.window));
+    let mut quotas = limits.iter().map(|limit| Quota::new(limit.units.into(), limit.window));
     let first = Policy::new(quotas.next().expect("a setup has a limit"));
     quotas.fold(first, Policy::and)
 }

@@ -309,15 +309,15 @@ mod tests {
         fn units_of_two_logs_leave_as_those_of_one(
             mut own in prop::collection::vec(1u64..50, 0..12),
             mut shared in prop::collection::vec(1u64..50, 0..12),
-            count in 1u32..24,
+            count in 1u64..24,
         ) {
             own.sort_unstable();
             shared.sort_unstable();
             let mut all = [own.clone(), shared.clone()].concat();
             all.sort_unstable();
-            let count = count.min(all.len() as u32);
+            let count = count.min(all.len() as u64);
             let nth = |log: &[u64], nth: u64| if nth == 0 { 0 } else { log[nth as usize - 1] };
-            let of_own = count.saturating_sub(shared.len() as u32)..=count.min(own.len() as u32);
+            let of_own = count.saturating_sub(shared.len() as u64)..=count.min(own.len() as u64);
             let at = leave_together(count, of_own, |own_nth| nth(&own, own_nth), |shared_nth| nth(&shared, shared_nth));
             prop_assert_eq!(at, nth(&all, count));
         }

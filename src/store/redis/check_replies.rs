@@ -9,7 +9,7 @@ use redis::{RedisResult, Value, parse_redis_value};
 
 use crate::{
     history::Plan,
-    policy::Policy,
+    policy::{Policy, Quota},
     store::redis::{
         layout::Layout,
         script::{Charged, Mode, Reply, Request, Script},
@@ -42,7 +42,7 @@ fn layout(number: u8) -> Layout {
         0 => Policy::per_minute(60),
         1 => Policy::per_minute(60).and_per_hour(1800),
         2 => Policy::per_day(1_000_000),
-        _ => Policy::per_second(5).and_per_hour(18_000).and_per_day(u32::MAX),
+        _ => Policy::per_second(5).and_per_hour(18_000).and_per_day(Quota::MAX_LIMIT),
     };
     Layout::new(&Plan::new(&policy))
 }

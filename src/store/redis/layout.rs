@@ -126,7 +126,7 @@ impl Encoding {
             time_to_live: time_to_live(window + ticks),
             window,
             kept: plan.tick().micros() << TICK,
-            most: plan.most_units().into(),
+            most: plan.most_units(),
         };
         let mut argument = settings.told(tag(CELLS, &[]), plan, &quotas);
         argument.extend(low_bytes::<7>(ticks));
@@ -171,7 +171,7 @@ impl EncodingSettings {
 
 impl QuotaSlot {
     fn told(&self) -> Vec<u8> {
-        [&low_bytes::<7>(self.window)[..], &low_bytes::<LIMIT>(self.limit.into())].concat()
+        [&low_bytes::<7>(self.window)[..], &low_bytes::<LIMIT>(self.limit)].concat()
     }
 }
 

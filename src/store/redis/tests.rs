@@ -114,12 +114,12 @@ fn refund_units(connection: &mut Connection, subject: &Subject, admitted_at: u64
     Script::at(now).call_in_full(&[request], mode).query(connection).unwrap()
 }
 
-fn told(verdict: &Verdict) -> (bool, Timestamp, Vec<(u32, u64)>) {
+fn told(verdict: &Verdict) -> (bool, Timestamp, Vec<(u64, u64)>) {
     let told = |state: &QuotaState| (state.used, state.changes_at);
     (verdict.admitted, verdict.now, verdict.states.iter().map(told).collect())
 }
 
-fn used(verdict: &Verdict) -> Vec<u32> {
+fn used(verdict: &Verdict) -> Vec<u64> {
     verdict.states.iter().map(|state| state.used).collect()
 }
 
@@ -133,8 +133,8 @@ fn dumps(connection: &mut Connection, subjects: &[Subject]) -> Vec<(Option<Vec<u
     names.map(dump).collect()
 }
 
-fn admitted_at(connection: &mut Connection, subject: &Subject, micros: u64, most: u32) -> u32 {
-    (0..most).take_while(|_| decide(connection, subject, micros).admitted).count() as u32
+fn admitted_at(connection: &mut Connection, subject: &Subject, micros: u64, most: u64) -> u64 {
+    (0..most).take_while(|_| decide(connection, subject, micros).admitted).count() as u64
 }
 
 fn micros(quota: &Quota) -> u64 {
@@ -145,7 +145,7 @@ fn micros(quota: &Quota) -> u64 {
 /// a limit of 17 is a large one.
 fn policies() -> impl Strategy<Value = Policy> {
     let window = prop_oneof![1u64..40, 40u64..4000, Just(1000), Just(2000), Just(86_400_000 * 40)];
-    let limit = prop_oneof![4 => 1u32..60, 1 => 60u32..400];
+    let limit = prop_oneof![4 => 1u64..60, 1 => 60u64..400];
     let quotas = prop::collection::vec((limit, window), 1..4);
     (quotas, prop::bool::ANY, prop::bool::weighted(0.3)).prop_map(|(quotas, coarse, count_denied)| {
         let quotas = quotas.into_iter().enumerate();
@@ -225,7 +225,7 @@ fn the_script_decides_as_the_history_in_memory_does_whatever_the_clock_does() {
 
 #[test]
 fn rings_that_go_round_and_grow_then_are_read_as_the_history_in_memory() {
-    let quota = (17u32..400, 300u64..5000).prop_map(|(limit, millis)| Quota::new(limit, Duration::from_millis(millis)));
+    let quota = (17u64..400, 300u64..5000).prop_map(|(limit, millis)| Quota::new(limit, Duration::from_millis(millis)));
     let phase = (1usize..150, 0i64..60_000);
     let input = (prop::collection::vec(quota, 1..4), 0u8..4, prop::collection::vec(phase, 1..12));
     check(100, input, |connection, (quotas, kind, phases)| {
@@ -410,7 +410,7 @@ fn under_a_lowered_limit_the_wait_is_until_enough_units_have_left() {
             let kept = |policy: Policy| if count_denied { policy.count_denied() } else { policy };
             let high = Subject::new(&kept(Policy::per_minute(before)));
             let low = high.under(&kept(Policy::per_minute(limit)));
-            let at = |unit: u32| START + u64::from(unit) * 100 * MILLI;
+            let at = |unit: u64| START + unit * 100 * MILLI;
             for unit in 0..before {
                 assert!(decide(connection, &high, at(unit)).admitted);
             }
@@ -510,7 +510,7 @@ fn the_extremes_of_limits_and_windows_are_decided_as_in_memory() {
     let server = Server::start();
     let connection = &mut server.connection();
     let years = |years: u64| Duration::from_secs(years * 365 * 86_400);
-    for limit in [1, 2, 4096, 4097, u32::MAX] {
+    for limit in [1, 2, 4096, 4097, Quota::MAX_LIMIT] {
         for window in [Duration::from_millis(1), Duration::from_secs(1), years(1), years(100)] {
             let mut subjects = [Subject::new(&Policy::new(Quota::new(limit, window)).resolution(16))];
             for now in [1, 1000, 1001, START, START, 5, START - 1, 2 * START, 1, 2 * START] {
@@ -620,7 +620,7 @@ fn cells_are_bounded_whatever_the_limit() {
 
 #[test]
 fn cells_count_to_limits_of_48_bits() {
-    const LIMIT: u64 = (1 << 48) - 1;
+    const LIMIT: u64 = Quota::MAX_LIMIT;
     let server = Server::start();
     let connection = &mut server.connection();
     let subject = Subject::new(&Policy::per_hour(18_000));
@@ -632,7 +632,7 @@ fn cells_count_to_limits_of_48_bits() {
         redis::cmd("SETRANGE").arg(&cells).arg(at).arg(&low_bytes::<6>(number)).exec(connection).unwrap();
     }
     let minute = 60_000 * MILLI;
-    assert_eq!(used(&decide(connection, &subject, START + minute)), [u32::MAX]);
+    assert_eq!(used(&decide(connection, &subject, START + minute)), [LIMIT - 1]);
     assert_eq!(admitted_at(connection, &subject, START + 2 * minute, 3), 1);
     let denied = ask(connection, std::slice::from_ref(&subject), START + 3 * minute, Mode::Peek).unwrap();
     assert!(!denied.admitted && denied.states[0].changes_at > Timestamp::from_micros(START + 60 * minute).nanos());
@@ -806,11 +806,11 @@ fn a_log_that_is_laid_out_anew_lives_as_long_as_it_is_asked_for() {
 }
 
 /// How many units a caller is admitted in one second that asks again at the moment it is told, or a little later.
-fn admitted_in_a_second(connection: &mut Connection, subject: &Subject, late: u64) -> u32 {
+fn admitted_in_a_second(connection: &mut Connection, subject: &Subject, late: u64) -> u64 {
     let (mut now, mut admitted) = (START + 123, 0);
     while now < START + 123 + 1_000_000 {
         let verdict = decide(connection, subject, now);
-        admitted += u32::from(verdict.admitted);
+        admitted += u64::from(verdict.admitted);
         let windows = verdict.states.iter().zip(subject.plan.windows());
         let full = windows.filter(|(state, window)| state.used >= window.limit);
         now = full.map(|(state, _)| state.changes_at / 1000).max().unwrap_or(now).max(now) + late;
@@ -840,8 +840,8 @@ fn where_denials_count_each_quota_is_told_of_as_in_memory() {
     for resolution in [4096, 5, 2] {
         let policy = Policy::new(second.clone()).and(minute.clone()).resolution(resolution).count_denied();
         let mut subjects = [Subject::new(&policy)];
-        for request in 1..=12u32 {
-            let now = START + u64::from(request) * MILLI;
+        for request in 1..=12u64 {
+            let now = START + request * MILLI;
             let told_by_script = ask(connection, &subjects, now, Mode::Decide).unwrap();
             assert_eq!(told(&told_by_script), told(&expected(&mut subjects, now)), "{resolution}: {request}");
             if resolution == 4096 {

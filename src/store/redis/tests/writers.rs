@@ -53,7 +53,7 @@ fn exact_policies() -> impl Strategy<Value = Policy> {
         2 => 1u64..3600,
         1 => prop_oneof![Just(86_400), Just(14 * 86_400)],
     ];
-    prop::collection::vec((1u32..60, window), 1..4).prop_map(|quotas| {
+    prop::collection::vec((1u64..60, window), 1..4).prop_map(|quotas| {
         let quotas = quotas.into_iter().enumerate();
         quotas.map(|(at, (limit, secs))| Quota::new(limit, Duration::from_secs(secs)).named(format!("q{at}"))).collect()
     })
@@ -173,12 +173,12 @@ fn minutes(policy: &str, resolution: u32) -> Policy {
 }
 
 /// Admitted by each of two processes that ask in turn, once every so many milliseconds, in an hour.
-fn side_by_side(connection: &mut Connection, subjects: [&Subject; 2], millis: u64, from: u64) -> [u32; 2] {
+fn side_by_side(connection: &mut Connection, subjects: [&Subject; 2], millis: u64, from: u64) -> [u64; 2] {
     let mut admitted = [0; 2];
     for at in 0..3_600_000 / millis {
         let now = from + at * millis * MILLI;
         for (subject, admitted) in subjects.iter().zip(&mut admitted) {
-            *admitted += u32::from(decide(connection, subject, now).admitted);
+            *admitted += u64::from(decide(connection, subject, now).admitted);
         }
     }
     admitted
@@ -440,7 +440,7 @@ fn what_is_long_gone_never_counts_again_however_slowly_a_log_is_written() {
         let now = START + unit * 40_000 * MILLI;
         assert!(decide(connection, &narrow, now).admitted);
         let seen = ask(connection, std::slice::from_ref(&wide), now, Mode::Peek).unwrap();
-        assert_eq!(used(&seen), [(unit + 1).min(3) as u32], "after {unit} units");
+        assert_eq!(used(&seen), [(unit + 1).min(3)], "after {unit} units");
     }
     let length: usize = redis::cmd("STRLEN").arg(&wide.key).query(connection).unwrap();
     assert!(length < 1000, "{length}");
