@@ -82,7 +82,7 @@ impl<'a> KeyBuilder<'a> {
     #[inline]
     pub fn part(&mut self, part: impl AsRef<[u8]>) {
         if let Some(raw) = self.raw {
-            raw.borrow_mut().push(SmallVec::from_slice(part.as_ref()));
+            keep_part(raw, part.as_ref());
         }
         let key = &mut self.charge.key;
         if key.packed == PackedKey::SHARED {
@@ -127,6 +127,13 @@ impl<'a> KeyBuilder<'a> {
             raw.borrow_mut().clear();
         }
     }
+}
+
+/// Keeps a part as it is. Apart, so that the usual case stays short.
+#[cold]
+#[inline(never)]
+fn keep_part(raw: &RefCell<RawParts>, part: &[u8]) {
+    raw.borrow_mut().push(SmallVec::from_slice(part));
 }
 
 #[cfg(test)]

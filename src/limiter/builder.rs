@@ -129,7 +129,7 @@ impl<K: RequestKind, S: Store> RateLimiterBuilder<K, S> {
         let template = self.validate()?;
         // A clock may need time to start, which the first request should not pay for.
         let _ = self.clock.now();
-        let scopes = Scopes::default();
+        let scopes = Scopes::with_capacity(self.rules.iter().map(Rule::plan_count).sum());
         let id = NEXT_LIMITER.fetch_add(1, Ordering::Relaxed);
         let rules = Rules::compile(&self.rules, template, &scopes, Version { limiter: id, number: 1 })?;
         rules.rulebook.warn_of_idle_quotas();

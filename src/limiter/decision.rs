@@ -100,6 +100,11 @@ impl Decision {
         Self { rulebook, rules, verdict: Verdict::with_detail(detail), marks: ChargeMarks::default() }
     }
 
+    /// Returns the rules that it is of.
+    pub(crate) fn into_rules(self) -> (Arc<RulebookRef>, RuleTiers) {
+        (self.rulebook, self.rules)
+    }
+
     /// Returns `true` if nothing was decided, because the rules were replaced meanwhile: ask again by the newer ones.
     pub(crate) const fn is_stale(&self) -> bool {
         self.verdict.is_stale

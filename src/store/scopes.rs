@@ -3,8 +3,8 @@
 use std::{
     fmt,
     sync::{
-        Arc,
-        atomic::{AtomicU64, Ordering},
+        Arc, OnceLock,
+        atomic::{AtomicU32, AtomicU64, Ordering},
     },
 };
 
@@ -63,7 +63,7 @@ pub struct Scope {
 struct Registry {
     scopes: boxcar::Vec<Scope>,
     shapes: boxcar::Vec<Shape>,
-    judges: boxcar::Vec<Judge>,
+    judges: Judges,
     /// What was registered for each identity. Locked while something is added.
     registered: Mutex<HashMap<String, Registered>>,
 }
@@ -76,6 +76,15 @@ struct Shape {
     plan: u32,
     /// The last version of the rules that wanted it. Histories are not moved to the shape of an earlier version.
     version: AtomicU64,
+}
+
+/// All policies, by their numbers: those of the first rules in one piece of memory, which is read with fewer steps, and those
+/// that came with other rules.
+#[derive(Default)]
+struct Judges {
+    first: Box<[OnceLock<Judge>]>,
+    later: boxcar::Vec<Judge>,
+    count: AtomicU32,
 }
 
 /// A policy, and the histories that it judges.
@@ -93,6 +102,12 @@ struct Registered {
 }
 
 impl Scopes {
+    /// Creates a registry for rules with this many policies in all, and others later.
+    pub(crate) fn with_capacity(policies: usize) -> Self {
+        let first = std::iter::repeat_with(OnceLock::new).take(policies).collect();
+        Self(Arc::new(Registry { judges: Judges { first, ..Judges::default() }, ..Registry::default() }))
+    }
+
     /// Returns the scope that a charge [refers to](Charge::scope).
     #[must_use]
     pub fn get(&self, number: u32) -> Option<&Scope> {
@@ -102,7 +117,7 @@ impl Scopes {
     /// Returns the policy that [judges](Charge::plan) a charge. That of a tier without limits has no quotas.
     #[must_use]
     pub fn policy(&self, plan: u32) -> Option<&Policy> {
-        self.0.judges.get(plan as usize).map(|judge| &judge.policy)
+        self.0.judges.get(plan).map(|judge| &judge.policy)
     }
 
     /// Returns all scopes in the order of their numbers.
@@ -112,7 +127,7 @@ impl Scopes {
 
     #[inline]
     pub(crate) fn plan(&self, charge: &Charge) -> Option<&Plan> {
-        self.0.judges.get(charge.target.plan as usize).map(|judge| &judge.plan)
+        self.0.judges.get(charge.target.plan).map(|judge| &judge.plan)
     }
 
     /// Returns the charge of a history with this shape, by a plan that has it.
@@ -124,7 +139,7 @@ impl Scopes {
     /// Returns a plan of this shape.
     pub(crate) fn plan_of_shape(&self, shape: u32) -> Option<&Plan> {
         let of_number = self.0.shapes.get(shape as usize)?;
-        self.0.judges.get(of_number.plan as usize).map(|judge| &judge.plan)
+        self.0.judges.get(of_number.plan).map(|judge| &judge.plan)
     }
 
     /// Returns `true` if histories may be moved from one shape to the other: no newer version of the rules wants the first.
@@ -163,14 +178,14 @@ impl Scopes {
     fn target(&self, entry: &mut Registered, policy: &Policy, all: &[Policy]) -> Result<ChargeTarget, ConfigError> {
         let plan = Plan::among(policy, all);
         let plan = if entry.targets.is_empty() { plan } else { plan.with_siblings() };
-        let judge = |target: &ChargeTarget| self.0.judges.get(target.plan as usize);
+        let judge = |target: &ChargeTarget| self.0.judges.get(target.plan);
         let is_equal = |judge: &Judge| judge.policy == *policy && judge.plan == plan;
         if let Some(known) = entry.targets.iter().find(|target| judge(target).is_some_and(is_equal)) {
             return Ok(*known);
         }
         let is_alike = |target: &&ChargeTarget| judge(target).is_some_and(|judge| judge.plan.has_shape_of(&plan));
         let shape = entry.targets.iter().find(is_alike).map(|target| target.shape);
-        let number = self.0.judges.push(Judge { policy: policy.clone(), plan }) as u32;
+        let number = self.0.judges.push(Judge { policy: policy.clone(), plan });
         let shape = match shape {
             Some(shape) => shape,
             None => self.new_shape(entry.scope, number)?,
@@ -187,6 +202,26 @@ impl Scopes {
             return Err(ConfigError::new("quotas", shapes, reason));
         }
         Ok(self.0.shapes.push(Shape { scope, plan, version: AtomicU64::new(0) }) as u32)
+    }
+}
+
+impl Judges {
+    #[inline]
+    fn get(&self, number: u32) -> Option<&Judge> {
+        match self.first.get(number as usize) {
+            Some(first) => first.get(),
+            None => self.later.get(number as usize - self.first.len()),
+        }
+    }
+
+    /// Adds a policy, and returns its number. To be called under the lock of the registry.
+    fn push(&self, judge: Judge) -> u32 {
+        let number = self.count.fetch_add(1, Ordering::Relaxed);
+        match self.first.get(number as usize) {
+            Some(first) => drop(first.set(judge)),
+            None => drop(self.later.push(judge)),
+        }
+        number
     }
 }
 
