@@ -307,6 +307,7 @@ mod history;
 mod messages;
 mod policy;
 mod request;
+mod response;
 mod rule;
 mod warn;
 mod wire;

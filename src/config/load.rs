@@ -11,7 +11,7 @@ use crate::{
         source_map::SourceMap,
     },
     error::ConfigError,
-    limiter::{CompiledRules, MessageTemplate, RateLimiter, RateLimiterBuilder, UNMATCHED, too_many_rules},
+    limiter::{AnswerSettings, CompiledRules, MessageTemplate, RateLimiter, RateLimiterBuilder, UNMATCHED, too_many_rules},
     request::Http,
     rule::{Rule, RuleId},
     store::Store,
@@ -55,7 +55,7 @@ impl<S: Store> RateLimiterBuilder<Http, S> {
         check_number(builder.rules.len(), &file.rules, lines)?;
         check_names(&builder.rules, &file.rules, lines)?;
         let builder = rules.into_iter().fold(builder, Self::rule);
-        let compiled = CompiledRules::from_rules(&builder.rules, None);
+        let compiled = CompiledRules::from_rules(&builder.rules, AnswerSettings::default());
         compiled.map_err(|error| locate(error, &file.rules, reader))?;
         Ok(builder)
     }

@@ -2,11 +2,14 @@
 
 use std::{ops::Range, sync::Arc};
 
+use http::StatusCode;
+
 use crate::{
     clock::{Clock, SystemClock},
     error::ConfigError,
-    limiter::{MessageTemplate, RateLimiter, RuleMatcher, Rulebook},
+    limiter::{AnswerSettings, MessageTemplate, RateLimiter, RuleMatcher, Rulebook},
     request::{Http, Plain, RequestKind},
+    response::{RefusalFormat, ResponseSettings},
     rule::{Rule, RuleId},
     store::{MemoryStore, Scope, Scopes, Setup, Store},
 };
@@ -41,6 +44,7 @@ pub struct RateLimiterBuilder<K: RequestKind = Http, S = MemoryStore> {
     pub(crate) rules: Vec<Rule<K>>,
     pub(crate) max_keys: usize,
     pub(crate) message: Option<String>,
+    pub(crate) response: ResponseSettings,
     clock: Arc<dyn Clock>,
     store: S,
 }
@@ -71,6 +75,7 @@ impl<K: RequestKind> Default for RateLimiterBuilder<K> {
             rules: Vec::new(),
             max_keys: DEFAULT_MAX_KEYS,
             message: None,
+            response: ResponseSettings::default(),
             clock: Arc::new(SystemClock::new()),
             store: MemoryStore::default(),
         }
@@ -109,6 +114,7 @@ impl<K: RequestKind, S: Store> RateLimiterBuilder<K, S> {
             rules: self.rules,
             max_keys: self.max_keys,
             message: self.message,
+            response: self.response,
             clock: self.clock,
             store,
         }
@@ -148,8 +154,9 @@ impl<K: RequestKind, S: Store> RateLimiterBuilder<K, S> {
         }
         // A clock may need time to start, which the first request should not pay for.
         let _ = self.clock.now();
+        self.response.validate()?;
         let template = self.message.as_deref().map(MessageTemplate::parse).transpose()?;
-        let compiled = CompiledRules::from_rules(&self.rules, template)?;
+        let compiled = CompiledRules::from_rules(&self.rules, AnswerSettings { template, response: self.response })?;
         compiled.rulebook.warn_of_idle_quotas();
         let mut store = self.store;
         store.open(Setup { scopes: compiled.scopes, max_keys: self.max_keys, clock: self.clock })?;
@@ -157,12 +164,48 @@ impl<K: RequestKind, S: Store> RateLimiterBuilder<K, S> {
     }
 }
 
+impl<S> RateLimiterBuilder<Http, S> {
+    /// Sets the status of the answer to a denied HTTP request, from 400 to 599. Defaults to 429.
+    ///
+    /// gRPC calls are denied with `RESOURCE_EXHAUSTED` in any case. Other refusals have the status of their
+    /// [reason](crate::http::Refusal::status).
+    ///
+    /// ```
+    /// use http::{Request, StatusCode};
+    /// use tower_quota::{Policy, RateLimiter, Rule, http::RequestView};
+    ///
+    /// let limiter = RateLimiter::builder()
+    ///     .rule(Rule::new("calls").no_requests().policy(Policy::per_minute(1)))
+    ///     .denied_status(StatusCode::SERVICE_UNAVAILABLE)
+    ///     .build()?;
+    ///
+    /// let calls = limiter.rule("calls")?;
+    /// assert!(calls.admit("acme"));
+    /// let answer = calls.check("acme").refusal(&RequestView::new(&Request::new(())));
+    /// assert_eq!(answer.map(|answer| answer.status().as_u16()), Some(503));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub const fn denied_status(mut self, status: StatusCode) -> Self {
+        self.response.denied_status = status;
+        self
+    }
+
+    /// Sets the body of the answers to refused HTTP requests. Defaults to [`RefusalFormat::Problem`].
+    ///
+    /// It is for the standard answers. Those of [`RateLimitLayer::on_refusal`](crate::RateLimitLayer::on_refusal) are as
+    /// the closure makes them.
+    pub const fn refusal_format(mut self, format: RefusalFormat) -> Self {
+        self.response.format = format;
+        self
+    }
+}
+
 impl<K: RequestKind> CompiledRules<K> {
     /// Finds every mistake in the rules, alone and together.
-    pub(crate) fn from_rules(rules: &[Rule<K>], template: Option<MessageTemplate>) -> Result<Self, ConfigError> {
+    pub(crate) fn from_rules(rules: &[Rule<K>], answers: AnswerSettings) -> Result<Self, ConfigError> {
         rules.iter().try_for_each(Rule::validate)?;
         let numbers = number_scopes(rules);
-        let rulebook = Rulebook::from_rules(rules, &numbers, template)?;
+        let rulebook = Rulebook::from_rules(rules, &numbers, answers)?;
         let matcher = RuleMatcher::from_rules(rules, &numbers)?;
         Ok(Self { rulebook, matcher, scopes: Scopes::new(rules.iter().flat_map(scopes_of)) })
     }

@@ -8,11 +8,11 @@ use http::HeaderValue;
 use crate::{
     error::ConfigError,
     key::Key,
-    limiter::{MessageTemplate, message::MessageContext},
+    limiter::{answer_settings::AnswerSettings, message::MessageContext},
     policy::{Policy, PolicyName, Quota},
     request::RequestKind,
     rule::{Rule, no_policy},
-    wire::{policy_field, quota_exceeded},
+    wire::policy_field,
 };
 
 /// A rule that is checked, with the texts that are made of it.
@@ -63,7 +63,7 @@ impl CompiledRule {
         rule: &Rule<K>,
         scopes: Range<u32>,
         among_several: bool,
-        template: Option<&MessageTemplate>,
+        answers: &AnswerSettings,
     ) -> Result<Self, ConfigError> {
         let policy = rule.policy_or_none().ok_or_else(no_policy)?.clone();
         let prefix = if among_several { format!("{}/", rule.name()) } else { String::new() };
@@ -74,7 +74,7 @@ impl CompiledRule {
             level: rule.level_name().into_owned(),
             scopes,
             policy_field: policy_field(policy.quotas().zip(&policy_names))?,
-            bodies: prepare_bodies(rule, &policy, &policy_names, template),
+            bodies: prepare_bodies(rule, &policy, &policy_names, answers),
             policy_names,
             policy,
         })
@@ -168,15 +168,12 @@ fn prepare_bodies<K: RequestKind>(
     rule: &Rule<K>,
     policy: &Policy,
     names: &[PolicyName],
-    template: Option<&MessageTemplate>,
+    answers: &AnswerSettings,
 ) -> Box<[Bytes]> {
-    if template.is_some_and(|template| !template.is_fixed()) {
-        return Box::default();
-    }
     let level = rule.level_name();
     let bodies = policy.quotas().zip(names).map(|(quota, name)| {
         let context = MessageContext { rule: rule.name(), level: &level, quota, retry_after: Duration::ZERO };
-        quota_exceeded(&context.message(template), &[name.as_str()])
+        answers.prepare_body(&context, name.as_str())
     });
-    bodies.collect()
+    bodies.collect::<Option<_>>().unwrap_or_default()
 }

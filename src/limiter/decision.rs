@@ -19,6 +19,7 @@ use crate::{
         AppliedMarks, ChargeMark, ChargeMarks, CompiledRule, QuotaStatus, RuleIds, RulebookRef, ShardedRulebook,
         message::MessageContext, seen::Seen,
     },
+    response::ResponseSettings,
     store::{Detail, MaybeReady, Verdict},
 };
 
@@ -170,6 +171,11 @@ impl Decision {
             Some(worst) if !longer(worst, &next) => Some(worst),
             _ => Some(next),
         })
+    }
+
+    /// Returns the settings of answers to it.
+    pub(crate) fn response_settings(&self) -> &ResponseSettings {
+        self.rulebook.response_settings()
     }
 
     /// Returns the prepared body if one quota alone denies.

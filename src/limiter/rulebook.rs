@@ -12,8 +12,9 @@ use hashbrown::HashMap;
 
 use crate::{
     error::ConfigError,
-    limiter::{CompiledRule, MessageTemplate},
+    limiter::{AnswerSettings, CompiledRule, MessageTemplate},
     request::RequestKind,
+    response::ResponseSettings,
     rule::{Rule, RuleId},
     warn::warn,
 };
@@ -31,7 +32,7 @@ pub(crate) struct Rulebook {
     /// By their names in lower case.
     by_folded_name: HashMap<String, RuleId>,
     names: Arc<[Box<str>]>,
-    template: Option<MessageTemplate>,
+    answers: AnswerSettings,
 }
 
 /// A rulebook for many threads.
@@ -57,11 +58,11 @@ impl Rulebook {
     pub(super) fn from_rules<K: RequestKind>(
         rules: &[Rule<K>],
         scopes: &[Range<u32>],
-        template: Option<MessageTemplate>,
+        answers: AnswerSettings,
     ) -> Result<Self, ConfigError> {
         check_names(rules)?;
         let compiled = rules.iter().zip(scopes).map(|(rule, scopes)| {
-            let compiled = CompiledRule::from_rule(rule, scopes.clone(), rules.len() > 1, template.as_ref());
+            let compiled = CompiledRule::from_rule(rule, scopes.clone(), rules.len() > 1, &answers);
             compiled.map_err(|error| error.in_rule(rule.name()))
         });
         let names = || rules.iter().enumerate().map(|(index, rule)| (RuleId::from_index(index), rule.name()));
@@ -70,7 +71,7 @@ impl Rulebook {
             by_name: names().map(|(id, name)| (name.to_owned(), id)).collect(),
             by_folded_name: names().map(|(id, name)| (name.to_ascii_lowercase(), id)).collect(),
             names: names().map(|(_, name)| name.into()).collect(),
-            template,
+            answers,
         };
         rulebook.check_policy_names()?;
         Ok(rulebook)
@@ -119,7 +120,12 @@ impl Rulebook {
     }
 
     pub(crate) const fn template(&self) -> Option<&MessageTemplate> {
-        self.template.as_ref()
+        self.answers.template.as_ref()
+    }
+
+    /// Returns the settings that layers begin with.
+    pub(crate) const fn response_settings(&self) -> &ResponseSettings {
+        &self.answers.response
     }
 
     /// Checks that the names in header fields are unique, ignoring case as clients do.
@@ -199,7 +205,7 @@ mod tests {
 
     fn sharded() -> ShardedRulebook {
         let rule = Rule::<Http>::new("calls").no_requests().policy(Policy::per_minute(1));
-        ShardedRulebook::new(CompiledRules::from_rules(&[rule], None).unwrap().rulebook)
+        ShardedRulebook::new(CompiledRules::from_rules(&[rule], AnswerSettings::default()).unwrap().rulebook)
     }
 
     #[test]
