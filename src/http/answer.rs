@@ -60,7 +60,10 @@ impl Refusal<'_> {
     }
 
     fn http_answer(&self, request: &RequestView<'_>, options: &ResponseOptions) -> Response<RefusalBody> {
-        let answer = options.on_refusal.as_ref().map_or_else(|| self.response_as(options.settings.format), |answer| answer(self, request));
+        let answer = options
+            .on_refusal
+            .as_ref()
+            .map_or_else(|| self.response_as(options.settings.format), |answer| answer(self, request));
         if request.method() == Method::HEAD { without_body(answer) } else { answer }
     }
 
@@ -111,7 +114,8 @@ impl Decision {
     /// ```
     #[must_use]
     pub fn refusal(&self, request: &RequestView<'_>) -> Option<Response<RefusalBody>> {
-        let answer = || Refusal::Denied(self).answer(request, &ResponseOptions::from_settings(self.response_settings()));
+        let answer =
+            || Refusal::Denied(self).answer(request, &ResponseOptions::from_settings(self.response_settings()));
         (!self.is_admitted()).then(answer)
     }
 }

@@ -220,8 +220,10 @@ impl<T> RateLimitLayer<T> {
     /// ```
     ///
     /// `Retry-After` and the fields of [`headers`](Self::headers) are added to the answer to a [denied](Refusal::Denied)
-    /// request, unless it has them. To change only the text, use
-    /// [`RateLimiterBuilder::message`](crate::RateLimiterBuilder::message).
+    /// request, unless it has them. To change only the text, the status or the format, use
+    /// [`RateLimiterBuilder::message`](crate::RateLimiterBuilder::message),
+    /// [`denied_status`](crate::RateLimiterBuilder::denied_status) or
+    /// [`refusal_format`](crate::RateLimiterBuilder::refusal_format).
     pub fn on_refusal<B>(
         mut self,
         answer: impl Fn(&Refusal<'_>, &RequestView<'_>) -> Response<B> + Send + Sync + 'static,

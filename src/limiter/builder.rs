@@ -129,6 +129,12 @@ impl<K: RequestKind, S: Store> RateLimiterBuilder<K, S> {
         self
     }
 
+    /// Returns the store, for a file to choose another.
+    #[cfg(feature = "config")]
+    pub(crate) const fn store_mut(&mut self) -> &mut S {
+        &mut self.store
+    }
+
     /// Checks everything and builds the limiter.
     ///
     /// # Errors
