@@ -20,6 +20,7 @@ use crate::{
         ChargeMark, ChargeMarks, CompiledRule, CompiledTier, QuotaStatus, RuleTiers, RulebookRef, ShardedRulebook,
         message::MessageContext, seen::Seen,
     },
+    response::ResponseSettings,
     store::{Detail, MaybeReady, Verdict},
 };
 
@@ -182,6 +183,11 @@ impl Decision {
             Some(worst) if !longer(worst, &next) => Some(worst),
             _ => Some(next),
         })
+    }
+
+    /// Returns the settings of answers to it.
+    pub(crate) fn response_settings(&self) -> &ResponseSettings {
+        self.rulebook.response_settings()
     }
 
     /// Returns the prepared body if one quota alone denies.
