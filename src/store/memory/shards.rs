@@ -170,7 +170,8 @@ impl Shards {
         clock: &dyn Clock,
     ) -> Option<()> {
         let now = verdict.now;
-        let may_have_slot = plan.has_siblings() && table.find_in_any_shape(hash, charge, &self.scopes).is_some();
+        let may_have_slot =
+            self.scopes.is_reshaped(charge.scope()) && table.find_in_any_shape(hash, charge, &self.scopes).is_some();
         if may_have_slot || self.is_overflow_live(now) || !self.reserve_slot() {
             return None;
         }
