@@ -359,7 +359,7 @@ mod tests {
         let decision = limiter.check_all(twice).unwrap();
 
         assert_eq!(decision.quotas().count(), 2 * MANY, "the same charge twice is one");
-        let governed: Vec<&str> = decision.governed_by().map(CompiledRule::name).collect();
+        let governed: Vec<&str> = decision.governed_by().map(|(rule, _)| rule.name()).collect();
         assert_eq!(governed, names);
         let mut tightest: Vec<(&str, u64)> =
             decision.tightest().map(|quota| (quota.rule(), quota.remaining())).collect();
@@ -416,7 +416,7 @@ mod tests {
             let told: Vec<_> = decision.tightest().map(|quota| (quota.rule().to_owned(), quota.remaining())).collect();
             assert_eq!(told.len(), 2, "{keys:?}");
             assert!(told.contains(&("calls".to_owned(), least)), "{told:?} of {keys:?}");
-            let rules: Vec<_> = decision.governed_by().map(|rule| rule.name().to_owned()).collect();
+            let rules: Vec<_> = decision.governed_by().map(|(rule, _)| rule.name().to_owned()).collect();
             assert_eq!(rules, ["calls", "other"]);
         }
     }

@@ -207,16 +207,22 @@ pub(super) fn check_names<K: RequestKind>(rules: &[Rule<K>]) -> Result<(), Confi
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{limiter::builder::CompiledRules, policy::Policy, request::Http};
+    use crate::{
+        limiter::{Rules, Version},
+        policy::Policy,
+        request::Http,
+        store::Scopes,
+    };
 
-    fn sharded() -> ShardedRulebook {
+    fn sharded(limiter: u64) -> ShardedRulebook {
         let rule = Rule::<Http>::new("calls").no_requests().policy(Policy::per_minute(1));
-        ShardedRulebook::new(CompiledRules::from_rules(&[rule], AnswerSettings::default()).unwrap().rulebook)
+        let version = Version { limiter, number: 1 };
+        Rules::compile(&[rule], AnswerSettings::default(), &Scopes::default(), version).unwrap().rulebook
     }
 
     #[test]
     fn every_thread_refers_to_the_same_rulebook() {
-        let (ours, others) = (sharded(), sharded());
+        let (ours, others) = (sharded(1), sharded(2));
         std::thread::scope(|scope| {
             for _ in 0..2 * SHARDS {
                 let local = scope.spawn(|| Arc::clone(ours.local())).join().unwrap();
