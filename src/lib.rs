@@ -281,7 +281,7 @@
 //! |---|---|---|
 //! | `axum` | reads axum's `ConnectInfo`, `MatchedPath` and `OriginalUri` | no |
 //! | `client` | paces outgoing calls, reads what servers say, and retries | no |
-//! | `config` | reads rules from a TOML file: `RateLimiter::from_toml` | no |
+//! | `config` | reads rules and settings from a TOML file: `RateLimiter::from_toml` | no |
 //! | `redis` | keeps histories on a Redis or Valkey server: [`store`] | no |
 //! | `redis-tls` | adds TLS to that: `rediss://` | no |
 //! | `test-util` | adds virtual time for Redis, and the suite `conformance` for a store of your own | no |
@@ -307,6 +307,7 @@ mod history;
 mod messages;
 mod policy;
 mod request;
+mod response;
 mod rule;
 mod warn;
 mod wire;

@@ -12,7 +12,13 @@ use toml::{
 };
 
 use crate::{
-    config::{check::Check, source_map::SourceMap},
+    config::{
+        check::Check,
+        response::{HeadersTable, RefusalTable},
+        schema::{HIDDEN, is_secret},
+        source_map::SourceMap,
+        store_table::StoreTable,
+    },
     error::ConfigError,
 };
 
@@ -31,7 +37,11 @@ const ADVICE: [(&str, &str); 6] = [
 #[serde(deny_unknown_fields, expecting = "a table")]
 pub(super) struct File {
     pub(super) max_keys: Option<Spanned<usize>>,
-    pub(super) message: Option<Spanned<String>>,
+    pub(super) decision: Option<Spanned<String>>,
+    pub(super) limit_preflights: Option<bool>,
+    pub(super) store: Option<Spanned<StoreTable>>,
+    pub(super) headers: Option<HeadersTable>,
+    pub(super) refusal: Option<RefusalTable>,
     pub(super) client_ip: Option<Spanned<ClientIpTable>>,
     #[serde(default, rename = "rule")]
     pub(super) rules: Vec<Spanned<RuleTable>>,
@@ -57,9 +67,13 @@ pub(super) struct RuleTable {
     pub(super) level: Option<Spanned<String>>,
     pub(super) key: Option<Spanned<KeyTexts>>,
     pub(super) quotas: Option<Spanned<Vec<Spanned<String>>>>,
+    pub(super) multiple_values: Option<Spanned<String>>,
     pub(super) routes: Option<Spanned<Vec<Spanned<String>>>>,
     pub(super) applies_to: Option<Spanned<String>>,
     pub(super) per_route: Option<Spanned<bool>>,
+    pub(super) spaced_by: Option<Spanned<String>>,
+    pub(super) spread_evenly: Option<Spanned<bool>>,
+    pub(super) margin: Option<Spanned<String>>,
     #[serde(default)]
     pub(super) count_denied: bool,
     pub(super) resolution: Option<Spanned<u32>>,
@@ -73,6 +87,7 @@ pub(super) struct RuleTable {
 #[serde(deny_unknown_fields, expecting = "a table")]
 pub(super) struct GroupTable {
     pub(super) key: Option<Spanned<KeyTexts>>,
+    pub(super) multiple_values: Option<Spanned<String>>,
     pub(super) routes: Option<Spanned<Vec<Spanned<String>>>>,
 }
 
@@ -163,6 +178,7 @@ fn explain(text: &str, error: &TomlError) -> ConfigError {
     let (lines, at) = (SourceMap::new(text), error.span().unwrap_or_default().start);
     let line = lines.quote_line(at);
     let mistake = match line.split_once('=').map(|(field, value)| (field.trim(), value.trim())) {
+        Some((field, _)) if is_secret(field) => ConfigError::new(field, HIDDEN, reason(error, &line)),
         Some((field, value)) if is_name(field) => ConfigError::new(field, value, reason(error, &line)),
         _ if is_single_rule(&line) => ConfigError::new("rule", &line, reason(error, &line)),
         _ => ConfigError::new("toml", &line, reason(error, &line)),

@@ -1,16 +1,17 @@
 //! The reader that makes rules of their tables.
 
-use http::StatusCode;
 use toml::Spanned;
 
 use crate::{
     config::{
         file::{GroupTable, KeyTexts, OnMissingValue, RuleTable},
-        source::{CompositeKey, Sources},
+        response::error_status,
+        source::{CompositeKey, Sources, may_have_multiple_values},
         source_map::SourceMap,
+        value::{duration, word},
     },
     error::ConfigError,
-    key::{KeyExtractor, RouteParams},
+    key::{KeyExtractor, MultipleValues, RouteParams},
     policy::{Policy, Quota},
     rule::{OnMissing, Route, Rule},
 };
@@ -18,6 +19,7 @@ use crate::{
 const NO_KEY: &str = "the rule has no key to count requests by: write key = \"header:x-account\"";
 const KEY_BESIDE_GROUPS: &str =
     "the rule has no key for the routes outside of groups: write key = \"path:id\" above [[rule.group]]";
+const NO_SOURCE: &str = "no source of the key is a header, a query parameter, a cookie or metadata: leave it out";
 const NO_ROUTES: &str =
     "the rule governs no request: write routes = [\"POST /bots/{id}\"], or applies_to = \"every_request\"";
 
@@ -65,13 +67,24 @@ impl<'a> RuleReader<'a> {
             Some(level) => rule.level(level.get_ref()),
             None => rule,
         };
-        let Some(key) = self.own_key(table, &rule)? else { return Ok(rule) };
-        let extractor = CompositeKey::parse(key, self.sources, self.lines)?;
+        let Some(key) = self.own_key(table, &rule)? else { return self.without_key(table, rule) };
+        let extractor = self.key("multiple_values", key, table.multiple_values.as_ref())?;
         if !rule.has_routes() {
             self.lines.locate(key, extractor.validate_on(None))?;
         }
         self.check_routes(&extractor, table.routes())?;
         Ok(rule.key(extractor).routes(table.routes().iter().map(Spanned::get_ref)))
+    }
+
+    /// Returns the rule as it is, which reads no key outside of groups.
+    fn without_key(self, table: &RuleTable, rule: Rule) -> Result<Rule, ConfigError> {
+        match &table.multiple_values {
+            Some(text) => {
+                let value = format!("\"{}\"", text.get_ref());
+                self.lines.locate(text, Err(ConfigError::new("multiple_values", value, NO_SOURCE)))
+            }
+            None => Ok(rule),
+        }
     }
 
     /// Applies the rule to the requests that `applies_to` names.
@@ -113,7 +126,8 @@ impl<'a> RuleReader<'a> {
     }
 
     fn group(self, group: &Spanned<GroupTable>, rule: Rule) -> Result<Rule, ConfigError> {
-        let extractor = CompositeKey::parse(self.group_key(group)?, self.sources, self.lines)?;
+        let values = group.get_ref().multiple_values.as_ref();
+        let extractor = self.key("group.multiple_values", self.group_key(group)?, values)?;
         let routes = group.get_ref().routes();
         if routes.is_empty() {
             let reason = "the group has no routes: write routes = [\"POST /bots/import\"] below [[rule.group]]";
@@ -125,6 +139,28 @@ impl<'a> RuleReader<'a> {
         }
         self.check_routes(&extractor, routes)?;
         Ok(rule.group(extractor, routes.iter().map(Spanned::get_ref)))
+    }
+
+    /// Returns the extractor of a key, whose sources may have several values.
+    fn key(
+        self,
+        field: &str,
+        key: &Spanned<KeyTexts>,
+        values: Option<&Spanned<String>>,
+    ) -> Result<CompositeKey, ConfigError> {
+        let Some(text) = values else { return CompositeKey::parse(key, self.sources, self.lines) };
+        let treatments = [
+            ("first", MultipleValues::First),
+            ("last", MultipleValues::Last),
+            ("joined", MultipleValues::Joined),
+            ("missing_key", MultipleValues::MissingKey),
+        ];
+        let treatment = word(field, text, &treatments, self.lines)?;
+        if !may_have_multiple_values(key) {
+            let mistake = ConfigError::new(field, format_args!("\"{}\"", text.get_ref()), NO_SOURCE);
+            return self.lines.locate(text, Err(mistake));
+        }
+        CompositeKey::parse(key, &self.sources.with_multiple_values(treatment), self.lines)
     }
 
     fn group_key(self, group: &Spanned<GroupTable>) -> Result<&Spanned<KeyTexts>, ConfigError> {
@@ -173,11 +209,32 @@ fn policy(table: &RuleTable, lines: SourceMap<'_>) -> Result<Policy, ConfigError
     let add = |policy, text: &Spanned<String>| lines.locate(text, with_quota(policy, text.get_ref()));
     let policy = quotas.get_ref().iter().try_fold(Policy::from_iter([]), add)?;
     let policy = lines.locate(quotas, validated(policy))?;
+    let policy = spaced(policy, table, lines)?;
     let policy = if table.count_denied { policy.count_denied() } else { policy };
     match &table.resolution {
         Some(resolution) => lines.locate(resolution, validated(policy.resolution(*resolution.get_ref()))),
         None => Ok(policy),
     }
+}
+
+/// Spaces units, and lengthens windows by the margin.
+fn spaced(policy: Policy, table: &RuleTable, lines: SourceMap<'_>) -> Result<Policy, ConfigError> {
+    let mut policy = policy;
+    if let Some(text) = &table.spaced_by {
+        let named = |error: ConfigError| error.in_field("spaced_by", &format!("\"{}\"", text.get_ref()));
+        let gap = duration("spaced_by", text, lines)?;
+        policy = lines.locate(text, validated(policy.spaced_by(gap)).map_err(named))?;
+    }
+    if let Some(flag) = &table.spread_evenly
+        && *flag.get_ref()
+    {
+        policy = lines.locate(flag, validated(policy.spread_evenly()))?;
+    }
+    if let Some(text) = &table.margin {
+        let named = |error: ConfigError| error.in_field("margin", &format!("\"{}\"", text.get_ref()));
+        policy = lines.locate(text, validated(policy.margin(duration("margin", text, lines)?)).map_err(named))?;
+    }
+    Ok(policy)
 }
 
 /// Adds a quota, and validates the policy at once so that an error has the line of that quota.
@@ -213,9 +270,4 @@ fn on_missing(value: &OnMissingValue) -> Result<OnMissing, ConfigError> {
             error_status(*status).map(OnMissing::Reject).ok_or_else(refuse)
         }
     }
-}
-
-fn error_status(status: i64) -> Option<StatusCode> {
-    let status = StatusCode::from_u16(u16::try_from(status).ok()?).ok()?;
-    (status.is_client_error() || status.is_server_error()).then_some(status)
 }

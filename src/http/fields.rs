@@ -25,8 +25,8 @@ pub(crate) fn add_fields<B>(response: &mut Response<B>, decision: &Decision, opt
         return;
     }
     // Draft 11 forbids its fields in trailers.
-    if options.headers.may_be_sent(is_trailers_only) {
-        add_sets(response.headers_mut(), decision, options, options.on_conflict);
+    if options.settings.headers.may_be_sent(is_trailers_only) {
+        add_sets(response.headers_mut(), decision, options, options.settings.on_conflict);
     }
 }
 
@@ -34,7 +34,7 @@ pub(crate) fn add_fields<B>(response: &mut Response<B>, decision: &Decision, opt
 pub(crate) fn add_fields_of_refusal<B>(answer: &mut Response<B>, decision: &Decision, options: &ResponseOptions) {
     let headers = answer.headers_mut();
     headers.entry(RETRY_AFTER).or_insert_with(|| whole_seconds(decision.stated_wait()).into());
-    if options.headers.may_be_sent(is_trailers_only(headers)) {
+    if options.settings.headers.may_be_sent(is_trailers_only(headers)) {
         add_sets(headers, decision, options, OnConflict::Keep);
     }
 }
@@ -56,7 +56,7 @@ fn is_refusal<B>(response: &Response<B>, is_trailers_only: bool) -> bool {
 }
 
 fn add_sets(headers: &mut HeaderMap, decision: &Decision, options: &ResponseOptions, on_conflict: OnConflict) {
-    if options.headers.has_draft(decision.is_admitted())
+    if options.settings.headers.has_draft(decision.is_admitted())
         && FieldSet::Draft.resolve_conflict(headers, on_conflict, decision)
     {
         let fields = [(RATE_LIMIT, rate_limit(decision)), (RATE_LIMIT_POLICY, rate_limit_policy(decision))];
@@ -66,7 +66,7 @@ fn add_sets(headers: &mut HeaderMap, decision: &Decision, options: &ResponseOpti
             }
         }
     }
-    if let Some(reset) = options.headers.legacy()
+    if let Some(reset) = options.settings.headers.legacy()
         && FieldSet::Legacy.resolve_conflict(headers, on_conflict, decision)
     {
         add_legacy(headers, decision, reset, options);

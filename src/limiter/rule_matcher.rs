@@ -44,7 +44,7 @@ pub(super) struct Visit<'a, 'r, K: RequestKind> {
     pub(super) route: usize,
     pub(super) key: &'a KeyBuilder<'a>,
     /// The parts of the key, if the rule has overrides for patterns of keys.
-    pub(super) raw: &'a RefCell<RawParts>,
+    pub(super) raw: Option<&'a RefCell<RawParts>>,
     /// Whether the request carries the key. If not, it is the shared one of all such requests.
     pub(super) is_found: bool,
     pub(super) request: K::View<'r>,
@@ -137,11 +137,11 @@ impl<K: RequestKind> RuleMatcher<K> {
     ) {
         let is_matched = self.visit_routes(request, |target, request| {
             if wanted(target.rule) {
-                let raw = RefCell::default();
-                let mut key = KeyBuilder::for_target(target.target, hasher).keeping_parts(self.kept(target.rule, &raw));
+                let raw = self.kept(target.rule);
+                let mut key = KeyBuilder::for_target(target.target, hasher).keeping_parts(raw.as_deref());
                 let is_found = self.read_key(target.rule, target.group, request, &mut key);
                 let (rule, route) = (target.rule, target.route);
-                visit(Visit { rule, route, key: &key, raw: &raw, is_found, request });
+                visit(Visit { rule, route, key: &key, raw: raw.as_deref(), is_found, request });
             }
         });
         let holds = |condition: &Option<Condition<K>>| condition.as_ref().is_none_or(|holds| holds(request));
@@ -149,10 +149,10 @@ impl<K: RequestKind> RuleMatcher<K> {
         let unmatched = self.unmatched.filter(|_| !is_matched);
         for rule in unrouted.chain(unmatched).filter(|rule| wanted(*rule)) {
             let target = self.keys.get(rule.index()).map(|key| key.target).unwrap_or_default();
-            let raw = RefCell::default();
-            let mut key = KeyBuilder::for_target(target, hasher).keeping_parts(self.kept(rule, &raw));
+            let raw = self.kept(rule);
+            let mut key = KeyBuilder::for_target(target, hasher).keeping_parts(raw.as_deref());
             let is_found = self.read_key(rule, 0, request, &mut key);
-            visit(Visit { rule, route: 0, key: &key, raw: &raw, is_found, request });
+            visit(Visit { rule, route: 0, key: &key, raw: raw.as_deref(), is_found, request });
         }
     }
 
@@ -213,8 +213,8 @@ impl<K: RequestKind> RuleMatcher<K> {
     }
 
     /// Returns where the parts of a rule's keys are kept, if they are needed.
-    fn kept<'r>(&self, rule: RuleId, raw: &'r RefCell<RawParts>) -> Option<&'r RefCell<RawParts>> {
-        self.keys.get(rule.index()).is_some_and(|key| key.keeps_parts).then_some(raw)
+    fn kept(&self, rule: RuleId) -> Option<Box<RefCell<RawParts>>> {
+        self.keys.get(rule.index()).filter(|key| key.keeps_parts).map(|_| Box::default())
     }
 
     /// Reads the key of a rule with the extractor of one of its groups of routes. Returns `false`, and leaves the shared key,

@@ -8,7 +8,7 @@ use crate::{
     error::ConfigError,
     key::{Charge, ChargeTarget, KeyBuilder, KeyHasher},
     limiter::{
-        MessageTemplate, RuleMatcher, RuleTier, Rulebook, ShardedRulebook,
+        AnswerSettings, RuleMatcher, RuleTier, Rulebook, ShardedRulebook,
         rulebook::check_names,
         tiers::{Asking, PushedTiers, TierTable},
     },
@@ -48,7 +48,7 @@ impl<K: RequestKind> Rules<K> {
     /// them for scopes of their own first.
     pub(crate) fn compile(
         rules: &[Rule<K>],
-        template: Option<MessageTemplate>,
+        answers: AnswerSettings,
         scopes: &Scopes,
         version: Version,
     ) -> Result<Self, ConfigError> {
@@ -58,7 +58,7 @@ impl<K: RequestKind> Rules<K> {
         let targets: Vec<RuleTargets> = targets.collect::<Result<_, _>>()?;
         let matcher = RuleMatcher::from_rules(rules, &targets)?;
         let by_scope = by_scope(&targets);
-        let rulebook = Rulebook::from_rules(rules, targets, template, version.limiter)?;
+        let rulebook = Rulebook::from_rules(rules, targets, answers, version.limiter)?;
         Ok(Self { rulebook: ShardedRulebook::new(rulebook), matcher, by_scope, version, tiers: Box::default() })
     }
 

@@ -357,6 +357,11 @@ impl<K: RequestKind> Rule<K> {
         self.per_route
     }
 
+    /// Returns the number of policies that judge its histories: for each scope one of its own, and one of each tier.
+    pub(crate) fn plan_count(&self) -> usize {
+        self.scope_names().len() * (self.tiers.len() + 1)
+    }
+
     /// Returns the extractor of the tier's name.
     pub(crate) const fn tier_source(&self) -> Option<&Arc<dyn KeyExtractor<K>>> {
         self.tier_source.as_ref()

@@ -4,3 +4,6 @@ mod errors;
 mod kore_matrix;
 mod messages;
 mod quota_texts;
+mod response_tables;
+mod rule_settings;
+mod store_table;
