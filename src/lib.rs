@@ -327,7 +327,7 @@ pub use http::{RateLimit, RateLimitLayer, ResponseFuture};
 pub use limiter::{AnyRateLimiter, Decision, MatchedRule, QuotaStatus, RateLimiter, RateLimiterBuilder, RuleHandle};
 pub use policy::{Policy, Quota};
 pub use request::RequestKind;
-pub use rule::{OnMissing, Rule};
+pub use rule::{OnMissing, Rule, exempt};
 
 /// The examples of the README, as documentation tests.
 #[cfg(doctest)]

@@ -2,10 +2,7 @@
 
 use std::{borrow::Cow, fmt, sync::Arc, time::Duration};
 
-use http::{
-    Method, Response,
-    header::{ACCESS_CONTROL_REQUEST_METHOD, ORIGIN},
-};
+use http::Response;
 
 use crate::{
     grpc::Protocol,
@@ -163,7 +160,7 @@ impl ResponseOptions {
 
     /// Returns whether a request passes without a decision.
     pub(crate) fn exempt(&self, request: &RequestView<'_>) -> bool {
-        !self.limits_preflights && is_preflight(request)
+        !self.limits_preflights && request.is_preflight()
     }
 
     /// Returns whether decisions that admit requests are shown, in header fields or extensions.
@@ -207,14 +204,4 @@ impl fmt::Debug for ResponseOptions {
             .field("error_domain", &self.error_domain)
             .finish_non_exhaustive()
     }
-}
-
-/// Returns whether a request is a CORS preflight: OPTIONS with `Origin` and `Access-Control-Request-Method` (the Fetch
-/// standard, CORS-preflight fetch).
-///
-/// A preflight never carries what the page would send: no account, no cookie.
-pub(super) fn is_preflight(request: &RequestView<'_>) -> bool {
-    request.method() == Method::OPTIONS
-        && request.headers().contains_key(ORIGIN)
-        && request.headers().contains_key(ACCESS_CONTROL_REQUEST_METHOD)
 }

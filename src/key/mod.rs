@@ -76,6 +76,7 @@ pub use parts::{KeyParts, Parts, parts};
 pub use path::{Path, path};
 pub use query::{Query, query};
 
+pub(crate) use client_ip::parse_network;
 pub(crate) use hasher::KeyHasher;
 pub(crate) use key::PackedKey;
 #[cfg(feature = "redis")]

@@ -7,7 +7,7 @@ use crate::{
     error::ConfigError,
     limiter::{MessageTemplate, RateLimiter, RuleMatcher, Rulebook},
     request::{Http, Plain, RequestKind},
-    rule::{Rule, RuleId},
+    rule::{Rule, RuleId, exempt::Exemption},
     store::{MemoryStore, Scope, Scopes, Setup, Store},
 };
 
@@ -41,6 +41,7 @@ pub struct RateLimiterBuilder<K: RequestKind = Http, S = MemoryStore> {
     pub(crate) rules: Vec<Rule<K>>,
     pub(crate) max_keys: usize,
     pub(crate) message: Option<String>,
+    exemptions: Vec<Exemption<K>>,
     clock: Arc<dyn Clock>,
     store: S,
 }
@@ -71,6 +72,7 @@ impl<K: RequestKind> Default for RateLimiterBuilder<K> {
             rules: Vec::new(),
             max_keys: DEFAULT_MAX_KEYS,
             message: None,
+            exemptions: Vec::new(),
             clock: Arc::new(SystemClock::new()),
             store: MemoryStore::default(),
         }
@@ -81,6 +83,31 @@ impl<K: RequestKind, S: Store> RateLimiterBuilder<K, S> {
     /// Adds a rule.
     pub fn rule(mut self, rule: Rule<K>) -> Self {
         self.rules.push(rule);
+        self
+    }
+
+    /// Exempts requests from all rules, in every layer of the limiter: health checks, networks, CORS preflights, or whatever a
+    /// closure returns `true` for. See [`exempt`](crate::exempt). May be called several times: any one is enough.
+    ///
+    /// ```
+    /// use http::Request;
+    /// use tower_quota::{Policy, RateLimiter, Rule, exempt, http::RequestView, key};
+    ///
+    /// let rule = Rule::new("calls").every_request().key(key::header("x-account"));
+    /// let limiter = RateLimiter::builder()
+    ///     .exempt(exempt::routes(["GET /healthz", "GET /metrics"]))
+    ///     .exempt(exempt::grpc_health())
+    ///     .rule(rule.policy(Policy::per_minute(60)))
+    ///     .build()?;
+    ///
+    /// let check = Request::get("/healthz").body(())?;
+    /// assert!(limiter.matching(&RequestView::new(&check)).is_empty());
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// Questions that name a rule and a key ([`RateLimiter::rule`]) have no request, so nothing is exempt there.
+    pub fn exempt(mut self, exemption: impl Into<Exemption<K>>) -> Self {
+        self.exemptions.push(exemption.into());
         self
     }
 
@@ -109,6 +136,7 @@ impl<K: RequestKind, S: Store> RateLimiterBuilder<K, S> {
             rules: self.rules,
             max_keys: self.max_keys,
             message: self.message,
+            exemptions: self.exemptions,
             clock: self.clock,
             store,
         }
@@ -149,7 +177,8 @@ impl<K: RequestKind, S: Store> RateLimiterBuilder<K, S> {
         // A clock may need time to start, which the first request should not pay for.
         let _ = self.clock.now();
         let template = self.message.as_deref().map(MessageTemplate::parse).transpose()?;
-        let compiled = CompiledRules::from_rules(&self.rules, template)?;
+        let mut compiled = CompiledRules::from_rules(&self.rules, template)?;
+        compiled.matcher.exempt(&self.exemptions)?;
         compiled.rulebook.warn_of_idle_quotas();
         let mut store = self.store;
         store.open(Setup { scopes: compiled.scopes, max_keys: self.max_keys, clock: self.clock })?;

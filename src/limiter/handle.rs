@@ -157,17 +157,12 @@ impl<K: RequestKind, S: Store> RateLimiter<K, S> {
     #[must_use]
     pub fn matching(&self, request: K::View<'_>) -> Vec<MatchedRule<'_>> {
         let mut found: Vec<MatchedRule<'_>> = Vec::new();
-        self.state.matcher.for_each_rule(
-            request,
-            |_| true,
-            &self.state.hasher,
-            |rule, key, is_found| {
-                let key = is_found.then(|| key.key());
-                let matched = self.rulebook().rule(rule).map(|rule| MatchedRule::new(rule, key));
-                // Several readings of a path may lead to the same rule and key.
-                found.extend(matched.filter(|matched| !found.iter().any(|known| matched.is_same(known))));
-            },
-        );
+        self.state.matcher.for_each_rule(request, &self.state.hasher, |rule, key, is_found| {
+            let key = is_found.then(|| key.key());
+            let matched = self.rulebook().rule(rule).map(|rule| MatchedRule::new(rule, key));
+            // Several readings of a path may lead to the same rule and key.
+            found.extend(matched.filter(|matched| !found.iter().any(|known| matched.is_same(known))));
+        });
         found
     }
 

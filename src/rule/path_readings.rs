@@ -66,7 +66,7 @@ impl<'a> PathReadings<'a> {
 }
 
 /// Returns the canonical form of a path.
-fn canonical(path: &str) -> String {
+pub(super) fn canonical(path: &str) -> String {
     let mut out = String::with_capacity(path.len());
     for segment in path.split('/').filter(|segment| !segment.is_empty()) {
         out.push('/');

@@ -9,8 +9,12 @@ use crate::{
     error::ConfigError,
     key::{KeyExtractor, RouteParams, sanitize_name},
     policy::{Policy, check_name},
-    request::{Condition, Http, Plain, RequestKind},
-    rule::Route,
+    request::{Http, Plain, RequestKind},
+    rule::{
+        Route,
+        conditions::{Conditions, Filter},
+        exempt::Exemption,
+    },
 };
 
 /// A rule: a name, the requests it governs, the key it counts by, and the policy for each key.
@@ -49,7 +53,9 @@ use crate::{
 #[must_use = "a rule does nothing until it is given to a limiter"]
 pub struct Rule<K: RequestKind = Http> {
     name: String,
-    applies_to: AppliesTo<K>,
+    applies_to: AppliesTo,
+    pub(super) conditions: Conditions<K>,
+    exemptions: Vec<Exemption<K>>,
     level: Option<String>,
     /// The first one is always there.
     groups: Vec<Group<K>>,
@@ -103,16 +109,14 @@ pub enum OnMissing {
     Skip,
 }
 
-/// The requests that a rule governs.
-#[derive(Clone)]
-pub(crate) enum AppliesTo<K: RequestKind> {
+/// The requests that a rule governs, if its conditions hold.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum AppliesTo {
     Routes,
     EveryRequest,
     Unmatched,
     /// No requests: callers ask for the rule by its name.
     NoRequests,
-    /// Requests for which a condition holds.
-    When(Condition<K>),
 }
 
 /// Routes whose key is read by one extractor. The first group has the rule's own extractor.
@@ -128,6 +132,8 @@ impl<K: RequestKind> Rule<K> {
         Self {
             name: name.into(),
             applies_to: AppliesTo::Routes,
+            conditions: Conditions::default(),
+            exemptions: Vec::new(),
             level: None,
             groups: vec![Group { extractor: None, routes: Vec::new() }],
             policy: None,
@@ -157,6 +163,58 @@ impl<K: RequestKind> Rule<K> {
     /// ```
     pub fn no_requests(mut self) -> Self {
         self.applies_to = AppliesTo::NoRequests;
+        self
+    }
+
+    /// Governs a request only if `condition` returns `true` for it, in addition to whatever else the rule says. Of several
+    /// conditions, all have to hold. Without routes, the rule governs every request for which they do.
+    ///
+    /// ```
+    /// use http::Request;
+    /// use tower_quota::{Policy, RateLimiter, Rule, http::RequestView, key};
+    ///
+    /// let rule = Rule::new("searches")
+    ///     .when(|request: &RequestView<'_>| request.uri().query().is_some())
+    ///     .key(key::header("x-account"))
+    ///     .policy(Policy::per_minute(60));
+    /// let limiter = RateLimiter::builder().rule(rule).build()?;
+    ///
+    /// for (uri, rules) in [("/cases?text=late", 1), ("/cases", 0)] {
+    ///     let request = Request::get(uri).body(())?;
+    ///     assert_eq!(limiter.matching(&RequestView::new(&request)).len(), rules);
+    /// }
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// A condition that panics fails its own request alone.
+    pub fn when(mut self, condition: impl Fn(K::View<'_>) -> bool + Send + Sync + 'static) -> Self {
+        self.conditions.closures.push(Arc::new(condition));
+        self
+    }
+
+    /// Leaves the requests alone for which an [exemption](crate::exempt) holds: one of the functions there, or a closure.
+    /// May be called several times: any one is enough.
+    ///
+    /// To exempt requests from all rules, use [`RateLimiterBuilder::exempt`](crate::RateLimiterBuilder::exempt).
+    ///
+    /// ```
+    /// use http::Request;
+    /// use tower_quota::{Policy, RateLimiter, Rule, exempt, http::RequestView, key};
+    ///
+    /// let rule = Rule::new("calls")
+    ///     .every_request()
+    ///     .exempt(exempt::routes(["GET /healthz"]))
+    ///     .exempt(|request: &RequestView<'_>| request.headers().contains_key("x-internal"))
+    ///     .key(key::header("x-account"))
+    ///     .policy(Policy::per_minute(60));
+    /// let limiter = RateLimiter::builder().rule(rule).build()?;
+    ///
+    /// let check = Request::get("/healthz").body(())?;
+    /// assert!(limiter.matching(&RequestView::new(&check)).is_empty());
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn exempt(mut self, exemption: impl Into<Exemption<K>>) -> Self {
+        self.exemptions.push(exemption.into());
         self
     }
 
@@ -220,12 +278,6 @@ impl Rule {
 }
 
 impl<R: 'static> Rule<Plain<R>> {
-    /// Governs the requests for which `condition` is true. If called several times, the last condition counts.
-    pub fn when(mut self, condition: impl Fn(&R) -> bool + Send + Sync + 'static) -> Self {
-        self.applies_to = AppliesTo::When(Arc::new(condition));
-        self
-    }
-
     /// Rejects requests that do not carry the key, with [`plain::Refusal::KeyMissing`](crate::plain::Refusal), and
     /// charges nothing.
     pub const fn key_required(self) -> Self {
@@ -248,8 +300,22 @@ impl<K: RequestKind> Rule<K> {
         }
     }
 
-    pub(crate) const fn applies_to(&self) -> &AppliesTo<K> {
-        &self.applies_to
+    /// Returns the requests that the rule governs, if its conditions hold. Conditions alone are for every request.
+    pub(crate) fn applies_to(&self) -> AppliesTo {
+        let has_routes = || self.groups.iter().any(|group| !group.routes.is_empty());
+        match self.applies_to {
+            AppliesTo::Routes if !self.conditions.is_empty() && !has_routes() => AppliesTo::EveryRequest,
+            other => other,
+        }
+    }
+
+    /// Returns the conditions, compiled, or `None` if there are none.
+    pub(crate) fn filter(&self) -> Result<Option<Filter<K>>, ConfigError> {
+        self.conditions.compile()
+    }
+
+    pub(crate) fn exemptions(&self) -> &[Exemption<K>] {
+        &self.exemptions
     }
 
     pub(crate) fn groups(&self) -> &[Group<K>] {
@@ -303,6 +369,8 @@ impl<K: RequestKind> Rule<K> {
                 "a rejection has a status from 400 to 599: write one such as OnMissing::Reject(StatusCode::UNAUTHORIZED)",
             ));
         }
+        self.filter()?;
+        self.exemptions.iter().try_for_each(Exemption::validate)?;
         let routes = self.parsed_routes()?;
         self.check_routes(&routes)?;
         self.check_extractors(&routes)
@@ -314,21 +382,23 @@ impl<K: RequestKind> Rule<K> {
     }
 
     /// Returns true if it governs routes, rather than requests whatever their path.
-    pub(crate) const fn has_routes(&self) -> bool {
-        matches!(self.applies_to, AppliesTo::Routes)
+    pub(crate) fn has_routes(&self) -> bool {
+        matches!(self.applies_to(), AppliesTo::Routes)
     }
 
     fn check_routes(&self, routes: &[(Route, usize)]) -> Result<(), ConfigError> {
-        match (&self.applies_to, routes) {
+        match (self.applies_to(), routes) {
             (AppliesTo::Routes, []) => {
-                let reason = "the rule governs no request: write .routes([\"POST /bots/{id}\"]), .every_request(), .when for \
-                              requests of other kinds, or .no_requests() if it is only asked by name";
+                let reason = "the rule governs no request: write .routes([\"POST /bots/{id}\"]), .every_request(), a condition \
+                              such as .paths_under([\"/bots\"]), or .no_requests() if it is only asked by name";
                 return Err(ConfigError::new("routes", "[]", reason));
             }
-            (
-                AppliesTo::EveryRequest | AppliesTo::Unmatched | AppliesTo::NoRequests | AppliesTo::When(_),
-                [(route, _), ..],
-            ) => {
+            (AppliesTo::NoRequests, []) if !self.conditions.is_empty() || !self.exemptions.is_empty() => {
+                let reason =
+                    "a rule for no requests has no conditions and exempts none: leave out the one or the other";
+                return Err(ConfigError::new("no_requests", "", reason));
+            }
+            (AppliesTo::EveryRequest | AppliesTo::Unmatched | AppliesTo::NoRequests, [(route, _), ..]) => {
                 let reason = "a rule for every request, for unmatched ones or for none has no routes of its own: leave out the \
                               one or the other";
                 return Err(ConfigError::new("route", format_args!("\"{}\"", route.text()), reason));
@@ -380,25 +450,15 @@ impl<K: RequestKind> fmt::Debug for Rule<K> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Rule")
             .field("name", &self.name)
-            .field("applies_to", &self.applies_to)
+            .field("applies_to", &self.applies_to())
+            .field("conditions", &self.conditions)
+            .field("exemptions", &self.exemptions)
             .field("level", &self.level_name())
             .field("routes", &self.groups.iter().flat_map(|group| &group.routes).collect::<Vec<_>>())
             .field("policy", &self.policy)
             .field("on_missing", &self.on_missing)
             .field("per_route", &self.per_route)
             .finish()
-    }
-}
-
-impl<K: RequestKind> fmt::Debug for AppliesTo<K> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Routes => "Routes",
-            Self::EveryRequest => "EveryRequest",
-            Self::Unmatched => "Unmatched",
-            Self::NoRequests => "NoRequests",
-            Self::When(_) => "When",
-        })
     }
 }
 
