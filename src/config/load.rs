@@ -5,9 +5,10 @@ use toml::Spanned;
 
 use crate::{
     config::{
+        exempt::ExemptReader,
         file::{File, RuleTable},
         rule::RuleReader,
-        source::Sources,
+        source::{Sources, client_ip},
         source_map::SourceMap,
     },
     error::ConfigError,
@@ -49,8 +50,11 @@ impl<S: Store> RateLimiterBuilder<Http, S> {
         let lines = SourceMap::new(text);
         let file = File::parse(text)?;
         let builder = self.settings(&file, lines)?;
-        let sources = sources.with_client_ip(file.client_ip.as_ref(), lines)?;
-        let reader = RuleReader::new(lines, &sources);
+        let client_ip = file.client_ip.as_ref().map(|table| client_ip(table.get_ref(), lines)).transpose()?;
+        let sources = sources.with_client_ip(client_ip.as_ref());
+        let exempt = ExemptReader::new(lines, client_ip.as_ref());
+        let builder = exempt.read(&file.exempt)?.into_iter().fold(builder, Self::exempt);
+        let reader = RuleReader::new(lines, &sources, exempt);
         let rules: Vec<Rule> = file.rules.iter().map(|table| reader.read(table)).collect::<Result<_, _>>()?;
         check_number(builder.rules.len(), &file.rules, lines)?;
         check_names(&builder.rules, &file.rules, lines)?;

@@ -33,6 +33,8 @@ pub(super) enum FieldKind {
     Texts,
     TextOrTexts,
     WordOrStatus,
+    /// A table of names of the user's choice, each with a text or several.
+    TextsByName,
     Table(&'static Schema),
     Tables(&'static Schema),
 }
@@ -43,6 +45,12 @@ pub(super) static FILE: Schema = Schema {
     fields: &[
         field("max_keys", FieldKind::Number(usize::MAX as u64), "1000000", &["keys", "capacity"]),
         field("message", FieldKind::Text, "\"Wait {retry_after} seconds.\"", &["error", "text"]),
+        field(
+            "exempt",
+            FieldKind::Texts,
+            "[\"GET /healthz\", \"preflights\"]",
+            &["exemptions", "skip", "except", "whitelist", "allowlist"],
+        ),
         field("client_ip", FieldKind::Table(&CLIENT_IP), "", &["client", "ip"]),
         field("rule", FieldKind::Tables(&RULE), "", &[]),
     ],
@@ -72,6 +80,16 @@ static RULE: Schema = Schema {
             FieldKind::Text,
             "\"every_request\"",
             &["scope", "every_request", "unmatched_requests", "no_requests"],
+        ),
+        field("paths_under", FieldKind::Texts, "[\"/api\"]", &["under", "prefix", "path_prefix", "prefixes"]),
+        field("hosts", FieldKind::Texts, "[\"api.example.com\"]", &["host", "on_host", "domains"]),
+        field("methods", FieldKind::Texts, "[\"POST\", \"PUT\"]", &["method", "verbs"]),
+        field("when_header", FieldKind::TextsByName, "{ x-plan = \"beta\" }", &["if_header", "when"]),
+        field(
+            "exempt",
+            FieldKind::Texts,
+            "[\"GET /healthz\", \"preflights\"]",
+            &["exemptions", "skip", "except", "whitelist", "allowlist"],
         ),
         field("per_route", FieldKind::Flag, "true", &[]),
         field("count_denied", FieldKind::Flag, "true", &["counts_denied"]),

@@ -23,7 +23,8 @@ use crate::{
 /// a request, it passes only if all of them have room, and is charged to all of them or to none.
 ///
 /// Templates have axum 0.8's syntax and meaning: `{param}`, `{*rest}`, and static segments before parameters. If
-/// several templates match a path the most specific one decides, and all rules with that template govern the request.
+/// several templates match a path the most specific one decides, and all rules with that template govern the request. Rules
+/// by prefix, host, method or header field govern beside them: [how rules combine](crate#how-rules-combine).
 ///
 /// ```
 /// use http::Request;
@@ -143,7 +144,7 @@ impl<K: RequestKind> Rule<K> {
     }
 
     /// Governs every request, even if other rules do.
-    pub fn every_request(mut self) -> Self {
+    pub const fn every_request(mut self) -> Self {
         self.applies_to = AppliesTo::EveryRequest;
         self
     }
@@ -161,7 +162,7 @@ impl<K: RequestKind> Rule<K> {
     /// assert!(!limiter.rule("mails")?.admit("ann@example.com"));
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
-    pub fn no_requests(mut self) -> Self {
+    pub const fn no_requests(mut self) -> Self {
         self.applies_to = AppliesTo::NoRequests;
         self
     }
@@ -263,7 +264,7 @@ impl Rule {
     }
 
     /// Governs the requests that match no route of any rule. Without such a rule they pass.
-    pub fn unmatched_requests(mut self) -> Self {
+    pub const fn unmatched_requests(mut self) -> Self {
         self.applies_to = AppliesTo::Unmatched;
         self
     }
