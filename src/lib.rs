@@ -93,7 +93,7 @@
 //! let limiter = RateLimiter::builder()
 //!     .exempt(exempt::routes(["GET /api/health"]))
 //!     .rule(rule("api", 600).paths_under(["/api"]))
-//!     .rule(rule("bots", 60).routes(["/api/bots/{*path}"]))
+//!     .rule(rule("bots", 60).routes(["/api/bots/{bot}/{action}"]))
 //!     .rule(rule("export", 6).routes(["POST /api/bots/{bot}/export"]))
 //!     .rule(rule("beta", 30).routes(["/api/bots/{*path}"]).when_header("x-plan", "beta"))
 //!     .build()?;
@@ -104,10 +104,10 @@
 //!     Ok::<_, http::Error>(rules.iter().map(|rule| rule.rule()).collect::<Vec<_>>())
 //! };
 //! assert_eq!(rules_of(Request::get("/api/cases"))?, ["api"]);
-//! assert_eq!(rules_of(Request::get("/api/bots/7"))?, ["bots", "api"]);
+//! assert_eq!(rules_of(Request::get("/api/bots/7/run"))?, ["bots", "api"]);
 //! // `bots` has a less specific template than `export`.
 //! assert_eq!(rules_of(Request::post("/api/bots/7/export"))?, ["export", "api"]);
-//! // `beta` has a condition, so its template is neither hidden nor hides.
+//! // `beta` has a condition, so its template neither hides others nor is hidden, nor conflicts with them.
 //! assert_eq!(rules_of(Request::post("/api/bots/7/export").header("x-plan", "beta"))?, ["export", "beta", "api"]);
 //! assert_eq!(rules_of(Request::get("/api/health"))?, [""; 0]);
 //! # Ok::<(), Box<dyn std::error::Error>>(())

@@ -23,7 +23,7 @@ pub(super) struct Conditions<K: RequestKind> {
 /// The conditions of a rule, compiled.
 #[derive(Clone)]
 pub(crate) struct Filter<K: RequestKind> {
-    /// None if there are closures alone.
+    /// `None` if there are closures alone.
     http: Option<HttpFilter>,
     closures: Box<[Condition<K>]>,
 }

@@ -4,8 +4,8 @@
 //! * [`route`]: the methods and the path template of a route; [`method`]: the methods that exist.
 //! * [`path_readings`]: the ways in which one path may be written.
 //! * [`table`]: finds the rules that govern a method and a path.
-//! * [`conditions`]: what has to hold beside the routes, such as a [`path_prefix`] or a [`host_name`]; [`conditional`] has the
-//!   methods that set it.
+//! * [`conditions`]: the conditions beside the routes, such as a [`path_prefix`] or a [`host_name`]; [`conditional`] has the
+//!   methods that set them.
 //! * [`exempt`]: the requests that a rule leaves alone.
 
 mod conditional;

@@ -56,7 +56,7 @@ pub struct Rule<K: RequestKind = Http> {
     name: String,
     applies_to: AppliesTo,
     pub(super) conditions: Conditions<K>,
-    exemptions: Vec<Exemption<K>>,
+    pub(super) exemptions: Vec<Exemption<K>>,
     level: Option<String>,
     /// The first one is always there.
     groups: Vec<Group<K>>,
@@ -164,58 +164,6 @@ impl<K: RequestKind> Rule<K> {
     /// ```
     pub const fn no_requests(mut self) -> Self {
         self.applies_to = AppliesTo::NoRequests;
-        self
-    }
-
-    /// Governs a request only if `condition` returns `true` for it, in addition to whatever else the rule says. Of several
-    /// conditions, all have to hold. Without routes, the rule governs every request for which they do.
-    ///
-    /// ```
-    /// use http::Request;
-    /// use tower_quota::{Policy, RateLimiter, Rule, http::RequestView, key};
-    ///
-    /// let rule = Rule::new("searches")
-    ///     .when(|request: &RequestView<'_>| request.uri().query().is_some())
-    ///     .key(key::header("x-account"))
-    ///     .policy(Policy::per_minute(60));
-    /// let limiter = RateLimiter::builder().rule(rule).build()?;
-    ///
-    /// for (uri, rules) in [("/cases?text=late", 1), ("/cases", 0)] {
-    ///     let request = Request::get(uri).body(())?;
-    ///     assert_eq!(limiter.matching(&RequestView::new(&request)).len(), rules);
-    /// }
-    /// # Ok::<(), Box<dyn std::error::Error>>(())
-    /// ```
-    ///
-    /// A condition that panics fails its own request alone.
-    pub fn when(mut self, condition: impl Fn(K::View<'_>) -> bool + Send + Sync + 'static) -> Self {
-        self.conditions.closures.push(Arc::new(condition));
-        self
-    }
-
-    /// Leaves the requests alone for which an [exemption](crate::exempt) holds: one of the functions there, or a closure.
-    /// May be called several times: any one is enough.
-    ///
-    /// To exempt requests from all rules, use [`RateLimiterBuilder::exempt`](crate::RateLimiterBuilder::exempt).
-    ///
-    /// ```
-    /// use http::Request;
-    /// use tower_quota::{Policy, RateLimiter, Rule, exempt, http::RequestView, key};
-    ///
-    /// let rule = Rule::new("calls")
-    ///     .every_request()
-    ///     .exempt(exempt::routes(["GET /healthz"]))
-    ///     .exempt(|request: &RequestView<'_>| request.headers().contains_key("x-internal"))
-    ///     .key(key::header("x-account"))
-    ///     .policy(Policy::per_minute(60));
-    /// let limiter = RateLimiter::builder().rule(rule).build()?;
-    ///
-    /// let check = Request::get("/healthz").body(())?;
-    /// assert!(limiter.matching(&RequestView::new(&check)).is_empty());
-    /// # Ok::<(), Box<dyn std::error::Error>>(())
-    /// ```
-    pub fn exempt(mut self, exemption: impl Into<Exemption<K>>) -> Self {
-        self.exemptions.push(exemption.into());
         self
     }
 

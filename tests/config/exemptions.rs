@@ -47,7 +47,7 @@ fn an_exemption_of_one_rule_of_a_file_leaves_the_others() {
     let limiter = RateLimiter::from_toml(&format!("{RULE}exempt = ['/healthz']\n{second}")).unwrap();
     let request = Request::get("/healthz").body(()).unwrap();
     let found = limiter.matching(&RequestView::new(&request));
-    assert_eq!(found.iter().map(|rule| rule.rule()).collect::<Vec<_>>(), ["others"]);
+    assert_eq!(found.iter().map(tower_quota::MatchedRule::rule).collect::<Vec<_>>(), ["others"]);
 }
 
 #[test]
