@@ -159,22 +159,17 @@ impl<K: RequestKind> RuleMatcher<K> {
     /// Reads the key that a rule counts a request by: with the extractor of the route, if the request matches one. Neither
     /// conditions nor exemptions play a part.
     pub(super) fn key_of(&self, rule: RuleId, request: K::View<'_>, hasher: &KeyHasher) -> Option<Key> {
+        let rule_key = self.keys.get(rule.index())?;
         let (mut is_matched, mut found) = (false, None);
         for table in self.tables() {
             self.visit_routes(table, request, |target, request| {
                 if target.rule == rule {
-                    let mut key = KeyBuilder::in_scope(target.scope, hasher);
-                    let is_found = self.read_key(rule, target.group, request, &mut key);
                     is_matched = true;
-                    found = found.or_else(|| is_found.then(|| key.key()));
+                    found = found.or_else(|| rule_key.find(target.group, request, hasher));
                 }
             });
         }
-        if is_matched {
-            return found;
-        }
-        let mut key = KeyBuilder::in_scope(0, hasher);
-        self.read_key(rule, 0, request, &mut key).then(|| key.key())
+        if is_matched { found } else { rule_key.find(0, request, hasher) }
     }
 
     /// Returns all tables of routes.
@@ -204,31 +199,26 @@ impl<K: RequestKind> RuleMatcher<K> {
         mut visit: impl FnMut(RuleId, &KeyBuilder<'_>, bool),
     ) {
         let mut visit_target = |target: &RouteTarget, request: K::View<'_>| {
-            if wanted(target.rule) && !self.is_exempt_from(target.rule, request) {
+            let Some(rule_key) = self.keys.get(target.rule.index()).filter(|_| wanted(target.rule)) else { return };
+            if !rule_key.exempts(request) {
                 let mut key = KeyBuilder::in_scope(target.scope, hasher);
-                let is_found = self.read_key(target.rule, target.group, request, &mut key);
+                let is_found = rule_key.read(target.group, request, &mut key);
                 visit(target.rule, &key, is_found);
             }
         };
-        let mut is_matched = self.visit_routes(&self.table, request, &mut visit_target);
+        let mut is_matched = !self.table.is_empty() && self.visit_routes(&self.table, request, &mut visit_target);
         for routes in self.conditional.iter().filter(|routes| routes.filter.holds(request)) {
             is_matched |= self.visit_routes(&routes.table, request, &mut visit_target);
         }
         let unrouted = self.unrouted.iter().chain(self.unmatched.iter().filter(|_| !is_matched));
         for rule in unrouted.filter(|rule| rule.governs(request)).map(|rule| rule.rule) {
-            if wanted(rule) && !self.is_exempt_from(rule, request) {
-                let mut key = KeyBuilder::in_scope(self.keys.get(rule.index()).map_or(0, |key| key.scope), hasher);
-                let is_found = self.read_key(rule, 0, request, &mut key);
+            let Some(rule_key) = self.keys.get(rule.index()).filter(|_| wanted(rule)) else { continue };
+            if !rule_key.exempts(request) {
+                let mut key = KeyBuilder::in_scope(rule_key.scope, hasher);
+                let is_found = rule_key.read(0, request, &mut key);
                 visit(rule, &key, is_found);
             }
         }
-    }
-
-    /// Returns `true` if a rule leaves the request alone.
-    #[inline]
-    fn is_exempt_from(&self, rule: RuleId, request: K::View<'_>) -> bool {
-        let exemptions = self.keys.get(rule.index()).map_or(&[][..], |key| &key.exemptions);
-        !exemptions.is_empty() && exemptions.iter().any(|holds| holds(request))
     }
 
     /// Calls `visit` with every route of a table that the request matches, and the request with the parameters of that route.
@@ -239,7 +229,7 @@ impl<K: RequestKind> RuleMatcher<K> {
         request: K::View<'_>,
         mut visit: impl FnMut(&RouteTarget, K::View<'_>),
     ) -> bool {
-        let Some(request) = K::as_http(request).filter(|_| !table.is_empty()) else { return false };
+        let Some(request) = K::as_http(request) else { return false };
         let mut visit = |target: &RouteTarget, params: Params<'_>| {
             let from_there = request.with_params(params);
             if let Some(request) = K::from_http(&from_there) {
@@ -264,17 +254,6 @@ impl<K: RequestKind> RuleMatcher<K> {
             Some(template) => visit_template(table, request, template, visit) || is_matched,
             None => is_matched,
         }
-    }
-
-    /// Reads the key of a rule with the extractor of one of its groups of routes. Returns `false`, and leaves the shared key,
-    /// if the request does not carry it.
-    fn read_key(&self, rule: RuleId, group: usize, request: K::View<'_>, key: &mut KeyBuilder<'_>) -> bool {
-        let extractor = self.keys.get(rule.index()).and_then(|key| key.extractors.get(group));
-        let is_found = extractor.is_some_and(|extractor| extractor.extract(request, key).is_ok());
-        if !is_found {
-            key.return_to(Key::SHARED);
-        }
-        is_found
     }
 }
 
@@ -303,6 +282,28 @@ impl<K: RequestKind> RuleKey<K> {
             rule.groups().iter().map(|group| group.extractor.clone().unwrap_or_else(|| Arc::clone(&no_key)));
         let exemptions = conditions(rule.exemptions())?;
         Ok(Self { extractors: extractors.collect(), exemptions, on_missing: rule.missing_outcome(), scope })
+    }
+
+    /// Returns `true` if the rule leaves the request alone.
+    #[inline]
+    fn exempts(&self, request: K::View<'_>) -> bool {
+        !self.exemptions.is_empty() && self.exemptions.iter().any(|holds| holds(request))
+    }
+
+    /// Returns the key, as the extractor of one of the groups of routes reads it, if the request carries it.
+    fn find(&self, group: usize, request: K::View<'_>, hasher: &KeyHasher) -> Option<Key> {
+        let mut key = KeyBuilder::in_scope(self.scope, hasher);
+        self.read(group, request, &mut key).then(|| key.key())
+    }
+
+    /// Reads the key with the extractor of one of the groups of routes. Returns `false`, and leaves the shared key, if the
+    /// request does not carry it.
+    fn read(&self, group: usize, request: K::View<'_>, key: &mut KeyBuilder<'_>) -> bool {
+        let is_found = self.extractors.get(group).is_some_and(|extractor| extractor.extract(request, key).is_ok());
+        if !is_found {
+            key.return_to(Key::SHARED);
+        }
+        is_found
     }
 }
 
