@@ -353,8 +353,9 @@ const HABITS: [fn(&str) -> String; 8] = [
     |path| path.strip_suffix('/').filter(|path| !path.is_empty()).unwrap_or(path).to_owned(),
     |path| percent_decode_str(path).decode_utf8_lossy().into_owned(),
     |path| {
-        let kept = ["%2F", "%2f", "%5C", "%5c"].iter().fold(path.to_owned(), |path, slash| path.replace(slash, "\0"));
-        percent_decode_str(&kept).decode_utf8_lossy().replace('\0', "%2F")
+        let kept =
+            ["%2F", "%2f", "%5C", "%5c"].iter().fold(path.to_owned(), |path, slash| path.replace(slash, "\u{1}"));
+        percent_decode_str(&kept).decode_utf8_lossy().replace('\u{1}', "%2F")
     },
     |path| path.replace('\\', "/"),
     |path| path.split('/').map(|segment| segment.split(';').next().unwrap()).collect::<Vec<_>>().join("/"),
