@@ -55,6 +55,7 @@ impl<'a> Check<'a> {
                     )),
                 })
             }
+            (FieldKind::TextsByName, DeValue::Table(table)) => self.texts_by_name(schema, field, table),
             (FieldKind::TextOrTexts, DeValue::Array(texts)) if texts.is_empty() => {
                 Err(self.mistake(schema, field, value.span(), format!("it is empty: write {}", field.assignment())))
             }
@@ -72,6 +73,19 @@ impl<'a> Check<'a> {
             (_, given) if field.accepts(given) => Ok(()),
             _ => Err(self.mistake(schema, field, value.span(), self.suggestion(field, value))),
         }
+    }
+
+    /// Checks that each name has a text, or an array of them.
+    fn texts_by_name(self, schema: &Schema, field: &FieldSchema, table: &DeTable<'_>) -> Result<(), ConfigError> {
+        let is_text = |value: &Value<'_>| match value.get_ref() {
+            DeValue::Array(texts) => !texts.is_empty() && texts.iter().all(|text| text.get_ref().is_str()),
+            value => value.is_str(),
+        };
+        let wrong = table.iter().map(|(_, value)| value).filter(|value| !is_text(value));
+        wrong.min_by_key(|value| value.span().start).map_or(Ok(()), |wrong| {
+            let reason = format!("each value is a string, or an array of strings: write {}", field.assignment());
+            Err(self.mistake(schema, field, wrong.span(), reason))
+        })
     }
 
     fn mistake(self, schema: &Schema, field: &FieldSchema, wrong: Range<usize>, reason: String) -> ConfigError {
@@ -114,6 +128,9 @@ impl<'a> Check<'a> {
             (FieldKind::Text, _) => format!("expected a string: write {}", field.assignment()),
             (FieldKind::TextOrTexts, _) => {
                 format!("expected a string or an array of strings: write {}", field.assignment())
+            }
+            (FieldKind::TextsByName, _) => {
+                format!("expected a table of names and strings: write {}", field.assignment())
             }
             (FieldKind::WordOrStatus, _) => format!("expected a word or a status: write {}", field.assignment()),
             (FieldKind::Table(schema), DeValue::Array(_)) => {
@@ -177,7 +194,8 @@ impl FieldSchema {
             )
             | (FieldKind::Fraction, DeValue::Float(_) | DeValue::Integer(_))
             | (FieldKind::WordOrStatus, DeValue::Integer(_))
-            | (FieldKind::Texts | FieldKind::TextOrTexts, DeValue::Array(_)) => true,
+            | (FieldKind::Texts | FieldKind::TextOrTexts, DeValue::Array(_))
+            | (FieldKind::TextsByName, DeValue::Table(_)) => true,
             _ => false,
         }
     }

@@ -1,6 +1,6 @@
 //! The tables of a file, as they are written.
 
-use std::fmt;
+use std::{collections::BTreeMap, fmt};
 
 use serde::{
     Deserialize, Deserializer,
@@ -39,6 +39,8 @@ pub(super) struct File {
     pub(super) max_keys: Option<Spanned<usize>>,
     pub(super) decision: Option<Spanned<String>>,
     pub(super) limit_preflights: Option<bool>,
+    #[serde(default)]
+    pub(super) exempt: Vec<Spanned<String>>,
     pub(super) store: Option<Spanned<StoreTable>>,
     pub(super) headers: Option<HeadersTable>,
     pub(super) refusal: Option<RefusalTable>,
@@ -70,6 +72,17 @@ pub(super) struct RuleTable {
     pub(super) multiple_values: Option<Spanned<String>>,
     pub(super) routes: Option<Spanned<Vec<Spanned<String>>>>,
     pub(super) applies_to: Option<Spanned<String>>,
+    #[serde(default)]
+    pub(super) paths_under: Vec<Spanned<String>>,
+    #[serde(default)]
+    pub(super) hosts: Vec<Spanned<String>>,
+    #[serde(default)]
+    pub(super) methods: Vec<Spanned<String>>,
+    /// In the order of their names.
+    #[serde(default)]
+    pub(super) when_header: BTreeMap<String, Spanned<HeaderValues>>,
+    #[serde(default)]
+    pub(super) exempt: Vec<Spanned<String>>,
     pub(super) per_route: Option<Spanned<bool>>,
     pub(super) spaced_by: Option<Spanned<String>>,
     pub(super) spread_evenly: Option<Spanned<bool>>,
@@ -106,6 +119,14 @@ pub(super) enum OnMissingValue {
     Status(i64),
 }
 
+/// One value of a header field, or the values of which it has one.
+#[derive(Debug, Deserialize)]
+#[serde(untagged, expecting = "expected a string or an array of strings")]
+pub(super) enum HeaderValues {
+    One(String),
+    Several(Vec<String>),
+}
+
 struct KeyTextsVisitor;
 
 impl File {
@@ -122,6 +143,26 @@ impl RuleTable {
     /// Returns the routes outside of groups.
     pub(super) fn routes(&self) -> &[Spanned<String>] {
         self.routes.as_ref().map_or(&[], |routes| routes.get_ref())
+    }
+
+    /// Returns true if the rule has conditions beside its routes.
+    pub(super) fn has_conditions(&self) -> bool {
+        let lists = [&self.paths_under, &self.hosts, &self.methods];
+        !self.when_header.is_empty() || lists.iter().any(|list| !list.is_empty())
+    }
+
+    /// Returns true if the rule has routes, in groups or outside of them.
+    pub(super) fn has_routes(&self) -> bool {
+        !self.routes().is_empty() || !self.groups.is_empty()
+    }
+}
+
+impl HeaderValues {
+    pub(super) fn as_slice(&self) -> &[String] {
+        match self {
+            Self::One(value) => std::slice::from_ref(value),
+            Self::Several(values) => values,
+        }
     }
 }
 

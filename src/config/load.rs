@@ -8,10 +8,11 @@ use toml::Spanned;
 use crate::{
     config::{
         environment::Environment,
+        exempt::ExemptReader,
         file::{File, RuleTable},
         response::decision_in,
         rule::RuleReader,
-        source::Sources,
+        source::{Sources, client_ip},
         source_map::SourceMap,
         store::store,
         store_table::{StoreKind, StoreTable},
@@ -100,14 +101,17 @@ impl<S: Store> RateLimiterBuilder<Http, S> {
         if let Some(table) = &file.store {
             builder.choose_store(table, sources.variables(), lines)?;
         }
-        let sources = sources.with_client_ip(file.client_ip.as_ref(), lines)?;
-        let reader = RuleReader::new(lines, &sources);
+        let client_ip = file.client_ip.as_ref().map(|table| client_ip(table.get_ref(), lines)).transpose()?;
+        let sources = sources.with_client_ip(client_ip.as_ref());
+        let exempt = ExemptReader::new(lines, client_ip.as_ref());
+        let builder = exempt.read(&file.exempt)?.into_iter().fold(builder, Self::exempt);
+        let reader = RuleReader::new(lines, &sources, exempt);
         let rules: Vec<Rule> = file.rules.iter().map(|table| reader.read(table)).collect::<Result<_, _>>()?;
         check_number(builder.rules.len(), &file.rules, lines)?;
         check_names(&builder.rules, &file.rules, lines)?;
         let builder = rules.into_iter().fold(builder, Self::rule);
         let scopes = Scopes::default();
-        let compiled = Rules::compile(&builder.rules, AnswerSettings::default(), &scopes, Version::default());
+        let compiled = Rules::compile((&builder.rules, &[]), AnswerSettings::default(), &scopes, Version::default());
         compiled.map_err(|error| locate(error, &file.rules, reader))?;
         Ok(builder)
     }

@@ -67,6 +67,7 @@
 //! | `max_keys` | the maximum number of histories: [`RateLimiterBuilder::max_keys`] | 1000000 |
 //! | `decision` | the extensions that decisions are put into, `"request"`, `"response"`, `"both"` or `"neither"`: [`DecisionIn`] | `"request"` |
 //! | `limit_preflights` | whether rules apply to CORS preflights: [`RateLimitLayer::limit_preflights`] | `true` |
+//! | `exempt` | the requests that no rule governs, see [below](self#exempt): [`RateLimiterBuilder::exempt`] | none |
 //! | `[store]` | where histories are kept | memory |
 //! | `[headers]` | the header fields that describe quotas | `RateLimit` and `RateLimit-Policy` |
 //! | `[refusal]` | the answers to refused requests | 429 with a problem document |
@@ -84,6 +85,11 @@
 //! | `level` | the name of the enforcement level: [`Rule::level`] | [the name of the sources](crate::key::KeyExtractor::name), `botId` for `path:botId` |
 //! | `routes` | strings such as `"POST /bots/{id}"`, `"GET\|PUT /bots/{id}"`, `"/status"`: [`Rule::routes`] | none |
 //! | `applies_to` | `"routes"`, or one of [`"every_request"`](crate::Rule::every_request), [`"unmatched_requests"`](crate::Rule::unmatched_requests) (requests that match no route of any rule) and [`"no_requests"`](crate::Rule::no_requests) (the program checks the rule by name) | `"routes"` |
+//! | `paths_under` | prefixes such as `"/api"`, of which the path has to have one: [`Rule::paths_under`] | any path |
+//! | `hosts` | hosts such as `"api.example.com"`, of which the request has to be for one: [`Rule::hosts`] | any host |
+//! | `methods` | methods such as `"POST"`, of which the request has to have one: [`Rule::methods`] | any method |
+//! | `when_header` | header fields and the values that they have to have, `{ x-plan = "beta", x-region = ["eu", "us"] }`: [`Rule::when_header`] | none |
+//! | `exempt` | the requests that this rule leaves alone, see [below](self#exempt): [`Rule::exempt`] | none |
 //! | `per_route` | whether each route is counted by itself: [`Rule::per_route`] | `false` |
 //! | `spaced_by` | a duration between any two units: [`Policy::spaced_by`] | none |
 //! | `spread_evenly` | whether units are spread evenly over the slowest quota: [`Policy::spread_evenly`] | `false` |
@@ -201,6 +207,58 @@
 //! | `header` | the header that they set: `"x-forwarded-for"`, `"forwarded"`, or a header with a single address | `"x-forwarded-for"` |
 //! | `ipv6_prefix` | the number of bits of an IPv6 address that distinguish clients | 64 |
 //!
+//! # Conditions
+//!
+//! `paths_under`, `hosts`, `methods` and `when_header` all have to hold, beside the `routes` if there are some; without routes
+//! the rule governs every request for which they hold. [How rules combine](crate#how-rules-combine) has a table.
+//!
+//! ```
+//! use http::Request;
+//! use tower_quota::{RateLimiter, http::RequestView};
+//!
+//! let limiter = RateLimiter::from_toml(
+//!     r#"
+//!     exempt = ["GET /api/health", "preflights"]
+//!
+//!     [[rule]]
+//!     name = "api"
+//!     key = "header:x-account"
+//!     quotas = ["600/minute"]
+//!     paths_under = ["/api"]
+//!     hosts = ["api.example.com"]
+//!
+//!     [[rule]]
+//!     name = "exports"
+//!     key = "header:x-account"
+//!     quotas = ["6/minute"]
+//!     routes = ["POST /api/export"]
+//!     when_header = { x-plan = "beta" }
+//! "#,
+//! )?;
+//! let rules_of = |request: http::request::Builder| {
+//!     let request = request.header("host", "api.example.com").body(())?;
+//!     let rules = limiter.matching(&RequestView::new(&request));
+//!     Ok::<_, http::Error>(rules.iter().map(|rule| rule.rule()).collect::<Vec<_>>())
+//! };
+//! assert_eq!(rules_of(Request::post("/api/export").header("x-plan", "beta"))?, ["exports", "api"]);
+//! assert_eq!(rules_of(Request::post("/api/export"))?, ["api"]);
+//! assert_eq!(rules_of(Request::get("/api/health"))?, [""; 0]);
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+//!
+//! # Exempt
+//!
+//! An exempt request is charged nothing and needs no key. At the top of the file `exempt` is for all rules of the limiter, below
+//! `[[rule]]` for that rule; any one of the strings is enough. See [`exempt`](crate::exempt): an exemption has to hold in every
+//! reading of a request.
+//!
+//! | string | exempts |
+//! |---|---|
+//! | `"GET /healthz"`, `"/metrics"` | requests to that route: [`exempt::routes`](crate::exempt::routes) |
+//! | `"10.0.0.0/8"`, `"2001:db8::1"` | clients in that network, as `[client_ip]` finds them, which has to be there: [`exempt::networks`](crate::exempt::networks) |
+//! | `"preflights"` | CORS preflights: [`exempt::preflights`](crate::exempt::preflights) |
+//! | `"grpc-health"` | gRPC health checks: [`exempt::grpc_health`](crate::exempt::grpc_health) |
+//!
 //! # Keys
 //!
 //! A key is a string, or an array of strings: the parts of one key, which is missing if one of them is. In a string, ` | ` separates
@@ -265,11 +323,17 @@
 //! [`RateLimitLayer::limit_preflights`]: crate::RateLimitLayer::limit_preflights
 //! [`RateLimitLayer::pushback_jitter`]: crate::RateLimitLayer::pushback_jitter
 //! [`RateLimiterBuilder::denied_status`]: crate::RateLimiterBuilder::denied_status
+//! [`RateLimiterBuilder::exempt`]: crate::RateLimiterBuilder::exempt
 //! [`RefusalFormat`]: crate::http::RefusalFormat
 //! [`RateLimiterBuilder::max_keys`]: crate::RateLimiterBuilder::max_keys
 //! [`RateLimiterBuilder::message`]: crate::RateLimiterBuilder::message
 //! [`Rule`]: crate::Rule
 //! [`Rule::routes`]: crate::Rule::routes
+//! [`Rule::paths_under`]: crate::Rule::paths_under
+//! [`Rule::hosts`]: crate::Rule::hosts
+//! [`Rule::methods`]: crate::Rule::methods
+//! [`Rule::when_header`]: crate::Rule::when_header
+//! [`Rule::exempt`]: crate::Rule::exempt
 //! [`Rule::key`]: crate::Rule::key
 //! [`Rule::level`]: crate::Rule::level
 //! [`Rule::per_route`]: crate::Rule::per_route
@@ -291,6 +355,7 @@
 mod check;
 #[cfg_attr(not(feature = "redis"), expect(dead_code, reason = "only Redis has URLs and secrets"))]
 mod environment;
+mod exempt;
 mod file;
 mod load;
 #[cfg(feature = "redis")]

@@ -4,6 +4,7 @@ use toml::Spanned;
 
 use crate::{
     config::{
+        exempt::ExemptReader,
         file::{GroupTable, KeyTexts, OnMissingValue, RuleTable},
         response::error_status,
         source::{CompositeKey, Sources, may_have_multiple_values},
@@ -22,17 +23,20 @@ const KEY_BESIDE_GROUPS: &str =
 const NO_SOURCE: &str = "no source of the key is a header, a query parameter, a cookie or metadata: leave it out";
 const NO_ROUTES: &str =
     "the rule governs no request: write routes = [\"POST /bots/{id}\"], or applies_to = \"every_request\"";
+/// The method of a rule that makes it one for no requests, as errors name it.
+const NO_REQUESTS: &str = "no_requests";
 
 /// Makes rules of the tables of one file.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct RuleReader<'a> {
     lines: SourceMap<'a>,
     sources: &'a Sources,
+    exempt: ExemptReader<'a>,
 }
 
 impl<'a> RuleReader<'a> {
-    pub(super) const fn new(lines: SourceMap<'a>, sources: &'a Sources) -> Self {
-        Self { lines, sources }
+    pub(super) const fn new(lines: SourceMap<'a>, sources: &'a Sources, exempt: ExemptReader<'a>) -> Self {
+        Self { lines, sources, exempt }
     }
 
     pub(super) fn read(self, table: &Spanned<RuleTable>) -> Result<Rule, ConfigError> {
@@ -53,6 +57,8 @@ impl<'a> RuleReader<'a> {
         let rule = if table.per_route.as_ref().is_some_and(|is| *is.get_ref()) { rule.per_route() } else { rule };
         let rule = self.own_requests(table, rule)?;
         let rule = table.groups.iter().try_fold(rule, |rule, group| self.group(group, rule))?;
+        let rule = with_conditions(table, rule);
+        let rule = self.exempt.read(&table.exempt)?.into_iter().fold(rule, Rule::exempt);
         rule.validate().map_err(|error| self.locate(table, error))?;
         Ok(rule)
     }
@@ -60,7 +66,7 @@ impl<'a> RuleReader<'a> {
     /// Adds the level, the key, and the requests outside of groups.
     fn own_requests(self, table: &RuleTable, rule: Rule) -> Result<Rule, ConfigError> {
         let rule = self.apply_to(table, rule)?;
-        if rule.has_routes() && table.routes().is_empty() && table.groups.is_empty() {
+        if rule.has_routes() && !table.has_routes() {
             return Err(self.locate(table, ConfigError::new("routes", "[]", NO_ROUTES)));
         }
         let rule = match &table.level {
@@ -89,8 +95,10 @@ impl<'a> RuleReader<'a> {
 
     /// Applies the rule to the requests that `applies_to` names.
     fn apply_to(self, table: &RuleTable, rule: Rule) -> Result<Rule, ConfigError> {
-        let Some(text) = &table.applies_to else { return Ok(rule) };
-        let has_routes = !table.routes().is_empty() || !table.groups.is_empty();
+        let has_routes = table.has_routes();
+        let Some(text) = &table.applies_to else {
+            return Ok(if table.has_conditions() && !has_routes { rule.every_request() } else { rule });
+        };
         let refuse = |reason: &str| {
             let mistake = ConfigError::new("applies_to", format_args!("\"{}\"", text.get_ref()), reason);
             self.lines.locate(text, Err(mistake))
@@ -179,11 +187,25 @@ impl<'a> RuleReader<'a> {
         routes.iter().try_for_each(|text| self.lines.locate(text, check(text.get_ref())))
     }
 
+    fn line_of_header(self, table: &RuleTable, error: &ConfigError) -> Option<usize> {
+        let is_wrong = |name: &str, value: &String| error.value() == format!("\"{name}: {value}\"");
+        let mut headers = table.when_header.iter();
+        let wrong =
+            headers.find(|(name, values)| values.get_ref().as_slice().iter().any(|value| is_wrong(name, value)));
+        wrong.map(|(_, values)| self.lines.line_of(values))
+    }
+
     /// Adds the line of the route or field that an error in a finished rule is about.
     pub(super) fn locate(self, table: &RuleTable, error: ConfigError) -> ConfigError {
+        let error = if error.field() == NO_REQUESTS { error.in_field("applies_to", "\"no_requests\"") } else { error };
         let in_groups = table.groups.iter().flat_map(|group| group.get_ref().routes());
         let is_wrong = |route: &&Spanned<String>| error.value() == format!("\"{}\"", route.get_ref());
+        let in_list = |list: &[Spanned<String>]| list.iter().find(is_wrong).map(|text| self.lines.line_of(text));
         let line = match error.field() {
+            "paths_under" => in_list(&table.paths_under),
+            "hosts" => in_list(&table.hosts),
+            "methods" => in_list(&table.methods),
+            "when_header" => self.line_of_header(table, &error),
             // Of two equal routes, the later one is the mistake.
             "route" => table.routes().iter().chain(in_groups).rfind(is_wrong).map(|route| self.lines.line_of(route)),
             "routes" => table.routes.as_ref().map(|routes| self.lines.line_of(routes)),
@@ -199,6 +221,15 @@ impl<'a> RuleReader<'a> {
             None => error,
         }
     }
+}
+
+/// Adds the conditions of a table.
+fn with_conditions(table: &RuleTable, rule: Rule) -> Rule {
+    let texts = |list: &[Spanned<String>]| list.iter().map(|text| text.get_ref().clone()).collect::<Vec<_>>();
+    let rule = rule.paths_under(texts(&table.paths_under)).hosts(texts(&table.hosts)).methods(texts(&table.methods));
+    let headers = table.when_header.iter();
+    let headers = headers.flat_map(|(name, values)| values.get_ref().as_slice().iter().map(move |value| (name, value)));
+    headers.fold(rule, |rule, (name, value)| rule.when_header(name, value))
 }
 
 /// Returns the policy that the quotas of a table make.

@@ -42,6 +42,8 @@ pub(super) enum FieldKind {
     Texts,
     TextOrTexts,
     WordOrStatus,
+    /// A table of names of the user's choice, each with a text or several.
+    TextsByName,
     Table(&'static Schema),
     Tables(&'static Schema),
 }
@@ -53,6 +55,12 @@ pub(super) static FILE: Schema = Schema {
         field("max_keys", FieldKind::Number(usize::MAX as u64), "1000000", &["keys", "capacity"]),
         field("decision", FieldKind::Text, "\"request\"", &["decision_in", "expose_decision"]),
         field("limit_preflights", FieldKind::Flag, "false", &["preflights", "cors"]),
+        field(
+            "exempt",
+            FieldKind::Texts,
+            "[\"GET /healthz\", \"preflights\"]",
+            &["exemptions", "skip", "except", "whitelist", "allowlist"],
+        ),
         field("store", FieldKind::Table(&STORE), "", &["redis", "memory", "storage"]),
         field("headers", FieldKind::Table(&HEADERS), "", &["header", "fields"]),
         field("refusal", FieldKind::Table(&REFUSAL), "", &["refusals", "denial", "on_refusal"]),
@@ -143,6 +151,16 @@ static RULE: Schema = Schema {
             FieldKind::Text,
             "\"every_request\"",
             &["scope", "every_request", "unmatched_requests", "no_requests"],
+        ),
+        field("paths_under", FieldKind::Texts, "[\"/api\"]", &["under", "prefix", "path_prefix", "prefixes"]),
+        field("hosts", FieldKind::Texts, "[\"api.example.com\"]", &["host", "on_host", "domains"]),
+        field("methods", FieldKind::Texts, "[\"POST\", \"PUT\"]", &["method", "verbs"]),
+        field("when_header", FieldKind::TextsByName, "{ x-plan = \"beta\" }", &["if_header", "when"]),
+        field(
+            "exempt",
+            FieldKind::Texts,
+            "[\"GET /healthz\", \"preflights\"]",
+            &["exemptions", "skip", "except", "whitelist", "allowlist"],
         ),
         field("per_route", FieldKind::Flag, "true", &[]),
         field("spaced_by", FieldKind::Duration, "\"500ms\"", &["spacing", "gap"]),

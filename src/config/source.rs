@@ -97,16 +97,12 @@ impl Sources {
     }
 
     /// Returns these sources, and `client_ip` as the file describes it.
-    pub(super) fn with_client_ip(
-        &self,
-        table: Option<&Spanned<ClientIpTable>>,
-        lines: SourceMap<'_>,
-    ) -> Result<Self, ConfigError> {
+    pub(super) fn with_client_ip(&self, client_ip: Option<&ClientIp>) -> Self {
         let mut sources = self.clone();
-        if let Some(table) = table {
-            sources.insert(CLIENT_IP.to_owned(), client_ip(table.get_ref(), lines)?);
+        if let Some(client_ip) = client_ip {
+            sources.insert(CLIENT_IP.to_owned(), client_ip.clone());
         }
-        Ok(sources)
+        sources
     }
 
     /// Returns these sources with this treatment of several values.
@@ -224,7 +220,7 @@ impl KeyExtractor for CompositeKey {
 }
 
 /// Returns the extractor that `[client_ip]` describes, validated step by step so that an error has its line.
-fn client_ip(table: &ClientIpTable, lines: SourceMap<'_>) -> Result<ClientIp, ConfigError> {
+pub(super) fn client_ip(table: &ClientIpTable, lines: SourceMap<'_>) -> Result<ClientIp, ConfigError> {
     let mut client_ip = key::client_ip();
     for network in &table.trust {
         client_ip = lines.locate(network, validated(client_ip.trust([network.get_ref()])))?;

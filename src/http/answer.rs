@@ -9,7 +9,7 @@ use http_body::Body;
 use crate::http::add_fields;
 use crate::{
     grpc::{Code, DeniedStatus, Protocol, Status},
-    http::{Refusal, RefusalBody, ResponseOptions, add_fields_of_refusal, response_options::is_preflight},
+    http::{Refusal, RefusalBody, ResponseOptions, add_fields_of_refusal},
     limiter::Decision,
     request::RequestView,
     warn::Warning,
@@ -19,7 +19,7 @@ use crate::{
 impl Refusal<'_> {
     /// Returns the answer, in the protocol of the caller.
     pub(crate) fn answer(&self, request: &RequestView<'_>, options: &ResponseOptions) -> Response<RefusalBody> {
-        if is_preflight(request) {
+        if request.is_preflight() {
             self.warn_of_preflight(options);
         }
         match options.settings.protocol.resolve(request) {

@@ -193,6 +193,9 @@ impl<T> RateLimitLayer<T> {
     /// is refused sends nothing. Where this layer is inside the one that answers preflights, they never reach it (see
     /// [CORS](Self#cors)). Switch this off only if this layer has to be outside; otherwise any caller can disguise a request as
     /// a preflight and bypass the limit.
+    ///
+    /// To exempt preflights from one rule, from all layers of a limiter or in a file, use
+    /// [`exempt::preflights`](crate::exempt::preflights): the same requests.
     pub fn limit_preflights(mut self, limited: bool) -> Self {
         Arc::make_mut(&mut self.options).settings.limits_preflights = limited;
         self

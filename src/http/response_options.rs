@@ -6,10 +6,7 @@ use std::{
     time::{Duration, SystemTime},
 };
 
-use http::{
-    Method, Response,
-    header::{ACCESS_CONTROL_REQUEST_METHOD, ORIGIN},
-};
+use http::Response;
 
 use crate::{
     grpc::Protocol,
@@ -59,7 +56,7 @@ impl ResponseOptions {
 
     /// Returns whether a request passes without a decision.
     pub(crate) fn exempt(&self, request: &RequestView<'_>) -> bool {
-        !self.settings.limits_preflights && is_preflight(request)
+        !self.settings.limits_preflights && request.is_preflight()
     }
 
     /// Returns the time since 1970: the store's, or the system's.
@@ -78,14 +75,4 @@ impl fmt::Debug for ResponseOptions {
             .field("on_refusal", &self.on_refusal.as_ref().map(|_| format_args!("closure")))
             .finish_non_exhaustive()
     }
-}
-
-/// Returns whether a request is a CORS preflight: OPTIONS with `Origin` and `Access-Control-Request-Method` (the Fetch
-/// standard, CORS-preflight fetch).
-///
-/// A preflight never carries what the page would send: no account, no cookie.
-pub(super) fn is_preflight(request: &RequestView<'_>) -> bool {
-    request.method() == Method::OPTIONS
-        && request.headers().contains_key(ORIGIN)
-        && request.headers().contains_key(ACCESS_CONTROL_REQUEST_METHOD)
 }

@@ -13,7 +13,7 @@ use crate::{
     limiter::{AnswerSettings, MessageTemplate, RateLimiter, Rules, Version},
     request::{Http, Plain, RequestKind},
     response::{RefusalFormat, ResponseSettings},
-    rule::{Rule, RuleId},
+    rule::{Rule, RuleId, exempt::Exemption},
     store::{MemoryStore, Scopes, Setup, Store},
 };
 
@@ -50,6 +50,7 @@ pub struct RateLimiterBuilder<K: RequestKind = Http, S = MemoryStore> {
     pub(crate) max_keys: usize,
     pub(crate) message: Option<String>,
     pub(crate) response: ResponseSettings,
+    pub(super) exemptions: Vec<Exemption<K>>,
     clock: Arc<dyn Clock>,
     store: S,
 }
@@ -73,6 +74,7 @@ impl<K: RequestKind> Default for RateLimiterBuilder<K> {
             max_keys: DEFAULT_MAX_KEYS,
             message: None,
             response: ResponseSettings::default(),
+            exemptions: Vec::new(),
             clock: Arc::new(SystemClock::new()),
             store: MemoryStore::default(),
         }
@@ -83,6 +85,31 @@ impl<K: RequestKind, S: Store> RateLimiterBuilder<K, S> {
     /// Adds a rule.
     pub fn rule(mut self, rule: Rule<K>) -> Self {
         self.rules.push(rule);
+        self
+    }
+
+    /// Exempts requests from all rules, in every layer of the limiter: health checks, networks, CORS preflights, or whatever a
+    /// closure returns `true` for. See [`exempt`](crate::exempt). May be called several times: any one is enough.
+    ///
+    /// ```
+    /// use http::Request;
+    /// use tower_quota::{Policy, RateLimiter, Rule, exempt, http::RequestView, key};
+    ///
+    /// let rule = Rule::new("calls").every_request().key(key::header("x-account"));
+    /// let limiter = RateLimiter::builder()
+    ///     .exempt(exempt::routes(["GET /healthz", "GET /metrics"]))
+    ///     .exempt(exempt::grpc_health())
+    ///     .rule(rule.policy(Policy::per_minute(60)))
+    ///     .build()?;
+    ///
+    /// let check = Request::get("/healthz").body(())?;
+    /// assert!(limiter.matching(&RequestView::new(&check)).is_empty());
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// Questions that name a rule and a key ([`RateLimiter::rule`]) have no request, so nothing is exempt there.
+    pub fn exempt(mut self, exemption: impl Into<Exemption<K>>) -> Self {
+        self.exemptions.push(exemption.into());
         self
     }
 
@@ -112,6 +139,7 @@ impl<K: RequestKind, S: Store> RateLimiterBuilder<K, S> {
             max_keys: self.max_keys,
             message: self.message,
             response: self.response,
+            exemptions: self.exemptions,
             clock: self.clock,
             store,
         }
@@ -143,7 +171,8 @@ impl<K: RequestKind, S: Store> RateLimiterBuilder<K, S> {
         let _ = self.clock.now();
         let scopes = Scopes::with_capacity(self.rules.iter().map(Rule::plan_count).sum());
         let id = NEXT_LIMITER.fetch_add(1, Ordering::Relaxed);
-        let rules = Rules::compile(&self.rules, answers, &scopes, Version { limiter: id, number: 1 })?;
+        let rules =
+            Rules::compile((&self.rules, &self.exemptions), answers, &scopes, Version { limiter: id, number: 1 })?;
         rules.rulebook.warn_of_idle_quotas();
         let mut store = self.store;
         store.open(Setup { scopes: scopes.clone(), max_keys: self.max_keys, clock: self.clock })?;

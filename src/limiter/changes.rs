@@ -77,10 +77,10 @@ impl<K: RequestKind, S: Store> RateLimiter<K, S> {
         let Version { limiter, number } = self.rules().version;
         let version = Version { limiter, number: number + 1 };
         let trial_scopes = Scopes::default();
-        let trial = Rules::compile(&builder.rules, answers.clone(), &trial_scopes, version)?;
+        let trial = Rules::compile((&builder.rules, &builder.exemptions), answers.clone(), &trial_scopes, version)?;
         trial.with_tiers(&builder.rules, &self.state.hasher, |rule| self.pushed(rule))?;
         self.state.store.accept(&trial_scopes)?;
-        let rules = Rules::compile(&builder.rules, answers, &self.state.scopes, version)?;
+        let rules = Rules::compile((&builder.rules, &builder.exemptions), answers, &self.state.scopes, version)?;
         rules.with_tiers(&builder.rules, &self.state.hasher, |rule| self.pushed(rule))
     }
 }

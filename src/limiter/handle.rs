@@ -243,7 +243,7 @@ impl<K: RequestKind, S: Store> RateLimiter<K, S> {
                 found.push(matched);
             }
         };
-        rules.matcher.for_each_rule(request, |_| true, &self.state.hasher, visit);
+        rules.matcher.for_each_rule(request, &self.state.hasher, visit);
         found
     }
 

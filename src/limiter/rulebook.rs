@@ -217,7 +217,7 @@ mod tests {
     fn sharded(limiter: u64) -> ShardedRulebook {
         let rule = Rule::<Http>::new("calls").no_requests().policy(Policy::per_minute(1));
         let version = Version { limiter, number: 1 };
-        Rules::compile(&[rule], AnswerSettings::default(), &Scopes::default(), version).unwrap().rulebook
+        Rules::compile((&[rule], &[]), AnswerSettings::default(), &Scopes::default(), version).unwrap().rulebook
     }
 
     #[test]

@@ -3,6 +3,8 @@
 mod axum;
 mod batch;
 mod client_ip;
+mod conditions;
+mod exemptions;
 mod extractors;
 mod hyper;
 mod layer_settings;
