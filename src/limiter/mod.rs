@@ -16,6 +16,7 @@ mod charges;
 mod compiled_rule;
 mod decision;
 mod handle;
+mod matched_rule;
 mod message;
 mod quota_status;
 mod rule_handle;
@@ -28,9 +29,9 @@ mod watch;
 
 pub use builder::RateLimiterBuilder;
 pub use changes::Changes;
-pub use compiled_rule::MatchedRule;
 pub use decision::Decision;
 pub use handle::{AnyRateLimiter, RateLimiter};
+pub use matched_rule::MatchedRule;
 pub use quota_status::QuotaStatus;
 pub use rule_handle::RuleHandle;
 
@@ -38,13 +39,13 @@ pub(crate) use answer_settings::AnswerSettings;
 #[cfg(feature = "config")]
 pub(crate) use builder::too_many_rules;
 pub(crate) use charges::{AppliedMarks, ChargeMark, ChargeMarks, Charges, HeldCharges, KeyRejected, RuleTiers};
-pub(crate) use compiled_rule::{CompiledRule, CompiledTier, RuleTier};
+pub(crate) use compiled_rule::{CompiledRule, CompiledTier, RuleTargets, RuleTier, Version};
 pub(crate) use decision::{DeferredCall, MaybeDecided, PendingDecision, already_applied};
 pub(crate) use message::{MessageTemplate, missing_key, whole_seconds};
 pub(crate) use rule_matcher::RuleMatcher;
 #[cfg(feature = "config")]
 pub(crate) use rule_matcher::UNMATCHED;
 pub(crate) use rulebook::{Rulebook, RulebookRef, ShardedRulebook};
-pub(crate) use rules::{Rules, Version};
+pub(crate) use rules::Rules;
 
 use watch::Watch;

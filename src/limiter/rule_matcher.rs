@@ -7,7 +7,7 @@ use http::StatusCode;
 use crate::{
     error::ConfigError,
     key::{Charge, ChargeTarget, Key, KeyBuilder, KeyExtractor, KeyHasher, MissingKey, RawParts},
-    limiter::{AppliedMarks, Charges, RuleTier, Watch, rules::RuleTargets},
+    limiter::{AppliedMarks, Charges, RuleTargets, RuleTier, Watch},
     request::{Condition, Params, RequestKind, RequestView},
     rule::{
         AppliesTo, Filter, OnMissing, PathReadings, Route, RouteTable, RouteTarget, Rule, RuleId, exempt::Exemption,

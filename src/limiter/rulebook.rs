@@ -12,8 +12,7 @@ use hashbrown::HashMap;
 
 use crate::{
     error::ConfigError,
-    key::ChargeTarget,
-    limiter::{AnswerSettings, CompiledRule, CompiledTier, MessageTemplate},
+    limiter::{AnswerSettings, CompiledRule, CompiledTier, MessageTemplate, RuleTargets},
     request::RequestKind,
     response::ResponseSettings,
     rule::{Rule, RuleId},
@@ -60,7 +59,7 @@ impl Rulebook {
     /// Compiles the rules and checks their names against each other. Each rule has its histories in its range of `scopes`.
     pub(super) fn from_rules<K: RequestKind>(
         rules: &[Rule<K>],
-        targets: Vec<Box<[Box<[ChargeTarget]>]>>,
+        targets: Vec<RuleTargets>,
         answers: AnswerSettings,
         limiter: u64,
     ) -> Result<Self, ConfigError> {

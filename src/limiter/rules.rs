@@ -6,9 +6,9 @@ use hashbrown::HashMap;
 
 use crate::{
     error::ConfigError,
-    key::{Charge, ChargeTarget, KeyBuilder, KeyHasher},
+    key::{Charge, KeyBuilder, KeyHasher},
     limiter::{
-        AnswerSettings, RuleMatcher, RuleTier, Rulebook, ShardedRulebook,
+        AnswerSettings, RuleMatcher, RuleTargets, RuleTier, Rulebook, ShardedRulebook, Version,
         rulebook::check_names,
         tiers::{Asking, PushedTiers, TierTable},
     },
@@ -28,16 +28,6 @@ pub(crate) struct Rules<K: RequestKind> {
     /// By the numbers of the rules; `None` for rules without tiers.
     tiers: Box<[Option<TierTable<K>>]>,
 }
-
-/// The limiter that rules are of, and how often these have been replaced.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Version {
-    pub(crate) limiter: u64,
-    pub(crate) number: u64,
-}
-
-/// The targets of the charges of one rule: for all routes, or for each of them, one for each tier.
-pub(super) type RuleTargets = Box<[Box<[ChargeTarget]>]>;
 
 impl<K: RequestKind> Rules<K> {
     /// Compiles rules, and exemptions from all of them, for the histories in `scopes`.

@@ -1,0 +1,96 @@
+//! A rule that governs a request, as users see it.
+
+use std::{fmt, sync::Arc};
+
+use crate::{
+    key::Key,
+    limiter::{CompiledRule, RuleTier, RulebookRef},
+    policy::Policy,
+};
+
+/// A rule that governs a request, and the key that it counts.
+///
+/// [`RateLimiter::matching`](crate::RateLimiter::matching) finds them.
+///
+/// ```
+/// use http::Request;
+/// use tower_quota::{Policy, RateLimiter, Rule, http::RequestView, key};
+///
+/// let limiter = RateLimiter::builder()
+///     .rule(
+///         Rule::new("bots")
+///             .routes(["POST /bots/{botId}/export"])
+///             .key(key::path("botId"))
+///             .level("bot")
+///             .policy(Policy::per_minute(60)),
+///     )
+///     .build()?;
+///
+/// let request = Request::post("/bots/st-1/export").body(())?;
+/// let matched = limiter.matching(&RequestView::new(&request));
+/// assert_eq!((matched[0].rule(), matched[0].level()), ("bots", "bot"));
+/// assert_eq!(matched[0].key(), Some(limiter.key("st-1")));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Clone)]
+pub struct MatchedRule {
+    rulebook: Arc<RulebookRef>,
+    rule: RuleTier,
+    key: Option<Key>,
+}
+
+impl MatchedRule {
+    pub(super) const fn new(rulebook: Arc<RulebookRef>, rule: RuleTier, key: Option<Key>) -> Self {
+        Self { rulebook, rule, key }
+    }
+
+    /// Returns `true` if it is the same rule with the same key.
+    pub(super) fn is_same(&self, other: &Self) -> bool {
+        self.rule == other.rule && self.key == other.key
+    }
+
+    /// Returns the rule's name.
+    #[must_use]
+    pub fn rule(&self) -> &str {
+        self.compiled().name()
+    }
+
+    /// Returns the enforcement level.
+    #[must_use]
+    pub fn level(&self) -> &str {
+        self.compiled().level()
+    }
+
+    /// Returns the key, as [`RateLimiter::key`](crate::RateLimiter::key) makes it, or `None` if the request does not carry it.
+    #[must_use]
+    pub const fn key(&self) -> Option<Key> {
+        self.key
+    }
+
+    /// Returns the name of the [tier](Rule::tier) of this key, or `None` if the rule's own policy is for it.
+    #[must_use]
+    pub fn tier(&self) -> Option<&str> {
+        self.compiled().tier(self.rule.tier).name()
+    }
+
+    /// Returns the policy that the key is held to.
+    #[must_use]
+    pub fn policy(&self) -> &Policy {
+        self.compiled().tier(self.rule.tier).policy()
+    }
+
+    fn compiled(&self) -> &CompiledRule {
+        self.rulebook.rule(self.rule.rule)
+    }
+}
+
+impl fmt::Debug for MatchedRule {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("MatchedRule")
+            .field("rule", &self.rule())
+            .field("level", &self.level())
+            .field("tier", &self.tier())
+            .field("key", &self.key)
+            .finish()
+    }
+}
