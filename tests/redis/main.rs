@@ -9,4 +9,5 @@ mod outage;
 mod pace;
 mod sharing;
 mod store;
+mod tiers;
 mod tls;
