@@ -327,7 +327,7 @@ pub use http::{RateLimit, RateLimitLayer, ResponseFuture};
 pub use limiter::{
     AnyRateLimiter, Changes, Decision, MatchedRule, QuotaStatus, RateLimiter, RateLimiterBuilder, RuleHandle,
 };
-pub use policy::{Policy, Quota};
+pub use policy::{Enforcement, Policy, Quota};
 pub use request::RequestKind;
 pub use rule::{OnMissing, Rule};
 

@@ -3,7 +3,7 @@
 use std::{borrow::Cow, fmt, sync::Arc, time::Duration};
 
 use http::{
-    Method, Response,
+    HeaderName, Method, Response,
     header::{ACCESS_CONTROL_REQUEST_METHOD, ORIGIN},
 };
 
@@ -121,6 +121,8 @@ pub(crate) type Calendar = dyn Fn() -> Duration + Send + Sync;
 #[derive(Clone)]
 pub(crate) struct ResponseOptions {
     pub(crate) headers: Headers,
+    /// Names the rules in shadow that would deny the request.
+    pub(crate) shadow_field: Option<HeaderName>,
     /// Needed by `X-RateLimit-Reset` alone, which may be a point in time.
     pub(crate) calendar: Option<Arc<Calendar>>,
     pub(crate) decision: DecisionIn,
@@ -158,7 +160,7 @@ impl DecisionIn {
 impl ResponseOptions {
     /// Returns how much a decision has to report of the quotas.
     pub(crate) const fn detail(&self) -> Detail {
-        if self.show_admissions() { Detail::Full } else { Detail::OnDenial }
+        if self.show_quotas() { Detail::Full } else { Detail::OnDenial }
     }
 
     /// Returns whether a request passes without a decision.
@@ -168,6 +170,11 @@ impl ResponseOptions {
 
     /// Returns whether decisions that admit requests are shown, in header fields or extensions.
     pub(crate) const fn show_admissions(&self) -> bool {
+        self.show_quotas() || self.shadow_field.is_some()
+    }
+
+    /// Returns whether decisions that admit requests are shown with the state of each quota.
+    const fn show_quotas(&self) -> bool {
         self.headers.show_admissions() || !matches!(self.decision, DecisionIn::Neither)
     }
 
@@ -181,6 +188,7 @@ impl Default for ResponseOptions {
     fn default() -> Self {
         Self {
             headers: Headers::default(),
+            shadow_field: None,
             calendar: None,
             decision: DecisionIn::default(),
             on_conflict: OnConflict::default(),
@@ -198,6 +206,7 @@ impl fmt::Debug for ResponseOptions {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("ResponseOptions")
             .field("headers", &self.headers)
+            .field("shadow_field", &self.shadow_field)
             .field("decision", &self.decision)
             .field("on_conflict", &self.on_conflict)
             .field("protocol", &self.protocol)

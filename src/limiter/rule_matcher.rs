@@ -8,6 +8,7 @@ use crate::{
     error::ConfigError,
     key::{Charge, ChargeTarget, Key, KeyBuilder, KeyExtractor, KeyHasher, MissingKey, RawParts},
     limiter::{AppliedMarks, Charges, RuleTier, Watch, rules::RuleTargets},
+    policy::Enforcement,
     request::{Condition, Params, RequestKind, RequestView},
     rule::{AppliesTo, OnMissing, PathReadings, Route, RouteTable, RouteTarget, Rule, RuleId},
 };
@@ -40,6 +41,7 @@ struct RuleKey<K> {
 /// A rule that governs a request, and the key that it counts.
 pub(super) struct Visit<'a, 'r, K: RequestKind> {
     pub(super) rule: RuleId,
+    pub(super) enforcement: Enforcement,
     /// The index of the route, if it has histories of its own.
     pub(super) route: usize,
     pub(super) key: &'a KeyBuilder<'a>,
@@ -71,7 +73,7 @@ impl<K: RequestKind> RuleMatcher<K> {
 
     /// Adds the charges of a request under the `wanted` rules to `charges`, except those that are `applied` already.
     ///
-    /// A rule that found the key of the request further out does not need it a second time.
+    /// `wanted` returns how a rule is enforced; `None` if it is not to be looked at. A rule that found the key of the request further out does not need it a second time.
     ///
     /// # Errors
     ///
@@ -79,7 +81,7 @@ impl<K: RequestKind> RuleMatcher<K> {
     pub(super) fn charge(
         &self,
         request: K::View<'_>,
-        wanted: impl Fn(RuleId) -> bool,
+        wanted: impl Fn(RuleId) -> Option<Enforcement>,
         applied: &AppliedMarks<'_>,
         hasher: &KeyHasher,
         judge: impl Fn(&Visit<'_, '_, K>) -> (RuleTier, Charge),
@@ -87,7 +89,7 @@ impl<K: RequestKind> RuleMatcher<K> {
     ) -> Result<(), (RuleId, StatusCode)> {
         let mut rejected = None;
         self.for_each_rule(request, wanted, hasher, |visit| {
-            let (rule, is_found) = (visit.rule, visit.is_found);
+            let (rule, enforcement, is_found) = (visit.rule, visit.enforcement, visit.is_found);
             let Some(rule_key) = self.keys.get(rule.index()) else { return };
             self.watch.note_key(rule, visit.key, is_found);
             let mut add = || {
@@ -99,6 +101,7 @@ impl<K: RequestKind> RuleMatcher<K> {
                 _ if is_found => add(),
                 OnMissing::Share => add(),
                 OnMissing::Skip => {}
+                OnMissing::Reject(_) if !enforcement.is_enforced() => {}
                 OnMissing::Reject(status) => {
                     rejected.get_or_insert((rule, status));
                 }
@@ -113,7 +116,7 @@ impl<K: RequestKind> RuleMatcher<K> {
         let (mut is_governed, mut found) = (false, None);
         self.for_each_rule(
             request,
-            |id| id == rule,
+            |id| (id == rule).then_some(Enforcement::On),
             hasher,
             |visit| {
                 is_governed = true;
@@ -131,28 +134,28 @@ impl<K: RequestKind> RuleMatcher<K> {
     pub(super) fn for_each_rule(
         &self,
         request: K::View<'_>,
-        wanted: impl Fn(RuleId) -> bool,
+        wanted: impl Fn(RuleId) -> Option<Enforcement>,
         hasher: &KeyHasher,
         mut visit: impl FnMut(Visit<'_, '_, K>),
     ) {
         let is_matched = self.visit_routes(request, |target, request| {
-            if wanted(target.rule) {
+            if let Some(enforcement) = wanted(target.rule) {
                 let raw = RefCell::default();
                 let mut key = KeyBuilder::for_target(target.target, hasher).keeping_parts(self.kept(target.rule, &raw));
                 let is_found = self.read_key(target.rule, target.group, request, &mut key);
                 let (rule, route) = (target.rule, target.route);
-                visit(Visit { rule, route, key: &key, raw: &raw, is_found, request });
+                visit(Visit { rule, enforcement, route, key: &key, raw: &raw, is_found, request });
             }
         });
         let holds = |condition: &Option<Condition<K>>| condition.as_ref().is_none_or(|holds| holds(request));
         let unrouted = self.unrouted.iter().filter(|(_, condition)| holds(condition)).map(|(rule, _)| *rule);
         let unmatched = self.unmatched.filter(|_| !is_matched);
-        for rule in unrouted.chain(unmatched).filter(|rule| wanted(*rule)) {
+        for (rule, enforcement) in unrouted.chain(unmatched).filter_map(|rule| Some((rule, wanted(rule)?))) {
             let target = self.keys.get(rule.index()).map(|key| key.target).unwrap_or_default();
             let raw = RefCell::default();
             let mut key = KeyBuilder::for_target(target, hasher).keeping_parts(self.kept(rule, &raw));
             let is_found = self.read_key(rule, 0, request, &mut key);
-            visit(Visit { rule, route: 0, key: &key, raw: &raw, is_found, request });
+            visit(Visit { rule, enforcement, route: 0, key: &key, raw: &raw, is_found, request });
         }
     }
 
