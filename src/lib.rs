@@ -67,6 +67,32 @@
 //!
 //! With feature `config` the same rules come from a TOML file, see the module `config`.
 //!
+//! # Trying a limit
+//!
+//! A rule may be put in [shadow](Enforcement::Shadow) first: it decides as if it were enforced, lets everything through, and says
+//! whom it would have denied. A [soft](Enforcement::Soft) one marks the requests beyond its limit, for a handler to treat
+//! otherwise. [`RateLimiter::enforce`] changes this while requests go on.
+//!
+//! ```
+//! use tower_quota::{Enforcement, Policy, RateLimiter, Rule, key};
+//!
+//! let rule = Rule::new("exports").every_request().key(key::header("x-account"));
+//! let rule = rule.policy(Policy::per_minute(1)).enforcement(Enforcement::Shadow);
+//! let limiter = RateLimiter::builder().rule(rule).build()?;
+//!
+//! let exports = limiter.rule("exports")?;
+//! assert!(exports.admit("acme"));
+//! let decision = exports.check("acme");
+//! assert!(decision.is_admitted());
+//! for quota in decision.would_be_denied_by() {
+//!     println!("{} would be denied by {}", "acme", quota.rule());
+//! }
+//!
+//! limiter.enforce("exports", Enforcement::On)?;
+//! assert!(!exports.check("acme").is_admitted());
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+//!
 //! # Where to put the layer
 //!
 //! Put it outside of the services that it protects and inside of the layers that it relies on: behind the layer that

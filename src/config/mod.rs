@@ -75,6 +75,7 @@
 //! | `per_route` | whether each route is counted by itself: [`Rule::per_route`] | `false` |
 //! | `count_denied` | whether refused requests are charged too: [`Policy::count_denied`] | `false` |
 //! | `resolution` | the precision of large quotas: [`Policy::resolution`] | 4096 |
+//! | `enforcement` | `"on"`, `"soft"`, `"shadow"` or `"off"`: [`Enforcement`] | `"on"` |
 //! | `on_missing` | `"share"`, `"skip"` or a status from 400 to 599: [`OnMissing`] | `"share"` |
 //! | `[[rule.group]]` | more routes of the rule above, see below | none |
 //!
@@ -147,6 +148,7 @@
 //! [`Quota`]: crate::Quota
 //! [`Policy::count_denied`]: crate::Policy::count_denied
 //! [`Policy::resolution`]: crate::Policy::resolution
+//! [`Enforcement`]: crate::Enforcement
 //! [`OnMissing`]: crate::OnMissing
 //! [`ConfigError`]: crate::ConfigError
 //! [`key::path`]: crate::key::path

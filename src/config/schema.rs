@@ -76,6 +76,7 @@ static RULE: Schema = Schema {
         field("per_route", FieldKind::Flag, "true", &[]),
         field("count_denied", FieldKind::Flag, "true", &["counts_denied"]),
         field("resolution", FieldKind::Number(u32::MAX as u64), "4096", &[]),
+        field("enforcement", FieldKind::Text, "\"shadow\"", &["enforce", "mode", "enforced"]),
         field("on_missing", FieldKind::WordOrStatus, "\"skip\"", &["missing"]),
         field("group", FieldKind::Tables(&GROUP), "", &["groups"]),
     ],

@@ -511,6 +511,7 @@ impl<K: RequestKind> fmt::Debug for Rule<K> {
             .field("level", &self.level_name())
             .field("routes", &self.groups.iter().flat_map(|group| &group.routes).collect::<Vec<_>>())
             .field("policy", &self.policy)
+            .field("enforcement", &self.enforcement)
             .field("on_missing", &self.on_missing)
             .field("per_route", &self.per_route)
             .finish()

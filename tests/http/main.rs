@@ -3,6 +3,7 @@
 mod axum;
 mod batch;
 mod client_ip;
+mod enforcement;
 mod extractors;
 mod hyper;
 mod layer_settings;

@@ -77,7 +77,9 @@ fn a_shadow_has_no_quotas_and_no_wait_but_says_which_quota_would_deny_and_how_lo
     assert_eq!((second.quotas().count(), second.retry_after(), second.message()), (0, None, None));
     let said: Vec<_> = second.would_be_denied_by().map(|quota| (quota.name(), quota.reset_after())).collect();
     assert_eq!(said, [("minute".into(), MINUTE * 2 / 3)]);
-    assert!(second.would_be_denied_by().all(|quota| !quota.is_exhausted() && quota.enforcement() == Enforcement::Shadow));
+    assert!(
+        second.would_be_denied_by().all(|quota| !quota.is_exhausted() && quota.enforcement() == Enforcement::Shadow)
+    );
     assert!(!second.is_over_soft_limit());
 }
 
@@ -111,7 +113,9 @@ fn a_soft_rule_admits_all_is_told_and_marks_what_is_over_its_limit() {
     let told: Vec<_> = (0..4)
         .map(|_| {
             let decision = check(&limiter);
-            assert!(decision.is_admitted() && decision.retry_after().is_none() && decision.exhausted().next().is_none());
+            assert!(
+                decision.is_admitted() && decision.retry_after().is_none() && decision.exhausted().next().is_none()
+            );
             assert!(would_deny(&decision).is_empty());
             (remaining(&decision), decision.is_over_soft_limit(), decision.over_soft_limits().count())
         })
@@ -183,7 +187,11 @@ fn a_yes_or_no_is_that_of_the_enforced_rules() {
         let calls = limiter.rule("calls").unwrap();
         assert_eq!((0..9).filter(|_| calls.admit("ann")).count(), expected, "{enforcement}");
         let (limiter, _) = one(2, enforcement);
-        assert_eq!((0..9).filter(|_| limiter.admit_all([("calls", "ann")]).unwrap()).count(), expected, "{enforcement}");
+        assert_eq!(
+            (0..9).filter(|_| limiter.admit_all([("calls", "ann")]).unwrap()).count(),
+            expected,
+            "{enforcement}"
+        );
     }
 }
 
@@ -270,7 +278,8 @@ fn a_switch_wins_over_reloads_and_the_configured_word_is_that_of_the_newest() {
     let (limiter, _) = one(1, Enforcement::On);
     let calls = limiter.rule("calls").unwrap();
     let reload = |enforcement| {
-        let rules = move |builder: tower_quota::RateLimiterBuilder| Ok(builder.rule(per_minute("calls", 1, enforcement)));
+        let rules =
+            move |builder: tower_quota::RateLimiterBuilder| Ok(builder.rule(per_minute("calls", 1, enforcement)));
         limiter.reload(rules).unwrap().to_string()
     };
     assert!(calls.admit("ann"));
