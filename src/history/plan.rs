@@ -123,6 +123,18 @@ impl Plan {
         Self { has_siblings: true, ..self }
     }
 
+    /// Returns a plan for the same histories whose limits are others, and no larger.
+    #[cfg(feature = "redis")]
+    pub(crate) fn with_limits(&self, change: impl Fn(u64) -> u64) -> Self {
+        let changed = |window: &Window| Window { limit: change(window.limit), ..*window };
+        Self {
+            windows: self.windows.iter().map(changed).collect(),
+            unlimited: self.unlimited.clone(),
+            bucket_specs: self.bucket_specs.clone(),
+            ..*self
+        }
+    }
+
     /// Returns `true` if other plans judge the same histories, or did before the rules were reloaded.
     #[inline]
     pub(crate) const fn has_siblings(&self) -> bool {

@@ -10,7 +10,7 @@ use std::{
 use crate::{
     error::ConfigError,
     key::Charge,
-    store::{BoxFuture, MaybeReady, MemoryStore, Setup, Store, Verdict},
+    store::{BoxFuture, MaybeReady, MemoryStore, Scopes, Setup, Store, Verdict},
 };
 
 /// A store of any type, for services that choose it when they start.
@@ -161,6 +161,10 @@ impl Store for AnyStore {
         self.0.dyn_since_1970()
     }
 
+    fn accept(&self, scopes: &Scopes) -> Result<(), ConfigError> {
+        self.0.dyn_accept(scopes)
+    }
+
     fn key_secret(&self) -> Option<[u8; 32]> {
         self.0.dyn_key_secret()
     }
@@ -174,6 +178,7 @@ trait DynStore: Any + fmt::Debug + Send + Sync {
     fn dyn_peek(&self, charges: &[Charge], verdict: &mut Verdict) -> MaybeReady<BoxFuture>;
     fn dyn_reset(&self, charges: &[Charge], verdict: &mut Verdict) -> MaybeReady<BoxFuture>;
     fn dyn_since_1970(&self) -> Duration;
+    fn dyn_accept(&self, scopes: &Scopes) -> Result<(), ConfigError>;
     fn dyn_key_secret(&self) -> Option<[u8; 32]>;
 }
 
@@ -196,6 +201,10 @@ impl<S: Store> DynStore for S {
 
     fn dyn_since_1970(&self) -> Duration {
         self.since_1970()
+    }
+
+    fn dyn_accept(&self, scopes: &Scopes) -> Result<(), ConfigError> {
+        self.accept(scopes)
     }
 
     fn dyn_key_secret(&self) -> Option<[u8; 32]> {

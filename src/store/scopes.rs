@@ -75,14 +75,19 @@ struct Shape {
     /// The number of a plan of this shape.
     plan: u32,
     /// The last version of the rules that wanted it. Histories are not moved to the shape of an earlier version.
-    version: AtomicU64,
+    /// Shared by the copies of the scopes.
+    version: Arc<AtomicU64>,
 }
 
 /// A policy, and the histories that it judges.
 #[derive(Debug)]
-struct Judge {
-    policy: Policy,
-    plan: Plan,
+pub(crate) struct Judge {
+    #[cfg_attr(not(feature = "redis"), expect(dead_code, reason = "the store on a server asks for it"))]
+    pub(crate) scope: u32,
+    pub(crate) policy: Policy,
+    pub(crate) plan: Plan,
+    /// Whether it is one of several policies that judge the histories in one version of the rules.
+    pub(crate) is_tier: bool,
 }
 
 /// The numbers of one scope, and of its shapes and plans.
@@ -113,6 +118,37 @@ impl Scopes {
     #[inline]
     pub(crate) fn plan(&self, charge: &Charge) -> Option<&Plan> {
         self.0.judges.get(charge.target.plan as usize).map(|judge| &judge.plan)
+    }
+
+    /// Returns the judge of this number, which is that of its plan.
+    #[cfg(feature = "redis")]
+    pub(crate) fn judge(&self, plan: u32) -> Option<&Judge> {
+        self.0.judges.get(plan as usize)
+    }
+
+    /// Returns all judges with their scopes.
+    #[cfg(feature = "redis")]
+    pub(crate) fn judges(&self) -> impl Iterator<Item = (&Scope, &Judge)> {
+        self.0.judges.iter().filter_map(|(_, judge)| Some((self.get(judge.scope)?, judge)))
+    }
+
+    /// Adds what a `copy` of these scopes lacks, number for number: the same scopes and shapes, and the same policies with other
+    /// limits. So a charge means the same history in both.
+    #[cfg(feature = "redis")]
+    pub(crate) fn copy_to(&self, copy: &Self, change: impl Fn(u64) -> u64) {
+        // Nothing is registered meanwhile, so that all three lists are of the same moment.
+        let _registering = self.0.registered.lock();
+        let _copying = copy.0.registered.lock();
+        for (_, scope) in self.0.scopes.iter().skip(copy.0.scopes.count()) {
+            copy.0.scopes.push(Scope { name: scope.name.clone() });
+        }
+        for (_, shape) in self.0.shapes.iter().skip(copy.0.shapes.count()) {
+            copy.0.shapes.push(Shape { version: Arc::clone(&shape.version), ..*shape });
+        }
+        for (_, judge) in self.0.judges.iter().skip(copy.0.judges.count()) {
+            let (policy, plan) = (judge.policy.with_limits(&change), judge.plan.with_limits(&change));
+            copy.0.judges.push(Judge { policy, plan, ..*judge });
+        }
     }
 
     /// Returns the charge of a history with this shape, by a plan that has it.
@@ -164,13 +200,15 @@ impl Scopes {
         let plan = Plan::among(policy, all);
         let plan = if entry.targets.is_empty() { plan } else { plan.with_siblings() };
         let judge = |target: &ChargeTarget| self.0.judges.get(target.plan as usize);
-        let is_equal = |judge: &Judge| judge.policy == *policy && judge.plan == plan;
+        let is_tier = all.len() > 1;
+        let is_equal = |judge: &Judge| judge.policy == *policy && judge.plan == plan && judge.is_tier == is_tier;
         if let Some(known) = entry.targets.iter().find(|target| judge(target).is_some_and(is_equal)) {
             return Ok(*known);
         }
         let is_alike = |target: &&ChargeTarget| judge(target).is_some_and(|judge| judge.plan.has_shape_of(&plan));
         let shape = entry.targets.iter().find(is_alike).map(|target| target.shape);
-        let number = self.0.judges.push(Judge { policy: policy.clone(), plan }) as u32;
+        let judge = Judge { scope: entry.scope, policy: policy.clone(), plan, is_tier };
+        let number = self.0.judges.push(judge) as u32;
         let shape = match shape {
             Some(shape) => shape,
             None => self.new_shape(entry.scope, number)?,
@@ -186,7 +224,7 @@ impl Scopes {
             let reason = "the windows of the rules have changed too often: restart the process";
             return Err(ConfigError::new("quotas", shapes, reason));
         }
-        Ok(self.0.shapes.push(Shape { scope, plan, version: AtomicU64::new(0) }) as u32)
+        Ok(self.0.shapes.push(Shape { scope, plan, version: Arc::default() }) as u32)
     }
 }
 

@@ -180,6 +180,11 @@ impl Batcher {
     ) -> Option<PendingRefund> {
         let (charges, units) = (requests.charges().to_vec(), u32::from(requests.units()));
         let refund = requests.complete(&reply);
+        if reply.as_ref().is_ok_and(|reply| reply.units > 0) {
+            for charge in charges.iter().filter(|charge| self.commands.has_siblings(charge)) {
+                self.denials.record_admitted(charge);
+            }
+        }
         // Not where denials are to be counted, and not where a refund is about to make room.
         if let Ok(reply) = reply
             && reply.units < units

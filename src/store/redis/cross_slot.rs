@@ -161,7 +161,7 @@ impl CrossSlotDecider {
         let charges: Vec<Charge> = failed.flat_map(|(group, _)| group.charges.iter().copied()).collect();
         let verdict = self.fallback.decide(&charges, failure)?;
         let mut states = verdict.states.iter();
-        if states.len() == 0 {
+        if states.len() < charges.iter().map(|charge| self.quotas(charge)).sum() {
             // The verdict has no quotas: it fails open.
             return Ok(());
         }
@@ -176,7 +176,7 @@ impl CrossSlotDecider {
     }
 
     fn quotas(&self, charge: &Charge) -> usize {
-        self.commands.scopes.plan(charge.scope).map_or(0, |plan| plan.windows().len())
+        self.commands.scopes.plan(charge).map_or(0, |plan| plan.windows().len())
     }
 
     async fn roll_back(&self, reserved: Reserved) {

@@ -5,9 +5,9 @@ use std::{fmt, sync::Arc};
 use crate::{
     clock::Clock,
     error::{ConfigError, Unavailable},
+    history::Plan,
     key::Charge,
-    policy::Policy,
-    store::{MemoryStore, Scope, Scopes, Setup, Store, Verdict, redis::failure::Failure},
+    store::{MemoryStore, Scopes, Setup, Store, Verdict, redis::failure::Failure},
 };
 
 /// The fate of requests while the store is unavailable: fail open, fail closed, or decide locally.
@@ -53,8 +53,11 @@ pub(super) enum Fallback {
 #[derive(Debug)]
 pub(super) struct LocalFallback {
     store: MemoryStore,
-    /// The difference between each limit and its share, by scope.
-    missing: Vec<Vec<u64>>,
+    share: f64,
+    /// The scopes of the limiter, with the whole limits.
+    whole: Scopes,
+    /// A copy of them with the shares, which is continued when a charge has a plan that it lacks.
+    shared: Scopes,
 }
 
 impl Fallback {
@@ -76,14 +79,14 @@ impl Fallback {
         match self {
             Self::Open => Ok(Verdict::new(true)),
             Self::Closed => Err(failure.into_unavailable()),
-            Self::Local(local) => Ok(local.decide(charges)),
+            Self::Local(local) => local.decide(charges).ok_or_else(|| failure.into_unavailable()),
         }
     }
 
     /// Records units that the server has admitted.
     pub(super) fn record_admitted(&self, charges: &[Charge]) {
         if let Self::Local(local) = self {
-            local.store.record(charges);
+            local.record(charges);
         }
     }
 
@@ -95,31 +98,55 @@ impl Fallback {
     /// Resets the local history of a charge.
     pub(super) fn reset(&self, charge: &Charge) {
         if let Self::Local(local) = self {
-            local.store.reset(charge);
+            local.reset(charge);
         }
     }
 }
 
 impl LocalFallback {
     fn open(share: f64, setup: &Setup) -> Result<Self, ConfigError> {
-        let mut store = MemoryStore::default();
-        let shared = |scope: &Scope| Scope::new(scope.name().to_owned(), &share_of(scope.policy(), share));
-        let scopes = Scopes::new(setup.scopes.iter().map(shared));
-        let missing = setup.scopes.iter().zip(scopes.iter()).map(|(whole, part)| difference(whole, part)).collect();
+        let (mut store, whole, shared) = (MemoryStore::default(), setup.scopes.clone(), Scopes::default());
         let clock: Arc<dyn Clock> = Arc::clone(&setup.clock);
-        store.open(Setup { scopes, max_keys: setup.max_keys, clock })?;
-        Ok(Self { store, missing })
+        store.open(Setup { scopes: shared.clone(), max_keys: setup.max_keys, clock })?;
+        Ok(Self { store, share, whole, shared })
     }
 
     /// Decides by the shares. The verdict is in terms of the whole limits: the shares of other processes count as used.
-    fn decide(&self, charges: &[Charge]) -> Verdict {
+    ///
+    /// Returns `None` if the rules were replaced since the charges were made, and their histories belong to the new ones.
+    fn decide(&self, charges: &[Charge]) -> Option<Verdict> {
+        self.learn_plans(charges);
         let mut verdict = Verdict::default();
         self.store.decide(charges, &mut verdict);
-        let missing = charges.iter().filter_map(|charge| self.missing.get(charge.scope as usize)).flatten();
+        let missing = charges.iter().flat_map(|charge| self.missing(charge));
         for (state, missing) in verdict.states.iter_mut().zip(missing) {
-            state.used = state.used.saturating_add(*missing);
+            state.used = state.used.saturating_add(missing);
         }
-        verdict
+        (!verdict.is_stale).then_some(verdict)
+    }
+
+    fn record(&self, charges: &[Charge]) {
+        self.learn_plans(charges);
+        self.store.record(charges);
+    }
+
+    fn reset(&self, charge: &Charge) {
+        self.learn_plans(std::slice::from_ref(charge));
+        self.store.reset(charge);
+    }
+
+    /// Continues the copy of the scopes if rules were reloaded.
+    fn learn_plans(&self, charges: &[Charge]) {
+        if charges.iter().any(|charge| self.shared.plan(charge).is_none()) {
+            self.whole.copy_to(&self.shared, |limit| share_of(limit, self.share));
+        }
+    }
+
+    /// Returns the difference between each limit of a charge and its share.
+    fn missing(&self, charge: &Charge) -> impl Iterator<Item = u64> {
+        let whole = self.whole.plan(charge).into_iter().flat_map(Plan::windows);
+        let shared = self.shared.plan(charge).into_iter().flat_map(Plan::windows);
+        whole.zip(shared).map(|(whole, shared)| whole.limit.saturating_sub(shared.limit))
     }
 }
 
@@ -133,12 +160,8 @@ impl fmt::Display for OnOutage {
     }
 }
 
-fn share_of(policy: &Policy, share: f64) -> Policy {
-    policy.with_limits(|limit| ((limit as f64 * share) as u64).max(1))
-}
-
-fn difference(whole: &Scope, part: &Scope) -> Vec<u64> {
-    whole.policy().quotas().zip(part.policy().quotas()).map(|(whole, part)| whole.limit() - part.limit()).collect()
+fn share_of(limit: u64, share: f64) -> u64 {
+    ((limit as f64 * share) as u64).max(1)
 }
 
 #[cfg(test)]
@@ -146,20 +169,64 @@ mod tests {
     use super::*;
     use crate::{
         clock::ManualClock,
-        key::{KeyBuilder, KeyHasher},
+        key::{ChargeTarget, KeyBuilder, KeyHasher},
+        policy::Policy,
     };
 
+    fn register(scopes: &Scopes, policies: &[Policy], version: u64) -> Vec<Charge> {
+        let charge = |target: ChargeTarget| *KeyBuilder::for_target(target, &KeyHasher::with_secret([0; 32])).charge();
+        scopes.register("calls".to_owned(), "calls", policies, version).unwrap().into_iter().map(charge).collect()
+    }
+
+    fn open(on_outage: OnOutage, policies: &[Policy]) -> Result<(Fallback, ManualClock, Scopes), ConfigError> {
+        let (clock, scopes) = (ManualClock::new(), Scopes::default());
+        register(&scopes, policies, 1);
+        let setup = Setup { scopes: scopes.clone(), max_keys: 10, clock: Arc::new(clock.clone()) };
+        Ok((Fallback::new(on_outage, &setup)?, clock, scopes))
+    }
+
     fn fallback(on_outage: OnOutage) -> Result<(Fallback, ManualClock), ConfigError> {
-        let clock = ManualClock::new();
-        let policy = Policy::per_minute(60).and_per_hour(1);
-        let scopes = Scopes::new([Scope::new("calls".to_owned(), &policy)]);
-        let setup = Setup { scopes, max_keys: 10, clock: Arc::new(clock.clone()) };
-        Ok((Fallback::new(on_outage, &setup)?, clock))
+        let (fallback, clock, _) = open(on_outage, &[Policy::per_minute(60).and_per_hour(1)])?;
+        Ok((fallback, clock))
     }
 
     fn charge() -> Charge {
         let hasher = KeyHasher::with_secret([0; 32]);
-        KeyBuilder::new(&hasher).charge_in(0)
+        *KeyBuilder::new(&hasher).charge()
+    }
+
+    fn admitted(local: &Fallback, charge: Charge, most: u64) -> u64 {
+        let decide = || local.decide(&[charge], Failure::other("")).unwrap();
+        (0..most).filter(|_| decide().admitted).count() as u64
+    }
+
+    #[test]
+    fn tiers_have_shares_of_their_own_limits_over_one_history() {
+        let policies = [Policy::per_minute(60), Policy::per_minute(600), [].into_iter().collect()];
+        let (local, _, scopes) = open(OnOutage::Local { share: 0.1 }, &policies).unwrap();
+        let [free, pro, unlimited] = *register(&scopes, &policies, 1) else { panic!("not three") };
+        assert_eq!(admitted(&local, free, 100), 6);
+        let first = local.decide(&[pro], Failure::other("")).unwrap();
+        assert_eq!((first.admitted, first.states[0].used), (true, 547), "540 of others, six as free, and this one");
+        assert_eq!(admitted(&local, pro, 100), 53);
+        assert_eq!(admitted(&local, unlimited, 100), 100);
+        assert_eq!((admitted(&local, free, 1), admitted(&local, pro, 1)), (0, 0));
+    }
+
+    #[test]
+    fn rules_that_are_reloaded_in_an_outage_keep_their_histories_and_have_new_shares() {
+        let (local, _, scopes) = open(OnOutage::Local { share: 0.5 }, &[Policy::per_minute(20)]).unwrap();
+        let [old] = *register(&scopes, &[Policy::per_minute(20)], 1) else { panic!("not one") };
+        assert_eq!(admitted(&local, old, 100), 10);
+        for (version, policy, room) in [
+            (2, Policy::per_minute(30), 5),
+            (3, Policy::per_minute(20_000).and_per_hour(24_000), 10_000 - 15),
+            (4, Policy::per_minute(60).and_per_day(40_000), 0),
+        ] {
+            let [new] = *register(&scopes, &[policy], version) else { panic!("not one") };
+            assert_eq!(admitted(&local, new, 20_000), room, "version {version}");
+        }
+        assert!(local.decide(&[old], Failure::other("gone")).is_err(), "the history belongs to newer rules");
     }
 
     #[test]
@@ -183,11 +250,7 @@ mod tests {
 
     #[test]
     fn units_admitted_before_the_outage_count_even_beyond_the_share() {
-        let policy = Policy::per_minute(4);
-        let scopes = Scopes::new([Scope::new("calls".to_owned(), &policy)]);
-        let clock = ManualClock::new();
-        let setup = Setup { scopes, max_keys: 10, clock: Arc::new(clock.clone()) };
-        let local = Fallback::new(OnOutage::Local { share: 0.5 }, &setup).unwrap();
+        let (local, clock, _) = open(OnOutage::Local { share: 0.5 }, &[Policy::per_minute(4)]).unwrap();
         for _ in 0..4 {
             local.record_admitted(&[charge()]);
             clock.advance(std::time::Duration::from_secs(10));

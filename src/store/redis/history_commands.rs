@@ -16,6 +16,7 @@ use crate::{
             failure::Failure,
             key_name::{hash_slot, hash_slot_of_tenant, key_name, probe_key_name},
             layout::Layout,
+            layouts::{Layouts, PlanLayout},
             node::{Command, Node},
             script::{Charged, Mode, Reply, Request, Script},
             servers::Servers,
@@ -29,15 +30,14 @@ use crate::{
 pub(super) struct HistoryCommands {
     pub(super) servers: Servers,
     pub(super) scopes: Scopes,
-    /// By scope.
-    pub(super) layouts: Vec<Layout>,
+    pub(super) layouts: Layouts,
     pub(super) prefix: String,
     pub(super) deadline: Duration,
     pub(super) timer: Timer,
 }
 
 /// The layouts of some charges, with the keys that the names of their strings begin with.
-type NamedLayouts<'a> = Box<[(&'a Layout, String)]>;
+type NamedLayouts = Box<[(Arc<PlanLayout>, String)]>;
 
 impl HistoryCommands {
     /// Runs the script on several requests, each for so many units, in one call.
@@ -92,9 +92,9 @@ impl HistoryCommands {
     /// Deletes the history of a charge. Returns whether there was one.
     pub(super) async fn delete(&self, charge: Charge, deadline: Deadline) -> Result<bool, Failure> {
         let mut found = false;
-        for (layout, key) in &self.named(&[charge]) {
+        for (plan, key) in &self.named(&[charge]) {
             let mut delete = cmd("DEL");
-            for log in layout.iter() {
+            for log in plan.layout.iter() {
                 delete.arg([key.as_bytes(), log.suffix().as_bytes()].concat());
             }
             let command = Command { short: delete, full: None, is_divisible: false };
@@ -111,7 +111,12 @@ impl HistoryCommands {
 
     /// Returns whether any of the charges counts denials, too.
     pub(super) fn counts_denied(&self, charges: &[Charge]) -> bool {
-        charges.iter().filter_map(|charge| self.scopes.plan(charge.scope)).any(Plan::counts_denied)
+        charges.iter().filter_map(|charge| self.scopes.plan(charge)).any(Plan::counts_denied)
+    }
+
+    /// Returns whether other plans judge the history of a charge, too.
+    pub(super) fn has_siblings(&self, charge: &Charge) -> bool {
+        self.scopes.plan(charge).is_some_and(Plan::has_siblings)
     }
 
     /// Returns whether the charges are in several hash slots, which no single call can decide about.
@@ -141,10 +146,10 @@ impl HistoryCommands {
         Ok(())
     }
 
-    fn named(&self, charges: &[Charge]) -> NamedLayouts<'_> {
+    fn named(&self, charges: &[Charge]) -> NamedLayouts {
         let named = charges.iter().filter_map(|charge| {
-            let (scope, layout) = (self.scopes.get(charge.scope)?, self.layouts.get(charge.scope as usize)?);
-            Some((layout, key_name(&self.prefix, scope, charge)))
+            let (scope, plan) = (self.scopes.get(charge.scope())?, self.layouts.get(charge)?);
+            Some((plan, key_name(&self.prefix, scope, charge)))
         });
         named.collect()
     }
@@ -167,6 +172,6 @@ pub(super) fn single_reply(replies: Vec<RedisResult<Reply>>) -> Result<Reply, Fa
     reply.map_err(Failure::Server)
 }
 
-fn charged<'a>(named: &'a NamedLayouts<'_>) -> Vec<Charged<'a>> {
-    named.iter().map(|(layout, key)| Charged { logs: layout, key: key.as_bytes() }).collect()
+fn charged(named: &NamedLayouts) -> Vec<Charged<'_>> {
+    named.iter().map(|(plan, key)| Charged { logs: &plan.layout, key: key.as_bytes() }).collect()
 }

@@ -4,7 +4,11 @@ use std::{cmp::Reverse, hash::Hasher};
 
 use siphasher::sip::SipHasher13;
 
-use crate::history::{BucketSpec, Counted, Plan};
+use crate::{
+    error::ConfigError,
+    history::{BucketSpec, Counted, Plan},
+    store::Scopes,
+};
 
 /// A log that begins with anything else is not ours. A new layout gets a new one.
 const MAGIC: u8 = b'T';
@@ -15,6 +19,13 @@ const CELLS: u8 = 32;
 /// Where an argument says how many bytes an entry has; and bytes of a cell.
 const WIDTH: usize = 6;
 const CELL: u8 = 9;
+
+/// What an argument says of denials: whether they count, or else whether there may be more units than are kept.
+const COUNTS_DENIED: u8 = 1;
+const IS_UNBOUNDED: u8 = 2;
+
+/// The most windows of a history: of those that are counted exactly, and of the others. The script has five bits for them.
+const MOST_WINDOWS: usize = 31;
 
 /// Bytes of a limit, and of the units in cells; of the entries of an exact log there are never so many.
 const LIMIT: usize = 6;
@@ -28,7 +39,7 @@ const MOST: u32 = 2;
 const BESIDE: u32 = 7;
 pub(super) const TICK: u32 = 12;
 
-/// The logs of a plan: an exact log, which may answer for no quota but lists the others, and a cell log per grain.
+/// The logs of a plan, which are the same for all plans of its shape: an exact log, which may answer for no quota but lists the others, and a cell log per grain.
 #[derive(Debug)]
 pub(crate) struct Layout {
     logs: Box<[Encoding]>,
@@ -53,13 +64,14 @@ struct EncodingSettings {
     kept: u64,
     /// The most units that any answer is about.
     most: u64,
+    denials: u8,
 }
 
 /// A quota of a log.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct QuotaSlot {
-    /// Its place in the plan.
-    pub(super) at: usize,
+    /// Its place in the plan. `None` for a window that only other plans of the history limit.
+    pub(super) at: Option<usize>,
     pub(super) limit: u64,
     /// Its window, in microseconds.
     pub(super) window: u64,
@@ -72,11 +84,23 @@ impl Layout {
         Self { logs: logs.collect(), quotas: plan.windows().len() }
     }
 
+    /// Checks that the script can count by all windows of each history.
+    pub(super) fn validate(scopes: &Scopes) -> Result<(), ConfigError> {
+        for (scope, judge) in scopes.judges() {
+            let windows = judge.plan.windows().len() + judge.plan.unlimited().len();
+            if windows > MOST_WINDOWS {
+                let reason = format!("the tiers of a rule have at most {MOST_WINDOWS} windows together in this store");
+                return Err(ConfigError::new("tiers: windows", windows, reason).in_rule(scope.name()));
+            }
+        }
+        Ok(())
+    }
+
     pub(crate) fn iter(&self) -> impl ExactSizeIterator<Item = &Encoding> {
         self.logs.iter()
     }
 
-    /// Quotas of the plan.
+    /// Quotas of the plan, without windows that only other plans limit.
     pub(crate) const fn quotas(&self) -> usize {
         self.quotas
     }
@@ -112,6 +136,7 @@ impl Encoding {
             window,
             kept: kept(plan, most),
             most,
+            denials: denials(plan, &quotas),
         };
         let mut argument = settings.told(tag(quotas.len() as u8, &windows(&quotas)), plan, &quotas);
         argument.extend(plan.bucket_specs().iter().flat_map(|grain| beside(plan, grain)));
@@ -127,6 +152,7 @@ impl Encoding {
             window,
             kept: plan.tick().micros() << TICK,
             most: plan.most_units(),
+            denials: u8::from(plan.counts_denied()) * COUNTS_DENIED,
         };
         let mut argument = settings.told(tag(CELLS, &[]), plan, &quotas);
         argument.extend(low_bytes::<7>(ticks));
@@ -158,7 +184,7 @@ impl EncodingSettings {
     /// The whole of it, as `header.lua` says, up to the quotas.
     fn told(&self, tag: Vec<u8>, plan: &Plan, quotas: &[QuotaSlot]) -> Vec<u8> {
         let mut argument = tag;
-        argument.extend([self.width, u8::from(plan.counts_denied()), quotas.len() as u8]);
+        argument.extend([self.width, self.denials, quotas.len() as u8]);
         argument.extend(low_bytes::<2>(plan.tick().micros()));
         argument.extend(low_bytes::<6>(self.time_to_live));
         argument.extend(low_bytes::<7>(self.window));
@@ -180,13 +206,23 @@ const fn stamp_width(plan: &Plan, window: u64) -> u8 {
     if window <= plan.micros(Plan::LONGEST_COMPACT_WINDOW) { 4 } else { 6 }
 }
 
-/// The quotas that are counted there, the longest window first and of those the smallest limit.
+/// The quotas that are counted there, the longest window first and of those the smallest limit. Windows that only other plans
+/// limit are among them, so that all plans of a shape ask for the same.
 fn places(plan: &Plan, counted: Counted) -> Box<[QuotaSlot]> {
-    let windows = plan.windows().iter().enumerate().filter(|(_, window)| window.counted == counted);
+    let own = plan.windows().iter().enumerate().map(|(at, window)| (Some(at), window));
+    let all = own.chain(plan.unlimited().iter().map(|window| (None, window)));
+    let places = all.filter(|(_, window)| window.counted == counted);
     let mut places: Box<[QuotaSlot]> =
-        windows.map(|(at, window)| QuotaSlot { at, limit: window.limit, window: plan.micros(window.ticks) }).collect();
+        places.map(|(at, window)| QuotaSlot { at, limit: window.limit, window: plan.micros(window.ticks) }).collect();
     places.sort_by_key(|place| (Reverse(place.window), place.limit));
     places
+}
+
+/// What an exact log is told of units that no limit holds back: where the plan does not limit the longest window, the script
+/// has to see to it that no more are kept than any answer is about.
+fn denials(plan: &Plan, quotas: &[QuotaSlot]) -> u8 {
+    let is_unbounded = quotas.first().is_some_and(|longest| longest.at.is_none());
+    if plan.counts_denied() { COUNTS_DENIED } else { u8::from(is_unbounded) * IS_UNBOUNDED }
 }
 
 /// What a log and an argument begin with. Limits are not part of it: they change what a log is compared with.
@@ -236,7 +272,7 @@ mod tests {
     }
 
     fn quotas(log: &Encoding) -> Vec<usize> {
-        log.quotas().iter().map(|place| place.at).collect()
+        log.quotas().iter().filter_map(|place| place.at).collect()
     }
 
     #[test]

@@ -39,9 +39,9 @@ pub(super) enum BorrowOutcome {
 }
 
 impl LeaseBorrower {
-    /// Returns the next step of a request. Charges in several hash slots are never leased.
+    /// Returns the next step of a request. Charges in several hash slots are never leased, nor those of rules without leases.
     pub(super) fn next_step(&self, charges: &[Charge]) -> LeaseStep {
-        if self.commands.spans_slots(charges) {
+        if !self.commands.layouts.are_leased(charges) || self.commands.spans_slots(charges) {
             return LeaseStep::Direct;
         }
         self.pool.next_step(charges, self.commands.timer.now())
@@ -107,6 +107,9 @@ impl LeaseBorrower {
         if reply.units == 0 {
             self.denials.insert(charges, &reply.verdict, asked, now);
             return Ok((reply.verdict, None));
+        }
+        for charge in charges.iter().filter(|charge| self.commands.has_siblings(charge)) {
+            self.denials.record_admitted(charge);
         }
         let is_current = || self.denials.is_current(asked);
         let lease = self.pool.insert(charges, reply.units, reply.verdict.clone(), [asked.instant(), now], is_current);

@@ -5,7 +5,7 @@ use std::time::Duration;
 use crate::{
     error::ConfigError,
     policy::{Policy, Quota},
-    store::{Scope, Scopes},
+    store::{Scope, Scopes, scopes::Judge},
 };
 
 /// Leases: units that a process takes from the server in advance and then spends without it, for very busy keys.
@@ -51,8 +51,9 @@ pub struct LeaseConfig {
 impl LeaseConfig {
     /// Creates leases of at most `max_units` each, from 2 to 255, which may be spent for `duration`.
     ///
-    /// They are for all rules but those that [count denials](Policy::count_denied). The duration is no longer than the
-    /// shortest window of any of them. A mistake is found when the limiter is built.
+    /// They are for all rules but those that [count denials](Policy::count_denied) or have [tiers](crate::Rule::tier). The
+    /// duration is no longer than the shortest window of any of them. A mistake is found when the limiter is built, or when
+    /// its rules are reloaded.
     pub const fn new(max_units: u8, duration: Duration) -> Self {
         Self { max_units, duration, rules: None }
     }
@@ -71,10 +72,10 @@ impl LeaseConfig {
         self.duration
     }
 
-    /// Returns whether keys of a scope may be leased.
-    pub(super) fn covers(&self, scope: &Scope) -> bool {
+    /// Returns whether keys of a scope may be leased under a policy.
+    pub(super) fn covers(&self, scope: &Scope, judge: &Judge) -> bool {
         let is_named = |rules: &Vec<String>| rules.iter().any(|rule| belongs_to(scope, rule));
-        !scope.policy().counts_denied() && self.rules.as_ref().is_none_or(is_named)
+        refusal_of(judge).is_none() && self.rules.as_ref().is_none_or(is_named)
     }
 
     /// Returns a leased policy as the server has to see it: with longer windows.
@@ -90,31 +91,50 @@ impl LeaseConfig {
             return Err(ConfigError::new("lease: duration", "0s", "a lease has to last for some time"));
         }
         for rule in self.rules.iter().flatten() {
-            self.validate_rule(rule, scopes)?;
-        }
-        scopes.iter().filter(|scope| self.covers(scope)).try_for_each(|scope| self.validate_scope(scope))
-    }
-
-    fn validate_rule(&self, rule: &str, scopes: &Scopes) -> Result<(), ConfigError> {
-        let invalid = |reason| Err(ConfigError::new("lease: rule", format_args!("\"{rule}\""), reason));
-        match scopes.iter().find(|scope| belongs_to(scope, rule)) {
-            None => invalid("no rule has this name"),
-            Some(scope) if scope.policy().counts_denied() => {
-                invalid("it counts denials, so the server has to decide about each request")
+            if !scopes.iter().any(|scope| belongs_to(scope, rule)) {
+                return Err(invalid_rule(rule, "no rule has this name"));
             }
-            Some(_) => Ok(()),
         }
+        self.validate_scopes(scopes)
     }
 
-    fn validate_scope(&self, scope: &Scope) -> Result<(), ConfigError> {
-        let Some(shortest) = scope.policy().quotas().map(Quota::window).min().filter(|window| *window < self.duration)
-        else {
+    /// Checks the scopes of one version of the rules. Named rules may be gone.
+    pub(super) fn validate_scopes(&self, scopes: &Scopes) -> Result<(), ConfigError> {
+        for rule in self.rules.iter().flatten() {
+            let judges = scopes.judges().filter(|(scope, _)| belongs_to(scope, rule));
+            if let Some(reason) = judges.filter_map(|(_, judge)| refusal_of(judge)).next() {
+                return Err(invalid_rule(rule, reason));
+            }
+        }
+        let mut covered = scopes.judges().filter(|(scope, judge)| self.covers(scope, judge));
+        covered.try_for_each(|(scope, judge)| self.validate_windows(scope, &judge.policy))
+    }
+
+    fn validate_windows(&self, scope: &Scope, policy: &Policy) -> Result<(), ConfigError> {
+        let Some(shortest) = policy.quotas().map(Quota::window).min().filter(|window| *window < self.duration) else {
             return Ok(());
         };
         let (duration, shortest) = (humantime::format_duration(self.duration), humantime::format_duration(shortest));
         let reason = format!("longer than the shortest window, {shortest}: most of its units would never be spent");
         Err(ConfigError::new("lease: duration", duration, reason).in_rule(scope.name()))
     }
+}
+
+/// Returns the reason why no key can be leased under a policy.
+const fn refusal_of(judge: &Judge) -> Option<&'static str> {
+    if judge.policy.counts_denied() {
+        return Some("it counts denials, so the server has to decide about each request");
+    }
+    if judge.is_tier {
+        return Some(
+            "it has tiers, and leased units would be of one of them: the server has to decide about each request",
+        );
+    }
+    None
+}
+
+fn invalid_rule(rule: &str, reason: &str) -> ConfigError {
+    ConfigError::new("lease: rule", format_args!("\"{rule}\""), reason)
 }
 
 /// Returns whether a scope belongs to this rule: that of all its routes, or of one.
@@ -130,16 +150,20 @@ mod tests {
     const SECOND: Duration = Duration::from_secs(1);
 
     fn scopes() -> Scopes {
-        let scope = |name: &str, policy: &Policy| Scope::new(name.to_owned(), policy);
-        Scopes::new([
-            scope("hot", &Policy::per_minute(600).and_per_hour(9000)),
-            scope("routed GET /a", &Policy::per_minute(60)),
-            scope("strict", &Policy::per_minute(60).count_denied()),
-        ])
+        let scopes = Scopes::default();
+        for (name, policies) in [
+            ("hot", vec![Policy::per_minute(600).and_per_hour(9000)]),
+            ("routed GET /a", vec![Policy::per_minute(60)]),
+            ("strict", vec![Policy::per_minute(60).count_denied()]),
+            ("tiered", vec![Policy::per_minute(60), Policy::per_minute(600)]),
+        ] {
+            scopes.register(name.to_owned(), name, &policies, 1).unwrap();
+        }
+        scopes
     }
 
     fn covered(lease: &LeaseConfig) -> Vec<bool> {
-        scopes().iter().map(|scope| lease.covers(scope)).collect()
+        scopes().judges().map(|(scope, judge)| lease.covers(scope, judge)).collect()
     }
 
     fn mistake(lease: &LeaseConfig) -> (String, String) {
@@ -148,9 +172,9 @@ mod tests {
     }
 
     #[test]
-    fn all_rules_are_leased_but_those_that_count_denials_or_are_not_named() {
-        assert_eq!(covered(&LeaseConfig::new(9, SECOND)), [true, true, false]);
-        assert_eq!(covered(&LeaseConfig::new(9, SECOND).for_rules(["Routed"])), [false, true, false]);
+    fn all_rules_are_leased_but_those_that_count_denials_or_have_tiers_or_are_not_named() {
+        assert_eq!(covered(&LeaseConfig::new(9, SECOND)), [true, true, false, false, false]);
+        assert_eq!(covered(&LeaseConfig::new(9, SECOND).for_rules(["Routed"])), [false, true, false, false, false]);
         assert!(LeaseConfig::new(9, SECOND).validate(&scopes()).is_ok());
     }
 
@@ -170,5 +194,12 @@ mod tests {
         assert_eq!(mistake(&LeaseConfig::new(9, 61 * SECOND)), named("duration", "1m 1s"));
         assert_eq!(mistake(&LeaseConfig::new(9, SECOND).for_rules(["other"])), named("rule", "\"other\""));
         assert_eq!(mistake(&LeaseConfig::new(9, SECOND).for_rules(["strict"])), named("rule", "\"strict\""));
+        assert_eq!(mistake(&LeaseConfig::new(9, SECOND).for_rules(["tiered"])), named("rule", "\"tiered\""));
+    }
+
+    #[test]
+    fn a_rule_that_is_gone_after_a_reload_is_no_mistake_but_one_that_has_got_tiers_is() {
+        let accepted = |rule: &str| LeaseConfig::new(9, SECOND).for_rules([rule]).validate_scopes(&scopes()).is_ok();
+        assert!(accepted("gone") && accepted("hot") && !accepted("tiered"));
     }
 }

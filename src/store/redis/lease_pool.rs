@@ -16,7 +16,7 @@ use crate::{
     clock::Timestamp,
     key::Charge,
     store::{
-        Scopes, Verdict,
+        Verdict,
         redis::{LeaseConfig, failure::Failure},
     },
 };
@@ -27,15 +27,14 @@ const MAX_KEYS: usize = 1024;
 /// A refund may take units that were recorded up to this much after its timestamp: 10 ms, and what clocks need.
 const REFUND_REACH: Duration = Duration::from_millis(12);
 
-/// The leases of this process, by the charges that they are for.
+/// The leases of this process, by the charges that they are for. A charge has the number of its plan, so units that were leased
+/// under earlier limits are not spent under others.
 #[derive(Debug)]
 pub(super) struct LeasePool {
     duration: Duration,
     max_units: u8,
     /// Time limit of a refill.
     refill_timeout: Duration,
-    /// By scope.
-    is_leased: Box<[bool]>,
     keys: Mutex<HashMap<Vec<Charge>, HotKey>>,
 }
 
@@ -100,22 +99,17 @@ pub(super) enum LeaseStep {
 }
 
 impl LeasePool {
-    pub(super) fn new(lease: Option<&LeaseConfig>, scopes: &Scopes, refill_timeout: Duration) -> Self {
-        let is_leased = |lease: &LeaseConfig| scopes.iter().map(|scope| lease.covers(scope)).collect();
+    pub(super) fn new(lease: Option<&LeaseConfig>, refill_timeout: Duration) -> Self {
         Self {
             duration: lease.map(LeaseConfig::duration).unwrap_or_default(),
             max_units: lease.map_or(0, LeaseConfig::max_units),
             refill_timeout,
-            is_leased: lease.map_or_else(Box::default, is_leased),
             keys: Mutex::default(),
         }
     }
 
-    /// Returns the next step of a request, and counts the request.
+    /// Returns the next step of a request whose keys may be leased, and counts the request.
     pub(super) fn next_step(&self, charges: &[Charge], now: Instant) -> LeaseStep {
-        if !self.covers(charges) {
-            return LeaseStep::Direct;
-        }
         let mut keys = self.keys.lock();
         if keys.len() >= MAX_KEYS && !keys.contains_key(charges) {
             keys.retain(|_, hot| hot.is_in_use(now, self.duration));
@@ -175,10 +169,6 @@ impl LeasePool {
     pub(super) fn drain(&self) -> Vec<(Vec<Charge>, Arc<Lease>)> {
         let mut keys = self.keys.lock();
         keys.iter_mut().filter_map(|(charges, hot)| Some((charges.clone(), hot.lease.take()?))).collect()
-    }
-
-    fn covers(&self, charges: &[Charge]) -> bool {
-        self.max_units > 0 && charges.iter().all(|charge| self.is_leased.get(charge.scope as usize) == Some(&true))
     }
 }
 
@@ -264,24 +254,23 @@ impl Lease {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{
-        key::{KeyBuilder, KeyHasher},
-        policy::Policy,
-        store::Scope,
-    };
+    use crate::key::{ChargeTarget, KeyBuilder, KeyHasher};
 
     const DURATION: Duration = Duration::from_millis(500);
 
     fn leases(max_units: u8) -> LeasePool {
-        let scopes = Scopes::new([Scope::new("calls".to_owned(), &Policy::per_minute(60))]);
-        LeasePool::new(Some(&LeaseConfig::new(max_units, DURATION)), &scopes, DURATION / 10)
+        LeasePool::new(Some(&LeaseConfig::new(max_units, DURATION)), DURATION / 10)
     }
 
     fn charge(key: &str) -> [Charge; 1] {
+        charge_under(0, key)
+    }
+
+    fn charge_under(plan: u32, key: &str) -> [Charge; 1] {
         let hasher = KeyHasher::with_secret([0; 32]);
-        let mut builder = KeyBuilder::new(&hasher);
+        let mut builder = KeyBuilder::for_target(ChargeTarget { plan, ..ChargeTarget::default() }, &hasher);
         builder.part(key);
-        [builder.charge_in(0)]
+        [*builder.charge()]
     }
 
     fn admitted() -> Verdict {
@@ -332,6 +321,16 @@ mod tests {
         }
         tokio::time::advance(Duration::from_millis(1)).await;
         assert!(!matches!(leases.next_step(&charge("ann"), Instant::now()), LeaseStep::Spent(_)));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn units_leased_under_one_plan_are_not_spent_under_another() {
+        let leases = leases(8);
+        let now = Instant::now();
+        drop(leases.next_step(&charge_under(0, "ann"), now));
+        leases.insert(&charge_under(0, "ann"), 3, admitted(), [now; 2], || true);
+        assert!(!matches!(leases.next_step(&charge_under(1, "ann"), now), LeaseStep::Spent(_)));
+        assert!(matches!(leases.next_step(&charge_under(0, "ann"), now), LeaseStep::Spent(_)));
     }
 
     #[tokio::test(start_paused = true)]

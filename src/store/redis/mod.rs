@@ -14,8 +14,8 @@
 //! * [`batcher`]: requests of the same turn of the scheduler in one call. [`cross_slot`]: one request whose histories are
 //!   in several hash slots of a cluster.
 //! * [`history_commands`]: the commands on histories. [`key_name`]: names of keys and their hash slots. [`script`]: the
-//!   call of the script and its reply; [`layout`]: how a history is described to it. `script/`: the decision on the
-//!   server, which begins with `header.lua`.
+//!   call of the script and its reply; [`layout`]: how a history is described to it, and [`layouts`]: that of each plan.
+//!   `script/`: the decision on the server, which begins with `header.lua`.
 //! * [`servers`]: one server, or a [`cluster`] of [`cluster_nodes`], whose slot map the [`slot_refresher`] keeps up to date.
 //! * [`node`]: one server, with its [`connection`] and its [`circuit_breaker`]. [`sentinels`]: which server is the master.
 //!   [`connect`]: clients and TLS. [`failure`]: the reasons why a command has no reply.
@@ -37,6 +37,7 @@ mod health;
 mod history_commands;
 mod key_name;
 mod layout;
+mod layouts;
 mod lease_borrower;
 mod lease_config;
 mod lease_pool;

@@ -15,7 +15,14 @@ use crate::{key::Charge, store::Verdict};
 /// Denials that are remembered at a time. One that is overwritten is asked for again, so nothing is lost.
 const CAPACITY: usize = 4096;
 
+/// Histories are told apart by so many hashes where it matters which plans have admitted. If two share one, a denial is asked
+/// for again sooner.
+const TRACKED: usize = 4096;
+
 /// A cache of denials: it answers requests without the server until one of them might be admitted.
+///
+/// A denial is about charges, and so about the plans that they name: it does not answer for another tier. An admission under
+/// another plan of one of its histories voids it, since it says fewer units than there are, and so too short a wait.
 pub(super) struct RecentDenials {
     /// By hash of the charges.
     entries: Box<[Mutex<Option<RecentDenial>>]>,
@@ -25,22 +32,33 @@ pub(super) struct RecentDenials {
     confirm_after: Duration,
     /// The number of resets in this process.
     resets: AtomicU64,
+    /// The number of admissions in this process to histories that several plans judge.
+    admissions: AtomicU64,
+    /// Which plans have admitted last, by hash of the history.
+    admitted: Box<[Mutex<LastAdmissions>]>,
 }
+
+/// The last admission to some histories, and the last one under any other plan, each with its number; 0 if there was none.
+#[derive(Clone, Copy, Debug, Default)]
+struct LastAdmissions([(u32, u64); 2]);
 
 #[derive(Clone)]
 struct RecentDenial {
     charges: SmallVec<[Charge; 2]>,
     verdict: Verdict,
     received: Instant,
+    /// The number of admissions by the time when the server was asked.
+    admissions: u64,
     /// The moment after which the server has to be asked again.
     expires_at: Instant,
 }
 
-/// The moment at which the server was asked, and the number of resets by then.
+/// The moment at which the server was asked, and the numbers of resets and admissions by then.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct AskedAt {
     instant: Instant,
     resets: u64,
+    admissions: u64,
 }
 
 impl AskedAt {
@@ -57,19 +75,46 @@ impl RecentDenials {
     pub(super) fn new(ttl: Duration, confirm_after: Duration) -> Self {
         let capacity = if ttl.is_zero() { 0 } else { CAPACITY };
         let entries = std::iter::repeat_with(Mutex::default).take(capacity).collect();
-        Self { entries, hasher: RandomState::new(), ttl, confirm_after, resets: AtomicU64::new(0) }
+        let tracked = if ttl.is_zero() { 0 } else { TRACKED };
+        Self {
+            entries,
+            hasher: RandomState::new(),
+            ttl,
+            confirm_after,
+            resets: AtomicU64::new(0),
+            admissions: AtomicU64::new(0),
+            admitted: std::iter::repeat_with(Mutex::default).take(tracked).collect(),
+        }
     }
 
     /// Returns the denial that the server would answer with now, if it is known.
     pub(super) fn get(&self, charges: &[Charge], now: Instant) -> Option<Verdict> {
         let entry = self.entry(charges)?.lock();
         let denial = entry.as_ref().filter(|denial| denial.charges.as_slice() == charges)?;
-        (now < denial.expires_at).then(|| denial.verdict_at(now))
+        let holds = now < denial.expires_at && !self.is_voided(charges, denial.admissions);
+        holds.then(|| denial.verdict_at(now))
     }
 
     /// Returns the point in time of a call that is about to be sent.
     pub(super) fn asked_at(&self, now: Instant) -> AskedAt {
-        AskedAt { instant: now, resets: self.resets.load(Ordering::Acquire) }
+        let admissions = self.admissions.load(Ordering::Acquire);
+        AskedAt { instant: now, resets: self.resets.load(Ordering::Acquire), admissions }
+    }
+
+    /// Voids denials of the same history under other plans, because the server has admitted this charge. Needed where several
+    /// plans judge the history.
+    pub(super) fn record_admitted(&self, charge: &Charge) {
+        if let Some(admitted) = self.last_admissions(charge) {
+            let mut admitted = admitted.lock();
+            let number = self.admissions.fetch_add(1, Ordering::AcqRel) + 1;
+            admitted.record(charge.plan(), number);
+        }
+    }
+
+    /// Returns whether a history was charged under another plan since the server was asked.
+    fn is_voided(&self, charges: &[Charge], asked: u64) -> bool {
+        let last = |charge: &Charge| self.last_admissions(charge).map(|last| last.lock().under_others(charge.plan()));
+        charges.iter().filter_map(last).any(|number| number > asked)
     }
 
     /// Returns whether there was no reset since.
@@ -96,7 +141,13 @@ impl RecentDenials {
         }
         // The server decided after it was asked, so this is never later than by its own clock.
         let expires_at = if is_certain { asked.instant + unchanged_for.min(self.ttl) } else { now };
-        *entry = Some(RecentDenial { charges: charges.into(), verdict: verdict.clone(), received: now, expires_at });
+        *entry = Some(RecentDenial {
+            charges: charges.into(),
+            verdict: verdict.clone(),
+            received: now,
+            admissions: asked.admissions,
+            expires_at,
+        });
     }
 
     /// Forgets everything, because some key was reset. Answers to earlier calls are not remembered either.
@@ -108,8 +159,26 @@ impl RecentDenials {
     }
 
     fn entry(&self, charges: &[Charge]) -> Option<&Mutex<Option<RecentDenial>>> {
-        let hash = charges.iter().fold(0, |hash, charge| self.hasher.hash_one((hash, charge.scope, charge.key)));
+        let hash = charges.iter().fold(0, |hash, charge| self.hasher.hash_one((hash, charge)));
         self.entries.get(hash as usize % self.entries.len().max(1))
+    }
+
+    fn last_admissions(&self, charge: &Charge) -> Option<&Mutex<LastAdmissions>> {
+        let hash = self.hasher.hash_one((charge.scope(), charge.key));
+        self.admitted.get(hash as usize % self.admitted.len().max(1))
+    }
+}
+
+impl LastAdmissions {
+    fn record(&mut self, plan: u32, number: u64) {
+        let [last, before] = self.0;
+        self.0 = [(plan, number), if last.0 == plan { before } else { last }];
+    }
+
+    /// Returns the number of the last admission under any other plan.
+    fn under_others(&self, plan: u32) -> u64 {
+        let [last, before] = self.0;
+        if last.0 == plan { before.1 } else { last.1 }
     }
 }
 
@@ -130,13 +199,17 @@ impl std::fmt::Debug for RecentDenials {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::key::{KeyBuilder, KeyHasher};
+    use crate::key::{ChargeTarget, KeyBuilder, KeyHasher};
 
     fn charge(key: &str) -> Charge {
+        charge_under(0, key)
+    }
+
+    fn charge_under(plan: u32, key: &str) -> Charge {
         let hasher = KeyHasher::with_secret([0; 32]);
-        let mut builder = KeyBuilder::new(&hasher);
+        let mut builder = KeyBuilder::for_target(ChargeTarget { plan, ..ChargeTarget::default() }, &hasher);
         builder.part(key);
-        builder.charge_in(0)
+        *builder.charge()
     }
 
     /// A denial whose quota has room after `wait`.
@@ -193,6 +266,29 @@ mod tests {
         assert!(denials.get(&[charge("ann")], now).is_none());
         denials.insert(&[charge("ann")], &denial(MINUTE), asked, now);
         assert!(denials.get(&[charge("ann")], now).is_none(), "it was reset since it was asked about");
+    }
+
+    #[test]
+    fn a_denial_of_one_tier_does_not_answer_for_another_and_an_admission_of_another_voids_it() {
+        let (denials, now) = (RecentDenials::new(MINUTE, Duration::ZERO), Instant::now());
+        let (free, pro, other) = (charge_under(0, "ann"), charge_under(1, "ann"), charge("bob"));
+        let deny = |charges: &[Charge], asked| denials.insert(charges, &denial(MINUTE), asked, now);
+        deny(&[free], denials.asked_at(now));
+        deny(&[other, free], denials.asked_at(now));
+        assert!(denials.get(&[pro], now).is_none());
+        denials.record_admitted(&free);
+        assert!(denials.get(&[free], now).is_some() && denials.get(&[other, free], now).is_some());
+        let asked = denials.asked_at(now);
+        denials.record_admitted(&pro);
+        assert!(denials.get(&[free], now).is_none() && denials.get(&[other, free], now).is_none());
+        deny(&[free], asked);
+        assert!(denials.get(&[free], now).is_none(), "the server was asked before that admission");
+        deny(&[free], denials.asked_at(now));
+        denials.record_admitted(&free);
+        assert!(denials.get(&[free], now).is_some());
+        denials.record_admitted(&pro);
+        denials.record_admitted(&free);
+        assert!(denials.get(&[free], now).is_none(), "it was the last but one");
     }
 
     #[test]

@@ -220,11 +220,12 @@ fn read(header: &[u8], log: &Encoding, verdict: &mut Verdict, first: usize) -> O
     let tick = (number(header, KEPT, 3)? >> TICK).max(1);
     let count = log.count_bytes();
     for (at, quota) in log.quotas().iter().enumerate() {
+        let Some(place) = quota.at else { continue };
         let from = QUOTAS + at * (count + MOMENT);
         let used = number(header, from, count)?;
         let leaves = (number(header, from + count, MOMENT)? + quota.window).next_multiple_of(tick);
         let changes_at = if used == 0 { 0 } else { Timestamp::from_micros(leaves).nanos() };
-        *verdict.states.get_mut(first + quota.at)? = QuotaState { used, changes_at };
+        *verdict.states.get_mut(first + place)? = QuotaState { used, changes_at };
     }
     Some(units)
 }

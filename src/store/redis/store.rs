@@ -5,10 +5,9 @@ use std::{fmt, sync::Arc, time::Duration};
 use crate::{
     clock::{Clock, SystemClock},
     error::{ConfigError, Unavailable},
-    history::Plan,
     key::Charge,
     store::{
-        BoxFuture, MaybeReady, Scope, Setup, Store, Verdict,
+        BoxFuture, MaybeReady, Scopes, Setup, Store, Verdict,
         redis::{
             Health, LeaseConfig, OnOutage,
             batcher::Batcher,
@@ -18,6 +17,7 @@ use crate::{
             fallback::Fallback,
             history_commands::HistoryCommands,
             layout::Layout,
+            layouts::Layouts,
             lease_borrower::LeaseBorrower,
             lease_pool::LeasePool,
             recent_denials::RecentDenials,
@@ -243,10 +243,10 @@ impl RedisStore {
         let confirm_after = if servers.is_cluster() { self.deadline } else { Duration::ZERO };
         let denials = Arc::new(RecentDenials::new(self.denial_cache_ttl, confirm_after));
         let scopes = setup.scopes.clone();
-        let pool = LeasePool::new(self.lease.as_ref(), &scopes, self.deadline);
+        let pool = LeasePool::new(self.lease.as_ref(), self.deadline);
         let commands = Arc::new(HistoryCommands {
             servers,
-            layouts: scopes.iter().map(|scope| self.layout(scope)).collect(),
+            layouts: Layouts::new(scopes.clone(), self.lease.clone()),
             scopes,
             prefix: self.prefix.clone(),
             deadline: self.deadline,
@@ -262,15 +262,6 @@ impl RedisStore {
         };
         let (leases, cross_slot) = (Arc::new(leases), Arc::new(cross_slot));
         Ok(Decider { commands, denials, leases, batcher, cross_slot, fallback })
-    }
-
-    /// Returns the layout of the histories of a scope. Leased units count for longer.
-    fn layout(&self, scope: &Scope) -> Layout {
-        let plan = match self.lease.as_ref().filter(|lease| lease.covers(scope)) {
-            Some(lease) => Plan::new(&lease.lengthened(scope.policy())),
-            None => Plan::new(scope.policy()),
-        };
-        Layout::new(&plan)
     }
 
     #[cfg(feature = "test-util")]
@@ -318,6 +309,7 @@ impl Store for RedisStore {
             return Err(ConfigError::new("max_batch", 0, "a batch has at least one request"));
         }
         self.lease.as_ref().map_or(Ok(()), |lease| lease.validate(&setup.scopes))?;
+        self.accept(&setup.scopes)?;
         self.decider = Some(Arc::new(self.build_decider(&setup)?));
         Ok(())
     }
@@ -341,6 +333,11 @@ impl Store for RedisStore {
 
     fn since_1970(&self) -> Duration {
         self.wall_clock().since_1970()
+    }
+
+    fn accept(&self, scopes: &Scopes) -> Result<(), ConfigError> {
+        Layout::validate(scopes)?;
+        self.lease.as_ref().map_or(Ok(()), |lease| lease.validate_scopes(scopes))
     }
 
     fn key_secret(&self) -> Option<[u8; 32]> {

@@ -148,15 +148,15 @@ while group <= groups do
       until is_read
 
       -- Each cursor is moved past the units that have left its window; nearly always by one of them or by none. A unit
-      -- that a denied request is about to add needs a place too.
+      -- that a denied request is about to add needs a place too. Where no limit holds units back, the oldest make place for new ones.
       local next, newest, room, entry, live = h[NEXT], h[NEWEST], h[ROOM], width == 4 and '<I4' or '<I6', h[LIVE]
       local modulus, block_size = (width == 4 and 4294967296 or 281474976710656) * tick, 16 * width
       local extra, most = 0, live
       if live > room * 16 + held then return part('stopped')('TOWERQUOTA corrupt: more units than entries', replies, group) end
-      if counts_denied == 1 and mode == 'd' then
+      if counts_denied > 0 and mode == 'd' then
         local kept = h[KEPT]
         kept = 2 ^ ((kept - kept % 4) / 4 % 32)
-        extra = 1
+        if counts_denied == 1 then extra = 1 end
         if most > kept then most = kept end
       end
       for j = 1, n do

@@ -15,7 +15,8 @@
 -- it, has at most 2^30. A writer with shorter windows takes it as it is, and waits for part of a tick more.
 --
 -- KEYS  the logs; those of one history are next to each other, the exact log first, then the cell logs by window.
--- ARGV  for each log: tag I6, bytes per entry B (4, 6; 9 for cells), counts denied B, quotas n B, tick I2, time to live in
+-- ARGV  for each log: tag I6, bytes per entry B (4, 6; 9 for cells), denials B (1: they count; 2: they do
+--       not, and there may be more units than are kept), quotas n B, tick I2, time to live in
 --       milliseconds I6, longest window I7, what is kept I3 (as in the header), the most units that are told of I6, n times
 --       (window I7, limit I6), the longest window first; of the exact log also the cell logs beside it, of each (window I7,
 --       grain I7); of a cell log its grain I7.

@@ -14,7 +14,7 @@ local function opened(text)
   if #text < 50 then return end
   local magic, n, _, _, _, room, next, newest, lives, window, kept, live = read('<BBI4BI7I4I4I7I7I7I3I4', text)
   local tick = floor(kept / 4096)
-  if magic ~= MAGIC or n > 16 or tick == 0 then return end
+  if magic ~= MAGIC or n > 31 or tick == 0 then return end
   local width = width_for(window, tick)
   local header = 50 + 11 * n + 14 * (floor(kept / 128) % 32)
   local log = { n = n, room = room, next = next, newest = newest, lives = lives, live = live, window = window, kept = kept,
