@@ -401,9 +401,13 @@ where
     #[expect(clippy::expect_used, reason = "polling a finished future is a bug of the caller")]
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let this = self.project();
-        let verdict = ready!(this.verdict.poll(cx))?;
+        let verdict = ready!(this.verdict.poll(cx));
         let mut decision = this.decision.take().expect("polled after completion");
-        *decision.verdict_mut() = verdict;
+        *decision.verdict_mut() = match verdict {
+            // Rules that are not enforced refuse nobody, not even while nothing is known of them.
+            Err(_) if !decision.rules.iter().any(|used| used.enforcement.is_enforced()) => Verdict::new(true),
+            verdict => verdict?,
+        };
         Poll::Ready(Ok(decision))
     }
 }
