@@ -101,7 +101,7 @@
 //! let rules_of = |request: http::request::Builder| {
 //!     let request = request.header("x-account", "acme").body(())?;
 //!     let rules = limiter.matching(&RequestView::new(&request));
-//!     Ok::<_, http::Error>(rules.iter().map(|rule| rule.rule()).collect::<Vec<_>>())
+//!     Ok::<_, http::Error>(rules.iter().map(|rule| rule.rule().to_owned()).collect::<Vec<_>>())
 //! };
 //! assert_eq!(rules_of(Request::get("/api/cases"))?, ["api"]);
 //! assert_eq!(rules_of(Request::get("/api/bots/7/run"))?, ["bots", "api"]);
@@ -110,6 +110,32 @@
 //! // `beta` has a condition, so its template neither hides others nor is hidden, nor conflicts with them.
 //! assert_eq!(rules_of(Request::post("/api/bots/7/export").header("x-plan", "beta"))?, ["export", "beta", "api"]);
 //! assert_eq!(rules_of(Request::get("/api/health"))?, [""; 0]);
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+//!
+//! # Trying a limit
+//!
+//! A rule may be put in [shadow](Enforcement::Shadow) first: it decides as if it were enforced, lets everything through, and says
+//! whom it would have denied. A [soft](Enforcement::Soft) one marks the requests beyond its limit, for a handler to treat
+//! otherwise. [`RateLimiter::enforce`] changes this while requests go on.
+//!
+//! ```
+//! use tower_quota::{Enforcement, Policy, RateLimiter, Rule, key};
+//!
+//! let rule = Rule::new("exports").every_request().key(key::header("x-account"));
+//! let rule = rule.policy(Policy::per_minute(1)).enforcement(Enforcement::Shadow);
+//! let limiter = RateLimiter::builder().rule(rule).build()?;
+//!
+//! let exports = limiter.rule("exports")?;
+//! assert!(exports.admit("acme"));
+//! let decision = exports.check("acme");
+//! assert!(decision.is_admitted());
+//! for quota in decision.would_be_denied_by() {
+//!     println!("{} would be denied by {}", "acme", quota.rule());
+//! }
+//!
+//! limiter.enforce("exports", Enforcement::On)?;
+//! assert!(!exports.check("acme").is_admitted());
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 //!
@@ -374,7 +400,7 @@ pub use http::{RateLimit, RateLimitLayer, ResponseFuture};
 pub use limiter::{
     AnyRateLimiter, Changes, Decision, MatchedRule, QuotaStatus, RateLimiter, RateLimiterBuilder, RuleHandle,
 };
-pub use policy::{Policy, Quota};
+pub use policy::{Enforcement, Policy, Quota};
 pub use request::RequestKind;
 pub use rule::{OnMissing, Rule, exempt};
 

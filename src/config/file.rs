@@ -90,6 +90,7 @@ pub(super) struct RuleTable {
     #[serde(default)]
     pub(super) count_denied: bool,
     pub(super) resolution: Option<Spanned<u32>>,
+    pub(super) enforcement: Option<Spanned<String>>,
     pub(super) on_missing: Option<Spanned<OnMissingValue>>,
     #[serde(default, rename = "group")]
     pub(super) groups: Vec<Spanned<GroupTable>>,

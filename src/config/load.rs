@@ -220,7 +220,7 @@ mod tests {
     use super::*;
     use crate::{
         key,
-        policy::{Policy, Quota},
+        policy::{Enforcement, Policy, Quota},
         request::{PeerAddr, RequestView},
         rule::OnMissing,
     };
@@ -355,6 +355,7 @@ mod tests {
             per_route = true
             count_denied = true
             resolution = 64
+            enforcement = "soft"
             on_missing = 401
             [[rule.group]]
             key = "query:botId"
@@ -367,6 +368,7 @@ mod tests {
             .routes(["POST /x/{botId}", "GET|PUT /y/{botId}"])
             .per_route()
             .policy(policy.count_denied().resolution(64))
+            .enforcement(Enforcement::Soft)
             .on_missing(OnMissing::Reject(StatusCode::UNAUTHORIZED))
             .group(key::query("botId"), ["/z"]);
         assert_eq!(format!("{:?}", rules(text)), format!("{:?}", [rule]));

@@ -96,6 +96,7 @@
 //! | `margin` | a duration by which every window is longer, for clients: [`Policy::margin`] | none |
 //! | `count_denied` | whether refused requests are charged too: [`Policy::count_denied`] | `false` |
 //! | `resolution` | the precision of large quotas: [`Policy::resolution`] | 4096 |
+//! | `enforcement` | `"on"`, `"soft"`, `"shadow"` or `"off"`: [`Enforcement`] | `"on"` |
 //! | `on_missing` | `"share"`, `"skip"` or a status from 400 to 599: [`OnMissing`] | `"share"` |
 //! | `[[rule.group]]` | more routes of the rule above, see below | none |
 //!
@@ -341,6 +342,7 @@
 //! [`Quota`]: crate::Quota
 //! [`Policy::count_denied`]: crate::Policy::count_denied
 //! [`Policy::resolution`]: crate::Policy::resolution
+//! [`Enforcement`]: crate::Enforcement
 //! [`OnMissing`]: crate::OnMissing
 //! [`ConfigError`]: crate::ConfigError
 //! [`key::path`]: crate::key::path

@@ -13,7 +13,7 @@ use crate::{
     },
     error::ConfigError,
     key::{KeyExtractor, MultipleValues, RouteParams},
-    policy::{Policy, Quota},
+    policy::{Enforcement, Policy, Quota},
     rule::{OnMissing, Route, Rule},
 };
 
@@ -53,7 +53,9 @@ impl<'a> RuleReader<'a> {
     fn rule(self, table: &RuleTable, name: &str) -> Result<Rule, ConfigError> {
         let on_missing = |value| self.lines.locate(value, on_missing(value.get_ref()));
         let on_missing = table.on_missing.as_ref().map_or(Ok(OnMissing::default()), on_missing)?;
-        let rule = Rule::new(name).policy(policy(table, self.lines)?).on_missing(on_missing);
+        let enforcement = |text: &Spanned<String>| self.lines.locate(text, enforcement(text.get_ref()));
+        let enforcement = table.enforcement.as_ref().map_or(Ok(Enforcement::On), enforcement)?;
+        let rule = Rule::new(name).policy(policy(table, self.lines)?).on_missing(on_missing).enforcement(enforcement);
         let rule = if table.per_route.as_ref().is_some_and(|is| *is.get_ref()) { rule.per_route() } else { rule };
         let rule = self.own_requests(table, rule)?;
         let rule = table.groups.iter().try_fold(rule, |rule, group| self.group(group, rule))?;
@@ -275,6 +277,16 @@ fn with_quota(policy: Policy, text: &str) -> Result<Policy, ConfigError> {
 
 fn validated(policy: Policy) -> Result<Policy, ConfigError> {
     policy.validate().map(|()| policy)
+}
+
+/// Returns the meaning of the field `enforcement`.
+fn enforcement(text: &str) -> Result<Enforcement, ConfigError> {
+    let all = [Enforcement::On, Enforcement::Soft, Enforcement::Shadow, Enforcement::Off];
+    let unknown = || {
+        let reason = "unknown value: write \"on\", \"soft\", \"shadow\" or \"off\"";
+        ConfigError::new("enforcement", format_args!("\"{text}\""), reason)
+    };
+    all.into_iter().find(|enforcement| enforcement.as_str() == text).ok_or_else(unknown)
 }
 
 /// Returns the meaning of the field `on_missing`.

@@ -168,6 +168,7 @@ static RULE: Schema = Schema {
         field("margin", FieldKind::Duration, "\"100ms\"", &[]),
         field("count_denied", FieldKind::Flag, "true", &["counts_denied"]),
         field("resolution", FieldKind::Number(u32::MAX as u64), "4096", &[]),
+        field("enforcement", FieldKind::Text, "\"shadow\"", &["enforce", "mode", "enforced"]),
         field("on_missing", FieldKind::WordOrStatus, "\"skip\"", &["missing"]),
         field("group", FieldKind::Tables(&GROUP), "", &["groups"]),
     ],

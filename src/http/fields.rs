@@ -15,6 +15,7 @@ use crate::{
         header_buf::build_value,
     },
     limiter::{Decision, QuotaStatus, whole_seconds},
+    policy::Enforcement,
     wire::MAX_INTEGER,
 };
 
@@ -24,6 +25,7 @@ pub(crate) fn add_fields<B>(response: &mut Response<B>, decision: &Decision, opt
     if hides_quotas(response.status()) || is_refusal(response, is_trailers_only) {
         return;
     }
+    add_shadow_field(response.headers_mut(), decision, options);
     // Draft 11 forbids its fields in trailers.
     if options.settings.headers.may_be_sent(is_trailers_only) {
         add_sets(response.headers_mut(), decision, options, options.settings.on_conflict);
@@ -33,9 +35,26 @@ pub(crate) fn add_fields<B>(response: &mut Response<B>, decision: &Decision, opt
 /// Adds the fields of a `decision` that denied to our own answer, except those that a closure has set.
 pub(crate) fn add_fields_of_refusal<B>(answer: &mut Response<B>, decision: &Decision, options: &ResponseOptions) {
     let headers = answer.headers_mut();
+    add_shadow_field(headers, decision, options);
     headers.entry(RETRY_AFTER).or_insert_with(|| whole_seconds(decision.stated_wait()).into());
     if options.settings.headers.may_be_sent(is_trailers_only(headers)) {
         add_sets(headers, decision, options, OnConflict::Keep);
+    }
+}
+
+/// Adds the names of the rules in shadow that would deny the request, if the layer shows them.
+fn add_shadow_field(headers: &mut HeaderMap, decision: &Decision, options: &ResponseOptions) {
+    let Some(name) = &options.shadow_field else { return };
+    let names = build_value(|field| {
+        for rule in decision.rules_without_room(Enforcement::Shadow) {
+            field.write(if field.is_empty() { "" } else { ", " });
+            field.write(rule);
+        }
+    });
+    if !names.is_empty()
+        && let Ok(names) = HeaderValue::from_maybe_shared(names)
+    {
+        headers.append(name, names);
     }
 }
 

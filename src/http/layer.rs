@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use http::Response;
+use http::{HeaderName, Response};
 use tower_layer::Layer;
 
 use crate::{
@@ -167,6 +167,38 @@ impl<T> RateLimitLayer<T> {
     /// [`DecisionIn::Request`].
     pub fn decision(mut self, extensions: DecisionIn) -> Self {
         Arc::make_mut(&mut self.options).settings.decision = extensions;
+        self
+    }
+
+    /// Sets a header field of responses that names the rules in [shadow](crate::Enforcement::Shadow) which would have denied the
+    /// request. None by default: callers learn nothing of such rules.
+    ///
+    /// Responses that have no [quota fields](Self::headers) because of their status do not have it either.
+    ///
+    /// ```
+    /// use http::{HeaderName, Request, Response};
+    /// use tower::{Layer, ServiceExt, service_fn};
+    /// use tower_quota::{Enforcement, Policy, RateLimiter, Rule, key};
+    ///
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let rule = Rule::new("new").every_request().key(key::constant("all"));
+    /// let rule = rule.policy(Policy::per_minute(1)).enforcement(Enforcement::Shadow);
+    /// let limiter = RateLimiter::builder().rule(rule).build()?;
+    /// let layer = limiter.layer().shadow_field(HeaderName::from_static("x-would-be-limited"));
+    /// let service = layer.layer(service_fn(async |_: Request<()>| {
+    ///     Ok::<_, std::io::Error>(Response::new(String::new()))
+    /// }));
+    ///
+    /// let first = service.clone().oneshot(Request::new(())).await?;
+    /// assert!(!first.headers().contains_key("x-would-be-limited"));
+    /// let second = service.oneshot(Request::new(())).await?;
+    /// assert_eq!((second.status().as_u16(), &second.headers()["x-would-be-limited"]), (200, &"new".parse()?));
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn shadow_field(mut self, name: HeaderName) -> Self {
+        Arc::make_mut(&mut self.options).shadow_field = Some(name);
         self
     }
 

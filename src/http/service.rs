@@ -96,7 +96,7 @@ impl<S, T: Store> RateLimit<S, T> {
 
 impl<S, T> RateLimit<S, T> {
     fn admitted<D>(&self, decision: Decision) -> CallDecision<D> {
-        if self.options.settings.show_admissions() { CallDecision::Admitted(decision) } else { CallDecision::Passed }
+        if self.options.show_admissions() { CallDecision::Admitted(decision) } else { CallDecision::Passed }
     }
 }
 

@@ -6,6 +6,7 @@ use smallvec::SmallVec;
 
 use crate::{
     key::{Charge, ChargeTarget, Key, KeyHasher, PackedKey},
+    policy::Enforcement,
     warn::Warning,
 };
 
@@ -58,7 +59,8 @@ impl<'a> KeyBuilder<'a> {
     /// Creates the builder of a charge of this target, in the place where it will be read: moving a charge costs more
     /// than making it.
     pub(crate) const fn for_target(target: ChargeTarget, hasher: &'a KeyHasher) -> Self {
-        Self { charge: Charge { target, key: Key::SHARED }, hasher, warning: None, raw: None }
+        let charge = Charge { target, key: Key::SHARED, enforcement: Enforcement::On };
+        Self { charge, hasher, warning: None, raw: None }
     }
 
     /// Keeps the parts of this key there as well.

@@ -9,7 +9,7 @@ use siphasher::sip128::Hash128;
 #[cfg(feature = "redis")]
 use smallvec::SmallVec;
 
-use crate::key::KeyHasher;
+use crate::{key::KeyHasher, policy::Enforcement};
 
 /// Maximum length of a part that is kept as it is: room for an address, a number, or an identifier of usual length.
 pub(super) const MAX_VERBATIM: usize = 27;
@@ -57,10 +57,11 @@ pub struct Key {
 ///     charge.tenant() % shards
 /// }
 /// ```
-#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy)]
 pub struct Charge {
     pub(crate) target: ChargeTarget,
     pub(crate) key: Key,
+    pub(crate) enforcement: Enforcement,
 }
 
 /// The half of a charge that is the same for all keys: the histories of a scope, and the plan that judges them.
@@ -199,6 +200,30 @@ impl Charge {
     #[must_use]
     pub const fn key(&self) -> Key {
         self.key
+    }
+
+    /// Returns the enforcement of the rule: how a store decides about this charge. It is never [`Enforcement::Off`].
+    #[must_use]
+    pub const fn enforcement(&self) -> Enforcement {
+        self.enforcement
+    }
+}
+
+impl PartialEq for Charge {
+    /// Compares what is charged. How that is enforced is not part of it: within one request it is the same for the same charge.
+    #[inline]
+    fn eq(&self, other: &Self) -> bool {
+        self.target == other.target && self.key == other.key
+    }
+}
+
+impl Eq for Charge {}
+
+impl Hash for Charge {
+    #[inline]
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.target.hash(state);
+        self.key.hash(state);
     }
 }
 

@@ -68,6 +68,7 @@ impl<K: RequestKind, S: Store> RateLimiter<K, S> {
         let new = self.compile_anew(&builder, answers)?;
         let changes = Changes::between(&self.rules().rulebook, &new.rulebook);
         new.rulebook.warn_of_idle_quotas();
+        self.apply_switches(&new);
         self.replace_rules(new);
         Ok(changes)
     }
@@ -125,6 +126,10 @@ fn changes_of(old: &CompiledRule, new: &CompiledRule) -> Vec<String> {
         return vec![format!("rule \"{name}\": level {before} -> {now}, whose histories begin afresh")];
     }
     let mut changes = Vec::new();
+    let (before, now) = (old.configured_enforcement(), new.configured_enforcement());
+    if before != now {
+        changes.push(format!("rule \"{name}\": enforcement {before} -> {now}"));
+    }
     for tier in new.tiers() {
         let described = described(name, tier.name());
         match old.tiers().iter().find(|other| other.name() == tier.name()) {

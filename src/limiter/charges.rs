@@ -84,6 +84,8 @@ pub(crate) struct HeldCharges {
     pub(crate) charges: Charges,
     pub(crate) rulebook: Arc<RulebookRef>,
     pub(crate) version: Version,
+    /// How often rules had been switched when their enforcement was read.
+    pub(crate) switched: u64,
 }
 
 impl KeyRejected {

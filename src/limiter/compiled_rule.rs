@@ -9,7 +9,7 @@ use crate::{
     error::ConfigError,
     key::ChargeTarget,
     limiter::{AnswerSettings, message::MessageContext},
-    policy::{Policy, PolicyName, Quota},
+    policy::{Enforcement, Policy, PolicyName, Quota},
     request::RequestKind,
     rule::{Rule, RuleId},
     wire::policy_field,
@@ -23,6 +23,8 @@ pub(crate) struct CompiledRule {
     targets: RuleTargets,
     /// The rule's own policy comes first.
     tiers: Box<[CompiledTier]>,
+    /// As the rule was given, whatever holds at run time.
+    enforcement: Enforcement,
 }
 
 /// A policy of a rule, with the texts that are made of it.
@@ -36,12 +38,13 @@ pub(crate) struct CompiledTier {
     bodies: Box<[Bytes]>,
 }
 
-/// A rule of a rulebook, and the tier by which it judges.
+/// A rule of a rulebook, the tier by which it judges, and its enforcement at that time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct RuleTier {
     pub(crate) rule: RuleId,
     /// The index among the tiers of the rule; zero for its own policy.
     pub(crate) tier: u16,
+    pub(crate) enforcement: Enforcement,
 }
 
 /// The limiter that rules are of, and how often these have been replaced.
@@ -77,7 +80,13 @@ impl CompiledRule {
             })
         });
         let tiers = tiers.collect::<Result<_, ConfigError>>()?;
-        Ok(Self { name: rule.name().to_owned(), level: rule.level_name().into_owned(), targets, tiers })
+        Ok(Self {
+            name: rule.name().to_owned(),
+            level: rule.level_name().into_owned(),
+            targets,
+            tiers,
+            enforcement: rule.configured_enforcement(),
+        })
     }
 
     pub(crate) fn name(&self) -> &str {
@@ -86,6 +95,11 @@ impl CompiledRule {
 
     pub(crate) fn level(&self) -> &str {
         &self.level
+    }
+
+    /// Returns the enforcement that the rule was given.
+    pub(crate) const fn configured_enforcement(&self) -> Enforcement {
+        self.enforcement
     }
 
     /// Returns the rule's own policy.

@@ -17,9 +17,10 @@ use smallvec::SmallVec;
 use crate::{
     error::Unavailable,
     limiter::{
-        ChargeMark, ChargeMarks, CompiledRule, CompiledTier, QuotaStatus, RuleTiers, RulebookRef, ShardedRulebook,
-        message::MessageContext, seen::Seen,
+        ChargeMark, ChargeMarks, CompiledRule, CompiledTier, QuotaStatus, RuleTier, RuleTiers, RulebookRef,
+        ShardedRulebook, message::MessageContext, seen::Seen,
     },
+    policy::Enforcement,
     response::ResponseSettings,
     store::{Detail, MaybeReady, Verdict},
 };
@@ -106,6 +107,13 @@ impl Decision {
         (self.rulebook, self.rules)
     }
 
+    /// Creates the decision about a request that no rule looks at: it is admitted.
+    #[cold]
+    pub(crate) fn without_rules(rulebook: Arc<RulebookRef>) -> Self {
+        let verdict = Verdict::new(true);
+        Self { rulebook, rules: RuleTiers::new(), verdict, marks: ChargeMarks::default() }
+    }
+
     /// Returns `true` if nothing was decided, because the rules were replaced meanwhile: ask again by the newer ones.
     pub(crate) const fn is_stale(&self) -> bool {
         self.verdict.is_stale
@@ -139,28 +147,101 @@ impl Decision {
 
     /// Returns the status of each quota, in the order of the rules and of their policies.
     ///
-    /// A rule that counts the request by two keys, because its path has two readings, has its quotas here twice.
+    /// A rule that counts the request by two keys, because its path has two readings, has its quotas here twice. Rules in
+    /// [shadow](crate::Enforcement::Shadow) have none: see [`would_be_denied_by`](Self::would_be_denied_by).
     pub fn quotas(&self) -> impl Iterator<Item = QuotaStatus<'_>> {
-        let quotas =
-            self.rules().flat_map(|(rule, tier)| tier.quotas().map(move |(quota, name)| (rule, tier, quota, name)));
-        let verdict = &self.verdict;
-        let quotas = quotas.zip(&verdict.states);
-        quotas
-            .map(move |((rule, tier, quota, name), state)| QuotaStatus::new((rule, tier), quota, name, *state, verdict))
+        self.statuses().map(|(_, quota)| quota).filter(|quota| quota.enforcement() != Enforcement::Shadow)
     }
 
-    /// Returns the wait of each charge of a denied request; zero for those that have room.
-    #[cfg(feature = "client")]
-    pub(crate) fn waits(&self) -> impl Iterator<Item = Duration> {
-        let (now, mut states) = (self.verdict.now, self.verdict.states.iter());
-        self.rules().map(move |(_, tier)| {
-            let quotas = tier.policy().quotas().zip(states.by_ref());
-            let exhausted = quotas.filter(|(quota, state)| state.used >= quota.limit());
-            exhausted.map(|(_, state)| now.until(state.changes_at)).max().unwrap_or_default()
+    /// Returns the status of each quota, also of rules in shadow, with the index of its charge.
+    fn statuses(&self) -> impl Iterator<Item = (usize, QuotaStatus<'_>)> {
+        let quotas = self.rules().enumerate().flat_map(|(at, (used, rule, tier))| {
+            tier.quotas().map(move |(quota, name)| (at, used.enforcement, rule, tier, quota, name))
+        });
+        let verdict = &self.verdict;
+        quotas.zip(&verdict.states).map(move |((at, enforcement, rule, tier, quota, name), state)| {
+            (at, QuotaStatus::new((rule, tier, enforcement), quota, name, *state, verdict))
         })
     }
 
-    /// Returns the quotas that have no room; none if the request was admitted.
+    /// Returns the quotas in [shadow](crate::Enforcement::Shadow) that have no room: with these rules enforced, the request
+    /// would be denied. None of them is told to callers.
+    ///
+    /// ```
+    /// use tower_quota::{Enforcement, Policy, RateLimiter, Rule};
+    ///
+    /// let rule = Rule::new("jobs").no_requests().policy(Policy::per_minute(1));
+    /// let limiter = RateLimiter::builder().rule(rule.enforcement(Enforcement::Shadow)).build()?;
+    ///
+    /// let jobs = limiter.rule("jobs")?;
+    /// assert_eq!(jobs.check("acme").would_be_denied_by().count(), 0);
+    /// let decision = jobs.check("acme");
+    /// assert!(decision.is_admitted());
+    /// assert_eq!(decision.would_be_denied_by().map(|quota| quota.name()).collect::<Vec<_>>(), ["minute"]);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn would_be_denied_by(&self) -> impl Iterator<Item = QuotaStatus<'_>> {
+        self.without_room(Enforcement::Shadow)
+    }
+
+    /// Returns `true` if a [soft](crate::Enforcement::Soft) rule had no room for the request: let it have a cheaper model, or
+    /// a lower priority.
+    ///
+    /// ```
+    /// use tower_quota::{Enforcement, Policy, RateLimiter, Rule};
+    ///
+    /// let rule = Rule::new("prompts").no_requests().policy(Policy::per_minute(1));
+    /// let limiter = RateLimiter::builder().rule(rule.enforcement(Enforcement::Soft)).build()?;
+    ///
+    /// let prompts = limiter.rule("prompts")?;
+    /// let model = |account| match prompts.check(account).is_over_soft_limit() {
+    ///     true => "small",
+    ///     false => "large",
+    /// };
+    /// assert_eq!([model("acme"), model("acme")], ["large", "small"]);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    #[must_use]
+    pub fn is_over_soft_limit(&self) -> bool {
+        self.verdict.has_without_room() && self.rules_without_room(Enforcement::Soft).next().is_some()
+    }
+
+    /// Returns the quotas that have no room of the [soft](crate::Enforcement::Soft) rules that had none for the request. A
+    /// quota of such a rule that this very request has filled is among them.
+    pub fn over_soft_limits(&self) -> impl Iterator<Item = QuotaStatus<'_>> {
+        self.without_room(Enforcement::Soft)
+    }
+
+    fn without_room(&self, enforcement: Enforcement) -> impl Iterator<Item = QuotaStatus<'_>> {
+        let statuses = self.verdict.has_without_room().then(|| self.statuses()).into_iter().flatten();
+        let is_one = move |at: usize, quota: &QuotaStatus<'_>| {
+            quota.enforcement() == enforcement && quota.remaining() == 0 && self.verdict.is_without_room(at)
+        };
+        statuses.filter(move |(at, quota)| is_one(*at, quota)).map(|(_, quota)| quota)
+    }
+
+    /// Returns the names of the rules in this enforcement that had no room, each once.
+    pub(crate) fn rules_without_room(&self, enforcement: Enforcement) -> impl Iterator<Item = &str> {
+        let mut seen = Seen::default();
+        let rules = self.rules().enumerate().filter(move |(at, (used, ..))| {
+            used.enforcement == enforcement && self.verdict.is_without_room(*at) && seen.is_first(used.rule)
+        });
+        rules.map(|(_, (_, rule, _))| rule.name())
+    }
+
+    /// Returns the wait of each charge of a denied request; zero for those that have room or are not enforced.
+    #[cfg(feature = "client")]
+    pub(crate) fn waits(&self) -> impl Iterator<Item = Duration> {
+        let (now, mut states) = (self.verdict.now, self.verdict.states.iter());
+        self.rules().map(move |(used, _, tier)| {
+            let quotas = tier.policy().quotas().zip(states.by_ref());
+            let exhausted = quotas.filter(|(quota, state)| state.used >= quota.limit());
+            let wait = exhausted.map(|(_, state)| now.until(state.changes_at)).max();
+            wait.filter(|_| used.enforcement.is_enforced()).unwrap_or_default()
+        })
+    }
+
+    /// Returns the quotas that deny the request, because they have no room; none if it was admitted.
     ///
     /// Where [denials count](crate::Policy::count_denied), a quota that this very denial has filled is among them.
     pub fn exhausted(&self) -> impl Iterator<Item = QuotaStatus<'_>> {
@@ -199,17 +280,18 @@ impl Decision {
 
     /// Returns the rule of each charge.
     #[inline]
-    fn rules(&self) -> impl Iterator<Item = (&CompiledRule, &CompiledTier)> {
+    fn rules(&self) -> impl Iterator<Item = (RuleTier, &CompiledRule, &CompiledTier)> {
         self.rules.iter().map(|used| {
             let rule = self.rulebook.rule(used.rule);
-            (rule, rule.tier(used.tier))
+            (*used, rule, rule.tier(used.tier))
         })
     }
 
-    /// Returns the rules that govern the request, each once.
+    /// Returns the rules that govern the request, each once. Callers are not told of those in shadow.
     pub(crate) fn governed_by(&self) -> impl Iterator<Item = (&CompiledRule, &CompiledTier)> {
         let mut seen = Seen::default();
-        self.rules.iter().zip(self.rules()).filter(move |(used, _)| seen.is_first(**used)).map(|(_, rule)| rule)
+        let mut is_told = move |used: RuleTier| used.enforcement != Enforcement::Shadow && seen.is_first(used);
+        self.rules().filter(move |(used, ..)| is_told(*used)).map(|(_, rule, tier)| (rule, tier))
     }
 
     /// Returns the quotas, each name once: the tightest, where a rule counts the request by several keys.
@@ -330,9 +412,13 @@ where
     #[expect(clippy::expect_used, reason = "polling a finished future is a bug of the caller")]
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let this = self.project();
-        let verdict = ready!(this.verdict.poll(cx))?;
+        let verdict = ready!(this.verdict.poll(cx));
         let mut decision = this.decision.take().expect("polled after completion");
-        *decision.verdict_mut() = verdict;
+        *decision.verdict_mut() = match verdict {
+            // Rules that are not enforced refuse nobody, not even while nothing is known of them.
+            Err(_) if !decision.rules.iter().any(|used| used.enforcement.is_enforced()) => Verdict::new(true),
+            verdict => verdict?,
+        };
         Poll::Ready(Ok(decision))
     }
 }

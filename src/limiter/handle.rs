@@ -23,6 +23,7 @@ use crate::{
         rule_matcher::Visit,
         tiers::{Asking, PushedTiers},
     },
+    policy::Enforcement,
     request::{Http, RequestKind},
     rule::{Rule, RuleId},
     store::{AnyStore, Detail, MemoryStore, Scopes, Store, Verdict},
@@ -72,6 +73,10 @@ pub(super) struct State<K: RequestKind, S> {
     secret: DefaultHashBuilder,
     /// The tiers that were set at run time, by the names of the rules in lower case.
     pushed: Mutex<HashMap<String, Arc<PushedTiers>>>,
+    /// The enforcement that was set at run time, by the names of the rules in lower case.
+    enforced: Mutex<HashMap<String, Enforcement>>,
+    /// How often that was changed, for charges that are held.
+    switched: AtomicU64,
     /// Held while the rules are replaced.
     pub(super) reloading: Mutex<()>,
 }
@@ -169,6 +174,8 @@ impl<K: RequestKind, S: Store> RateLimiter<K, S> {
             hasher,
             secret: DefaultHashBuilder::default(),
             pushed: Mutex::new(pushed),
+            enforced: Mutex::default(),
+            switched: AtomicU64::new(0),
             reloading: Mutex::default(),
         };
         Ok(Self { state: Arc::new(state) })
@@ -209,6 +216,69 @@ impl<K: RequestKind, S: Store> RateLimiter<K, S> {
         Ok(())
     }
 
+    /// Sets how a rule is enforced for as long as this process runs, in place of what the rule says: to try a rule on real
+    /// requests before it denies any, or to let go of one that denies too many.
+    ///
+    /// It holds from the next request on, and survives [reloads](Self::reload), until
+    /// [`enforce_as_configured`](Self::enforce_as_configured). Each process has its own.
+    ///
+    /// ```
+    /// use tower_quota::{Enforcement, Policy, RateLimiter, Rule};
+    ///
+    /// let jobs = Rule::new("jobs").no_requests().policy(Policy::per_minute(1));
+    /// let limiter = RateLimiter::builder().rule(jobs).build()?;
+    /// let jobs = limiter.rule("jobs")?;
+    /// assert!(jobs.admit("acme") && !jobs.admit("acme"));
+    ///
+    /// limiter.enforce("jobs", Enforcement::Shadow)?;
+    /// assert!(jobs.admit("acme"));
+    /// limiter.enforce_as_configured("jobs")?;
+    /// assert!(!jobs.admit("acme"));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// If no rule has the name.
+    pub fn enforce(&self, rule: &str, enforcement: Enforcement) -> Result<(), UnknownRule> {
+        self.switch(rule, Some(enforcement))
+    }
+
+    /// Returns a rule to the enforcement that it [was given](Rule::enforcement), after [`enforce`](Self::enforce).
+    ///
+    /// # Errors
+    ///
+    /// If no rule has the name.
+    pub fn enforce_as_configured(&self, rule: &str) -> Result<(), UnknownRule> {
+        self.switch(rule, None)
+    }
+
+    /// Returns how a rule is enforced now.
+    ///
+    /// # Errors
+    ///
+    /// If no rule has the name.
+    pub fn enforcement(&self, rule: &str) -> Result<Enforcement, UnknownRule> {
+        let rules = self.rules();
+        let id = rules.rulebook.id(rule).ok_or_else(|| unknown_rule(&rules, rule))?;
+        Ok(rules.switches.enforcement(id))
+    }
+
+    fn switch(&self, rule: &str, enforcement: Option<Enforcement>) -> Result<(), UnknownRule> {
+        let _reloading = self.state.reloading.lock();
+        let rules = self.rules();
+        let id = rules.rulebook.id(rule).ok_or_else(|| unknown_rule(&rules, rule))?;
+        let compiled = rules.rulebook.rule(id);
+        let name = compiled.name().to_ascii_lowercase();
+        match enforcement {
+            Some(enforcement) => drop(self.state.enforced.lock().insert(name, enforcement)),
+            None => drop(self.state.enforced.lock().remove(&name)),
+        }
+        rules.switches.set(id, enforcement.unwrap_or_else(|| compiled.configured_enforcement()));
+        self.state.switched.fetch_add(1, Ordering::Release);
+        Ok(())
+    }
+
     /// Returns the tiers that were set at run time for a rule, which has to have this one.
     fn pushed_to(&self, rule: &str, tier: Option<&str>) -> Result<Arc<PushedTiers>, UnknownTier> {
         let rules = self.rules();
@@ -243,7 +313,8 @@ impl<K: RequestKind, S: Store> RateLimiter<K, S> {
                 found.push(matched);
             }
         };
-        rules.matcher.for_each_rule(request, &self.state.hasher, visit);
+        let wanted = |rule| Some(rules.switches.enforcement(rule));
+        rules.matcher.for_each_rule(request, wanted, &self.state.hasher, visit);
         found
     }
 
@@ -276,7 +347,7 @@ impl<K: RequestKind, S: Store> RateLimiter<K, S> {
         let mut renewed = None;
         loop {
             let held = renewed.as_ref().unwrap_or(held);
-            if self.is_current(held.version) {
+            if self.is_current(held.version) && self.switched() == held.switched {
                 let decision = Decision::pending(Arc::clone(&held.rulebook), held.charges.rules.clone(), detail);
                 let ask = |verdict: &mut Verdict| self.state.store.decide(&held.charges.charges, verdict);
                 let decided = MaybeDecided::ask(decision, ask);
@@ -300,9 +371,9 @@ impl<K: RequestKind, S: Store> RateLimiter<K, S> {
         wanted: impl Fn(RuleId) -> bool,
         marks: impl Fn(&ShardedRulebook) -> SmallVec<[ChargeMark; 4]>,
     ) -> Result<HeldCharges, KeyRejected> {
-        let rules = self.rules();
+        let (switched, rules) = (self.switched(), self.rules());
         let charges = self.charges_by(&rules, request, wanted, marks(&rules.rulebook))?;
-        Ok(HeldCharges { charges, rulebook: Arc::clone(rules.rulebook.local()), version: rules.version })
+        Ok(HeldCharges { charges, rulebook: Arc::clone(rules.rulebook.local()), version: rules.version, switched })
     }
 
     #[inline]
@@ -315,6 +386,7 @@ impl<K: RequestKind, S: Store> RateLimiter<K, S> {
     ) -> Result<Charges, KeyRejected> {
         let mut charges = Charges::default();
         let applied = AppliedMarks { marks, secret: &self.state.secret };
+        let wanted = |rule| if wanted(rule) { rules.switches.unless_off(rule) } else { None };
         let matched = rules.matcher.charge(
             request,
             wanted,
@@ -333,28 +405,35 @@ impl<K: RequestKind, S: Store> RateLimiter<K, S> {
         &self,
         keys: impl IntoIterator<Item = (&'r str, P)>,
     ) -> Result<HeldCharges, UnknownRule> {
-        let (rules, mut charges) = (self.rules(), Charges::default());
+        let (switched, rules, mut charges) = (self.switched(), self.rules(), Charges::default());
         for (name, parts) in keys {
             let rule = rules.rulebook.id(name).ok_or_else(|| unknown_rule(&rules, name))?;
-            let (rule, charge) = self.charge_of(&rules, rule, &parts);
-            charges.add(rule, charge);
+            if let Some(enforcement) = rules.switches.unless_off(rule) {
+                let (rule, charge) = self.charge_of(&rules, (rule, enforcement), &parts);
+                charges.add(rule, charge);
+            }
         }
-        Ok(HeldCharges { charges, rulebook: Arc::clone(rules.rulebook.local()), version: rules.version })
+        Ok(HeldCharges { charges, rulebook: Arc::clone(rules.rulebook.local()), version: rules.version, switched })
     }
 
     /// Returns the charge of a key by a rule, in the tier that it has without a request.
-    pub(super) fn charge_of(&self, rules: &Rules<K>, rule: RuleId, parts: &impl KeyParts) -> (RuleTier, Charge) {
+    pub(super) fn charge_of(
+        &self,
+        rules: &Rules<K>,
+        (rule, enforcement): (RuleId, Enforcement),
+        parts: &impl KeyParts,
+    ) -> (RuleTier, Charge) {
         let raw = rules.has_patterns(rule).then(RefCell::default);
         let target = rules.rulebook.rule(rule).target(0, 0);
         let key = &mut KeyBuilder::for_target(target, &self.state.hasher).keeping_parts(raw.as_ref());
         parts.write(key);
         let asking = || Asking { key: key.key(), raw: raw.as_ref(), request: None, hasher: &self.state.hasher };
-        rules.judge(rule, 0, key, asking)
+        rules.judge((rule, enforcement), 0, key, asking)
     }
 
     #[inline]
     fn judge(&self, rules: &Rules<K>, visit: &Visit<'_, '_, K>) -> (RuleTier, Charge) {
-        rules.judge(visit.rule, visit.route, visit.key, || Asking {
+        rules.judge((visit.rule, visit.enforcement), visit.route, visit.key, || Asking {
             key: visit.key.key(),
             raw: visit.raw,
             request: Some(visit.request),
@@ -362,34 +441,37 @@ impl<K: RequestKind, S: Store> RateLimiter<K, S> {
         })
     }
 
-    /// Returns the charges to the same histories as the rules have them now. A rule that is gone judges as it did.
+    /// Returns the charges to the same histories as the rules have them now, and as these are enforced now.
     #[cold]
     fn renewed(&self, held: &HeldCharges) -> HeldCharges {
-        let rules = self.rules();
+        let (switched, rules) = (self.switched(), self.rules());
         let mut charges = Charges::default();
         for (charge, used) in held.charges.charges.iter().zip(&held.charges.rules) {
             let tier = held.rulebook.rule(used.rule).tier(used.tier).name();
-            if let Some((rule, route)) = rules.rule_of_scope(charge.scope()) {
+            if let Some((rule, route)) = rules.rule_of_scope(charge.scope())
+                && let Some(enforcement) = rules.switches.unless_off(rule)
+            {
                 let compiled = rules.rulebook.rule(rule);
                 let tier = tier.and_then(|tier| compiled.tier_named(tier)).unwrap_or(0);
-                charges.add(RuleTier { rule, tier }, Charge { target: compiled.target(route, tier), ..*charge });
+                let charge = Charge { target: compiled.target(route, tier), enforcement, ..*charge };
+                charges.add(RuleTier { rule, tier, enforcement }, charge);
             }
         }
-        HeldCharges { charges, rulebook: Arc::clone(rules.rulebook.local()), version: rules.version }
+        HeldCharges { charges, rulebook: Arc::clone(rules.rulebook.local()), version: rules.version, switched }
     }
 }
 
 impl<K: RequestKind> RateLimiter<K> {
     /// Decides about charges in this process.
     fn decide_at_once(&self, held: HeldCharges, detail: Detail) -> Decision {
-        let HeldCharges { charges, rulebook, version } = held;
+        let HeldCharges { charges, rulebook, version, switched } = held;
         let mut decision = Decision::pending(rulebook, charges.rules, detail);
         self.state.store.decide(&charges.charges, decision.verdict_mut());
         if !decision.is_stale() {
             return decision;
         }
         let (rulebook, rules) = decision.into_rules();
-        let stale = HeldCharges { charges: Charges { rules, ..charges }, rulebook, version };
+        let stale = HeldCharges { charges: Charges { rules, ..charges }, rulebook, version, switched };
         self.decide_at_once(self.renewed(&stale), detail)
     }
 }
@@ -410,6 +492,20 @@ impl<K: RequestKind, S> RateLimiter<K, S> {
     #[inline]
     pub(crate) fn is_current(&self, version: Version) -> bool {
         self.state.version.load(Ordering::Relaxed) == version.number
+    }
+
+    /// Returns how often the enforcement of a rule was changed at run time.
+    fn switched(&self) -> u64 {
+        self.state.switched.load(Ordering::Acquire)
+    }
+
+    /// Sets the switches of new rules as they were set at run time. Called while the rules are replaced.
+    pub(super) fn apply_switches(&self, rules: &Rules<K>) {
+        for (name, enforcement) in &*self.state.enforced.lock() {
+            if let Some(rule) = rules.rulebook.id(name) {
+                rules.switches.set(rule, *enforcement);
+            }
+        }
     }
 
     /// Returns the tiers that were set at run time for a rule.

@@ -5,7 +5,7 @@ use std::{fmt, sync::Arc};
 use crate::{
     key::Key,
     limiter::{CompiledRule, RuleTier, RulebookRef},
-    policy::Policy,
+    policy::{Enforcement, Policy},
 };
 
 /// A rule that governs a request, and the key that it counts.
@@ -77,6 +77,12 @@ impl MatchedRule {
     #[must_use]
     pub fn policy(&self) -> &Policy {
         self.compiled().tier(self.rule.tier).policy()
+    }
+
+    /// Returns the enforcement of the rule at the time of the question.
+    #[must_use]
+    pub const fn enforcement(&self) -> Enforcement {
+        self.rule.enforcement
     }
 
     fn compiled(&self) -> &CompiledRule {

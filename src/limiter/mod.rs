@@ -6,6 +6,7 @@
 //!   deployment mistakes there.
 //! * [`Rules`]: the rules in one version, which a reload replaces as a whole.
 //! * [`Rulebook`]: the names and texts of all rules, one [`CompiledRule`] each; a [`MatchedRule`] is what users see of it.
+//! * [`switches`]: how each rule is enforced at the moment.
 //! * [`Decision`]: the verdict on a request, with the names from the rulebook; [`QuotaStatus`] is its view of one quota.
 //! * [`AnswerSettings`]: the settings of answers; [`MessageTemplate`] is the sentence that a refused caller reads.
 
@@ -24,6 +25,7 @@ mod rule_matcher;
 mod rulebook;
 mod rules;
 mod seen;
+mod switches;
 mod tiers;
 mod watch;
 

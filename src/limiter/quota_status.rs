@@ -6,7 +6,7 @@ use bytes::Bytes;
 
 use crate::{
     limiter::{CompiledRule, CompiledTier},
-    policy::{PolicyName, Quota},
+    policy::{Enforcement, PolicyName, Quota},
     store::{QuotaState, Verdict},
 };
 
@@ -41,6 +41,7 @@ const SURPLUS: Duration = Duration::from_millis(1);
 pub struct QuotaStatus<'a> {
     rule: &'a CompiledRule,
     tier: &'a CompiledTier,
+    enforcement: Enforcement,
     quota: &'a Quota,
     policy_name: &'a PolicyName,
     state: QuotaState,
@@ -50,13 +51,13 @@ pub struct QuotaStatus<'a> {
 impl<'a> QuotaStatus<'a> {
     #[inline]
     pub(crate) const fn new(
-        (rule, tier): (&'a CompiledRule, &'a CompiledTier),
+        (rule, tier, enforcement): (&'a CompiledRule, &'a CompiledTier, Enforcement),
         quota: &'a Quota,
         policy_name: &'a PolicyName,
         state: QuotaState,
         verdict: &'a Verdict,
     ) -> Self {
-        Self { rule, tier, quota, policy_name, state, verdict }
+        Self { rule, tier, enforcement, quota, policy_name, state, verdict }
     }
 
     /// Returns the name of the rule that the quota belongs to.
@@ -75,6 +76,12 @@ impl<'a> QuotaStatus<'a> {
     #[must_use]
     pub fn tier(&self) -> Option<&'a str> {
         self.tier.name()
+    }
+
+    /// Returns the enforcement of the rule when this was decided.
+    #[must_use]
+    pub const fn enforcement(&self) -> Enforcement {
+        self.enforcement
     }
 
     /// Returns the quota's name: `minute`, `hour`, or the one that it was given.
@@ -107,10 +114,11 @@ impl<'a> QuotaStatus<'a> {
         self.quota.limit().saturating_sub(self.state.used)
     }
 
-    /// Returns `true` if the request was denied and this quota has no room.
+    /// Returns `true` if the request was denied and this quota has no room. Quotas that are not
+    /// [enforced](crate::Enforcement) deny nothing.
     #[must_use]
     pub const fn is_exhausted(&self) -> bool {
-        !self.verdict.admitted && self.remaining() == 0
+        !self.verdict.admitted && self.remaining() == 0 && self.enforcement.is_enforced()
     }
 
     /// Returns the time until the quota has room again if it is exhausted, else until its oldest unit leaves the window; zero

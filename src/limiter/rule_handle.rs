@@ -11,6 +11,7 @@ use crate::{
         CompiledRule, CompiledTier, Decision, MaybeDecided, RateLimiter, RuleTier, RuleTiers, RulebookRef, Rules,
         Version, handle::unknown_rule,
     },
+    policy::Enforcement,
     request::{Http, RequestKind},
     rule::RuleId,
     store::{Detail, MaybeReady, MemoryStore, Store, Verdict},
@@ -108,11 +109,12 @@ impl<K: RequestKind> RuleHandle<K> {
         self.on_all_routes(&key).iter().fold(false, |found, charge| self.limiter.state.store.reset(charge) | found)
     }
 
-    /// Returns `true` if the rules are those of the handle, and the rule has no tiers: the usual case, which takes the fewest
-    /// steps.
+    /// Returns `true` if the rules are those of the handle, all of them are enforced, and this one has no tiers: the usual case,
+    /// which takes the fewest steps.
     #[inline]
     fn is_plain(&self) -> bool {
-        !self.location.has_tiers && self.limiter.is_current(self.location.version)
+        let Location { rules, version, has_tiers, .. } = &self.location;
+        !has_tiers && self.limiter.is_current(*version) && rules.switches.are_all_on()
     }
 
     /// Creates the builder of a charge to the rule's own policy.
@@ -135,6 +137,7 @@ impl<K: RequestKind> RuleHandle<K> {
                 ask(&self.limiter.state.store, slice::from_ref(charge), decision.verdict_mut());
                 decision
             });
+            let decision = decision.unwrap_or_else(|| Decision::without_rules(location.rulebook()));
             if !decision.is_stale() {
                 return decision;
             }
@@ -251,6 +254,7 @@ impl<K: RequestKind, S: Store> RuleHandle<K, S> {
                 let decision = location.pending(rule, detail);
                 MaybeDecided::ask(decision, |verdict| ask(&self.limiter.state.store, slice::from_ref(charge), verdict))
             });
+            let decided = decided.unwrap_or_else(|| MaybeDecided::Ready(Decision::without_rules(location.rulebook())));
             if !decided.is_stale() {
                 return decided;
             }
@@ -276,33 +280,43 @@ impl<K: RequestKind, S: Store> RuleHandle<K, S> {
         Cow::Owned(Location::new(rules, rule, tier))
     }
 
-    /// Calls `ask` with the charge of a key, in the place where it is made: moving it costs more than making it.
+    /// Calls `ask` with the charge of a key, in the place where it is made: moving it costs more than making it. Returns `None`
+    /// if the rule is off.
     #[inline]
     fn with_charge<R>(
         &self,
         location: &Location<K>,
         key: &impl KeyParts,
         ask: impl FnOnce(RuleTier, &Charge) -> R,
-    ) -> R {
-        if location.has_tiers {
-            let (rule, charge) = self.charge_by_tier(location, key);
-            return ask(rule, &charge);
+    ) -> Option<R> {
+        let enforcement = location.rules.switches.enforcement(location.rule);
+        if location.has_tiers || !enforcement.is_enforced() {
+            let (rule, charge) = self.uncommon_charge(location, enforcement, key)?;
+            return Some(ask(rule, &charge));
         }
         let builder = &mut KeyBuilder::for_target(location.target, &self.limiter.state.hasher);
         key.write(builder);
-        ask(location.own_policy(), builder.charge())
+        Some(ask(RuleTier { enforcement, ..location.own_policy() }, builder.charge()))
     }
 
     #[inline(never)]
-    fn charge_by_tier(&self, location: &Location<K>, key: &impl KeyParts) -> (RuleTier, Charge) {
-        let (rule, charge) = self.limiter.charge_of(&location.rules, location.rule, key);
-        match location.tier {
+    fn uncommon_charge(
+        &self,
+        location: &Location<K>,
+        enforcement: Enforcement,
+        key: &impl KeyParts,
+    ) -> Option<(RuleTier, Charge)> {
+        if enforcement == Enforcement::Off {
+            return None;
+        }
+        let (rule, charge) = self.limiter.charge_of(&location.rules, (location.rule, enforcement), key);
+        Some(match location.tier {
             Some(tier) => {
                 let target = location.compiled().target(0, tier);
                 (RuleTier { tier, ..rule }, Charge { target, ..charge })
             }
             None => (rule, charge),
-        }
+        })
     }
 
     /// Returns the charge to the history of `key` on each route.
@@ -344,7 +358,7 @@ impl<K: RequestKind> Location<K> {
     }
 
     const fn own_policy(&self) -> RuleTier {
-        RuleTier { rule: self.rule, tier: 0 }
+        RuleTier { rule: self.rule, tier: 0, enforcement: Enforcement::On }
     }
 
     /// Creates a decision by the rule in a tier.

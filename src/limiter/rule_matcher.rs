@@ -8,6 +8,7 @@ use crate::{
     error::ConfigError,
     key::{Charge, ChargeTarget, Key, KeyBuilder, KeyExtractor, KeyHasher, MissingKey, RawParts},
     limiter::{AppliedMarks, Charges, RuleTargets, RuleTier, Watch},
+    policy::Enforcement,
     request::{Condition, Params, RequestKind, RequestView},
     rule::{
         AppliesTo, Filter, OnMissing, PathReadings, Route, RouteTable, RouteTarget, Rule, RuleId, exempt::Exemption,
@@ -64,6 +65,7 @@ struct RuleKey<K: RequestKind> {
 /// A rule that governs a request, and the key that it counts.
 pub(super) struct Visit<'a, 'r, K: RequestKind> {
     pub(super) rule: RuleId,
+    pub(super) enforcement: Enforcement,
     /// The index of the route, if it has histories of its own.
     pub(super) route: usize,
     pub(super) key: &'a KeyBuilder<'a>,
@@ -117,7 +119,7 @@ impl<K: RequestKind> RuleMatcher<K> {
 
     /// Adds the charges of a request under the `wanted` rules to `charges`, except those that are `applied` already.
     ///
-    /// A rule that found the key of the request further out does not need it a second time.
+    /// `wanted` returns how a rule is enforced; `None` if it is not to be looked at. A rule that found the key of the request further out does not need it a second time.
     ///
     /// # Errors
     ///
@@ -125,7 +127,7 @@ impl<K: RequestKind> RuleMatcher<K> {
     pub(super) fn charge(
         &self,
         request: K::View<'_>,
-        wanted: impl Fn(RuleId) -> bool,
+        wanted: impl Fn(RuleId) -> Option<Enforcement>,
         applied: &AppliedMarks<'_>,
         hasher: &KeyHasher,
         judge: impl Fn(&Visit<'_, '_, K>) -> (RuleTier, Charge),
@@ -136,7 +138,7 @@ impl<K: RequestKind> RuleMatcher<K> {
         }
         let mut rejected = None;
         self.visit_rules(request, wanted, hasher, |visit| {
-            let (rule, is_found) = (visit.rule, visit.is_found);
+            let (rule, enforcement, is_found) = (visit.rule, visit.enforcement, visit.is_found);
             let Some(rule_key) = self.keys.get(rule.index()) else { return };
             self.watch.note_key(rule, visit.key, is_found);
             let mut add = || {
@@ -148,6 +150,7 @@ impl<K: RequestKind> RuleMatcher<K> {
                 _ if is_found => add(),
                 OnMissing::Share => add(),
                 OnMissing::Skip => {}
+                OnMissing::Reject(_) if !enforcement.is_enforced() => {}
                 OnMissing::Reject(status) => {
                     rejected.get_or_insert((rule, status));
                 }
@@ -179,9 +182,15 @@ impl<K: RequestKind> RuleMatcher<K> {
     }
 
     /// Calls `visit` with every rule that governs the request.
-    pub(super) fn for_each_rule(&self, request: K::View<'_>, hasher: &KeyHasher, visit: impl FnMut(Visit<'_, '_, K>)) {
+    pub(super) fn for_each_rule(
+        &self,
+        request: K::View<'_>,
+        wanted: impl Fn(RuleId) -> Option<Enforcement>,
+        hasher: &KeyHasher,
+        visit: impl FnMut(Visit<'_, '_, K>),
+    ) {
         if !self.is_exempt(request) {
-            self.visit_rules(request, |_| true, hasher, visit);
+            self.visit_rules(request, wanted, hasher, visit);
         }
     }
 
@@ -189,18 +198,19 @@ impl<K: RequestKind> RuleMatcher<K> {
     fn visit_rules(
         &self,
         request: K::View<'_>,
-        wanted: impl Fn(RuleId) -> bool,
+        wanted: impl Fn(RuleId) -> Option<Enforcement>,
         hasher: &KeyHasher,
         mut visit: impl FnMut(Visit<'_, '_, K>),
     ) {
         let mut visit_target = |target: &RouteTarget, request: K::View<'_>| {
-            let Some(rule_key) = self.keys.get(target.rule.index()).filter(|_| wanted(target.rule)) else { return };
+            let Some(enforcement) = wanted(target.rule) else { return };
+            let Some(rule_key) = self.keys.get(target.rule.index()) else { return };
             if !rule_key.exempts(request) {
                 let raw = rule_key.kept();
                 let mut key = KeyBuilder::for_target(target.target, hasher).keeping_parts(raw.as_deref());
                 let is_found = rule_key.read(target.group, request, &mut key);
                 let (rule, route) = (target.rule, target.route);
-                visit(Visit { rule, route, key: &key, raw: raw.as_deref(), is_found, request });
+                visit(Visit { rule, enforcement, route, key: &key, raw: raw.as_deref(), is_found, request });
             }
         };
         let mut is_matched = !self.table.is_empty() && self.visit_routes(&self.table, request, &mut visit_target);
@@ -209,12 +219,13 @@ impl<K: RequestKind> RuleMatcher<K> {
         }
         let unrouted = self.unrouted.iter().chain(self.unmatched.iter().filter(|_| !is_matched));
         for rule in unrouted.filter(|rule| rule.governs(request)).map(|rule| rule.rule) {
-            let Some(rule_key) = self.keys.get(rule.index()).filter(|_| wanted(rule)) else { continue };
+            let Some(enforcement) = wanted(rule) else { continue };
+            let Some(rule_key) = self.keys.get(rule.index()) else { continue };
             if !rule_key.exempts(request) {
                 let raw = rule_key.kept();
                 let mut key = KeyBuilder::for_target(rule_key.target, hasher).keeping_parts(raw.as_deref());
                 let is_found = rule_key.read(0, request, &mut key);
-                visit(Visit { rule, route: 0, key: &key, raw: raw.as_deref(), is_found, request });
+                visit(Visit { rule, enforcement, route: 0, key: &key, raw: raw.as_deref(), is_found, request });
             }
         }
     }

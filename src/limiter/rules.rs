@@ -10,8 +10,10 @@ use crate::{
     limiter::{
         AnswerSettings, RuleMatcher, RuleTargets, RuleTier, Rulebook, ShardedRulebook, Version,
         rulebook::check_names,
+        switches::Switches,
         tiers::{Asking, PushedTiers, TierTable},
     },
+    policy::Enforcement,
     request::RequestKind,
     rule::{Rule, RuleId, exempt::Exemption},
     store::Scopes,
@@ -27,6 +29,7 @@ pub(crate) struct Rules<K: RequestKind> {
     pub(super) version: Version,
     /// By the numbers of the rules; `None` for rules without tiers.
     tiers: Box<[Option<TierTable<K>>]>,
+    pub(super) switches: Switches,
 }
 
 impl<K: RequestKind> Rules<K> {
@@ -50,7 +53,9 @@ impl<K: RequestKind> Rules<K> {
         matcher.exempt(exemptions)?;
         let by_scope = by_scope(&targets);
         let rulebook = Rulebook::from_rules(rules, targets, answers, version.limiter)?;
-        Ok(Self { rulebook: ShardedRulebook::new(rulebook), matcher, by_scope, version, tiers: Box::default() })
+        let switches = Switches::new(&rulebook);
+        let rulebook = ShardedRulebook::new(rulebook);
+        Ok(Self { rulebook, matcher, by_scope, version, tiers: Box::default(), switches })
     }
 
     /// Reads which keys are in which tiers.
@@ -76,15 +81,16 @@ impl<K: RequestKind> Rules<K> {
     #[inline]
     pub(super) fn judge<'a, 'r>(
         &self,
-        rule: RuleId,
+        (rule, enforcement): (RuleId, Enforcement),
         route: usize,
         key: &KeyBuilder<'_>,
         asking: impl FnOnce() -> Asking<'a, 'r, K>,
     ) -> (RuleTier, Charge) {
-        match self.tiers.get(rule.index()) {
+        let (tier, charge) = match self.tiers.get(rule.index()) {
             Some(Some(table)) => self.judge_by_tier(table, rule, route, key, &asking()),
-            _ => (RuleTier { rule, tier: 0 }, *key.charge()),
-        }
+            _ => (0, *key.charge()),
+        };
+        (RuleTier { rule, tier, enforcement }, Charge { enforcement, ..charge })
     }
 
     fn judge_by_tier(
@@ -94,10 +100,10 @@ impl<K: RequestKind> Rules<K> {
         route: usize,
         key: &KeyBuilder<'_>,
         asking: &Asking<'_, '_, K>,
-    ) -> (RuleTier, Charge) {
+    ) -> (u16, Charge) {
         let compiled = self.rulebook.rule(rule);
         let tier = table.tier_of(compiled, asking);
-        (RuleTier { rule, tier }, key.charge_for(compiled.target(route, tier)))
+        (tier, key.charge_for(compiled.target(route, tier)))
     }
 
     /// Returns `true` if the parts of the rule's keys are needed as they are.

@@ -12,7 +12,7 @@ use tower_service::Service;
 use crate::{
     error::Unavailable,
     limiter::{Decision, DeferredCall, PendingDecision},
-    plain::enforcement::{Enforcement, Refusal},
+    plain::enforcer::{Enforcer, Refusal},
     store::{MemoryStore, Store},
 };
 
@@ -65,7 +65,7 @@ pin_project! {
     }
 }
 
-type DeferredPlainCall<S, R, F, T> = DeferredCall<S, R, Enforcement<R, F, T>>;
+type DeferredPlainCall<S, R, F, T> = DeferredCall<S, R, Enforcer<R, F, T>>;
 
 const POLLED_AFTER_COMPLETION: &str = "`ResponseFuture` polled after completion";
 
@@ -98,10 +98,10 @@ where
     F: Fn(R, Refusal) -> Result<S::Response, S::Error>,
     T: Store,
 {
-    let DeferredCall { mut service, mut request, context: enforcement } = call;
-    match enforcement.conclude(&mut request, decided) {
+    let DeferredCall { mut service, mut request, context: enforcer } = call;
+    match enforcer.conclude(&mut request, decided) {
         Ok(()) => PlainCallState::Admitted { inner: service.call(request) },
-        Err(refusal) => PlainCallState::Refused { outcome: Some(enforcement.refuse(request, refusal)) },
+        Err(refusal) => PlainCallState::Refused { outcome: Some(enforcer.refuse(request, refusal)) },
     }
 }
 

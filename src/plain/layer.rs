@@ -8,7 +8,7 @@ use crate::{
     limiter::{Decision, RateLimiter},
     plain::{
         RateLimit,
-        enforcement::{Enforcement, Refusal},
+        enforcer::{Enforcer, Refusal},
     },
     request::Plain,
     store::{MemoryStore, Store},
@@ -52,7 +52,7 @@ use crate::{
 /// ```
 #[must_use = "a layer does nothing until it is applied to a service"]
 pub struct RateLimitLayer<R: 'static, F, T = MemoryStore> {
-    enforcement: Enforcement<R, F, T>,
+    enforcer: Enforcer<R, F, T>,
 }
 
 impl<R: 'static, T: Store> RateLimiter<Plain<R>, T> {
@@ -62,7 +62,7 @@ impl<R: 'static, T: Store> RateLimiter<Plain<R>, T> {
     where
         F: Fn(R, Refusal) -> Result<A, E>,
     {
-        RateLimitLayer { enforcement: Enforcement { limiter: self.clone(), refuse, on_admitted: None } }
+        RateLimitLayer { enforcer: Enforcer { limiter: self.clone(), refuse, on_admitted: None } }
     }
 }
 
@@ -70,26 +70,26 @@ impl<R: 'static, F, T> RateLimitLayer<R, F, T> {
     /// Sets a closure that is shown each admitted request with its decision before the inner service is called, for example to
     /// store the remaining units in the request. Requests that no rule governs are not shown.
     pub fn on_admitted(mut self, show: impl Fn(&mut R, &Decision) + Send + Sync + 'static) -> Self {
-        self.enforcement.on_admitted = Some(Arc::new(show));
+        self.enforcer.on_admitted = Some(Arc::new(show));
         self
     }
 
     /// Returns the limiter behind this layer.
     #[must_use]
     pub const fn limiter(&self) -> &RateLimiter<Plain<R>, T> {
-        &self.enforcement.limiter
+        &self.enforcer.limiter
     }
 }
 
 impl<R, F: Clone, T> Clone for RateLimitLayer<R, F, T> {
     fn clone(&self) -> Self {
-        Self { enforcement: self.enforcement.clone() }
+        Self { enforcer: self.enforcer.clone() }
     }
 }
 
 impl<R, F, T: fmt::Debug> fmt::Debug for RateLimitLayer<R, F, T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("RateLimitLayer").field("limiter", &self.enforcement.limiter).finish_non_exhaustive()
+        f.debug_struct("RateLimitLayer").field("limiter", &self.enforcer.limiter).finish_non_exhaustive()
     }
 }
 
@@ -97,6 +97,6 @@ impl<S, R, F: Clone, T> Layer<S> for RateLimitLayer<R, F, T> {
     type Service = RateLimit<S, R, F, T>;
 
     fn layer(&self, inner: S) -> Self::Service {
-        RateLimit::new(inner, self.enforcement.clone())
+        RateLimit::new(inner, self.enforcer.clone())
     }
 }

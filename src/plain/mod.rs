@@ -67,13 +67,13 @@
 //! A [`Refusal`] is an error as well: with `|_, refusal| Err(refusal.into())` it becomes the service's error, if that is a boxed
 //! error or can be made from a [`Refusal`].
 
-mod enforcement;
+mod enforcer;
 mod future;
 mod layer;
 mod service;
 
 pub use crate::request::Plain;
-pub use enforcement::Refusal;
+pub use enforcer::Refusal;
 pub use future::ResponseFuture;
 pub use layer::RateLimitLayer;
 pub use service::RateLimit;

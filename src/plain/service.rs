@@ -11,7 +11,7 @@ use crate::{
     limiter::{DeferredCall, MaybeDecided},
     plain::{
         ResponseFuture,
-        enforcement::{Enforcement, Refusal},
+        enforcer::{Enforcer, Refusal},
     },
     store::{MemoryStore, Store},
 };
@@ -45,12 +45,12 @@ use crate::{
 /// ```
 pub struct RateLimit<S, R: 'static, F, T = MemoryStore> {
     inner: S,
-    enforcement: Enforcement<R, F, T>,
+    enforcer: Enforcer<R, F, T>,
 }
 
 impl<S, R, F, T> RateLimit<S, R, F, T> {
-    pub(super) const fn new(inner: S, enforcement: Enforcement<R, F, T>) -> Self {
-        Self { inner, enforcement }
+    pub(super) const fn new(inner: S, enforcer: Enforcer<R, F, T>) -> Self {
+        Self { inner, enforcer }
     }
 
     inner_service_accessors!(pub);
@@ -71,13 +71,13 @@ where
     }
 
     fn call(&mut self, mut request: R) -> Self::Future {
-        let decided = match self.enforcement.decide(&request) {
+        let decided = match self.enforcer.decide(&request) {
             Ok(None) => Ok(()),
-            Ok(Some(MaybeDecided::Ready(decision))) => self.enforcement.conclude(&mut request, Ok(decision)),
+            Ok(Some(MaybeDecided::Ready(decision))) => self.enforcer.conclude(&mut request, Ok(decision)),
             Ok(Some(MaybeDecided::Pending(decision))) => {
                 let clone = self.inner.clone();
                 let service = std::mem::replace(&mut self.inner, clone);
-                let context = self.enforcement.clone();
+                let context = self.enforcer.clone();
                 return ResponseFuture::deciding(decision, DeferredCall { service, request, context });
             }
             Err(refusal) => Err(refusal),
@@ -86,7 +86,7 @@ where
             Ok(()) => ResponseFuture::admitted(self.inner.call(request)),
             Err(refusal) => {
                 self.inner = self.inner.clone();
-                ResponseFuture::refused(self.enforcement.refuse(request, refusal))
+                ResponseFuture::refused(self.enforcer.refuse(request, refusal))
             }
         }
     }
@@ -98,7 +98,7 @@ where
     F: Clone,
 {
     fn clone(&self) -> Self {
-        Self { inner: self.inner.clone(), enforcement: self.enforcement.clone() }
+        Self { inner: self.inner.clone(), enforcer: self.enforcer.clone() }
     }
 }
 
@@ -109,6 +109,6 @@ where
 {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut debug = f.debug_struct("RateLimit");
-        debug.field("inner", &self.inner).field("limiter", &self.enforcement.limiter).finish_non_exhaustive()
+        debug.field("inner", &self.inner).field("limiter", &self.enforcer.limiter).finish_non_exhaustive()
     }
 }

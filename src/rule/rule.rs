@@ -8,7 +8,7 @@ use http::StatusCode;
 use crate::{
     error::ConfigError,
     key::{KeyExtractor, KeyPattern, ParsedPattern, RouteParams, sanitize_name},
-    policy::{Policy, check_name},
+    policy::{Enforcement, Policy, check_name},
     request::{Http, Plain, RequestKind},
     rule::{
         Route, Tier, check_overrides, check_tier_source, check_tiers,
@@ -66,6 +66,7 @@ pub struct Rule<K: RequestKind = Http> {
     tiers: Vec<Tier>,
     tier_source: Option<Arc<dyn KeyExtractor<K>>>,
     overrides: Vec<(KeyPattern, String)>,
+    enforcement: Enforcement,
 }
 
 /// The treatment of requests that do not carry the key of a rule.
@@ -146,6 +147,7 @@ impl<K: RequestKind> Rule<K> {
             tiers: Vec::new(),
             tier_source: None,
             overrides: Vec::new(),
+            enforcement: Enforcement::On,
         }
     }
 
@@ -269,6 +271,13 @@ impl<K: RequestKind> Rule<K> {
         self
     }
 
+    /// Sets what follows when the rule has no room: it denies, marks the decision, or only tells the operator. Defaults to
+    /// [`Enforcement::On`]; [`RateLimiter::enforce`](crate::RateLimiter::enforce) changes it while requests go on.
+    pub const fn enforcement(mut self, enforcement: Enforcement) -> Self {
+        self.enforcement = enforcement;
+        self
+    }
+
     /// Sets the treatment of requests without the key. Defaults to [`OnMissing::Share`].
     pub const fn on_missing(mut self, outcome: OnMissing) -> Self {
         self.on_missing = outcome;
@@ -366,6 +375,10 @@ impl<K: RequestKind> Rule<K> {
 
     pub(crate) const fn missing_outcome(&self) -> OnMissing {
         self.on_missing
+    }
+
+    pub(crate) const fn configured_enforcement(&self) -> Enforcement {
+        self.enforcement
     }
 
     pub(crate) const fn is_per_route(&self) -> bool {
@@ -524,6 +537,7 @@ impl<K: RequestKind> fmt::Debug for Rule<K> {
             .field("level", &self.level_name())
             .field("routes", &self.groups.iter().flat_map(|group| &group.routes).collect::<Vec<_>>())
             .field("policy", &self.policy)
+            .field("enforcement", &self.enforcement)
             .field("on_missing", &self.on_missing)
             .field("per_route", &self.per_route)
             .finish()

@@ -79,6 +79,15 @@ use crate::{
 /// decision about one of these histories may come in between: hold a lock for all of them, or send them to a server in one
 /// script.
 ///
+/// **Enforcement.** All of this is about charges that are [enforced](Charge::enforcement), as nearly all are. The others
+/// never deny: they are left out when the request is admitted or denied, in the same step. A charge in
+/// [shadow](crate::Enforcement::Shadow) gets its unit if the request is admitted and all its own quotas have room. A
+/// [soft](crate::Enforcement::Soft) one gets it if the request is admitted, room or no room; so its history may hold more
+/// units than the limit. [`Enforcement::is_charged`](crate::Enforcement::is_charged) has these rules in code. The verdict
+/// reports the quotas of all charges, and [`Verdict::set_without_room`] names the unenforced charges that had no room. A store that does not look at the enforcement
+/// denies requests by rules that were to be tried in shadow; so a store that cannot do this refuses to be opened, or says
+/// so to its users. Rules that are off never reach a store.
+///
 /// **Order.** The charges of a request are all different, and their order does not influence the verdict. A store that
 /// locks histories one by one sorts them first, to avoid deadlocks between requests. The verdict reports the quotas in the
 /// order of the charges and, for each charge, in the order of [`Policy::quotas`]: one [`Verdict::push_quota`] per quota, of
@@ -225,6 +234,9 @@ pub struct Verdict {
     pub(crate) now: Timestamp,
     /// One entry per quota, in the order of the charges and of the quotas in their plans; empty if the caller needs none.
     pub(crate) states: QuotaStates,
+    /// The indices of the charges without room among those that are not enforced. Nearly always there is none, so this is one
+    /// word.
+    pub(crate) without_room: Option<Box<SmallVec<[u32; 4]>>>,
 }
 
 /// The level of detail of a verdict: the cases in which it reports the state of each quota.
@@ -308,6 +320,25 @@ impl Verdict {
         self.states.push(QuotaState { used, changes_at });
     }
 
+    /// Notes that a charge had no room which does not deny: one in [shadow](crate::Enforcement::Shadow), or a
+    /// [soft](crate::Enforcement::Soft) one. `charge` is its index among the charges of the request.
+    pub fn set_without_room(&mut self, charge: usize) {
+        if let Ok(charge) = u32::try_from(charge) {
+            self.without_room.get_or_insert_default().push(charge);
+        }
+    }
+
+    /// Returns `true` if this charge had no room and does not deny.
+    pub(crate) fn is_without_room(&self, charge: usize) -> bool {
+        self.without_room.as_ref().is_some_and(|charges| charges.iter().any(|other| *other as usize == charge))
+    }
+
+    /// Returns `true` if some charge had no room and does not deny.
+    #[inline]
+    pub(crate) const fn has_without_room(&self) -> bool {
+        self.without_room.is_some()
+    }
+
     /// Returns `true` if the request is admitted.
     #[must_use]
     pub const fn is_admitted(&self) -> bool {
@@ -318,6 +349,6 @@ impl Verdict {
 impl Clone for Verdict {
     /// Copies all states at once: a derived `clone` would go from quota to quota.
     fn clone(&self) -> Self {
-        Self { states: SmallVec::from_slice(&self.states), ..*self }
+        Self { states: SmallVec::from_slice(&self.states), without_room: self.without_room.clone(), ..*self }
     }
 }

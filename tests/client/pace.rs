@@ -22,7 +22,7 @@ use tokio::{
 };
 use tower::{Layer, Service, ServiceExt, limit::ConcurrencyLimit};
 use tower_quota::{
-    Policy, Quota, RateLimiter, Rule,
+    Enforcement, Policy, Quota, RateLimiter, Rule,
     client::{
         Advice,
         pace::{IgnoreAdvice, Pace, PaceError, PaceLayer, QueueStatus},
@@ -614,4 +614,38 @@ fn the_types_are_send_and_sync() {
     assert_send_sync::<Pace<Journal, Layered>>();
     assert_send_sync::<tower_quota::client::pace::PaceHandle>();
     assert_send_sync::<PaceError<std::io::Error>>();
+}
+
+// Rules that are not enforced.
+
+#[tokio::test(start_paused = true)]
+async fn calls_wait_for_enforced_rules_alone() {
+    for (enforcement, expected) in [
+        (Enforcement::On, [0, 1, 2]),
+        (Enforcement::Soft, [0, 0, 0]),
+        (Enforcement::Shadow, [0, 0, 0]),
+        (Enforcement::Off, [0, 0, 0]),
+    ] {
+        let (layer, journal, begin) = (layer(Policy::per_second(1)), Journal::default(), Instant::now());
+        layer.limiter().unwrap().enforce("calls", enforcement).unwrap();
+        let service = layer.layer(journal.clone());
+        join_all((0..3).map(|id| call(&service, Job::of("a", id)))).await;
+        let times: Vec<_> = journal.of("a").iter().map(|(at, _)| (*at - begin).as_secs()).collect();
+        assert_eq!(times, expected, "{enforcement}");
+        assert!(layer.handle().queues().is_empty());
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_wait_for_an_enforced_rule_is_not_that_of_a_shadow() {
+    for enforcement in [Enforcement::Soft, Enforcement::Shadow] {
+        let rules =
+            [rule("strict", Policy::per_hour(1)).enforcement(enforcement), rule("calls", Policy::per_second(1))];
+        let layer = limiter(rules).pace().max_jitter(Duration::ZERO);
+        let (journal, begin) = (Journal::default(), Instant::now());
+        let service = layer.layer(journal.clone());
+        join_all((0..4).map(|id| call(&service, Job::of("a", id)))).await;
+        let times: Vec<_> = journal.of("a").iter().map(|(at, _)| (*at - begin).as_secs()).collect();
+        assert_eq!(times, [0, 1, 2, 3], "{enforcement}");
+    }
 }

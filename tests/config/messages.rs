@@ -59,6 +59,8 @@ const IN_A_RULE: &[(usize, &str, &str)] = &[
     (6, "routes = [\n'/x/{botId}',\n'/y/{botId}',\n'/x/{botId}']", r#"line 9: rule "bots": route "/x/{botId}": this rule has the route already, as "/x/{botId}": leave one of them out"#),
     (7, "per_route = 1", r#"line 7: rule "bots": per_route 1: expected true or false: write per_route = true"#),
     (7, "per_route = 'true'", r#"line 7: rule "bots": per_route 'true': true and false have no quotes: write per_route = true"#),
+    (7, "enforcement = 'shadows'", r#"line 7: rule "bots": enforcement "shadows": unknown value: write "on", "soft", "shadow" or "off""#),
+    (7, "enforcement = true", r#"line 7: rule "bots": enforcement true: a string has quotes: write enforcement = "true""#),
     (7, "on_missing = 'shre'", r#"line 7: rule "bots": on_missing "shre": unknown value: write "share", "skip" or a status such as 401"#),
     (7, "on_missing = 399", r#"line 7: rule "bots": on_missing 399: a rejection has a status from 400 to 599: write one such as 401"#),
     (7, "on_missing = 70000", r#"line 7: rule "bots": on_missing 70000: a rejection has a status from 400 to 599: write one such as 401"#),

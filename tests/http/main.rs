@@ -4,6 +4,7 @@ mod axum;
 mod batch;
 mod client_ip;
 mod conditions;
+mod enforcement;
 mod exemptions;
 mod extractors;
 mod hyper;

@@ -48,6 +48,9 @@ impl<'a> FastPath<'a> {
         let mut items = SmallVec::new();
         for (charge, hash) in charges.iter().zip(hashes) {
             let plan = shards.scopes().plan(charge).filter(|plan| !plan.counts_denied() && !plan.has_siblings())?;
+            if !charge.enforcement.is_enforced() {
+                return None;
+            }
             let item = tables.locate(hash, charge, plan)?;
             item.slot(&mut tables).filter(|slot| !slot.may_share_overflow() && !slot.history.is_ahead_of(plan, now))?;
             shards.denials().invalidate_ended(charge, now);

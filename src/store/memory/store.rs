@@ -52,6 +52,7 @@ impl MemoryStore {
     pub(crate) fn decide(&self, charges: &[Charge], verdict: &mut Verdict) {
         verdict.now = Timestamp::read(&*self.clock);
         if let [charge] = charges
+            && charge.enforcement.is_enforced()
             && (self.decide_from_cache(charge, verdict).is_some() || self.decide_alone(charge, verdict).is_some())
         {
             return;

@@ -5,6 +5,7 @@ use hashbrown::{HashTable, hash_table::OccupiedEntry};
 use crate::{
     history::{History, Plan},
     key::{Charge, ChargeTarget, Key, PackedKey},
+    policy::Enforcement,
     store::Scopes,
 };
 
@@ -124,7 +125,7 @@ impl Slot {
     #[expect(clippy::expect_used, reason = "shapes are never removed")]
     pub(super) fn charge(&self, scopes: &Scopes) -> Charge {
         let target = scopes.target_of_shape(self.shape()).expect("a slot has the shape of a charge");
-        Charge { target, key: Key::from_packed(self.key) }
+        Charge { target, key: Key::from_packed(self.key), enforcement: Enforcement::On }
     }
 
     fn scope(&self, scopes: &Scopes) -> Option<u32> {

@@ -1,4 +1,4 @@
-//! One decision about any number of charges: measure all, then charge all or none.
+//! One decision about any number of charges: measure all, then charge all or none, except those that are not enforced.
 
 use parking_lot::MutexGuard;
 use smallvec::SmallVec;
@@ -37,6 +37,7 @@ struct Item<'a> {
     hash: u64,
     target: Target,
     states: QuotaStates,
+    has_room: bool,
     /// The shared units that may be the key's own.
     range: Option<UnitRange>,
     /// The units of the range that each quota counts; empty if there is none.
@@ -100,14 +101,20 @@ impl<'a> Transaction<'a> {
         reshaped
     }
 
-    /// Admits all charges or none. Returns the verdict, and whether a step of the sweep is due.
+    /// Admits all enforced charges or none, and charges the others as their enforcement says. Returns the verdict, and whether a
+    /// step of the sweep is due.
     pub(super) fn decide(mut self) -> (Verdict, bool) {
         let admitted = self.measure(true);
-        self.for_each_item(if admitted { Self::charge } else { Self::deny });
+        self.for_each_item(|transaction, item| match item.is_charged(admitted) {
+            true => transaction.charge(item),
+            false => transaction.deny(item),
+        });
         // Several charges may have gone to one history.
         self.for_each_item(|transaction, item| {
-            let is_counted = admitted || item.plan.counts_denied();
-            if is_counted && (!admitted || item.target == Target::Overflow) {
+            let is_charged = item.is_charged(admitted);
+            // What a unit without room leaves behind is not what it found with one more.
+            let is_usual = is_charged && item.has_room && item.target != Target::Overflow;
+            if (is_charged || item.plan.counts_denied()) && !is_usual {
                 transaction.measure_target(item);
             }
         });
@@ -134,8 +141,14 @@ impl<'a> Transaction<'a> {
     }
 
     fn into_verdict(self, admitted: bool) -> Verdict {
-        let states = self.items.into_iter().flat_map(|item| item.states).collect();
-        Verdict { now: self.now, states, ..Verdict::new(admitted) }
+        let mut verdict = Verdict { now: self.now, ..Verdict::new(admitted) };
+        for (at, item) in self.items.iter().enumerate() {
+            verdict.states.extend(item.states.iter().copied());
+            if !item.has_room && !item.charge.enforcement.is_enforced() {
+                verdict.set_without_room(at);
+            }
+        }
+        verdict
     }
 
     /// Counts the decision. A step of the sweep is always due if it brings a new key.
@@ -176,7 +189,7 @@ impl<'a> Transaction<'a> {
         is_any
     }
 
-    /// Finds the target of every item, and returns `true` if all have room. Reserves slots only if `reserve` is set.
+    /// Finds the target of every item, and returns `true` if all that are enforced have room. Reserves slots only if `reserve` is set.
     fn measure(&mut self, reserve: bool) -> bool {
         if reserve {
             self.for_each_item(Self::sweep_for_newcomer);
@@ -185,7 +198,8 @@ impl<'a> Transaction<'a> {
         self.for_each_item(|transaction, item| {
             let may_share_overflow = transaction.find_target(item, reserve);
             let has_room = transaction.measure_target(item) & (!may_share_overflow || transaction.measure_range(item));
-            admitted &= has_room;
+            item.has_room = has_room;
+            admitted &= has_room || !item.charge.enforcement.is_enforced();
         });
         admitted
     }
@@ -281,7 +295,7 @@ impl<'a> Transaction<'a> {
         match item.target {
             Target::Own => {
                 self.store.denials().invalidate_ended(&item.charge, now);
-                if plan.has_siblings() {
+                if plan.has_siblings() || !item.charge.enforcement.is_enforced() {
                     self.store.denials().invalidate_cached(&item.charge);
                 }
                 if let Some(slot) = self.slot(item) {
@@ -350,9 +364,15 @@ impl<'a> Item<'a> {
             hash,
             target: Target::Own,
             states: QuotaStates::new(),
+            has_room: true,
             range: None,
             range_usages: RangeUsages::new(),
         }
+    }
+
+    /// Returns `true` if its unit is recorded, in a request that is `admitted` or not.
+    const fn is_charged(&self, admitted: bool) -> bool {
+        self.charge.enforcement.is_charged(admitted, self.has_room)
     }
 
     fn has_room_beside_range(&self) -> bool {

@@ -84,7 +84,8 @@ impl Batcher {
             if let Ok(verdict) = verdict
                 && verdict.admitted
             {
-                let refund = PendingRefund { charges: refunded, admitted_at: verdict.now, units: 1 };
+                let charges = verdict.recorded(&refunded);
+                let refund = PendingRefund { charges, admitted_at: verdict.now, units: 1 };
                 handle.spawn(async move { batcher.refund(refund).await });
             }
         });
@@ -127,7 +128,7 @@ impl Batcher {
     /// Decides a batch in one call, and in another one the requests after one whose history could not be read.
     async fn decide_batch(&self, mut batch: Vec<BatchedRequest>) {
         batch.retain(|request| !request.is_cancelled());
-        let mut waiting = CoalescedRequests::coalesce(batch, |charges| self.commands.counts_denied(charges));
+        let mut waiting = CoalescedRequests::coalesce(batch, |charges| self.is_decided_alone(charges));
         let mut refunds = Vec::new();
         while !waiting.is_empty() {
             let (asked, replies) = self.call(&waiting).await;
@@ -156,6 +157,12 @@ impl Batcher {
             }
         }
         join_all(refunds.into_iter().map(|refund| self.refund(refund))).await;
+    }
+
+    /// Returns whether requests with these charges are never decided together: because denials count, or because a later one of
+    /// them may find no room where it denies nothing.
+    fn is_decided_alone(&self, charges: &[Charge]) -> bool {
+        self.commands.counts_denied(charges) || !charges.iter().all(|charge| charge.enforcement.is_enforced())
     }
 
     async fn call(&self, waiting: &[CoalescedRequests]) -> (AskedAt, Result<Vec<RedisResult<Reply>>, Failure>) {
@@ -189,7 +196,7 @@ impl Batcher {
         if let Ok(reply) = reply
             && reply.units < units
             && refund.is_none()
-            && !self.commands.counts_denied(&charges)
+            && !self.is_decided_alone(&charges)
         {
             self.denials.insert(&charges, &reply.verdict_on(units), asked, self.commands.timer.now());
         }
@@ -234,13 +241,13 @@ impl BatchedRequest {
 }
 
 impl CoalescedRequests {
-    /// Coalesces consecutive requests with the same charges, unless denials are to be counted one by one.
+    /// Coalesces consecutive requests with the same charges, unless they are to be decided alone.
     ///
     /// The order is kept (FIFO): no request overtakes an earlier one, which may have a charge in common with it.
-    fn coalesce(requests: Vec<BatchedRequest>, counts_denied: impl Fn(&[Charge]) -> bool) -> Vec<Self> {
+    fn coalesce(requests: Vec<BatchedRequest>, is_decided_alone: impl Fn(&[Charge]) -> bool) -> Vec<Self> {
         let mut all: Vec<Self> = Vec::new();
         for request in requests {
-            let is_same = |other: &&mut Self| other.charges() == request.charges && !counts_denied(&request.charges);
+            let is_same = |other: &&mut Self| other.charges() == request.charges && !is_decided_alone(&request.charges);
             match all.last_mut().filter(is_same) {
                 Some(coalesced) => coalesced.0.push(request),
                 None => all.push(Self(vec![request])),
@@ -270,7 +277,8 @@ impl CoalescedRequests {
             let verdict = reply.clone().map(|reply| reply.verdict_on(number));
             let Err(Ok(verdict)) = request.sender.send(verdict) else { continue };
             if verdict.admitted {
-                let none = PendingRefund { charges: request.charges, admitted_at: verdict.now, units: 0 };
+                let charges = verdict.recorded(&request.charges);
+                let none = PendingRefund { charges, admitted_at: verdict.now, units: 0 };
                 refund.get_or_insert(none).units += 1;
             }
         }

@@ -103,7 +103,7 @@ impl CrossSlotDecider {
         let groups = groups.as_slice();
         let reserved = groups.iter().zip(&results).filter_map(|(group, result)| {
             let verdict = result.as_ref().ok().filter(|verdict| verdict.admitted)?;
-            Some((group.charges.clone(), verdict.now))
+            Some((verdict.recorded(&group.charges), verdict.now))
         });
         let reserved: Reserved = reserved.collect();
         let fallen_back = self.fall_back(groups, &mut results);
@@ -120,6 +120,7 @@ impl CrossSlotDecider {
         if let Ok(verdict) = &decided
             && results.iter().all(Result::is_ok)
             && !self.commands.counts_denied(charges)
+            && charges.iter().all(|charge| charge.enforcement.is_enforced())
         {
             self.denials.insert(charges, verdict, asked, self.commands.timer.now());
         }
@@ -165,11 +166,16 @@ impl CrossSlotDecider {
             // The verdict has no quotas: it fails open.
             return Ok(());
         }
+        let mut first = 0;
         for (group, result) in groups.iter().zip(results) {
             if result.is_err() {
                 let quotas = group.charges.iter().map(|charge| self.quotas(charge)).sum();
                 let states = states.by_ref().take(quotas).copied().collect();
-                *result = Ok(Verdict { states, now: verdict.now, ..Verdict::new(verdict.admitted) });
+                let mut part = Verdict { states, now: verdict.now, ..Verdict::new(verdict.admitted) };
+                let full = (0..group.charges.len()).filter(|at| verdict.is_without_room(first + at));
+                full.for_each(|at| part.set_without_room(at));
+                first += group.charges.len();
+                *result = Ok(part);
             }
         }
         Ok(())
@@ -203,7 +209,12 @@ impl CrossSlotDecider {
             let verdict = result.as_ref().ok();
             let mut known = verdict.into_iter().flat_map(|part| part.states.iter().map(move |state| (part.now, state)));
             let is_rolled_back = is_rolled_back && verdict.is_some_and(|verdict| verdict.admitted);
-            for (charge, position) in group.charges.iter().zip(&group.positions) {
+            for (at, (charge, position)) in group.charges.iter().zip(&group.positions).enumerate() {
+                let is_full = verdict.is_some_and(|verdict| verdict.is_without_room(at));
+                if is_full {
+                    merged.set_without_room(*position);
+                }
+                let is_rolled_back = is_rolled_back && charge.enforcement.is_charged(true, !is_full);
                 let refunded = u64::from(is_rolled_back && !self.commands.counts_denied(&[*charge]));
                 let state = |_| match known.next() {
                     Some((now, state)) => (state.used.saturating_sub(refunded), now.until(state.changes_at)),

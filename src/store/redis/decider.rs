@@ -42,11 +42,14 @@ impl Decider {
             *verdict = Verdict::new(true);
             return MaybeReady::Ready(());
         }
-        if let Some(denial) = self.denials.get(charges, self.commands.timer.now()) {
+        // What is remembered and lent is about charges that are enforced.
+        let is_enforced = charges.iter().all(|charge| charge.enforcement.is_enforced());
+        if let Some(denial) = self.denials.get(charges, self.commands.timer.now()).filter(|_| is_enforced) {
             *verdict = denial;
             return MaybeReady::Ready(());
         }
-        let next = match self.leases.next_step(charges) {
+        let next = if is_enforced { self.leases.next_step(charges) } else { LeaseStep::Direct };
+        let next = match next {
             LeaseStep::Spent(admitted) => {
                 self.fallback.record_admitted(charges);
                 *verdict = admitted;
@@ -127,7 +130,7 @@ impl Decider {
         match self.batcher.decide(&charges, deadline).await {
             Ok(verdict) => {
                 if verdict.admitted {
-                    self.fallback.record_admitted(&charges);
+                    self.fallback.record_admitted(&verdict.recorded(&charges));
                 }
                 Ok(verdict)
             }

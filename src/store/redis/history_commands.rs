@@ -9,7 +9,7 @@ use crate::{
     clock::Timestamp,
     history::Plan,
     key::Charge,
-    policy::Policy,
+    policy::{Enforcement, Policy},
     store::{
         Scopes, Verdict,
         redis::{
@@ -36,8 +36,8 @@ pub(super) struct HistoryCommands {
     pub(super) timer: Timer,
 }
 
-/// The layouts of some charges, with the keys that the names of their strings begin with.
-type NamedLayouts = Box<[(Arc<PlanLayout>, String)]>;
+/// The layouts of some charges, with the keys that the names of their strings begin with, and how they are enforced.
+type NamedLayouts = Box<[(Arc<PlanLayout>, String, Enforcement)]>;
 
 impl HistoryCommands {
     /// Runs the script on several requests, each for so many units, in one call.
@@ -92,7 +92,7 @@ impl HistoryCommands {
     /// Deletes the history of a charge. Returns whether there was one.
     pub(super) async fn delete(&self, charge: Charge, deadline: Deadline) -> Result<bool, Failure> {
         let mut found = false;
-        for (plan, key) in &self.named(&[charge]) {
+        for (plan, key, _) in &self.named(&[charge]) {
             let mut delete = cmd("DEL");
             for log in plan.layout.iter() {
                 delete.arg([key.as_bytes(), log.suffix().as_bytes()].concat());
@@ -135,7 +135,7 @@ impl HistoryCommands {
     async fn ping_node(&self, node: &Arc<Node>, slot: u16) -> Result<(), Failure> {
         let layout = Layout::new(&Plan::new(&Policy::per_second(1)));
         let key = probe_key_name(&self.prefix, self.servers.is_cluster().then_some(slot));
-        let charges = &[Charged { logs: &layout, key: key.as_bytes() }];
+        let charges = &[Charged { logs: &layout, key: key.as_bytes(), enforcement: Enforcement::On }];
         let (script, requests) = (self.timer.script(), &[Request { charges, units: 1 }]);
         let send = async |short| node.call_unguarded(&Command { short, full: None, is_divisible: false }).await;
         // EVAL first, since the script may be unknown; then EVALSHA, which decisions need as well.
@@ -149,7 +149,7 @@ impl HistoryCommands {
     fn named(&self, charges: &[Charge]) -> NamedLayouts {
         let named = charges.iter().filter_map(|charge| {
             let (scope, plan) = (self.scopes.get(charge.scope())?, self.layouts.get(charge)?);
-            Some((plan, key_name(&self.prefix, scope, charge)))
+            Some((plan, key_name(&self.prefix, scope, charge), charge.enforcement))
         });
         named.collect()
     }
@@ -173,5 +173,10 @@ pub(super) fn single_reply(replies: Vec<RedisResult<Reply>>) -> Result<Reply, Fa
 }
 
 fn charged(named: &NamedLayouts) -> Vec<Charged<'_>> {
-    named.iter().map(|(plan, key)| Charged { logs: &plan.layout, key: key.as_bytes() }).collect()
+    let charged = named.iter().map(|(plan, key, enforcement)| Charged {
+        logs: &plan.layout,
+        key: key.as_bytes(),
+        enforcement: *enforcement,
+    });
+    charged.collect()
 }

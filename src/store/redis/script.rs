@@ -6,6 +6,8 @@ use redis::{Cmd, ErrorKind, RedisError, RedisResult, Value, make_extension_error
 
 use crate::{
     clock::Timestamp,
+    key::Charge,
+    policy::Enforcement,
     store::{
         contract::{QuotaState, Verdict},
         redis::layout::{Encoding, Layout, TICK, low_bytes},
@@ -27,14 +29,24 @@ const MOMENT: usize = 7;
 /// Where a reply says what the log keeps, whose upper bits are its tick.
 const KEPT: usize = 43;
 
-/// One history to charge: its logs, and the key that their names begin with.
+/// Where an argument says whether denials count, and how a charge is enforced that denies nothing.
+const FLAGS: usize = 7;
+/// What is added there.
+const SOFT: u8 = 4;
+const SHADOW: u8 = 8;
+/// What is added to the units that a log of such a charge says were admitted, if it had no room.
+const WITHOUT_ROOM: u32 = 2;
+
+/// One history to charge: its logs, the key that their names begin with, and the enforcement of the charge.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Charged<'a> {
     pub(crate) logs: &'a Layout,
     pub(crate) key: &'a [u8],
+    pub(crate) enforcement: Enforcement,
 }
 
-/// One request, or several that are alike: so many units of each charge.
+/// One request, or several that are alike: so many units of each charge. Those with charges that are not enforced are for one
+/// unit.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Request<'a> {
     pub(crate) charges: &'a [Charged<'a>],
@@ -92,14 +104,17 @@ impl Script {
 
     fn command(self, name: &str, script: &str, requests: &[Request<'_>], mode: Mode) -> Cmd {
         let charges = || requests.iter().flat_map(|request| request.charges);
-        let logs = || charges().flat_map(|charge| charge.logs.iter().map(move |log| (charge.key, log)));
+        let logs = || charges().flat_map(|charge| charge.logs.iter().map(move |log| (charge, log)));
         let mut command = redis::cmd(name);
         command.arg(script).arg(logs().count());
-        for (key, log) in logs() {
-            command.arg([key, log.suffix().as_bytes()].concat());
+        for (charge, log) in logs() {
+            command.arg([charge.key, log.suffix().as_bytes()].concat());
         }
-        for (_, log) in logs() {
-            command.arg(log.argument());
+        for (charge, log) in logs() {
+            match charge.flag().filter(|_| !matches!(mode, Mode::Refund(_))) {
+                None => command.arg(log.argument()),
+                Some(flag) => command.arg(flagged(log.argument(), flag)),
+            };
         }
         if let Some(options) = self.options(requests, mode) {
             command.arg(options);
@@ -116,13 +131,22 @@ impl Script {
         let mut headers = headers(answer)?.into_iter();
         let mut verdict = Verdict::default();
         let mut units = 0;
-        for charge in charges {
+        for (at, charge) in charges.iter().enumerate() {
             let first = verdict.states.len();
+            let mut is_full = false;
             verdict.states.resize(first + charge.logs.quotas(), QuotaState { used: 0, changes_at: 0 });
             for log in charge.logs.iter() {
                 let header = headers.next().ok_or_else(|| unexpected("too few logs"))?;
                 units =
                     read(&header, log, &mut verdict, first).ok_or_else(|| unexpected("not a log of these quotas"))?;
+                if charge.flag().is_some() {
+                    is_full |= units & WITHOUT_ROOM > 0;
+                    units &= !WITHOUT_ROOM;
+                    verdict.admitted = units > 0;
+                }
+            }
+            if is_full {
+                verdict.set_without_room(at);
             }
         }
         Ok(Reply { verdict, units })
@@ -177,11 +201,39 @@ impl Reply {
     }
 }
 
+impl Charged<'_> {
+    /// Returns what the argument of a charge has besides if it is not enforced.
+    const fn flag(&self) -> Option<u8> {
+        match self.enforcement {
+            Enforcement::On => None,
+            Enforcement::Soft => Some(SOFT),
+            Enforcement::Shadow | Enforcement::Off => Some(SHADOW),
+        }
+    }
+}
+
+impl Verdict {
+    /// Returns those charges that were recorded.
+    pub(super) fn recorded(&self, charges: &[Charge]) -> Vec<Charge> {
+        let is_recorded =
+            |(at, charge): &(usize, &Charge)| charge.enforcement.is_charged(self.admitted, !self.is_without_room(*at));
+        charges.iter().enumerate().filter(is_recorded).map(|(_, charge)| *charge).collect()
+    }
+}
+
 impl Request<'_> {
     /// A request has no more charges than a limiter has rules, of which there are fewer than 2^16, and few logs for each.
     fn logs(&self) -> u16 {
         self.charges.iter().map(|charge| charge.logs.iter().len()).sum::<usize>() as u16
     }
+}
+
+fn flagged(argument: &[u8], flag: u8) -> Vec<u8> {
+    let mut argument = argument.to_vec();
+    if let Some(flags) = argument.get_mut(FLAGS) {
+        *flags += flag;
+    }
+    argument
 }
 
 /// Among several replies an error is a status that says so.
@@ -252,7 +304,7 @@ mod tests {
     #[test]
     fn a_plain_decision_has_no_options() {
         let logs = minute();
-        let charges = &[Charged { logs: &logs, key: b"k" }];
+        let charges = &[Charged { logs: &logs, key: b"k", enforcement: Enforcement::On }];
         let [one, two] = [1, 2].map(|units| Request { charges, units });
         assert_eq!(Script::new().options(&[one], Mode::Decide), None);
         let peek = Script::at(258).options(&[one], Mode::Peek);
@@ -264,7 +316,7 @@ mod tests {
     #[test]
     fn answers_that_are_no_replies_are_errors() {
         let logs = minute();
-        let charges = [Charged { logs: &logs, key: b"k" }];
+        let charges = [Charged { logs: &logs, key: b"k", enforcement: Enforcement::On }];
         let reply = |length: usize| {
             let mut header = vec![0; length];
             header[..TAG].copy_from_slice(&logs.iter().next().unwrap().argument()[..TAG]);

@@ -15,7 +15,7 @@ use redis_server::Server;
 use crate::{
     clock::Timestamp,
     history::{History, Plan},
-    policy::{Policy, Quota},
+    policy::{Enforcement, Policy, Quota},
     store::{
         contract::{QuotaState, QuotaStates, Verdict},
         redis::{
@@ -37,6 +37,7 @@ struct Subject {
     logs: Layout,
     key: String,
     history: History,
+    enforcement: Enforcement,
 }
 
 impl Subject {
@@ -45,7 +46,7 @@ impl Subject {
         let plan = Plan::new(policy);
         let logs = Layout::new(&plan).kept_for(3_600_000);
         let key = format!("tq:{{{}}}", MADE.fetch_add(1, Ordering::Relaxed));
-        Self { history: History::new(&plan), plan, logs, key }
+        Self { history: History::new(&plan), plan, logs, key, enforcement: Enforcement::On }
     }
 
     /// The same key under another policy.
@@ -57,11 +58,11 @@ impl Subject {
     fn in_tier(&self, policy: &Policy, all: &[Policy]) -> Self {
         let plan = Plan::among(policy, all);
         let logs = Layout::new(&plan).kept_for(3_600_000);
-        Self { key: self.key.clone(), history: History::new(&plan), plan, logs }
+        Self { key: self.key.clone(), history: History::new(&plan), plan, logs, enforcement: self.enforcement }
     }
 
     fn charged(&self) -> Charged<'_> {
-        Charged { logs: &self.logs, key: self.key.as_bytes() }
+        Charged { logs: &self.logs, key: self.key.as_bytes(), enforcement: self.enforcement }
     }
 
     /// Layout that quotas are counted by.
@@ -77,24 +78,36 @@ impl Subject {
 /// What the crate's own store decides about several charges.
 fn expected(subjects: &mut [Subject], micros: u64) -> Verdict {
     let now = Timestamp::from_micros(micros);
-    let mut measured: Vec<QuotaStates> = Vec::new();
+    let mut measured: Vec<(QuotaStates, bool)> = Vec::new();
     let mut admitted = true;
-    for Subject { plan, history, .. } in &mut *subjects {
+    for Subject { plan, history, enforcement, .. } in &mut *subjects {
         if history.is_ahead_of(plan, now) {
             history.clamp_to(plan, now);
         }
         let mut states = QuotaStates::new();
-        admitted &= history.measure(plan, now, &mut states);
-        measured.push(states);
+        let has_room = history.measure(plan, now, &mut states);
+        admitted &= has_room || !enforcement.is_enforced();
+        measured.push((states, has_room));
     }
-    for (Subject { plan, history, .. }, states) in subjects.iter_mut().zip(&mut measured) {
-        if admitted {
-            history.admit(plan, now, states);
+    let mut verdict = Verdict { now, ..Verdict::new(admitted) };
+    for (at, (Subject { plan, history, enforcement, .. }, (mut states, has_room))) in
+        subjects.iter_mut().zip(measured).enumerate()
+    {
+        if !enforcement.is_charged(admitted, has_room) {
+            history.count_denied(plan, now, &mut states);
+        } else if has_room {
+            history.admit(plan, now, &mut states);
         } else {
-            history.count_denied(plan, now, states);
+            history.charge(plan, now);
+            states.clear();
+            history.measure(plan, now, &mut states);
         }
+        if !has_room && !enforcement.is_enforced() {
+            verdict.set_without_room(at);
+        }
+        verdict.states.extend(states);
     }
-    Verdict { now, states: measured.into_iter().flatten().collect(), ..Verdict::new(admitted) }
+    verdict
 }
 
 /// One unit of these.
@@ -277,6 +290,49 @@ fn several_charges_are_decided_as_the_store_in_memory_does() {
             let asked = if turn % 3 == 0 { &mut subjects[..] } else { &mut subjects[alone.saturating_sub(1)..] };
             let told_by_script = told(&ask(connection, asked, now, Mode::Decide).unwrap());
             prop_assert_eq!(told_by_script, told(&expected(asked, now)), "at {}", now);
+        }
+        Ok(())
+    });
+}
+
+/// What is told of the verdict, with the units that each quota has left: it may remember more than its limit.
+fn left(subjects: &[Subject], verdict: &Verdict) -> (bool, Timestamp, Vec<(u64, u64)>) {
+    let limits = subjects.iter().flat_map(|subject| subject.plan.windows()).map(|window| window.limit);
+    let (admitted, now, states) = told(verdict);
+    let left = states.iter().zip(limits).map(|((used, changes_at), limit)| (limit.saturating_sub(*used), *changes_at));
+    (admitted, now, left.collect())
+}
+
+/// The charges that denied nothing and had no room.
+fn without_room(verdict: &Verdict) -> Vec<usize> {
+    (0..10).filter(|at| verdict.is_without_room(*at)).collect()
+}
+
+#[test]
+fn charges_of_every_enforcement_are_decided_as_the_store_in_memory_does() {
+    const ALL: [Enforcement; 3] = [Enforcement::On, Enforcement::Soft, Enforcement::Shadow];
+    let enforcements = prop::collection::vec(prop::sample::select(ALL.to_vec()), 3);
+    let steps = prop::collection::vec((jump(), prop::option::weighted(0.05, enforcements)), 1..400);
+    // Of quotas that never deny memory may keep fewer units beyond a limit than the server does.
+    let sound = policies().prop_filter("a quota never denies", |policy| policy.idle_quotas().next().is_none());
+    check(120, (prop::collection::vec(sound, 1..4), starts(), steps), |connection, (policies, start, steps)| {
+        let mut subjects: Vec<_> = policies.iter().map(Subject::new).collect();
+        let enforcements = [Enforcement::Shadow, Enforcement::On, Enforcement::Soft];
+        let switch = |subjects: &mut [Subject], to: &[Enforcement]| {
+            subjects.iter_mut().zip(to).for_each(|(subject, to)| subject.enforcement = *to);
+        };
+        switch(&mut subjects, &enforcements);
+        let (jumps, switches): (Vec<_>, Vec<_>) = steps.into_iter().unzip();
+        for (turn, (now, switched)) in times(start, &jumps).into_iter().zip(switches).enumerate() {
+            switch(&mut subjects, &switched.unwrap_or_default());
+            let alone = (turn % 5).min(subjects.len());
+            let asked = if turn % 3 == 0 { &mut subjects[..] } else { &mut subjects[alone.saturating_sub(1)..] };
+            let peeked = ask(connection, asked, now, Mode::Peek).unwrap();
+            let decided = ask(connection, asked, now, Mode::Decide).unwrap();
+            let expected = expected(asked, now);
+            prop_assert_eq!(left(asked, &decided), left(asked, &expected), "at {}", now);
+            prop_assert_eq!(without_room(&decided), without_room(&expected), "at {}", now);
+            prop_assert_eq!((peeked.admitted, without_room(&peeked)), (decided.admitted, without_room(&decided)));
         }
         Ok(())
     });
@@ -474,7 +530,7 @@ fn every_write_has_an_end_and_after_it_nothing_is_left() {
         Policy::new(Quota::new(40, Duration::from_millis(50))).and(Quota::new(400, Duration::from_millis(300)));
     let plan = Plan::new(&policy.resolution(64));
     let logs = Layout::new(&plan);
-    let charges = [Charged { logs: &logs, key: b"k" }];
+    let charges = [Charged { logs: &logs, key: b"k", enforcement: Enforcement::On }];
     let names = ["k", "k:300000.4687"];
     for _ in 0..300 {
         let answer = Script::new().call_in_full(&[one(&charges)], Mode::Decide).query(connection).unwrap();
@@ -504,7 +560,7 @@ fn by_the_clock_of_the_server_a_hundred_years_are_remembered_and_a_millisecond_i
     let connection = &mut server.connection();
     let century = Plan::new(&Policy::new(Quota::new(2, Duration::from_secs(36_525 * 86_400))));
     let logs = Layout::new(&century);
-    let charges = [Charged { logs: &logs, key: b"k" }];
+    let charges = [Charged { logs: &logs, key: b"k", enforcement: Enforcement::On }];
     for expected in [true, true, false] {
         let answer = Script::new().call_in_full(&[one(&charges)], Mode::Decide).query(connection).unwrap();
         assert_eq!(Script::reply(&charges, answer).unwrap().verdict.admitted, expected);
@@ -797,7 +853,13 @@ fn a_log_that_is_laid_out_anew_lives_as_long_as_it_is_asked_for() {
         |connection: &mut Connection, key: &str| -> i64 { redis::cmd("PTTL").arg(key).query(connection).unwrap() };
     let of = |policy: &str, key: &str| {
         let plan = Plan::new(&policy.parse().unwrap());
-        Subject { key: key.to_owned(), logs: Layout::new(&plan), history: History::new(&plan), plan }
+        Subject {
+            key: key.to_owned(),
+            logs: Layout::new(&plan),
+            history: History::new(&plan),
+            plan,
+            enforcement: Enforcement::On,
+        }
     };
     let lives = |secs: i64| secs * 2_000 - 5_000..=secs * 2_000 + 1_000;
     for (first, second, secs) in

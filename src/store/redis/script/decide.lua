@@ -27,6 +27,9 @@ local known, tag, width, counts_denied, n, own_tick, ttl, window_asked, kept_ask
 local last_byte, longest, its_limit, shorter, other_limit, quotas
 local own_cells, settle_cells, room_of_cells, record_cells, keep_cells, told_of_cells, feed_cells
 local shared, remaining, grown, told_of_fewer
+-- Logs of rules that deny nothing, if there are any: 1 is soft and charged without room as well, 2 is a shadow and charged if it
+-- has room. By number, which of both a log is of; by the number of the first log of its charge, how much room that has.
+local lenient, kinds, rooms, leader, room_of_others
 -- The log in hand; and the exact log of the history in hand, with the cell logs that it listed before.
 local key, s, h, whole, held, moved, copies, over, siblings, need, life, tick, is_shared
 local exact, listed
@@ -49,6 +52,11 @@ while group <= groups do
     if spec ~= known then
       known = spec
       tag, width, counts_denied, n, own_tick, ttl, window_asked, kept_asked, most_told = read('<I6BBBI2I6I7I3I6', spec)
+      lenient = nil
+      if counts_denied > 3 then
+        lenient, counts_denied = (counts_denied - counts_denied % 4) / 4, counts_denied % 4
+        if lenient == 1 and counts_denied == 0 then counts_denied = 2 end
+      end
       if width < 9 then
         own = kept_asked % 4096 < 128 and EMPTY or sub(spec, 34 + 13 * n)
         header = 50 + 11 * n + #own
@@ -74,6 +82,11 @@ while group <= groups do
       return part('stopped')(string.find(s.err, 'WRONGTYPE', 1, true) and 'TOWERQUOTA corrupt: not a string' or s.err, replies, group)
     end
 
+    if lenient then
+      kinds, rooms = kinds or {}, rooms or {}
+      if width < 9 then leader, rooms[i] = i, 1 end
+      kinds[i], room_of_others, room_left = lenient, room_left, rooms[leader]
+    end
     if width == 9 then
       if not own_cells then
         own_cells, settle_cells, room_of_cells, record_cells, keep_cells, told_of_cells, feed_cells = part('cells')
@@ -156,7 +169,7 @@ while group <= groups do
       if counts_denied > 0 and mode == 'd' then
         local kept = h[KEPT]
         kept = 2 ^ ((kept - kept % 4) / 4 % 32)
-        if counts_denied == 1 then extra = 1 end
+        if counts_denied == 1 or lenient == 1 then extra = 1 end
         if most > kept then most = kept end
       end
       for j = 1, n do
@@ -214,6 +227,7 @@ while group <= groups do
           most_told, copies, over, whole }
       end
     end
+    if lenient then rooms[leader], room_left = room_left, room_of_others end
   end
   if room_left < 0 then room_left = 0 end
   local has_room = room_left > 0
@@ -224,9 +238,15 @@ while group <= groups do
   local admitted = taken + (has_room and units or 0)
   for i = first, last do
     local log, text = parts and parts[i]
+    local is_due, said = has_room, admitted
+    if kinds and kinds[i] then
+      if not (log and log.is_cells) then leader = i end
+      local is_full = rooms[leader] <= 0
+      is_due, said = has_room and not (is_full and kinds[i] == 2), is_full and admitted + 2 or admitted
+    end
     if log and log.is_cells then
-      log.h[ADMITTED], log.h[DECIDED] = admitted, now
-      if mode == 'd' and (has_room or log.counts_denied) then
+      log.h[ADMITTED], log.h[DECIDED] = said, now
+      if mode == 'd' and (is_due or log.counts_denied) then
         record_cells(log, units, now)
       elseif mode == 'd' then
         keep_cells(log, now)
@@ -237,9 +257,9 @@ while group <= groups do
         h, s, n, key, width, format, header, held, moved, counts_denied, siblings, own, need, life, tick, is_shared, most_told,
           copies, over, whole = spread(log, 1, 20)
       end
-      h[ADMITTED], h[DECIDED] = admitted, now
+      h[ADMITTED], h[DECIDED] = said, now
       local size, next, live = 16 * width, h[NEXT], h[LIVE]
-      local is_charged = mode == 'd' and (has_room or counts_denied == 1)
+      local is_charged = mode == 'd' and (is_due or counts_denied == 1)
       local stamp, renew = h[NEWEST], false
       if is_charged then
         local past = now % tick

@@ -16,7 +16,8 @@
 --
 -- KEYS  the logs; those of one history are next to each other, the exact log first, then the cell logs by window.
 -- ARGV  for each log: tag I6, bytes per entry B (4, 6; 9 for cells), denials B (1: they count; 2: they do
---       not, and there may be more units than are kept), quotas n B, tick I2, time to live in
+--       not, and there may be more units than are kept; and to this 4 for a charge that denies nothing and is recorded if all
+--       others admit, 8 for one that denies nothing and is recorded if it has room as well), quotas n B, tick I2, time to live in
 --       milliseconds I6, longest window I7, what is kept I3 (as in the header), the most units that are told of I6, n times
 --       (window I7, limit I6), the longest window first; of the exact log also the cell logs beside it, of each (window I7,
 --       grain I7); of a cell log its grain I7.
@@ -31,7 +32,7 @@
 -- a Lua string is dear here, for Redis hashes each byte of it. By offset, type and place in what struct.unpack returns:
 --
 --    0  I6   1  TAG: a magic byte, the number of quotas (32 for cells), and a hash of the windows its cursors are for
---    6  B    2  ADMITTED: units that the last decision admitted
+--    6  B    2  ADMITTED: units that the last decision admitted, and to this 2 if a charge that denies nothing had no room
 --    7  I7   3  DECIDED: when that was
 --   14  I4   4  ROOM in the ring: blocks of 16 entries, or cells
 --   18  I4   5  NEXT: number of the entry that comes next; it may be changed by a multiple of the ring's size

@@ -11,7 +11,7 @@ use crate::{
 };
 
 /// The rules, and the closures that handle decisions: shared by a layer, its services and their futures.
-pub(super) struct Enforcement<R: 'static, F, T> {
+pub(super) struct Enforcer<R: 'static, F, T> {
     pub(super) limiter: RateLimiter<Plain<R>, T>,
     pub(super) refuse: F,
     pub(super) on_admitted: Option<Arc<OnAdmitted<R>>>,
@@ -62,7 +62,7 @@ pub enum Refusal {
     },
 }
 
-impl<R: 'static, F, T> Enforcement<R, F, T> {
+impl<R: 'static, F, T> Enforcer<R, F, T> {
     /// Returns the outcome of a refused request.
     pub(super) fn refuse<O>(&self, request: R, refusal: Refusal) -> O
     where
@@ -86,7 +86,7 @@ impl<R: 'static, F, T> Enforcement<R, F, T> {
     }
 }
 
-impl<R: 'static, F, T: Store> Enforcement<R, F, T> {
+impl<R: 'static, F, T: Store> Enforcer<R, F, T> {
     /// Returns how much a decision has to report of the quotas: for an admission only if it is shown.
     const fn detail(&self) -> Detail {
         if self.on_admitted.is_some() { Detail::Full } else { Detail::OnDenial }
@@ -99,7 +99,7 @@ impl<R: 'static, F, T: Store> Enforcement<R, F, T> {
     }
 }
 
-impl<R, F: Clone, T> Clone for Enforcement<R, F, T> {
+impl<R, F: Clone, T> Clone for Enforcer<R, F, T> {
     fn clone(&self) -> Self {
         Self { limiter: self.limiter.clone(), refuse: self.refuse.clone(), on_admitted: self.on_admitted.clone() }
     }
