@@ -71,6 +71,35 @@
 //! over 4096 beside a smaller one) that is new or half moved cannot be decided about until all of it has arrived. Set
 //! `cluster-require-full-coverage` to `no`: otherwise all nodes refuse when one is down.
 //!
+//! ## Tiers, reloads and rolling deployments
+//!
+//! A history on the server is a list of timestamps. Limits are no part of it: each call brings the limits that judge it. So
+//! tiers, [reloaded](crate::RateLimiter::reload) rules and processes with other versions of the rules share one history, and
+//! nobody's is refilled or emptied by a change. Whoever used 60 units as `free` has 540 of 600 left as `pro`, and none as
+//! `free` until the minute has passed. A tier without limits is recorded like the others.
+//!
+//! While two versions of a policy run side by side, each process applies its own limits to everything that all of them have
+//! recorded. With 60 a minute in one version and 100 in the other, at most 100 are admitted in any minute, never 160: the old
+//! version denies from the 60th unit on, whoever used the units. Where windows differ, each version keeps to its own. A
+//! version with shorter windows makes no other forget: a history is kept for the longest window that any process asks for,
+//! until that long after it was last asked for. A version with a *longer* window than any before knows as much as was
+//! remembered until then.
+//!
+//! * Deploy a changed policy like any other change, in any order of processes. There is nothing to migrate or to delete.
+//! * Other limits of the same windows cost the server nothing. All tiers of a rule ask for the windows of all of them, so
+//!   keys that change tiers cost nothing either. With other windows a history is laid out anew whenever the versions take
+//!   turns on a key, which costs as much as several decisions. The tiers of a rule have at most 31 windows together.
+//! * If a limit of a tier is over 4096, the windows of the rule that are as long or longer are counted in buckets for all
+//!   of its tiers: a unit leaves them later, by up to 1/4096 of the window, and never early.
+//! * The name of a rule finds its histories. A rule of another name begins afresh. A rule with another level or key goes on
+//!   with the histories of equal keys, so rename it if they mean something else.
+//! * A cached denial is that of one tier, and is voided when this process admits a unit of the key under another tier or
+//!   version. Another process may do so unnoticed, and then the wait that is stated is too short, for up to a
+//!   `RedisStore::denial_cache_ttl`.
+//! * Rules with tiers are never leased. After a reload, units that were leased under the old limits are not spent, and go
+//!   back when the lease expires.
+//! * During an outage `OnOutage::Local` follows reloads and tiers, with its share of each limit.
+//!
 //! ## Operation
 //!
 //! **Names.** Keys are named `prefix:{tag}:rule:key`, for example `quota:{d67567e8}:bots:acme`. A key of one part of up to 27
@@ -93,9 +122,9 @@
 //! **Sizing.** One core of the server decides about 65,000 requests a second of many keys that share calls, 150,000 of one
 //! key, and 45,000 to 55,000 if each has a call of its own (Redis 7.0, two quotas, on two cores of a shared machine: the
 //! benchmark `redis`). Cached denials and leased units come on top. A rule with a limit over 4096 has two strings per key
-//! and costs the server two to three times as much. So does a second rule. Processes with other limits on the same rule cost
-//! nothing extra. With other windows a decision may cost several times as much while both versions ask, as during a
-//! deployment. Beyond that use a cluster, which spreads tenants over its slots, or leases.
+//! and costs the server two to three times as much. So does a second rule. Tiers, and processes with other limits on the same
+//! rule, cost nothing extra. With other windows a decision may cost several times as much while both versions ask, as during
+//! a deployment. Beyond that use a cluster, which spreads tenants over its slots, or leases.
 //!
 //! **Permissions.** As one line, with your prefix in place of `quota`:
 //!
@@ -122,12 +151,12 @@
 //! | `OnOutage::Open` | unbounded during the outage; the requests that pass are not counted afterwards |
 //! | `OnOutage::Local` | the share of N in each process during the outage, and as many once more afterwards, since the server does not know of them |
 //! | a reset by another process while units are leased | the leased units, until the leases end |
+//! | a leased rule gets tiers by a reload, or is leased in some processes only | the units that were leased then, once |
 //! | a policy gets a longer window, or a higher limit, than any process has asked for until then | the units admitted before that which only this policy would count, once |
 //! | a version with an earlier layout of the stored data ran before | N for each key, once |
 //!
-//! If the server's clock is set back, no more than N are admitted. The same holds for processes with other limits or windows
-//! on the same rule: a history is kept for the longest window that any of them asks for, until that long after it was last
-//! asked for.
+//! If the server's clock is set back, no more than N are admitted. The same holds for tiers, and for processes with other
+//! limits or windows on the same rule: each keeps to its own N.
 //!
 //! **Fewer than N** are admitted for a moment while units are on their way back: a reservation that another node has denied,
 //! a unit admitted for a caller that hung up, leased units that are not spent. A cached denial is repeated for up to

@@ -265,7 +265,12 @@ pub(super) fn low_bytes<const N: usize>(number: u64) -> [u8; N] {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
+    use crate::policy::{Policy, Quota};
+
+    const TAG: usize = 6;
 
     fn logs(policy: &str) -> Layout {
         Layout::new(&Plan::new(&policy.parse().unwrap()))
@@ -305,6 +310,37 @@ mod tests {
         assert_eq!(tag("60/minute"), tag("61/minute"));
         assert_ne!(tag("60/minute"), tag("60/61s"));
         assert_ne!(tag("60/minute"), tag("60/minute, 60/hour"));
+    }
+
+    #[test]
+    fn more_windows_than_the_script_can_tell_apart_are_a_mistake() {
+        let of = |windows: std::ops::Range<u64>| -> Policy {
+            let quota = |secs| Quota::new(60, Duration::from_secs(secs)).named(format!("q{secs}"));
+            windows.map(quota).collect()
+        };
+        let checked = |tiers: &[Policy]| {
+            let scopes = Scopes::default();
+            scopes.register("calls".to_owned(), "calls", tiers, 1).unwrap();
+            Layout::validate(&scopes)
+        };
+        assert!(checked(&[of(1..17), of(17..32)]).is_ok());
+        let error = checked(&[of(1..17), of(17..33)]).unwrap_err();
+        assert_eq!((error.rule(), error.field(), error.value()), (Some("calls"), "tiers: windows", "32"));
+    }
+
+    #[test]
+    fn the_order_of_quotas_and_tiers_changes_nothing_of_a_log() {
+        let tiers: Vec<Policy> = ["60/minute", "600/hour, 9/second"].map(|tier| tier.parse().unwrap()).into();
+        let back: Vec<Policy> = ["9/second, 600/hour", "60/minute"].map(|tier| tier.parse().unwrap()).into();
+        let tag = |of: &Policy, all: &[Policy]| {
+            Layout::new(&Plan::among(of, all)).iter().next().unwrap().argument()[..TAG].to_vec()
+        };
+        let expected = tag(&tiers[0], &tiers);
+        assert!(
+            [(&tiers[1], &tiers), (&back[0], &back), (&back[1], &back)]
+                .iter()
+                .all(|(of, all)| tag(of, all) == expected)
+        );
     }
 
     #[test]

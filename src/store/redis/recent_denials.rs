@@ -170,13 +170,13 @@ impl RecentDenials {
 }
 
 impl LastAdmissions {
-    fn record(&mut self, plan: u32, number: u64) {
+    const fn record(&mut self, plan: u32, number: u64) {
         let [last, before] = self.0;
         self.0 = [(plan, number), if last.0 == plan { before } else { last }];
     }
 
     /// Returns the number of the last admission under any other plan.
-    fn under_others(&self, plan: u32) -> u64 {
+    const fn under_others(&self, plan: u32) -> u64 {
         let [last, before] = self.0;
         if last.0 == plan { before.1 } else { last.1 }
     }

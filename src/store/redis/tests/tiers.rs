@@ -96,6 +96,22 @@ fn a_tier_without_limits_is_recorded_in_bounded_memory() {
 }
 
 #[test]
+fn the_tiers_of_a_rule_may_have_31_windows_together() {
+    let server = Server::start();
+    let connection = &mut server.connection();
+    let of = |windows: std::ops::Range<u64>| -> Policy {
+        windows.map(|secs| Quota::new(20 + secs, Duration::from_secs(secs)).named(format!("q{secs}"))).collect()
+    };
+    let [short, long] = &subjects(&[of(1..17), of(17..32)])[..] else { panic!("not two") };
+    assert_eq!(admitted_at(connection, short, START, 100), 21);
+    assert_eq!(admitted_at(connection, long, START + MILLI, 100), 16);
+    assert_eq!(refund_units(connection, long, START + MILLI, START + 2 * MILLI, 5), 5);
+    // Another window has it laid out anew, and then those are asked for again.
+    assert!(decide(connection, &short.under(&Policy::per_minute(100)), START + 3 * MILLI).admitted);
+    assert_eq!(admitted_at(connection, long, START + 4 * MILLI, 100), 4);
+}
+
+#[test]
 fn tiers_that_take_turns_do_not_have_a_log_laid_out_anew() {
     let server = Server::start();
     let connection = &mut server.connection();
