@@ -10,11 +10,11 @@ use std::{collections::HashMap, future::Pending, time::Duration};
 
 use parking_lot::Mutex;
 use tower_quota::{
-    ConfigError, Quota,
+    ConfigError, Policy, Quota,
     clock::ManualClock,
     conformance::Suite,
     key::Key,
-    store::{Charge, MaybeReady, Scope, Setup, Store, Unavailable, Verdict},
+    store::{Charge, MaybeReady, Setup, Store, Unavailable, Verdict},
 };
 
 type Lists = HashMap<(u32, Key), Vec<Duration>>;
@@ -31,24 +31,26 @@ impl ListStore {
         let setup = self.setup.as_ref()?;
         let now = setup.clock().now();
         let mut lists = self.lists.lock();
-        let charges: Vec<(Charge, &Scope)> =
-            charges.iter().map(|charge| Some((*charge, setup.scopes().get(charge.scope())?))).collect::<Option<_>>()?;
+        let charges: Vec<(Charge, &Policy)> = charges
+            .iter()
+            .map(|charge| Some((*charge, setup.scopes().policy(charge.plan())?)))
+            .collect::<Option<_>>()?;
 
         let mut admitted = true;
-        for (charge, scope) in &charges {
+        for (charge, policy) in &charges {
             let list = lists.entry((charge.scope(), charge.key())).or_default();
             for at in list.iter_mut() {
                 *at = now.min(*at); // The clock has stepped back: units from the future count as charged now.
             }
-            admitted &= scope.policy().quotas().all(|quota| used(list, quota, now) < quota.limit());
+            admitted &= policy.quotas().all(|quota| used(list, quota, now) < quota.limit());
         }
         let mut verdict = Verdict::new(admitted);
-        for (charge, scope) in &charges {
+        for (charge, policy) in &charges {
             let list = lists.entry((charge.scope(), charge.key())).or_default();
-            if !is_peek && (admitted || scope.policy().counts_denied()) {
+            if !is_peek && (admitted || policy.counts_denied()) {
                 list.push(now);
             }
-            for quota in scope.policy().quotas() {
+            for quota in policy.quotas() {
                 let used = used(list, quota, now).min(quota.limit());
                 verdict.push_quota(used, leaves_after(list, used, quota, now));
             }

@@ -1,8 +1,10 @@
-//! Rules from a TOML file: `examples/limits.toml`, a mistake in it, and what its rules decide.
+//! Rules and settings from a TOML file: `examples/limits.toml`, mistakes in it, and what its rules decide.
 //!
 //! ```sh
 //! cargo run --example toml
 //! ```
+//!
+//! Histories are in memory, or on a Redis server: set `QUOTA_REDIS=redis://127.0.0.1` for one that has no histories yet.
 //!
 //! It ends by itself. A program that reads the file at run time passes the text of `std::fs::read_to_string` in the same
 //! way.
@@ -11,7 +13,7 @@ use std::{convert::Infallible, error::Error};
 
 use http::{Request, Response, StatusCode};
 use tower::{Layer, ServiceExt, service_fn};
-use tower_quota::{RateLimitLayer, RateLimiter, RateLimiterBuilder, config::Sources, key};
+use tower_quota::{AnyRateLimiter, ConfigError, RateLimitLayer, RateLimiter, config::Sources, key, store::AnyStore};
 
 const LIMITS: &str = include_str!("limits.toml");
 
@@ -26,26 +28,31 @@ fn sources() -> Sources {
     Sources::new().source("claim:account", key::claim(|claims: &Claims| claims.account))
 }
 
+/// Reads a file that also chooses the store.
+fn read(text: &str) -> Result<AnyRateLimiter, ConfigError> {
+    RateLimiter::builder().store_from_file().toml(text, &sources())?.build()
+}
+
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<(), Box<dyn Error>> {
     println!("Mistakes, each with its line, rule, field and value:");
     for (right, wrong) in [
+        (r#"on_outage = "local""#, r#"on_outage = "lokal""#),
+        ("share = 0.5", "share = 2"),
+        ("{retry_after}", "{retry}"),
         (r#""60/minute""#, r#""60/minuet""#),
         ("path:botId", "path:id"),
         ("claim:account", "claim:acount"),
         ("on_missing = 401", "on_mising = 401"),
     ] {
-        match RateLimiter::builder()
-            .toml(&LIMITS.replacen(right, wrong, 1), &sources())
-            .and_then(RateLimiterBuilder::build)
-        {
+        match read(&LIMITS.replacen(right, wrong, 1)) {
             Ok(_) => return Err(format!("{wrong} should be a mistake").into()),
             Err(mistake) => println!("  {mistake}"),
         }
     }
 
     println!("The file as it is:");
-    let limiter = RateLimiter::builder().toml(LIMITS, &sources())?.build()?;
+    let limiter = read(LIMITS)?;
     let layer = limiter.layer();
     for (account, call, times, expected) in [
         (Some("acme"), "POST /bots/st-1/export", 61, 60),
@@ -68,7 +75,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
 
 /// Sends a call many times through the layer, and returns how many times it was admitted and the last status.
 async fn send(
-    layer: &RateLimitLayer,
+    layer: &RateLimitLayer<AnyStore>,
     account: Option<&'static str>,
     call: &str,
     times: usize,

@@ -93,6 +93,52 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 //!
+//! # How rules combine
+//!
+//! A request is charged to *every* rule that governs it, in one atomic step: it passes only if all of them have room, so the
+//! tightest binds. Which rules these are:
+//!
+//! | a rule with | governs | beside other rules |
+//! |---|---|---|
+//! | [`routes`](Rule::routes) alone | requests whose most specific template is one of its own | the most specific template of all such rules decides, and hides the others; all rules that have *that* template govern |
+//! | conditions: [`paths_under`](Rule::paths_under), [`hosts`](Rule::hosts), [`methods`](Rule::methods), [`when_header`](Rule::when_header), [`when`](Rule::when) | requests for which *all* of them hold | beside all others |
+//! | `routes` and conditions | requests that match one of its templates, and for which all conditions hold | beside all others: its templates hide none, and none hides them |
+//! | [`every_request`](Rule::every_request) | every request; with conditions, those for which they hold | beside all others |
+//! | [`unmatched_requests`](Rule::unmatched_requests) | requests that match no route of a rule whose conditions hold; there is one such rule | beside rules without routes, which do not count as a match |
+//! | [`no_requests`](Rule::no_requests) | none: it is asked by name | |
+//! | [`exempt`](Rule::exempt) | none of the exempt requests, though otherwise it would | others are not affected; [`RateLimiterBuilder::exempt`] is for all of them |
+//!
+//! In a list such as `paths_under(["/api", "/v2"])` one has to hold. Routes, prefixes, methods and hosts hold in *any* reading of
+//! a request that a router may have, exemptions in *every* one. A broad and a specific rule for one path, both binding:
+//!
+//! ```
+//! use http::Request;
+//! use tower_quota::{Policy, RateLimiter, Rule, exempt, http::RequestView, key};
+//!
+//! let rule = |name: &str, most| Rule::new(name).key(key::header("x-account")).policy(Policy::per_minute(most));
+//! let limiter = RateLimiter::builder()
+//!     .exempt(exempt::routes(["GET /api/health"]))
+//!     .rule(rule("api", 600).paths_under(["/api"]))
+//!     .rule(rule("bots", 60).routes(["/api/bots/{bot}/{action}"]))
+//!     .rule(rule("export", 6).routes(["POST /api/bots/{bot}/export"]))
+//!     .rule(rule("beta", 30).routes(["/api/bots/{*path}"]).when_header("x-plan", "beta"))
+//!     .build()?;
+//!
+//! let rules_of = |request: http::request::Builder| {
+//!     let request = request.header("x-account", "acme").body(())?;
+//!     let rules = limiter.matching(&RequestView::new(&request));
+//!     Ok::<_, http::Error>(rules.iter().map(|rule| rule.rule()).collect::<Vec<_>>())
+//! };
+//! assert_eq!(rules_of(Request::get("/api/cases"))?, ["api"]);
+//! assert_eq!(rules_of(Request::get("/api/bots/7/run"))?, ["bots", "api"]);
+//! // `bots` has a less specific template than `export`.
+//! assert_eq!(rules_of(Request::post("/api/bots/7/export"))?, ["export", "api"]);
+//! // `beta` has a condition, so its template neither hides others nor is hidden, nor conflicts with them.
+//! assert_eq!(rules_of(Request::post("/api/bots/7/export").header("x-plan", "beta"))?, ["export", "beta", "api"]);
+//! assert_eq!(rules_of(Request::get("/api/health"))?, [""; 0]);
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+//!
 //! # Where to put the layer
 //!
 //! Put it outside of the services that it protects and inside of the layers that it relies on: behind the layer that
@@ -307,7 +353,7 @@
 //! |---|---|---|
 //! | `axum` | reads axum's `ConnectInfo`, `MatchedPath` and `OriginalUri` | no |
 //! | `client` | paces outgoing calls, reads what servers say, and retries | no |
-//! | `config` | reads rules from a TOML file: `RateLimiter::from_toml` | no |
+//! | `config` | reads rules and settings from a TOML file: `RateLimiter::from_toml` | no |
 //! | `redis` | keeps histories on a Redis or Valkey server: [`store`] | no |
 //! | `redis-tls` | adds TLS to that: `rediss://` | no |
 //! | `test-util` | adds virtual time for Redis, and the suite `conformance` for a store of your own | no |
@@ -333,6 +379,7 @@ mod history;
 mod messages;
 mod policy;
 mod request;
+mod response;
 mod rule;
 mod warn;
 mod wire;
@@ -355,7 +402,7 @@ pub use limiter::{
 };
 pub use policy::{Enforcement, Policy, Quota};
 pub use request::RequestKind;
-pub use rule::{OnMissing, Rule};
+pub use rule::{OnMissing, Rule, exempt};
 
 /// The examples of the README, as documentation tests.
 #[cfg(doctest)]

@@ -31,10 +31,10 @@ pub(crate) fn policy_field<'a>(
 }
 
 /// Returns the problem document of a denial by the quotas with these names.
-pub(crate) fn quota_exceeded(message: &str, violated: &[&str]) -> Bytes {
+pub(crate) fn quota_exceeded(status: StatusCode, message: &str, violated: &[&str]) -> Bytes {
     let violated: Vec<String> = violated.iter().map(|name| json_string(name)).collect();
     let extra = format!(r#","violated-policies":[{}]"#, violated.join(","));
-    document(StatusCode::TOO_MANY_REQUESTS, QUOTA_EXCEEDED, QUOTA_EXCEEDED_TITLE, message, &extra)
+    document(status, QUOTA_EXCEEDED, QUOTA_EXCEEDED_TITLE, message, &extra)
 }
 
 /// Returns a problem document. `extra` is JSON already: further members, each with a comma in front.

@@ -9,7 +9,7 @@ use toml::{
 
 use crate::{
     config::{
-        schema::{FILE, FieldKind, FieldSchema, Schema},
+        schema::{FILE, FieldKind, FieldSchema, HIDDEN, Schema, is_secret},
         source_map::SourceMap,
     },
     error::ConfigError,
@@ -55,6 +55,7 @@ impl<'a> Check<'a> {
                     )),
                 })
             }
+            (FieldKind::TextsByName, DeValue::Table(table)) => self.texts_by_name(schema, field, table),
             (FieldKind::TextOrTexts, DeValue::Array(texts)) if texts.is_empty() => {
                 Err(self.mistake(schema, field, value.span(), format!("it is empty: write {}", field.assignment())))
             }
@@ -74,14 +75,32 @@ impl<'a> Check<'a> {
         }
     }
 
+    /// Checks that each name has a text, or an array of them.
+    fn texts_by_name(self, schema: &Schema, field: &FieldSchema, table: &DeTable<'_>) -> Result<(), ConfigError> {
+        let is_text = |value: &Value<'_>| match value.get_ref() {
+            DeValue::Array(texts) => !texts.is_empty() && texts.iter().all(|text| text.get_ref().is_str()),
+            value => value.is_str(),
+        };
+        let wrong = table.iter().map(|(_, value)| value).filter(|value| !is_text(value));
+        wrong.min_by_key(|value| value.span().start).map_or(Ok(()), |wrong| {
+            let reason = format!("each value is a string, or an array of strings: write {}", field.assignment());
+            Err(self.mistake(schema, field, wrong.span(), reason))
+        })
+    }
+
     fn mistake(self, schema: &Schema, field: &FieldSchema, wrong: Range<usize>, reason: String) -> ConfigError {
         let (name, line) = (format!("{}{}", schema.prefix, field.name), self.lines.line_at(wrong.start));
-        ConfigError::new(name, self.lines.quote(wrong), reason).at_line(line)
+        ConfigError::new(name, self.quote(field.name, wrong), reason).at_line(line)
+    }
+
+    /// Returns the text of a field's value, unless that is a secret.
+    fn quote(self, name: &str, value: Range<usize>) -> String {
+        if is_secret(name) { HIDDEN.to_owned() } else { self.lines.quote(value) }
     }
 
     /// Suggests a replacement for a value of another type.
     fn suggestion(self, field: &FieldSchema, value: &Value<'_>) -> String {
-        let (name, quote) = (field.name, self.lines.quote(value.span()));
+        let (name, quote) = (field.name, self.quote(field.name, value.span()));
         match (field.kind, value.get_ref()) {
             (FieldKind::Flag, DeValue::String(text)) if matches!(&**text, "true" | "false") => {
                 format!("true and false have no quotes: write {name} = {text}")
@@ -94,6 +113,11 @@ impl<'a> Check<'a> {
                 format!("the number is too small or too large: write {}", field.assignment())
             }
             (FieldKind::Number(_), _) => format!("expected a whole number: write {}", field.assignment()),
+            (FieldKind::Fraction, _) => format!("expected a number such as 0.25: write {}", field.assignment()),
+            (FieldKind::Duration, DeValue::Integer(_) | DeValue::Float(_)) => {
+                format!("a duration is a string with a unit: write {name} = \"{quote}ms\" or {name} = \"{quote}s\"")
+            }
+            (FieldKind::Duration, _) => format!("expected a duration: write {}", field.assignment()),
             (FieldKind::Texts, DeValue::String(text)) => {
                 format!("expected an array of strings: write {name} = {}", texts_in(text))
             }
@@ -104,6 +128,9 @@ impl<'a> Check<'a> {
             (FieldKind::Text, _) => format!("expected a string: write {}", field.assignment()),
             (FieldKind::TextOrTexts, _) => {
                 format!("expected a string or an array of strings: write {}", field.assignment())
+            }
+            (FieldKind::TextsByName, _) => {
+                format!("expected a table of names and strings: write {}", field.assignment())
             }
             (FieldKind::WordOrStatus, _) => format!("expected a word or a status: write {}", field.assignment()),
             (FieldKind::Table(schema), DeValue::Array(_)) => {
@@ -119,10 +146,10 @@ impl<'a> Check<'a> {
     }
 
     fn unknown(self, schema: &Schema, name: &str, value: &Value<'_>) -> ConfigError {
-        let quote = self.lines.quote(value.span());
-        let reason = match (Schema::with_field(name), schema.suggest(name)) {
+        let quote = self.quote(name, value.span());
+        let reason = match (schema.owner_of(name, value.get_ref()), schema.suggest(name)) {
             (Some(other), _) => format!("the field belongs to another table: write it {}", other.position()),
-            (None, Some(field)) if field.is_scalar() && field.accepts(value.get_ref()) => {
+            (None, Some(field)) if field.is_scalar() && field.accepts(value.get_ref()) && !name.ends_with("_env") => {
                 format!("unknown field: write {} = {quote}", field.name)
             }
             (None, Some(field)) => format!("unknown field: write {}", field.assignment()),
@@ -161,9 +188,14 @@ impl FieldSchema {
                 u64::from_str_radix(number.as_str(), number.radix()).is_ok_and(|number| number <= most)
             }
             (FieldKind::Flag, DeValue::Boolean(_))
-            | (FieldKind::Text | FieldKind::TextOrTexts | FieldKind::WordOrStatus, DeValue::String(_))
+            | (
+                FieldKind::Text | FieldKind::Duration | FieldKind::TextOrTexts | FieldKind::WordOrStatus,
+                DeValue::String(_),
+            )
+            | (FieldKind::Fraction, DeValue::Float(_) | DeValue::Integer(_))
             | (FieldKind::WordOrStatus, DeValue::Integer(_))
-            | (FieldKind::Texts | FieldKind::TextOrTexts, DeValue::Array(_)) => true,
+            | (FieldKind::Texts | FieldKind::TextOrTexts, DeValue::Array(_))
+            | (FieldKind::TextsByName, DeValue::Table(_)) => true,
             _ => false,
         }
     }

@@ -1,6 +1,6 @@
 //! The tables of a file, as they are written.
 
-use std::fmt;
+use std::{collections::BTreeMap, fmt};
 
 use serde::{
     Deserialize, Deserializer,
@@ -12,7 +12,13 @@ use toml::{
 };
 
 use crate::{
-    config::{check::Check, source_map::SourceMap},
+    config::{
+        check::Check,
+        response::{HeadersTable, RefusalTable},
+        schema::{HIDDEN, is_secret},
+        source_map::SourceMap,
+        store_table::StoreTable,
+    },
     error::ConfigError,
 };
 
@@ -31,7 +37,13 @@ const ADVICE: [(&str, &str); 6] = [
 #[serde(deny_unknown_fields, expecting = "a table")]
 pub(super) struct File {
     pub(super) max_keys: Option<Spanned<usize>>,
-    pub(super) message: Option<Spanned<String>>,
+    pub(super) decision: Option<Spanned<String>>,
+    pub(super) limit_preflights: Option<bool>,
+    #[serde(default)]
+    pub(super) exempt: Vec<Spanned<String>>,
+    pub(super) store: Option<Spanned<StoreTable>>,
+    pub(super) headers: Option<HeadersTable>,
+    pub(super) refusal: Option<RefusalTable>,
     pub(super) client_ip: Option<Spanned<ClientIpTable>>,
     #[serde(default, rename = "rule")]
     pub(super) rules: Vec<Spanned<RuleTable>>,
@@ -57,9 +69,24 @@ pub(super) struct RuleTable {
     pub(super) level: Option<Spanned<String>>,
     pub(super) key: Option<Spanned<KeyTexts>>,
     pub(super) quotas: Option<Spanned<Vec<Spanned<String>>>>,
+    pub(super) multiple_values: Option<Spanned<String>>,
     pub(super) routes: Option<Spanned<Vec<Spanned<String>>>>,
     pub(super) applies_to: Option<Spanned<String>>,
+    #[serde(default)]
+    pub(super) paths_under: Vec<Spanned<String>>,
+    #[serde(default)]
+    pub(super) hosts: Vec<Spanned<String>>,
+    #[serde(default)]
+    pub(super) methods: Vec<Spanned<String>>,
+    /// In the order of their names.
+    #[serde(default)]
+    pub(super) when_header: BTreeMap<String, Spanned<HeaderValues>>,
+    #[serde(default)]
+    pub(super) exempt: Vec<Spanned<String>>,
     pub(super) per_route: Option<Spanned<bool>>,
+    pub(super) spaced_by: Option<Spanned<String>>,
+    pub(super) spread_evenly: Option<Spanned<bool>>,
+    pub(super) margin: Option<Spanned<String>>,
     #[serde(default)]
     pub(super) count_denied: bool,
     pub(super) resolution: Option<Spanned<u32>>,
@@ -74,6 +101,7 @@ pub(super) struct RuleTable {
 #[serde(deny_unknown_fields, expecting = "a table")]
 pub(super) struct GroupTable {
     pub(super) key: Option<Spanned<KeyTexts>>,
+    pub(super) multiple_values: Option<Spanned<String>>,
     pub(super) routes: Option<Spanned<Vec<Spanned<String>>>>,
 }
 
@@ -92,6 +120,14 @@ pub(super) enum OnMissingValue {
     Status(i64),
 }
 
+/// One value of a header field, or the values of which it has one.
+#[derive(Debug, Deserialize)]
+#[serde(untagged, expecting = "expected a string or an array of strings")]
+pub(super) enum HeaderValues {
+    One(String),
+    Several(Vec<String>),
+}
+
 struct KeyTextsVisitor;
 
 impl File {
@@ -108,6 +144,26 @@ impl RuleTable {
     /// Returns the routes outside of groups.
     pub(super) fn routes(&self) -> &[Spanned<String>] {
         self.routes.as_ref().map_or(&[], |routes| routes.get_ref())
+    }
+
+    /// Returns true if the rule has conditions beside its routes.
+    pub(super) fn has_conditions(&self) -> bool {
+        let lists = [&self.paths_under, &self.hosts, &self.methods];
+        !self.when_header.is_empty() || lists.iter().any(|list| !list.is_empty())
+    }
+
+    /// Returns true if the rule has routes, in groups or outside of them.
+    pub(super) fn has_routes(&self) -> bool {
+        !self.routes().is_empty() || !self.groups.is_empty()
+    }
+}
+
+impl HeaderValues {
+    pub(super) fn as_slice(&self) -> &[String] {
+        match self {
+            Self::One(value) => std::slice::from_ref(value),
+            Self::Several(values) => values,
+        }
     }
 }
 
@@ -164,6 +220,7 @@ fn explain(text: &str, error: &TomlError) -> ConfigError {
     let (lines, at) = (SourceMap::new(text), error.span().unwrap_or_default().start);
     let line = lines.quote_line(at);
     let mistake = match line.split_once('=').map(|(field, value)| (field.trim(), value.trim())) {
+        Some((field, _)) if is_secret(field) => ConfigError::new(field, HIDDEN, reason(error, &line)),
         Some((field, value)) if is_name(field) => ConfigError::new(field, value, reason(error, &line)),
         _ if is_single_rule(&line) => ConfigError::new("rule", &line, reason(error, &line)),
         _ => ConfigError::new("toml", &line, reason(error, &line)),

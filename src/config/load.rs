@@ -1,21 +1,35 @@
 //! The constructors that read a file.
 
+use std::any::Any;
+
 use hashbrown::HashMap;
 use toml::Spanned;
 
 use crate::{
     config::{
+        environment::Environment,
+        exempt::ExemptReader,
         file::{File, RuleTable},
+        response::decision_in,
         rule::RuleReader,
-        source::Sources,
+        source::{Sources, client_ip},
         source_map::SourceMap,
+        store::store,
+        store_table::{StoreKind, StoreTable},
     },
     error::ConfigError,
-    limiter::{MessageTemplate, RateLimiter, RateLimiterBuilder, Rules, UNMATCHED, Version, too_many_rules},
+    limiter::{AnswerSettings, RateLimiter, RateLimiterBuilder, Rules, UNMATCHED, Version, too_many_rules},
     request::Http,
     rule::{Rule, RuleId},
-    store::{Scopes, Store},
+    store::{AnyStore, MemoryStore, Scopes, Store},
 };
+
+/// The reason for refusing `[store]` where the store is chosen already.
+const ALREADY_CHOSEN: &str = "the program, or another file, has chosen the store already: leave this table out, or write \
+                              .store_from_file() in the program in place of .store(..)";
+/// The reason for refusing `[store]` where the type of the limiter allows only memory.
+const ONLY_MEMORY: &str = "this program keeps histories in memory: leave this table out, or write .store_from_file() in the \
+                           program, before .toml(..)";
 
 impl RateLimiter {
     /// Builds a limiter from a file, whose format the [module `config`](crate::config) describes.
@@ -36,6 +50,41 @@ impl RateLimiter {
     }
 }
 
+impl<S> RateLimiterBuilder<Http, S> {
+    /// Lets a file choose the store, in its table [`[store]`](crate::config#store). Without that table histories are kept in
+    /// memory. Call it before [`toml`](Self::toml); it replaces a store that was set before.
+    ///
+    /// ```
+    /// use tower_quota::{AnyRateLimiter, RateLimiter, config::Sources};
+    ///
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let text = r#"
+    ///     [store]
+    ///     url = "$QUOTA_REDIS_OF_THIS_EXAMPLE"
+    ///     if_unset = "memory"
+    ///     on_outage = "open"
+    ///
+    ///     [[rule]]
+    ///     name = "calls"
+    ///     key = "header:x-account"
+    ///     quotas = ["60/minute"]
+    ///     applies_to = "every_request"
+    /// "#;
+    /// let builder = RateLimiter::builder().store_from_file();
+    /// let limiter: AnyRateLimiter = builder.toml(text, &Sources::new())?.build()?;
+    /// assert!(limiter.rule("calls")?.check_async("acme").await?.is_admitted());
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn store_from_file(self) -> RateLimiterBuilder<Http, AnyStore>
+    where
+        S: Store,
+    {
+        self.store(AnyStore::open_to_choice())
+    }
+}
+
 impl<S: Store> RateLimiterBuilder<Http, S> {
     /// Adds the rules of a file, whose format the [module `config`](crate::config) describes, and applies its settings.
     /// The file may name the key sources of the program in `sources`.
@@ -48,14 +97,21 @@ impl<S: Store> RateLimiterBuilder<Http, S> {
         sources.validate()?;
         let lines = SourceMap::new(text);
         let file = File::parse(text)?;
-        let builder = self.settings(&file, lines)?;
-        let sources = sources.with_client_ip(file.client_ip.as_ref(), lines)?;
-        let reader = RuleReader::new(lines, &sources);
+        let mut builder = self.settings(&file, lines)?;
+        if let Some(table) = &file.store {
+            builder.choose_store(table, sources.variables(), lines)?;
+        }
+        let client_ip = file.client_ip.as_ref().map(|table| client_ip(table.get_ref(), lines)).transpose()?;
+        let sources = sources.with_client_ip(client_ip.as_ref());
+        let exempt = ExemptReader::new(lines, client_ip.as_ref());
+        let builder = exempt.read(&file.exempt)?.into_iter().fold(builder, Self::exempt);
+        let reader = RuleReader::new(lines, &sources, exempt);
         let rules: Vec<Rule> = file.rules.iter().map(|table| reader.read(table)).collect::<Result<_, _>>()?;
         check_number(builder.rules.len(), &file.rules, lines)?;
         check_names(&builder.rules, &file.rules, lines)?;
         let builder = rules.into_iter().fold(builder, Self::rule);
-        let compiled = Rules::compile(&builder.rules, None, &Scopes::default(), Version::default());
+        let scopes = Scopes::default();
+        let compiled = Rules::compile((&builder.rules, &[]), AnswerSettings::default(), &scopes, Version::default());
         compiled.map_err(|error| locate(error, &file.rules, reader))?;
         Ok(builder)
     }
@@ -68,12 +124,47 @@ impl<S: Store> RateLimiterBuilder<Http, S> {
             }
             self = self.max_keys(*max_keys.get_ref());
         }
-        if let Some(message) = &file.message {
-            MessageTemplate::parse(message.get_ref()).map_err(|error| error.at_line(lines.line_of(message)))?;
-            self = self.message(message.get_ref());
+        if let Some(text) = &file.decision {
+            self.response.decision = decision_in(text, lines)?;
+        }
+        if let Some(limited) = file.limit_preflights {
+            self.response.limits_preflights = limited;
+        }
+        if let Some(headers) = &file.headers {
+            headers.apply(&mut self.response, lines)?;
+        }
+        if let Some(refusal) = &file.refusal {
+            refusal.apply(&mut self.response, lines)?;
+            self.message = refusal.message(lines)?.map(str::to_owned).or(self.message);
         }
         Ok(self)
     }
+
+    /// Puts the store of the file in the place that is kept for it.
+    fn choose_store(
+        &mut self,
+        table: &Spanned<StoreTable>,
+        environment: &Environment,
+        lines: SourceMap<'_>,
+    ) -> Result<(), ConfigError> {
+        let chosen: &mut dyn Any = self.store_mut();
+        let is_in_memory = chosen.is::<MemoryStore>();
+        if let Some(any) = chosen.downcast_mut::<AnyStore>().filter(|any| any.is_open_to_choice()) {
+            *any = store(table, environment, lines)?;
+        } else if !is_in_memory {
+            return Err(refuse_store(table, ALREADY_CHOSEN, lines));
+        } else if StoreTable::kind(table, lines)? != StoreKind::Memory {
+            return Err(refuse_store(table, ONLY_MEMORY, lines));
+        } else {
+            // It says what is so already.
+            store(table, environment, lines)?;
+        }
+        Ok(())
+    }
+}
+
+fn refuse_store(table: &Spanned<StoreTable>, reason: &str, lines: SourceMap<'_>) -> ConfigError {
+    ConfigError::new("store", "[store]", reason).at_line(lines.line_of(table))
 }
 
 /// Rejects a name that a rule of the builder, or an earlier rule of the file, has.
@@ -295,8 +386,9 @@ mod tests {
 
     #[test]
     fn the_settings_of_a_file_are_taken_over() {
-        let builder =
-            RateLimiter::builder().toml("max_keys = 5\nmessage = 'wait {retry_after} s'", &Sources::new()).unwrap();
+        let builder = RateLimiter::builder()
+            .toml("max_keys = 5\n[refusal]\nmessage = 'wait {retry_after} s'", &Sources::new())
+            .unwrap();
         assert_eq!((builder.max_keys, builder.message.as_deref()), (5, Some("wait {retry_after} s")));
     }
 

@@ -1,16 +1,18 @@
 //! The reader that makes rules of their tables.
 
-use http::StatusCode;
 use toml::Spanned;
 
 use crate::{
     config::{
+        exempt::ExemptReader,
         file::{GroupTable, KeyTexts, OnMissingValue, RuleTable},
-        source::{CompositeKey, Sources},
+        response::error_status,
+        source::{CompositeKey, Sources, may_have_multiple_values},
         source_map::SourceMap,
+        value::{duration, word},
     },
     error::ConfigError,
-    key::{KeyExtractor, RouteParams},
+    key::{KeyExtractor, MultipleValues, RouteParams},
     policy::{Enforcement, Policy, Quota},
     rule::{OnMissing, Route, Rule},
 };
@@ -18,19 +20,23 @@ use crate::{
 const NO_KEY: &str = "the rule has no key to count requests by: write key = \"header:x-account\"";
 const KEY_BESIDE_GROUPS: &str =
     "the rule has no key for the routes outside of groups: write key = \"path:id\" above [[rule.group]]";
+const NO_SOURCE: &str = "no source of the key is a header, a query parameter, a cookie or metadata: leave it out";
 const NO_ROUTES: &str =
     "the rule governs no request: write routes = [\"POST /bots/{id}\"], or applies_to = \"every_request\"";
+/// The method of a rule that makes it one for no requests, as errors name it.
+const NO_REQUESTS: &str = "no_requests";
 
 /// Makes rules of the tables of one file.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct RuleReader<'a> {
     lines: SourceMap<'a>,
     sources: &'a Sources,
+    exempt: ExemptReader<'a>,
 }
 
 impl<'a> RuleReader<'a> {
-    pub(super) const fn new(lines: SourceMap<'a>, sources: &'a Sources) -> Self {
-        Self { lines, sources }
+    pub(super) const fn new(lines: SourceMap<'a>, sources: &'a Sources, exempt: ExemptReader<'a>) -> Self {
+        Self { lines, sources, exempt }
     }
 
     pub(super) fn read(self, table: &Spanned<RuleTable>) -> Result<Rule, ConfigError> {
@@ -53,6 +59,8 @@ impl<'a> RuleReader<'a> {
         let rule = if table.per_route.as_ref().is_some_and(|is| *is.get_ref()) { rule.per_route() } else { rule };
         let rule = self.own_requests(table, rule)?;
         let rule = table.groups.iter().try_fold(rule, |rule, group| self.group(group, rule))?;
+        let rule = with_conditions(table, rule);
+        let rule = self.exempt.read(&table.exempt)?.into_iter().fold(rule, Rule::exempt);
         rule.validate().map_err(|error| self.locate(table, error))?;
         Ok(rule)
     }
@@ -60,15 +68,15 @@ impl<'a> RuleReader<'a> {
     /// Adds the level, the key, and the requests outside of groups.
     fn own_requests(self, table: &RuleTable, rule: Rule) -> Result<Rule, ConfigError> {
         let rule = self.apply_to(table, rule)?;
-        if rule.has_routes() && table.routes().is_empty() && table.groups.is_empty() {
+        if rule.has_routes() && !table.has_routes() {
             return Err(self.locate(table, ConfigError::new("routes", "[]", NO_ROUTES)));
         }
         let rule = match &table.level {
             Some(level) => rule.level(level.get_ref()),
             None => rule,
         };
-        let Some(key) = self.own_key(table, &rule)? else { return Ok(rule) };
-        let extractor = CompositeKey::parse(key, self.sources, self.lines)?;
+        let Some(key) = self.own_key(table, &rule)? else { return self.without_key(table, rule) };
+        let extractor = self.key("multiple_values", key, table.multiple_values.as_ref())?;
         if !rule.has_routes() {
             self.lines.locate(key, extractor.validate_on(None))?;
         }
@@ -76,10 +84,23 @@ impl<'a> RuleReader<'a> {
         Ok(rule.key(extractor).routes(table.routes().iter().map(Spanned::get_ref)))
     }
 
+    /// Returns the rule as it is, which reads no key outside of groups.
+    fn without_key(self, table: &RuleTable, rule: Rule) -> Result<Rule, ConfigError> {
+        match &table.multiple_values {
+            Some(text) => {
+                let value = format!("\"{}\"", text.get_ref());
+                self.lines.locate(text, Err(ConfigError::new("multiple_values", value, NO_SOURCE)))
+            }
+            None => Ok(rule),
+        }
+    }
+
     /// Applies the rule to the requests that `applies_to` names.
     fn apply_to(self, table: &RuleTable, rule: Rule) -> Result<Rule, ConfigError> {
-        let Some(text) = &table.applies_to else { return Ok(rule) };
-        let has_routes = !table.routes().is_empty() || !table.groups.is_empty();
+        let has_routes = table.has_routes();
+        let Some(text) = &table.applies_to else {
+            return Ok(if table.has_conditions() && !has_routes { rule.every_request() } else { rule });
+        };
         let refuse = |reason: &str| {
             let mistake = ConfigError::new("applies_to", format_args!("\"{}\"", text.get_ref()), reason);
             self.lines.locate(text, Err(mistake))
@@ -115,7 +136,8 @@ impl<'a> RuleReader<'a> {
     }
 
     fn group(self, group: &Spanned<GroupTable>, rule: Rule) -> Result<Rule, ConfigError> {
-        let extractor = CompositeKey::parse(self.group_key(group)?, self.sources, self.lines)?;
+        let values = group.get_ref().multiple_values.as_ref();
+        let extractor = self.key("group.multiple_values", self.group_key(group)?, values)?;
         let routes = group.get_ref().routes();
         if routes.is_empty() {
             let reason = "the group has no routes: write routes = [\"POST /bots/import\"] below [[rule.group]]";
@@ -127,6 +149,28 @@ impl<'a> RuleReader<'a> {
         }
         self.check_routes(&extractor, routes)?;
         Ok(rule.group(extractor, routes.iter().map(Spanned::get_ref)))
+    }
+
+    /// Returns the extractor of a key, whose sources may have several values.
+    fn key(
+        self,
+        field: &str,
+        key: &Spanned<KeyTexts>,
+        values: Option<&Spanned<String>>,
+    ) -> Result<CompositeKey, ConfigError> {
+        let Some(text) = values else { return CompositeKey::parse(key, self.sources, self.lines) };
+        let treatments = [
+            ("first", MultipleValues::First),
+            ("last", MultipleValues::Last),
+            ("joined", MultipleValues::Joined),
+            ("missing_key", MultipleValues::MissingKey),
+        ];
+        let treatment = word(field, text, &treatments, self.lines)?;
+        if !may_have_multiple_values(key) {
+            let mistake = ConfigError::new(field, format_args!("\"{}\"", text.get_ref()), NO_SOURCE);
+            return self.lines.locate(text, Err(mistake));
+        }
+        CompositeKey::parse(key, &self.sources.with_multiple_values(treatment), self.lines)
     }
 
     fn group_key(self, group: &Spanned<GroupTable>) -> Result<&Spanned<KeyTexts>, ConfigError> {
@@ -145,11 +189,25 @@ impl<'a> RuleReader<'a> {
         routes.iter().try_for_each(|text| self.lines.locate(text, check(text.get_ref())))
     }
 
+    fn line_of_header(self, table: &RuleTable, error: &ConfigError) -> Option<usize> {
+        let is_wrong = |name: &str, value: &String| error.value() == format!("\"{name}: {value}\"");
+        let mut headers = table.when_header.iter();
+        let wrong =
+            headers.find(|(name, values)| values.get_ref().as_slice().iter().any(|value| is_wrong(name, value)));
+        wrong.map(|(_, values)| self.lines.line_of(values))
+    }
+
     /// Adds the line of the route or field that an error in a finished rule is about.
     pub(super) fn locate(self, table: &RuleTable, error: ConfigError) -> ConfigError {
+        let error = if error.field() == NO_REQUESTS { error.in_field("applies_to", "\"no_requests\"") } else { error };
         let in_groups = table.groups.iter().flat_map(|group| group.get_ref().routes());
         let is_wrong = |route: &&Spanned<String>| error.value() == format!("\"{}\"", route.get_ref());
+        let in_list = |list: &[Spanned<String>]| list.iter().find(is_wrong).map(|text| self.lines.line_of(text));
         let line = match error.field() {
+            "paths_under" => in_list(&table.paths_under),
+            "hosts" => in_list(&table.hosts),
+            "methods" => in_list(&table.methods),
+            "when_header" => self.line_of_header(table, &error),
             // Of two equal routes, the later one is the mistake.
             "route" => table.routes().iter().chain(in_groups).rfind(is_wrong).map(|route| self.lines.line_of(route)),
             "routes" => table.routes.as_ref().map(|routes| self.lines.line_of(routes)),
@@ -167,6 +225,15 @@ impl<'a> RuleReader<'a> {
     }
 }
 
+/// Adds the conditions of a table.
+fn with_conditions(table: &RuleTable, rule: Rule) -> Rule {
+    let texts = |list: &[Spanned<String>]| list.iter().map(|text| text.get_ref().clone()).collect::<Vec<_>>();
+    let rule = rule.paths_under(texts(&table.paths_under)).hosts(texts(&table.hosts)).methods(texts(&table.methods));
+    let headers = table.when_header.iter();
+    let headers = headers.flat_map(|(name, values)| values.get_ref().as_slice().iter().map(move |value| (name, value)));
+    headers.fold(rule, |rule, (name, value)| rule.when_header(name, value))
+}
+
 /// Returns the policy that the quotas of a table make.
 fn policy(table: &RuleTable, lines: SourceMap<'_>) -> Result<Policy, ConfigError> {
     let missing =
@@ -175,11 +242,32 @@ fn policy(table: &RuleTable, lines: SourceMap<'_>) -> Result<Policy, ConfigError
     let add = |policy, text: &Spanned<String>| lines.locate(text, with_quota(policy, text.get_ref()));
     let policy = quotas.get_ref().iter().try_fold(Policy::from_iter([]), add)?;
     let policy = lines.locate(quotas, validated(policy))?;
+    let policy = spaced(policy, table, lines)?;
     let policy = if table.count_denied { policy.count_denied() } else { policy };
     match &table.resolution {
         Some(resolution) => lines.locate(resolution, validated(policy.resolution(*resolution.get_ref()))),
         None => Ok(policy),
     }
+}
+
+/// Spaces units, and lengthens windows by the margin.
+fn spaced(policy: Policy, table: &RuleTable, lines: SourceMap<'_>) -> Result<Policy, ConfigError> {
+    let mut policy = policy;
+    if let Some(text) = &table.spaced_by {
+        let named = |error: ConfigError| error.in_field("spaced_by", &format!("\"{}\"", text.get_ref()));
+        let gap = duration("spaced_by", text, lines)?;
+        policy = lines.locate(text, validated(policy.spaced_by(gap)).map_err(named))?;
+    }
+    if let Some(flag) = &table.spread_evenly
+        && *flag.get_ref()
+    {
+        policy = lines.locate(flag, validated(policy.spread_evenly()))?;
+    }
+    if let Some(text) = &table.margin {
+        let named = |error: ConfigError| error.in_field("margin", &format!("\"{}\"", text.get_ref()));
+        policy = lines.locate(text, validated(policy.margin(duration("margin", text, lines)?)).map_err(named))?;
+    }
+    Ok(policy)
 }
 
 /// Adds a quota, and validates the policy at once so that an error has the line of that quota.
@@ -225,9 +313,4 @@ fn on_missing(value: &OnMissingValue) -> Result<OnMissing, ConfigError> {
             error_status(*status).map(OnMissing::Reject).ok_or_else(refuse)
         }
     }
-}
-
-fn error_status(status: i64) -> Option<StatusCode> {
-    let status = StatusCode::from_u16(u16::try_from(status).ok()?).ok()?;
-    (status.is_client_error() || status.is_server_error()).then_some(status)
 }

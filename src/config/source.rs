@@ -1,29 +1,32 @@
 //! The sources of keys, and the extractors that their texts describe.
 
-use std::{borrow::Cow, collections::BTreeMap, fmt, sync::Arc};
+use std::{borrow::Cow, collections::BTreeMap, env::VarError, fmt, sync::Arc};
 
 use http::HeaderName;
 use toml::Spanned;
 
 use crate::{
     config::{
+        environment::Environment,
         file::{ClientIpTable, KeyTexts},
         source_map::SourceMap,
     },
     error::ConfigError,
-    key::{self, ClientIp, ForwardedHeader, KeyBuilder, KeyExtractor, MissingKey, RouteParams},
+    key::{self, ClientIp, ForwardedHeader, KeyBuilder, KeyExtractor, MissingKey, MultipleValues, RouteParams},
     request::RequestView,
 };
 
 const CLIENT_IP: &str = "client_ip";
 const PEER_IP: &str = "peer_ip";
 const HOST: &str = "host";
+/// The kinds of sources that may have several values in one request.
+const MULTIPLE: [&str; 4] = ["header:", "metadata:", "query:", "cookie:"];
 const PARAMETRIC: [&str; 6] = ["path", "header", "query", "cookie", "metadata", "constant"];
 const BUILT_IN: &str =
     "path:NAME, header:NAME, query:NAME, cookie:NAME, metadata:NAME, constant:TEXT, peer_ip, client_ip, host";
 const NO_HEADER: &str = "not the name of a header field: write one such as \"x-forwarded-for\"";
 
-/// The key sources that a program names for its files, besides the built-in ones.
+/// The key sources that a program names for its files, besides the built-in ones, and the environment that files refer to.
 ///
 /// ```
 /// use tower_quota::{RateLimiter, config::Sources, key};
@@ -46,6 +49,9 @@ const NO_HEADER: &str = "not the name of a header field: write one such as \"x-f
 #[must_use = "sources do nothing until a file is read with them"]
 pub struct Sources {
     named: BTreeMap<String, Arc<dyn KeyExtractor>>,
+    environment: Environment,
+    /// The treatment of several values in the sources of one key, or their own.
+    multiple_values: Option<MultipleValues>,
 }
 
 /// The parts of one key, like a tuple of extractors in code: the key is missing if one of them is.
@@ -68,17 +74,40 @@ impl Sources {
         self
     }
 
+    /// Sets the function that reads the environment variables that a file names, such as `$REDIS_URL`. Defaults to
+    /// [`std::env::var`]; another one is for tests, and for programs that keep their secrets elsewhere.
+    ///
+    /// ```
+    /// use std::env::VarError;
+    /// use tower_quota::{RateLimiter, config::Sources};
+    ///
+    /// let sources = Sources::new().environment(|_| Err(VarError::NotPresent));
+    /// let text = "[store]\nurl = \"$QUOTA_REDIS\"\non_outage = \"open\"";
+    /// let mistake = RateLimiter::builder().store_from_file().toml(text, &sources).unwrap_err();
+    /// assert_eq!((mistake.line(), mistake.field()), (Some(2), "store.url"));
+    /// ```
+    pub fn environment(mut self, read: impl Fn(&str) -> Result<String, VarError> + Send + Sync + 'static) -> Self {
+        self.environment = Environment::new(read);
+        self
+    }
+
+    /// Returns what reads the variables.
+    pub(super) const fn variables(&self) -> &Environment {
+        &self.environment
+    }
+
     /// Returns these sources, and `client_ip` as the file describes it.
-    pub(super) fn with_client_ip(
-        &self,
-        table: Option<&Spanned<ClientIpTable>>,
-        lines: SourceMap<'_>,
-    ) -> Result<Self, ConfigError> {
+    pub(super) fn with_client_ip(&self, client_ip: Option<&ClientIp>) -> Self {
         let mut sources = self.clone();
-        if let Some(table) = table {
-            sources.insert(CLIENT_IP.to_owned(), client_ip(table.get_ref(), lines)?);
+        if let Some(client_ip) = client_ip {
+            sources.insert(CLIENT_IP.to_owned(), client_ip.clone());
         }
-        Ok(sources)
+        sources
+    }
+
+    /// Returns these sources with this treatment of several values.
+    pub(super) fn with_multiple_values(&self, multiple_values: MultipleValues) -> Self {
+        Self { multiple_values: Some(multiple_values), ..self.clone() }
     }
 
     /// Inserts `extractor` under a name, in place of an earlier one of that name.
@@ -119,7 +148,7 @@ impl Sources {
             PEER_IP => Ok(Arc::new(key::peer_ip())),
             HOST => Ok(Arc::new(key::host())),
             CLIENT_IP => Err(refuse(text, "needs the table [client_ip], which names the trusted proxies")),
-            _ => parametric(text).unwrap_or_else(|| Err(self.unknown(text))),
+            _ => parametric(text, self.multiple_values).unwrap_or_else(|| Err(self.unknown(text))),
         }
     }
 
@@ -165,6 +194,12 @@ impl CompositeKey {
     }
 }
 
+/// Returns whether a source of this key may have several values in one request.
+pub(super) fn may_have_multiple_values(texts: &Spanned<KeyTexts>) -> bool {
+    let is_multiple = |source: &str| MULTIPLE.iter().any(|kind| source.trim().starts_with(kind));
+    KeyTexts::parts(texts).iter().any(|part| part.get_ref().split('|').any(is_multiple))
+}
+
 impl KeyExtractor for CompositeKey {
     fn extract(&self, request: &RequestView<'_>, key: &mut KeyBuilder<'_>) -> Result<(), MissingKey> {
         self.parts.iter().try_for_each(|part| part.extract(request, key))
@@ -185,7 +220,7 @@ impl KeyExtractor for CompositeKey {
 }
 
 /// Returns the extractor that `[client_ip]` describes, validated step by step so that an error has its line.
-fn client_ip(table: &ClientIpTable, lines: SourceMap<'_>) -> Result<ClientIp, ConfigError> {
+pub(super) fn client_ip(table: &ClientIpTable, lines: SourceMap<'_>) -> Result<ClientIp, ConfigError> {
     let mut client_ip = key::client_ip();
     for network in &table.trust {
         client_ip = lines.locate(network, validated(client_ip.trust([network.get_ref()])))?;
@@ -212,16 +247,24 @@ fn refuse(text: &str, reason: &str) -> ConfigError {
     ConfigError::new("key", format_args!("\"{text}\""), reason)
 }
 
+/// Sets the treatment of several values, if one is stated.
+fn with_values<E>(extractor: E, values: Option<MultipleValues>, set: impl FnOnce(E, MultipleValues) -> E) -> E {
+    match values {
+        Some(values) => set(extractor, values),
+        None => extractor,
+    }
+}
+
 /// Returns a source with a parameter, or `None` if there is no such kind.
-fn parametric(text: &str) -> Option<Result<Arc<dyn KeyExtractor>, ConfigError>> {
+fn parametric(text: &str, values: Option<MultipleValues>) -> Option<Result<Arc<dyn KeyExtractor>, ConfigError>> {
     let (kind, name) = text.split_once(':')?;
     let owned = name.to_owned();
     let extractor: Arc<dyn KeyExtractor> = match kind {
         "path" => Arc::new(key::path(owned)),
-        "header" => Arc::new(key::header(owned)),
-        "metadata" => Arc::new(key::metadata(owned)),
-        "query" => Arc::new(key::query(owned)),
-        "cookie" => Arc::new(key::cookie(owned)),
+        "header" => Arc::new(with_values(key::header(owned), values, key::Header::multiple_values)),
+        "metadata" => Arc::new(with_values(key::metadata(owned), values, key::Metadata::multiple_values)),
+        "query" => Arc::new(with_values(key::query(owned), values, key::Query::multiple_values)),
+        "cookie" => Arc::new(with_values(key::cookie(owned), values, key::Cookie::multiple_values)),
         "constant" => Arc::new(key::constant(owned)),
         _ => return None,
     };

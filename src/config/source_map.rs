@@ -1,6 +1,6 @@
 //! The lines of a file, for errors.
 
-use std::ops::Range;
+use std::{borrow::Cow, ops::Range};
 
 use toml::Spanned;
 
@@ -35,7 +35,7 @@ impl<'a> SourceMap<'a> {
 
     /// Returns the text in `range`, on one line.
     pub(super) fn quote(self, range: Range<usize>) -> String {
-        let words: Vec<&str> = self.0.get(range).unwrap_or_default().split_whitespace().collect();
+        let words: Vec<_> = self.0.get(range).unwrap_or_default().split_whitespace().map(without_password).collect();
         let quote = words.join(" ");
         match quote.char_indices().nth(MAX_QUOTE) {
             Some((end, _)) => format!("{}...", &quote[..end]),
@@ -49,6 +49,15 @@ impl<'a> SourceMap<'a> {
         let length = self.0.get(start..).and_then(|rest| rest.find('\n'));
         self.quote(start..length.map_or(self.0.len(), |length| start + length))
     }
+}
+
+/// Hides the name, the password and the options of a URL.
+fn without_password(word: &str) -> Cow<'_, str> {
+    let Some((scheme, rest)) = word.split_once("://") else { return Cow::Borrowed(word) };
+    let host = rest.rsplit_once('@').map(|(_, host)| format!("…@{host}"));
+    let host = host.as_deref().unwrap_or(rest);
+    let host = host.split_once('?').map(|(host, _)| format!("{host}?…")).unwrap_or_else(|| host.to_owned());
+    Cow::Owned(format!("{scheme}://{host}"))
 }
 
 #[cfg(test)]

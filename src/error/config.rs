@@ -88,8 +88,7 @@ impl ConfigError {
         self
     }
 
-    /// Names the field and the value as the file has them.
-    #[cfg(feature = "config")]
+    /// Names the field and the value as the user wrote them.
     pub(crate) fn in_field(mut self, field: &str, value: &str) -> Self {
         (self.field, self.value) = (field.into(), value.into());
         self

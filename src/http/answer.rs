@@ -9,7 +9,7 @@ use http_body::Body;
 use crate::http::add_fields;
 use crate::{
     grpc::{Code, DeniedStatus, Protocol, Status},
-    http::{Refusal, RefusalBody, ResponseOptions, add_fields_of_refusal, response_options::is_preflight},
+    http::{Refusal, RefusalBody, ResponseOptions, add_fields_of_refusal},
     limiter::Decision,
     request::RequestView,
     warn::Warning,
@@ -19,10 +19,10 @@ use crate::{
 impl Refusal<'_> {
     /// Returns the answer, in the protocol of the caller.
     pub(crate) fn answer(&self, request: &RequestView<'_>, options: &ResponseOptions) -> Response<RefusalBody> {
-        if is_preflight(request) {
+        if request.is_preflight() {
             self.warn_of_preflight(options);
         }
-        match options.protocol.resolve(request) {
+        match options.settings.protocol.resolve(request) {
             Protocol::Http => self.with_decision(self.http_answer(request, options), options),
             protocol => self.trailers_only(protocol, options),
         }
@@ -37,7 +37,7 @@ impl Refusal<'_> {
     pub(crate) fn grpc_status(&self, options: &ResponseOptions) -> Status {
         match self {
             Self::Denied(decision) => {
-                let (domain, pushback_jitter) = (&*options.error_domain, options.pushback_jitter);
+                let (domain, pushback_jitter) = (&*options.settings.error_domain, options.settings.pushback_jitter);
                 DeniedStatus { decision, domain, pushback_jitter }.status()
             }
             Self::Unavailable(_) => Status::new(Code::Unavailable, &self.message()),
@@ -60,7 +60,10 @@ impl Refusal<'_> {
     }
 
     fn http_answer(&self, request: &RequestView<'_>, options: &ResponseOptions) -> Response<RefusalBody> {
-        let answer = options.on_refusal.as_ref().map_or_else(|| self.response(), |answer| answer(self, request));
+        let answer = options
+            .on_refusal
+            .as_ref()
+            .map_or_else(|| self.response_as(options.settings.format), |answer| answer(self, request));
         if request.method() == Method::HEAD { without_body(answer) } else { answer }
     }
 
@@ -111,7 +114,9 @@ impl Decision {
     /// ```
     #[must_use]
     pub fn refusal(&self, request: &RequestView<'_>) -> Option<Response<RefusalBody>> {
-        (!self.is_admitted()).then(|| Refusal::Denied(self).answer(request, &ResponseOptions::default()))
+        let answer =
+            || Refusal::Denied(self).answer(request, &ResponseOptions::from_settings(self.response_settings()));
+        (!self.is_admitted()).then(answer)
     }
 }
 
@@ -143,7 +148,7 @@ impl Decision {
 #[cfg(feature = "axum")]
 impl IntoResponse for Decision {
     fn into_response(self) -> axum::response::Response {
-        let options = ResponseOptions::default();
+        let options = ResponseOptions::from_settings(self.response_settings());
         if self.is_admitted() {
             let mut response = Response::new(AxumBody::empty());
             add_fields(&mut response, &self, &options);

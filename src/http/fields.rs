@@ -27,8 +27,8 @@ pub(crate) fn add_fields<B>(response: &mut Response<B>, decision: &Decision, opt
     }
     add_shadow_field(response.headers_mut(), decision, options);
     // Draft 11 forbids its fields in trailers.
-    if options.headers.may_be_sent(is_trailers_only) {
-        add_sets(response.headers_mut(), decision, options, options.on_conflict);
+    if options.settings.headers.may_be_sent(is_trailers_only) {
+        add_sets(response.headers_mut(), decision, options, options.settings.on_conflict);
     }
 }
 
@@ -37,14 +37,14 @@ pub(crate) fn add_fields_of_refusal<B>(answer: &mut Response<B>, decision: &Deci
     let headers = answer.headers_mut();
     add_shadow_field(headers, decision, options);
     headers.entry(RETRY_AFTER).or_insert_with(|| whole_seconds(decision.stated_wait()).into());
-    if options.headers.may_be_sent(is_trailers_only(headers)) {
+    if options.settings.headers.may_be_sent(is_trailers_only(headers)) {
         add_sets(headers, decision, options, OnConflict::Keep);
     }
 }
 
 /// Adds the names of the rules in shadow that would deny the request, if the layer shows them.
 fn add_shadow_field(headers: &mut HeaderMap, decision: &Decision, options: &ResponseOptions) {
-    let Some(name) = &options.shadow_field else { return };
+    let Some(name) = &options.settings.shadow_field else { return };
     let names = build_value(|field| {
         for rule in decision.rules_without_room(Enforcement::Shadow) {
             field.write(if field.is_empty() { "" } else { ", " });
@@ -75,7 +75,7 @@ fn is_refusal<B>(response: &Response<B>, is_trailers_only: bool) -> bool {
 }
 
 fn add_sets(headers: &mut HeaderMap, decision: &Decision, options: &ResponseOptions, on_conflict: OnConflict) {
-    if options.headers.has_draft(decision.is_admitted())
+    if options.settings.headers.has_draft(decision.is_admitted())
         && FieldSet::Draft.resolve_conflict(headers, on_conflict, decision)
     {
         let fields = [(RATE_LIMIT, rate_limit(decision)), (RATE_LIMIT_POLICY, rate_limit_policy(decision))];
@@ -85,7 +85,7 @@ fn add_sets(headers: &mut HeaderMap, decision: &Decision, options: &ResponseOpti
             }
         }
     }
-    if let Some(reset) = options.headers.legacy()
+    if let Some(reset) = options.settings.headers.legacy()
         && FieldSet::Legacy.resolve_conflict(headers, on_conflict, decision)
     {
         add_legacy(headers, decision, reset, options);

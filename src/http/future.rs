@@ -101,7 +101,7 @@ where
     let refused = |refusal: Refusal<'_>, request| Some(refusal.answer(&RequestView::new(request), &options));
     match decided {
         Ok(mut decision) if decision.is_admitted() => {
-            if options.decision.request() {
+            if options.settings.decision.request() {
                 decision.record_in(request.extensions_mut());
             }
             HttpCallState::Admitted { inner: service.call(request), decision: Some(decision), options }
@@ -175,7 +175,7 @@ fn show_decision<B>(response: &mut Response<B>, made: &mut Option<Decision>, opt
         && !is_denied_further_in(response)
     {
         add_fields(response, decision, options);
-        if options.decision.response()
+        if options.settings.decision.response()
             && let Some(decision) = made.take()
         {
             response.extensions_mut().insert(decision);

@@ -154,24 +154,19 @@ impl RateLimitLayer {
     }
 }
 
-impl<T: Store> RateLimitLayer<T> {
+impl<T> RateLimitLayer<T> {
     /// Sets the header fields that describe quotas to callers. Defaults to [`Headers::rate_limit`].
     ///
     /// Redirects and 401 never have any, nor do refusals of the inner service.
     pub fn headers(mut self, headers: Headers) -> Self {
-        let limiter = self.limiter.clone();
-        let options = Arc::make_mut(&mut self.options);
-        options.headers = headers;
-        options.calendar = limiter.map(|limiter| Arc::new(move || limiter.store().since_1970()) as Arc<Calendar>);
+        Arc::make_mut(&mut self.options).settings.headers = headers;
         self
     }
-}
 
-impl<T> RateLimitLayer<T> {
     /// Sets the extensions that the [`Decision`](crate::Decision) about an admitted request is put into. Defaults to
     /// [`DecisionIn::Request`].
     pub fn decision(mut self, extensions: DecisionIn) -> Self {
-        Arc::make_mut(&mut self.options).decision = extensions;
+        Arc::make_mut(&mut self.options).settings.decision = extensions;
         self
     }
 
@@ -203,14 +198,14 @@ impl<T> RateLimitLayer<T> {
     /// # }
     /// ```
     pub fn shadow_field(mut self, name: HeaderName) -> Self {
-        Arc::make_mut(&mut self.options).shadow_field = Some(name);
+        Arc::make_mut(&mut self.options).settings.shadow_field = Some(name);
         self
     }
 
     /// Sets the treatment of `RateLimit` and `X-RateLimit` fields that the inner service has set itself. Defaults to
     /// [`OnConflict::Keep`].
     pub fn on_conflict(mut self, treatment: OnConflict) -> Self {
-        Arc::make_mut(&mut self.options).on_conflict = treatment;
+        Arc::make_mut(&mut self.options).settings.on_conflict = treatment;
         self
     }
 
@@ -220,7 +215,7 @@ impl<T> RateLimitLayer<T> {
     /// Set it to [`CallerProtocol::Http`] for services that do not serve gRPC. Otherwise callers that claim to speak gRPC get the
     /// refusal of a POST with status 200, which looks like a success to everything that reads only the status.
     pub fn caller_protocol(mut self, protocol: CallerProtocol) -> Self {
-        Arc::make_mut(&mut self.options).protocol = protocol;
+        Arc::make_mut(&mut self.options).settings.protocol = protocol;
         self
     }
 
@@ -230,8 +225,11 @@ impl<T> RateLimitLayer<T> {
     /// is refused sends nothing. Where this layer is inside the one that answers preflights, they never reach it (see
     /// [CORS](Self#cors)). Switch this off only if this layer has to be outside; otherwise any caller can disguise a request as
     /// a preflight and bypass the limit.
+    ///
+    /// To exempt preflights from one rule, from all layers of a limiter or in a file, use
+    /// [`exempt::preflights`](crate::exempt::preflights): the same requests.
     pub fn limit_preflights(mut self, limited: bool) -> Self {
-        Arc::make_mut(&mut self.options).limits_preflights = limited;
+        Arc::make_mut(&mut self.options).settings.limits_preflights = limited;
         self
     }
 
@@ -257,8 +255,10 @@ impl<T> RateLimitLayer<T> {
     /// ```
     ///
     /// `Retry-After` and the fields of [`headers`](Self::headers) are added to the answer to a [denied](Refusal::Denied)
-    /// request, unless it has them. To change only the text, use
-    /// [`RateLimiterBuilder::message`](crate::RateLimiterBuilder::message).
+    /// request, unless it has them. To change only the text, the status or the format, use
+    /// [`RateLimiterBuilder::message`](crate::RateLimiterBuilder::message),
+    /// [`denied_status`](crate::RateLimiterBuilder::denied_status) or
+    /// [`refusal_format`](crate::RateLimiterBuilder::refusal_format).
     pub fn on_refusal<B>(
         mut self,
         answer: impl Fn(&Refusal<'_>, &RequestView<'_>) -> Response<B> + Send + Sync + 'static,
@@ -275,14 +275,14 @@ impl<T> RateLimitLayer<T> {
     ///
     /// gRPC clients retry after exactly the stated time. Without jitter, those that were refused together retry together.
     pub fn pushback_jitter(mut self, percent: u8) -> Self {
-        Arc::make_mut(&mut self.options).pushback_jitter = percent;
+        Arc::make_mut(&mut self.options).settings.pushback_jitter = percent;
         self
     }
 
     /// Sets the `domain` of the `google.rpc.ErrorInfo` in refusals of gRPC calls, usually a domain name of the service.
     /// Defaults to `"tower-quota"`.
     pub fn error_domain(mut self, domain: impl Into<String>) -> Self {
-        Arc::make_mut(&mut self.options).error_domain = domain.into().into();
+        Arc::make_mut(&mut self.options).settings.error_domain = domain.into().into();
         self
     }
 
@@ -303,17 +303,26 @@ impl<T> Clone for RateLimitLayer<T> {
     }
 }
 
-impl<T> From<RateLimiter<Http, T>> for RateLimitLayer<T> {
+impl<T: Store> From<RateLimiter<Http, T>> for RateLimitLayer<T> {
     fn from(limiter: RateLimiter<Http, T>) -> Self {
         Some(limiter).into()
     }
 }
 
 /// Makes a layer that lets every request pass if there is no limiter.
-impl<T> From<Option<RateLimiter<Http, T>>> for RateLimitLayer<T> {
+impl<T: Store> From<Option<RateLimiter<Http, T>>> for RateLimitLayer<T> {
     fn from(limiter: Option<RateLimiter<Http, T>>) -> Self {
-        Self { limiter, options: Arc::default() }
+        let options = limiter.as_ref().map_or_else(ResponseOptions::default, |limiter| ResponseOptions {
+            calendar: Some(calendar(limiter.clone())),
+            ..ResponseOptions::from_settings(limiter.rules().rulebook.response_settings())
+        });
+        Self { limiter, options: Arc::new(options) }
     }
+}
+
+/// Returns the closure that reads the time from the limiter's store.
+fn calendar<T: Store>(limiter: RateLimiter<Http, T>) -> Arc<Calendar> {
+    Arc::new(move || limiter.store().since_1970())
 }
 
 impl<S, T> Layer<S> for RateLimitLayer<T> {
@@ -326,6 +335,9 @@ impl<S, T> Layer<S> for RateLimitLayer<T> {
 
 impl<S: Store> RateLimiter<Http, S> {
     /// Creates a layer that enforces the rules. All layers of a limiter share one state.
+    ///
+    /// If the limiter is from a [file](crate::config), the layer begins with the settings in its tables `[headers]` and
+    /// `[refusal]`. Each method of the layer replaces the setting of its name.
     pub fn layer(&self) -> RateLimitLayer<S> {
         RateLimitLayer::from(self.clone())
     }

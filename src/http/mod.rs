@@ -67,19 +67,17 @@ mod field_set;
 mod fields;
 mod future;
 mod header_buf;
-mod headers;
 mod layer;
 mod refusal;
 mod response_options;
 mod service;
 
 pub use crate::request::{Http, PeerAddr, RequestView};
+pub use crate::response::{CallerProtocol, DecisionIn, Headers, LegacyReset, OnConflict, RefusalFormat};
 pub use body::{RefusalBody, ResponseBody};
 pub use future::ResponseFuture;
-pub use headers::{Headers, LegacyReset};
 pub use layer::RateLimitLayer;
 pub use refusal::Refusal;
-pub use response_options::{CallerProtocol, DecisionIn, OnConflict};
 pub use service::RateLimit;
 
 pub(crate) use body::{BoxError, poll_bytes};

@@ -10,12 +10,13 @@ use http::{
 
 use crate::{
     error::Unavailable,
-    http::RefusalBody,
+    http::{RefusalBody, RefusalFormat},
     limiter::{Decision, QuotaStatus, missing_key},
     wire::{document, quota_exceeded},
 };
 
 const PROBLEM_JSON: HeaderValue = HeaderValue::from_static("application/problem+json");
+const TEXT: HeaderValue = HeaderValue::from_static("text/plain; charset=utf-8");
 const REDUCED_CAPACITY: &str = "https://iana.org/assignments/http-problem-types#temporary-reduced-capacity";
 const REDUCED_CAPACITY_TITLE: &str = "Request cannot be satisfied due to temporary server capacity constraints";
 
@@ -93,26 +94,50 @@ impl<'a> Refusal<'a> {
         }
     }
 
-    /// Returns the status of the standard answer: 429, 503, 415 or the one of the rule.
+    /// Returns the status of the standard answer: 429 or [another](crate::RateLimiterBuilder::denied_status) if a quota is
+    /// exhausted, 503, 415, or the one of the rule.
     #[must_use]
-    pub const fn status(&self) -> StatusCode {
+    pub fn status(&self) -> StatusCode {
         match self {
-            Self::Denied(_) => StatusCode::TOO_MANY_REQUESTS,
+            Self::Denied(decision) => decision.response_settings().denied_status,
             Self::KeyMissing { status, .. } => *status,
             Self::Unavailable(_) => StatusCode::SERVICE_UNAVAILABLE,
             Self::NotGrpc => StatusCode::UNSUPPORTED_MEDIA_TYPE,
         }
     }
 
-    /// Returns the standard answer, a problem document, to start from.
+    /// Returns the standard answer, to start from: a problem document, or what the limiter's
+    /// [`refusal_format`](crate::RateLimiterBuilder::refusal_format) says if a quota is exhausted.
     ///
     /// The layer adds `Retry-After` and the `RateLimit` fields of a denied request.
     #[must_use]
     pub fn response(&self) -> Response<RefusalBody> {
-        let status = self.status();
-        let mut response = Response::new(RefusalBody::from_bytes(self.document()));
-        *response.status_mut() = status;
-        response.headers_mut().insert(CONTENT_TYPE, PROBLEM_JSON);
+        let format = self.decision().map(|decision| decision.response_settings().format);
+        self.response_as(format.unwrap_or_default())
+    }
+
+    /// Returns the standard answer in this format.
+    ///
+    /// ```
+    /// use http::header::CONTENT_TYPE;
+    /// use tower_quota::http::{Refusal, RefusalFormat};
+    ///
+    /// let answer = Refusal::NotGrpc.response_as(RefusalFormat::Text);
+    /// assert_eq!(answer.status(), 415);
+    /// assert_eq!(answer.headers()[CONTENT_TYPE], "text/plain; charset=utf-8");
+    /// ```
+    #[must_use]
+    pub fn response_as(&self, format: RefusalFormat) -> Response<RefusalBody> {
+        let (content_type, body) = match format {
+            RefusalFormat::Problem => (Some(PROBLEM_JSON), self.document()),
+            RefusalFormat::Text => (Some(TEXT), self.message().into()),
+            RefusalFormat::Empty => (None, Bytes::new()),
+        };
+        let mut response = Response::new(RefusalBody::from_bytes(body));
+        *response.status_mut() = self.status();
+        if let Some(content_type) = content_type {
+            response.headers_mut().insert(CONTENT_TYPE, content_type);
+        }
         if matches!(self, Self::Unavailable(_)) {
             // The outage may be over in a second.
             response.headers_mut().insert(RETRY_AFTER, 1.into());
@@ -123,7 +148,7 @@ impl<'a> Refusal<'a> {
     fn document(&self) -> Bytes {
         let status = self.status();
         match self {
-            Self::Denied(decision) => decision.prepared_body().unwrap_or_else(|| denied(decision)),
+            Self::Denied(decision) => decision.prepared_body().unwrap_or_else(|| denied(status, decision)),
             Self::Unavailable(_) => document(status, REDUCED_CAPACITY, REDUCED_CAPACITY_TITLE, UNAVAILABLE, ""),
             // These have no `Retry-After`: waiting would not help.
             Self::KeyMissing { .. } | Self::NotGrpc => {
@@ -134,8 +159,8 @@ impl<'a> Refusal<'a> {
     }
 }
 
-fn denied(decision: &Decision) -> Bytes {
+fn denied(status: StatusCode, decision: &Decision) -> Bytes {
     let exhausted = decision.tightest().filter(QuotaStatus::is_exhausted);
     let exhausted: Vec<&str> = exhausted.map(|quota| quota.policy_name()).collect();
-    quota_exceeded(&decision.message().unwrap_or_default(), &exhausted)
+    quota_exceeded(status, &decision.message().unwrap_or_default(), &exhausted)
 }

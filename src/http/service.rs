@@ -83,7 +83,8 @@ impl<S, T: Store> RateLimit<S, T> {
             _ => return CallDecision::Passed,
         };
         let applied = |rulebook: &_| already_applied(rulebook, request.extensions());
-        match limiter.decide_request(&view, applied, self.options.detail(), self.options.decision.request()) {
+        let recorded = self.options.settings.decision.request();
+        match limiter.decide_request(&view, applied, self.options.detail(), recorded) {
             Ok(None) => CallDecision::Passed,
             Ok(Some(MaybeDecided::Ready(decision))) if decision.is_admitted() => self.admitted(decision),
             Ok(Some(MaybeDecided::Ready(decision))) => refused(Refusal::Denied(&decision)),
@@ -95,7 +96,7 @@ impl<S, T: Store> RateLimit<S, T> {
 
 impl<S, T> RateLimit<S, T> {
     fn admitted<D>(&self, decision: Decision) -> CallDecision<D> {
-        if self.options.show_admissions() { CallDecision::Admitted(decision) } else { CallDecision::Passed }
+        if self.options.settings.show_admissions() { CallDecision::Admitted(decision) } else { CallDecision::Passed }
     }
 }
 
@@ -123,7 +124,7 @@ where
         match self.decide(&request) {
             CallDecision::Passed => ResponseFuture::passed(self.inner.call(request)),
             CallDecision::Admitted(mut decision) => {
-                if self.options.decision.request() {
+                if self.options.settings.decision.request() {
                     decision.record_in(request.extensions_mut());
                 }
                 ResponseFuture::admitted(self.inner.call(request), decision, Arc::clone(&self.options))

@@ -135,7 +135,7 @@ impl ClientIp {
     #[must_use]
     pub fn trust(mut self, networks: impl IntoIterator<Item = impl AsRef<str>>) -> Self {
         for text in networks {
-            match network(text.as_ref()) {
+            match parse_network(text.as_ref()) {
                 Ok(network) => self.trusted.push(network),
                 Err(reason) => self.record_mistake("trust", &format!("{:?}", text.as_ref()), reason),
             }
@@ -209,6 +209,28 @@ impl ClientIp {
         nearest
     }
 
+    /// Returns the address of the client if it is certain, so that a request may be exempt by it: not that of a trusted
+    /// proxy whose client is unknown, nor that of a peer that forwards for others and is not trusted.
+    pub(crate) fn verified_address(&self, request: &RequestView<'_>) -> Option<IpAddr> {
+        let peer = request.peer()?.ip().to_canonical();
+        if !self.trusts(peer) {
+            return Some(peer).filter(|_| !self.is_forwarded(request.headers()));
+        }
+        Some(self.client(peer, request.headers())).filter(|client| !self.trusts(*client))
+    }
+
+    /// Returns true if every address of a network is that of a trusted proxy.
+    pub(crate) fn trusts_all_of(&self, network: &IpNet) -> bool {
+        IpNet::aggregate(&self.trusted).iter().any(|trusted| trusted.contains(network))
+    }
+
+    /// Returns true if somebody claims to forward the request.
+    fn is_forwarded(&self, headers: &HeaderMap) -> bool {
+        headers.contains_key(&X_FORWARDED_FOR)
+            || headers.contains_key(FORWARDED)
+            || headers.contains_key(self.header.name())
+    }
+
     fn trusts(&self, address: IpAddr) -> bool {
         self.trusted.iter().any(|network| network.contains(&address))
     }
@@ -271,7 +293,7 @@ impl KeyExtractor for ClientIp {
 
 /// Parses a network. An IPv4 network that is written as an IPv6 one (`::ffff:10.0.0.0/104`) is unwrapped, as the
 /// addresses are.
-fn network(text: &str) -> Result<IpNet, String> {
+pub(crate) fn parse_network(text: &str) -> Result<IpNet, String> {
     let network = parse(text).ok_or("not a network such as 10.0.0.0/8 or 2001:db8::/32, nor an address")?;
     if network != network.trunc() {
         return Err(format!("bits are set behind the prefix: {} or {}?", network.trunc(), network.addr()));
@@ -334,7 +356,7 @@ mod tests {
             ("::/0", "::/0"),
         ];
         for (text, expected) in table {
-            assert_eq!(network(text).map(|network| network.to_string()).as_deref(), Ok(expected), "{text}");
+            assert_eq!(parse_network(text).map(|network| network.to_string()).as_deref(), Ok(expected), "{text}");
         }
     }
 
@@ -359,7 +381,7 @@ mod tests {
             "*",
         ];
         for text in junk {
-            assert!(network(text).is_err(), "{text}");
+            assert!(parse_network(text).is_err(), "{text}");
         }
     }
 

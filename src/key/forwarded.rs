@@ -71,7 +71,8 @@ impl ForwardedHeader {
             .map(move |entry| self.read(entry).filter(|_| !ambiguous).map_or(Entry::Unknown, Entry::Address))
     }
 
-    fn name(&self) -> &HeaderName {
+    /// Returns the name of the header.
+    pub(super) fn name(&self) -> &HeaderName {
         match self {
             Self::XForwardedFor => &X_FORWARDED_FOR,
             Self::Forwarded => &FORWARDED,

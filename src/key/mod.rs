@@ -79,6 +79,7 @@ pub use path::{Path, path};
 pub use pattern::KeyPattern;
 pub use query::{Query, query};
 
+pub(crate) use client_ip::parse_network;
 pub(crate) use hasher::KeyHasher;
 #[cfg(feature = "redis")]
 pub(crate) use key::Text;

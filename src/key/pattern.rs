@@ -212,7 +212,6 @@ mod tests {
         let parse = |parts: &[&str]| ParsedPattern::parse(parts.iter().copied()).unwrap();
         assert_eq!(parse(&["acme", "orders"]), ParsedPattern::Exact(["acme".into(), "orders".into()].into()));
         assert_eq!(parse(&["acme", "*"]), ParsedPattern::Prefix([exact("acme"), prefix("")].into()));
-        assert_eq!((parse(&["a"]).len(), parse(&["a", "b*", "c"]).len()), (1, 3));
         assert!(ParsedPattern::parse([]).is_err());
     }
 

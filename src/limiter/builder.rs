@@ -5,12 +5,15 @@ use std::sync::{
     atomic::{AtomicU64, Ordering},
 };
 
+use http::StatusCode;
+
 use crate::{
     clock::{Clock, SystemClock},
     error::ConfigError,
-    limiter::{MessageTemplate, RateLimiter, Rules, Version},
+    limiter::{AnswerSettings, MessageTemplate, RateLimiter, Rules, Version},
     request::{Http, Plain, RequestKind},
-    rule::{Rule, RuleId},
+    response::{RefusalFormat, ResponseSettings},
+    rule::{Rule, RuleId, exempt::Exemption},
     store::{MemoryStore, Scopes, Setup, Store},
 };
 
@@ -46,6 +49,8 @@ pub struct RateLimiterBuilder<K: RequestKind = Http, S = MemoryStore> {
     pub(crate) rules: Vec<Rule<K>>,
     pub(crate) max_keys: usize,
     pub(crate) message: Option<String>,
+    pub(crate) response: ResponseSettings,
+    pub(super) exemptions: Vec<Exemption<K>>,
     clock: Arc<dyn Clock>,
     store: S,
 }
@@ -68,6 +73,8 @@ impl<K: RequestKind> Default for RateLimiterBuilder<K> {
             rules: Vec::new(),
             max_keys: DEFAULT_MAX_KEYS,
             message: None,
+            response: ResponseSettings::default(),
+            exemptions: Vec::new(),
             clock: Arc::new(SystemClock::new()),
             store: MemoryStore::default(),
         }
@@ -78,6 +85,31 @@ impl<K: RequestKind, S: Store> RateLimiterBuilder<K, S> {
     /// Adds a rule.
     pub fn rule(mut self, rule: Rule<K>) -> Self {
         self.rules.push(rule);
+        self
+    }
+
+    /// Exempts requests from all rules, in every layer of the limiter: health checks, networks, CORS preflights, or whatever a
+    /// closure returns `true` for. See [`exempt`](crate::exempt). May be called several times: any one is enough.
+    ///
+    /// ```
+    /// use http::Request;
+    /// use tower_quota::{Policy, RateLimiter, Rule, exempt, http::RequestView, key};
+    ///
+    /// let rule = Rule::new("calls").every_request().key(key::header("x-account"));
+    /// let limiter = RateLimiter::builder()
+    ///     .exempt(exempt::routes(["GET /healthz", "GET /metrics"]))
+    ///     .exempt(exempt::grpc_health())
+    ///     .rule(rule.policy(Policy::per_minute(60)))
+    ///     .build()?;
+    ///
+    /// let check = Request::get("/healthz").body(())?;
+    /// assert!(limiter.matching(&RequestView::new(&check)).is_empty());
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// Questions that name a rule and a key ([`RateLimiter::rule`]) have no request, so nothing is exempt there.
+    pub fn exempt(mut self, exemption: impl Into<Exemption<K>>) -> Self {
+        self.exemptions.push(exemption.into());
         self
     }
 
@@ -106,6 +138,8 @@ impl<K: RequestKind, S: Store> RateLimiterBuilder<K, S> {
             rules: self.rules,
             max_keys: self.max_keys,
             message: self.message,
+            response: self.response,
+            exemptions: self.exemptions,
             clock: self.clock,
             store,
         }
@@ -120,26 +154,33 @@ impl<K: RequestKind, S: Store> RateLimiterBuilder<K, S> {
         self
     }
 
+    /// Returns the store, for a file to choose another.
+    #[cfg(feature = "config")]
+    pub(crate) const fn store_mut(&mut self) -> &mut S {
+        &mut self.store
+    }
+
     /// Checks everything and builds the limiter.
     ///
     /// # Errors
     ///
     /// If there is a mistake in a rule or a setting, two rules conflict, or the store cannot be opened.
     pub fn build(self) -> Result<RateLimiter<K, S>, ConfigError> {
-        let template = self.validate()?;
+        let answers = self.validate()?;
         // A clock may need time to start, which the first request should not pay for.
         let _ = self.clock.now();
-        let scopes = Scopes::default();
+        let scopes = Scopes::with_capacity(self.rules.iter().map(Rule::plan_count).sum());
         let id = NEXT_LIMITER.fetch_add(1, Ordering::Relaxed);
-        let rules = Rules::compile(&self.rules, template, &scopes, Version { limiter: id, number: 1 })?;
+        let rules =
+            Rules::compile((&self.rules, &self.exemptions), answers, &scopes, Version { limiter: id, number: 1 })?;
         rules.rulebook.warn_of_idle_quotas();
         let mut store = self.store;
         store.open(Setup { scopes: scopes.clone(), max_keys: self.max_keys, clock: self.clock })?;
         RateLimiter::new(rules, &self.rules, scopes, store)
     }
 
-    /// Finds every mistake in the settings. Returns the sentence that a denied caller reads.
-    pub(super) fn validate(&self) -> Result<Option<MessageTemplate>, ConfigError> {
+    /// Finds every mistake in the settings. Returns how refused callers are answered.
+    pub(super) fn validate(&self) -> Result<AnswerSettings, ConfigError> {
         if self.rules.is_empty() {
             return Err(ConfigError::new(
                 "rules",
@@ -157,7 +198,45 @@ impl<K: RequestKind, S: Store> RateLimiterBuilder<K, S> {
                 "a limiter keeps at least one history: write a number such as 1000000",
             ));
         }
-        self.message.as_deref().map(MessageTemplate::parse).transpose()
+        self.response.validate()?;
+        let template = self.message.as_deref().map(MessageTemplate::parse).transpose()?;
+        Ok(AnswerSettings { template, response: self.response.clone() })
+    }
+}
+
+impl<S> RateLimiterBuilder<Http, S> {
+    /// Sets the status of the answer to a denied HTTP request, from 400 to 599. Defaults to 429.
+    ///
+    /// gRPC calls are denied with `RESOURCE_EXHAUSTED` in any case. Other refusals have the status of their
+    /// [reason](crate::http::Refusal::status).
+    ///
+    /// ```
+    /// use http::{Request, StatusCode};
+    /// use tower_quota::{Policy, RateLimiter, Rule, http::RequestView};
+    ///
+    /// let limiter = RateLimiter::builder()
+    ///     .rule(Rule::new("calls").no_requests().policy(Policy::per_minute(1)))
+    ///     .denied_status(StatusCode::SERVICE_UNAVAILABLE)
+    ///     .build()?;
+    ///
+    /// let calls = limiter.rule("calls")?;
+    /// assert!(calls.admit("acme"));
+    /// let answer = calls.check("acme").refusal(&RequestView::new(&Request::new(())));
+    /// assert_eq!(answer.map(|answer| answer.status().as_u16()), Some(503));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub const fn denied_status(mut self, status: StatusCode) -> Self {
+        self.response.denied_status = status;
+        self
+    }
+
+    /// Sets the body of the answers to refused HTTP requests. Defaults to [`RefusalFormat::Problem`].
+    ///
+    /// It is for the standard answers. Those of [`RateLimitLayer::on_refusal`](crate::RateLimitLayer::on_refusal) are as
+    /// the closure makes them.
+    pub const fn refusal_format(mut self, format: RefusalFormat) -> Self {
+        self.response.format = format;
+        self
     }
 }
 

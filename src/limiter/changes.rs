@@ -4,7 +4,7 @@ use std::fmt;
 
 use crate::{
     error::ConfigError,
-    limiter::{CompiledRule, CompiledTier, MessageTemplate, RateLimiter, RateLimiterBuilder, Rulebook, Rules, Version},
+    limiter::{AnswerSettings, CompiledRule, CompiledTier, RateLimiter, RateLimiterBuilder, Rulebook, Rules, Version},
     policy::Policy,
     request::RequestKind,
     store::{Scopes, Store},
@@ -63,9 +63,9 @@ impl<K: RequestKind, S: Store> RateLimiter<K, S> {
         F: FnOnce(RateLimiterBuilder<K>) -> Result<RateLimiterBuilder<K>, ConfigError>,
     {
         let builder = rules(RateLimiterBuilder::default())?;
-        let template = builder.validate()?;
+        let answers = builder.validate()?;
         let _reloading = self.state.reloading.lock();
-        let new = self.compile_anew(&builder, template)?;
+        let new = self.compile_anew(&builder, answers)?;
         let changes = Changes::between(&self.rules().rulebook, &new.rulebook);
         new.rulebook.warn_of_idle_quotas();
         self.apply_switches(&new);
@@ -74,18 +74,14 @@ impl<K: RequestKind, S: Store> RateLimiter<K, S> {
     }
 
     /// Compiles the rules for scopes of their own first, so that a mistake leaves nothing behind.
-    fn compile_anew(
-        &self,
-        builder: &RateLimiterBuilder<K>,
-        template: Option<MessageTemplate>,
-    ) -> Result<Rules<K>, ConfigError> {
+    fn compile_anew(&self, builder: &RateLimiterBuilder<K>, answers: AnswerSettings) -> Result<Rules<K>, ConfigError> {
         let Version { limiter, number } = self.rules().version;
         let version = Version { limiter, number: number + 1 };
         let trial_scopes = Scopes::default();
-        let trial = Rules::compile(&builder.rules, template.clone(), &trial_scopes, version)?;
+        let trial = Rules::compile((&builder.rules, &builder.exemptions), answers.clone(), &trial_scopes, version)?;
         trial.with_tiers(&builder.rules, &self.state.hasher, |rule| self.pushed(rule))?;
         self.state.store.accept(&trial_scopes)?;
-        let rules = Rules::compile(&builder.rules, template, &self.state.scopes, version)?;
+        let rules = Rules::compile((&builder.rules, &builder.exemptions), answers, &self.state.scopes, version)?;
         rules.with_tiers(&builder.rules, &self.state.hasher, |rule| self.pushed(rule))
     }
 }

@@ -30,7 +30,7 @@ pub(crate) struct Charges {
     pub(crate) charges: SmallVec<[Charge; 4]>,
     pub(crate) rules: RuleTiers,
     /// The charges, as soon as they are many.
-    seen: Option<Box<HashSet<Charge>>>,
+    pub(super) seen: Option<Box<HashSet<Charge>>>,
 }
 
 /// The rejection of a request that does not carry the key of a rule.

@@ -8,11 +8,11 @@ use http::HeaderValue;
 use crate::{
     error::ConfigError,
     key::{ChargeTarget, Key},
-    limiter::{MessageTemplate, RulebookRef, message::MessageContext},
+    limiter::{AnswerSettings, RulebookRef, message::MessageContext},
     policy::{Enforcement, Policy, PolicyName, Quota},
     request::RequestKind,
     rule::{Rule, RuleId},
-    wire::{policy_field, quota_exceeded},
+    wire::policy_field,
 };
 
 /// A rule that is checked, with the texts that are made of it.
@@ -83,7 +83,7 @@ impl CompiledRule {
         rule: &Rule<K>,
         targets: Box<[Box<[ChargeTarget]>]>,
         among_several: bool,
-        template: Option<&MessageTemplate>,
+        answers: &AnswerSettings,
     ) -> Result<Self, ConfigError> {
         let prefix = if among_several { format!("{}/", rule.name()) } else { String::new() };
         let tiers = rule.policies()?.into_iter().map(|(name, policy)| {
@@ -95,7 +95,7 @@ impl CompiledRule {
                     [] => None,
                     names => Some(policy_field(policy.quotas().zip(names))?),
                 },
-                bodies: prepare_bodies(rule, &policy, &policy_names, template),
+                bodies: prepare_bodies(rule, &policy, &policy_names, answers),
                 policy_names,
                 policy,
             })
@@ -264,15 +264,12 @@ fn prepare_bodies<K: RequestKind>(
     rule: &Rule<K>,
     policy: &Policy,
     names: &[PolicyName],
-    template: Option<&MessageTemplate>,
+    answers: &AnswerSettings,
 ) -> Box<[Bytes]> {
-    if template.is_some_and(|template| !template.is_fixed()) {
-        return Box::default();
-    }
     let level = rule.level_name();
     let bodies = policy.quotas().zip(names).map(|(quota, name)| {
         let context = MessageContext { rule: rule.name(), level: &level, quota, retry_after: Duration::ZERO };
-        quota_exceeded(&context.message(template), &[name.as_str()])
+        answers.prepare_body(&context, name.as_str())
     });
-    bodies.collect()
+    bodies.collect::<Option<_>>().unwrap_or_default()
 }

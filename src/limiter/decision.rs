@@ -21,6 +21,7 @@ use crate::{
         ShardedRulebook, message::MessageContext, seen::Seen,
     },
     policy::Enforcement,
+    response::ResponseSettings,
     store::{Detail, MaybeReady, Verdict},
 };
 
@@ -106,6 +107,11 @@ impl Decision {
     pub(crate) fn without_rules(rulebook: Arc<RulebookRef>) -> Self {
         let verdict = Verdict::new(true);
         Self { rulebook, rules: RuleTiers::new(), verdict, marks: ChargeMarks::default() }
+    }
+
+    /// Returns the rules that it is of.
+    pub(crate) fn into_rules(self) -> (Arc<RulebookRef>, RuleTiers) {
+        (self.rulebook, self.rules)
     }
 
     /// Returns `true` if nothing was decided, because the rules were replaced meanwhile: ask again by the newer ones.
@@ -258,6 +264,11 @@ impl Decision {
             Some(worst) if !longer(worst, &next) => Some(worst),
             _ => Some(next),
         })
+    }
+
+    /// Returns the settings of answers to it.
+    pub(crate) fn response_settings(&self) -> &ResponseSettings {
+        self.rulebook.response_settings()
     }
 
     /// Returns the prepared body if one quota alone denies.
@@ -434,7 +445,7 @@ mod tests {
         let decision = limiter.check_all(twice).unwrap();
 
         assert_eq!(decision.quotas().count(), 2 * MANY, "the same charge twice is one");
-        let governed: Vec<&str> = decision.governed_by().map(CompiledRule::name).collect();
+        let governed: Vec<&str> = decision.governed_by().map(|(rule, _)| rule.name()).collect();
         assert_eq!(governed, names);
         let mut tightest: Vec<(&str, u64)> =
             decision.tightest().map(|quota| (quota.rule(), quota.remaining())).collect();
@@ -491,7 +502,7 @@ mod tests {
             let told: Vec<_> = decision.tightest().map(|quota| (quota.rule().to_owned(), quota.remaining())).collect();
             assert_eq!(told.len(), 2, "{keys:?}");
             assert!(told.contains(&("calls".to_owned(), least)), "{told:?} of {keys:?}");
-            let rules: Vec<_> = decision.governed_by().map(|rule| rule.name().to_owned()).collect();
+            let rules: Vec<_> = decision.governed_by().map(|(rule, _)| rule.name().to_owned()).collect();
             assert_eq!(rules, ["calls", "other"]);
         }
     }

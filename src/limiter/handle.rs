@@ -109,8 +109,7 @@ impl<K: RequestKind> RateLimiter<K> {
         &self,
         charges: impl IntoIterator<Item = (&'r str, P)>,
     ) -> Result<Decision, UnknownRule> {
-        let held = self.charges(charges)?;
-        Ok(self.decide_at_once(&held, Detail::Full))
+        Ok(self.decide_at_once(self.charges(charges)?, Detail::Full))
     }
 
     /// Returns `true` if one request is admitted, and so charged, under several rules: [`check_all`](Self::check_all) for
@@ -123,8 +122,7 @@ impl<K: RequestKind> RateLimiter<K> {
         &self,
         charges: impl IntoIterator<Item = (&'r str, P)>,
     ) -> Result<bool, UnknownRule> {
-        let held = self.charges(charges)?;
-        Ok(self.decide_at_once(&held, Detail::None).is_admitted())
+        Ok(self.decide_at_once(self.charges(charges)?, Detail::None).is_admitted())
     }
 
     /// Returns the number of histories that are kept, one per rule and key.
@@ -425,12 +423,11 @@ impl<K: RequestKind, S: Store> RateLimiter<K, S> {
         (rule, enforcement): (RuleId, Enforcement),
         parts: &impl KeyParts,
     ) -> (RuleTier, Charge) {
-        let raw = RefCell::default();
-        let kept = rules.has_patterns(rule).then_some(&raw);
+        let raw = rules.has_patterns(rule).then(RefCell::default);
         let target = rules.rulebook.rule(rule).target(0, 0);
-        let key = &mut KeyBuilder::for_target(target, &self.state.hasher).keeping_parts(kept);
+        let key = &mut KeyBuilder::for_target(target, &self.state.hasher).keeping_parts(raw.as_ref());
         parts.write(key);
-        let asking = || Asking { key: key.key(), raw: &raw, request: None, hasher: &self.state.hasher };
+        let asking = || Asking { key: key.key(), raw: raw.as_ref(), request: None, hasher: &self.state.hasher };
         rules.judge((rule, enforcement), 0, key, asking)
     }
 
@@ -466,17 +463,16 @@ impl<K: RequestKind, S: Store> RateLimiter<K, S> {
 
 impl<K: RequestKind> RateLimiter<K> {
     /// Decides about charges in this process.
-    fn decide_at_once(&self, held: &HeldCharges, detail: Detail) -> Decision {
-        let mut renewed = None;
-        loop {
-            let held = renewed.as_ref().unwrap_or(held);
-            let mut decision = Decision::pending(Arc::clone(&held.rulebook), held.charges.rules.clone(), detail);
-            self.state.store.decide(&held.charges.charges, decision.verdict_mut());
-            if !decision.is_stale() {
-                return decision;
-            }
-            renewed = Some(self.renewed(held));
+    fn decide_at_once(&self, held: HeldCharges, detail: Detail) -> Decision {
+        let HeldCharges { charges, rulebook, version, switched } = held;
+        let mut decision = Decision::pending(rulebook, charges.rules, detail);
+        self.state.store.decide(&charges.charges, decision.verdict_mut());
+        if !decision.is_stale() {
+            return decision;
         }
+        let (rulebook, rules) = decision.into_rules();
+        let stale = HeldCharges { charges: Charges { rules, ..charges }, rulebook, version, switched };
+        self.decide_at_once(self.renewed(&stale), detail)
     }
 }
 

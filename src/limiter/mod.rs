@@ -8,8 +8,9 @@
 //! * [`Rulebook`]: the names and texts of all rules, one [`CompiledRule`] each; a [`MatchedRule`] is what users see of it.
 //! * [`switches`]: how each rule is enforced at the moment.
 //! * [`Decision`]: the verdict on a request, with the names from the rulebook; [`QuotaStatus`] is its view of one quota.
-//! * [`MessageTemplate`]: the sentence that a refused caller reads.
+//! * [`AnswerSettings`]: the settings of answers; [`MessageTemplate`] is the sentence that a refused caller reads.
 
+mod answer_settings;
 mod builder;
 mod changes;
 mod charges;
@@ -35,6 +36,7 @@ pub use handle::{AnyRateLimiter, RateLimiter};
 pub use quota_status::QuotaStatus;
 pub use rule_handle::RuleHandle;
 
+pub(crate) use answer_settings::AnswerSettings;
 #[cfg(feature = "config")]
 pub(crate) use builder::too_many_rules;
 pub(crate) use charges::{AppliedMarks, ChargeMark, ChargeMarks, Charges, HeldCharges, KeyRejected, RuleTiers};

@@ -9,7 +9,7 @@ use crate::{
     key::{Charge, ChargeTarget, Key, KeyBuilder, KeyParts},
     limiter::{
         CompiledRule, CompiledTier, Decision, MaybeDecided, RateLimiter, RuleTier, RuleTiers, RulebookRef, Rules,
-        handle::unknown_rule,
+        Version, handle::unknown_rule,
     },
     policy::Enforcement,
     request::{Http, RequestKind},
@@ -47,6 +47,7 @@ struct Location<K: RequestKind> {
     tier: Option<u16>,
     /// The target of charges without a tier.
     target: ChargeTarget,
+    version: Version,
     has_tiers: bool,
 }
 
@@ -70,26 +71,35 @@ impl<K: RequestKind> RuleHandle<K> {
     /// than that. It takes half the instructions, and fewer cache lines.
     #[must_use = "it may not be admitted"]
     pub fn admit(&self, key: impl KeyParts) -> bool {
-        loop {
-            let location = self.location();
+        if self.is_plain() {
             let mut verdict = Verdict::with_detail(Detail::None);
-            let decided = self.with_charge(&location, &key, |_, charge| {
-                self.limiter.state.store.decide(slice::from_ref(charge), &mut verdict);
-            });
+            let builder = &mut self.builder();
+            key.write(builder);
+            self.limiter.state.store.decide(slice::from_ref(builder.charge()), &mut verdict);
             if !verdict.is_stale {
-                return decided.is_none() || verdict.is_admitted();
+                return verdict.is_admitted();
             }
         }
+        self.ask(&key, Detail::None, MemoryStore::decide).is_admitted()
     }
 
     /// Decides about one request of `key`, and charges it if it is admitted.
     pub fn check(&self, key: impl KeyParts) -> Decision {
-        self.ask(key, MemoryStore::decide)
+        if self.is_plain() {
+            let mut decision = self.location.pending(self.location.own_policy(), Detail::Full);
+            let builder = &mut self.builder();
+            key.write(builder);
+            self.limiter.state.store.decide(slice::from_ref(builder.charge()), decision.verdict_mut());
+            if !decision.is_stale() {
+                return decision;
+            }
+        }
+        self.ask(&key, Detail::Full, MemoryStore::decide)
     }
 
     /// Returns what [`check`](Self::check) would return now, and charges nothing.
     pub fn peek(&self, key: impl KeyParts) -> Decision {
-        self.ask(key, MemoryStore::peek)
+        self.ask(&key, Detail::Full, MemoryStore::peek)
     }
 
     /// Deletes the histories of `key`, on all routes of the rule. Returns `true` if there was one.
@@ -99,11 +109,31 @@ impl<K: RequestKind> RuleHandle<K> {
         self.on_all_routes(&key).iter().fold(false, |found, charge| self.limiter.state.store.reset(charge) | found)
     }
 
-    fn ask(&self, key: impl KeyParts, ask: impl Fn(&MemoryStore, &[Charge], &mut Verdict)) -> Decision {
+    /// Returns `true` if the rules are those of the handle and all enforced, and the rule has no tiers: the usual case, which
+    /// takes the fewest steps.
+    #[inline]
+    fn is_plain(&self) -> bool {
+        let Location { rules, version, has_tiers, .. } = &self.location;
+        !has_tiers && self.limiter.is_current(*version) && !rules.switches.has_others()
+    }
+
+    /// Creates the builder of a charge to the rule's own policy.
+    #[inline]
+    fn builder(&self) -> KeyBuilder<'_> {
+        KeyBuilder::for_target(self.location.target, &self.limiter.state.hasher)
+    }
+
+    #[inline(never)]
+    fn ask(
+        &self,
+        key: &impl KeyParts,
+        detail: Detail,
+        ask: impl Fn(&MemoryStore, &[Charge], &mut Verdict),
+    ) -> Decision {
         loop {
             let location = self.location();
-            let decision = self.with_charge(&location, &key, |rule, charge| {
-                let mut decision = location.pending(rule, Detail::Full);
+            let decision = self.with_charge(&location, key, |rule, charge| {
+                let mut decision = location.pending(rule, detail);
                 ask(&self.limiter.state.store, slice::from_ref(charge), decision.verdict_mut());
                 decision
             });
@@ -234,7 +264,7 @@ impl<K: RequestKind, S: Store> RuleHandle<K, S> {
     /// Returns where the rule is now.
     #[inline]
     fn location(&self) -> Cow<'_, Location<K>> {
-        match self.limiter.is_current(self.location.rules.version) {
+        match self.limiter.is_current(self.location.version) {
             true => Cow::Borrowed(&self.location),
             false => self.new_location(),
         }
@@ -266,7 +296,7 @@ impl<K: RequestKind, S: Store> RuleHandle<K, S> {
         }
         let builder = &mut KeyBuilder::for_target(location.target, &self.limiter.state.hasher);
         key.write(builder);
-        Some(ask(RuleTier { rule: location.rule, tier: 0, enforcement }, builder.charge()))
+        Some(ask(location.own_policy(), builder.charge()))
     }
 
     #[inline(never)]
@@ -316,7 +346,7 @@ impl<K: RequestKind> Location<K> {
     fn new(rules: Arc<Rules<K>>, rule: RuleId, tier: Option<u16>) -> Self {
         let compiled = rules.rulebook.rule(rule);
         let (target, has_tiers) = (compiled.target(0, 0), compiled.tiers().len() > 1);
-        Self { rules, rule, tier, target, has_tiers }
+        Self { version: rules.version, rules, rule, tier, target, has_tiers }
     }
 
     fn compiled(&self) -> &CompiledRule {
@@ -325,6 +355,10 @@ impl<K: RequestKind> Location<K> {
 
     fn rulebook(&self) -> Arc<RulebookRef> {
         Arc::clone(self.rules.rulebook.local())
+    }
+
+    const fn own_policy(&self) -> RuleTier {
+        RuleTier { rule: self.rule, tier: 0, enforcement: Enforcement::On }
     }
 
     /// Creates a decision by the rule in a tier.

@@ -10,7 +10,9 @@ use crate::{
     limiter::{AppliedMarks, Charges, RuleTier, Watch, rules::RuleTargets},
     policy::Enforcement,
     request::{Condition, Params, RequestKind, RequestView},
-    rule::{AppliesTo, OnMissing, PathReadings, Route, RouteTable, RouteTarget, Rule, RuleId},
+    rule::{
+        AppliesTo, Filter, OnMissing, PathReadings, Route, RouteTable, RouteTarget, Rule, RuleId, exempt::Exemption,
+    },
 };
 
 /// The method of [`Rule`] that makes it one for unmatched requests, as errors name it.
@@ -18,20 +20,42 @@ pub(crate) const UNMATCHED: &str = "unmatched_requests";
 
 /// The half of the compiled rules that depends on the kind of request. Immutable, but for the watch of the first requests.
 pub(crate) struct RuleMatcher<K: RequestKind> {
+    /// The conditions under which no rule governs a request.
+    exemptions: Box<[Condition<K>]>,
+    /// The routes of the rules without conditions.
     table: RouteTable,
-    /// The rules without routes, and the condition of those that have one.
-    unrouted: Box<[(RuleId, Option<Condition<K>>)]>,
+    /// The rules with routes and conditions.
+    conditional: Box<[ConditionalRoutes<K>]>,
+    /// The rules without routes.
+    unrouted: Box<[FilteredRule<K>]>,
     /// The rule for requests that match no route.
-    unmatched: Option<RuleId>,
+    unmatched: Option<FilteredRule<K>>,
     /// By the numbers of the rules.
     keys: Box<[RuleKey<K>]>,
     watch: Watch,
 }
 
+/// The routes of one rule with conditions.
+///
+/// They are in a table of their own, so that they neither hide the less specific routes of other rules, which still govern the
+/// request if the conditions do not hold, nor are hidden.
+struct ConditionalRoutes<K: RequestKind> {
+    filter: Filter<K>,
+    table: RouteTable,
+}
+
+/// A rule without routes, and its conditions if it has some.
+struct FilteredRule<K: RequestKind> {
+    rule: RuleId,
+    filter: Option<Filter<K>>,
+}
+
 /// The extractors of one rule, and its reaction to requests without the key.
-struct RuleKey<K> {
+struct RuleKey<K: RequestKind> {
     /// One per group of routes. The first is the one that [`Rule::key`] sets.
     extractors: Box<[Arc<dyn KeyExtractor<K>>]>,
+    /// The conditions under which the rule leaves a request alone.
+    exemptions: Box<[Condition<K>]>,
     on_missing: OnMissing,
     /// The target of charges by the rule's own policy, on all routes or on the first.
     target: ChargeTarget,
@@ -46,7 +70,7 @@ pub(super) struct Visit<'a, 'r, K: RequestKind> {
     pub(super) route: usize,
     pub(super) key: &'a KeyBuilder<'a>,
     /// The parts of the key, if the rule has overrides for patterns of keys.
-    pub(super) raw: &'a RefCell<RawParts>,
+    pub(super) raw: Option<&'a RefCell<RawParts>>,
     /// Whether the request carries the key. If not, it is the shared one of all such requests.
     pub(super) is_found: bool,
     pub(super) request: K::View<'r>,
@@ -56,24 +80,47 @@ impl<K: RequestKind> RuleMatcher<K> {
     /// Compiles the rules, whose charges have these `targets`.
     pub(super) fn from_rules(rules: &[Rule<K>], targets: &[RuleTargets]) -> Result<Self, ConfigError> {
         let mut routes = Vec::new();
+        let mut conditional = Vec::new();
         let mut keys = Vec::with_capacity(rules.len());
-        for ((id, rule), targets) in numbered(rules).zip(targets) {
-            keys.push(RuleKey::from_rule(rule, targets[0][0]));
-            routes.extend(route_targets(rule, id, targets).map_err(|error| error.in_rule(rule.name()))?);
-        }
         let name_of = |id: RuleId| rules.get(id.index()).map_or_else(String::new, |rule| rule.name().to_owned());
+        for ((id, rule), targets) in numbered(rules).zip(targets) {
+            let in_rule = |error: ConfigError| error.in_rule(rule.name());
+            keys.push(RuleKey::from_rule(rule, targets[0][0]).map_err(in_rule)?);
+            let own = route_targets(rule, id, targets).map_err(in_rule)?;
+            match rule.filter().map_err(in_rule)? {
+                Some(filter) if !own.is_empty() => {
+                    conditional.push(ConditionalRoutes { filter, table: RouteTable::build(&own, name_of)? });
+                }
+                _ => routes.extend(own),
+            }
+        }
         Ok(Self {
+            exemptions: Box::default(),
             table: RouteTable::build(&routes, name_of)?,
-            unrouted: unrouted(rules).collect(),
+            conditional: conditional.into(),
+            unrouted: unrouted(rules)?,
             unmatched: unmatched_rule(rules)?,
             keys: keys.into(),
             watch: Watch::new(rules),
         })
     }
 
+    /// Sets the exemptions from all rules.
+    pub(super) fn exempt(&mut self, exemptions: &[Exemption<K>]) -> Result<(), ConfigError> {
+        self.exemptions = conditions(exemptions)?;
+        Ok(())
+    }
+
+    /// Returns `true` if no rule governs the request.
+    #[inline]
+    fn is_exempt(&self, request: K::View<'_>) -> bool {
+        !self.exemptions.is_empty() && self.exemptions.iter().any(|holds| holds(request))
+    }
+
     /// Adds the charges of a request under the `wanted` rules to `charges`, except those that are `applied` already.
     ///
-    /// `wanted` returns how a rule is enforced; `None` if it is not to be looked at. A rule that found the key of the request further out does not need it a second time.
+    /// `wanted` returns how a rule is enforced; `None` if it is not to be looked at. A rule that found the key of the request
+    /// further out does not need it a second time.
     ///
     /// # Errors
     ///
@@ -87,8 +134,11 @@ impl<K: RequestKind> RuleMatcher<K> {
         judge: impl Fn(&Visit<'_, '_, K>) -> (RuleTier, Charge),
         charges: &mut Charges,
     ) -> Result<(), (RuleId, StatusCode)> {
+        if self.is_exempt(request) {
+            return Ok(());
+        }
         let mut rejected = None;
-        self.for_each_rule(request, wanted, hasher, |visit| {
+        self.visit_rules(request, wanted, hasher, |visit| {
             let (rule, enforcement, is_found) = (visit.rule, visit.enforcement, visit.is_found);
             let Some(rule_key) = self.keys.get(rule.index()) else { return };
             self.watch.note_key(rule, visit.key, is_found);
@@ -111,58 +161,85 @@ impl<K: RequestKind> RuleMatcher<K> {
         rejected.map_or(Ok(()), Err)
     }
 
-    /// Reads the key that a rule counts a request by: with the extractor of the route, if the request matches one.
+    /// Reads the key that a rule counts a request by: with the extractor of the route, if the request matches one. Neither
+    /// conditions nor exemptions play a part.
     pub(super) fn key_of(&self, rule: RuleId, request: K::View<'_>, hasher: &KeyHasher) -> Option<Key> {
-        let (mut is_governed, mut found) = (false, None);
-        self.for_each_rule(
-            request,
-            |id| (id == rule).then_some(Enforcement::On),
-            hasher,
-            |visit| {
-                is_governed = true;
-                found = found.or_else(|| visit.is_found.then(|| visit.key.key()));
-            },
-        );
-        if is_governed {
-            return found;
+        let rule_key = self.keys.get(rule.index())?;
+        let (mut is_matched, mut found) = (false, None);
+        for table in self.tables() {
+            self.visit_routes(table, request, |target, request| {
+                if target.rule == rule {
+                    is_matched = true;
+                    found = found.or_else(|| rule_key.find(target.group, request, hasher));
+                }
+            });
         }
-        let mut key = KeyBuilder::for_target(ChargeTarget::default(), hasher);
-        self.read_key(rule, 0, request, &mut key).then(|| key.key())
+        if is_matched { found } else { rule_key.find(0, request, hasher) }
     }
 
-    /// Calls `visit` with every `wanted` rule that governs the request.
+    /// Returns all tables of routes.
+    fn tables(&self) -> impl Iterator<Item = &RouteTable> {
+        std::iter::once(&self.table).chain(self.conditional.iter().map(|routes| &routes.table))
+    }
+
+    /// Calls `visit` with every rule that governs the request. `enforcement` returns how a rule is enforced.
     pub(super) fn for_each_rule(
+        &self,
+        request: K::View<'_>,
+        enforcement: impl Fn(RuleId) -> Option<Enforcement>,
+        hasher: &KeyHasher,
+        visit: impl FnMut(Visit<'_, '_, K>),
+    ) {
+        if !self.is_exempt(request) {
+            self.visit_rules(request, enforcement, hasher, visit);
+        }
+    }
+
+    /// Calls `visit` with every `wanted` rule that governs the request, unless it is exempt from all of them.
+    fn visit_rules(
         &self,
         request: K::View<'_>,
         wanted: impl Fn(RuleId) -> Option<Enforcement>,
         hasher: &KeyHasher,
         mut visit: impl FnMut(Visit<'_, '_, K>),
     ) {
-        let is_matched = self.visit_routes(request, |target, request| {
-            if let Some(enforcement) = wanted(target.rule) {
-                let raw = RefCell::default();
-                let mut key = KeyBuilder::for_target(target.target, hasher).keeping_parts(self.kept(target.rule, &raw));
-                let is_found = self.read_key(target.rule, target.group, request, &mut key);
+        let mut visit_target = |target: &RouteTarget, request: K::View<'_>| {
+            let (Some(rule_key), Some(enforcement)) = (self.keys.get(target.rule.index()), wanted(target.rule)) else {
+                return;
+            };
+            if !rule_key.exempts(request) {
+                let raw = rule_key.kept();
+                let mut key = KeyBuilder::for_target(target.target, hasher).keeping_parts(raw.as_deref());
+                let is_found = rule_key.read(target.group, request, &mut key);
                 let (rule, route) = (target.rule, target.route);
-                visit(Visit { rule, enforcement, route, key: &key, raw: &raw, is_found, request });
+                visit(Visit { rule, enforcement, route, key: &key, raw: raw.as_deref(), is_found, request });
             }
-        });
-        let holds = |condition: &Option<Condition<K>>| condition.as_ref().is_none_or(|holds| holds(request));
-        let unrouted = self.unrouted.iter().filter(|(_, condition)| holds(condition)).map(|(rule, _)| *rule);
-        let unmatched = self.unmatched.filter(|_| !is_matched);
-        for (rule, enforcement) in unrouted.chain(unmatched).filter_map(|rule| Some((rule, wanted(rule)?))) {
-            let target = self.keys.get(rule.index()).map(|key| key.target).unwrap_or_default();
-            let raw = RefCell::default();
-            let mut key = KeyBuilder::for_target(target, hasher).keeping_parts(self.kept(rule, &raw));
-            let is_found = self.read_key(rule, 0, request, &mut key);
-            visit(Visit { rule, enforcement, route: 0, key: &key, raw: &raw, is_found, request });
+        };
+        let mut is_matched = !self.table.is_empty() && self.visit_routes(&self.table, request, &mut visit_target);
+        for routes in self.conditional.iter().filter(|routes| routes.filter.holds(request)) {
+            is_matched |= self.visit_routes(&routes.table, request, &mut visit_target);
+        }
+        let unrouted = self.unrouted.iter().chain(self.unmatched.iter().filter(|_| !is_matched));
+        for rule in unrouted.filter(|rule| rule.governs(request)).map(|rule| rule.rule) {
+            let (Some(rule_key), Some(enforcement)) = (self.keys.get(rule.index()), wanted(rule)) else { continue };
+            if !rule_key.exempts(request) {
+                let raw = rule_key.kept();
+                let mut key = KeyBuilder::for_target(rule_key.target, hasher).keeping_parts(raw.as_deref());
+                let is_found = rule_key.read(0, request, &mut key);
+                visit(Visit { rule, enforcement, route: 0, key: &key, raw: raw.as_deref(), is_found, request });
+            }
         }
     }
 
-    /// Calls `visit` with every route that the request matches, and the request with the parameters of that route. Returns
-    /// `true` if every reading of the path matched a route.
-    fn visit_routes(&self, request: K::View<'_>, mut visit: impl FnMut(&RouteTarget, K::View<'_>)) -> bool {
-        let Some(request) = K::as_http(request).filter(|_| !self.table.is_empty()) else { return false };
+    /// Calls `visit` with every route of a table that the request matches, and the request with the parameters of that route.
+    /// Returns `true` if every reading of the path matched a route.
+    fn visit_routes(
+        &self,
+        table: &RouteTable,
+        request: K::View<'_>,
+        mut visit: impl FnMut(&RouteTarget, K::View<'_>),
+    ) -> bool {
+        let Some(request) = K::as_http(request) else { return false };
         let mut visit = |target: &RouteTarget, params: Params<'_>| {
             let from_there = request.with_params(params);
             if let Some(request) = K::from_http(&from_there) {
@@ -175,7 +252,7 @@ impl<K: RequestKind> RuleMatcher<K> {
         for (path, counts) in request.paths() {
             let path = PathReadings::from_path(&path);
             for method in request.methods() {
-                let is_found = self.table.visit(&method, &path, |target, params, is_as_it_came| {
+                let is_found = table.visit(&method, &path, |target, params, is_as_it_came| {
                     is_template_known |= is_as_it_came && is_untouched && template == Some(&*target.template);
                     visit(target, params);
                 });
@@ -184,51 +261,9 @@ impl<K: RequestKind> RuleMatcher<K> {
         }
         // axum's own match counts too: the rules with that template govern the request, however its path looks.
         match template.filter(|_| !is_template_known) {
-            Some(template) => self.visit_template(request, template, visit) || is_matched,
+            Some(template) => visit_template(table, request, template, visit) || is_matched,
             None => is_matched,
         }
-    }
-
-    /// Calls `visit` with the routes of this template, and the values that axum has found for its parameters.
-    fn visit_template(
-        &self,
-        request: &RequestView<'_>,
-        template: &str,
-        mut visit: impl FnMut(&RouteTarget, Params<'_>),
-    ) -> bool {
-        let mut targets = request.methods().flat_map(|method| self.table.with_template(&method, template)).peekable();
-        if targets.peek().is_none() {
-            return false;
-        }
-        let values: Option<Vec<String>> =
-            request.axum_params().map(|params| params.into_iter().map(|(_, value)| value).collect());
-        for target in targets {
-            let params = match &values {
-                Some(values) => {
-                    let own = values.len().saturating_sub(target.params.len());
-                    Params::decoded(&target.params, values.get(own..).unwrap_or_default())
-                }
-                None => Params::not_utf8(&target.params),
-            };
-            visit(target, params);
-        }
-        true
-    }
-
-    /// Returns where the parts of a rule's keys are kept, if they are needed.
-    fn kept<'r>(&self, rule: RuleId, raw: &'r RefCell<RawParts>) -> Option<&'r RefCell<RawParts>> {
-        self.keys.get(rule.index()).is_some_and(|key| key.keeps_parts).then_some(raw)
-    }
-
-    /// Reads the key of a rule with the extractor of one of its groups of routes. Returns `false`, and leaves the shared key,
-    /// if the request does not carry it.
-    fn read_key(&self, rule: RuleId, group: usize, request: K::View<'_>, key: &mut KeyBuilder<'_>) -> bool {
-        let extractor = self.keys.get(rule.index()).and_then(|key| key.extractors.get(group));
-        let is_found = extractor.is_some_and(|extractor| extractor.extract(request, key).is_ok());
-        if !is_found {
-            key.return_to(Key::SHARED);
-        }
-        is_found
     }
 }
 
@@ -238,17 +273,57 @@ impl<K: RequestKind> fmt::Debug for RuleMatcher<K> {
     }
 }
 
+impl<K: RequestKind> FilteredRule<K> {
+    fn from_rule(rule: &Rule<K>, id: RuleId) -> Result<Self, ConfigError> {
+        Ok(Self { rule: id, filter: rule.filter().map_err(|error| error.in_rule(rule.name()))? })
+    }
+
+    /// Returns `true` if the conditions of the rule hold.
+    #[inline]
+    fn governs(&self, request: K::View<'_>) -> bool {
+        self.filter.as_ref().is_none_or(|filter| filter.holds(request))
+    }
+}
+
 impl<K: RequestKind> RuleKey<K> {
-    fn from_rule(rule: &Rule<K>, target: ChargeTarget) -> Self {
+    fn from_rule(rule: &Rule<K>, target: ChargeTarget) -> Result<Self, ConfigError> {
         let no_key: Arc<dyn KeyExtractor<K>> = Arc::new(NoKey);
         let extractors =
             rule.groups().iter().map(|group| group.extractor.clone().unwrap_or_else(|| Arc::clone(&no_key)));
-        Self {
+        Ok(Self {
             extractors: extractors.collect(),
+            exemptions: conditions(rule.exemptions())?,
             on_missing: rule.missing_outcome(),
             target,
             keeps_parts: rule.has_patterns(),
+        })
+    }
+
+    /// Returns `true` if the rule leaves the request alone.
+    #[inline]
+    fn exempts(&self, request: K::View<'_>) -> bool {
+        !self.exemptions.is_empty() && self.exemptions.iter().any(|holds| holds(request))
+    }
+
+    /// Returns where the parts of a key are kept, if they are needed.
+    fn kept(&self) -> Option<Box<RefCell<RawParts>>> {
+        self.keeps_parts.then(Box::default)
+    }
+
+    /// Returns the key, as the extractor of one of the groups of routes reads it, if the request carries it.
+    fn find(&self, group: usize, request: K::View<'_>, hasher: &KeyHasher) -> Option<Key> {
+        let mut key = KeyBuilder::for_target(self.target, hasher);
+        self.read(group, request, &mut key).then(|| key.key())
+    }
+
+    /// Reads the key with the extractor of one of the groups of routes. Returns `false`, and leaves the shared key, if the
+    /// request does not carry it.
+    fn read(&self, group: usize, request: K::View<'_>, key: &mut KeyBuilder<'_>) -> bool {
+        let is_found = self.extractors.get(group).is_some_and(|extractor| extractor.extract(request, key).is_ok());
+        if !is_found {
+            key.return_to(Key::SHARED);
         }
+        is_found
     }
 }
 
@@ -260,6 +335,32 @@ impl<K: RequestKind> KeyExtractor<K> for NoKey {
     fn extract(&self, _: K::View<'_>, _: &mut KeyBuilder<'_>) -> Result<(), MissingKey> {
         Err(MissingKey)
     }
+}
+
+/// Calls `visit` with the routes of this template, and the values that axum has found for its parameters.
+fn visit_template(
+    table: &RouteTable,
+    request: &RequestView<'_>,
+    template: &str,
+    mut visit: impl FnMut(&RouteTarget, Params<'_>),
+) -> bool {
+    let mut targets = request.methods().flat_map(|method| table.with_template(&method, template)).peekable();
+    if targets.peek().is_none() {
+        return false;
+    }
+    let values: Option<Vec<String>> =
+        request.axum_params().map(|params| params.into_iter().map(|(_, value)| value).collect());
+    for target in targets {
+        let params = match &values {
+            Some(values) => {
+                let own = values.len().saturating_sub(target.params.len());
+                Params::decoded(&target.params, values.get(own..).unwrap_or_default())
+            }
+            None => Params::not_utf8(&target.params),
+        };
+        visit(target, params);
+    }
+    true
 }
 
 /// Returns the rules with their numbers.
@@ -283,16 +384,14 @@ fn route_targets<K: RequestKind>(
     Ok(targets.collect())
 }
 
-fn unrouted<K: RequestKind>(rules: &[Rule<K>]) -> impl Iterator<Item = (RuleId, Option<Condition<K>>)> {
-    numbered(rules).filter_map(|(id, rule)| match rule.applies_to() {
-        AppliesTo::EveryRequest => Some((id, None)),
-        AppliesTo::When(condition) => Some((id, Some(Arc::clone(condition)))),
-        AppliesTo::Routes | AppliesTo::Unmatched | AppliesTo::NoRequests => None,
-    })
+/// Returns the rules for every request.
+fn unrouted<K: RequestKind>(rules: &[Rule<K>]) -> Result<Box<[FilteredRule<K>]>, ConfigError> {
+    let unrouted = numbered(rules).filter(|(_, rule)| matches!(rule.applies_to(), AppliesTo::EveryRequest));
+    unrouted.map(|(id, rule)| FilteredRule::from_rule(rule, id)).collect()
 }
 
 /// Finds the rule for unmatched requests, of which there is at most one.
-fn unmatched_rule<K: RequestKind>(rules: &[Rule<K>]) -> Result<Option<RuleId>, ConfigError> {
+fn unmatched_rule<K: RequestKind>(rules: &[Rule<K>]) -> Result<Option<FilteredRule<K>>, ConfigError> {
     let mut found = numbered(rules).filter(|(_, rule)| matches!(rule.applies_to(), AppliesTo::Unmatched));
     let Some((first, other)) = found.next() else { return Ok(None) };
     match found.next() {
@@ -301,6 +400,11 @@ fn unmatched_rule<K: RequestKind>(rules: &[Rule<K>]) -> Result<Option<RuleId>, C
                 format!("rule \"{}\" is for the unmatched requests already: let one rule be for them", other.name());
             Err(ConfigError::new(UNMATCHED, "", reason).in_rule(second.name()))
         }
-        None => Ok(Some(first)),
+        None => FilteredRule::from_rule(other, first).map(Some),
     }
+}
+
+/// Returns the conditions of these exemptions.
+fn conditions<K: RequestKind>(exemptions: &[Exemption<K>]) -> Result<Box<[Condition<K>]>, ConfigError> {
+    exemptions.iter().map(Exemption::condition).collect()
 }

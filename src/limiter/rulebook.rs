@@ -13,8 +13,9 @@ use hashbrown::HashMap;
 use crate::{
     error::ConfigError,
     key::ChargeTarget,
-    limiter::{CompiledRule, CompiledTier, MessageTemplate},
+    limiter::{AnswerSettings, CompiledRule, CompiledTier, MessageTemplate},
     request::RequestKind,
+    response::ResponseSettings,
     rule::{Rule, RuleId},
     warn::warn,
 };
@@ -32,7 +33,7 @@ pub(crate) struct Rulebook {
     /// By their names in lower case.
     by_folded_name: HashMap<String, RuleId>,
     names: Arc<[Box<str>]>,
-    template: Option<MessageTemplate>,
+    answers: AnswerSettings,
     /// The number of the limiter that it is of.
     limiter: u64,
 }
@@ -60,11 +61,11 @@ impl Rulebook {
     pub(super) fn from_rules<K: RequestKind>(
         rules: &[Rule<K>],
         targets: Vec<Box<[Box<[ChargeTarget]>]>>,
-        template: Option<MessageTemplate>,
+        answers: AnswerSettings,
         limiter: u64,
     ) -> Result<Self, ConfigError> {
         let compiled = rules.iter().zip(targets).map(|(rule, targets)| {
-            let compiled = CompiledRule::from_rule(rule, targets, rules.len() > 1, template.as_ref());
+            let compiled = CompiledRule::from_rule(rule, targets, rules.len() > 1, &answers);
             compiled.map_err(|error| error.in_rule(rule.name()))
         });
         let names = || rules.iter().enumerate().map(|(index, rule)| (RuleId::from_index(index), rule.name()));
@@ -73,7 +74,7 @@ impl Rulebook {
             by_name: names().map(|(id, name)| (name.to_owned(), id)).collect(),
             by_folded_name: names().map(|(id, name)| (name.to_ascii_lowercase(), id)).collect(),
             names: names().map(|(_, name)| name.into()).collect(),
-            template,
+            answers,
             limiter,
         };
         rulebook.check_policy_names()?;
@@ -123,7 +124,12 @@ impl Rulebook {
     }
 
     pub(crate) const fn template(&self) -> Option<&MessageTemplate> {
-        self.template.as_ref()
+        self.answers.template.as_ref()
+    }
+
+    /// Returns the settings that layers begin with.
+    pub(crate) const fn response_settings(&self) -> &ResponseSettings {
+        &self.answers.response
     }
 
     /// Checks that the names in header fields are unique, ignoring case as clients do.
@@ -201,16 +207,22 @@ pub(super) fn check_names<K: RequestKind>(rules: &[Rule<K>]) -> Result<(), Confi
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{limiter::builder::CompiledRules, policy::Policy, request::Http};
+    use crate::{
+        limiter::{Rules, Version},
+        policy::Policy,
+        request::Http,
+        store::Scopes,
+    };
 
-    fn sharded() -> ShardedRulebook {
+    fn sharded(limiter: u64) -> ShardedRulebook {
         let rule = Rule::<Http>::new("calls").no_requests().policy(Policy::per_minute(1));
-        ShardedRulebook::new(CompiledRules::from_rules(&[rule], None).unwrap().rulebook)
+        let version = Version { limiter, number: 1 };
+        Rules::compile((&[rule], &[]), AnswerSettings::default(), &Scopes::default(), version).unwrap().rulebook
     }
 
     #[test]
     fn every_thread_refers_to_the_same_rulebook() {
-        let (ours, others) = (sharded(), sharded());
+        let (ours, others) = (sharded(1), sharded(2));
         std::thread::scope(|scope| {
             for _ in 0..2 * SHARDS {
                 let local = scope.spawn(|| Arc::clone(ours.local())).join().unwrap();

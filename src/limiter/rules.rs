@@ -8,14 +8,14 @@ use crate::{
     error::ConfigError,
     key::{Charge, ChargeTarget, KeyBuilder, KeyHasher},
     limiter::{
-        MessageTemplate, RuleMatcher, RuleTier, Rulebook, ShardedRulebook,
+        AnswerSettings, RuleMatcher, RuleTier, Rulebook, ShardedRulebook,
         rulebook::check_names,
         switches::Switches,
         tiers::{Asking, PushedTiers, TierTable},
     },
     policy::Enforcement,
     request::RequestKind,
-    rule::{Rule, RuleId},
+    rule::{Rule, RuleId, exempt::Exemption},
     store::Scopes,
 };
 
@@ -43,15 +43,15 @@ pub(crate) struct Version {
 pub(super) type RuleTargets = Box<[Box<[ChargeTarget]>]>;
 
 impl<K: RequestKind> Rules<K> {
-    /// Compiles rules for the histories in `scopes`.
+    /// Compiles rules, and exemptions from all of them, for the histories in `scopes`.
     ///
     /// # Errors
     ///
     /// If there is a mistake in a rule, or if two rules conflict. Nothing is registered then: whoever reloads rules compiles
     /// them for scopes of their own first.
     pub(crate) fn compile(
-        rules: &[Rule<K>],
-        template: Option<MessageTemplate>,
+        (rules, exemptions): (&[Rule<K>], &[Exemption<K>]),
+        answers: AnswerSettings,
         scopes: &Scopes,
         version: Version,
     ) -> Result<Self, ConfigError> {
@@ -59,9 +59,10 @@ impl<K: RequestKind> Rules<K> {
         check_names(rules)?;
         let targets = rules.iter().map(|rule| register(rule, scopes, version));
         let targets: Vec<RuleTargets> = targets.collect::<Result<_, _>>()?;
-        let matcher = RuleMatcher::from_rules(rules, &targets)?;
+        let mut matcher = RuleMatcher::from_rules(rules, &targets)?;
+        matcher.exempt(exemptions)?;
         let by_scope = by_scope(&targets);
-        let rulebook = Rulebook::from_rules(rules, targets, template, version.limiter)?;
+        let rulebook = Rulebook::from_rules(rules, targets, answers, version.limiter)?;
         let switches = Switches::new(&rulebook);
         let rulebook = ShardedRulebook::new(rulebook);
         Ok(Self { rulebook, matcher, by_scope, version, tiers: Box::default(), switches })

@@ -29,10 +29,16 @@ impl Switches {
         switches
     }
 
+    /// Returns `true` if some rule is not enforced.
+    #[inline]
+    pub(super) fn has_others(&self) -> bool {
+        self.has_others.load(Ordering::Relaxed)
+    }
+
     /// Returns the enforcement of a rule.
     #[inline]
     pub(super) fn enforcement(&self, rule: RuleId) -> Enforcement {
-        if self.has_others.load(Ordering::Relaxed) { self.read(rule) } else { Enforcement::On }
+        if self.has_others() { self.read(rule) } else { Enforcement::On }
     }
 
     /// Returns the enforcement of a rule that is to be looked at; `None` if it is off.

@@ -41,7 +41,7 @@ pub(crate) struct PushedTiers {
 /// A key of a request, with what else says which tier it is in.
 pub(crate) struct Asking<'a, 'r, K: RequestKind> {
     pub(crate) key: Key,
-    pub(crate) raw: &'a RefCell<RawParts>,
+    pub(crate) raw: Option<&'a RefCell<RawParts>>,
     /// The request, if there is one.
     pub(crate) request: Option<K::View<'r>>,
     pub(crate) hasher: &'a KeyHasher,
@@ -98,7 +98,7 @@ impl<K: RequestKind> TierTable<K> {
         let pushed = self.pushed.get(asking.key).and_then(|tier| rule.tier_named(&tier));
         let overridden = || self.overrides.get(&asking.key).copied();
         let named = || self.named_by_request(rule, asking);
-        pushed.or_else(overridden).or_else(|| self.by_pattern(&asking.raw.borrow())).or_else(named).unwrap_or(0)
+        pushed.or_else(overridden).or_else(|| self.by_pattern(&asking.raw?.borrow())).or_else(named).unwrap_or(0)
     }
 
     fn by_pattern(&self, raw: &RawParts) -> Option<u16> {

@@ -71,7 +71,9 @@ impl RuleWatch {
         Self {
             name: rule.name().into(),
             level: (*rule.level_name()).into(),
-            may_be_idle: matches!(rule.applies_to(), AppliesTo::Unmatched | AppliesTo::NoRequests),
+            // The first requests may all be exempt, such as health checks.
+            may_be_idle: matches!(rule.applies_to(), AppliesTo::Unmatched | AppliesTo::NoRequests)
+                || !rule.exemptions().is_empty(),
             on_missing: rule.missing_outcome(),
             requests: Sample::default(),
             without_key: AtomicU32::new(0),

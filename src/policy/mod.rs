@@ -15,3 +15,5 @@ pub use policy::Policy;
 pub use quota::Quota;
 
 pub(crate) use quota::{PolicyName, check_name};
+#[cfg(feature = "config")]
+pub(crate) use quota_text::parse_window;

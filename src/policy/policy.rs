@@ -2,7 +2,9 @@
 
 use std::{fmt, str::FromStr, time::Duration};
 
-use crate::{clock::Tick, error::ConfigError, policy::Quota};
+#[cfg(test)]
+use crate::clock::Tick;
+use crate::{error::ConfigError, policy::Quota};
 
 /// The resolutions that a policy may ask for.
 const RESOLUTIONS: std::ops::RangeInclusive<u32> = 16..=65_536;
@@ -209,6 +211,7 @@ impl Policy {
     }
 
     /// Returns the unit of time of this policy's histories.
+    #[cfg(test)]
     pub(crate) fn tick(&self) -> Tick {
         Tick::for_window(self.quotas.iter().map(Quota::window).max().unwrap_or_default())
     }

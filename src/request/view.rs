@@ -4,7 +4,10 @@
 use std::task::{Context, Poll, Waker};
 use std::{borrow::Cow, fmt, net::SocketAddr};
 
-use http::{Extensions, HeaderMap, Method, Request, Uri};
+use http::{
+    Extensions, HeaderMap, Method, Request, Uri,
+    header::{ACCESS_CONTROL_REQUEST_METHOD, ORIGIN},
+};
 
 use crate::request::Params;
 #[cfg(feature = "axum")]
@@ -106,6 +109,16 @@ impl<'a> RequestView<'a> {
         let is_extended = *self.method == Method::CONNECT && self.uri.path().starts_with('/');
         let besides = if is_extended { Some(Method::GET) } else { upper_case(self.method) };
         std::iter::once(Cow::Borrowed(self.method)).chain(besides.map(Cow::Owned))
+    }
+
+    /// Returns true if the request is a CORS preflight: OPTIONS with `Origin` and `Access-Control-Request-Method` (the
+    /// Fetch standard, CORS-preflight fetch).
+    ///
+    /// A preflight never carries what the page would send: no account, no cookie.
+    pub(crate) fn is_preflight(&self) -> bool {
+        *self.method == Method::OPTIONS
+            && self.headers.contains_key(ORIGIN)
+            && self.headers.contains_key(ACCESS_CONTROL_REQUEST_METHOD)
     }
 }
 

@@ -4,8 +4,16 @@
 //! * [`route`]: the methods and the path template of a route; [`method`]: the methods that exist.
 //! * [`path_readings`]: the ways in which one path may be written.
 //! * [`table`]: finds the rules that govern a method and a path.
+//! * [`conditions`]: the conditions beside the routes, such as a [`path_prefix`] or a [`host_name`]; [`conditional`] has the
+//!   methods that set them.
+//! * [`exempt`]: the requests that a rule leaves alone.
 
+mod conditional;
+mod conditions;
+pub mod exempt;
+mod host_name;
 mod method;
+mod path_prefix;
 mod path_readings;
 mod route;
 mod rule;
@@ -14,6 +22,7 @@ mod tier;
 
 pub use rule::{OnMissing, Rule};
 
+pub(crate) use conditions::Filter;
 pub(crate) use path_readings::PathReadings;
 pub(crate) use route::{Route, UnnamedTemplate, canonical_shape, without_param_names};
 pub(crate) use rule::AppliesTo;

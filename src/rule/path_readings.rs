@@ -54,6 +54,11 @@ impl<'a> PathReadings<'a> {
         matches!(self.canonical, Cow::Borrowed(_))
     }
 
+    /// Returns true if some reading has dot segments.
+    pub(super) fn have_dot_segments(&self) -> bool {
+        !self.resolved.is_empty()
+    }
+
     /// Returns the readings, and for each whether it counts by itself.
     ///
     /// A path with dot segments has to be covered in every reading, because no client needs them. Encoded slashes
@@ -66,7 +71,7 @@ impl<'a> PathReadings<'a> {
 }
 
 /// Returns the canonical form of a path.
-fn canonical(path: &str) -> String {
+pub(super) fn canonical(path: &str) -> String {
     let mut out = String::with_capacity(path.len());
     for segment in path.split('/').filter(|segment| !segment.is_empty()) {
         out.push('/');

@@ -9,8 +9,12 @@ use crate::{
     error::ConfigError,
     key::{KeyExtractor, KeyPattern, ParsedPattern, RouteParams, sanitize_name},
     policy::{Enforcement, Policy, check_name},
-    request::{Condition, Http, Plain, RequestKind},
-    rule::{Route, Tier, check_overrides, check_tier_source, check_tiers},
+    request::{Http, Plain, RequestKind},
+    rule::{
+        Route, Tier, check_overrides, check_tier_source, check_tiers,
+        conditions::{Conditions, Filter},
+        exempt::Exemption,
+    },
 };
 
 /// A rule: a name, the requests it governs, the key it counts by, and the policy for each key.
@@ -19,7 +23,8 @@ use crate::{
 /// a request, it passes only if all of them have room, and is charged to all of them or to none.
 ///
 /// Templates have axum 0.8's syntax and meaning: `{param}`, `{*rest}`, and static segments before parameters. If
-/// several templates match a path the most specific one decides, and all rules with that template govern the request.
+/// several templates match a path the most specific one decides, and all rules with that template govern the request. Rules
+/// by prefix, host, method or header field govern beside them: [how rules combine](crate#how-rules-combine).
 ///
 /// ```
 /// use http::Request;
@@ -49,7 +54,9 @@ use crate::{
 #[must_use = "a rule does nothing until it is given to a limiter"]
 pub struct Rule<K: RequestKind = Http> {
     name: String,
-    applies_to: AppliesTo<K>,
+    applies_to: AppliesTo,
+    pub(super) conditions: Conditions<K>,
+    pub(super) exemptions: Vec<Exemption<K>>,
     level: Option<String>,
     /// The first one is always there.
     groups: Vec<Group<K>>,
@@ -107,16 +114,14 @@ pub enum OnMissing {
     Skip,
 }
 
-/// The requests that a rule governs.
-#[derive(Clone)]
-pub(crate) enum AppliesTo<K: RequestKind> {
+/// The requests that a rule governs, if its conditions hold.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum AppliesTo {
     Routes,
     EveryRequest,
     Unmatched,
     /// No requests: callers ask for the rule by its name.
     NoRequests,
-    /// Requests for which a condition holds.
-    When(Condition<K>),
 }
 
 /// Routes whose key is read by one extractor. The first group has the rule's own extractor.
@@ -132,6 +137,8 @@ impl<K: RequestKind> Rule<K> {
         Self {
             name: name.into(),
             applies_to: AppliesTo::Routes,
+            conditions: Conditions::default(),
+            exemptions: Vec::new(),
             level: None,
             groups: vec![Group { extractor: None, routes: Vec::new() }],
             policy: None,
@@ -145,7 +152,7 @@ impl<K: RequestKind> Rule<K> {
     }
 
     /// Governs every request, even if other rules do.
-    pub fn every_request(mut self) -> Self {
+    pub const fn every_request(mut self) -> Self {
         self.applies_to = AppliesTo::EveryRequest;
         self
     }
@@ -163,7 +170,7 @@ impl<K: RequestKind> Rule<K> {
     /// assert!(!limiter.rule("mails")?.admit("ann@example.com"));
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
-    pub fn no_requests(mut self) -> Self {
+    pub const fn no_requests(mut self) -> Self {
         self.applies_to = AppliesTo::NoRequests;
         self
     }
@@ -295,7 +302,7 @@ impl Rule {
     }
 
     /// Governs the requests that match no route of any rule. Without such a rule they pass.
-    pub fn unmatched_requests(mut self) -> Self {
+    pub const fn unmatched_requests(mut self) -> Self {
         self.applies_to = AppliesTo::Unmatched;
         self
     }
@@ -310,12 +317,6 @@ impl Rule {
 }
 
 impl<R: 'static> Rule<Plain<R>> {
-    /// Governs the requests for which `condition` is true. If called several times, the last condition counts.
-    pub fn when(mut self, condition: impl Fn(&R) -> bool + Send + Sync + 'static) -> Self {
-        self.applies_to = AppliesTo::When(Arc::new(condition));
-        self
-    }
-
     /// Rejects requests that do not carry the key, with [`plain::Refusal::KeyMissing`](crate::plain::Refusal), and
     /// charges nothing.
     pub const fn key_required(self) -> Self {
@@ -338,8 +339,22 @@ impl<K: RequestKind> Rule<K> {
         }
     }
 
-    pub(crate) const fn applies_to(&self) -> &AppliesTo<K> {
-        &self.applies_to
+    /// Returns the requests that the rule governs, if its conditions hold. Conditions alone are for every request.
+    pub(crate) fn applies_to(&self) -> AppliesTo {
+        let has_routes = || self.groups.iter().any(|group| !group.routes.is_empty());
+        match self.applies_to {
+            AppliesTo::Routes if !self.conditions.is_empty() && !has_routes() => AppliesTo::EveryRequest,
+            other => other,
+        }
+    }
+
+    /// Returns the conditions, compiled, or `None` if there are none.
+    pub(crate) fn filter(&self) -> Result<Option<Filter<K>>, ConfigError> {
+        self.conditions.compile()
+    }
+
+    pub(crate) fn exemptions(&self) -> &[Exemption<K>] {
+        &self.exemptions
     }
 
     pub(crate) fn groups(&self) -> &[Group<K>] {
@@ -368,6 +383,11 @@ impl<K: RequestKind> Rule<K> {
 
     pub(crate) const fn is_per_route(&self) -> bool {
         self.per_route
+    }
+
+    /// Returns the number of policies that judge its histories: for each scope one of its own, and one of each tier.
+    pub(crate) fn plan_count(&self) -> usize {
+        self.scope_names().len() * (self.tiers.len() + 1)
     }
 
     /// Returns the extractor of the tier's name.
@@ -430,6 +450,8 @@ impl<K: RequestKind> Rule<K> {
                 "a rejection has a status from 400 to 599: write one such as OnMissing::Reject(StatusCode::UNAUTHORIZED)",
             ));
         }
+        self.filter()?;
+        self.exemptions.iter().try_for_each(Exemption::validate)?;
         let routes = self.parsed_routes()?;
         self.check_routes(&routes)?;
         self.check_extractors(&routes)
@@ -441,21 +463,23 @@ impl<K: RequestKind> Rule<K> {
     }
 
     /// Returns true if it governs routes, rather than requests whatever their path.
-    pub(crate) const fn has_routes(&self) -> bool {
-        matches!(self.applies_to, AppliesTo::Routes)
+    pub(crate) fn has_routes(&self) -> bool {
+        matches!(self.applies_to(), AppliesTo::Routes)
     }
 
     fn check_routes(&self, routes: &[(Route, usize)]) -> Result<(), ConfigError> {
-        match (&self.applies_to, routes) {
+        match (self.applies_to(), routes) {
             (AppliesTo::Routes, []) => {
-                let reason = "the rule governs no request: write .routes([\"POST /bots/{id}\"]), .every_request(), .when for \
-                              requests of other kinds, or .no_requests() if it is only asked by name";
+                let reason = "the rule governs no request: write .routes([\"POST /bots/{id}\"]), .every_request(), a condition \
+                              such as .paths_under([\"/bots\"]), or .no_requests() if it is only asked by name";
                 return Err(ConfigError::new("routes", "[]", reason));
             }
-            (
-                AppliesTo::EveryRequest | AppliesTo::Unmatched | AppliesTo::NoRequests | AppliesTo::When(_),
-                [(route, _), ..],
-            ) => {
+            (AppliesTo::NoRequests, []) if !self.conditions.is_empty() || !self.exemptions.is_empty() => {
+                let reason =
+                    "a rule for no requests has no conditions and exempts none: leave out the one or the other";
+                return Err(ConfigError::new("no_requests", "", reason));
+            }
+            (AppliesTo::EveryRequest | AppliesTo::Unmatched | AppliesTo::NoRequests, [(route, _), ..]) => {
                 let reason = "a rule for every request, for unmatched ones or for none has no routes of its own: leave out the \
                               one or the other";
                 return Err(ConfigError::new("route", format_args!("\"{}\"", route.text()), reason));
@@ -507,7 +531,9 @@ impl<K: RequestKind> fmt::Debug for Rule<K> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Rule")
             .field("name", &self.name)
-            .field("applies_to", &self.applies_to)
+            .field("applies_to", &self.applies_to())
+            .field("conditions", &self.conditions)
+            .field("exemptions", &self.exemptions)
             .field("level", &self.level_name())
             .field("routes", &self.groups.iter().flat_map(|group| &group.routes).collect::<Vec<_>>())
             .field("policy", &self.policy)
@@ -515,18 +541,6 @@ impl<K: RequestKind> fmt::Debug for Rule<K> {
             .field("on_missing", &self.on_missing)
             .field("per_route", &self.per_route)
             .finish()
-    }
-}
-
-impl<K: RequestKind> fmt::Debug for AppliesTo<K> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Routes => "Routes",
-            Self::EveryRequest => "EveryRequest",
-            Self::Unmatched => "Unmatched",
-            Self::NoRequests => "NoRequests",
-            Self::When(_) => "When",
-        })
     }
 }
 

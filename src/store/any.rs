@@ -42,14 +42,22 @@ use crate::{
 /// [`check_async`](crate::RuleHandle::check_async). With a [`MemoryStore`] they complete at the first poll.
 ///
 /// A decision costs one virtual call more than on the store itself, and the future of a pending decision is boxed.
-#[derive(Debug)]
-pub struct AnyStore(Box<dyn DynStore>);
+pub struct AnyStore {
+    store: Box<dyn DynStore>,
+    /// True if nobody has chosen it: a file may.
+    #[cfg_attr(not(feature = "config"), expect(dead_code, reason = "only files choose"))]
+    is_open_to_choice: bool,
+    /// Rewords the errors of opening it.
+    explain: Option<Box<Explain>>,
+}
+
+type Explain = dyn Fn(ConfigError) -> ConfigError + Send + Sync;
 
 impl AnyStore {
     /// Boxes a store of any type.
     #[must_use]
     pub fn new(store: impl Store) -> Self {
-        Self(Box::new(store))
+        Self { store: Box::new(store), is_open_to_choice: false, explain: None }
     }
 
     /// Creates a store in this process.
@@ -90,7 +98,25 @@ impl AnyStore {
     /// ```
     #[must_use]
     pub fn downcast_ref<S: Store>(&self) -> Option<&S> {
-        (&*self.0 as &dyn Any).downcast_ref()
+        (&*self.store as &dyn Any).downcast_ref()
+    }
+
+    /// Creates a store in this process, in place of which a file may put another.
+    #[cfg(feature = "config")]
+    pub(crate) fn open_to_choice() -> Self {
+        Self { is_open_to_choice: true, ..Self::memory() }
+    }
+
+    /// Returns whether a file may choose.
+    #[cfg(feature = "config")]
+    pub(crate) const fn is_open_to_choice(&self) -> bool {
+        self.is_open_to_choice
+    }
+
+    /// Rewords the errors of opening it.
+    #[cfg(all(feature = "config", feature = "redis"))]
+    pub(crate) fn explained_by(self, explain: impl Fn(ConfigError) -> ConfigError + Send + Sync + 'static) -> Self {
+        Self { explain: Some(Box::new(explain)), ..self }
     }
 
     fn from_value<S>(
@@ -124,6 +150,12 @@ impl Default for AnyStore {
     }
 }
 
+impl fmt::Debug for AnyStore {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("AnyStore").field(&self.store).finish()
+    }
+}
+
 impl From<MemoryStore> for AnyStore {
     fn from(store: MemoryStore) -> Self {
         Self::new(store)
@@ -141,32 +173,35 @@ impl Store for AnyStore {
     type Future = BoxFuture;
 
     fn open(&mut self, setup: Setup) -> Result<(), ConfigError> {
-        self.0.dyn_open(setup)
+        self.store.dyn_open(setup).map_err(|error| match &self.explain {
+            Some(explain) => explain(error),
+            None => error,
+        })
     }
 
     #[inline]
     fn decide(&self, charges: &[Charge], verdict: &mut Verdict) -> MaybeReady<BoxFuture> {
-        self.0.dyn_decide(charges, verdict)
+        self.store.dyn_decide(charges, verdict)
     }
 
     fn peek(&self, charges: &[Charge], verdict: &mut Verdict) -> MaybeReady<BoxFuture> {
-        self.0.dyn_peek(charges, verdict)
+        self.store.dyn_peek(charges, verdict)
     }
 
     fn reset(&self, charges: &[Charge], verdict: &mut Verdict) -> MaybeReady<BoxFuture> {
-        self.0.dyn_reset(charges, verdict)
+        self.store.dyn_reset(charges, verdict)
     }
 
     fn since_1970(&self) -> Duration {
-        self.0.dyn_since_1970()
+        self.store.dyn_since_1970()
     }
 
     fn accept(&self, scopes: &Scopes) -> Result<(), ConfigError> {
-        self.0.dyn_accept(scopes)
+        self.store.dyn_accept(scopes)
     }
 
     fn key_secret(&self) -> Option<[u8; 32]> {
-        self.0.dyn_key_secret()
+        self.store.dyn_key_secret()
     }
 }
 

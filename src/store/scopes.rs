@@ -3,8 +3,8 @@
 use std::{
     fmt,
     sync::{
-        Arc,
-        atomic::{AtomicU64, Ordering},
+        Arc, OnceLock,
+        atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering},
     },
 };
 
@@ -56,6 +56,8 @@ pub struct Scopes(Arc<Registry>);
 #[derive(Debug)]
 pub struct Scope {
     name: String,
+    /// Its histories may have several shapes.
+    is_reshaped: AtomicBool,
 }
 
 /// Three lists that only grow.
@@ -63,7 +65,7 @@ pub struct Scope {
 struct Registry {
     scopes: boxcar::Vec<Scope>,
     shapes: boxcar::Vec<Shape>,
-    judges: boxcar::Vec<Judge>,
+    judges: Judges,
     /// What was registered for each identity. Locked while something is added.
     registered: Mutex<HashMap<String, Registered>>,
 }
@@ -77,6 +79,15 @@ struct Shape {
     /// The last version of the rules that wanted it. Histories are not moved to the shape of an earlier version.
     /// Shared by the copies of the scopes.
     version: Arc<AtomicU64>,
+}
+
+/// All policies, by their numbers: those of the first rules in one piece of memory, which is read with fewer steps, and those
+/// that came with other rules.
+#[derive(Default)]
+struct Judges {
+    first: Box<[OnceLock<Judge>]>,
+    later: boxcar::Vec<Judge>,
+    count: AtomicU32,
 }
 
 /// A policy, and the histories that it judges.
@@ -98,6 +109,12 @@ struct Registered {
 }
 
 impl Scopes {
+    /// Creates a registry for rules with this many policies in all, and others later.
+    pub(crate) fn with_capacity(policies: usize) -> Self {
+        let first = std::iter::repeat_with(OnceLock::new).take(policies).collect();
+        Self(Arc::new(Registry { judges: Judges { first, ..Judges::default() }, ..Registry::default() }))
+    }
+
     /// Returns the scope that a charge [refers to](Charge::scope).
     #[must_use]
     pub fn get(&self, number: u32) -> Option<&Scope> {
@@ -107,7 +124,7 @@ impl Scopes {
     /// Returns the policy that [judges](Charge::plan) a charge. That of a tier without limits has no quotas.
     #[must_use]
     pub fn policy(&self, plan: u32) -> Option<&Policy> {
-        self.0.judges.get(plan as usize).map(|judge| &judge.policy)
+        self.0.judges.get(plan).map(|judge| &judge.policy)
     }
 
     /// Returns all scopes in the order of their numbers.
@@ -117,19 +134,19 @@ impl Scopes {
 
     #[inline]
     pub(crate) fn plan(&self, charge: &Charge) -> Option<&Plan> {
-        self.0.judges.get(charge.target.plan as usize).map(|judge| &judge.plan)
+        self.0.judges.get(charge.target.plan).map(|judge| &judge.plan)
     }
 
     /// Returns the judge of this number, which is that of its plan.
     #[cfg(feature = "redis")]
     pub(crate) fn judge(&self, plan: u32) -> Option<&Judge> {
-        self.0.judges.get(plan as usize)
+        self.0.judges.get(plan)
     }
 
     /// Returns all judges with their scopes.
     #[cfg(feature = "redis")]
     pub(crate) fn judges(&self) -> impl Iterator<Item = (&Scope, &Judge)> {
-        self.0.judges.iter().filter_map(|(_, judge)| Some((self.get(judge.scope)?, judge)))
+        self.0.judges.iter().filter_map(|judge| Some((self.get(judge.scope)?, judge)))
     }
 
     /// Adds what a `copy` of these scopes lacks, number for number: the same scopes and shapes, and the same policies with other
@@ -140,15 +157,20 @@ impl Scopes {
         let _registering = self.0.registered.lock();
         let _copying = copy.0.registered.lock();
         for (_, scope) in self.0.scopes.iter().skip(copy.0.scopes.count()) {
-            copy.0.scopes.push(Scope { name: scope.name.clone() });
+            copy.0.scopes.push(Scope { name: scope.name.clone(), is_reshaped: AtomicBool::new(true) });
         }
         for (_, shape) in self.0.shapes.iter().skip(copy.0.shapes.count()) {
             copy.0.shapes.push(Shape { version: Arc::clone(&shape.version), ..*shape });
         }
-        for (_, judge) in self.0.judges.iter().skip(copy.0.judges.count()) {
+        for judge in self.0.judges.iter().skip(copy.0.judges.count()) {
             let (policy, plan) = (judge.policy.with_limits(&change), judge.plan.with_limits(&change));
             copy.0.judges.push(Judge { policy, plan, ..*judge });
         }
+    }
+
+    /// Returns `true` if histories of this scope may have another shape than a charge wants.
+    pub(crate) fn is_reshaped(&self, scope: u32) -> bool {
+        self.get(scope).is_some_and(|scope| scope.is_reshaped.load(Ordering::Acquire))
     }
 
     /// Returns the charge of a history with this shape, by a plan that has it.
@@ -160,7 +182,7 @@ impl Scopes {
     /// Returns a plan of this shape.
     pub(crate) fn plan_of_shape(&self, shape: u32) -> Option<&Plan> {
         let of_number = self.0.shapes.get(shape as usize)?;
-        self.0.judges.get(of_number.plan as usize).map(|judge| &judge.plan)
+        self.0.judges.get(of_number.plan).map(|judge| &judge.plan)
     }
 
     /// Returns `true` if histories may be moved from one shape to the other: no newer version of the rules wants the first.
@@ -184,7 +206,7 @@ impl Scopes {
     ) -> Result<Vec<ChargeTarget>, ConfigError> {
         let mut registered = self.0.registered.lock();
         let entry = registered.entry(identity).or_insert_with(|| {
-            let scope = self.0.scopes.push(Scope { name: name.to_owned() }) as u32;
+            let scope = self.0.scopes.push(Scope { name: name.to_owned(), is_reshaped: AtomicBool::new(false) }) as u32;
             Registered { scope, targets: SmallVec::new() }
         });
         let targets = policies.iter().map(|policy| self.target(entry, policy, policies));
@@ -199,7 +221,7 @@ impl Scopes {
     fn target(&self, entry: &mut Registered, policy: &Policy, all: &[Policy]) -> Result<ChargeTarget, ConfigError> {
         let plan = Plan::among(policy, all);
         let plan = if entry.targets.is_empty() { plan } else { plan.with_siblings() };
-        let judge = |target: &ChargeTarget| self.0.judges.get(target.plan as usize);
+        let judge = |target: &ChargeTarget| self.0.judges.get(target.plan);
         let is_tier = all.len() > 1;
         let is_equal = |judge: &Judge| judge.policy == *policy && judge.plan == plan && judge.is_tier == is_tier;
         if let Some(known) = entry.targets.iter().find(|target| judge(target).is_some_and(is_equal)) {
@@ -208,11 +230,14 @@ impl Scopes {
         let is_alike = |target: &&ChargeTarget| judge(target).is_some_and(|judge| judge.plan.has_shape_of(&plan));
         let shape = entry.targets.iter().find(is_alike).map(|target| target.shape);
         let judge = Judge { scope: entry.scope, policy: policy.clone(), plan, is_tier };
-        let number = self.0.judges.push(judge) as u32;
+        let number = self.0.judges.push(judge);
         let shape = match shape {
             Some(shape) => shape,
             None => self.new_shape(entry.scope, number)?,
         };
+        if let Some(scope) = self.get(entry.scope).filter(|_| !entry.targets.is_empty()) {
+            scope.is_reshaped.store(true, Ordering::Release);
+        }
         let target = ChargeTarget { scope: entry.scope, shape, plan: number };
         entry.targets.push(target);
         Ok(target)
@@ -225,6 +250,36 @@ impl Scopes {
             return Err(ConfigError::new("quotas", shapes, reason));
         }
         Ok(self.0.shapes.push(Shape { scope, plan, version: Arc::default() }) as u32)
+    }
+}
+
+impl Judges {
+    #[inline]
+    fn get(&self, number: u32) -> Option<&Judge> {
+        match self.first.get(number as usize) {
+            Some(first) => first.get(),
+            None => self.later.get(number as usize - self.first.len()),
+        }
+    }
+
+    #[cfg(feature = "redis")]
+    fn count(&self) -> usize {
+        self.count.load(Ordering::Acquire) as usize
+    }
+
+    #[cfg(feature = "redis")]
+    fn iter(&self) -> impl Iterator<Item = &Judge> {
+        (0..self.count() as u32).filter_map(|number| self.get(number))
+    }
+
+    /// Adds a policy, and returns its number. To be called under the lock of the registry.
+    fn push(&self, judge: Judge) -> u32 {
+        let number = self.count.fetch_add(1, Ordering::Relaxed);
+        match self.first.get(number as usize) {
+            Some(first) => drop(first.set(judge)),
+            None => drop(self.later.push(judge)),
+        }
+        number
     }
 }
 

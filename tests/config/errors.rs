@@ -503,7 +503,7 @@ fn a_mistake_is_told_with_what_to_write() {
     let mistakes = [
         (rule().every_request(), r#"key: the rule has no key to count by: write .key(key::header("x-account")), or another extractor"#),
         (rule().every_request().key(tower_quota::key::constant("all")).level("a b"), r#"level "a b": a name is one or more visible ASCII characters without spaces, " and \: write one such as "a-b""#),
-        (rule().key(tower_quota::key::constant("all")), r#"routes []: the rule governs no request: write .routes(["POST /bots/{id}"]), .every_request(), .when for requests of other kinds, or .no_requests() if it is only asked by name"#),
+        (rule().key(tower_quota::key::constant("all")), r#"routes []: the rule governs no request: write .routes(["POST /bots/{id}"]), .every_request(), a condition such as .paths_under(["/bots"]), or .no_requests() if it is only asked by name"#),
         (Rule::new("bad").every_request().key(tower_quota::key::constant("all")), "policy: the rule has no policy: write .policy(Policy::per_minute(60))"),
         (every("bad").per_route(), "per_route true: a rule without routes has one history per key: leave it out"),
         (every("bad").routes(["/x"]), r#"route "/x": a rule for every request, for unmatched ones or for none has no routes of its own: leave out the one or the other"#),

@@ -72,8 +72,21 @@ const IN_A_RULE: &[(usize, &str, &str)] = &[
     (7, "every_request = true", r#"line 7: rule "bots": every_request true: unknown field: write applies_to = "every_request""#),
     (7, "max_keys = 7", r#"line 7: rule "bots": max_keys 7: the field belongs to another table: write it at the top of the file, above all tables"#),
     (7, "trust = []", r#"line 7: rule "bots": trust []: the field belongs to another table: write it below [client_ip]"#),
-    (7, "message = 'no'", r#"line 7: rule "bots": message 'no': the field belongs to another table: write it at the top of the file, above all tables"#),
-    (7, "burst = 7", r#"line 7: rule "bots": burst 7: unknown field: the fields are name, level, key, quotas, routes, applies_to, per_route, count_denied, resolution, on_missing, group"#),
+    (7, "message = 'no'", r#"line 7: rule "bots": message 'no': the field belongs to another table: write it below [refusal]"#),
+    (7, "header = 'x-a'", r#"line 7: rule "bots": header 'x-a': the field belongs to another table: write it below [client_ip]"#),
+    (5, "quotas = ['60/m']\nspaced_by = 500", r#"line 6: rule "bots": spaced_by 500: a duration is a string with a unit: write spaced_by = "500ms" or spaced_by = "500s""#),
+    (5, "quotas = ['60/m']\nspaced_by = true", r#"line 6: rule "bots": spaced_by true: expected a duration: write spaced_by = "500ms""#),
+    (5, "quotas = ['60/m']\nspaced_by = '0s'", r#"line 6: rule "bots": spaced_by "0s": a window is from 1 ms to 100 years: write one such as 1s or 1day"#),
+    (5, "quotas = ['60/m']\nspaced_by = '500'", r#"line 6: rule "bots": spaced_by "500": the number 500 has no unit behind it: write "500s""#),
+    (5, "quotas = ['60/m']\nspaced_by = ''", r#"line 6: rule "bots": spaced_by "": a duration is a number and a unit: write "50ms" or "2s""#),
+    (5, "quotas = ['60/m']\nspaced_by = '1s'\nspread_evenly = true", r#"line 7: rule "bots": quota name "spacing": the policy is spaced twice (spaced_by and spread_evenly): keep the longer spacing"#),
+    (5, "quotas = ['60/m']\nspread_evenly = 'yes'", r#"line 6: rule "bots": spread_evenly 'yes': expected true or false: write spread_evenly = true"#),
+    (5, "quotas = ['60/m']\nmargin = '200y'", r#"line 6: rule "bots": margin "200y": a window is from 1 ms to 100 years: write one such as 1s or 1day"#),
+    (5, "quotas = ['60/m']\nmargin = 'fortnight'", r#"line 6: rule "bots": margin "fortnight": "fortnight" is not a unit, which are ms, s, m, h, day, week, month and year: write "50ms" or "2s""#),
+    (4, "key = 'path:botId'\nmultiple_values = 'first'", r#"line 5: rule "bots": multiple_values "first": no source of the key is a header, a query parameter, a cookie or metadata: leave it out"#),
+    (4, "key = 'query:botId'\nmultiple_values = 'frist'", r#"line 5: rule "bots": multiple_values "frist": unknown value: write "first""#),
+    (7, "[[rule.group]]\nkey = 'query:b'\nmultiple_values = 'all'\nroutes = ['/z']", r#"line 9: rule "bots": group.multiple_values "all": unknown value: write "first", "last", "joined" or "missing_key""#),
+    (7, "burst = 7", r#"line 7: rule "bots": burst 7: unknown field: the fields are name, level, key, multiple_values, quotas, routes, applies_to, paths_under, hosts, methods, when_header, exempt, per_route, spaced_by, spread_evenly, margin, count_denied, resolution, on_missing, group"#),
     (7, "quotas = ['1/s']", r#"line 7: rule "bots": quotas ['1/s']: this is not TOML (duplicate key): it is defined above already: leave one of them out"#),
     (7, "[rule]\nname = 'b'", "line 7: rule [rule]: this table may be repeated: write [[rule]], in double brackets"),
     (7, "rule.name = 'b'", r#"line 7: rule "bots": rule rule: the field belongs to another table: write it at the top of the file, above all tables"#),
@@ -119,10 +132,10 @@ const ELSEWHERE: &[(&str, &str)] = &[
     ("max_keys = 1e6", "line 1: max_keys 1e6: expected a whole number: write max_keys = 1000000"),
     ("max_keys = -1", "line 1: max_keys -1: the number is too small or too large: write max_keys = 1000000"),
     ("max_keys = 99999999999999999999", "line 1: max_keys 99999999999999999999: the number is too small or too large: write max_keys = 1000000"),
-    ("\nmessage = 7", r#"line 2: message 7: a string has quotes: write message = "7""#),
-    ("\nmessage = 'after {hours}'", r#"line 2: message "after {hours}": {hours} is unknown: write one of {rule}, {level}, {quota}, {limit}, {window}, {retry_after}, or {{hours}} for the braces themselves"#),
-    ("message = '{limt}'", r#"line 1: message "{limt}": {limt} is unknown: write {limit}, or {{limt}} for the braces themselves"#),
-    ("message = 'a { b'", r#"line 1: message "a { b": a brace stands alone: write {{ or }} for one that is part of the text"#),
+    ("[refusal]\nmessage = 7", r#"line 2: refusal.message 7: a string has quotes: write message = "7""#),
+    ("[refusal]\nmessage = 'after {hours}'", r#"line 2: refusal.message "after {hours}": {hours} is unknown: write one of {rule}, {level}, {quota}, {limit}, {window}, {retry_after}, or {{hours}} for the braces themselves"#),
+    ("[refusal]\nmessage = '{limt}'", r#"line 2: refusal.message "{limt}": {limt} is unknown: write {limit}, or {{limt}} for the braces themselves"#),
+    ("[refusal]\nmessage = 'a { b'", r#"line 2: refusal.message "a { b": a brace stands alone: write {{ or }} for one that is part of the text"#),
     ("\nmax_key = 7", "line 2: max_key 7: unknown field: write max_keys = 7"),
     ("quotas = ['60/minute']", "line 1: quotas ['60/minute']: the field belongs to another table: write it below [[rule]]"),
     ("[[rules]]\nname = 'a'", "line 1: rules [[rules]]: unknown field: write [[rule]]"),
@@ -147,7 +160,34 @@ const ELSEWHERE: &[(&str, &str)] = &[
     ("max_keys = 7\r\nmax_keys = 8", "line 2: max_keys 8: this is not TOML (duplicate key): it is defined above already: leave one of them out"),
     ("message = '", "line 1: message ': this is not TOML (invalid literal string, expected `'`)"),
     ("\u{feff}[[rule]", "line 1: toml \\u{feff}[[rule]: this is not TOML (unclosed array table, expected `]`)"),
-    ("a.b = 1", "line 1: a a: unknown field: the fields are max_keys, message, client_ip, rule"),
+    ("[client_ip]\nprefix = 64", "line 2: client_ip.prefix 64: unknown field: write ipv6_prefix = 64"),
+    ("message = 'no'", "line 1: message 'no': the field belongs to another table: write it below [refusal]"),
+    ("decision = 'reqest'", r#"line 1: decision "reqest": unknown value: write "request""#),
+    ("decision = 'all'", r#"line 1: decision "all": unknown value: write "request", "response", "both" or "neither""#),
+    ("limit_preflights = 0", "line 1: limit_preflights 0: expected true or false: write limit_preflights = false"),
+    ("[headers]\nrate_limit = 'sometimes'", r#"line 2: headers.rate_limit "sometimes": unknown value: write "always", "on_refusals" or "never""#),
+    ("[headers]\nrate_limit = true", r#"line 2: headers.rate_limit true: a string has quotes: write rate_limit = "true""#),
+    ("[headers]\nlegacy = 'dalta'", r#"line 2: headers.legacy "dalta": unknown value: write "delta""#),
+    ("[headers]\nin_trailers = true", "line 2: headers.in_trailers true: unknown field: write in_trailers_only = true"),
+    ("[headers]\non_conflict = 'both'", r#"line 2: headers.on_conflict "both": unknown value: write "keep", "replace" or "merge""#),
+    ("[headers]\nx = 1", "line 2: headers.x 1: unknown field: the fields are rate_limit, legacy, in_trailers_only, on_conflict"),
+    ("[header]\nlegacy = 'delta'", "line 1: header [header]: unknown field: write [headers]"),
+    ("headers = false", "line 1: headers false: write [headers] and its fields below it"),
+    ("[refusal]\nstatus = 302", "line 2: refusal.status 302: a refusal has a status from 400 to 599: write one such as 429"),
+    ("[refusal]\nstatus = 600", "line 2: refusal.status 600: the number is too small or too large: write status = 429"),
+    ("[refusal]\nstatus = '503'", "line 2: refusal.status '503': a number has no quotes: write status = 503"),
+    ("[refusal]\nbody = 'text'", "line 2: refusal.body 'text': unknown field: write format = 'text'"),
+    ("[refusal]\nformat = 'json'", r#"line 2: refusal.format "json": unknown value: write "problem", "text" or "empty""#),
+    ("[refusal]\nproblem = false", r#"line 2: refusal.problem false: unknown field: write format = "problem""#),
+    ("[refusal]\ncaller_protocol = 'http2'", r#"line 2: refusal.caller_protocol "http2": unknown value: write "http""#),
+    ("[refusal]\npushback_jitter = 300", "line 2: refusal.pushback_jitter 300: the number is too small or too large: write pushback_jitter = 10"),
+    ("[refusal]\nerror_domain = 7", r#"line 2: refusal.error_domain 7: a string has quotes: write error_domain = "7""#),
+    ("[refusals]\nstatus = 503", "line 1: refusals [refusals]: unknown field: write [refusal]"),
+    ("[store]", r#"line 1: store.kind: the table does not say where: write kind = "memory", or url = "$REDIS_URL""#),
+    ("[store]\nkind = 'redis'", "line 1: store [store]: this program keeps histories in memory: leave this table out, or write .store_from_file() in the program, before .toml(..)"),
+    ("[store]\nkind = 'memory'\nprefix = 'shop'", r#"line 3: store.prefix 'shop': a store in memory does not have it: leave it out, or write kind = "redis""#),
+    ("\n[redis]\nurl = 'redis://host'", "line 2: redis [redis]: unknown field: write [store]"),
+    ("a.b = 1", "line 1: a a: unknown field: the fields are max_keys, decision, limit_preflights, exempt, store, headers, refusal, client_ip, rule"),
     ("= 7", "line 1: toml = 7: this is not TOML (unquoted keys cannot be empty, expected letters, numbers, `-`, `_`)"),
     (r#"{"rule": []}"#, r#"line 1: toml {"rule": []}: this is not TOML (invalid key-value pair, expected key)"#),
     ("rule:\n  - name: bots", r#"line 1: toml rule:: this is not TOML (key with no value, expected `=`): write a field as in name = "bots""#),
@@ -208,7 +248,7 @@ fn nothing_in_a_file_reaches_a_log_as_it_is_but_what_can_be_seen() {
                 odd,
             );
         }
-        assert_visible(&refusal(&format!("message = \"{{a{escaped}b}}\"")), odd);
+        assert_visible(&refusal(&format!("[refusal]\nmessage = \"{{a{escaped}b}}\"")), odd);
         assert_visible(&refusal(&format!("\"a{escaped}b\" = 1")), odd);
         assert_visible(&refusal(&format!("'a{odd}b = 1")), odd);
     }
@@ -222,7 +262,25 @@ fn assert_visible(error: &ConfigError, odd: &str) {
 
 /// A file with all that there is in it.
 const WHOLE: &str = r#"max_keys = 200000
+decision = "both"
+limit_preflights = false
+
+[store]
+kind = "memory"
+
+[headers]
+rate_limit = "on_refusals"
+legacy = "epoch"
+in_trailers_only = true
+on_conflict = "merge"
+
+[refusal]
 message = "Over the limit of {limit} per {window}: wait {retry_after} seconds."
+status = 503
+format = "text"
+caller_protocol = "http"
+pushback_jitter = 0
+error_domain = "example.com"
 
 [client_ip]
 trust = ["10.0.0.0/8"]
@@ -235,7 +293,10 @@ level = "bot"
 key = ["path:botId", "header:a | query:b"]
 quotas = ["60/minute", "burst=5/1s", "1800 per hour"]
 routes = ["POST /bots/{botId}/export", 'GET|PUT /bots/{botId}']
+multiple_values = "joined"
 per_route = true
+spaced_by = "10ms"
+margin = "1ms"
 count_denied = false
 resolution = 64
 on_missing = 401
@@ -253,7 +314,15 @@ on_missing = "skip"
 "#;
 
 /// Pieces that files are made of, so that what is put together gets beyond the parser.
-const PIECES: [&str; 26] = [
+const PIECES: [&str; 34] = [
+    "[store]\n",
+    "[store.lease]\n",
+    "[headers]\n",
+    "[refusal]\n",
+    "url = ",
+    "status = ",
+    "spaced_by = ",
+    "'$HOME'\n",
     "[[rule]]\n",
     "[rule]\n",
     "[[rule.group]]\n",
@@ -303,7 +372,7 @@ fn a_long_text_does_not_fill_the_log() {
         with(3, &format!("name = '{long} '")),
         with(3, &format!("name = 'bots'\n{long} = 7")),
         with(6, &format!("routes = ['{long}']")),
-        format!("message = '{{{long}}}'"),
+        format!("[refusal]\nmessage = '{{{long}}}'"),
         format!("{long} = "),
     ] {
         let message = refusal(&text).to_string();

@@ -2,9 +2,12 @@
 //!
 //! Input: the file.
 
+use std::env::VarError;
+
 use http::Request;
 use tower_quota::{
-    ConfigError, RateLimiter,
+    ConfigError, RateLimiter, RateLimiterBuilder,
+    config::Sources,
     http::{PeerAddr, RequestView},
 };
 
@@ -18,10 +21,31 @@ const REQUESTS: [(&str, &str); 5] = [
 
 pub(crate) fn check(data: &[u8]) {
     let Ok(text) = std::str::from_utf8(data) else { return };
+    check_store(text);
     let read = RateLimiter::from_toml(text);
     let further_down = RateLimiter::from_toml(&format!("# one line\n{text}"));
     match (read, further_down) {
         (Ok(limiter), Ok(_)) => ask(&limiter),
+        (Err(error), Err(below)) => assert_says_where(text, &error, &below),
+        (read, below) => panic!("a comment changes {text:?}: {read:?}, {below:?}"),
+    }
+}
+
+/// A file that chooses the store is read, or its mistake has a line; and no other file is.
+fn check_store(text: &str) {
+    let reads_files = ["certificate", "client_key", "\\u", "\\x"].iter().any(|part| text.contains(part));
+    if reads_files || !text.contains("store") {
+        return;
+    }
+    let read = |text: &str| {
+        let sources = Sources::new().environment(|name| match name {
+            "URL" => Ok("redis://127.0.0.1".to_owned()),
+            _ => Err(VarError::NotPresent),
+        });
+        RateLimiter::builder().store_from_file().toml(text, &sources).and_then(RateLimiterBuilder::build)
+    };
+    match (read(text), read(&format!("# one line\n{text}"))) {
+        (Ok(_), Ok(_)) => {}
         (Err(error), Err(below)) => assert_says_where(text, &error, &below),
         (read, below) => panic!("a comment changes {text:?}: {read:?}, {below:?}"),
     }

@@ -3,7 +3,9 @@
 mod axum;
 mod batch;
 mod client_ip;
+mod conditions;
 mod enforcement;
+mod exemptions;
 mod extractors;
 mod hyper;
 mod layer_settings;

@@ -5,11 +5,11 @@ use std::{collections::HashMap, time::Duration};
 
 use parking_lot::Mutex;
 use tower_quota::{
-    ConfigError,
+    ConfigError, Policy,
     clock::{Clock, ManualClock},
     conformance::{Guarantee, Suite},
     key::Key,
-    store::{Charge, MaybeReady, MemoryStore, Scope, Setup, Store, Unavailable, Verdict},
+    store::{Charge, MaybeReady, MemoryStore, Setup, Store, Unavailable, Verdict},
 };
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
@@ -61,8 +61,8 @@ impl ListStore {
         Self { clock, setup: None, lists: Mutex::default(), flaw }
     }
 
-    fn scope(&self, charge: &Charge) -> &Scope {
-        self.setup.as_ref().unwrap().scopes().get(charge.scope()).unwrap()
+    fn policy(&self, charge: &Charge) -> &Policy {
+        self.setup.as_ref().unwrap().scopes().policy(charge.plan()).unwrap()
     }
 
     fn has(&self, flaw: Guarantee) -> bool {
@@ -81,7 +81,7 @@ impl ListStore {
         }
         let has_room = |charge: &Charge| {
             let list = &lists[&(charge.scope(), charge.key())];
-            self.scope(charge).policy().quotas().all(|quota| {
+            self.policy(charge).quotas().all(|quota| {
                 let spare = u64::from(self.has(Guarantee::NeverMoreThanN));
                 let shy = u64::from(self.has(Guarantee::NeverDeniedWithRoom) && quota.limit() > 1);
                 counted(list, quota.window(), now) < quota.limit() + spare - shy
@@ -90,7 +90,7 @@ impl ListStore {
         let admitted = charges.iter().all(has_room);
         let mut verdict = Verdict::new(admitted);
         for charge in charges {
-            let policy = self.scope(charge).policy();
+            let policy = self.policy(charge);
             // Room beside: the others deny, and this one is charged all the same.
             let leaks = self.has(Guarantee::AllOrNothing) && charges.len() > 1 || self.has(Guarantee::FreeDenial);
             let list = lists.get_mut(&(charge.scope(), charge.key())).unwrap();

@@ -263,13 +263,12 @@ impl ProcessStore {
         };
         let mut line = format!("{verb} {}", self.clock.now().as_nanos());
         for charge in charges {
-            let Some(scope) = setup.scopes().get(charge.scope()) else { continue };
-            let quotas =
-                scope.policy().quotas().map(|quota| format!("{}/{}", quota.limit(), quota.window().as_nanos()));
+            let scopes = setup.scopes();
+            let Some((scope, policy)) = scopes.get(charge.scope()).zip(scopes.policy(charge.plan())) else { continue };
+            let quotas = policy.quotas().map(|quota| format!("{}/{}", quota.limit(), quota.window().as_nanos()));
             let quotas = quotas.collect::<Vec<_>>().join(",");
             let key: String = charge.key().to_bytes().iter().map(|byte| format!("{byte:02x}")).collect();
-            write!(line, " {}/{}/{key};{};{quotas}", self.number, scope.name(), scope.policy().counts_denied())
-                .unwrap();
+            write!(line, " {}/{}/{key};{};{quotas}", self.number, scope.name(), policy.counts_denied()).unwrap();
         }
         line.push('\n');
         let answer = self.socket.ask(&line);

@@ -24,7 +24,7 @@ impl Store for FullStore {
     fn decide(&self, charges: &[Charge], verdict: &mut Verdict) -> MaybeReady<Self::Future> {
         let scopes = self.setup.as_ref().expect("a limiter opens its store").scopes();
         *verdict = Verdict::new(false);
-        for quota in charges.iter().flat_map(|charge| scopes.get(charge.scope()).unwrap().policy().quotas()) {
+        for quota in charges.iter().flat_map(|charge| scopes.policy(charge.plan()).unwrap().quotas()) {
             verdict.push_quota(quota.limit(), quota.window());
         }
         MaybeReady::Ready(())

@@ -170,7 +170,8 @@ impl Shards {
         clock: &dyn Clock,
     ) -> Option<()> {
         let now = verdict.now;
-        let may_have_slot = plan.has_siblings() && table.find_in_any_shape(hash, charge, &self.scopes).is_some();
+        let may_have_slot =
+            self.scopes.is_reshaped(charge.scope()) && table.find_in_any_shape(hash, charge, &self.scopes).is_some();
         if may_have_slot || self.is_overflow_live(now) || !self.reserve_slot() {
             return None;
         }
@@ -213,10 +214,11 @@ impl Shards {
 
     /// Returns `true` if a history is idle. Then the overflow and the cached denials are prepared for its removal.
     fn begin_eviction(&self, slot: &mut Slot, plan: &Plan, now: Timestamp, clock: &dyn Clock) -> bool {
-        let (charge, now) = (slot.charge(&self.scopes), self.sync(slot, plan, now, clock));
+        let now = self.sync(slot, plan, now, clock);
         if !slot.history.is_idle(plan, now) {
             return false;
         }
+        let charge = slot.charge(&self.scopes);
         if slot.may_share_overflow() || self.is_overflow_live(now) {
             let (hash, mut overflow) = (self.hash(&charge), self.lock_overflow());
             if slot.may_share_overflow() && !overflow.has_left(hash, charge.target, plan, now, clock) {

@@ -85,10 +85,10 @@ impl<'a> Transaction<'a> {
     fn reshape(&mut self) -> Result<(), Stale> {
         let mut reshaped = Ok(());
         self.for_each_item(|transaction, item| {
-            if !item.plan.has_siblings() {
+            let (store, charge) = (transaction.store, item.charge);
+            if !store.scopes().is_reshaped(charge.scope()) {
                 return;
             }
-            let (store, charge) = (transaction.store, item.charge);
             if transaction.slot(item).is_none()
                 && let Some(table) = transaction.table(item.hash)
             {

@@ -235,6 +235,21 @@ impl RedisStore {
 }
 
 impl RedisStore {
+    /// Finds the mistakes that can be seen without the rules and without the URLs.
+    pub(crate) fn validate(&self) -> Result<(), ConfigError> {
+        if self.deadline.is_zero() {
+            return Err(ConfigError::new("deadline", "0s", "a decision takes some time"));
+        }
+        if self.prefix.contains(['{', '}']) {
+            let reason = "a prefix has no braces: as a hash tag they would decide the hash slot of all keys";
+            return Err(ConfigError::new("prefix", format_args!("{:?}", self.prefix), reason));
+        }
+        if self.max_batch == 0 {
+            return Err(ConfigError::new("max_batch", 0, "a batch has at least one request"));
+        }
+        Ok(())
+    }
+
     fn build_decider(&self, setup: &Setup) -> Result<Decider, ConfigError> {
         let timer = self.timer();
         let servers = Servers::new(&self.topology, &self.tls, &timer)?;
@@ -298,16 +313,7 @@ impl Store for RedisStore {
     type Future = BoxFuture;
 
     fn open(&mut self, setup: Setup) -> Result<(), ConfigError> {
-        if self.deadline.is_zero() {
-            return Err(ConfigError::new("deadline", "0s", "a decision takes some time"));
-        }
-        if self.prefix.contains(['{', '}']) {
-            let reason = "a prefix has no braces: as a hash tag they would decide the hash slot of all keys";
-            return Err(ConfigError::new("prefix", format_args!("{:?}", self.prefix), reason));
-        }
-        if self.max_batch == 0 {
-            return Err(ConfigError::new("max_batch", 0, "a batch has at least one request"));
-        }
+        self.validate()?;
         self.lease.as_ref().map_or(Ok(()), |lease| lease.validate(&setup.scopes))?;
         self.accept(&setup.scopes)?;
         self.decider = Some(Arc::new(self.build_decider(&setup)?));

@@ -1,5 +1,6 @@
 //! The script against the histories in memory, and against the obvious model: a list of admissions.
 
+mod tiers;
 mod writers;
 
 use std::{
@@ -51,6 +52,13 @@ impl Subject {
     /// The same key under another policy.
     fn under(&self, policy: &Policy) -> Self {
         Self { key: self.key.clone(), ..Self::new(policy) }
+    }
+
+    /// The same key under one of several policies that judge it together.
+    fn in_tier(&self, policy: &Policy, all: &[Policy]) -> Self {
+        let plan = Plan::among(policy, all);
+        let logs = Layout::new(&plan).kept_for(3_600_000);
+        Self { key: self.key.clone(), history: History::new(&plan), plan, logs, enforcement: Enforcement::On }
     }
 
     fn charged(&self) -> Charged<'_> {

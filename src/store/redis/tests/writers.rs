@@ -14,7 +14,9 @@ struct Everything {
 /// Windows that are asked about, in microseconds, and how many of the newest units matter in each.
 fn needs(plan: &Plan) -> Vec<(u64, usize)> {
     let exact = plan.exact().map(|exact| (plan.micros(exact.ticks), exact.capacity));
-    let large = plan.windows().iter().filter(|window| window.counted != crate::history::Counted::Exactly);
+    // All tiers of a process ask for the windows of all of them.
+    let windows = plan.windows().iter().chain(plan.unlimited());
+    let large = windows.filter(|window| window.counted != crate::history::Counted::Exactly);
     exact.into_iter().chain(large.map(|window| (plan.micros(window.ticks), window.limit as usize))).collect()
 }
 
@@ -162,6 +164,56 @@ fn in_a_thousand_minutes_processes_that_come_and_go_never_admit_more_than_their_
             prop_assert!(admitted || !must, "denied with room by {} at {}", who, time);
             if admitted {
                 everything.record(time);
+            }
+        }
+        Ok(())
+    });
+}
+
+/// The tiers of a process: up to three, and perhaps one without limits.
+fn tiers() -> impl Strategy<Value = Vec<Policy>> {
+    let tiers = (prop::collection::vec(exact_policies(), 1..4), prop::bool::weighted(0.3), prop::bool::weighted(0.4));
+    tiers.prop_map(|(tiers, has_unlimited, is_coarse)| {
+        let unlimited = has_unlimited.then(|| Policy::from_iter([]));
+        let all = tiers.into_iter().chain(unlimited);
+        all.map(|policy| policy.resolution(if is_coarse { 16 } else { 4096 })).collect()
+    })
+}
+
+/// Two versions of a service side by side, as in a rolling deployment, each with tiers of its own.
+#[test]
+fn in_a_thousand_minutes_two_processes_with_tiers_never_admit_more_than_their_own_tier() {
+    const THOUSAND_MINUTES: u64 = 60_000_000 * MILLI;
+    let turn = (0usize..2, 0usize..4, pauses());
+    let input = ([tiers(), tiers()], prop::collection::vec(turn, 20..400));
+    check(16, input, |connection, (processes, turns)| {
+        let keys = [(); 2].map(|()| {
+            let key = Subject::new(&Policy::per_minute(1));
+            let of = |tiers: &Vec<Policy>| tiers.iter().map(|tier| key.in_tier(tier, tiers)).collect::<Vec<_>>();
+            let short = |subject: Subject| Subject { logs: Layout::new(&subject.plan).kept_for(20_000), ..subject };
+            [0, 1].map(|process| of(&processes[process]).into_iter().map(short).collect::<Vec<_>>())
+        });
+        let coarse = processes.iter().flatten().filter(|policy| policy.entries_per_window() == 16);
+        let is_coarse = coarse.count() > 0;
+        let longest = processes.iter().flatten().flat_map(Policy::quotas).map(micros).max().unwrap_or(0);
+        let late = if is_coarse { longest / 8 + COARSEST } else { COARSEST };
+        let (mut everything, mut now) = ([Everything::default(), Everything::default()], START);
+        for (turn, (process, tier, pause)) in turns.into_iter().cycle().enumerate() {
+            now += (pause + 1) * 4;
+            if now > START + THOUSAND_MINUTES || turn > 4_000 {
+                break;
+            }
+            let (tier, key) = (tier % processes[process].len(), turn % 3 % 2);
+            let (subject, policy) = (&keys[key][process][tier], &processes[process][tier]);
+            let everything = &mut everything[key];
+            everything.ask(subject, now);
+            let admitted = decide(connection, subject, now).admitted;
+            let may = Everything::has_room(&everything.known, policy, now, 0);
+            let must = Everything::has_room(&everything.all, policy, now, late);
+            prop_assert!(!admitted || may, "over tier {} of process {} at {}", tier, process, now);
+            prop_assert!(admitted || !must, "denied with room in tier {} of process {} at {}", tier, process, now);
+            if admitted {
+                everything.record(now);
             }
         }
         Ok(())

@@ -83,6 +83,27 @@ impl Headers {
         self
     }
 
+    /// Sends `RateLimit` and `RateLimit-Policy` as `other` does, and everything else as before.
+    #[cfg(feature = "config")]
+    pub(crate) const fn with_draft_of(mut self, other: Self) -> Self {
+        self.draft = other.draft;
+        self
+    }
+
+    /// Sends the legacy fields in this form, or none.
+    #[cfg(feature = "config")]
+    pub(crate) const fn with_legacy_or_none(mut self, reset: Option<LegacyReset>) -> Self {
+        self.legacy = reset;
+        self
+    }
+
+    /// Sends the fields in *Trailers-Only* responses, or does not.
+    #[cfg(feature = "config")]
+    pub(crate) const fn sent_in_trailers_only(mut self, sent: bool) -> Self {
+        self.in_trailers_only = sent;
+        self
+    }
+
     const fn with_draft(draft: DraftFields) -> Self {
         Self { draft, legacy: None, in_trailers_only: false }
     }
