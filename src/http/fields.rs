@@ -44,7 +44,7 @@ pub(crate) fn add_fields_of_refusal<B>(answer: &mut Response<B>, decision: &Deci
 
 /// Adds the names of the rules in shadow that would deny the request, if the layer shows them.
 fn add_shadow_field(headers: &mut HeaderMap, decision: &Decision, options: &ResponseOptions) {
-    let Some(name) = &options.shadow_field else { return };
+    let Some(name) = &options.settings.shadow_field else { return };
     let names = build_value(|field| {
         for rule in decision.rules_without_room(Enforcement::Shadow) {
             field.write(if field.is_empty() { "" } else { ", " });

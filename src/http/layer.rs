@@ -198,7 +198,7 @@ impl<T> RateLimitLayer<T> {
     /// # }
     /// ```
     pub fn shadow_field(mut self, name: HeaderName) -> Self {
-        Arc::make_mut(&mut self.options).shadow_field = Some(name);
+        Arc::make_mut(&mut self.options).settings.shadow_field = Some(name);
         self
     }
 

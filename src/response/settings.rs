@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 
-use http::StatusCode;
+use http::{HeaderName, StatusCode};
 
 use crate::{error::ConfigError, response::Headers};
 
@@ -128,6 +128,8 @@ pub enum RefusalFormat {
 #[derive(Clone, Debug)]
 pub(crate) struct ResponseSettings {
     pub(crate) headers: Headers,
+    /// The field that names the rules in shadow that would deny the request.
+    pub(crate) shadow_field: Option<HeaderName>,
     pub(crate) decision: DecisionIn,
     pub(crate) on_conflict: OnConflict,
     pub(crate) protocol: CallerProtocol,
@@ -154,6 +156,11 @@ impl DecisionIn {
 impl ResponseSettings {
     /// Returns whether decisions that admit requests are shown, in header fields or extensions.
     pub(crate) const fn show_admissions(&self) -> bool {
+        self.show_quotas() || self.shadow_field.is_some()
+    }
+
+    /// Returns whether decisions that admit requests are shown with the state of each quota.
+    pub(crate) const fn show_quotas(&self) -> bool {
         self.headers.show_admissions() || !matches!(self.decision, DecisionIn::Neither)
     }
 
@@ -172,6 +179,7 @@ impl Default for ResponseSettings {
     fn default() -> Self {
         Self {
             headers: Headers::default(),
+            shadow_field: None,
             decision: DecisionIn::default(),
             on_conflict: OnConflict::default(),
             protocol: CallerProtocol::default(),
