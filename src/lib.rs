@@ -391,6 +391,8 @@ pub mod clock;
 pub mod config;
 #[cfg(feature = "test-util")]
 pub mod conformance;
+#[cfg(feature = "tiers")]
+pub mod tiers;
 #[cfg(fuzzing)]
 #[doc(hidden)]
 pub mod fuzzing;
