@@ -57,6 +57,9 @@
 //! because of a unit that is about to be given back. So on a cluster a denial is cached only after it was met twice, a
 //! deadline apart. If a node fails at that moment, a reservation may remain.
 //!
+//! Charges that are not [enforced](crate::Enforcement) are decided right after these, if a request has charges of enforced rules
+//! in several slots: each of them exactly, but not in the same step.
+//!
 //! A keyed hash maps tenants to slots. Set a `RedisStore::key_secret` of your own, and nobody can choose texts of keys that
 //! fill one slot.
 //!

@@ -3,6 +3,7 @@
 mod cluster;
 mod connection;
 mod distance;
+mod enforcement;
 mod harness;
 mod moving;
 mod outage;

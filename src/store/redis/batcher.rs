@@ -84,7 +84,7 @@ impl Batcher {
             if let Ok(verdict) = verdict
                 && verdict.admitted
             {
-                let charges = verdict.recorded(&refunded);
+                let charges = verdict.refundable(&refunded);
                 let refund = PendingRefund { charges, admitted_at: verdict.now, units: 1 };
                 handle.spawn(async move { batcher.refund(refund).await });
             }
@@ -277,7 +277,7 @@ impl CoalescedRequests {
             let verdict = reply.clone().map(|reply| reply.verdict_on(number));
             let Err(Ok(verdict)) = request.sender.send(verdict) else { continue };
             if verdict.admitted {
-                let charges = verdict.recorded(&request.charges);
+                let charges = verdict.refundable(&request.charges);
                 let none = PendingRefund { charges, admitted_at: verdict.now, units: 0 };
                 refund.get_or_insert(none).units += 1;
             }

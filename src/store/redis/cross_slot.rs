@@ -49,7 +49,8 @@ type GroupResult = Result<Verdict, Failure>;
 
 impl CrossSlotDecider {
     /// Decides about each group in one atomic step. All groups are reserved at the same time, and if one of them is
-    /// denied then the others are rolled back, before this returns if there is time.
+    /// denied then the others are rolled back, before this returns if there is time. Charges that are not enforced come after
+    /// them, so none of these is ever rolled back.
     ///
     /// So a quota never admits more than it has room for, and a denial costs nothing; but until the rollback has arrived,
     /// other requests may be denied by the reservation. All this runs in a task of its own, so cancelling the request
@@ -88,7 +89,7 @@ impl CrossSlotDecider {
         let (groups, results) = self.decide_groups(groups, Mode::Peek, deadline).await;
         let verdicts = results.iter().map(Result::as_ref).collect::<Result<Vec<_>, _>>().map_err(Clone::clone)?;
         let admitted = verdicts.iter().all(|verdict| verdict.admitted);
-        Ok(self.merge(charges, &groups, &results, admitted, false))
+        Ok(self.merge(charges, &groups, &results, admitted, 0))
     }
 
     /// Returns the decision, with what is reserved if it is an admission.
@@ -99,24 +100,33 @@ impl CrossSlotDecider {
         deadline: Deadline,
     ) -> (Result<Verdict, Unavailable>, Reserved) {
         let asked = self.denials.asked_at(self.commands.timer.now());
-        let (groups, mut results) = self.decide_groups(groups, Mode::Decide, deadline).await;
+        let (enforced, others) = SlotGroup::by_enforcement(groups);
+        let (groups, mut results) = self.decide_groups(&enforced, Mode::Decide, deadline).await;
         let groups = groups.as_slice();
         let reserved = groups.iter().zip(&results).filter_map(|(group, result)| {
             let verdict = result.as_ref().ok().filter(|verdict| verdict.admitted)?;
-            Some((verdict.recorded(&group.charges), verdict.now))
+            Some((verdict.refundable(&group.charges), verdict.now))
         });
-        let reserved: Reserved = reserved.collect();
+        let mut reserved: Reserved = reserved.collect();
         let fallen_back = self.fall_back(groups, &mut results);
         let is_admitted = |result: &GroupResult| result.as_ref().map_or(true, |verdict| verdict.admitted);
         if fallen_back.is_ok() && results.iter().all(is_admitted) {
             let is_complete = results.iter().all(Result::is_ok);
-            let verdict = || self.merge(charges, groups, &results, true, false);
+            let (others, other_results) = self.decide_groups(&others, Mode::Decide, deadline).await;
+            reserved.extend(others.iter().zip(&other_results).filter_map(|(group, result)| {
+                let verdict = result.as_ref().ok()?;
+                Some((verdict.refundable(&group.charges), verdict.now))
+            }));
+            let (groups, results) = ([groups, &others].concat(), [results, other_results].concat());
+            let verdict = || self.merge(charges, &groups, &results, true, 0);
             return (Ok(if is_complete { verdict() } else { Verdict::new(true) }), reserved);
         }
         let decider = Arc::clone(self);
         let rollback = tokio::spawn(async move { decider.roll_back(reserved).await });
         drop(timeout_at(deadline.end, rollback).await);
-        let decided = fallen_back.map(|()| self.merge(charges, groups, &results, false, true));
+        let (others, other_results) = self.deny_others(&others, deadline).await;
+        let (all, all_results) = ([groups, &others].concat(), [results.clone(), other_results].concat());
+        let decided = fallen_back.map(|()| self.merge(charges, &all, &all_results, false, groups.len()));
         if let Ok(verdict) = &decided
             && results.iter().all(Result::is_ok)
             && !self.commands.counts_denied(charges)
@@ -125,6 +135,17 @@ impl CrossSlotDecider {
             self.denials.insert(charges, verdict, asked, self.commands.timer.now());
         }
         (decided, Reserved::new())
+    }
+
+    /// Looks at the charges that are not enforced of a request that is denied. Where denials count they are recorded.
+    async fn deny_others(&self, groups: &[SlotGroup], deadline: Deadline) -> (Vec<SlotGroup>, Vec<GroupResult>) {
+        let is_counting = |group: &SlotGroup| self.commands.counts_denied(&group.charges);
+        let (counting, others): (Vec<_>, Vec<_>) = groups.iter().flat_map(SlotGroup::split).partition(is_counting);
+        let (mut groups, mut results) = self.decide_groups(&counting, Mode::Decide, deadline).await;
+        let (others, other_results) = self.decide_groups(&others, Mode::Peek, deadline).await;
+        groups.extend(others);
+        results.extend(other_results);
+        (groups, results)
     }
 
     /// Decides about each group; about the charges of a group one by one while its slot is moving.
@@ -193,29 +214,28 @@ impl CrossSlotDecider {
     }
 
     /// Merges the verdicts into one, in the order of the charges and by the clock of the first node. The quotas of nodes
-    /// that were not asked count as unused.
+    /// that were not asked count as unused. The first `rolled_back` groups gave back what was admitted.
     fn merge(
         &self,
         charges: &[Charge],
         groups: &[SlotGroup],
         results: &[GroupResult],
         admitted: bool,
-        is_rolled_back: bool,
+        rolled_back: usize,
     ) -> Verdict {
         let now = results.iter().find_map(|result| result.as_ref().ok()).map(|first| first.now).unwrap_or_default();
         let mut merged = Verdict { now, ..Verdict::new(admitted) };
         let mut states = vec![Vec::new(); charges.len()];
-        for (group, result) in groups.iter().zip(results) {
+        for (number, (group, result)) in groups.iter().zip(results).enumerate() {
             let verdict = result.as_ref().ok();
             let mut known = verdict.into_iter().flat_map(|part| part.states.iter().map(move |state| (part.now, state)));
-            let is_rolled_back = is_rolled_back && verdict.is_some_and(|verdict| verdict.admitted);
+            let is_rolled_back = number < rolled_back && verdict.is_some_and(|verdict| verdict.admitted);
             for (at, (charge, position)) in group.charges.iter().zip(&group.positions).enumerate() {
                 let is_full = verdict.is_some_and(|verdict| verdict.is_without_room(at));
                 if is_full {
                     merged.set_without_room(*position);
                 }
-                let is_rolled_back = is_rolled_back && charge.enforcement.is_charged(true, !is_full);
-                let refunded = u64::from(is_rolled_back && !self.commands.counts_denied(&[*charge]));
+                let refunded = u64::from(is_rolled_back && !is_full && !self.commands.counts_denied(&[*charge]));
                 let state = |_| match known.next() {
                     Some((now, state)) => (state.used.saturating_sub(refunded), now.until(state.changes_at)),
                     None => (0, Duration::ZERO),
@@ -246,6 +266,30 @@ impl SlotGroup {
             }
         }
         groups
+    }
+
+    /// Divides groups into those to reserve and those that deny nothing. If several have charges that are enforced then these alone
+    /// are reserved, for they may be rolled back.
+    fn by_enforcement(groups: &[Self]) -> (Vec<Self>, Vec<Self>) {
+        let is_enforced = |group: &&Self| group.charges.iter().any(|charge| charge.enforcement.is_enforced());
+        if groups.iter().filter(is_enforced).count() <= 1 {
+            return groups.iter().cloned().partition(|group| is_enforced(&group));
+        }
+        let parts = groups.iter().flat_map(|group| {
+            let (enforced, others): (Vec<_>, Vec<_>) =
+                group.split().partition(|single| single.charges.iter().all(|charge| charge.enforcement.is_enforced()));
+            [Self::joined(enforced), Self::joined(others)]
+        });
+        parts.filter(|group| !group.charges.is_empty()).partition(|group| is_enforced(&group))
+    }
+
+    fn joined(groups: Vec<Self>) -> Self {
+        let mut joined = Self { charges: Vec::new(), positions: Vec::new() };
+        for group in groups {
+            joined.charges.extend(group.charges);
+            joined.positions.extend(group.positions);
+        }
+        joined
     }
 
     /// Returns one group for each charge: while a slot moves, only commands with one key are sure to find it.

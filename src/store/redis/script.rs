@@ -213,6 +213,13 @@ impl Charged<'_> {
 }
 
 impl Verdict {
+    /// Returns those charges whose units can be given back. A soft one without room keeps its unit: it may have taken the place of
+    /// an older one, which no history remembers beyond its limit.
+    pub(super) fn refundable(&self, charges: &[Charge]) -> Vec<Charge> {
+        let all = if self.admitted { charges } else { &[] };
+        all.iter().enumerate().filter(|(at, _)| !self.is_without_room(*at)).map(|(_, charge)| *charge).collect()
+    }
+
     /// Returns those charges that were recorded.
     pub(super) fn recorded(&self, charges: &[Charge]) -> Vec<Charge> {
         let is_recorded =
