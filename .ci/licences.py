@@ -13,6 +13,7 @@ ALLOWED = {
     "Apache-2.0",
     "BSD-3-Clause",
     "BSL-1.0",
+    "CC0-1.0",
     "ISC",
     "MIT",
     "Unicode-3.0",

@@ -359,6 +359,7 @@
 //! | `test-util` | adds virtual time for Redis, and the suite `conformance` for a store of your own | no |
 //! | `tonic` | reads the peer's address from tonic's connect info; lets tonic's `add_service` take a service behind the layer | no |
 //! | `tracing` | logs [warnings](self#warnings) of deployment mistakes that only requests can show | yes |
+//! | `watch` | follows the file of the rules, and reloads it: `RateLimiter::watch` | no |
 
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
@@ -391,11 +392,11 @@ pub mod clock;
 pub mod config;
 #[cfg(feature = "test-util")]
 pub mod conformance;
-#[cfg(feature = "tiers")]
-pub mod tiers;
 #[cfg(fuzzing)]
 #[doc(hidden)]
 pub mod fuzzing;
+#[cfg(feature = "tiers")]
+pub mod tiers;
 
 pub use error::{CheckError, ConfigError, UnknownRule, UnknownTier};
 pub use http::{RateLimit, RateLimitLayer, ResponseFuture};

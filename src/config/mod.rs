@@ -355,20 +355,31 @@
 //! [`key::client_ip`]: crate::key::client_ip
 
 mod check;
+mod csv;
 #[cfg_attr(not(feature = "redis"), expect(dead_code, reason = "only Redis has URLs and secrets"))]
 mod environment;
 mod exempt;
 mod file;
 mod load;
+#[cfg_attr(not(test), expect(dead_code, reason = "no rule has overrides yet"))]
+mod overrides;
 #[cfg(feature = "redis")]
 mod redis;
 mod response;
 mod rule;
+#[cfg(feature = "watch")]
+mod rules_watch;
 mod schema;
 mod source;
 mod source_map;
 mod store;
 mod store_table;
 mod value;
+#[cfg(feature = "watch")]
+mod watch;
 
+#[cfg(feature = "watch")]
+pub use rules_watch::RulesWatch;
 pub use source::Sources;
+#[cfg(feature = "watch")]
+pub use watch::{WatchError, WatchEvent, WatchSettings};

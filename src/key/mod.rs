@@ -88,3 +88,5 @@ pub(crate) use key::{ChargeTarget, PackedKey};
 pub(crate) use metadata::LENIENT as LENIENT_BASE64;
 pub(crate) use name::sanitize_name;
 pub(crate) use pattern::ParsedPattern;
+#[cfg(all(test, feature = "config"))]
+pub(crate) use pattern::PartPattern;

@@ -51,6 +51,8 @@ pub struct RateLimiterBuilder<K: RequestKind = Http, S = MemoryStore> {
     pub(crate) message: Option<String>,
     pub(crate) response: ResponseSettings,
     pub(super) exemptions: Vec<Exemption<K>>,
+    /// Its rules are for a limiter that has its store already.
+    pub(crate) is_reload: bool,
     clock: Arc<dyn Clock>,
     store: S,
 }
@@ -75,6 +77,7 @@ impl<K: RequestKind> Default for RateLimiterBuilder<K> {
             message: None,
             response: ResponseSettings::default(),
             exemptions: Vec::new(),
+            is_reload: false,
             clock: Arc::new(SystemClock::new()),
             store: MemoryStore::default(),
         }
@@ -140,6 +143,7 @@ impl<K: RequestKind, S: Store> RateLimiterBuilder<K, S> {
             message: self.message,
             response: self.response,
             exemptions: self.exemptions,
+            is_reload: self.is_reload,
             clock: self.clock,
             store,
         }

@@ -62,7 +62,9 @@ impl<K: RequestKind, S: Store> RateLimiter<K, S> {
     where
         F: FnOnce(RateLimiterBuilder<K>) -> Result<RateLimiterBuilder<K>, ConfigError>,
     {
-        let builder = rules(RateLimiterBuilder::default())?;
+        let mut empty = RateLimiterBuilder::default();
+        empty.is_reload = true;
+        let builder = rules(empty)?;
         let answers = builder.validate()?;
         let _reloading = self.state.reloading.lock();
         let new = self.compile_anew(&builder, answers)?;
@@ -135,7 +137,7 @@ fn changes_of(old: &CompiledRule, new: &CompiledRule) -> Vec<String> {
         match old.tiers().iter().find(|other| other.name() == tier.name()) {
             Some(other) if other.policy() == tier.policy() => {}
             Some(other) => {
-                changes.push(format!("{described}: {} -> {}", limits(other.policy()), limits(tier.policy())))
+                changes.push(format!("{described}: {} -> {}", limits(other.policy()), limits(tier.policy())));
             }
             None => changes.push(format!("{described} is new: {}", limits(tier.policy()))),
         }

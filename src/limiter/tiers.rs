@@ -103,7 +103,7 @@ impl<K: RequestKind> TierTable<K> {
 
     fn by_pattern(&self, raw: &RawParts) -> Option<u16> {
         let matches = self.patterns.iter().filter_map(|(pattern, tier)| {
-            let length = pattern.matched(raw.iter().map(|part| part.as_slice()))?;
+            let length = pattern.matched(raw.iter().map(smallvec::SmallVec::as_slice))?;
             Some((length, *tier))
         });
         matches.max_by_key(|(length, _)| *length).map(|(_, tier)| tier)

@@ -18,7 +18,7 @@ fn governing(limiter: &RateLimiter, request: Builder) -> Vec<String> {
 }
 
 fn left(limiter: &RateLimiter, rule: &str) -> u64 {
-    limiter.rule(rule).unwrap().peek("everybody").quotas().next().map_or(0, |quota| quota.remaining().into())
+    limiter.rule(rule).unwrap().peek("everybody").quotas().next().map_or(0, |quota| quota.remaining())
 }
 
 async fn statuses(app: &Router, targets: &[&str]) -> Vec<u16> {
