@@ -92,6 +92,14 @@ pub(super) struct RuleTable {
     pub(super) resolution: Option<Spanned<u32>>,
     pub(super) enforcement: Option<Spanned<String>>,
     pub(super) on_missing: Option<Spanned<OnMissingValue>>,
+    pub(super) tier_from: Option<Spanned<String>>,
+    /// In the order of their names.
+    #[serde(default)]
+    pub(super) tiers: BTreeMap<String, Spanned<HeaderValues>>,
+    /// In the order of their keys.
+    #[serde(default)]
+    pub(super) overrides: BTreeMap<String, Spanned<HeaderValues>>,
+    pub(super) overrides_file: Option<Spanned<String>>,
     #[serde(default, rename = "group")]
     pub(super) groups: Vec<Spanned<GroupTable>>,
 }

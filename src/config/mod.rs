@@ -98,6 +98,10 @@
 //! | `resolution` | the precision of large quotas: [`Policy::resolution`] | 4096 |
 //! | `enforcement` | `"on"`, `"soft"`, `"shadow"` or `"off"`: [`Enforcement`] | `"on"` |
 //! | `on_missing` | `"share"`, `"skip"` or a status from 400 to 599: [`OnMissing`] | `"share"` |
+//! | `tier_from` | the source of the name of the tier, such as `"claim:plan"`: [`Rule::tier_from`] | none |
+//! | `[rule.tiers]` | names of tiers, each with its quotas or `"unlimited"`, see below: [`Rule::tier`] | none |
+//! | `[rule.overrides]` | keys, each with the name of its tier, see below: [`Rule::tier_for`] | none |
+//! | `overrides_file` | the path of a file of more overrides, see below | none |
 //! | `[[rule.group]]` | more routes of the rule above, see below | none |
 //!
 //! ## `[[rule.group]]`
@@ -109,6 +113,43 @@
 //! | `key` | the source of the key of a request to these routes | required |
 //! | `multiple_values` | as in `[[rule]]`, for this key | that of the source |
 //! | `routes` | the routes | required |
+//!
+//! ## `[rule.tiers]` and `[rule.overrides]`
+//!
+//! Other limits for some keys of the rule above, over the same histories. In the text of a key, a `*` at the end stands for any
+//! rest, and `**` is a star that belongs to the key.
+//!
+//! ```
+//! use tower_quota::RateLimiter;
+//!
+//! let limiter = RateLimiter::from_toml(
+//!     r#"
+//!     [[rule]]
+//!     name = "api"
+//!     key = "header:x-account"
+//!     quotas = ["60/minute"]
+//!     applies_to = "every_request"
+//!     tier_from = "header:x-plan"
+//!
+//!     [rule.tiers]
+//!     pro = ["600/minute", "9000/hour"]
+//!     staff = "unlimited"
+//!
+//!     [rule.overrides]
+//!     initech = "pro"
+//!     "acme-*" = "pro"
+//!     "#,
+//! )?;
+//! let api = limiter.rule("api")?;
+//! assert_eq!((0..1000).filter(|_| api.admit("acme-eu")).count(), 600);
+//! assert_eq!((0..1000).filter(|_| api.admit("globex")).count(), 60);
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+//!
+//! `overrides_file` names a CSV file (RFC 4180, UTF-8) for thousands of them: a key and its tier on each line, as in
+//! `initech,pro`. A key of several parts has a column for each. Lines that begin with `#` are comments, and the first line may
+//! be a heading whose last column is `tier`. The path is one of the current directory if it is relative;
+//! [`Sources::files`] reads it. The file is read when the rules are, so a change in it alone is no change of the rules.
 //!
 //! ## `[store]`
 //!
@@ -338,6 +379,9 @@
 //! [`Rule::key`]: crate::Rule::key
 //! [`Rule::level`]: crate::Rule::level
 //! [`Rule::per_route`]: crate::Rule::per_route
+//! [`Rule::tier`]: crate::Rule::tier
+//! [`Rule::tier_for`]: crate::Rule::tier_for
+//! [`Rule::tier_from`]: crate::Rule::tier_from
 //! [`Rule::group`]: crate::Rule::group
 //! [`Quota`]: crate::Quota
 //! [`Policy::count_denied`]: crate::Policy::count_denied
@@ -361,7 +405,6 @@ mod environment;
 mod exempt;
 mod file;
 mod load;
-#[cfg_attr(not(test), expect(dead_code, reason = "no rule has overrides yet"))]
 mod overrides;
 #[cfg(feature = "redis")]
 mod redis;
@@ -374,6 +417,7 @@ mod source;
 mod source_map;
 mod store;
 mod store_table;
+mod tiers;
 mod value;
 #[cfg(feature = "watch")]
 mod watch;

@@ -22,7 +22,8 @@
 
 use std::{
     fmt::{self, Display},
-    mem, str,
+    fs, io, mem, str,
+    sync::Arc,
 };
 
 use hashbrown::HashMap;
@@ -53,6 +54,28 @@ pub(crate) struct Override {
 pub(crate) struct OverrideErrors {
     first: Vec<ConfigError>,
     more: usize,
+}
+
+/// The function that reads files by their path.
+#[derive(Clone)]
+pub(super) struct Files(Arc<ReadFile>);
+
+type ReadFile = dyn Fn(&str) -> io::Result<Vec<u8>> + Send + Sync;
+
+impl Files {
+    pub(super) fn new(read: impl Fn(&str) -> io::Result<Vec<u8>> + Send + Sync + 'static) -> Self {
+        Self(Arc::new(read))
+    }
+
+    pub(super) fn read(&self, path: &str) -> io::Result<Vec<u8>> {
+        (self.0)(path)
+    }
+}
+
+impl Default for Files {
+    fn default() -> Self {
+        Self::new(|path| fs::read(path))
+    }
 }
 
 /// Reads line after line, and goes on after a mistake.
@@ -143,11 +166,13 @@ impl Reader {
 }
 
 impl OverrideErrors {
+    #[cfg(test)]
     /// Returns the mistakes, at most ten, in the order of their lines.
     pub(crate) fn first(&self) -> &[ConfigError] {
         &self.first
     }
 
+    #[cfg(test)]
     /// Returns how many further mistakes there are.
     pub(crate) const fn more(&self) -> usize {
         self.more

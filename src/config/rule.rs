@@ -9,6 +9,7 @@ use crate::{
         response::error_status,
         source::{CompositeKey, Sources, may_have_multiple_values},
         source_map::SourceMap,
+        tiers::TierReader,
         value::{duration, word},
     },
     error::ConfigError,
@@ -61,6 +62,7 @@ impl<'a> RuleReader<'a> {
         let rule = table.groups.iter().try_fold(rule, |rule, group| self.group(group, rule))?;
         let rule = with_conditions(table, rule);
         let rule = self.exempt.read(&table.exempt)?.into_iter().fold(rule, Rule::exempt);
+        let rule = TierReader::new(table, self.lines, self.sources).read(rule)?;
         rule.validate().map_err(|error| self.locate(table, error))?;
         Ok(rule)
     }
@@ -214,6 +216,12 @@ impl<'a> RuleReader<'a> {
             "level" => table.level.as_ref().map(|level| self.lines.line_of(level)),
             "per_route" => table.per_route.as_ref().map(|per_route| self.lines.line_of(per_route)),
             "applies_to" => table.applies_to.as_ref().map(|applies_to| self.lines.line_of(applies_to)),
+            "tier" | "tiers" => {
+                let is_wrong = |(name, _): &(&String, _)| error.value() == format!("\"{name}\"");
+                let tier = table.tiers.iter().find(is_wrong).or_else(|| table.tiers.iter().next());
+                tier.map(|(_, value)| self.lines.line_of(value))
+            }
+            "tier_from" => table.tier_from.as_ref().map(|text| self.lines.line_of(text)),
             "quota name" => table.quotas.as_ref().map(|quotas| self.lines.line_of(quotas)),
             _ => None,
         };

@@ -170,6 +170,10 @@ static RULE: Schema = Schema {
         field("resolution", FieldKind::Number(u32::MAX as u64), "4096", &[]),
         field("enforcement", FieldKind::Text, "\"shadow\"", &["enforce", "mode", "enforced"]),
         field("on_missing", FieldKind::WordOrStatus, "\"skip\"", &["missing"]),
+        field("tier_from", FieldKind::Text, "\"claim:plan\"", &["plan_from", "tier_source"]),
+        field("tiers", FieldKind::TextsByName, "{ pro = [\"600/minute\"] }", &["tier", "plans"]),
+        field("overrides", FieldKind::TextsByName, "{ acme = \"pro\" }", &["override", "tier_for"]),
+        field("overrides_file", FieldKind::Text, "\"overrides.csv\"", &["override_file", "csv"]),
         field("group", FieldKind::Tables(&GROUP), "", &["groups"]),
     ],
 };

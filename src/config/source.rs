@@ -1,6 +1,6 @@
 //! The sources of keys, and the extractors that their texts describe.
 
-use std::{borrow::Cow, collections::BTreeMap, env::VarError, fmt, sync::Arc};
+use std::{borrow::Cow, collections::BTreeMap, env::VarError, fmt, io, sync::Arc};
 
 use http::HeaderName;
 use toml::Spanned;
@@ -9,6 +9,7 @@ use crate::{
     config::{
         environment::Environment,
         file::{ClientIpTable, KeyTexts},
+        overrides::Files,
         source_map::SourceMap,
     },
     error::ConfigError,
@@ -50,6 +51,7 @@ const NO_HEADER: &str = "not the name of a header field: write one such as \"x-f
 pub struct Sources {
     named: BTreeMap<String, Arc<dyn KeyExtractor>>,
     environment: Environment,
+    files: Files,
     /// The treatment of several values in the sources of one key, or their own.
     multiple_values: Option<MultipleValues>,
 }
@@ -89,6 +91,34 @@ impl Sources {
     pub fn environment(mut self, read: impl Fn(&str) -> Result<String, VarError> + Send + Sync + 'static) -> Self {
         self.environment = Environment::new(read);
         self
+    }
+
+    /// Sets the function that reads the files that a file names (`overrides_file`), by their path. Defaults to
+    /// [`std::fs::read`]; another one is for tests, and for programs that keep them elsewhere.
+    ///
+    /// ```
+    /// use tower_quota::{RateLimiter, config::Sources};
+    ///
+    /// let sources = Sources::new().files(|_| Ok(b"initech,pro".to_vec()));
+    /// let text = r#"
+    ///     [[rule]]
+    ///     name = "jobs"
+    ///     applies_to = "no_requests"
+    ///     quotas = ["60/minute"]
+    ///     tiers = { pro = ["600/minute"] }
+    ///     overrides_file = "overrides.csv"
+    /// "#;
+    /// let limiter = RateLimiter::builder().toml(text, &sources)?.build()?;
+    /// assert_eq!((0..1000).filter(|_| limiter.rule("jobs").unwrap().admit("initech")).count(), 600);
+    /// # Ok::<(), tower_quota::ConfigError>(())
+    /// ```
+    pub fn files(mut self, read: impl Fn(&str) -> io::Result<Vec<u8>> + Send + Sync + 'static) -> Self {
+        self.files = Files::new(read);
+        self
+    }
+
+    pub(super) fn read_file(&self, path: &str) -> io::Result<Vec<u8>> {
+        self.files.read(path)
     }
 
     /// Returns what reads the variables.

@@ -9,3 +9,4 @@ mod quota_texts;
 mod response_tables;
 mod rule_settings;
 mod store_table;
+mod tiers;

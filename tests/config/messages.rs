@@ -86,7 +86,7 @@ const IN_A_RULE: &[(usize, &str, &str)] = &[
     (4, "key = 'path:botId'\nmultiple_values = 'first'", r#"line 5: rule "bots": multiple_values "first": no source of the key is a header, a query parameter, a cookie or metadata: leave it out"#),
     (4, "key = 'query:botId'\nmultiple_values = 'frist'", r#"line 5: rule "bots": multiple_values "frist": unknown value: write "first""#),
     (7, "[[rule.group]]\nkey = 'query:b'\nmultiple_values = 'all'\nroutes = ['/z']", r#"line 9: rule "bots": group.multiple_values "all": unknown value: write "first", "last", "joined" or "missing_key""#),
-    (7, "burst = 7", r#"line 7: rule "bots": burst 7: unknown field: the fields are name, level, key, multiple_values, quotas, routes, applies_to, paths_under, hosts, methods, when_header, exempt, per_route, spaced_by, spread_evenly, margin, count_denied, resolution, enforcement, on_missing, group"#),
+    (7, "burst = 7", r#"line 7: rule "bots": burst 7: unknown field: the fields are name, level, key, multiple_values, quotas, routes, applies_to, paths_under, hosts, methods, when_header, exempt, per_route, spaced_by, spread_evenly, margin, count_denied, resolution, enforcement, on_missing, tier_from, tiers, overrides, overrides_file, group"#),
     (7, "quotas = ['1/s']", r#"line 7: rule "bots": quotas ['1/s']: this is not TOML (duplicate key): it is defined above already: leave one of them out"#),
     (7, "[rule]\nname = 'b'", "line 7: rule [rule]: this table may be repeated: write [[rule]], in double brackets"),
     (7, "rule.name = 'b'", r#"line 7: rule "bots": rule rule: the field belongs to another table: write it at the top of the file, above all tables"#),
