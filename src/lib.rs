@@ -113,6 +113,48 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 //!
+//! # Tiers and reload
+//!
+//! A rule says what is *remembered*: one history for each key. Its policy and its [tiers](Rule::tier) say what that is
+//! *compared with*. So a change of tier, or of the limits, neither refills nor empties: 60 used as free leave 540 of 600 as
+//! pro, and back in free there is no room until the minute has passed.
+//!
+//! A key is in the tier that was [set at run time](RateLimiter::set_tier), else that of an [override](Rule::tier_for) for the
+//! key, of the longest pattern that it matches, or which [the request names](Rule::tier_from), else under the rule's own policy.
+//! A tier [without limits](Rule::unlimited_tier) is recorded all the same.
+//!
+//! [`RateLimiter::reload`] replaces all rules while requests go on. Which histories stay:
+//!
+//! | what changes | the history |
+//! |---|---|
+//! | limits, windows, tiers, routes | stays, and the new limits judge it from the next request on; a longer window knows what the old ones remembered |
+//! | `resolution`, or a limit beyond it | stays, and is converted when its key is next charged; it then remembers as many units as the new limits can tell apart |
+//! | the [level](Rule::level), or the name | begins afresh; the old one is found again if the old rule comes back in time |
+//! | nothing but capitals in the name | stays |
+//!
+//! Rules with a mistake change nothing. Tiers and [enforcement](RateLimiter::enforce) that were set at run time stay.
+//!
+//! ```
+//! use tower_quota::{Policy, RateLimiter, Rule};
+//!
+//! let api = |free| {
+//!     let rule = Rule::new("api").no_requests().policy(Policy::per_minute(free));
+//!     rule.tier("pro", Policy::per_minute(600)).tier_for("acme-*", "pro")
+//! };
+//! let limiter = RateLimiter::builder().rule(api(60)).build()?;
+//! let handle = limiter.rule("api")?;
+//! let admitted = |key| (0..1000).filter(|_| handle.admit(key)).count();
+//! assert_eq!((admitted("globex"), admitted("acme-eu")), (60, 600));
+//!
+//! limiter.set_tier("api", "globex", Some("pro"))?;
+//! assert_eq!(admitted("globex"), 540);
+//!
+//! let changes = limiter.reload(|builder| Ok(builder.rule(api(100))))?;
+//! assert_eq!(changes.to_string(), r#"rule "api": 60/minute -> 100/minute"#);
+//! assert_eq!((admitted("globex"), admitted("initech")), (0, 100));
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+//!
 //! # Trying a limit
 //!
 //! A rule may be put in [shadow](Enforcement::Shadow) first: it decides as if it were enforced, lets everything through, and says

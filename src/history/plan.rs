@@ -324,4 +324,39 @@ mod tests {
         assert!(!Plan::new(&Policy::per_day(4097)).is_compact());
         assert!(!Plan::new(&Policy::new("100/30d".parse().unwrap())).is_compact());
     }
+
+    #[test]
+    fn tiers_have_one_shape_of_all_their_windows_and_the_largest_limits() {
+        let (free, pro) = (Policy::per_minute(60), Policy::per_minute(600).and_per_day(2000));
+        let tiers = [free, pro];
+        let plans = tiers.each_ref().map(|tier| Plan::among(tier, &tiers));
+        assert!(plans[0].has_shape_of(&plans[1]) && plans[1].has_shape_of(&plans[0]));
+        for plan in &plans {
+            assert_eq!(plan.exact().map(|exact| exact.capacity), Some(2000));
+            assert!(plan.has_siblings() && plan.is_compact());
+            assert_eq!(plan.most_units(), 2000);
+        }
+        assert_eq!(plans.each_ref().map(|plan| plan.windows().len()), [1, 2]);
+        assert_eq!(plans.each_ref().map(|plan| plan.unlimited.len()), [1, 0]);
+        assert_eq!(plans[0].unlimited[0].ticks, plans[1].windows()[1].ticks);
+    }
+
+    #[test]
+    fn a_limit_alone_changes_no_shape_and_a_window_or_a_form_does() {
+        let plan = |policy: Policy| Plan::new(&policy);
+        let sixty = plan(Policy::per_minute(60));
+        assert!(sixty.has_shape_of(&plan(Policy::per_minute(600))));
+        assert!(!sixty.has_shape_of(&plan(Policy::per_minute(60).and_per_hour(100))));
+        assert!(!sixty.has_shape_of(&plan(Policy::per_minute(60_000))));
+        assert!(!sixty.has_shape_of(&plan(Policy::per_minute(60).count_denied())));
+    }
+
+    #[test]
+    fn a_tier_without_limits_has_the_windows_of_the_others_and_none_of_its_own() {
+        let own = Policy::per_minute(60);
+        let tiers = [own.clone(), own.with_quotas_of(None)];
+        let plan = Plan::among(&tiers[1], &tiers);
+        assert!(plan.windows().is_empty() && plan.has_shape_of(&Plan::among(&tiers[0], &tiers)));
+        assert_eq!(plan.horizon(), Plan::new(&tiers[0]).horizon());
+    }
 }

@@ -292,6 +292,57 @@ proptest! {
             prop_assert!(model.most_in_any(nanos(quota)) <= quota.limit() as usize, "{}", quota);
         }
     }
+
+    #[test]
+    fn a_reshaped_history_judges_by_what_a_list_remembers(
+        (before, after) in (policies(), policies()),
+        steps in schedules(),
+        pause in 0u64..3000,
+    ) {
+        let (mut subject, mut model) = (Subject::new(&before), Model::default());
+        model.admitted.extend(times(&steps).filter(|now| subject.ask(*now) == Answer::Admitted));
+        let now = steps.iter().sum::<u64>() + pause * MILLI;
+        let plan = Plan::new(&after).with_siblings();
+        let history = subject.history.reshaped(&subject.plan, &plan);
+        let is_admitted = Subject { plan, history }.ask(now) == Answer::Admitted;
+        let is_full = |window: &dyn Fn(&Quota) -> u64| {
+            after.quotas().any(|quota| model.counted(window(quota), now) >= quota.limit() as usize)
+        };
+        let remembered = before.quotas().map(nanos).max().unwrap();
+        let late: u64 = [&before, &after].iter().flat_map(|policy| policy.quotas().map(|quota| lateness(policy, quota))).sum();
+        prop_assert!(!(is_admitted && is_full(&|quota| nanos(quota).min(remembered))), "admitted without room");
+        prop_assert!(is_admitted || is_full(&|quota| nanos(quota) + late), "denied with room");
+    }
+
+    #[test]
+    fn tiers_that_judge_one_history_in_turn_count_as_a_list_does(
+        tiers in prop::collection::vec(policies(), 2..4),
+        steps in schedules(),
+        turns in prop::collection::vec(0usize..4, 1..400),
+    ) {
+        let tiers: Vec<Policy> = tiers.into_iter().map(|policy| policy.resolution(4096)).collect();
+        let plans: Vec<Plan> = tiers.iter().map(|tier| Plan::among(tier, &tiers)).collect();
+        let (mut history, mut model) = (History::new(&plans[0]), Model::default());
+        let tick = plans[0].tick().nanos();
+        for (now, turn) in times(&steps).zip(turns.iter().cycle()) {
+            let at = turn % tiers.len();
+            let has_room = {
+                let now = Timestamp::from_nanos(now);
+                history.expire(&plans[at], now);
+                history.room_at(&plans[at], now).is_none()
+            };
+            let is_full = |late: u64| {
+                let full = |quota: &Quota| model.counted(nanos(quota) + late, now) >= quota.limit() as usize;
+                tiers[at].quotas().any(full)
+            };
+            prop_assert!(!(has_room && is_full(0)), "admitted without room at {now}");
+            prop_assert!(has_room || is_full(2 * tick), "denied with room at {now}");
+            if has_room {
+                history.charge(&plans[at], Timestamp::from_nanos(now));
+                model.admitted.push(now);
+            }
+        }
+    }
 }
 
 /// The history as it stood after the request at `until`.

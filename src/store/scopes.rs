@@ -297,3 +297,60 @@ impl fmt::Debug for Scopes {
         f.debug_list().entries(self.iter().map(Scope::name)).finish()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn register(scopes: &Scopes, identity: &str, policies: &[Policy], version: u64) -> Vec<ChargeTarget> {
+        scopes.register(identity.to_owned(), identity, policies, version).unwrap()
+    }
+
+    fn per_minute(limit: u64) -> Policy {
+        Policy::per_minute(limit)
+    }
+
+    #[test]
+    fn equal_policies_of_one_identity_have_equal_numbers_in_all_versions() {
+        let scopes = Scopes::with_capacity(1);
+        let first = register(&scopes, "a", &[per_minute(1)], 1);
+        let second = register(&scopes, "a", &[per_minute(2)], 2);
+        assert_ne!(first[0].plan, second[0].plan);
+        assert_eq!((first[0].scope, first[0].shape), (second[0].scope, second[0].shape));
+        assert_eq!(register(&scopes, "a", &[per_minute(2)], 3), second);
+        assert_eq!(scopes.iter().count(), 1);
+        for (target, limit) in [(first[0], 1), (second[0], 2)] {
+            assert_eq!(scopes.policy(target.plan), Some(&per_minute(limit)));
+        }
+    }
+
+    #[test]
+    fn other_identities_have_scopes_of_their_own() {
+        let scopes = Scopes::with_capacity(2);
+        let [a, b] = ["a", "b"].map(|name| register(&scopes, name, &[per_minute(1)], 1)[0]);
+        assert!(a.scope != b.scope && a.shape != b.shape && a.plan != b.plan);
+        assert_eq!([a, b].map(|target| scopes.get(target.scope).unwrap().name()), ["a", "b"]);
+        assert!(scopes.get(2).is_none() && scopes.policy(2).is_none() && scopes.plan_of_shape(2).is_none());
+    }
+
+    #[test]
+    fn tiers_share_a_scope_and_a_shape() {
+        let scopes = Scopes::with_capacity(2);
+        let tiers = register(&scopes, "a", &[per_minute(1), per_minute(9).and_per_hour(100)], 1);
+        assert_eq!((tiers[0].scope, tiers[0].shape), (tiers[1].scope, tiers[1].shape));
+        assert_ne!(tiers[0].plan, tiers[1].plan);
+    }
+
+    #[test]
+    fn histories_move_to_the_shape_of_newer_rules_alone() {
+        let scopes = Scopes::with_capacity(1);
+        let old = register(&scopes, "a", &[per_minute(1)], 1)[0];
+        assert!(!scopes.is_reshaped(old.scope));
+        let new = register(&scopes, "a", &[per_minute(1).and_per_hour(9)], 2)[0];
+        assert!(scopes.is_reshaped(old.scope) && old.shape != new.shape);
+        assert!(scopes.may_move(old.shape, new.shape) && !scopes.may_move(new.shape, old.shape));
+        assert_eq!(register(&scopes, "a", &[per_minute(1)], 3)[0].shape, old.shape);
+        assert!(!scopes.may_move(old.shape, new.shape) && scopes.may_move(new.shape, old.shape));
+        assert_eq!(scopes.target_of_shape(new.shape), Some(new));
+    }
+}

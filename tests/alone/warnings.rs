@@ -371,3 +371,25 @@ fn a_warning_is_given_once_by_any_number_of_threads() {
     let count = |code: &str| lines.iter().filter(|line| line.contains(code)).count();
     assert_eq!((count("peer-missing"), count("key-missing"), lines.len()), (1, 1, 2), "{lines:#?}");
 }
+
+#[test]
+fn a_request_that_names_an_unknown_tier_is_warned_about_once_and_held_to_the_rules_own_policy() {
+    let (log, _guard) = Log::listen();
+    let tiered = rule(key::constant("secret")).tier("pro", Policy::per_minute(9)).tier_from(key::header("x-tier"));
+    let limiter = frozen([tiered]);
+    let tier = |name: Option<&str>| {
+        let mut request = Request::get("/");
+        if let Some(name) = name {
+            request = request.header("x-tier", name);
+        }
+        let matching = limiter.matching(&RequestView::new(&request.body(()).unwrap()));
+        matching[0].tier().map(ToOwned::to_owned)
+    };
+    assert_eq!((tier(Some("pro")).as_deref(), tier(None)), (Some("pro"), None));
+    log.assert_silent();
+    assert_eq!(tier(Some("secret")), None);
+    let lines = log.lines();
+    assert!(lines.len() == 1 && lines[0].contains("rule \"calls\"") && lines[0].contains("a tier"), "{lines:#?}");
+    assert_eq!((tier(Some("secret")), tier(Some("gold"))), (None, None));
+    log.assert_silent();
+}

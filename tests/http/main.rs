@@ -17,3 +17,4 @@ mod refusal;
 mod refusal_hook;
 mod routers;
 mod secrets_and_names;
+mod tiers;

@@ -10,3 +10,5 @@ mod keys;
 mod limiter;
 mod process;
 mod random;
+mod reload;
+mod tiers;
