@@ -76,6 +76,7 @@ impl Plan {
     /// days.
     pub(crate) const LONGEST_COMPACT_WINDOW: u64 = Tick::MOST_PER_WINDOW;
 
+    #[cfg_attr(not(any(test, feature = "redis")), expect(dead_code, reason = "only leases have plans of one policy"))]
     pub(crate) fn new(policy: &Policy) -> Self {
         Self::among(policy, std::slice::from_ref(policy))
     }
