@@ -280,7 +280,7 @@
 //! let rules_of = |request: http::request::Builder| {
 //!     let request = request.header("host", "api.example.com").body(())?;
 //!     let rules = limiter.matching(&RequestView::new(&request));
-//!     Ok::<_, http::Error>(rules.iter().map(|rule| rule.rule()).collect::<Vec<_>>())
+//!     Ok::<_, http::Error>(rules.iter().map(|rule| rule.rule().to_owned()).collect::<Vec<_>>())
 //! };
 //! assert_eq!(rules_of(Request::post("/api/export").header("x-plan", "beta"))?, ["exports", "api"]);
 //! assert_eq!(rules_of(Request::post("/api/export"))?, ["api"]);
