@@ -373,7 +373,7 @@
 //! | `code` | when | probable cause |
 //! |---|---|---|
 //! | `peer-missing` | a key needs the peer's address, and a request has none | the server does not attach it, or the feature `axum` is off |
-//! | `proxy-untrusted` | a request from a private network has `X-Forwarded-For`, and no proxy is trusted | all clients behind the proxy share one history |
+//! | `proxy-untrusted` | a request from a private network has `X-Forwarded-For`, and no proxy is trusted | `trust` does not name the proxy, so all clients behind it share one history |
 //! | `claim-missing` | the first hundred requests had no value of the type that a [`key::claim`] looks for | the limiter is in front of the layer that sets it |
 //! | `key-missing` | 90 % of a rule's first thousand requests lack the key (all of them, where [`OnMissing`] is not `Share`) | clients send it elsewhere or by another name |
 //! | `rule-idle` | a rule has governed none of the first thousand requests | its routes are not the paths that come in |
