@@ -128,7 +128,7 @@
 //! | what changes | the history |
 //! |---|---|
 //! | limits, windows, tiers, routes | stays, and the new limits judge it from the next request on; a longer window knows what the old ones remembered |
-//! | `resolution`, or a limit beyond it | stays, and is converted when its key is next charged; it then remembers as many units as the new limits can tell apart |
+//! | `resolution`, or a limit beyond it | stays, and is converted when its key is next charged |
 //! | the [level](Rule::level), or the name | begins afresh; the old one is found again if the old rule comes back in time |
 //! | nothing but capitals in the name | stays |
 //!

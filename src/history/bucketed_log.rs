@@ -98,9 +98,7 @@ impl BucketedLog {
     /// Keeps the newest units where there are more than any answer depends on, as happens when denials count.
     pub(crate) fn charge(&mut self, plan: &Plan, timestamp: u64) {
         self.make_room(plan.most_units());
-        let Some(exact) = plan.exact() else { return self.add_to_buckets(0, plan.bucket_specs(), timestamp, 1) };
-        self.make_room_for_timestamp(plan.bucket_specs(), exact);
-        push_within(&mut self.timestamps, timestamp, exact.capacity);
+        self.restore(plan, timestamp);
     }
 
     /// Sets the units recorded later than `latest` to `latest`.
@@ -136,6 +134,13 @@ impl BucketedLog {
         if let Some(timestamp) = self.timestamps.pop_front() {
             self.add_to_buckets(0, specs, timestamp, 1);
         }
+    }
+
+    /// Records one unit of another shape, beyond what the limits need.
+    pub(crate) fn restore(&mut self, plan: &Plan, timestamp: u64) {
+        let Some(exact) = plan.exact() else { return self.add_to_buckets(0, plan.bucket_specs(), timestamp, 1) };
+        self.make_room_for_timestamp(plan.bucket_specs(), exact);
+        push_within(&mut self.timestamps, timestamp, exact.capacity);
     }
 
     /// Returns the ticks in which units count as recorded, oldest first, and how many in each. No unit is later than `newest`.

@@ -8,6 +8,7 @@ use crate::{
         bucketed_log::BucketedLog,
         exact_log::ExactLog,
         plan::{Exact, Plan, Window},
+        ring::Ring,
     },
 };
 
@@ -19,6 +20,9 @@ const SMALL_LEAD: Duration = Duration::from_millis(10);
 /// Old units are dropped at the latest when the newest unit enters another stretch. No window is longer, so the remaining
 /// units are then younger than one stretch, and never older than two. 32 bits tell four apart.
 const STRETCH: u64 = Plan::LONGEST_COMPACT_WINDOW;
+
+/// Units of one tick that are moved to another shape, at most. It bounds the time that moving a history takes.
+const MOST_RESTORED: u64 = 1 << 24;
 
 /// The sliding-window log of one key under one plan.
 ///
@@ -47,11 +51,26 @@ impl History {
         let mut reshaped = Self::new(to);
         for (tick, units) in self.recorded(from) {
             let tick = to.tick().from(from.tick(), tick);
-            for _ in 0..units.min(to.most_units().max(1)) {
-                reshaped.record(to, tick, tick);
+            for _ in 0..units.min(MOST_RESTORED) {
+                reshaped.restore(to, tick);
             }
         }
         reshaped
+    }
+
+    /// Records one unit of another shape. All of them are kept, also those beyond the limits: the next shape may be one in which
+    /// they matter again.
+    fn restore(&mut self, plan: &Plan, tick: u64) {
+        let tick = self.newest.max(tick);
+        match &mut self.log {
+            Log::Exact(log) => {
+                log.expire_until(tick.saturating_sub(plan.horizon()), self.newest);
+                log.keep(Ring::LARGEST - 1);
+                log.push(tick, Ring::LARGEST);
+            }
+            Log::Bucketed(log) => log.restore(plan, tick),
+        }
+        self.newest = tick;
     }
 
     /// Returns the ticks in which units count as recorded, oldest first, and how many in each.
