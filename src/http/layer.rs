@@ -336,7 +336,7 @@ impl<S, T> Layer<S> for RateLimitLayer<T> {
 impl<S: Store> RateLimiter<Http, S> {
     /// Creates a layer that enforces the rules. All layers of a limiter share one state.
     ///
-    /// If the limiter is from a [file](crate::config), the layer begins with the settings in its tables `[headers]` and
+    /// If the limiter is from a file, the layer begins with the settings in its tables `[headers]` and
     /// `[refusal]`. Each method of the layer replaces the setting of its name.
     pub fn layer(&self) -> RateLimitLayer<S> {
         RateLimitLayer::from(self.clone())

@@ -67,7 +67,7 @@ impl MatchedRule {
         self.key
     }
 
-    /// Returns the name of the [tier](Rule::tier) of this key, or `None` if the rule's own policy is for it.
+    /// Returns the name of the [tier](crate::Rule::tier) of this key, or `None` if the rule's own policy is for it.
     #[must_use]
     pub fn tier(&self) -> Option<&str> {
         self.compiled().tier(self.rule.tier).name()

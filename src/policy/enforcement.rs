@@ -4,7 +4,7 @@ use std::fmt;
 
 /// The enforcement of a rule: what follows when one of its quotas has no room.
 ///
-/// It is set [in the rule](crate::Rule::enforcement) or [in its file](crate::config), and changed while requests go on by
+/// It is set [in the rule](crate::Rule::enforcement) or in its file, and changed while requests go on by
 /// [`RateLimiter::enforce`](crate::RateLimiter::enforce).
 ///
 /// | | decides | charges | admits without room | in header fields |

@@ -69,13 +69,13 @@ use crate::{
 /// The example `store.rs` is a store in 80 lines, and the suite in `tower_quota::conformance` (feature `test-util`) tests
 /// a store against all of the following.
 ///
-/// A *history* is the sliding-window log of one key in one [`Scope`]: the timestamps of the units charged to it. A
+/// A *history* is the sliding-window log of one key in one [`Scope`](super::Scope): the timestamps of the units charged to it. A
 /// [`Charge`] names a history. A quota of N per W has room if fewer than N units are younger than W. A unit charged at `t`
 /// counts while `now < t + W`, and no longer.
 ///
 /// **All or nothing.** [`decide`](Self::decide) reads the histories of all charges before it changes any of them. If every
 /// quota of every charge has room, each history gets one unit with the timestamp of now. Otherwise none gets a unit, except
-/// for histories whose policy [counts denied requests](Policy::counts_denied), which get one in either case. No other
+/// for histories whose policy [counts denied requests](crate::Policy::counts_denied), which get one in either case. No other
 /// decision about one of these histories may come in between: hold a lock for all of them, or send them to a server in one
 /// script.
 ///
@@ -90,7 +90,7 @@ use crate::{
 ///
 /// **Order.** The charges of a request are all different, and their order does not influence the verdict. A store that
 /// locks histories one by one sorts them first, to avoid deadlocks between requests. The verdict reports the quotas in the
-/// order of the charges and, for each charge, in the order of [`Policy::quotas`]: one [`Verdict::push_quota`] per quota, of
+/// order of the charges and, for each charge, in the order of [`Policy::quotas`](crate::Policy::quotas): one [`Verdict::push_quota`] per quota, of
 /// an admission as of a denial.
 ///
 /// **Now or later.** A store that can answer immediately writes into the empty `verdict` and returns
