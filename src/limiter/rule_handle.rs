@@ -8,8 +8,8 @@ use crate::{
     error::{Unavailable, UnknownRule, UnknownTier},
     key::{Charge, ChargeTarget, Key, KeyBuilder, KeyParts},
     limiter::{
-        CompiledRule, CompiledTier, Decision, MaybeDecided, RateLimiter, RuleTier, RuleTiers, RulebookRef, Rules,
-        Version, handle::unknown_rule,
+        CompiledRule, CompiledTier, Decision, MaybeDecided, RateLimiter, RuleTier, RulebookRef, Rules, Version,
+        handle::unknown_rule,
     },
     policy::Enforcement,
     request::{Http, RequestKind},
@@ -209,10 +209,12 @@ impl<K: RequestKind, S: Store> RuleHandle<K, S> {
     ///
     /// If the store cannot delete them.
     pub async fn reset_async(&self, key: impl KeyParts) -> Result<bool, Unavailable> {
-        let charges = self.on_all_routes(&key);
-        let ask = |verdict: &mut _| self.limiter.state.store.reset(&charges, verdict);
-        let decision = Decision::pending(self.location.rulebook(), RuleTiers::new(), Detail::Full);
-        Ok(MaybeDecided::ask(decision, ask).wait().await?.is_admitted())
+        let (charges, mut verdict) = (self.on_all_routes(&key), Verdict::default());
+        let found = match self.limiter.state.store.reset(&charges, &mut verdict) {
+            MaybeReady::Ready(()) => verdict,
+            MaybeReady::Pending(found) => found.await?,
+        };
+        Ok(found.is_admitted())
     }
 
     /// Reads the key that the rule counts a request by, as a layer does: behind proxies, from cookies, on the request's route.
