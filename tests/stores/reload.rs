@@ -271,7 +271,8 @@ const N: usize = 1000;
 #[test]
 fn a_thousand_reloads_while_eight_threads_decide_admit_exactly_n_and_mix_no_versions() {
     let limiter = frozen([calls(VERSIONS[0])]);
-    let limits = |text: &str| text.parse::<Policy>().unwrap().quotas().map(|quota| quota.limit()).collect::<Vec<_>>();
+    let limits =
+        |text: &str| text.parse::<Policy>().unwrap().quotas().map(tower_quota::Quota::limit).collect::<Vec<_>>();
     let versions: Vec<Vec<u64>> = VERSIONS.iter().map(|text| limits(text)).collect();
     let (is_over, passed) = (AtomicBool::new(false), AtomicUsize::new(0));
     let decide = |thread: usize| {
