@@ -401,6 +401,7 @@
 //! | `test-util` | adds virtual time for Redis, and the suite `conformance` for a store of your own | no |
 //! | `tonic` | reads the peer's address from tonic's connect info; lets tonic's `add_service` take a service behind the layer | no |
 //! | `tracing` | logs [warnings](self#warnings) of deployment mistakes that only requests can show | yes |
+//! | `tiers` | tiers that have to be looked up: `tiers::Cached` | no |
 //! | `watch` | follows the file of the rules, and reloads it: `RateLimiter::watch` | no |
 
 #![cfg_attr(docsrs, feature(doc_cfg))]
