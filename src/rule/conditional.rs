@@ -83,7 +83,7 @@ impl Rule {
     /// let rules_of = |request: http::request::Builder| {
     ///     let request = request.body(())?;
     ///     let rules = limiter.matching(&RequestView::new(&request));
-    ///     Ok::<_, http::Error>(rules.iter().map(|rule| rule.rule()).collect::<Vec<_>>())
+    ///     Ok::<_, http::Error>(rules.iter().map(|rule| rule.rule().to_owned()).collect::<Vec<_>>())
     /// };
     /// assert_eq!(rules_of(Request::post("/api/export"))?, ["exports", "api"]);
     /// assert_eq!(rules_of(Request::get("/api/cases"))?, ["api"]);
