@@ -4,7 +4,8 @@ use std::collections::VecDeque;
 
 use crate::history::{
     exact_log::{count_newest, push_within, widen},
-    plan::{BucketSpec, Counted, Exact, Plan, Window},
+    plan::{BucketSpec, Counted, Plan, Window},
+    ring::Ring,
 };
 
 /// The log of one key: exact timestamps, and buckets for each large quota of the plan.
@@ -98,7 +99,7 @@ impl BucketedLog {
     /// Keeps the newest units where there are more than any answer depends on, as happens when denials count.
     pub(crate) fn charge(&mut self, plan: &Plan, timestamp: u64) {
         self.make_room(plan.most_units());
-        self.restore(plan, timestamp);
+        self.record(plan, timestamp, plan.exact().map_or(0, |exact| exact.capacity));
     }
 
     /// Sets the units recorded later than `latest` to `latest`.
@@ -138,9 +139,21 @@ impl BucketedLog {
 
     /// Records one unit of another shape, beyond what the limits need.
     pub(crate) fn restore(&mut self, plan: &Plan, timestamp: u64) {
-        let Some(exact) = plan.exact() else { return self.add_to_buckets(0, plan.bucket_specs(), timestamp, 1) };
-        self.make_room_for_timestamp(plan.bucket_specs(), exact);
-        push_within(&mut self.timestamps, timestamp, exact.capacity);
+        let capacity = plan.exact().map_or(0, |exact| exact.capacity);
+        // Without buckets behind the timestamps, the oldest of too many would be lost.
+        let capacity = if plan.bucket_specs().is_empty() { capacity.max(Ring::LARGEST) } else { capacity };
+        self.record(plan, timestamp, capacity);
+    }
+
+    /// Records one unit, among this many timestamps at most.
+    fn record(&mut self, plan: &Plan, timestamp: u64, capacity: usize) {
+        if plan.exact().is_none() {
+            return self.add_to_buckets(0, plan.bucket_specs(), timestamp, 1);
+        }
+        if self.timestamps.len() >= capacity {
+            self.age_oldest_timestamp(plan.bucket_specs());
+        }
+        push_within(&mut self.timestamps, timestamp, capacity);
     }
 
     /// Returns the ticks in which units count as recorded, oldest first, and how many in each. No unit is later than `newest`.
@@ -164,12 +177,6 @@ impl BucketedLog {
         let is_full = self.units() >= max;
         if let Some(oldest) = self.buckets.iter_mut().rev().find(|buckets| is_full && buckets.units() > 0) {
             oldest.drop_unit();
-        }
-    }
-
-    fn make_room_for_timestamp(&mut self, specs: &[BucketSpec], exact: Exact) {
-        if self.timestamps.len() >= exact.capacity {
-            self.age_oldest_timestamp(specs);
         }
     }
 

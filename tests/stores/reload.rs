@@ -312,3 +312,13 @@ fn a_history_of_another_form_remembers_what_its_limits_cannot_tell_apart() {
     reload(&limiter, calls("6000/minute"));
     assert_eq!(ask(&limiter, 20_000), 1000);
 }
+
+#[test]
+fn a_long_window_without_buckets_is_not_refilled_by_a_smaller_limit_in_between() {
+    let (limiter, _) = limiter([calls("100/30d")]);
+    assert_eq!(ask(&limiter, 200), 100);
+    reload(&limiter, calls("10/40d"));
+    assert_eq!(ask(&limiter, 20), 0);
+    reload(&limiter, calls("120/30d"));
+    assert_eq!(ask(&limiter, 200), 20);
+}
