@@ -1,17 +1,18 @@
 //! A store under test, and the model beside it.
 
-use std::time::Duration;
+use std::{collections::BTreeMap, time::Duration};
 
 use crate::{
     clock::{Clock, ManualClock},
     conformance::{
         Guarantee, Violation,
         model::{Model, Timestamps, is_comparable},
+        tested_rule::TestedRule,
         violation::ensure,
     },
     error::CheckError,
     limiter::{Decision, RateLimiter, RateLimiterBuilder, RuleHandle},
-    policy::Policy,
+    policy::{Policy, Quota},
     request::Http,
     rule::Rule,
     store::Store,
@@ -34,40 +35,75 @@ pub(super) struct Stores<F> {
 pub(super) struct Harness<S> {
     limiter: RateLimiter<Http, S>,
     clock: ManualClock,
-    policies: Vec<Policy>,
-    names: Vec<String>,
+    rules: Vec<HarnessRule>,
+    /// The tiers that were set, by the rule and the key.
+    tiers: BTreeMap<(usize, String), usize>,
     model: Model,
 }
 
+/// A rule of the limiter, and by how much its reloads may have moved timestamps.
+#[derive(Debug)]
+struct HarnessRule {
+    name: String,
+    tested: TestedRule,
+    moved: Duration,
+}
+
 impl<S: Store, F: FnMut(ManualClock) -> S> Stores<F> {
-    /// Creates a harness with an empty store, under rules with these policies.
-    pub(super) fn harness(&mut self, policies: impl Into<Vec<Policy>>) -> Result<Harness<S>, Violation> {
-        self.small_harness(policies, MAX_KEYS)
+    /// Creates a harness with an empty store, under these rules.
+    pub(super) fn harness<R: Into<TestedRule>>(
+        &mut self,
+        rules: impl IntoIterator<Item = R>,
+    ) -> Result<Harness<S>, Violation> {
+        self.small_harness(rules, MAX_KEYS)
     }
 
     /// Creates a harness whose store may keep at most this many histories in this process.
-    pub(super) fn small_harness(
+    pub(super) fn small_harness<R: Into<TestedRule>>(
         &mut self,
-        policies: impl Into<Vec<Policy>>,
+        rules: impl IntoIterator<Item = R>,
         max_keys: usize,
     ) -> Result<Harness<S>, Violation> {
         let clock = ManualClock::new();
-        Harness::new((self.fresh)(clock.clone()), clock, policies.into(), max_keys)
+        let rules = rules.into_iter().map(Into::into).collect();
+        Harness::new((self.fresh)(clock.clone()), clock, rules, max_keys)
     }
 }
 
 impl<S: Store> Harness<S> {
-    fn new(store: S, clock: ManualClock, policies: Vec<Policy>, max_keys: usize) -> Result<Self, Violation> {
-        let names: Vec<String> = (0..policies.len()).map(|number| format!("rule-{number}")).collect();
+    fn new(store: S, clock: ManualClock, rules: Vec<TestedRule>, max_keys: usize) -> Result<Self, Violation> {
+        let numbered = rules.into_iter().enumerate();
+        let rules: Vec<HarnessRule> = numbered.map(|(number, tested)| HarnessRule::new(number, tested)).collect();
         let builder = RateLimiter::builder().clock(clock.clone()).max_keys(max_keys).store(store);
-        let rules = names
-            .iter()
-            .zip(&policies)
-            .map(|(name, policy)| Rule::new(name.as_str()).no_requests().policy(policy.clone()));
-        let limiter = rules.fold(builder, RateLimiterBuilder::rule).build();
+        let limiter = rules.iter().map(HarnessRule::rule).fold(builder, RateLimiterBuilder::rule).build();
         let limiter = limiter
             .map_err(|error| Violation::new(Guarantee::Contract, format!("the store was not opened: {error}")))?;
-        Ok(Self { limiter, clock, policies, names, model: Model::default() })
+        Ok(Self { limiter, clock, rules, tiers: BTreeMap::new(), model: Model::default() })
+    }
+
+    /// Sets the tier of a key, by its number; 0 for the rule's own policy. A tier that the rule does not have is left alone.
+    pub(super) fn set_tier(&mut self, (rule, key): HistoryName<'_>, tier: usize) -> Result<(), Violation> {
+        let of = &self.rules[rule];
+        if tier >= of.tested.policies() {
+            return Ok(());
+        }
+        let set = self.limiter.set_tier(&of.name, key, TestedRule::tier_name(tier).as_deref());
+        set.map_err(|error| Violation::new(Guarantee::Contract, format!("a tier was not set: {error}")))?;
+        self.tiers.insert((rule, key.to_owned()), tier);
+        Ok(())
+    }
+
+    /// Replaces the rules by as many others of the same names.
+    pub(super) fn reload(&mut self, rules: &[TestedRule]) -> Result<(), Violation> {
+        for (number, (rule, new)) in self.rules.iter_mut().zip(rules).enumerate() {
+            self.model.reload(number, new.longest_window(), rule.tested.most_remembered());
+            rule.moved += rule.tested.coarseness() + new.coarseness();
+            rule.tested = new.clone();
+        }
+        let rules = self.rules.iter().map(HarnessRule::rule);
+        let reloaded = self.limiter.reload(|builder| Ok(rules.fold(builder, RateLimiterBuilder::rule)));
+        let refused = |error| Violation::new(Guarantee::Contract, format!("the rules were not replaced: {error}"));
+        reloaded.map(drop).map_err(refused)
     }
 
     pub(super) const fn limiter(&self) -> &RateLimiter<Http, S> {
@@ -90,13 +126,15 @@ impl<S: Store> Harness<S> {
     pub(super) async fn decide(&mut self, charges: &[HistoryName<'_>]) -> Result<Option<Duration>, Violation> {
         let now = self.clock.now();
         let before = self.timestamps(charges);
-        let named = charges.iter().map(|(rule, key)| (self.names[*rule].as_str(), *key));
+        let named = charges.iter().map(|(rule, key)| (self.rules[*rule].name.as_str(), *key));
         let decision = answered(self.limiter.check_all_async(named).await)?;
         let admitted = decision.is_admitted();
         self.check(charges, &before, admitted, now)?;
         for (rule, key) in charges {
-            if admitted || self.policies[*rule].counts_denied() {
-                self.model.charge(*rule, key, now);
+            self.model.touch(*rule, key, now);
+            let tested = &self.rules[*rule].tested;
+            if admitted || tested.counts_denied() {
+                self.model.charge(*rule, key, now, tested.longest_window());
             }
         }
         let broken = match charges {
@@ -130,7 +168,7 @@ impl<S: Store> Harness<S> {
     /// Peeks at a history. If too little is left of a quota then `broken` is violated.
     async fn check_peek(&self, charge: HistoryName<'_>, broken: Guarantee) -> Result<(), Violation> {
         let now = self.clock.now();
-        let decision = answered(self.rule(&self.names[charge.0])?.peek_async(charge.1).await)?;
+        let decision = answered(self.rule(&self.rules[charge.0].name)?.peek_async(charge.1).await)?;
         let timestamps = self.timestamps(&[charge]);
         let checked = self.check(&[charge], &timestamps, decision.is_admitted(), now);
         checked.map_err(|violation| match violation.guarantee() {
@@ -141,9 +179,11 @@ impl<S: Store> Harness<S> {
     }
 
     pub(super) async fn reset(&mut self, (rule, key): HistoryName<'_>) -> Result<(), Violation> {
-        let found = answered(self.rule(&self.names[rule])?.reset_async(key).await)?;
-        let (timestamps, now) = (self.model.timestamps(rule, key), self.clock.now());
-        let is_live = self.policies[rule].quotas().any(|quota| timestamps.counted(quota.window(), now) > 0);
+        let of = &self.rules[rule];
+        let found = answered(self.rule(&of.name)?.reset_async(key).await)?;
+        let now = self.clock.now();
+        let timestamps = self.model.timestamps(rule, key, now);
+        let is_live = timestamps.counted(of.tested.longest_window(), now) > 0;
         ensure(found || !is_live, Guarantee::Contract, || {
             format!("a reset of rule {rule} and key {key:?} found no history")
         })?;
@@ -155,7 +195,19 @@ impl<S: Store> Harness<S> {
     }
 
     fn timestamps(&self, charges: &[HistoryName<'_>]) -> Vec<Timestamps> {
-        charges.iter().map(|(rule, key)| self.model.timestamps(*rule, key)).collect()
+        let now = self.clock.now();
+        charges.iter().map(|(rule, key)| self.model.timestamps(*rule, key, now)).collect()
+    }
+
+    /// Returns the policy that a key is held to now.
+    fn policy(&self, (rule, key): HistoryName<'_>) -> &Policy {
+        let tier = self.tiers.get(&(rule, key.to_owned()));
+        self.rules[rule].tested.policy(tier.copied().unwrap_or(0))
+    }
+
+    /// Returns by how much a unit may come back late to a quota.
+    fn lateness(&self, rule: usize, quota: &Quota) -> Duration {
+        self.rules[rule].tested.lateness(quota) + self.rules[rule].moved
     }
 
     /// Checks whether the request may be admitted or denied, after the units charged before.
@@ -167,10 +219,9 @@ impl<S: Store> Harness<S> {
         now: Duration,
     ) -> Result<(), Violation> {
         let (mut is_full, mut may_be_full) = (false, false);
-        for ((rule, _), timestamps) in charges.iter().zip(before) {
-            let policy = &self.policies[*rule];
-            for quota in policy.quotas() {
-                let used = timestamps.used(policy, quota, now);
+        for (charge, timestamps) in charges.iter().zip(before) {
+            for quota in self.policy(*charge).quotas() {
+                let used = timestamps.used(quota, self.lateness(charge.0, quota), now);
                 is_full |= used.min >= quota.limit();
                 may_be_full |= used.max >= quota.limit();
             }
@@ -192,23 +243,29 @@ impl<S: Store> Harness<S> {
     ) -> Result<(), Violation> {
         let reported: Vec<_> = decision.quotas().collect();
         let quotas = charges.iter().flat_map(|charge| {
-            let (policy, timestamps) = (&self.policies[charge.0], self.model.timestamps(charge.0, charge.1));
+            let (policy, timestamps) = (self.policy(*charge), self.model.timestamps(charge.0, charge.1, now));
             policy.quotas().map(move |quota| (charge, policy, timestamps.clone(), quota))
         });
         let quotas: Vec<_> = quotas.collect();
         ensure(reported.len() == quotas.len(), Guarantee::Contract, || {
             format!("{} quotas were reported instead of {}", reported.len(), quotas.len())
         })?;
-        let both = || reported.iter().zip(&quotas).filter(|(_, (_, policy, _, quota))| is_comparable(policy, quota));
+        let is_comparable = |charge: &HistoryName<'_>, policy: &Policy, quota: &Quota| {
+            is_comparable(policy, quota, self.rules[charge.0].is_reloaded())
+        };
+        let compared = reported.iter().zip(&quotas);
+        let both = || compared.clone().filter(|(_, (charge, policy, _, quota))| is_comparable(charge, policy, quota));
         let context = |charge: &HistoryName<'_>, quota| format!("of {quota} at {now:?}: {}", self.describe(&[*charge]));
-        for (status, (charge, policy, timestamps, quota)) in both() {
-            let (right, used) = (timestamps.used(policy, quota, now), quota.limit() - status.remaining());
+        for (status, (charge, _, timestamps, quota)) in both() {
+            let late = self.lateness(charge.0, quota);
+            let (right, used) = (timestamps.used(quota, late, now), quota.limit() - status.remaining());
             let details = || format!("{used} units reported as used instead of {right:?}, {}", context(charge, quota));
             ensure(used >= right.min, Guarantee::NeverMoreThanN, details)?;
             ensure(used <= right.max, broken, details)?;
         }
-        for (status, (charge, policy, timestamps, quota)) in both() {
-            let right = timestamps.changes_after(policy, quota, status.is_exhausted(), now);
+        for (status, (charge, _, timestamps, quota)) in both() {
+            let late = self.lateness(charge.0, quota);
+            let right = timestamps.changes_after(quota, late, status.is_exhausted(), now);
             let (wait, is_idle) = (status.reset_after(), status.remaining() == quota.limit());
             ensure(right.contains(&wait) || (is_idle && wait.is_zero()), Guarantee::TrueWait, || {
                 format!("a wait of {wait:?} reported instead of {right:?}, {}", context(charge, quota))
@@ -218,10 +275,26 @@ impl<S: Store> Harness<S> {
     }
 
     fn describe(&self, charges: &[HistoryName<'_>]) -> String {
-        let described = charges.iter().map(|(rule, key)| {
-            format!("key {key:?} under {}, charged at {:?}", self.policies[*rule], self.model.timestamps(*rule, key))
+        let now = self.clock.now();
+        let described = charges.iter().map(|charge @ (rule, key)| {
+            let (policy, timestamps) = (self.policy(*charge), self.model.timestamps(*rule, key, now));
+            format!("key {key:?} under {policy}, charged at {timestamps:?}")
         });
         described.collect::<Vec<_>>().join("; and ")
+    }
+}
+
+impl HarnessRule {
+    fn new(number: usize, tested: TestedRule) -> Self {
+        Self { name: format!("rule-{number}"), tested, moved: Duration::ZERO }
+    }
+
+    fn is_reloaded(&self) -> bool {
+        !self.moved.is_zero()
+    }
+
+    fn rule(&self) -> Rule {
+        self.tested.named(&self.name)
     }
 }
 

@@ -13,14 +13,16 @@
 //! ```
 //!
 //! The suite runs scenarios and random schedules on the store, and compares every verdict with a simple model, a list of
-//! timestamps. Then many tasks decide at once. A [`Violation`] names the broken [`Guarantee`] and how to reproduce it. Run
-//! the suite on a tokio runtime with several threads.
+//! timestamps. In half of the schedules, keys change their tiers, and the rules are reloaded. Then many tasks decide at
+//! once. A [`Violation`] names the broken [`Guarantee`] and how to reproduce it. Run the suite on a tokio runtime with
+//! several threads.
 
 mod harness;
 mod model;
 mod random;
 mod scenarios;
 mod suite;
+mod tested_rule;
 mod violation;
 
 pub use suite::Suite;

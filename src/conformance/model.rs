@@ -4,11 +4,15 @@ use std::{collections::BTreeMap, time::Duration};
 
 use crate::policy::{Policy, Quota};
 
-const MILLI: Duration = Duration::from_millis(1);
-
 /// The timestamps of the units charged to a history, oldest first.
-#[derive(Clone, Debug, Default)]
-pub(super) struct Timestamps(Vec<Duration>);
+#[derive(Clone, Debug)]
+pub(super) struct Timestamps {
+    all: Vec<Duration>,
+    /// The number of units, from the oldest on, that a store may have forgotten: other rules did not need them.
+    unsure: usize,
+    /// The age up to which units are remembered.
+    remembered: Duration,
+}
 
 /// The timestamps of all histories, by the number of the rule and the key.
 #[derive(Debug, Default)]
@@ -28,35 +32,68 @@ impl<T: PartialOrd> Bounds<T> {
 }
 
 impl Model {
-    pub(super) fn timestamps(&self, rule: usize, key: &str) -> Timestamps {
-        self.0.get(&(rule, key.to_owned())).cloned().unwrap_or_default()
+    /// Returns the history as it is now.
+    pub(super) fn timestamps(&self, rule: usize, key: &str, now: Duration) -> Timestamps {
+        let mut timestamps = self.0.get(&(rule, key.to_owned())).cloned().unwrap_or_default();
+        timestamps.forget_old(now);
+        timestamps
     }
 
-    pub(super) fn charge(&mut self, rule: usize, key: &str, now: Duration) {
-        self.0.entry((rule, key.to_owned())).or_default().0.push(now);
+    /// Notes that a store has looked at a history, and may have forgotten what is too old.
+    pub(super) fn touch(&mut self, rule: usize, key: &str, now: Duration) {
+        if let Some(timestamps) = self.0.get_mut(&(rule, key.to_owned())) {
+            timestamps.forget_old(now);
+        }
+    }
+
+    /// Charges a unit to a history, whose rule has windows of up to `longest`.
+    pub(super) fn charge(&mut self, rule: usize, key: &str, now: Duration, longest: Duration) {
+        let timestamps = self.0.entry((rule, key.to_owned())).or_default();
+        timestamps.all.push(now);
+        timestamps.remembered = longest;
     }
 
     pub(super) fn forget(&mut self, rule: usize, key: &str) {
         self.0.remove(&(rule, key.to_owned()));
     }
+
+    /// Notes that a rule has windows of up to `longest` from now on, and that it remembered this many units of each history up
+    /// to now.
+    pub(super) fn reload(&mut self, rule: usize, longest: Duration, most: usize) {
+        for (_, timestamps) in self.0.iter_mut().filter(|((of, _), _)| *of == rule) {
+            timestamps.remembered = timestamps.remembered.min(longest);
+            timestamps.unsure = timestamps.unsure.max(timestamps.all.len().saturating_sub(most));
+        }
+    }
 }
 
 impl Timestamps {
     pub(super) const fn is_empty(&self) -> bool {
-        self.0.is_empty()
+        self.all.is_empty()
     }
 
-    /// Returns the number of units within `window` before `now`. A unit at t counts while now < t + window.
+    fn forget_old(&mut self, now: Duration) {
+        let old = self.all.iter().take_while(|at| at.saturating_add(self.remembered) <= now).count();
+        self.unsure = self.unsure.max(old);
+    }
+
+    /// Returns the units that every store remembers.
+    fn sure(&self) -> &[Duration] {
+        &self.all[self.unsure..]
+    }
+
+    /// Returns the number of units within `window` before `now` that every store remembers. A unit at t counts while
+    /// now < t + window.
     pub(super) fn counted(&self, window: Duration, now: Duration) -> u64 {
-        self.0.iter().filter(|at| **at + window > now).count() as u64
+        counted(self.sure(), window, now)
     }
 
-    /// Returns the bounds of the units that a quota may count.
-    pub(super) fn used(&self, policy: &Policy, quota: &Quota, now: Duration) -> Bounds<u64> {
+    /// Returns the bounds of the units that a quota may count, each of them later by up to `late`.
+    pub(super) fn used(&self, quota: &Quota, late: Duration, now: Duration) -> Bounds<u64> {
         let window = quota.window();
         Bounds {
             min: self.counted(window, now).min(quota.limit()),
-            max: self.counted(window + lateness(policy, quota), now).min(quota.limit()),
+            max: counted(&self.all, window + late, now).min(quota.limit()),
         }
     }
 
@@ -64,33 +101,42 @@ impl Timestamps {
     /// counts.
     pub(super) fn changes_after(
         &self,
-        policy: &Policy,
         quota: &Quota,
+        late: Duration,
         exhausted: bool,
         now: Duration,
     ) -> Bounds<Duration> {
-        let (window, late) = (quota.window(), lateness(policy, quota));
-        let oldest = |window: Duration| self.0.iter().find(|at| **at + window > now).copied();
-        let newest = self.0.len().checked_sub(quota.limit() as usize).and_then(|at| self.0.get(at)).copied();
-        let (first, last) = if exhausted { (newest, newest) } else { (oldest(window + late), oldest(window)) };
+        let window = quota.window();
+        let oldest = |of: &[Duration], window: Duration| of.iter().find(|at| **at + window > now).copied();
+        let newest = |of: &[Duration]| of.len().checked_sub(quota.limit() as usize).and_then(|at| of.get(at)).copied();
+        let (first, last) = if exhausted {
+            (newest(self.sure()), newest(&self.all))
+        } else {
+            // If no unit is sure, the newest may be the only one that is remembered.
+            let newest = || self.all.last().copied();
+            (oldest(&self.all, window + late), oldest(self.sure(), window).or_else(newest))
+        };
         let until = |at: Duration| (at + window).saturating_sub(now);
         Bounds { min: first.map_or(Duration::ZERO, until), max: last.map_or(Duration::ZERO, until) + late }
     }
 }
 
-/// Returns `true` if the reported state of a quota can be compared with the model.
-///
-/// A store need not remember more units than the longest window admits. Where denials count there may be more, which a
-/// shorter window with a larger limit would report. That quota then decides nothing, for the longer one is full whenever
-/// it is.
-pub(super) fn is_comparable(policy: &Policy, quota: &Quota) -> bool {
-    let is_beside = |other: &Quota| other.window() >= quota.window() && other.limit() < quota.limit();
-    !policy.counts_denied() || !policy.quotas().any(is_beside)
+impl Default for Timestamps {
+    fn default() -> Self {
+        Self { all: Vec::new(), unsure: 0, remembered: Duration::MAX }
+    }
 }
 
-/// Returns by how much a unit of `quota` may come back late.
-fn lateness(policy: &Policy, quota: &Quota) -> Duration {
-    let resolution = policy.entries_per_window();
-    let width = if quota.limit() > u64::from(resolution) { quota.window() / resolution } else { Duration::ZERO };
-    width.max(MILLI)
+fn counted(units: &[Duration], window: Duration, now: Duration) -> u64 {
+    units.iter().filter(|at| **at + window > now).count() as u64
+}
+
+/// Returns `true` if the reported state of a quota can be compared with the model.
+///
+/// A store need not remember more units than the longest window admits. Where denials count there may be more, and after a
+/// reload, which a shorter window with a larger limit would report. That quota then decides nothing, for the longer one is
+/// full whenever it is.
+pub(super) fn is_comparable(policy: &Policy, quota: &Quota, is_reloaded: bool) -> bool {
+    let is_beside = |other: &Quota| other.window() >= quota.window() && other.limit() < quota.limit();
+    !(policy.counts_denied() || is_reloaded) || !policy.quotas().any(is_beside)
 }

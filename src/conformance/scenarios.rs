@@ -9,6 +9,7 @@ use crate::{
     conformance::{
         Guarantee, Violation,
         harness::{Harness, Stores, answered},
+        tested_rule::TestedRule,
         violation::ensure,
     },
     policy::{Policy, Quota},
@@ -43,6 +44,7 @@ pub(super) async fn run<S: Store, F: FnMut(ManualClock) -> S>(stores: &mut Store
             .await
             .map_err(|violation| violation.during("a wide rule beside a narrow one"))?;
     }
+    tiers_and_reloads(stores).await?;
     let harness = stores.harness([Policy::per_minute(3).count_denied()])?;
     retry(harness).await.map_err(|violation| violation.during("retries without waiting, where denials count"))?;
     let harness = stores.harness([Policy::per_minute(1), Policy::per_minute(1)])?;
@@ -61,6 +63,93 @@ pub(super) async fn run<S: Store, F: FnMut(ManualClock) -> S>(stores: &mut Store
     }
     let harness = stores.harness([Policy::per_minute(10), Policy::per_minute(1)])?;
     tasks_under_two_rules(harness).await.map_err(|violation| violation.during("many tasks under two rules"))
+}
+
+/// Runs the scenarios in which other limits judge the same histories.
+async fn tiers_and_reloads<S: Store, F: FnMut(ManualClock) -> S>(stores: &mut Stores<F>) -> Result<(), Violation> {
+    let harness = stores.harness([calls()])?;
+    tiers(harness).await.map_err(|violation| violation.during("a key that changes its tier"))?;
+    let harness = stores.harness([calls()])?;
+    unlimited(harness).await.map_err(|violation| violation.during("a tier without limits"))?;
+    let harness = stores.harness([Policy::per_minute(6)])?;
+    reloads(harness).await.map_err(|violation| violation.during("limits that are reloaded"))?;
+    let harness = stores.harness([Policy::per_minute(60)])?;
+    forms(harness).await.map_err(|violation| violation.during("windows and forms that are reloaded"))
+}
+
+/// Six a minute, sixty in tier 1, and no limits in tier 2.
+fn calls() -> TestedRule {
+    TestedRule::new(Policy::per_minute(6), [Some(Policy::per_minute(60)), None])
+}
+
+/// Changes the tier: nothing is refilled, and nothing is emptied.
+async fn tiers<S: Store>(mut harness: Harness<S>) -> Result<(), Violation> {
+    for _ in 0..3 {
+        for (tier, asked, admitted) in [(0, 8, 6), (1, 70, 54), (0, 2, 0), (1, 2, 0)] {
+            harness.set_tier((0, "ann"), tier)?;
+            ensure_admitted(&mut harness, asked, admitted).await?;
+        }
+        harness.advance(MINUTE);
+    }
+    harness.set_tier((0, "ann"), 1)?;
+    harness.decide(&[(0, "bob")]).await.map(drop)
+}
+
+async fn unlimited<S: Store>(mut harness: Harness<S>) -> Result<(), Violation> {
+    for (tier, asked, admitted) in [(2, 50, 50), (0, 2, 0), (1, 20, 10), (2, 20, 20), (1, 2, 0)] {
+        harness.set_tier((0, "ann"), tier)?;
+        ensure_admitted(&mut harness, asked, admitted).await?;
+        harness.advance(SECOND);
+    }
+    harness.advance(MINUTE);
+    ensure_admitted(&mut harness, 70, 60).await
+}
+
+async fn reloads<S: Store>(mut harness: Harness<S>) -> Result<(), Violation> {
+    ensure_admitted(&mut harness, 8, 6).await?;
+    for (limit, admitted) in [(10, 4), (3, 0), (6, 0), (12, 2), (1, 0), (12, 0)] {
+        harness.reload(&[Policy::per_minute(limit).into()])?;
+        ensure_admitted(&mut harness, 15, admitted).await?;
+        harness.advance(SECOND);
+    }
+    harness.reload(&[calls()])?;
+    harness.set_tier((0, "ann"), 1)?;
+    ensure_admitted(&mut harness, 70, 48).await?;
+    // The tier is gone, and then there again.
+    harness.reload(&[Policy::per_minute(6).into()])?;
+    ensure_admitted(&mut harness, 2, 0).await?;
+    harness.reload(&[calls()])?;
+    harness.advance(MINUTE);
+    ensure_admitted(&mut harness, 70, 60).await
+}
+
+/// Moves a history between windows, and between timestamps and buckets.
+async fn forms<S: Store>(mut harness: Harness<S>) -> Result<(), Violation> {
+    ensure_admitted(&mut harness, 40, 40).await?;
+    for (policy, admitted) in [
+        (Policy::per_minute(60).and_per_hour(50), 10),
+        (Policy::per_minute(70).resolution(16), 20),
+        (Policy::per_minute(71).and_per_day(80), 1),
+        (Policy::per_minute(72).count_denied(), 1),
+        (Policy::per_minute(60), 0),
+    ] {
+        harness.advance(SECOND);
+        harness.reload(&[policy.into()])?;
+        ensure_admitted(&mut harness, 20, admitted).await?;
+    }
+    harness.reset((0, "ann")).await?;
+    ensure_admitted(&mut harness, 62, 60).await
+}
+
+/// Asks for the first rule so many times, and counts admissions.
+async fn ensure_admitted<S: Store>(harness: &mut Harness<S>, asked: usize, right: usize) -> Result<(), Violation> {
+    let mut admitted = 0;
+    for _ in 0..asked {
+        admitted += usize::from(harness.admits((0, "ann")).await?);
+    }
+    let details = || format!("{admitted} of {asked} were admitted instead of {right}");
+    ensure(admitted <= right, Guarantee::NeverMoreThanN, details)?;
+    ensure(admitted >= right, Guarantee::NeverDeniedWithRoom, details)
 }
 
 async fn peek<S: Store>(mut harness: Harness<S>) -> Result<(), Violation> {

@@ -4,12 +4,7 @@ use std::{fmt, time::Duration};
 
 use crate::{
     clock::ManualClock,
-    conformance::{
-        Violation,
-        harness::Stores,
-        random::{self, Rng},
-        scenarios,
-    },
+    conformance::{Violation, harness::Stores, random::Schedule, scenarios},
     store::Store,
 };
 
@@ -79,11 +74,9 @@ impl<S: Store, F: FnMut(ManualClock) -> S> Suite<F> {
     }
 
     async fn run_schedule(&mut self, seed: u64) -> Result<(), Violation> {
-        let mut rng = Rng::new(seed);
-        let policies = random::policies(&mut rng);
-        let rules = policies.len();
-        let mut harness = self.stores.harness(policies)?;
-        random::run(&mut harness, rules, &mut rng, self.stores.tick, REQUESTS_PER_SCHEDULE).await
+        let schedule = Schedule::new(seed, self.stores.tick, REQUESTS_PER_SCHEDULE);
+        let mut harness = self.stores.harness(schedule.rules().iter().cloned())?;
+        schedule.run(&mut harness).await
     }
 }
 

@@ -9,7 +9,7 @@ use tower_quota::{
     clock::{Clock, ManualClock},
     conformance::{Guarantee, Suite},
     key::Key,
-    store::{Charge, MaybeReady, MemoryStore, Setup, Store, Unavailable, Verdict},
+    store::{Charge, MaybeReady, MemoryStore, Scopes, Setup, Store, Unavailable, Verdict},
 };
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
@@ -39,6 +39,23 @@ async fn the_guarantee_that_a_store_breaks_is_named() {
 }
 
 #[tokio::test]
+async fn a_store_that_takes_tiers_or_reloads_for_other_histories_or_for_the_same_limits_is_found() {
+    for mistake in [Mistake::HistoryPerPolicy, Mistake::FirstPolicy] {
+        let fresh = |clock| ListStore { mistake: Some(mistake), ..ListStore::new(clock, None) };
+        let violation = Suite::new(fresh).run().await.unwrap_err();
+        assert!(violation.details().starts_with("a key that changes its tier: "), "{mistake:?}: {violation}");
+    }
+}
+
+#[tokio::test]
+async fn a_store_that_refuses_other_rules_is_found() {
+    let fresh = |clock| ListStore { mistake: Some(Mistake::NoReload), ..ListStore::new(clock, None) };
+    let violation = Suite::new(fresh).run().await.unwrap_err();
+    assert_eq!(violation.guarantee(), Guarantee::Contract);
+    assert!(violation.details().starts_with("limits that are reloaded: the rules were not replaced: "), "{violation}");
+}
+
+#[tokio::test]
 async fn a_schedule_that_fails_can_be_seen_again() {
     let suite = || Suite::new(|clock| ListStore::new(clock, Some(Guarantee::TrueWait)));
     let (violation, again) = (suite().run().await.unwrap_err(), suite().run().await.unwrap_err());
@@ -54,15 +71,33 @@ struct ListStore {
     lists: Mutex<HashMap<(u32, Key), Vec<Duration>>>,
     /// The guarantee that it does not keep.
     flaw: Option<Guarantee>,
+    /// The mistake that it makes with tiers and reloads.
+    mistake: Option<Mistake>,
+    /// The first policy that judged each scope.
+    first: Mutex<HashMap<u32, u32>>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Mistake {
+    HistoryPerPolicy,
+    FirstPolicy,
+    NoReload,
 }
 
 impl ListStore {
     fn new(clock: ManualClock, flaw: Option<Guarantee>) -> Self {
-        Self { clock, setup: None, lists: Mutex::default(), flaw }
+        Self { clock, setup: None, lists: Mutex::default(), flaw, mistake: None, first: Mutex::default() }
     }
 
     fn policy(&self, charge: &Charge) -> &Policy {
-        self.setup.as_ref().unwrap().scopes().policy(charge.plan()).unwrap()
+        let first = *self.first.lock().entry(charge.scope()).or_insert(charge.plan());
+        let number = if self.mistake == Some(Mistake::FirstPolicy) { first } else { charge.plan() };
+        self.setup.as_ref().unwrap().scopes().policy(number).unwrap()
+    }
+
+    fn name(&self, charge: &Charge) -> (u32, Key) {
+        let is_per_policy = self.mistake == Some(Mistake::HistoryPerPolicy);
+        (if is_per_policy { charge.plan() } else { charge.scope() }, charge.key())
     }
 
     fn has(&self, flaw: Guarantee) -> bool {
@@ -76,11 +111,11 @@ impl ListStore {
         }
         for charge in charges {
             // Who comes from a time to come was there now.
-            let list = lists.entry((charge.scope(), charge.key())).or_default();
+            let list = lists.entry(self.name(charge)).or_default();
             list.iter_mut().for_each(|at| *at = now.min(*at));
         }
         let has_room = |charge: &Charge| {
-            let list = &lists[&(charge.scope(), charge.key())];
+            let list = &lists[&self.name(charge)];
             self.policy(charge).quotas().all(|quota| {
                 let spare = u64::from(self.has(Guarantee::NeverMoreThanN));
                 let shy = u64::from(self.has(Guarantee::NeverDeniedWithRoom) && quota.limit() > 1);
@@ -93,7 +128,7 @@ impl ListStore {
             let policy = self.policy(charge);
             // Room beside: the others deny, and this one is charged all the same.
             let leaks = self.has(Guarantee::AllOrNothing) && charges.len() > 1 || self.has(Guarantee::FreeDenial);
-            let list = lists.get_mut(&(charge.scope(), charge.key())).unwrap();
+            let list = lists.get_mut(&self.name(charge)).unwrap();
             if charging && (admitted || policy.counts_denied() || leaks) {
                 list.push(now);
             }
@@ -134,8 +169,13 @@ impl Store for ListStore {
 
     fn reset(&self, charges: &[Charge], verdict: &mut Verdict) -> MaybeReady<Self::Future> {
         let mut lists = self.lists.lock();
-        let removed = charges.iter().filter_map(|charge| lists.remove(&(charge.scope(), charge.key())));
+        let removed = charges.iter().filter_map(|charge| lists.remove(&self.name(charge)));
         *verdict = Verdict::new(removed.fold(false, |found, list| found | !list.is_empty()));
         MaybeReady::Ready(())
+    }
+
+    fn accept(&self, _: &Scopes) -> Result<(), ConfigError> {
+        let refused = ConfigError::new("rules", "", "this store has only those that it was opened with");
+        if self.mistake == Some(Mistake::NoReload) { Err(refused) } else { Ok(()) }
     }
 }

@@ -174,7 +174,9 @@ impl<'a> Entry<'a> {
             let (limit, window) = text.split_once('/').unwrap();
             (limit.parse().unwrap(), window.parse().unwrap())
         };
-        Self { name, counts_denied: counts_denied.parse().unwrap(), quotas: quotas.split(',').map(quota).collect() }
+        // That of a tier without limits has none.
+        let quotas = quotas.split_terminator(',').map(quota).collect();
+        Self { name, counts_denied: counts_denied.parse().unwrap(), quotas }
     }
 }
 
