@@ -289,7 +289,7 @@ impl HarnessRule {
         Self { name: format!("rule-{number}"), tested, moved: Duration::ZERO }
     }
 
-    fn is_reloaded(&self) -> bool {
+    const fn is_reloaded(&self) -> bool {
         !self.moved.is_zero()
     }
 
