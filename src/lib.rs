@@ -382,8 +382,8 @@
 //! # Memory
 //!
 //! A key that has used up to five units takes 64 bytes and its share of the table's free slots, about 100 bytes in all.
-//! More units take 4 bytes each, up to the limit of the longest window: 7.2 kB for a key that has used all of 60 per minute
-//! and 1800 per hour, and at most 16 kB.
+//! More units take 4 bytes each, up to the limit of the longest window: 7.4 kB in all for a key that has used all of 60 per
+//! minute and 1800 per hour, and at most 16 kB.
 //!
 //! Limits over 4096 and windows over 12 days take more: 8 bytes for each unit that some quota of at most 4096 still counts,
 //! so at most 32 kB, and for each larger quota at most 12 bytes per 1/8192 of its window, so at most 96 kB (at the default

@@ -118,7 +118,7 @@ impl<K: RequestKind, S: Store> RateLimiterBuilder<K, S> {
 
     /// Sets the maximum number of histories that are kept, one per rule and key. Defaults to 1,000,000.
     ///
-    /// A rarely seen key takes about 100 bytes, and one that uses up 60 per minute and 1800 per hour takes 7.3 kB; the
+    /// A rarely seen key takes about 100 bytes, and one that uses up 60 per minute and 1800 per hour takes 7.4 kB; the
     /// [crate docs](crate#memory) have the figures of larger limits.
     ///
     /// Histories that are equal to a fresh one are dropped. When all of them are live, new keys share one history per rule: no
