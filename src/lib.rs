@@ -412,9 +412,11 @@ mod macros;
 // rustdoc shows the methods of a type in the order of these modules: how a limiter is built and asked, its layers, and the rest.
 mod limiter;
 
+pub mod cost;
 pub mod grpc;
 pub mod http;
 pub mod key;
+pub mod outcome;
 pub mod plain;
 pub mod store;
 
@@ -441,14 +443,15 @@ pub mod fuzzing;
 #[cfg(feature = "tiers")]
 pub mod tiers;
 
-pub use error::{CheckError, ConfigError, UnknownRule, UnknownTier};
+pub use error::{CheckError, ConfigError, NoCosts, UnknownRule, UnknownTier};
 pub use http::{RateLimit, RateLimitLayer, ResponseFuture};
 pub use limiter::{
-    AnyRateLimiter, Changes, Decision, MatchedRule, QuotaStatus, RateLimiter, RateLimiterBuilder, RuleHandle,
+    AnyRateLimiter, Changes, Decision, MatchedRule, QuotaStatus, RateLimiter, RateLimiterBuilder, Reservation,
+    RuleHandle,
 };
 pub use policy::{Enforcement, Policy, Quota};
 pub use request::RequestKind;
-pub use rule::{OnMissing, Rule, exempt};
+pub use rule::{OnMissing, Rule, Unsettled, exempt};
 
 /// The examples of the README, as documentation tests.
 #[cfg(doctest)]

@@ -33,9 +33,30 @@ pub enum CheckError {
     /// The limiter has no rule of this name.
     #[error(transparent)]
     UnknownRule(#[from] UnknownRule),
+    /// The rule counts requests, and was asked about another cost.
+    #[error(transparent)]
+    NoCosts(#[from] NoCosts),
     /// The store could not decide.
     #[error(transparent)]
     Unavailable(#[from] Unavailable),
+}
+
+/// The error of asking a rule about a cost when it counts requests.
+///
+/// ```
+/// use tower_quota::{Policy, RateLimiter, Rule};
+///
+/// let jobs = Rule::new("jobs").no_requests().policy(Policy::per_minute(60));
+/// let limiter = RateLimiter::builder().rule(jobs).build()?;
+///
+/// let error = limiter.rule("jobs")?.check_cost("acme", 20).unwrap_err();
+/// assert_eq!(error.to_string(), r#"rule "jobs" counts requests: give it a cost, such as .cost("points", 1)"#);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("rule \"{rule}\" counts requests: give it a cost, such as .cost(\"points\", 1)")]
+pub struct NoCosts {
+    rule: Box<str>,
 }
 
 /// The error of naming a rule that the limiter does not have.
@@ -101,6 +122,18 @@ pub enum UnknownTier {
 #[error("the store of the rate limiter is unavailable: {reason}")]
 pub struct Unavailable {
     reason: Box<str>,
+}
+
+impl NoCosts {
+    pub(crate) fn new(rule: &str) -> Self {
+        Self { rule: rule.into() }
+    }
+
+    /// Returns the name of the rule.
+    #[must_use]
+    pub fn rule(&self) -> &str {
+        &self.rule
+    }
 }
 
 impl UnknownTier {

@@ -9,7 +9,7 @@ mod check;
 mod config;
 mod nearest;
 
-pub use check::{CheckError, Unavailable, UnknownRule, UnknownTier};
+pub use check::{CheckError, NoCosts, Unavailable, UnknownRule, UnknownTier};
 pub use config::ConfigError;
 
 pub(crate) use nearest::nearest;

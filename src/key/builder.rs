@@ -59,7 +59,7 @@ impl<'a> KeyBuilder<'a> {
     /// Creates the builder of a charge of this target, in the place where it will be read: moving a charge costs more
     /// than making it.
     pub(crate) const fn for_target(target: ChargeTarget, hasher: &'a KeyHasher) -> Self {
-        let charge = Charge { target, key: Key::SHARED, enforcement: Enforcement::On };
+        let charge = Charge { target, key: Key::SHARED, enforcement: Enforcement::On, units: 1 };
         Self { charge, hasher, warning: None, raw: None }
     }
 

@@ -47,7 +47,8 @@ pub struct Key {
     pub(super) packed: PackedKey,
 }
 
-/// A charge of one unit: it names a history, by a key in a scope. Stores get charges from a limiter.
+/// A charge: it names a history, by a key in a scope, and the [units](Self::units) to record there. Stores get charges from a
+/// limiter.
 ///
 /// ```
 /// use tower_quota::store::Charge;
@@ -62,6 +63,7 @@ pub struct Charge {
     pub(crate) target: ChargeTarget,
     pub(crate) key: Key,
     pub(crate) enforcement: Enforcement,
+    pub(crate) units: u64,
 }
 
 /// The half of a charge that is the same for all keys: the histories of a scope, and the plan that judges them.
@@ -207,10 +209,17 @@ impl Charge {
     pub const fn enforcement(&self) -> Enforcement {
         self.enforcement
     }
+
+    /// Returns the units that the request costs: 1, unless the rule [says otherwise](crate::Rule::cost).
+    #[must_use]
+    pub const fn units(&self) -> u64 {
+        self.units
+    }
 }
 
 impl PartialEq for Charge {
-    /// Compares what is charged. How that is enforced is not part of it: within one request it is the same for the same charge.
+    /// Compares what is charged. How that is enforced and what it costs is no part of it: within one request it is the same for
+    /// the same charge.
     #[inline]
     fn eq(&self, other: &Self) -> bool {
         self.target == other.target && self.key == other.key

@@ -179,6 +179,7 @@ impl<K: RequestKind, S: Store> RateLimiterBuilder<K, S> {
             Rules::compile((&self.rules, &self.exemptions), answers, &scopes, Version { limiter: id, number: 1 })?;
         rules.rulebook.warn_of_idle_quotas();
         let mut store = self.store;
+        rules.rulebook.check_support(store.cost_support())?;
         store.open(Setup { scopes: scopes.clone(), max_keys: self.max_keys, clock: self.clock })?;
         RateLimiter::new(rules, &self.rules, scopes, store)
     }

@@ -81,6 +81,7 @@ impl<K: RequestKind, S: Store> RateLimiter<K, S> {
         let version = Version { limiter, number: number + 1 };
         let trial_scopes = Scopes::default();
         let trial = Rules::compile((&builder.rules, &builder.exemptions), answers.clone(), &trial_scopes, version)?;
+        trial.rulebook.check_support(self.state.store.cost_support())?;
         trial.with_tiers(&builder.rules, &self.state.hasher, |rule| self.pushed(rule))?;
         self.state.store.accept(&trial_scopes)?;
         let rules = Rules::compile((&builder.rules, &builder.exemptions), answers, &self.state.scopes, version)?;

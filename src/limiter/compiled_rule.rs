@@ -11,7 +11,7 @@ use crate::{
     limiter::{AnswerSettings, message::MessageContext},
     policy::{Enforcement, Policy, PolicyName, Quota},
     request::RequestKind,
-    rule::{Rule, RuleId},
+    rule::{REQUESTS, Rule, RuleId, Settling},
     wire::policy_field,
 };
 
@@ -25,6 +25,17 @@ pub(crate) struct CompiledRule {
     tiers: Box<[CompiledTier]>,
     /// As the rule was given, whatever holds at run time.
     enforcement: Enforcement,
+    /// `None` if it counts requests.
+    costs: Option<CompiledCosts>,
+}
+
+/// What requests cost under a rule.
+#[derive(Clone)]
+struct CompiledCosts {
+    unit: Box<str>,
+    /// The cost of a key that is asked about without a request.
+    usual: u64,
+    settling: Option<Settling>,
 }
 
 /// A policy of a rule, with the texts that are made of it.
@@ -86,6 +97,7 @@ impl CompiledRule {
             targets,
             tiers,
             enforcement: rule.configured_enforcement(),
+            costs: CompiledCosts::from_rule(rule),
         })
     }
 
@@ -100,6 +112,26 @@ impl CompiledRule {
     /// Returns the enforcement that the rule was given.
     pub(crate) const fn configured_enforcement(&self) -> Enforcement {
         self.enforcement
+    }
+
+    /// Returns `true` if requests may cost other than one unit, or may be given back.
+    pub(crate) const fn has_costs(&self) -> bool {
+        self.costs.is_some()
+    }
+
+    /// Returns the name of the units that the rule counts.
+    pub(crate) fn unit(&self) -> &str {
+        self.costs.as_ref().map_or(REQUESTS, |costs| &costs.unit)
+    }
+
+    /// Returns the cost of a key that is asked about without a request.
+    pub(crate) fn usual_cost(&self) -> u64 {
+        self.costs.as_ref().map_or(1, |costs| costs.usual)
+    }
+
+    /// Returns what happens to a cost later, if anything does.
+    pub(crate) fn settling(&self) -> Option<&Settling> {
+        self.costs.as_ref()?.settling.as_ref()
     }
 
     /// Returns the rule's own policy.
@@ -131,6 +163,15 @@ impl CompiledRule {
     /// Returns the targets of charges on each route that has histories of its own, by a tier.
     pub(crate) fn targets(&self, tier: u16) -> impl Iterator<Item = ChargeTarget> {
         (0..self.targets.len()).map(move |route| self.target(route, tier))
+    }
+}
+
+impl CompiledCosts {
+    fn from_rule<K: RequestKind>(rule: &Rule<K>) -> Option<Self> {
+        let costs = rule.costs();
+        let usual = costs.source().and_then(|source| source.fixed()).unwrap_or(1);
+        let compiled = || Self { unit: costs.unit().into(), usual, settling: costs.settling() };
+        costs.are_any().then(compiled)
     }
 }
 
@@ -185,7 +226,9 @@ fn prepare_bodies<K: RequestKind>(
 ) -> Box<[Bytes]> {
     let level = rule.level_name();
     let bodies = policy.quotas().zip(names).map(|(quota, name)| {
-        let context = MessageContext { rule: rule.name(), level: &level, quota, retry_after: Duration::ZERO };
+        let (rule_name, unit) = (rule.name(), rule.costs().unit());
+        let context =
+            MessageContext { rule: rule_name, level: &level, quota, unit, cost: 1, retry_after: Duration::ZERO };
         answers.prepare_body(&context, name.as_str())
     });
     bodies.collect::<Option<_>>().unwrap_or_default()

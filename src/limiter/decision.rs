@@ -16,9 +16,10 @@ use smallvec::SmallVec;
 
 use crate::{
     error::Unavailable,
+    key::Charge,
     limiter::{
-        ChargeMark, ChargeMarks, CompiledRule, CompiledTier, QuotaStatus, RuleTier, RuleTiers, RulebookRef,
-        ShardedRulebook, message::MessageContext, seen::Seen,
+        ChargeMark, ChargeMarks, CompiledRule, CompiledTier, QuotaStatus, Reservation, RuleTier, RuleTiers,
+        RulebookRef, Settler, ShardedRulebook, message::MessageContext, reservation::Ledger, seen::Seen,
     },
     policy::Enforcement,
     response::ResponseSettings,
@@ -59,6 +60,18 @@ pub struct Decision {
     /// The marks of the charges, if a layer has recorded this in the request or is about to. Users may put decisions into
     /// requests, too: those have none.
     marks: ChargeMarks,
+    /// Nearly always rules count requests, so this is one word.
+    costing: Option<Box<Costing>>,
+}
+
+/// What only decisions under rules with costs have.
+#[derive(Clone, Debug)]
+struct Costing {
+    charges: SmallVec<[Charge; 2]>,
+    settler: Arc<dyn Settler>,
+    reservation: Option<Reservation>,
+    /// The units in flight that each quota counts, if the request is denied and some rule settles costs.
+    held: SmallVec<[u64; 4]>,
 }
 
 /// The decisions of the limiters further out than the one of the [`Decision`] in the extensions, outermost first.
@@ -99,7 +112,74 @@ impl Decision {
     /// Creates a decision under these rules, whose verdict is yet to be written.
     #[inline]
     pub(crate) fn pending(rulebook: Arc<RulebookRef>, rules: RuleTiers, detail: Detail) -> Self {
-        Self { rulebook, rules, verdict: Verdict::with_detail(detail), marks: ChargeMarks::default() }
+        Self { rulebook, rules, verdict: Verdict::with_detail(detail), marks: ChargeMarks::default(), costing: None }
+    }
+
+    /// Keeps the charges, if some rule has costs: what was charged has to be told, and perhaps settled.
+    #[inline]
+    pub(crate) fn with_costs(self, charges: &[Charge], settler: impl FnOnce() -> Arc<dyn Settler>) -> Self {
+        if self.rulebook.has_costs() { self.keeping_charges(charges, settler()) } else { self }
+    }
+
+    #[cold]
+    fn keeping_charges(self, charges: &[Charge], settler: Arc<dyn Settler>) -> Self {
+        let charges = SmallVec::from_slice(charges);
+        Self { costing: Some(Box::new(Costing { charges, settler, reservation: None, held: SmallVec::new() })), ..self }
+    }
+
+    /// Makes the reservation of an admitted request, or looks for units in flight if it is denied. To be called when the verdict
+    /// is there.
+    #[inline]
+    pub(crate) fn completed(self) -> Self {
+        if self.costing.is_some() { self.with_reservation() } else { self }
+    }
+
+    #[cold]
+    fn with_reservation(mut self) -> Self {
+        let Some(mut costing) = self.costing.take() else { return self };
+        if self.verdict.admitted {
+            let rulebook = Arc::clone(&self.rulebook);
+            let settler = Arc::clone(&costing.settler);
+            costing.reservation = self.rulebook.has_settlements().then(|| {
+                Reservation::new(Ledger::new(rulebook, settler, &costing.charges, &self.rules, &self.verdict))
+            });
+        } else if self.rulebook.has_settlements() {
+            costing.held = self.held_units(&costing);
+        }
+        self.costing = Some(costing);
+        self
+    }
+
+    /// Returns the units in flight that each quota counts.
+    fn held_units(&self, costing: &Costing) -> SmallVec<[u64; 4]> {
+        let now = self.verdict.now.nanos();
+        let charges = self.rules().zip(&costing.charges);
+        let held = charges.flat_map(|((_, rule, tier), charge)| {
+            tier.policy().quotas().map(move |quota| {
+                let window = u64::try_from(quota.window().as_nanos()).unwrap_or(u64::MAX);
+                let since = now.saturating_sub(window).saturating_add(1);
+                if rule.settling().is_some() { costing.settler.held_since(charge, since) } else { 0 }
+            })
+        });
+        held.collect()
+    }
+
+    /// Returns what was reserved, to be settled when its cost is known; `None` if the request was denied, or if no rule
+    /// [reserves](crate::Rule::reserve).
+    #[must_use]
+    pub fn reservation(&self) -> Option<&Reservation> {
+        self.costing.as_ref()?.reservation.as_ref()
+    }
+
+    /// Returns what was reserved, and keeps nothing of it.
+    pub(super) fn take_reservation(&mut self) -> Option<Reservation> {
+        self.costing.as_mut()?.reservation.take()
+    }
+
+    /// Returns `true` if the request costs more than some quota admits: it is denied however long the caller waits.
+    #[must_use]
+    pub fn is_never_possible(&self) -> bool {
+        !self.verdict.admitted && self.exhausted().any(|quota| quota.is_never_possible())
     }
 
     /// Returns the rules that it is of.
@@ -111,7 +191,7 @@ impl Decision {
     #[cold]
     pub(crate) fn without_rules(rulebook: Arc<RulebookRef>) -> Self {
         let verdict = Verdict::new(true);
-        Self { rulebook, rules: RuleTiers::new(), verdict, marks: ChargeMarks::default() }
+        Self { rulebook, rules: RuleTiers::new(), verdict, marks: ChargeMarks::default(), costing: None }
     }
 
     /// Returns `true` if nothing was decided, because the rules were replaced meanwhile: ask again by the newer ones.
@@ -130,14 +210,16 @@ impl Decision {
         self.verdict.admitted
     }
 
-    /// Returns the time after which the request would be admitted, unless others came first; `None` if it was admitted.
+    /// Returns the time after which the request would be admitted, unless others came first; `None` if it was admitted, or if
+    /// it is [never possible](Self::is_never_possible).
     ///
     /// This is the longest wait of all exhausted quotas of all rules, exact to a [tick](crate::Policy::resolution). It may
     /// exceed the window by a part of a tick, because recording rounds up. On the wire it is rounded up to whole seconds, and
     /// is never longer than the window: the next request takes more than a tick to arrive.
     #[must_use]
     pub fn retry_after(&self) -> Option<Duration> {
-        (!self.is_admitted()).then(|| self.exhausted().map(|quota| quota.reset_after()).max().unwrap_or_default())
+        let is_denied = !self.is_admitted() && !self.is_never_possible();
+        is_denied.then(|| self.exhausted().map(|quota| quota.reset_after()).max().unwrap_or_default())
     }
 
     /// Returns the wait that callers are told: see [`QuotaStatus::stated_wait`].
@@ -159,9 +241,16 @@ impl Decision {
             tier.quotas().map(move |(quota, name)| (at, used.enforcement, rule, tier, quota, name))
         });
         let verdict = &self.verdict;
-        quotas.zip(&verdict.states).map(move |((at, enforcement, rule, tier, quota, name), state)| {
-            (at, QuotaStatus::new((rule, tier, enforcement), quota, name, *state, verdict))
-        })
+        quotas
+            .zip(&verdict.states)
+            .map(move |((at, enforcement, rule, tier, quota, name), state)| {
+                (at, QuotaStatus::new((rule, tier, enforcement), quota, name, *state, verdict))
+            })
+            .enumerate()
+            .map(|(index, (at, status))| match &self.costing {
+                Some(costing) => (at, costing.told_in(status, at, index)),
+                None => (at, status),
+            })
     }
 
     /// Returns the quotas in [shadow](crate::Enforcement::Shadow) that have no room: with these rules enforced, the request
@@ -233,12 +322,19 @@ impl Decision {
     #[cfg(feature = "client")]
     pub(crate) fn waits(&self) -> impl Iterator<Item = Duration> {
         let (now, mut states) = (self.verdict.now, self.verdict.states.iter());
-        self.rules().map(move |(used, _, tier)| {
+        self.rules().enumerate().map(move |(at, (used, _, tier))| {
+            let cost = self.cost(at);
             let quotas = tier.policy().quotas().zip(states.by_ref());
-            let exhausted = quotas.filter(|(quota, state)| state.used >= quota.limit());
+            let exhausted = quotas.filter(|(quota, state)| state.used.saturating_add(cost) > quota.limit());
             let wait = exhausted.map(|(_, state)| now.until(state.changes_at)).max();
             wait.filter(|_| used.enforcement.is_enforced()).unwrap_or_default()
         })
+    }
+
+    /// Returns the units that a charge costs.
+    #[cfg(feature = "client")]
+    fn cost(&self, charge: usize) -> u64 {
+        self.costing.as_ref().and_then(|costing| costing.charges.get(charge)).map_or(1, Charge::units)
     }
 
     /// Returns the quotas that deny the request, because they have no room; none if it was admitted.
@@ -253,7 +349,7 @@ impl Decision {
     pub fn message(&self) -> Option<String> {
         let worst = self.worst()?;
         let retry_after = worst.stated_wait();
-        let context = MessageContext { rule: worst.rule(), level: worst.level(), quota: worst.quota(), retry_after };
+        let context = MessageContext { retry_after, ..worst.context() };
         Some(context.message(self.rulebook.template()))
     }
 
@@ -275,7 +371,7 @@ impl Decision {
     pub(crate) fn prepared_body(&self) -> Option<Bytes> {
         let mut exhausted = self.exhausted();
         let (only, None) = (exhausted.next()?, exhausted.next()) else { return None };
-        only.prepared_body()
+        if only.is_never_possible() { None } else { only.prepared_body() }
     }
 
     /// Returns the rule of each charge.
@@ -335,6 +431,14 @@ impl Decision {
     }
 }
 
+impl Costing {
+    /// Adds to the status of a quota what the request costs, and what is in flight.
+    fn told_in<'a>(&self, status: QuotaStatus<'a>, charge: usize, quota: usize) -> QuotaStatus<'a> {
+        let cost = self.charges.get(charge).map_or(1, Charge::units);
+        status.with_cost(cost, self.held.get(quota).copied().unwrap_or(0))
+    }
+}
+
 impl Clone for Decision {
     /// Returns a copy that says the same but has no marks: layers further in take only the original for a sign that the request
     /// was charged.
@@ -344,6 +448,7 @@ impl Clone for Decision {
             rules: RuleTiers::from_slice(&self.rules),
             verdict: self.verdict.clone(),
             marks: self.marks.clone(),
+            costing: self.costing.clone(),
         }
     }
 }
@@ -369,7 +474,7 @@ impl<F> MaybeDecided<F> {
     #[inline]
     pub(crate) fn ask(mut decision: Decision, ask: impl FnOnce(&mut Verdict) -> MaybeReady<F>) -> Self {
         match ask(decision.verdict_mut()) {
-            MaybeReady::Ready(()) => Self::Ready(decision),
+            MaybeReady::Ready(()) => Self::Ready(decision.completed()),
             MaybeReady::Pending(verdict) => Self::Pending(PendingDecision { verdict, decision: Some(decision) }),
         }
     }
@@ -419,7 +524,7 @@ where
             Err(_) if !decision.rules.iter().any(|used| used.enforcement.is_enforced()) => Verdict::new(true),
             verdict => verdict?,
         };
-        Poll::Ready(Ok(decision))
+        Poll::Ready(Ok(decision.completed()))
     }
 }
 

@@ -18,15 +18,16 @@ use crate::{
     error::{CheckError, ConfigError, UnknownRule, UnknownTier},
     key::{Charge, ChargeTarget, Key, KeyBuilder, KeyHasher, KeyParts},
     limiter::{
-        AppliedMarks, ChargeMark, ChargeMarks, Charges, CompiledTier, Decision, HeldCharges, KeyRejected, MatchedRule,
-        MaybeDecided, RuleTier, Rules, ShardedRulebook, Version,
+        AppliedMarks, BoxedDecision, ChargeMark, ChargeMarks, Charges, CompiledTier, Decision, HeldCharges,
+        KeyRejected, MatchedRule, MaybeDecided, RuleTier, Rules, Settler, ShardedRulebook, Version,
+        held_units::HeldUnits,
         rule_matcher::Visit,
         tiers::{Asking, PushedTiers},
     },
     policy::Enforcement,
     request::{Http, RequestKind},
     rule::{Rule, RuleId},
-    store::{AnyStore, Detail, MemoryStore, Scopes, Store, Verdict},
+    store::{AnyStore, BoxFuture, Detail, MaybeReady, MemoryStore, Scopes, Settlement, Store, Verdict},
 };
 
 /// A limiter: rules and their histories. Clones share one state.
@@ -79,6 +80,7 @@ pub(super) struct State<K: RequestKind, S> {
     switched: AtomicU64,
     /// Held while the rules are replaced.
     pub(super) reloading: Mutex<()>,
+    pub(super) held: HeldUnits,
 }
 
 /// Questions without a request, answered at once because the histories are in this process.
@@ -177,6 +179,7 @@ impl<K: RequestKind, S: Store> RateLimiter<K, S> {
             enforced: Mutex::default(),
             switched: AtomicU64::new(0),
             reloading: Mutex::default(),
+            held: HeldUnits::default(),
         };
         Ok(Self { state: Arc::new(state) })
     }
@@ -334,7 +337,8 @@ impl<K: RequestKind, S: Store> RateLimiter<K, S> {
             if charges.charges.is_empty() {
                 return Ok(None);
             }
-            let decision = Decision::pending(Arc::clone(rules.rulebook.local()), charges.rules.clone(), detail);
+            let decision = Decision::pending(Arc::clone(rules.rulebook.local()), charges.rules.clone(), detail)
+                .with_costs(&charges.charges, || self.settler());
             let decided = MaybeDecided::ask(decision, |verdict| self.state.store.decide(&charges.charges, verdict));
             if !decided.is_stale() {
                 return Ok(Some(if recorded { decided.with_marks(|| self.marks(&charges)) } else { decided }));
@@ -348,7 +352,8 @@ impl<K: RequestKind, S: Store> RateLimiter<K, S> {
         loop {
             let held = renewed.as_ref().unwrap_or(held);
             if self.is_current(held.version) && self.switched() == held.switched {
-                let decision = Decision::pending(Arc::clone(&held.rulebook), held.charges.rules.clone(), detail);
+                let decision = Decision::pending(Arc::clone(&held.rulebook), held.charges.rules.clone(), detail)
+                    .with_costs(&held.charges.charges, || self.settler());
                 let ask = |verdict: &mut Verdict| self.state.store.decide(&held.charges.charges, verdict);
                 let decided = MaybeDecided::ask(decision, ask);
                 if !decided.is_stale() {
@@ -409,7 +414,8 @@ impl<K: RequestKind, S: Store> RateLimiter<K, S> {
         for (name, parts) in keys {
             let rule = rules.rulebook.id(name).ok_or_else(|| unknown_rule(&rules, name))?;
             if let Some(enforcement) = rules.switches.unless_off(rule) {
-                let (rule, charge) = self.charge_of(&rules, (rule, enforcement), &parts);
+                let units = rules.rulebook.rule(rule).usual_cost();
+                let (rule, charge) = self.charge_of(&rules, (rule, enforcement), &parts, units);
                 charges.add(rule, charge);
             }
         }
@@ -422,23 +428,29 @@ impl<K: RequestKind, S: Store> RateLimiter<K, S> {
         rules: &Rules<K>,
         (rule, enforcement): (RuleId, Enforcement),
         parts: &impl KeyParts,
+        units: u64,
     ) -> (RuleTier, Charge) {
         let raw = rules.has_patterns(rule).then(RefCell::default);
         let target = rules.rulebook.rule(rule).target(0, 0);
         let key = &mut KeyBuilder::for_target(target, &self.state.hasher).keeping_parts(raw.as_ref());
         parts.write(key);
         let asking = || Asking { key: key.key(), raw: raw.as_ref(), request: None, hasher: &self.state.hasher };
-        rules.judge((rule, enforcement), 0, key, asking)
+        rules.judge((rule, enforcement), (0, units), key, asking)
     }
 
     #[inline]
     fn judge(&self, rules: &Rules<K>, visit: &Visit<'_, '_, K>) -> (RuleTier, Charge) {
-        rules.judge((visit.rule, visit.enforcement), visit.route, visit.key, || Asking {
+        rules.judge((visit.rule, visit.enforcement), (visit.route, visit.units), visit.key, || Asking {
             key: visit.key.key(),
             raw: visit.raw,
             request: Some(visit.request),
             hasher: &self.state.hasher,
         })
+    }
+
+    /// Returns what settles the reservations of this limiter.
+    pub(super) fn settler(&self) -> Arc<dyn Settler> {
+        Arc::<State<K, S>>::clone(&self.state)
     }
 
     /// Returns the charges to the same histories as the rules have them now, and as these are enforced now.
@@ -461,14 +473,50 @@ impl<K: RequestKind, S: Store> RateLimiter<K, S> {
     }
 }
 
+impl<K: RequestKind, S: Store> Settler for State<K, S> {
+    fn settle(&self, settlements: &[Settlement]) -> MaybeReady<BoxFuture, Verdict> {
+        let mut verdict = Verdict::new(true);
+        match self.store.settle(settlements, &mut verdict).boxed() {
+            MaybeReady::Ready(()) => MaybeReady::Ready(verdict),
+            MaybeReady::Pending(settled) => MaybeReady::Pending(settled),
+        }
+    }
+
+    fn decide_more(self: Arc<Self>, held: &HeldCharges) -> MaybeReady<BoxedDecision, Decision> {
+        match (RateLimiter { state: self }).decide(held, Detail::Full) {
+            MaybeReady::Ready(decision) => MaybeReady::Ready(decision),
+            MaybeReady::Pending(decision) => MaybeReady::Pending(Box::pin(decision)),
+        }
+    }
+
+    fn hold(&self, charge: &Charge, at: u64) {
+        self.held.hold(charge, at);
+    }
+
+    fn release(&self, charge: &Charge, at: u64) {
+        self.held.release(charge, at);
+    }
+
+    fn held_since(&self, charge: &Charge, since: u64) -> u64 {
+        self.held.since(charge, since)
+    }
+}
+
+impl<K: RequestKind, S> fmt::Debug for State<K, S> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("State").finish_non_exhaustive()
+    }
+}
+
 impl<K: RequestKind> RateLimiter<K> {
     /// Decides about charges in this process.
     fn decide_at_once(&self, held: HeldCharges, detail: Detail) -> Decision {
         let HeldCharges { charges, rulebook, version, switched } = held;
-        let mut decision = Decision::pending(rulebook, charges.rules, detail);
+        let mut decision =
+            Decision::pending(rulebook, charges.rules, detail).with_costs(&charges.charges, || self.settler());
         self.state.store.decide(&charges.charges, decision.verdict_mut());
         if !decision.is_stale() {
-            return decision;
+            return decision.completed();
         }
         let (rulebook, rules) = decision.into_rules();
         let stale = HeldCharges { charges: Charges { rules, ..charges }, rulebook, version, switched };

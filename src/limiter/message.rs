@@ -21,6 +21,8 @@ enum Segment {
     Quota,
     Limit,
     Window,
+    Unit,
+    Cost,
     RetryAfter,
 }
 
@@ -30,13 +32,25 @@ pub(crate) struct MessageContext<'a> {
     pub(crate) rule: &'a str,
     pub(crate) level: &'a str,
     pub(crate) quota: &'a Quota,
+    pub(crate) unit: &'a str,
+    pub(crate) cost: u64,
     pub(crate) retry_after: Duration,
 }
 
 impl MessageContext<'_> {
+    /// Returns the sentence about a request that costs more than is ever admitted: waiting does not help.
+    fn never_possible(&self) -> String {
+        let (cost, unit, limit, adverb) = (self.cost, self.unit, self.quota.limit(), self.quota.per());
+        format!("This request costs {cost} {unit}; at most {limit} are admitted {adverb}.")
+    }
+
     /// Renders the template, or the default message.
     pub(crate) fn message(&self, template: Option<&MessageTemplate>) -> String {
-        template.map_or_else(|| default_message(self.quota), |template| template.render(self))
+        match template {
+            _ if self.cost > self.quota.limit() => self.never_possible(),
+            Some(template) => template.render(self),
+            None => default_message(self.quota),
+        }
     }
 }
 
@@ -56,7 +70,7 @@ pub(crate) fn whole_seconds(wait: Duration) -> u64 {
 }
 
 impl MessageTemplate {
-    /// Parses a text with `{rule}`, `{level}`, `{quota}`, `{limit}`, `{window}` and `{retry_after}`; `{{` and `}}` are braces.
+    /// Parses a text with `{rule}`, `{level}`, `{quota}`, `{limit}`, `{window}`, `{unit}`, `{cost}` and `{retry_after}`; `{{` and `}}` are braces.
     pub(crate) fn parse(text: &str) -> Result<Self, ConfigError> {
         let refuse = |reason: String| ConfigError::new("message", format_args!("{text:?}"), reason);
         let mut segments = Vec::new();
@@ -82,7 +96,7 @@ impl MessageTemplate {
 
     /// Returns `true` if the text is the same for every denial by one quota.
     pub(crate) fn is_fixed(&self) -> bool {
-        !self.segments.iter().any(|segment| matches!(segment, Segment::RetryAfter))
+        !self.segments.iter().any(|segment| matches!(segment, Segment::RetryAfter | Segment::Cost))
     }
 
     pub(crate) fn render(&self, context: &MessageContext<'_>) -> String {
@@ -90,7 +104,7 @@ impl MessageTemplate {
     }
 }
 
-const KNOWN: [&str; 6] = ["rule", "level", "quota", "limit", "window", "retry_after"];
+const KNOWN: [&str; 8] = ["rule", "level", "quota", "limit", "window", "unit", "cost", "retry_after"];
 
 /// Returns the reason for refusing an unknown placeholder.
 fn unknown(name: &str) -> String {
@@ -109,6 +123,8 @@ impl Segment {
             "quota" => Self::Quota,
             "limit" => Self::Limit,
             "window" => Self::Window,
+            "unit" => Self::Unit,
+            "cost" => Self::Cost,
             "retry_after" => Self::RetryAfter,
             _ => return None,
         })
@@ -122,6 +138,8 @@ impl Segment {
             Self::Quota => context.quota.name().into_owned(),
             Self::Limit => context.quota.limit().to_string(),
             Self::Window => humantime::format_duration(context.quota.window()).to_string(),
+            Self::Unit => context.unit.to_owned(),
+            Self::Cost => context.cost.to_string(),
             Self::RetryAfter => whole_seconds(context.retry_after).to_string(),
         }
     }

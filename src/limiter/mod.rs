@@ -8,6 +8,7 @@
 //! * [`Rulebook`]: the names and texts of all rules, one [`CompiledRule`] each; a [`MatchedRule`] is what users see of it.
 //! * [`switches`]: how each rule is enforced at the moment.
 //! * [`Decision`]: the verdict on a request, with the names from the rulebook; [`QuotaStatus`] is its view of one quota.
+//! * [`Reservation`]: the units that a request has reserved, until they are settled; [`held_units`] counts those in flight.
 //! * [`AnswerSettings`]: the settings of answers; [`MessageTemplate`] is the sentence that a refused caller reads.
 
 mod answer_settings;
@@ -17,9 +18,11 @@ mod charges;
 mod compiled_rule;
 mod decision;
 mod handle;
+mod held_units;
 mod matched_rule;
 mod message;
 mod quota_status;
+mod reservation;
 mod rule_handle;
 mod rule_matcher;
 mod rulebook;
@@ -35,6 +38,7 @@ pub use decision::Decision;
 pub use handle::{AnyRateLimiter, RateLimiter};
 pub use matched_rule::MatchedRule;
 pub use quota_status::QuotaStatus;
+pub use reservation::Reservation;
 pub use rule_handle::RuleHandle;
 
 pub(crate) use answer_settings::AnswerSettings;
@@ -44,6 +48,7 @@ pub(crate) use charges::{AppliedMarks, ChargeMark, ChargeMarks, Charges, HeldCha
 pub(crate) use compiled_rule::{CompiledRule, CompiledTier, RuleTargets, RuleTier, Version};
 pub(crate) use decision::{DeferredCall, MaybeDecided, PendingDecision, already_applied};
 pub(crate) use message::{MessageTemplate, missing_key, whole_seconds};
+pub(crate) use reservation::{BoxedDecision, ReservationGuard, Settler};
 pub(crate) use rule_matcher::RuleMatcher;
 #[cfg(feature = "config")]
 pub(crate) use rule_matcher::UNMATCHED;

@@ -5,13 +5,16 @@ use std::{borrow::Cow, cmp::Reverse, fmt, time::Duration};
 use bytes::Bytes;
 
 use crate::{
-    limiter::{CompiledRule, CompiledTier},
+    limiter::{CompiledRule, CompiledTier, message::MessageContext},
     policy::{Enforcement, PolicyName, Quota},
     store::{QuotaState, Verdict},
 };
 
 /// The maximum by which a wait exceeds its window, because recording rounds up to a tick.
 const SURPLUS: Duration = Duration::from_millis(1);
+
+/// The wait that callers are told of units that may come back at any moment.
+const HELD_WAIT: Duration = Duration::from_secs(1);
 
 /// The status of one quota in a [`Decision`](crate::Decision).
 ///
@@ -46,6 +49,9 @@ pub struct QuotaStatus<'a> {
     policy_name: &'a PolicyName,
     state: QuotaState,
     verdict: &'a Verdict,
+    cost: u64,
+    /// The units of requests in flight among those that it counts.
+    held: u64,
 }
 
 impl<'a> QuotaStatus<'a> {
@@ -57,7 +63,12 @@ impl<'a> QuotaStatus<'a> {
         state: QuotaState,
         verdict: &'a Verdict,
     ) -> Self {
-        Self { rule, tier, enforcement, quota, policy_name, state, verdict }
+        Self { rule, tier, enforcement, quota, policy_name, state, verdict, cost: 1, held: 0 }
+    }
+
+    /// Adds what the request costs, and the units of requests in flight.
+    pub(super) const fn with_cost(self, cost: u64, held: u64) -> Self {
+        Self { cost, held, ..self }
     }
 
     /// Returns the name of the rule that the quota belongs to.
@@ -114,11 +125,45 @@ impl<'a> QuotaStatus<'a> {
         self.quota.limit().saturating_sub(self.state.used)
     }
 
-    /// Returns `true` if the request was denied and this quota has no room. Quotas that are not
+    /// Returns the name of the units that the limit is of: `requests`, unless the rule has a [cost](crate::Rule::cost).
+    #[must_use]
+    pub fn unit(&self) -> &'a str {
+        self.rule.unit()
+    }
+
+    /// Returns the units that the request costs.
+    #[must_use]
+    pub const fn cost(&self) -> u64 {
+        self.cost
+    }
+
+    /// Returns `true` if the request was denied and this quota has no room for its cost. Quotas that are not
     /// [enforced](crate::Enforcement) deny nothing.
     #[must_use]
     pub const fn is_exhausted(&self) -> bool {
-        !self.verdict.admitted && self.remaining() == 0 && self.enforcement.is_enforced()
+        !self.verdict.admitted && self.lacks_room() && self.enforcement.is_enforced()
+    }
+
+    /// Returns `true` if there is no room beside what is counted: for the request that was denied, or for another one of the
+    /// same cost.
+    #[must_use]
+    pub const fn lacks_room(&self) -> bool {
+        self.state.used.saturating_add(self.cost) > self.limit()
+    }
+
+    /// Returns `true` if the request costs more than the limit, so that waiting does not help.
+    #[must_use]
+    pub const fn is_never_possible(&self) -> bool {
+        self.cost > self.limit()
+    }
+
+    /// Returns `true` if the request is denied only because of requests in flight, whose units may come back at any moment:
+    /// reservations of this process that are not [settled](crate::Reservation::settle) yet. Callers are told to come back in a
+    /// second, though the wait until these units leave the window may be longer.
+    #[must_use]
+    pub const fn is_held(&self) -> bool {
+        let settled = self.state.used.saturating_sub(self.held);
+        self.is_exhausted() && !self.is_never_possible() && settled.saturating_add(self.cost) <= self.limit()
     }
 
     /// Returns the time until the quota has room again if it is exhausted, else until its oldest unit leaves the window; zero
@@ -131,8 +176,17 @@ impl<'a> QuotaStatus<'a> {
     /// Returns the wait that callers are told. Recording rounds up, by a millisecond at most, so callers that used up a quota at
     /// once would be told more than its window.
     pub(crate) fn stated_wait(&self) -> Duration {
+        if self.is_held() {
+            return self.reset_after().min(HELD_WAIT);
+        }
         let (wait, window) = (self.reset_after(), self.window());
         if wait.saturating_sub(window) <= SURPLUS { wait.min(window) } else { wait }
+    }
+
+    /// Returns what the sentence for the caller may speak of.
+    pub(crate) fn context(&self) -> MessageContext<'a> {
+        let (rule, level, quota, unit, cost) = (self.rule(), self.level(), self.quota, self.unit(), self.cost);
+        MessageContext { rule, level, quota, unit, cost, retry_after: Duration::ZERO }
     }
 
     /// Returns a value to compare: a quota is tighter if less is left, or for longer.

@@ -5,7 +5,7 @@ use std::{borrow::Cow, fmt, slice, sync::Arc};
 use smallvec::smallvec;
 
 use crate::{
-    error::{Unavailable, UnknownRule, UnknownTier},
+    error::{CheckError, NoCosts, Unavailable, UnknownRule, UnknownTier},
     key::{Charge, ChargeTarget, Key, KeyBuilder, KeyParts},
     limiter::{
         CompiledRule, CompiledTier, Decision, MaybeDecided, RateLimiter, RuleTier, RulebookRef, Rules, Version,
@@ -48,7 +48,8 @@ struct Location<K: RequestKind> {
     /// The target of charges without a tier.
     target: ChargeTarget,
     version: Version,
-    has_tiers: bool,
+    /// It has tiers or costs.
+    is_uncommon: bool,
 }
 
 impl<K: RequestKind, S: Store> RateLimiter<K, S> {
@@ -80,7 +81,18 @@ impl<K: RequestKind> RuleHandle<K> {
                 return verdict.is_admitted();
             }
         }
-        self.ask(&key, Detail::None, MemoryStore::decide).is_admitted()
+        self.ask(&key, None, Detail::None, MemoryStore::decide).is_admitted()
+    }
+
+    /// Returns `true` if one request of `key` that costs so many units is admitted, and so charged, as
+    /// [`check_cost`](Self::check_cost) decides.
+    ///
+    /// # Errors
+    ///
+    /// If the rule counts requests.
+    pub fn admit_cost(&self, key: impl KeyParts, units: u64) -> Result<bool, NoCosts> {
+        self.check_has_costs()?;
+        Ok(self.ask(&key, Some(units), Detail::None, MemoryStore::decide).is_admitted())
     }
 
     /// Decides about one request of `key`, and charges it if it is admitted.
@@ -94,12 +106,54 @@ impl<K: RequestKind> RuleHandle<K> {
                 return decision;
             }
         }
-        self.ask(&key, Detail::Full, MemoryStore::decide)
+        self.ask(&key, None, Detail::Full, MemoryStore::decide)
+    }
+
+    /// Decides about one request of `key` that costs so many units, and charges it if it is admitted.
+    ///
+    /// [`check`](Self::check) knows no request that a rule could read the cost from: it charges the number that was given to
+    /// [`Rule::cost`](crate::Rule::cost), or one unit if that is not a number.
+    ///
+    /// ```
+    /// use tower_quota::{Policy, RateLimiter, Rule};
+    ///
+    /// let tokens = Rule::new("tokens").no_requests().policy(Policy::per_minute(20_000)).cost("tokens", 1);
+    /// let limiter = RateLimiter::builder().rule(tokens).build()?;
+    ///
+    /// let tokens = limiter.rule("tokens")?;
+    /// assert!(tokens.check_cost("ann", 15_000)?.is_admitted());
+    /// let denied = tokens.check_cost("ann", 6000)?;
+    /// assert!(!denied.is_admitted() && denied.retry_after().is_some());
+    /// assert!(tokens.check_cost("ann", 5000)?.is_admitted());
+    ///
+    /// let denied = tokens.check_cost("ann", 20_001)?;
+    /// assert!(denied.is_never_possible() && denied.retry_after().is_none());
+    /// let text = "This request costs 20001 tokens; at most 20000 are admitted per minute.";
+    /// assert_eq!(denied.message().as_deref(), Some(text));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// If the rule counts requests.
+    pub fn check_cost(&self, key: impl KeyParts, units: u64) -> Result<Decision, NoCosts> {
+        self.check_has_costs()?;
+        Ok(self.ask(&key, Some(units), Detail::Full, MemoryStore::decide))
+    }
+
+    /// Returns what [`check_cost`](Self::check_cost) would return now, and charges nothing.
+    ///
+    /// # Errors
+    ///
+    /// If the rule counts requests.
+    pub fn peek_cost(&self, key: impl KeyParts, units: u64) -> Result<Decision, NoCosts> {
+        self.check_has_costs()?;
+        Ok(self.ask(&key, Some(units), Detail::Full, MemoryStore::peek))
     }
 
     /// Returns what [`check`](Self::check) would return now, and charges nothing.
     pub fn peek(&self, key: impl KeyParts) -> Decision {
-        self.ask(&key, Detail::Full, MemoryStore::peek)
+        self.ask(&key, None, Detail::Full, MemoryStore::peek)
     }
 
     /// Deletes the histories of `key`, on all routes of the rule. Returns `true` if there was one.
@@ -109,12 +163,12 @@ impl<K: RequestKind> RuleHandle<K> {
         self.on_all_routes(&key).iter().fold(false, |found, charge| self.limiter.state.store.reset(charge) | found)
     }
 
-    /// Returns `true` if the rules are those of the handle, all of them are enforced, and this one has no tiers: the usual case,
-    /// which takes the fewest steps.
+    /// Returns `true` if the rules are those of the handle, all of them are enforced, and this one has neither tiers nor costs:
+    /// the usual case, which takes the fewest steps.
     #[inline]
     fn is_plain(&self) -> bool {
-        let Location { rules, version, has_tiers, .. } = &self.location;
-        !has_tiers && self.limiter.is_current(*version) && rules.switches.are_all_on()
+        let Location { rules, version, is_uncommon, .. } = &self.location;
+        !is_uncommon && self.limiter.is_current(*version) && rules.switches.are_all_on()
     }
 
     /// Creates the builder of a charge to the rule's own policy.
@@ -127,19 +181,20 @@ impl<K: RequestKind> RuleHandle<K> {
     fn ask(
         &self,
         key: &impl KeyParts,
+        units: Option<u64>,
         detail: Detail,
         ask: impl Fn(&MemoryStore, &[Charge], &mut Verdict),
     ) -> Decision {
         loop {
             let location = self.location();
-            let decision = self.with_charge(&location, key, |rule, charge| {
-                let mut decision = location.pending(rule, detail);
+            let decision = self.with_charge(&location, key, units, |rule, charge| {
+                let mut decision = self.pending(&location, rule, charge, detail);
                 ask(&self.limiter.state.store, slice::from_ref(charge), decision.verdict_mut());
                 decision
             });
             let decision = decision.unwrap_or_else(|| Decision::without_rules(location.rulebook()));
             if !decision.is_stale() {
-                return decision;
+                return decision.completed();
             }
         }
     }
@@ -178,7 +233,46 @@ impl<K: RequestKind, S: Store> RuleHandle<K, S> {
     ///
     /// Dropping the future may leave the request charged.
     pub async fn admit_async(&self, key: impl KeyParts) -> Result<bool, Unavailable> {
-        Ok(self.ask_async(&key, Detail::None, S::decide).wait().await?.is_admitted())
+        Ok(self.ask_async(&key, None, Detail::None, S::decide).wait().await?.is_admitted())
+    }
+
+    /// Returns `true` if one request that costs so many units is admitted, as [`admit_cost`](RuleHandle::admit_cost) does, in any
+    /// store.
+    ///
+    /// # Errors
+    ///
+    /// If the rule counts requests, or if the store cannot decide and does not fail open.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the future may leave the request charged.
+    pub async fn admit_cost_async(&self, key: impl KeyParts, units: u64) -> Result<bool, CheckError> {
+        self.check_has_costs()?;
+        Ok(self.ask_async(&key, Some(units), Detail::None, S::decide).wait().await?.is_admitted())
+    }
+
+    /// Decides about one request that costs so many units, as [`check_cost`](RuleHandle::check_cost) does, in any store.
+    ///
+    /// # Errors
+    ///
+    /// If the rule counts requests, or if the store cannot decide and does not fail open.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the future may leave the request charged.
+    pub async fn check_cost_async(&self, key: impl KeyParts, units: u64) -> Result<Decision, CheckError> {
+        self.check_has_costs()?;
+        Ok(self.ask_async(&key, Some(units), Detail::Full, S::decide).wait().await?)
+    }
+
+    /// Returns what [`check_cost_async`](Self::check_cost_async) would return now, and charges nothing.
+    ///
+    /// # Errors
+    ///
+    /// If the rule counts requests, or if the store cannot answer.
+    pub async fn peek_cost_async(&self, key: impl KeyParts, units: u64) -> Result<Decision, CheckError> {
+        self.check_has_costs()?;
+        Ok(self.ask_async(&key, Some(units), Detail::Full, S::peek).wait().await?)
     }
 
     /// Decides about one request of `key`, as [`check`](RuleHandle::check) does, in any store.
@@ -191,7 +285,7 @@ impl<K: RequestKind, S: Store> RuleHandle<K, S> {
     ///
     /// Dropping the future may leave the request charged.
     pub async fn check_async(&self, key: impl KeyParts) -> Result<Decision, Unavailable> {
-        self.ask_async(&key, Detail::Full, S::decide).wait().await
+        self.ask_async(&key, None, Detail::Full, S::decide).wait().await
     }
 
     /// Returns what [`check_async`](Self::check_async) would return now, and charges nothing.
@@ -200,7 +294,7 @@ impl<K: RequestKind, S: Store> RuleHandle<K, S> {
     ///
     /// If the store cannot answer.
     pub async fn peek_async(&self, key: impl KeyParts) -> Result<Decision, Unavailable> {
-        self.ask_async(&key, Detail::Full, S::peek).wait().await
+        self.ask_async(&key, None, Detail::Full, S::peek).wait().await
     }
 
     /// Deletes the histories of `key`, as [`reset`](RuleHandle::reset) does, in any store.
@@ -247,13 +341,14 @@ impl<K: RequestKind, S: Store> RuleHandle<K, S> {
     fn ask_async(
         &self,
         key: &impl KeyParts,
+        units: Option<u64>,
         detail: Detail,
         ask: impl Fn(&S, &[Charge], &mut Verdict) -> MaybeReady<S::Future>,
     ) -> MaybeDecided<S::Future> {
         loop {
             let location = self.location();
-            let decided = self.with_charge(&location, key, |rule, charge| {
-                let decision = location.pending(rule, detail);
+            let decided = self.with_charge(&location, key, units, |rule, charge| {
+                let decision = self.pending(&location, rule, charge, detail);
                 MaybeDecided::ask(decision, |verdict| ask(&self.limiter.state.store, slice::from_ref(charge), verdict))
             });
             let decided = decided.unwrap_or_else(|| MaybeDecided::Ready(Decision::without_rules(location.rulebook())));
@@ -289,11 +384,12 @@ impl<K: RequestKind, S: Store> RuleHandle<K, S> {
         &self,
         location: &Location<K>,
         key: &impl KeyParts,
+        units: Option<u64>,
         ask: impl FnOnce(RuleTier, &Charge) -> R,
     ) -> Option<R> {
         let enforcement = location.rules.switches.enforcement(location.rule);
-        if location.has_tiers || !enforcement.is_enforced() {
-            let (rule, charge) = self.uncommon_charge(location, enforcement, key)?;
+        if location.is_uncommon || !enforcement.is_enforced() {
+            let (rule, charge) = self.uncommon_charge(location, enforcement, key, units)?;
             return Some(ask(rule, &charge));
         }
         let builder = &mut KeyBuilder::for_target(location.target, &self.limiter.state.hasher);
@@ -307,11 +403,14 @@ impl<K: RequestKind, S: Store> RuleHandle<K, S> {
         location: &Location<K>,
         enforcement: Enforcement,
         key: &impl KeyParts,
+        units: Option<u64>,
     ) -> Option<(RuleTier, Charge)> {
         if enforcement == Enforcement::Off {
             return None;
         }
-        let (rule, charge) = self.limiter.charge_of(&location.rules, (location.rule, enforcement), key);
+        let least = u64::from(location.compiled().settling().is_some());
+        let units = units.unwrap_or_else(|| location.compiled().usual_cost()).max(least);
+        let (rule, charge) = self.limiter.charge_of(&location.rules, (location.rule, enforcement), key, units);
         Some(match location.tier {
             Some(tier) => {
                 let target = location.compiled().target(0, tier);
@@ -319,6 +418,16 @@ impl<K: RequestKind, S: Store> RuleHandle<K, S> {
             }
             None => (rule, charge),
         })
+    }
+
+    /// Creates the decision about a charge by the rule in a tier.
+    fn pending(&self, location: &Location<K>, rule: RuleTier, charge: &Charge, detail: Detail) -> Decision {
+        location.pending(rule, detail).with_costs(slice::from_ref(charge), || self.limiter.settler())
+    }
+
+    fn check_has_costs(&self) -> Result<(), NoCosts> {
+        let location = self.location();
+        if location.compiled().has_costs() { Ok(()) } else { Err(NoCosts::new(self.name())) }
     }
 
     /// Returns the charge to the history of `key` on each route.
@@ -347,8 +456,9 @@ impl<K: RequestKind> Clone for Location<K> {
 impl<K: RequestKind> Location<K> {
     fn new(rules: Arc<Rules<K>>, rule: RuleId, tier: Option<u16>) -> Self {
         let compiled = rules.rulebook.rule(rule);
-        let (target, has_tiers) = (compiled.target(0, 0), compiled.tiers().len() > 1);
-        Self { version: rules.version, rules, rule, tier, target, has_tiers }
+        let is_uncommon = compiled.tiers().len() > 1 || compiled.has_costs();
+        let target = compiled.target(0, 0);
+        Self { version: rules.version, rules, rule, tier, target, is_uncommon }
     }
 
     fn compiled(&self) -> &CompiledRule {

@@ -5,6 +5,7 @@ use std::{cell::RefCell, fmt, sync::Arc};
 use http::StatusCode;
 
 use crate::{
+    cost::Cost,
     error::ConfigError,
     key::{Charge, ChargeTarget, Key, KeyBuilder, KeyExtractor, KeyHasher, MissingKey, RawParts},
     limiter::{AppliedMarks, Charges, RuleTargets, RuleTier, Watch},
@@ -60,6 +61,17 @@ struct RuleKey<K: RequestKind> {
     /// The target of charges by the rule's own policy, on all routes or on the first.
     target: ChargeTarget,
     keeps_parts: bool,
+    /// `None` if the rule counts requests.
+    costs: Option<Box<RuleCosts<K>>>,
+}
+
+/// The sources of the costs of one rule.
+struct RuleCosts<K: RequestKind> {
+    source: Option<Arc<dyn Cost<K>>>,
+    /// By the groups of routes, in place of the source.
+    of_groups: Box<[Option<u64>]>,
+    /// A reservation is of one unit at least: else an exhausted key could start requests for ever.
+    least: u64,
 }
 
 /// A rule that governs a request, and the key that it counts.
@@ -68,6 +80,8 @@ pub(super) struct Visit<'a, 'r, K: RequestKind> {
     pub(super) enforcement: Enforcement,
     /// The index of the route, if it has histories of its own.
     pub(super) route: usize,
+    /// The units that the request costs.
+    pub(super) units: u64,
     pub(super) key: &'a KeyBuilder<'a>,
     /// The parts of the key, if the rule has overrides for patterns of keys.
     pub(super) raw: Option<&'a RefCell<RawParts>>,
@@ -209,8 +223,8 @@ impl<K: RequestKind> RuleMatcher<K> {
                 let raw = rule_key.kept();
                 let mut key = KeyBuilder::for_target(target.target, hasher).keeping_parts(raw.as_deref());
                 let is_found = rule_key.read(target.group, request, &mut key);
-                let (rule, route) = (target.rule, target.route);
-                visit(Visit { rule, enforcement, route, key: &key, raw: raw.as_deref(), is_found, request });
+                let (rule, route, units) = (target.rule, target.route, rule_key.units(target.group, request));
+                visit(Visit { rule, enforcement, route, units, key: &key, raw: raw.as_deref(), is_found, request });
             }
         };
         let mut is_matched = !self.table.is_empty() && self.visit_routes(&self.table, request, &mut visit_target);
@@ -225,7 +239,8 @@ impl<K: RequestKind> RuleMatcher<K> {
                 let raw = rule_key.kept();
                 let mut key = KeyBuilder::for_target(rule_key.target, hasher).keeping_parts(raw.as_deref());
                 let is_found = rule_key.read(0, request, &mut key);
-                visit(Visit { rule, enforcement, route: 0, key: &key, raw: raw.as_deref(), is_found, request });
+                let units = rule_key.units(0, request);
+                visit(Visit { rule, enforcement, route: 0, units, key: &key, raw: raw.as_deref(), is_found, request });
             }
         }
     }
@@ -288,13 +303,14 @@ impl<K: RequestKind> RuleKey<K> {
     fn from_rule(rule: &Rule<K>, target: ChargeTarget) -> Result<Self, ConfigError> {
         let no_key: Arc<dyn KeyExtractor<K>> = Arc::new(NoKey);
         let extractors =
-            rule.groups().iter().map(|group| group.extractor.clone().unwrap_or_else(|| Arc::clone(&no_key)));
+            rule.groups().iter().map(|group| rule.extractor_of(group).cloned().unwrap_or_else(|| Arc::clone(&no_key)));
         Ok(Self {
             extractors: extractors.collect(),
             exemptions: conditions(rule.exemptions())?,
             on_missing: rule.missing_outcome(),
             target,
             keeps_parts: rule.has_patterns(),
+            costs: rule.costs().are_any().then(|| Box::new(RuleCosts::from_rule(rule))),
         })
     }
 
@@ -302,6 +318,12 @@ impl<K: RequestKind> RuleKey<K> {
     #[inline]
     fn exempts(&self, request: K::View<'_>) -> bool {
         !self.exemptions.is_empty() && self.exemptions.iter().any(|holds| holds(request))
+    }
+
+    /// Returns the units that a request costs on the routes of a group.
+    #[inline]
+    fn units(&self, group: usize, request: K::View<'_>) -> u64 {
+        self.costs.as_ref().map_or(1, |costs| costs.units(group, request))
     }
 
     /// Returns where the parts of a key are kept, if they are needed.
@@ -323,6 +345,22 @@ impl<K: RequestKind> RuleKey<K> {
             key.return_to(Key::SHARED);
         }
         is_found
+    }
+}
+
+impl<K: RequestKind> RuleCosts<K> {
+    fn from_rule(rule: &Rule<K>) -> Self {
+        let costs = rule.costs();
+        Self {
+            source: costs.source().cloned(),
+            of_groups: rule.groups().iter().map(|group| group.cost).collect(),
+            least: u64::from(costs.settling().is_some()),
+        }
+    }
+
+    fn units(&self, group: usize, request: K::View<'_>) -> u64 {
+        let stated = || self.source.as_ref().map_or(1, |source| source.units(request));
+        self.of_groups.get(group).copied().flatten().unwrap_or_else(stated).max(self.least)
     }
 }
 

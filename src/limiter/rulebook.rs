@@ -16,6 +16,7 @@ use crate::{
     request::RequestKind,
     response::ResponseSettings,
     rule::{Rule, RuleId},
+    store::CostSupport,
     warn::warn,
 };
 
@@ -35,6 +36,8 @@ pub(crate) struct Rulebook {
     answers: AnswerSettings,
     /// The number of the limiter that it is of.
     limiter: u64,
+    has_costs: bool,
+    has_settlements: bool,
 }
 
 /// A rulebook for many threads.
@@ -68,8 +71,11 @@ impl Rulebook {
             compiled.map_err(|error| error.in_rule(rule.name()))
         });
         let names = || rules.iter().enumerate().map(|(index, rule)| (RuleId::from_index(index), rule.name()));
+        let compiled: Box<[CompiledRule]> = compiled.collect::<Result<_, _>>()?;
         let rulebook = Self {
-            rules: compiled.collect::<Result<_, _>>()?,
+            has_costs: compiled.iter().any(CompiledRule::has_costs),
+            has_settlements: compiled.iter().any(|rule| rule.settling().is_some()),
+            rules: compiled,
             by_name: names().map(|(id, name)| (name.to_owned(), id)).collect(),
             by_folded_name: names().map(|(id, name)| (name.to_ascii_lowercase(), id)).collect(),
             names: names().map(|(_, name)| name.into()).collect(),
@@ -84,6 +90,17 @@ impl Rulebook {
     #[inline]
     pub(crate) fn rule(&self, id: RuleId) -> &CompiledRule {
         &self.rules[id.index()]
+    }
+
+    /// Returns `true` if requests may cost other than one unit under some rule.
+    #[inline]
+    pub(crate) const fn has_costs(&self) -> bool {
+        self.has_costs
+    }
+
+    /// Returns `true` if some rule settles costs later.
+    pub(crate) const fn has_settlements(&self) -> bool {
+        self.has_settlements
     }
 
     /// Returns all rules, by number.
@@ -108,6 +125,19 @@ impl Rulebook {
 
     pub(crate) const fn names(&self) -> &Arc<[Box<str>]> {
         &self.names
+    }
+
+    /// Refuses rules whose costs the store cannot count.
+    pub(super) fn check_support(&self, support: CostSupport) -> Result<(), ConfigError> {
+        for rule in self.rules.iter().filter(|rule| rule.has_costs()) {
+            let needed = if rule.settling().is_some() { CostSupport::Settlements } else { CostSupport::Costs };
+            if support < needed {
+                let field = if needed == CostSupport::Costs { "cost" } else { "reserve" };
+                let reason = "the store cannot count this: use another one, or a rule that counts requests";
+                return Err(ConfigError::new(field, format_args!("\"{}\"", rule.unit()), reason).in_rule(rule.name()));
+            }
+        }
+        Ok(())
     }
 
     /// Warns of quotas that never deny, which is hardly what was meant.

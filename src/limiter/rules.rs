@@ -16,7 +16,7 @@ use crate::{
     policy::Enforcement,
     request::RequestKind,
     rule::{Rule, RuleId, exempt::Exemption},
-    store::Scopes,
+    store::{Registration, Scopes},
 };
 
 /// The rules of a limiter in one version. A request is matched and decided by one of them from beginning to end.
@@ -82,7 +82,7 @@ impl<K: RequestKind> Rules<K> {
     pub(super) fn judge<'a, 'r>(
         &self,
         (rule, enforcement): (RuleId, Enforcement),
-        route: usize,
+        (route, units): (usize, u64),
         key: &KeyBuilder<'_>,
         asking: impl FnOnce() -> Asking<'a, 'r, K>,
     ) -> (RuleTier, Charge) {
@@ -90,7 +90,7 @@ impl<K: RequestKind> Rules<K> {
             Some(Some(table)) => self.judge_by_tier(table, rule, route, key, &asking()),
             _ => (0, *key.charge()),
         };
-        (RuleTier { rule, tier, enforcement }, Charge { enforcement, ..charge })
+        (RuleTier { rule, tier, enforcement }, Charge { enforcement, units, ..charge })
     }
 
     fn judge_by_tier(
@@ -122,7 +122,10 @@ fn register<K: RequestKind>(rule: &Rule<K>, scopes: &Scopes, version: Version) -
     let policies: Vec<_> = rule.policies()?.into_iter().map(|(_, policy)| policy).collect();
     let targets = rule.scope_names().into_iter().map(|name| {
         let identity = format!("{}\n{}", name.to_ascii_lowercase(), rule.level_name());
-        scopes.register(identity, &name, &policies, version.number).map(Into::into)
+        let (has_costs, settles) = (rule.costs().are_any(), rule.costs().settling().is_some());
+        let (policies, version) = (&*policies, version.number);
+        let wanted = Registration { identity, name: &name, policies, has_costs, settles, version };
+        scopes.register(&wanted).map(Into::into)
     });
     targets.collect::<Result<_, _>>().map_err(|error: ConfigError| error.in_rule(rule.name()))
 }

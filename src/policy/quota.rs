@@ -184,6 +184,18 @@ impl Quota {
         }
     }
 
+    /// Returns the window in words that go after a number of units: `per minute`, `per 5m`.
+    pub(crate) fn per(&self) -> Cow<'static, str> {
+        match self.window {
+            SECOND => "per second".into(),
+            MINUTE => "per minute".into(),
+            HOUR => "per hour".into(),
+            DAY => "per day".into(),
+            WEEK => "per week".into(),
+            window => format!("per {}", humantime::format_duration(window)).into(),
+        }
+    }
+
     /// Returns the window in milliseconds, rounded up so that no unit is freed early.
     pub(crate) fn window_millis(&self) -> u64 {
         u64::try_from(self.window.as_nanos().div_ceil(NANOS_PER_MILLI)).unwrap_or(u64::MAX)

@@ -6,10 +6,12 @@
 //! * [`table`]: finds the rules that govern a method and a path.
 //! * [`conditions`]: the conditions beside the routes, such as a [`path_prefix`] or a [`host_name`]; [`conditional`] has the
 //!   methods that set them.
+//! * [`costs`]: the units that requests cost, and when that is known.
 //! * [`exempt`]: the requests that a rule leaves alone.
 
 mod conditional;
 mod conditions;
+mod costs;
 pub mod exempt;
 mod host_name;
 mod method;
@@ -20,11 +22,13 @@ mod rule;
 mod table;
 mod tier;
 
+pub use costs::Unsettled;
 pub use rule::{OnMissing, Rule};
 
 pub(crate) use conditions::Filter;
+pub(crate) use costs::{REQUESTS, Settling};
 pub(crate) use path_readings::PathReadings;
 pub(crate) use route::{Route, UnnamedTemplate, canonical_shape, without_param_names};
-pub(crate) use rule::AppliesTo;
+pub(crate) use rule::{AppliesTo, Group};
 pub(crate) use table::{RouteTable, RouteTarget, RuleId};
 pub(crate) use tier::{Tier, check_overrides, check_tier_source, check_tiers};

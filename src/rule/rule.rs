@@ -13,6 +13,7 @@ use crate::{
     rule::{
         Route, Tier, check_overrides, check_tier_source, check_tiers,
         conditions::{Conditions, Filter},
+        costs::Costs,
         exempt::Exemption,
     },
 };
@@ -59,7 +60,7 @@ pub struct Rule<K: RequestKind = Http> {
     pub(super) exemptions: Vec<Exemption<K>>,
     level: Option<String>,
     /// The first one is always there.
-    groups: Vec<Group<K>>,
+    pub(super) groups: Vec<Group<K>>,
     policy: Option<Policy>,
     on_missing: OnMissing,
     per_route: bool,
@@ -67,6 +68,7 @@ pub struct Rule<K: RequestKind = Http> {
     tier_source: Option<Arc<dyn KeyExtractor<K>>>,
     overrides: Vec<(KeyPattern, String)>,
     enforcement: Enforcement,
+    pub(super) costs: Costs<K>,
 }
 
 /// The treatment of requests that do not carry the key of a rule.
@@ -124,11 +126,14 @@ pub(crate) enum AppliesTo {
     NoRequests,
 }
 
-/// Routes whose key is read by one extractor. The first group has the rule's own extractor.
+/// Routes whose key is read by one extractor. The first group has the rule's own extractor, and so has one with a cost of its
+/// own.
 #[derive(Clone)]
 pub(crate) struct Group<K> {
     pub(crate) extractor: Option<Arc<dyn KeyExtractor<K>>>,
     pub(crate) routes: Vec<String>,
+    /// The units that each request costs, in place of what the rule says.
+    pub(crate) cost: Option<u64>,
 }
 
 impl<K: RequestKind> Rule<K> {
@@ -140,7 +145,7 @@ impl<K: RequestKind> Rule<K> {
             conditions: Conditions::default(),
             exemptions: Vec::new(),
             level: None,
-            groups: vec![Group { extractor: None, routes: Vec::new() }],
+            groups: vec![Group { extractor: None, routes: Vec::new(), cost: None }],
             policy: None,
             on_missing: OnMissing::default(),
             per_route: false,
@@ -148,6 +153,7 @@ impl<K: RequestKind> Rule<K> {
             tier_source: None,
             overrides: Vec::new(),
             enforcement: Enforcement::On,
+            costs: Costs::default(),
         }
     }
 
@@ -297,7 +303,7 @@ impl Rule {
     /// Governs these routes as well, with an extractor of their own for the key.
     pub fn group(mut self, key: impl KeyExtractor, routes: impl IntoIterator<Item = impl Into<String>>) -> Self {
         let routes = routes.into_iter().map(Into::into).collect();
-        self.groups.push(Group { extractor: Some(Arc::new(key)), routes });
+        self.groups.push(Group { extractor: Some(Arc::new(key)), routes, cost: None });
         self
     }
 
@@ -359,6 +365,18 @@ impl<K: RequestKind> Rule<K> {
 
     pub(crate) fn groups(&self) -> &[Group<K>] {
         &self.groups
+    }
+
+    pub(crate) const fn costs(&self) -> &Costs<K> {
+        &self.costs
+    }
+
+    /// Returns the extractor that reads the key on the routes of a group.
+    pub(crate) fn extractor_of<'a>(&'a self, group: &'a Group<K>) -> Option<&'a Arc<dyn KeyExtractor<K>>> {
+        match (&group.extractor, group.cost) {
+            (None, Some(_)) => self.groups[0].extractor.as_ref(),
+            (extractor, _) => extractor.as_ref(),
+        }
     }
 
     /// Returns the rule's own policy and then those of its tiers, with their names. A tier without limits has a policy without
@@ -437,6 +455,7 @@ impl<K: RequestKind> Rule<K> {
         policy.validate()?;
         check_tiers(&self.tiers, policy)?;
         check_overrides(&self.tiers, &self.overrides)?;
+        self.costs.check(policy, &self.groups)?;
         if let Some(source) = &self.tier_source {
             check_tier_source(&self.tiers)?;
             source.validate()?;
@@ -505,7 +524,7 @@ impl<K: RequestKind> Rule<K> {
 
     fn check_extractors(&self, routes: &[(Route, usize)]) -> Result<(), ConfigError> {
         for group in &self.groups {
-            match &group.extractor {
+            match self.extractor_of(group) {
                 Some(extractor) => {
                     extractor.validate()?;
                     if !self.has_routes() {
@@ -522,7 +541,7 @@ impl<K: RequestKind> Rule<K> {
     }
 
     fn check_extractor_on(&self, route: &Route, group: usize) -> Result<(), ConfigError> {
-        let Some(extractor) = &self.groups[group].extractor else { return Ok(()) };
+        let Some(extractor) = self.extractor_of(&self.groups[group]) else { return Ok(()) };
         extractor.validate_on(Some(RouteParams::new(route.params()))).map_err(|error| error.on_route(route.text()))
     }
 }
@@ -538,6 +557,7 @@ impl<K: RequestKind> fmt::Debug for Rule<K> {
             .field("routes", &self.groups.iter().flat_map(|group| &group.routes).collect::<Vec<_>>())
             .field("policy", &self.policy)
             .field("enforcement", &self.enforcement)
+            .field("costs", &self.costs)
             .field("on_missing", &self.on_missing)
             .field("per_route", &self.per_route)
             .finish()

@@ -10,7 +10,7 @@ use std::{
 use crate::{
     error::ConfigError,
     key::Charge,
-    store::{BoxFuture, MaybeReady, MemoryStore, Scopes, Setup, Store, Verdict},
+    store::{BoxFuture, CostSupport, MaybeReady, MemoryStore, Scopes, Settlement, Setup, Store, Verdict},
 };
 
 /// A store of any type, for services that choose it when they start.
@@ -192,6 +192,14 @@ impl Store for AnyStore {
         self.store.dyn_reset(charges, verdict)
     }
 
+    fn cost_support(&self) -> CostSupport {
+        self.store.dyn_cost_support()
+    }
+
+    fn settle(&self, settlements: &[Settlement], verdict: &mut Verdict) -> MaybeReady<BoxFuture> {
+        self.store.dyn_settle(settlements, verdict)
+    }
+
     fn since_1970(&self) -> Duration {
         self.store.dyn_since_1970()
     }
@@ -212,6 +220,8 @@ trait DynStore: Any + fmt::Debug + Send + Sync {
     fn dyn_decide(&self, charges: &[Charge], verdict: &mut Verdict) -> MaybeReady<BoxFuture>;
     fn dyn_peek(&self, charges: &[Charge], verdict: &mut Verdict) -> MaybeReady<BoxFuture>;
     fn dyn_reset(&self, charges: &[Charge], verdict: &mut Verdict) -> MaybeReady<BoxFuture>;
+    fn dyn_cost_support(&self) -> CostSupport;
+    fn dyn_settle(&self, settlements: &[Settlement], verdict: &mut Verdict) -> MaybeReady<BoxFuture>;
     fn dyn_since_1970(&self) -> Duration;
     fn dyn_accept(&self, scopes: &Scopes) -> Result<(), ConfigError>;
     fn dyn_key_secret(&self) -> Option<[u8; 32]>;
@@ -232,6 +242,14 @@ impl<S: Store> DynStore for S {
 
     fn dyn_reset(&self, charges: &[Charge], verdict: &mut Verdict) -> MaybeReady<BoxFuture> {
         self.reset(charges, verdict).boxed()
+    }
+
+    fn dyn_cost_support(&self) -> CostSupport {
+        self.cost_support()
+    }
+
+    fn dyn_settle(&self, settlements: &[Settlement], verdict: &mut Verdict) -> MaybeReady<BoxFuture> {
+        self.settle(settlements, verdict).boxed()
     }
 
     fn dyn_since_1970(&self) -> Duration {

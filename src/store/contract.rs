@@ -8,7 +8,10 @@ use crate::{
     clock::{Clock, SystemClock, Timestamp},
     error::{ConfigError, Unavailable},
     key::Charge,
-    store::scopes::Scopes,
+    store::{
+        scopes::Scopes,
+        settlement::{CostSupport, Receipt, Settlement},
+    },
 };
 
 /// A store: keeps histories, and decides about all charges of a request in one atomic step.
@@ -70,14 +73,25 @@ use crate::{
 /// a store against all of the following.
 ///
 /// A *history* is the sliding-window log of one key in one [`Scope`](super::Scope): the timestamps of the units charged to it. A
-/// [`Charge`] names a history. A quota of N per W has room if fewer than N units are younger than W. A unit charged at `t`
-/// counts while `now < t + W`, and no longer.
+/// [`Charge`] names a history, and the [units](Charge::units) that the request costs there: one, unless the rule has
+/// [costs](crate::Rule::cost). A quota of N per W has room for them if they and the units younger than W are at most N. A
+/// unit charged at `t` counts while `now < t + W`, and no longer.
 ///
 /// **All or nothing.** [`decide`](Self::decide) reads the histories of all charges before it changes any of them. If every
-/// quota of every charge has room, each history gets one unit with the timestamp of now. Otherwise none gets a unit, except
-/// for histories whose policy [counts denied requests](crate::Policy::counts_denied), which get one in either case. No other
+/// quota of every charge has room, each history gets its units with the timestamp of now. Otherwise none gets a unit, except
+/// for histories whose policy [counts denied requests](crate::Policy::counts_denied), which get them in either case. No other
 /// decision about one of these histories may come in between: hold a lock for all of them, or send them to a server in one
 /// script.
+///
+/// **Costs** are optional: [`cost_support`](Self::cost_support) says what a store can do, and by default it can do nothing
+/// but count requests. A charge that costs more than a limit is denied for good: the verdict reports
+/// [`Duration::MAX`] as the time until that quota has room. A charge of no units records nothing, and is denied only if
+/// more than N units are counted.
+///
+/// **Settlements.** Where the cost of a request is an [estimate](crate::Rule::reserve), the verdict reports
+/// [where it was recorded](Verdict::set_receipt), and [`settle`](Self::settle) corrects it there. Units that were recorded in
+/// a history that has been reset since, or before the clock stepped back, are not given back, and nobody else's ever are.
+/// Units are owed whether there is room for them or not.
 ///
 /// **Enforcement.** All of this is about charges that are [enforced](Charge::enforcement), as nearly all are. The others
 /// never deny: they are left out when the request is admitted or denied, in the same step. A charge in
@@ -134,6 +148,22 @@ pub trait Store: fmt::Debug + Send + Sync + 'static {
 
     /// Forgets the histories of these charges. The verdict admits if there was any, and reports no quota.
     fn reset(&self, charges: &[Charge], verdict: &mut Verdict) -> MaybeReady<Self::Future>;
+
+    /// Returns what the store can do about costs. Defaults to nothing, so that rules with costs are refused.
+    fn cost_support(&self) -> CostSupport {
+        CostSupport::None
+    }
+
+    /// Corrects costs that were estimates, each at most once. The verdict admits, and reports with
+    /// [`Verdict::set_moved`] the units that were given back, or recorded in addition.
+    ///
+    /// A settlement needs no other to be done with it, and nothing is sent again: an error means that some of them may have
+    /// been done. Does nothing by default; called only if the store [supports settlements](CostSupport::Settlements).
+    fn settle(&self, settlements: &[Settlement], verdict: &mut Verdict) -> MaybeReady<Self::Future> {
+        let _ = settlements;
+        verdict.admitted = false;
+        MaybeReady::Ready(())
+    }
 
     /// Returns the time since 1970, for responses that state a timestamp and not a wait. Defaults to the time of the
     /// operating system. Stores in virtual time return theirs.
@@ -234,9 +264,19 @@ pub struct Verdict {
     pub(crate) now: Timestamp,
     /// One entry per quota, in the order of the charges and of the quotas in their plans; empty if the caller needs none.
     pub(crate) states: QuotaStates,
-    /// The indices of the charges without room among those that are not enforced. Nearly always there is none, so this is one
-    /// word.
-    pub(crate) without_room: Option<Box<SmallVec<[u32; 4]>>>,
+    /// What few verdicts have to say. Nearly always that is nothing, so this is one word.
+    pub(crate) notes: Option<Box<Notes>>,
+}
+
+/// What few verdicts have to say: about rules that are not enforced, and about costs that are settled.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Notes {
+    /// The indices of the charges without room among those that are not enforced.
+    without_room: SmallVec<[u32; 4]>,
+    /// The receipts of charges that may be settled, with their indices.
+    receipts: SmallVec<[(u32, Receipt); 4]>,
+    /// The units that each settlement has moved, with its index.
+    moved: SmallVec<[(u32, u64); 4]>,
 }
 
 /// The level of detail of a verdict: the cases in which it reports the state of each quota.
@@ -257,11 +297,16 @@ pub(crate) struct QuotaState {
     /// Units counted, including this request's if it was admitted.
     pub(crate) used: u64,
     /// Time at which the quota has room again or, if it has room, at which the oldest counted unit leaves. In nanoseconds
-    /// since the clock's origin; zero if no unit is counted.
+    /// since the clock's origin; zero if no unit is counted, and [`NEVER`](Self::NEVER) if it never has room for the cost.
     pub(crate) changes_at: u64,
 }
 
 pub(crate) type QuotaStates = SmallVec<[QuotaState; 4]>;
+
+impl QuotaState {
+    /// The time at which a quota has room for a cost above its limit.
+    pub(crate) const NEVER: u64 = u64::MAX;
+}
 
 impl<F> MaybeReady<F>
 where
@@ -314,9 +359,14 @@ impl Verdict {
     ///
     /// `used` is the number of units that the quota counts, including this request's if it was admitted. `changes_after`
     /// is the time until the quota has room again or, if it has room, until the oldest of these units leaves. Both are zero
-    /// if no unit is counted.
+    /// if no unit is counted. It is [`Duration::MAX`] if the request costs more than the limit.
     pub fn push_quota(&mut self, used: u64, changes_after: Duration) {
-        let changes_at = if used == 0 { 0 } else { self.now.saturating_add(changes_after).nanos() };
+        let never = changes_after == Duration::MAX;
+        let changes_at = match used {
+            _ if never => QuotaState::NEVER,
+            0 => 0,
+            _ => self.now.saturating_add(changes_after).nanos(),
+        };
         self.states.push(QuotaState { used, changes_at });
     }
 
@@ -324,19 +374,48 @@ impl Verdict {
     /// [soft](crate::Enforcement::Soft) one. `charge` is its index among the charges of the request.
     pub fn set_without_room(&mut self, charge: usize) {
         if let Ok(charge) = u32::try_from(charge) {
-            self.without_room.get_or_insert_default().push(charge);
+            self.notes.get_or_insert_default().without_room.push(charge);
+        }
+    }
+
+    /// Notes where the units of a charge were recorded that may be [settled](Store::settle). `charge` is its index among the
+    /// charges of the request.
+    pub fn set_receipt(&mut self, charge: usize, receipt: Receipt) {
+        if let Ok(charge) = u32::try_from(charge) {
+            self.notes.get_or_insert_default().receipts.push((charge, receipt));
+        }
+    }
+
+    /// Notes how many units a settlement has given back, or has recorded in addition. `settlement` is its index.
+    pub fn set_moved(&mut self, settlement: usize, units: u64) {
+        if let Ok(settlement) = u32::try_from(settlement) {
+            self.notes.get_or_insert_default().moved.push((settlement, units));
         }
     }
 
     /// Returns `true` if this charge had no room and does not deny.
     pub(crate) fn is_without_room(&self, charge: usize) -> bool {
-        self.without_room.as_ref().is_some_and(|charges| charges.iter().any(|other| *other as usize == charge))
+        let without_room = self.notes.as_ref().map(|notes| &notes.without_room);
+        without_room.is_some_and(|charges| charges.iter().any(|other| *other as usize == charge))
     }
 
     /// Returns `true` if some charge had no room and does not deny.
     #[inline]
-    pub(crate) const fn has_without_room(&self) -> bool {
-        self.without_room.is_some()
+    pub(crate) fn has_without_room(&self) -> bool {
+        self.notes.as_ref().is_some_and(|notes| !notes.without_room.is_empty())
+    }
+
+    /// Returns the receipt of a charge, if it was recorded and may be settled.
+    pub(crate) fn receipt(&self, charge: usize) -> Option<Receipt> {
+        let receipts = &self.notes.as_ref()?.receipts;
+        receipts.iter().find(|(other, _)| *other as usize == charge).map(|(_, receipt)| *receipt)
+    }
+
+    /// Returns the units that a settlement has moved.
+    pub(crate) fn moved(&self, settlement: usize) -> u64 {
+        let moved = self.notes.as_ref().map(|notes| &notes.moved);
+        let of_it = moved.and_then(|moved| moved.iter().find(|(other, _)| *other as usize == settlement));
+        of_it.map_or(0, |(_, units)| *units)
     }
 
     /// Returns `true` if the request is admitted.
@@ -349,6 +428,6 @@ impl Verdict {
 impl Clone for Verdict {
     /// Copies all states at once: a derived `clone` would go from quota to quota.
     fn clone(&self) -> Self {
-        Self { states: SmallVec::from_slice(&self.states), without_room: self.without_room.clone(), ..*self }
+        Self { states: SmallVec::from_slice(&self.states), notes: self.notes.clone(), ..*self }
     }
 }

@@ -187,6 +187,7 @@ mod memory;
 #[cfg(feature = "redis")]
 mod redis;
 mod scopes;
+mod settlement;
 
 #[cfg(feature = "redis")]
 pub use self::redis::{BreakerState, ConnectionState, Health, LeaseConfig, NodeHealth, OnOutage, RedisStore};
@@ -194,7 +195,9 @@ pub use crate::{error::Unavailable, key::Charge};
 pub use any::AnyStore;
 pub use contract::{BoxFuture, MaybeReady, Setup, Store, Verdict};
 pub use memory::MemoryStore;
+pub(crate) use scopes::Registration;
 pub use scopes::{Scope, Scopes};
+pub use settlement::{CostSupport, Receipt, Settlement};
 
 #[cfg(all(feature = "redis", fuzzing))]
 pub(crate) use self::redis::check_replies;

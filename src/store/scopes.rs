@@ -99,6 +99,24 @@ pub(crate) struct Judge {
     pub(crate) plan: Plan,
     /// Whether it is one of several policies that judge the histories in one version of the rules.
     pub(crate) is_tier: bool,
+    /// Whether its charges may be settled.
+    pub(crate) settles: bool,
+}
+
+/// A rule, or one of its routes, that has histories of its own.
+#[derive(Clone, Debug)]
+pub(crate) struct Registration<'a> {
+    /// The same in all versions of the rules.
+    pub(crate) identity: String,
+    pub(crate) name: &'a str,
+    /// The policies that judge its histories.
+    pub(crate) policies: &'a [Policy],
+    /// Whether requests may cost other than one unit, or may be given back.
+    pub(crate) has_costs: bool,
+    /// Whether its charges may be settled.
+    pub(crate) settles: bool,
+    /// The version of the rules: a higher one is newer.
+    pub(crate) version: u64,
 }
 
 /// The numbers of one scope, and of its shapes and plans.
@@ -106,6 +124,14 @@ pub(crate) struct Judge {
 struct Registered {
     scope: u32,
     targets: SmallVec<[ChargeTarget; 1]>,
+}
+
+#[cfg(test)]
+impl<'a> Registration<'a> {
+    /// Creates one of a rule that counts requests, whose name is its identity.
+    pub(crate) fn counting_requests(name: &'a str, policies: &'a [Policy], version: u64) -> Self {
+        Self { identity: name.to_owned(), name, policies, has_costs: false, settles: false, version }
+    }
 }
 
 impl Scopes {
@@ -130,6 +156,11 @@ impl Scopes {
     /// Returns all scopes in the order of their numbers.
     pub fn iter(&self) -> impl Iterator<Item = &Scope> {
         self.0.scopes.iter().map(|(_, scope)| scope)
+    }
+
+    /// Returns `true` if the charge may be settled.
+    pub(crate) fn settles(&self, charge: &Charge) -> bool {
+        self.0.judges.get(charge.target.plan).is_some_and(|judge| judge.settles)
     }
 
     #[inline]
@@ -191,45 +222,48 @@ impl Scopes {
         version(to) >= version(from)
     }
 
-    /// Returns the targets of charges to a scope: one for each of the `policies` that judge its histories. The scope is that
-    /// of an earlier call with the same `identity`, if there was one. A higher `version` is that of newer rules.
+    /// Returns the targets of charges to a scope: one for each of the policies that judge its histories. The scope is that of an
+    /// earlier call with the same identity, if there was one.
     ///
     /// # Errors
     ///
     /// If there are too many shapes.
-    pub(crate) fn register(
-        &self,
-        identity: String,
-        name: &str,
-        policies: &[Policy],
-        version: u64,
-    ) -> Result<Vec<ChargeTarget>, ConfigError> {
+    pub(crate) fn register(&self, wanted: &Registration<'_>) -> Result<Vec<ChargeTarget>, ConfigError> {
         let mut registered = self.0.registered.lock();
-        let entry = registered.entry(identity).or_insert_with(|| {
-            let scope = self.0.scopes.push(Scope { name: name.to_owned(), is_reshaped: AtomicBool::new(false) }) as u32;
-            Registered { scope, targets: SmallVec::new() }
+        let entry = registered.entry(wanted.identity.clone()).or_insert_with(|| {
+            let scope = Scope { name: wanted.name.to_owned(), is_reshaped: AtomicBool::new(false) };
+            Registered { scope: self.0.scopes.push(scope) as u32, targets: SmallVec::new() }
         });
-        let targets = policies.iter().map(|policy| self.target(entry, policy, policies));
+        let targets = wanted.policies.iter().map(|policy| self.target(entry, policy, wanted));
         let targets: Vec<ChargeTarget> = targets.collect::<Result<_, _>>()?;
         for shape in targets.iter().filter_map(|target| self.0.shapes.get(target.shape as usize)) {
-            shape.version.fetch_max(version, Ordering::AcqRel);
+            shape.version.fetch_max(wanted.version, Ordering::AcqRel);
         }
         Ok(targets)
     }
 
     /// Returns the target of charges that one of the policies of a scope judges. Equal plans get equal numbers.
-    fn target(&self, entry: &mut Registered, policy: &Policy, all: &[Policy]) -> Result<ChargeTarget, ConfigError> {
-        let plan = Plan::among(policy, all);
+    fn target(
+        &self,
+        entry: &mut Registered,
+        policy: &Policy,
+        wanted: &Registration<'_>,
+    ) -> Result<ChargeTarget, ConfigError> {
+        let all = wanted.policies;
+        let plan = if wanted.has_costs { Plan::for_costs_among(policy, all) } else { Plan::among(policy, all) };
         let plan = if entry.targets.is_empty() { plan } else { plan.with_siblings() };
         let judge = |target: &ChargeTarget| self.0.judges.get(target.plan);
         let is_tier = all.len() > 1;
-        let is_equal = |judge: &Judge| judge.policy == *policy && judge.plan == plan && judge.is_tier == is_tier;
+        let settles = wanted.settles;
+        let is_equal = |judge: &Judge| {
+            judge.policy == *policy && judge.plan == plan && (judge.is_tier, judge.settles) == (is_tier, settles)
+        };
         if let Some(known) = entry.targets.iter().find(|target| judge(target).is_some_and(is_equal)) {
             return Ok(*known);
         }
         let is_alike = |target: &&ChargeTarget| judge(target).is_some_and(|judge| judge.plan.has_shape_of(&plan));
         let shape = entry.targets.iter().find(is_alike).map(|target| target.shape);
-        let judge = Judge { scope: entry.scope, policy: policy.clone(), plan, is_tier };
+        let judge = Judge { scope: entry.scope, policy: policy.clone(), plan, is_tier, settles };
         let number = self.0.judges.push(judge);
         let shape = match shape {
             Some(shape) => shape,
@@ -303,7 +337,7 @@ mod tests {
     use super::*;
 
     fn register(scopes: &Scopes, identity: &str, policies: &[Policy], version: u64) -> Vec<ChargeTarget> {
-        scopes.register(identity.to_owned(), identity, policies, version).unwrap()
+        scopes.register(&Registration::counting_requests(identity, policies, version)).unwrap()
     }
 
     fn per_minute(limit: u64) -> Policy {

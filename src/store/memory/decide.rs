@@ -2,7 +2,7 @@
 
 use crate::{
     clock::Timestamp,
-    history::{History, Plan},
+    history::{History, Plan, Receipt},
     store::contract::{Detail, QuotaState, QuotaStates, Verdict},
 };
 
@@ -24,6 +24,67 @@ impl History {
             }
         }
         self.decide_in_full(plan, now, verdict)
+    }
+
+    /// Records a cost if all quotas have room for it, and writes the verdict. Returns where it was recorded.
+    #[inline(never)]
+    pub(super) fn decide_cost(&mut self, plan: &Plan, units: u64, now: Timestamp, verdict: &mut Verdict) -> Receipt {
+        verdict.now = now;
+        verdict.admitted = self.measure_cost(plan, units, now, &mut verdict.states);
+        if verdict.admitted {
+            return self.admit_cost(plan, units, now, &mut verdict.states);
+        }
+        if plan.counts_denied() {
+            self.charge_cost(plan, units, now);
+            verdict.states.clear();
+            self.measure_cost(plan, units, now, &mut verdict.states);
+        }
+        Receipt::NONE
+    }
+
+    /// Appends the state of each quota, and returns `true` if all of them have room for a cost.
+    pub(in crate::store) fn measure_cost(
+        &mut self,
+        plan: &Plan,
+        units: u64,
+        now: Timestamp,
+        states: &mut QuotaStates,
+    ) -> bool {
+        self.expire(plan, now);
+        let mut has_room = true;
+        for window in plan.windows() {
+            let (used, oldest_leaves_at) = self.usage(plan, window, now);
+            let excess = used.saturating_add(units).saturating_sub(window.limit);
+            let changes_at = match (excess, used) {
+                (0, 0) => 0,
+                (0, _) => plan.tick().beginning(oldest_leaves_at),
+                _ if units > window.limit => QuotaState::NEVER,
+                _ => plan.tick().beginning(self.leaves_at(plan, window, used, excess)),
+            };
+            has_room &= excess == 0;
+            states.push(QuotaState { used, changes_at });
+        }
+        has_room
+    }
+
+    /// Records an admitted cost, in the history and in the states measured before. Returns where.
+    pub(in crate::store) fn admit_cost(
+        &mut self,
+        plan: &Plan,
+        units: u64,
+        now: Timestamp,
+        states: &mut [QuotaState],
+    ) -> Receipt {
+        let receipt = self.charge_cost(plan, units, now);
+        for (state, window) in states.iter_mut().zip(plan.windows()).filter(|_| units > 0) {
+            let was_empty = state.used == 0;
+            state.used = state.used.saturating_add(units);
+            // With more units the oldest one is the same as before.
+            if was_empty {
+                state.changes_at = plan.tick().beginning(self.leaves_at(plan, window, units, 1));
+            }
+        }
+        receipt
     }
 
     #[inline]

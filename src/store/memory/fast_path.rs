@@ -47,7 +47,10 @@ impl<'a> FastPath<'a> {
         let mut tables = Tables::lock(shards, &hashes)?;
         let mut items = SmallVec::new();
         for (charge, hash) in charges.iter().zip(hashes) {
-            let plan = shards.scopes().plan(charge).filter(|plan| !plan.counts_denied() && !plan.has_siblings())?;
+            let plan = shards
+                .scopes()
+                .plan(charge)
+                .filter(|plan| !plan.counts_denied() && !plan.has_siblings() && !plan.has_costs())?;
             if !charge.enforcement.is_enforced() {
                 return None;
             }

@@ -8,7 +8,7 @@ use smallvec::SmallVec;
 use crate::{
     clock::{Clock, Timestamp},
     history::{History, Plan, Window},
-    key::ChargeTarget,
+    key::{Charge, ChargeTarget},
     store::{
         Scopes,
         contract::{QuotaState, QuotaStates},
@@ -164,9 +164,9 @@ impl Overflow {
         self.evicted.insert(hash, shared.units);
     }
 
-    /// Records one unit of a key without a slot.
-    pub(super) fn admit(&mut self, target: ChargeTarget, plan: &Plan, now: Timestamp, states: &mut QuotaStates) {
-        self.history(target, plan).admit(plan, now, states);
+    /// Records the units of a key without a slot. They are not given back: any key without a slot may be held to them.
+    pub(super) fn admit(&mut self, charge: &Charge, plan: &Plan, now: Timestamp, states: &mut QuotaStates) {
+        self.history(charge.target, plan).admit(plan, charge.units, now, states);
     }
 }
 
@@ -205,18 +205,22 @@ impl SharedHistory {
         now
     }
 
-    /// Appends the state of each quota, and returns `true` if all of them have room for one more unit.
-    pub(super) fn measure(&mut self, plan: &Plan, now: Timestamp, states: &mut QuotaStates) -> bool {
-        self.history.measure(plan, now, states)
+    /// Returns the history, to measure it.
+    pub(super) const fn history_mut(&mut self) -> &mut History {
+        &mut self.history
     }
 
-    /// Records one unit, in the history and in the states measured before.
-    fn admit(&mut self, plan: &Plan, now: Timestamp, states: &mut [QuotaState]) {
+    /// Records units, in the history and in the states measured before.
+    fn admit(&mut self, plan: &Plan, units: u64, now: Timestamp, states: &mut [QuotaState]) {
         self.history.expire(plan, now);
         let (before, oldest) = (self.history.units(), self.oldest(plan));
-        self.history.admit(plan, now, states);
-        self.units = self.units.saturating_add(1);
-        if self.history.units() <= before {
+        if plan.has_costs() {
+            self.history.admit_cost(plan, units, now, states);
+        } else {
+            self.history.admit(plan, now, states);
+        }
+        self.units = self.units.saturating_add(units);
+        if self.history.units() < before.saturating_add(units) {
             self.dropped = self.units.saturating_sub(self.history.units());
             self.dropped_at = oldest;
         }
@@ -229,11 +233,21 @@ impl SharedHistory {
     }
 
     /// Adds the units of a range to the states of a key's `own` history, as if all of them were its own.
-    pub(super) fn add_to_states(&self, usages: &[RangeUsage], own: &History, plan: &Plan, states: &mut [QuotaState]) {
+    pub(super) fn add_to_states(
+        &self,
+        usages: &[RangeUsage],
+        own: &History,
+        plan: &Plan,
+        units: u64,
+        states: &mut [QuotaState],
+    ) {
         for ((state, usage), window) in states.iter_mut().zip(usages).zip(plan.windows()) {
             let (own_units, shared_units) = (state.used, usage.units());
             state.used = own_units.saturating_add(shared_units);
-            let excess = window.excess(state.used).min(state.used);
+            if units > window.limit {
+                continue;
+            }
+            let excess = state.used.saturating_add(units).saturating_sub(window.limit).max(1).min(state.used);
             let own_leaves = |nth| if nth == 0 { 0 } else { own.leaves_at(plan, window, own_units, nth) };
             let shared_leaves = |nth| if nth == 0 { 0 } else { self.leaves_at(plan, window, usage, nth) };
             let of_own = excess.saturating_sub(shared_units)..=excess.min(own_units);

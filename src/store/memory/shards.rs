@@ -10,10 +10,10 @@ use parking_lot::{Mutex, MutexGuard};
 
 use crate::{
     clock::{Clock, Timestamp},
-    history::{History, Plan},
+    history::{History, Plan, Receipt},
     key::Charge,
     store::{
-        Scopes,
+        Scopes, Settlement,
         contract::Verdict,
         memory::{
             denial_cache::DenialCache,
@@ -58,7 +58,7 @@ struct Shard(Mutex<Table>);
 
 /// A charge is of older rules than its history: the rules were reloaded meanwhile.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Stale;
+pub(crate) struct Stale;
 
 impl Shards {
     pub(super) fn new(scopes: Scopes, max_keys: usize) -> Self {
@@ -203,6 +203,28 @@ impl Shards {
             self.denials.invalidate(charge);
         }
         Ok(())
+    }
+
+    /// Gives units back to a history, whatever shape it has by now. Returns how many.
+    ///
+    /// The cached denials of other rules stay: those of rules with costs are not cached.
+    pub(super) fn give_back(&self, settlement: &Settlement, now: Timestamp, clock: &dyn Clock) -> u64 {
+        let (charge, receipt) = (settlement.charge(), Receipt::from_stored(settlement.receipt()));
+        let hash = self.hash(charge);
+        let Some(mut table) = self.lock(Self::shard_of(hash)) else { return 0 };
+        let Some(slot) = table.find_in_any_shape(hash, charge, &self.scopes) else { return 0 };
+        let Some(plan) = self.scopes.plan_of_shape(slot.shape()) else { return 0 };
+        let now = self.sync(slot, plan, now, clock);
+        slot.history.give_back(plan, receipt, settlement.surplus(), now)
+    }
+
+    /// Returns the same charge of the shape that the history has by now.
+    pub(super) fn reshaped(&self, charge: &Charge) -> Charge {
+        let hash = self.hash(charge);
+        let mut table = self.lock(Self::shard_of(hash));
+        let slot = table.as_mut().and_then(|table| table.find_in_any_shape(hash, charge, &self.scopes));
+        let target = slot.and_then(|slot| self.scopes.target_of_shape(slot.shape()));
+        Charge { target: target.unwrap_or(charge.target), ..*charge }
     }
 
     /// Evicts idle histories among the next buckets of one table. Returns the number of buckets examined.

@@ -7,7 +7,7 @@ use crate::{
     error::{ConfigError, Unavailable},
     key::Charge,
     store::{
-        Scopes,
+        CostSupport, Scopes, Settlement,
         contract::{MaybeReady, Setup, Store, Verdict},
         memory::{
             fast_path::FastPath,
@@ -70,11 +70,32 @@ impl MemoryStore {
     }
 
     /// Charges a request that was admitted elsewhere, whether there is room for it here or not.
-    #[cfg(feature = "redis")]
-    pub(crate) fn record(&self, charges: &[Charge]) {
+    ///
+    /// # Errors
+    ///
+    /// If a charge is of older rules than its history. Nothing is charged then.
+    pub(crate) fn record(&self, charges: &[Charge]) -> Result<(), Stale> {
         let clock = &*self.clock;
-        if let Ok(transaction) = Transaction::begin(&self.shards, charges, Timestamp::read(clock), clock) {
-            transaction.record();
+        Transaction::begin(&self.shards, charges, Timestamp::read(clock), clock).map(Transaction::record)
+    }
+
+    /// Corrects one cost that was an estimate. Returns the units that were given back, or recorded in addition.
+    fn settle_one(&self, settlement: &Settlement) -> u64 {
+        let clock = &*self.clock;
+        match settlement.debt() {
+            0 => self.shards.give_back(settlement, Timestamp::read(clock), clock),
+            debt => self.owe(settlement.charge(), debt),
+        }
+    }
+
+    /// Records units, whether there is room for them or not. Returns how many.
+    fn owe(&self, charge: &Charge, units: u64) -> u64 {
+        loop {
+            let charge = Charge { units, ..self.shards.reshaped(charge) };
+            // The history may get another shape in between.
+            if self.record(&[charge]).is_ok() {
+                return units;
+            }
         }
     }
 
@@ -98,7 +119,7 @@ impl MemoryStore {
     #[inline]
     fn decide_alone(&self, charge: &Charge, verdict: &mut Verdict) -> Option<()> {
         let clock = &*self.clock;
-        let plan = self.shards.scopes().plan(charge)?;
+        let plan = self.shards.scopes().plan(charge).filter(|plan| !plan.has_costs())?;
         let hash = self.shards.hash(charge);
         let mut table = self.shards.lock(Shards::shard_of(hash))?;
         let (denied_until, is_sweep_due) = match table.find(hash, charge) {
@@ -174,6 +195,18 @@ impl Store for MemoryStore {
 
     fn reset(&self, charges: &[Charge], verdict: &mut Verdict) -> MaybeReady<Self::Future> {
         verdict.admitted = charges.iter().fold(false, |found, charge| self.reset(charge) | found);
+        MaybeReady::Ready(())
+    }
+
+    fn cost_support(&self) -> CostSupport {
+        CostSupport::Settlements
+    }
+
+    fn settle(&self, settlements: &[Settlement], verdict: &mut Verdict) -> MaybeReady<Self::Future> {
+        verdict.admitted = true;
+        for (at, settlement) in settlements.iter().enumerate() {
+            verdict.set_moved(at, self.settle_one(settlement));
+        }
         MaybeReady::Ready(())
     }
 

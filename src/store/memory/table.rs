@@ -125,7 +125,7 @@ impl Slot {
     #[expect(clippy::expect_used, reason = "shapes are never removed")]
     pub(super) fn charge(&self, scopes: &Scopes) -> Charge {
         let target = scopes.target_of_shape(self.shape()).expect("a slot has the shape of a charge");
-        Charge { target, key: Key::from_packed(self.key), enforcement: Enforcement::On }
+        Charge { target, key: Key::from_packed(self.key), enforcement: Enforcement::On, units: 1 }
     }
 
     fn scope(&self, scopes: &Scopes) -> Option<u32> {

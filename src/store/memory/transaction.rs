@@ -5,10 +5,10 @@ use smallvec::SmallVec;
 
 use crate::{
     clock::{Clock, Timestamp},
-    history::{History, Plan},
+    history::{History, Plan, Receipt},
     key::Charge,
     store::{
-        contract::{QuotaStates, Verdict},
+        contract::{QuotaState, QuotaStates, Verdict},
         memory::{
             overflow::{Overflow, RangeUsages, UnitRange},
             shards::{NEWCOMER_STEP, Shards, Stale},
@@ -38,6 +38,8 @@ struct Item<'a> {
     target: Target,
     states: QuotaStates,
     has_room: bool,
+    /// Where the units were recorded, if they may be given back.
+    receipt: Receipt,
     /// The shared units that may be the key's own.
     range: Option<UnitRange>,
     /// The units of the range that each quota counts; empty if there is none.
@@ -124,7 +126,6 @@ impl<'a> Transaction<'a> {
     }
 
     /// Charges all of them, whether there is room or not.
-    #[cfg(feature = "redis")]
     pub(super) fn record(mut self) {
         self.measure(true);
         self.for_each_item(|transaction, item| {
@@ -146,6 +147,9 @@ impl<'a> Transaction<'a> {
             verdict.states.extend(item.states.iter().copied());
             if !item.has_room && !item.charge.enforcement.is_enforced() {
                 verdict.set_without_room(at);
+            }
+            if let Some(receipt) = item.receipt.to_stored().filter(|_| self.store.scopes().settles(&item.charge)) {
+                verdict.set_receipt(at, receipt);
             }
         }
         verdict
@@ -237,13 +241,13 @@ impl<'a> Transaction<'a> {
         let has_room = match item.target {
             Target::Own => {
                 store.denials().invalidate_ended(&item.charge, now);
-                self.slot(item).is_some_and(|slot| slot.history.measure(item.plan, now, &mut states))
+                self.slot(item).is_some_and(|slot| item.measure(&mut slot.history, now, &mut states))
             }
-            Target::New => History::new(item.plan).measure(item.plan, now, &mut states),
+            Target::New => item.measure(&mut History::new(item.plan), now, &mut states),
             Target::Overflow => {
                 let shared = self.overflow().history(item.charge.target, item.plan);
                 let synced = shared.sync(item.plan, now, clock);
-                let has_room = shared.measure(item.plan, synced, &mut states);
+                let has_room = item.measure(shared.history_mut(), synced, &mut states);
                 self.now = now.max(synced);
                 has_room
             }
@@ -295,21 +299,21 @@ impl<'a> Transaction<'a> {
         match item.target {
             Target::Own => {
                 self.store.denials().invalidate_ended(&item.charge, now);
-                if plan.has_siblings() || !item.charge.enforcement.is_enforced() {
+                if plan.has_siblings() || plan.has_costs() || !item.charge.enforcement.is_enforced() {
                     self.store.denials().invalidate_cached(&item.charge);
                 }
                 if let Some(slot) = self.slot(item) {
-                    slot.history.admit(plan, now, &mut item.states);
+                    item.receipt = admit(&mut slot.history, &item.charge, plan, now, &mut item.states);
                 }
             }
             Target::New => {
                 let mut history = History::new(plan);
-                history.admit(plan, now, &mut item.states);
+                item.receipt = admit(&mut history, &item.charge, plan, now, &mut item.states);
                 self.insert_slot(item, history);
                 item.target = Target::Own;
             }
             Target::Overflow => {
-                self.overflow().admit(item.charge.target, plan, now, &mut item.states);
+                self.overflow().admit(&item.charge, plan, now, &mut item.states);
                 let ends_at = now.ceil_ticks(plan.tick()).saturating_add(plan.horizon());
                 self.store.extend_overflow(plan.tick().beginning(ends_at));
             }
@@ -325,7 +329,7 @@ impl<'a> Transaction<'a> {
         {
             let (usages, newcomer) = (shared.usages(range, plan, now), History::new(plan));
             let own = self.slot(item).map_or(&newcomer, |slot| &slot.history);
-            shared.add_to_states(&usages, own, plan, &mut item.states);
+            shared.add_to_states(&usages, own, plan, item.charge.units, &mut item.states);
         }
         self.overflow = overflow;
     }
@@ -365,6 +369,7 @@ impl<'a> Item<'a> {
             target: Target::Own,
             states: QuotaStates::new(),
             has_room: true,
+            receipt: Receipt::NONE,
             range: None,
             range_usages: RangeUsages::new(),
         }
@@ -375,12 +380,32 @@ impl<'a> Item<'a> {
         self.charge.enforcement.is_charged(admitted, self.has_room)
     }
 
+    /// Appends the state of each quota, and returns `true` if all of them have room for the cost.
+    fn measure(&self, history: &mut History, now: Timestamp, states: &mut QuotaStates) -> bool {
+        match self.plan.has_costs() {
+            true => history.measure_cost(self.plan, self.charge.units, now, states),
+            false => history.measure(self.plan, now, states),
+        }
+    }
+
     fn has_room_beside_range(&self) -> bool {
         let mut quotas = self.states.iter().zip(&self.range_usages).zip(self.plan.windows());
-        quotas.all(|((state, usage), window)| state.used.saturating_add(usage.units()) < window.limit)
+        let units = self.charge.units;
+        quotas.all(|((state, usage), window)| {
+            state.used.saturating_add(usage.units()).saturating_add(units) <= window.limit
+        })
     }
 
     fn has_shared_units(&self) -> bool {
         self.range_usages.iter().any(|usage| usage.units() > 0)
     }
+}
+
+/// Records an admitted charge, in the history and in the states measured before. Returns where.
+fn admit(history: &mut History, charge: &Charge, plan: &Plan, now: Timestamp, states: &mut [QuotaState]) -> Receipt {
+    if plan.has_costs() {
+        return history.admit_cost(plan, charge.units, now, states);
+    }
+    history.admit(plan, now, states);
+    Receipt::NONE
 }

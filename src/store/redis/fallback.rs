@@ -127,7 +127,8 @@ impl LocalFallback {
 
     fn record(&self, charges: &[Charge]) {
         self.learn_plans(charges);
-        self.store.record(charges);
+        // Rules that were reloaded meanwhile have taken over the history.
+        let _ = self.store.record(charges);
     }
 
     fn reset(&self, charge: &Charge) {
@@ -167,6 +168,7 @@ fn share_of(limit: u64, share: f64) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::store::Registration;
     use crate::{
         clock::ManualClock,
         key::{ChargeTarget, KeyBuilder, KeyHasher},
@@ -175,7 +177,12 @@ mod tests {
 
     fn register(scopes: &Scopes, policies: &[Policy], version: u64) -> Vec<Charge> {
         let charge = |target: ChargeTarget| *KeyBuilder::for_target(target, &KeyHasher::with_secret([0; 32])).charge();
-        scopes.register("calls".to_owned(), "calls", policies, version).unwrap().into_iter().map(charge).collect()
+        scopes
+            .register(&Registration::counting_requests("calls", policies, version))
+            .unwrap()
+            .into_iter()
+            .map(charge)
+            .collect()
     }
 
     fn open(on_outage: OnOutage, policies: &[Policy]) -> Result<(Fallback, ManualClock, Scopes), ConfigError> {

@@ -59,6 +59,7 @@ pub(super) fn hash_slot_of_tenant(tenant: u32) -> u16 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::store::Registration;
     use crate::{
         key::{KeyBuilder, KeyHasher, KeyParts},
         policy::Policy,
@@ -67,7 +68,7 @@ mod tests {
 
     fn named_in(scope: &str, charge: &Charge) -> String {
         let scopes = Scopes::default();
-        scopes.register(scope.to_owned(), scope, &[Policy::per_minute(1)], 1).unwrap();
+        scopes.register(&Registration::counting_requests(scope, &[Policy::per_minute(1)], 1)).unwrap();
         key_name("quota", scopes.get(0).unwrap(), charge)
     }
 

@@ -269,6 +269,7 @@ mod tests {
 
     use super::*;
     use crate::policy::{Policy, Quota};
+    use crate::store::Registration;
 
     const TAG: usize = 6;
 
@@ -320,7 +321,7 @@ mod tests {
         };
         let checked = |tiers: &[Policy]| {
             let scopes = Scopes::default();
-            scopes.register("calls".to_owned(), "calls", tiers, 1).unwrap();
+            scopes.register(&Registration::counting_requests("calls", tiers, 1)).unwrap();
             Layout::validate(&scopes)
         };
         assert!(checked(&[of(1..17), of(17..32)]).is_ok());

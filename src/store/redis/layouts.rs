@@ -67,6 +67,7 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
+    use crate::store::Registration;
     use crate::{
         key::{ChargeTarget, KeyBuilder, KeyHasher},
         policy::Policy,
@@ -81,7 +82,7 @@ mod tests {
         let (scopes, lease) = (Scopes::default(), LeaseConfig::new(9, Duration::from_secs(1)));
         let layouts = Layouts::new(scopes.clone(), Some(lease));
         let register = |policies: &[Policy], version| {
-            let targets = scopes.register("calls".to_owned(), "calls", policies, version).unwrap();
+            let targets = scopes.register(&Registration::counting_requests("calls", policies, version)).unwrap();
             targets.into_iter().map(charge).collect::<Vec<_>>()
         };
         let alone = register(&[Policy::per_minute(60)], 1);
@@ -101,7 +102,7 @@ mod tests {
             .map(|policy| policy.parse().unwrap())
             .chain([[].into_iter().collect()])
             .collect();
-        let targets = scopes.register("calls".to_owned(), "calls", &policies, 1).unwrap();
+        let targets = scopes.register(&Registration::counting_requests("calls", &policies, 1)).unwrap();
         let layouts = Layouts::new(scopes, None);
         let described = targets.into_iter().map(|target| {
             let layout = layouts.get(&charge(target)).unwrap();

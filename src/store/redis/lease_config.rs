@@ -146,6 +146,7 @@ fn belongs_to(scope: &Scope, rule: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::store::Registration;
 
     const SECOND: Duration = Duration::from_secs(1);
 
@@ -157,7 +158,7 @@ mod tests {
             ("strict", vec![Policy::per_minute(60).count_denied()]),
             ("tiered", vec![Policy::per_minute(60), Policy::per_minute(600)]),
         ] {
-            scopes.register(name.to_owned(), name, &policies, 1).unwrap();
+            scopes.register(&Registration::counting_requests(name, &policies, 1)).unwrap();
         }
         scopes
     }

@@ -1,0 +1,442 @@
+//! The units that a request has reserved, and the handle that settles them.
+
+use std::{
+    fmt,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+};
+
+use http::Extensions;
+use parking_lot::Mutex;
+use smallvec::{SmallVec, smallvec};
+use tokio::runtime::Handle;
+
+use crate::{
+    error::Unavailable,
+    key::Charge,
+    limiter::{Charges, Decision, HeldCharges, RuleTier, RulebookRef, Version},
+    outcome::Outcome,
+    rule::{Settling, Unsettled},
+    store::{BoxFuture, MaybeReady, Receipt, Settlement, Verdict},
+};
+
+/// The units that a request has reserved, to say what it really cost.
+///
+/// It is among the extensions of every request that a limiter with [such rules](crate::Rule::reserve) lets through, and in
+/// the [`Decision`](Decision::reservation) of [`RuleHandle::check`](crate::RuleHandle::check). Clones share one state: the
+/// first to settle counts, and later ones change nothing.
+///
+/// The response settles what nobody has settled: when its body has ended, was dropped, or failed, as
+/// [`Unsettled`](crate::Unsettled) says. So does the last clone, where there is no response.
+///
+/// ```
+/// use tower_quota::{Policy, RateLimiter, Rule};
+///
+/// let tokens = Rule::new("tokens").no_requests().policy(Policy::per_minute(20_000)).reserve("tokens", 2000);
+/// let limiter = RateLimiter::builder().rule(tokens).build()?;
+/// let tokens = limiter.rule("tokens")?;
+/// let remaining = |key| tokens.peek(key).quotas().next().map(|quota| quota.remaining());
+///
+/// let decision = tokens.check("ann");
+/// assert_eq!(remaining("ann"), Some(18_000));
+/// let reservation = decision.reservation().ok_or("the rule reserves")?;
+/// reservation.settle("tokens", 150);
+/// assert_eq!(remaining("ann"), Some(19_850));
+/// reservation.settle("tokens", 9000);
+/// assert_eq!(remaining("ann"), Some(19_850), "it is settled already");
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Clone, Debug, Default)]
+pub struct Reservation {
+    /// Those of the limiters that the request has passed, outermost first.
+    ledgers: SmallVec<[Arc<Ledger>; 1]>,
+    /// Concludes them when the last clone of this handle goes: one that was taken from the response.
+    guard: Option<Arc<TakenGuard>>,
+}
+
+/// What settles the reservations of one request if nobody else does: the response, or the handle that was
+/// [taken](Reservation::take) from it.
+#[derive(Debug)]
+pub(crate) struct ReservationGuard(Option<Arc<Ledger>>);
+
+/// Concludes the ledgers that were taken from their responses.
+#[derive(Debug)]
+struct TakenGuard(SmallVec<[Arc<Ledger>; 1]>);
+
+/// What one limiter has reserved for a request.
+pub(super) struct Ledger {
+    rulebook: Arc<RulebookRef>,
+    settler: Arc<dyn Settler>,
+    /// The runtime that settles in a store that is not in this process: the ledger may be dropped anywhere.
+    runtime: Option<Handle>,
+    entries: Mutex<SmallVec<[Entry; 2]>>,
+    is_taken: AtomicBool,
+}
+
+/// One charge that is to be settled.
+#[derive(Debug)]
+struct Entry {
+    rule: RuleTier,
+    parts: SmallVec<[Part; 1]>,
+    observed: Option<u64>,
+    is_settled: bool,
+}
+
+/// Units that were recorded at one time.
+#[derive(Clone, Copy, Debug)]
+struct Part {
+    charge: Charge,
+    receipt: Receipt,
+    /// The nanosecond of the decision.
+    at: u64,
+}
+
+/// A limiter, as reservations know it: whatever its store and its kind of requests are.
+pub(crate) trait Settler: fmt::Debug + Send + Sync {
+    /// Settles in the store.
+    fn settle(&self, settlements: &[Settlement]) -> MaybeReady<BoxFuture, Verdict>;
+
+    /// Decides about charges as if they were those of another request.
+    fn decide_more(self: Arc<Self>, charges: &HeldCharges) -> MaybeReady<BoxedDecision, Decision>;
+
+    /// Notes that a charge is reserved.
+    fn hold(&self, charge: &Charge, at: u64);
+
+    /// Notes that a reserved charge is settled.
+    fn release(&self, charge: &Charge, at: u64);
+
+    /// Returns the units that a key has reserved since this nanosecond.
+    fn held_since(&self, charge: &Charge, since: u64) -> u64;
+}
+
+/// A decision that has to be awaited.
+pub(crate) type BoxedDecision = std::pin::Pin<Box<dyn Future<Output = Result<Decision, Unavailable>> + Send>>;
+
+impl Reservation {
+    /// Says what the request really cost, in all rules that count this unit: those by user and by organisation at once.
+    ///
+    /// Units that the estimate was too high by are given back, in every window that still counts them. Units that it was too
+    /// low by are owed: they count from now on, whether there is room for them or not. The first call counts. Later ones,
+    /// and those of a unit that no rule of the request reserves, change nothing.
+    ///
+    /// With a store that is not in this process, this returns at once, and a task of the runtime in which the request was
+    /// decided does it. If that fails, it is not tried again, and the estimate stays.
+    pub fn settle(&self, unit: &str, units: u64) {
+        for ledger in &self.ledgers {
+            ledger.settle(|entry| (ledger.unit(entry) == unit).then_some(units));
+        }
+    }
+
+    /// Says what the request really cost, as [`settle`](Self::settle) does, and waits until the store has recorded it.
+    ///
+    /// # Errors
+    ///
+    /// If the store could not be asked. It may have recorded it all the same; it is not tried again.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the future may leave the estimate as it was. It is not settled again in any case.
+    pub async fn settle_async(&self, unit: &str, units: u64) -> Result<(), Unavailable> {
+        for ledger in &self.ledgers {
+            let settlements = ledger.settlements(|entry| (ledger.unit(entry) == unit).then_some(units));
+            if !settlements.is_empty()
+                && let MaybeReady::Pending(settled) = ledger.settler.settle(&settlements)
+            {
+                settled.await?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Notes what the request has cost so far, for [`Unsettled::Observed`]: in place of what was noted before. It changes
+    /// nothing until the response has ended.
+    pub fn observe(&self, unit: &str, units: u64) {
+        self.update_observed(unit, |_| units);
+    }
+
+    /// Adds to what the request has cost so far, as [`observe`](Self::observe) notes it.
+    pub fn observe_more(&self, unit: &str, units: u64) {
+        self.update_observed(unit, |observed| observed.saturating_add(units));
+    }
+
+    /// Reserves further units for the same request, in the middle of a stream: a hard cap. They are part of the reservation
+    /// then, and settled with it.
+    ///
+    /// # Errors
+    ///
+    /// If the store is not in this process, so that its answer has to be awaited: call
+    /// [`reserve_more_async`](Self::reserve_more_async). Nothing is reserved then.
+    pub fn reserve_more(&self, unit: &str, units: u64) -> Result<Decision, Unavailable> {
+        let mut last = None;
+        for (ledger, charges) in self.further_charges(unit, units) {
+            match Arc::clone(&ledger.settler).decide_more(&charges) {
+                MaybeReady::Ready(decision) => last = Some(ledger.extend(decision)),
+                MaybeReady::Pending(_) => {
+                    return Err(Unavailable::new("it has to be awaited: call reserve_more_async"));
+                }
+            }
+            if last.as_ref().is_some_and(|decision| !decision.is_admitted()) {
+                break;
+            }
+        }
+        last.ok_or_else(|| Unavailable::new("nothing in this unit is reserved"))
+    }
+
+    /// Reserves further units for the same request, as [`reserve_more`](Self::reserve_more) does, in any store.
+    ///
+    /// # Errors
+    ///
+    /// If the store cannot decide and does not fail open, or if nothing in this unit is reserved any more.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the future may leave the units charged.
+    pub async fn reserve_more_async(&self, unit: &str, units: u64) -> Result<Decision, Unavailable> {
+        let mut last = None;
+        for (ledger, charges) in self.further_charges(unit, units) {
+            let decision = match Arc::clone(&ledger.settler).decide_more(&charges) {
+                MaybeReady::Ready(decision) => decision,
+                MaybeReady::Pending(decision) => decision.await?,
+            };
+            let decision = last.insert(ledger.extend(decision));
+            if !decision.is_admitted() {
+                break;
+            }
+        }
+        last.ok_or_else(|| Unavailable::new("nothing in this unit is reserved"))
+    }
+
+    /// Returns the units that are reserved and not settled; of several rules, the most. Zero once they are settled.
+    #[must_use]
+    pub fn reserved(&self, unit: &str) -> u64 {
+        self.ledgers.iter().map(|ledger| ledger.reserved(unit)).max().unwrap_or(0)
+    }
+
+    /// Takes the reservation from the response: what nobody has settled by then is settled when the last clone of the handle
+    /// that this returns is dropped, and no longer at the end of the response. For batches and queues.
+    #[must_use = "dropping it settles the reservation"]
+    pub fn take(&self) -> Self {
+        for ledger in &self.ledgers {
+            ledger.is_taken.store(true, Ordering::Release);
+        }
+        let guard = Some(Arc::new(TakenGuard(self.ledgers.clone())));
+        Self { ledgers: self.ledgers.clone(), guard }
+    }
+
+    /// Puts the reservations of a request into its extensions, beside those of limiters further out.
+    pub(crate) fn record_in(&self, extensions: &mut Extensions) {
+        let recorded = extensions.get_or_insert_default::<Self>();
+        recorded.ledgers.extend(self.ledgers.iter().cloned());
+    }
+
+    pub(super) fn new(ledger: Ledger) -> Self {
+        Self { ledgers: smallvec![Arc::new(ledger)], guard: None }
+    }
+
+    /// Returns what settles the reservation of this limiter if nobody else does.
+    pub(crate) fn guard(&self) -> ReservationGuard {
+        ReservationGuard(self.ledgers.first().cloned())
+    }
+
+    fn update_observed(&self, unit: &str, update: impl Fn(u64) -> u64) {
+        for ledger in &self.ledgers {
+            for entry in ledger.entries.lock().iter_mut().filter(|entry| ledger.unit(entry) == unit) {
+                entry.observed = Some(update(entry.observed.unwrap_or(0)));
+            }
+        }
+    }
+
+    /// Returns the charges of further units in each ledger that has reserved some.
+    fn further_charges(&self, unit: &str, units: u64) -> impl Iterator<Item = (&Ledger, HeldCharges)> {
+        let ledgers = self.ledgers.iter().map(move |ledger| (&**ledger, ledger.further_charges(unit, units)));
+        ledgers.filter(|(_, held)| !held.charges.charges.is_empty())
+    }
+}
+
+impl ReservationGuard {
+    /// Settles what nobody has settled by the end of a response.
+    pub(crate) fn conclude(mut self, outcome: Option<&Outcome<'_>>) {
+        if let Some(ledger) = &self.0
+            && !ledger.is_taken.load(Ordering::Acquire)
+        {
+            ledger.conclude(outcome);
+        }
+        self.0 = None;
+    }
+
+    /// Returns `true` if some of it is settled by the outcome of the request.
+    pub(crate) fn is_by_outcome(&self) -> bool {
+        self.0.as_ref().is_some_and(|ledger| ledger.is_by_outcome())
+    }
+}
+
+impl Drop for ReservationGuard {
+    fn drop(&mut self) {
+        if let Some(ledger) = self.0.take()
+            && !ledger.is_taken.load(Ordering::Acquire)
+        {
+            ledger.conclude(None);
+        }
+    }
+}
+
+impl Drop for TakenGuard {
+    fn drop(&mut self) {
+        self.0.iter().for_each(|ledger| ledger.conclude(None));
+    }
+}
+
+impl Ledger {
+    /// Creates the ledger of an admitted request: the charges that have a receipt, and their rules.
+    pub(super) fn new(
+        rulebook: Arc<RulebookRef>,
+        settler: Arc<dyn Settler>,
+        charges: &[Charge],
+        rules: &[RuleTier],
+        verdict: &Verdict,
+    ) -> Self {
+        let recorded = charges.iter().zip(rules).enumerate().filter_map(|(at, (charge, rule))| {
+            let part = Part { charge: *charge, receipt: verdict.receipt(at)?, at: verdict.now.nanos() };
+            settler.hold(charge, part.at);
+            Some(Entry { rule: *rule, parts: smallvec![part], observed: None, is_settled: false })
+        });
+        let entries = Mutex::new(recorded.collect());
+        Self { rulebook, settler, runtime: Handle::try_current().ok(), entries, is_taken: AtomicBool::new(false) }
+    }
+
+    fn unit(&self, entry: &Entry) -> &str {
+        self.rulebook.rule(entry.rule.rule).unit()
+    }
+
+    fn settling(&self, rule: RuleTier) -> Option<&Settling> {
+        self.rulebook.rule(rule.rule).settling()
+    }
+
+    fn is_by_outcome(&self) -> bool {
+        self.entries.lock().iter().any(|entry| matches!(self.settling(entry.rule), Some(Settling::ByOutcome(_))))
+    }
+
+    fn reserved(&self, unit: &str) -> u64 {
+        let entries = self.entries.lock();
+        let open = entries.iter().filter(|entry| !entry.is_settled && self.unit(entry) == unit);
+        open.map(Entry::reserved).max().unwrap_or(0)
+    }
+
+    /// Settles the entries for which `cost` returns what they cost.
+    fn settle(&self, cost: impl Fn(&Entry) -> Option<u64>) {
+        let settlements = self.settlements(cost);
+        if settlements.is_empty() {
+            return;
+        }
+        if let MaybeReady::Pending(settled) = self.settler.settle(&settlements)
+            && let Some(runtime) = &self.runtime
+        {
+            drop(runtime.spawn(settled));
+        }
+    }
+
+    /// Marks the entries as settled for which `cost` returns what they cost. Returns the settlements that are to be made.
+    fn settlements(&self, cost: impl Fn(&Entry) -> Option<u64>) -> Vec<Settlement> {
+        let mut settlements = Vec::new();
+        for entry in self.entries.lock().iter_mut().filter(|entry| !entry.is_settled) {
+            if let Some(units) = cost(entry) {
+                entry.settle(units, &mut settlements);
+                entry.parts.iter().for_each(|part| self.settler.release(&part.charge, part.at));
+            }
+        }
+        settlements
+    }
+
+    /// Settles what nobody has settled, by the outcome of the request if it has one.
+    fn conclude(&self, outcome: Option<&Outcome<'_>>) {
+        let free = self.free_by_outcome(outcome);
+        self.settle(|entry| {
+            Some(match self.settling(entry.rule) {
+                Some(Settling::ByOutcome(_)) if free.contains(&entry.rule) => 0,
+                Some(Settling::Reserved(Unsettled::Observed)) => entry.observed.unwrap_or_else(|| entry.reserved()),
+                Some(Settling::Reserved(Unsettled::Release)) => 0,
+                _ => entry.reserved(),
+            })
+        });
+    }
+
+    /// Returns the rules that do not count this outcome. Their closures are called while nothing is locked.
+    fn free_by_outcome(&self, outcome: Option<&Outcome<'_>>) -> SmallVec<[RuleTier; 2]> {
+        let Some(outcome) = outcome else { return SmallVec::new() };
+        let open = self.entries.lock().iter().filter(|entry| !entry.is_settled).map(|entry| entry.rule).collect();
+        let mut rules: SmallVec<[RuleTier; 2]> = open;
+        let counts = |rule: RuleTier| match self.settling(rule) {
+            Some(Settling::ByOutcome(counts)) => counts(outcome),
+            _ => true,
+        };
+        rules.retain(|rule| !counts(*rule));
+        rules
+    }
+
+    fn further_charges(&self, unit: &str, units: u64) -> HeldCharges {
+        let mut charges = Charges::default();
+        for entry in self.entries.lock().iter().filter(|entry| !entry.is_settled && self.unit(entry) == unit) {
+            if let Some(part) = entry.parts.first() {
+                charges.add(entry.rule, Charge { units, ..part.charge });
+            }
+        }
+        // Of no version: the rules as they are now decide.
+        HeldCharges { charges, rulebook: Arc::clone(&self.rulebook), version: Version::default(), switched: 0 }
+    }
+
+    /// Adds what a further decision has reserved to the entries of the same histories.
+    fn extend(&self, mut decision: Decision) -> Decision {
+        let further = decision.take_reservation();
+        for ledger in further.iter().flat_map(|further| &further.ledgers) {
+            let moved = std::mem::take(&mut *ledger.entries.lock());
+            let mut entries = self.entries.lock();
+            for part in moved.iter().flat_map(|entry| &entry.parts) {
+                let same = entries.iter_mut().find(|entry| !entry.is_settled && entry.holds(&part.charge));
+                match same {
+                    Some(entry) => entry.parts.push(*part),
+                    // It was settled meanwhile: the further units are kept, as those of any other request.
+                    None => self.settler.release(&part.charge, part.at),
+                }
+            }
+        }
+        decision
+    }
+}
+
+impl Drop for Ledger {
+    fn drop(&mut self) {
+        self.conclude(None);
+    }
+}
+
+impl Entry {
+    fn holds(&self, charge: &Charge) -> bool {
+        let is_same = |part: &Part| part.charge.scope() == charge.scope() && part.charge.key() == charge.key();
+        self.parts.first().is_some_and(is_same)
+    }
+
+    fn reserved(&self) -> u64 {
+        self.parts.iter().map(|part| part.charge.units()).fold(0, u64::saturating_add)
+    }
+
+    /// Spreads what it cost over its parts, oldest first; the last one gets what is beyond all of them.
+    fn settle(&mut self, units: u64, settlements: &mut Vec<Settlement>) {
+        self.is_settled = true;
+        let (mut left, last) = (units, self.parts.len().saturating_sub(1));
+        for (at, Part { charge, receipt, .. }) in self.parts.iter().enumerate() {
+            let own = if at == last { left } else { left.min(charge.units()) };
+            left = left.saturating_sub(own);
+            if own != charge.units() {
+                settlements.push(Settlement::new(*charge, *receipt, own));
+            }
+        }
+    }
+}
+
+impl fmt::Debug for Ledger {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Ledger").field("entries", &self.entries).finish_non_exhaustive()
+    }
+}
