@@ -242,10 +242,10 @@ impl History {
 pub(crate) struct Receipt;
 impl Receipt {
     pub(crate) const NONE: Self = Self;
-    pub(crate) fn to_stored(self) -> Option<crate::store::Receipt> {
+    pub(crate) fn parts(self) -> Option<(u64, u64)> {
         None
     }
-    pub(crate) fn from_stored(_: crate::store::Receipt) -> Self {
+    pub(crate) fn from_parts(_: u64, _: u64) -> Self {
         Self
     }
 }

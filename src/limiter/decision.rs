@@ -171,11 +171,6 @@ impl Decision {
         self.costing.as_ref()?.reservation.as_ref()
     }
 
-    /// Returns what was reserved, and keeps nothing of it.
-    pub(super) fn take_reservation(&mut self) -> Option<Reservation> {
-        self.costing.as_mut()?.reservation.take()
-    }
-
     /// Returns `true` if the request costs more than some quota admits: it is denied however long the caller waits.
     #[must_use]
     pub fn is_never_possible(&self) -> bool {

@@ -18,7 +18,7 @@ use crate::{
     error::{CheckError, ConfigError, UnknownRule, UnknownTier},
     key::{Charge, ChargeTarget, Key, KeyBuilder, KeyHasher, KeyParts},
     limiter::{
-        AppliedMarks, BoxedDecision, ChargeMark, ChargeMarks, Charges, CompiledTier, Decision, HeldCharges,
+        AppliedMarks, ChargeMark, ChargeMarks, Charges, CompiledTier, DecidedMore, DecidingMore, Decision, HeldCharges,
         KeyRejected, MatchedRule, MaybeDecided, RuleTier, Rules, Settler, ShardedRulebook, Version,
         held_units::HeldUnits,
         rule_matcher::Visit,
@@ -482,10 +482,19 @@ impl<K: RequestKind, S: Store> Settler for State<K, S> {
         }
     }
 
-    fn decide_more(self: Arc<Self>, held: &HeldCharges) -> MaybeReady<BoxedDecision, Decision> {
-        match (RateLimiter { state: self }).decide(held, Detail::Full) {
-            MaybeReady::Ready(decision) => MaybeReady::Ready(decision),
-            MaybeReady::Pending(decision) => MaybeReady::Pending(Box::pin(decision)),
+    fn decide_more(self: Arc<Self>, held: HeldCharges) -> MaybeReady<DecidingMore, DecidedMore> {
+        let limiter = RateLimiter { state: self };
+        let mut held = limiter.renewed(&held);
+        loop {
+            let mut verdict = Verdict::new(false);
+            match limiter.state.store.decide(&held.charges.charges, &mut verdict) {
+                MaybeReady::Ready(()) if verdict.is_stale => held = limiter.renewed(&held),
+                MaybeReady::Ready(()) => return MaybeReady::Ready(DecidedMore { held, verdict }),
+                MaybeReady::Pending(verdict) => {
+                    let decided = async move { Ok(DecidedMore { held, verdict: verdict.await? }) };
+                    return MaybeReady::Pending(Box::pin(decided));
+                }
+            }
         }
     }
 

@@ -8,7 +8,8 @@
 //! * [`Rulebook`]: the names and texts of all rules, one [`CompiledRule`] each; a [`MatchedRule`] is what users see of it.
 //! * [`switches`]: how each rule is enforced at the moment.
 //! * [`Decision`]: the verdict on a request, with the names from the rulebook; [`QuotaStatus`] is its view of one quota.
-//! * [`Reservation`]: the units that a request has reserved, until they are settled; [`held_units`] counts those in flight.
+//! * [`Reservation`]: the units that a request has reserved, until they are settled; [`held_units`] counts those in flight,
+//!   and [`reserve_more`] adds to it.
 //! * [`AnswerSettings`]: the settings of answers; [`MessageTemplate`] is the sentence that a refused caller reads.
 
 mod answer_settings;
@@ -23,6 +24,7 @@ mod matched_rule;
 mod message;
 mod quota_status;
 mod reservation;
+mod reserve_more;
 mod rule_handle;
 mod rule_matcher;
 mod rulebook;
@@ -48,7 +50,7 @@ pub(crate) use charges::{AppliedMarks, ChargeMark, ChargeMarks, Charges, HeldCha
 pub(crate) use compiled_rule::{CompiledRule, CompiledTier, RuleTargets, RuleTier, Version};
 pub(crate) use decision::{DeferredCall, MaybeDecided, PendingDecision, already_applied};
 pub(crate) use message::{MessageTemplate, missing_key, whole_seconds};
-pub(crate) use reservation::{BoxedDecision, ReservationGuard, Settler};
+pub(crate) use reservation::{DecidedMore, DecidingMore, ReservationGuard, Settler};
 pub(crate) use rule_matcher::RuleMatcher;
 #[cfg(feature = "config")]
 pub(crate) use rule_matcher::UNMATCHED;

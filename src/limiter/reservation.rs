@@ -2,6 +2,7 @@
 
 use std::{
     fmt,
+    pin::Pin,
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
@@ -16,7 +17,7 @@ use tokio::runtime::Handle;
 use crate::{
     error::Unavailable,
     key::Charge,
-    limiter::{Charges, Decision, HeldCharges, RuleTier, RulebookRef, Version},
+    limiter::{Charges, HeldCharges, RuleTier, RulebookRef, Version},
     outcome::Outcome,
     rule::{Settling, Unsettled},
     store::{BoxFuture, MaybeReady, Receipt, Settlement, Verdict},
@@ -25,7 +26,7 @@ use crate::{
 /// The units that a request has reserved, to say what it really cost.
 ///
 /// It is among the extensions of every request that a limiter with [such rules](crate::Rule::reserve) lets through, and in
-/// the [`Decision`](Decision::reservation) of [`RuleHandle::check`](crate::RuleHandle::check). Clones share one state: the
+/// the [`Decision`](crate::Decision::reservation) of [`RuleHandle::check`](crate::RuleHandle::check). Clones share one state: the
 /// first to settle counts, and later ones change nothing.
 ///
 /// The response settles what nobody has settled: when its body has ended, was dropped, or failed, as
@@ -68,7 +69,7 @@ struct TakenGuard(SmallVec<[Arc<Ledger>; 1]>);
 /// What one limiter has reserved for a request.
 pub(super) struct Ledger {
     rulebook: Arc<RulebookRef>,
-    settler: Arc<dyn Settler>,
+    pub(super) settler: Arc<dyn Settler>,
     /// The runtime that settles in a store that is not in this process: the ledger may be dropped anywhere.
     runtime: Option<Handle>,
     entries: Mutex<SmallVec<[Entry; 2]>>,
@@ -98,8 +99,8 @@ pub(crate) trait Settler: fmt::Debug + Send + Sync {
     /// Settles in the store.
     fn settle(&self, settlements: &[Settlement]) -> MaybeReady<BoxFuture, Verdict>;
 
-    /// Decides about charges as if they were those of another request.
-    fn decide_more(self: Arc<Self>, charges: &HeldCharges) -> MaybeReady<BoxedDecision, Decision>;
+    /// Decides about charges by the rules as they are now.
+    fn decide_more(self: Arc<Self>, charges: HeldCharges) -> MaybeReady<DecidingMore, DecidedMore>;
 
     /// Notes that a charge is reserved.
     fn hold(&self, charge: &Charge, at: u64);
@@ -111,8 +112,15 @@ pub(crate) trait Settler: fmt::Debug + Send + Sync {
     fn held_since(&self, charge: &Charge, since: u64) -> u64;
 }
 
-/// A decision that has to be awaited.
-pub(crate) type BoxedDecision = std::pin::Pin<Box<dyn Future<Output = Result<Decision, Unavailable>> + Send>>;
+/// Further charges of a request, and the verdict on them.
+#[derive(Debug)]
+pub(crate) struct DecidedMore {
+    pub(crate) held: HeldCharges,
+    pub(crate) verdict: Verdict,
+}
+
+/// A verdict on further charges that has to be awaited.
+pub(crate) type DecidingMore = Pin<Box<dyn Future<Output = Result<DecidedMore, Unavailable>> + Send>>;
 
 impl Reservation {
     /// Says what the request really cost, in all rules that count this unit: those by user and by organisation at once.
@@ -161,53 +169,6 @@ impl Reservation {
         self.update_observed(unit, |observed| observed.saturating_add(units));
     }
 
-    /// Reserves further units for the same request, in the middle of a stream: a hard cap. They are part of the reservation
-    /// then, and settled with it.
-    ///
-    /// # Errors
-    ///
-    /// If the store is not in this process, so that its answer has to be awaited: call
-    /// [`reserve_more_async`](Self::reserve_more_async). Nothing is reserved then.
-    pub fn reserve_more(&self, unit: &str, units: u64) -> Result<Decision, Unavailable> {
-        let mut last = None;
-        for (ledger, charges) in self.further_charges(unit, units) {
-            match Arc::clone(&ledger.settler).decide_more(&charges) {
-                MaybeReady::Ready(decision) => last = Some(ledger.extend(decision)),
-                MaybeReady::Pending(_) => {
-                    return Err(Unavailable::new("it has to be awaited: call reserve_more_async"));
-                }
-            }
-            if last.as_ref().is_some_and(|decision| !decision.is_admitted()) {
-                break;
-            }
-        }
-        last.ok_or_else(|| Unavailable::new("nothing in this unit is reserved"))
-    }
-
-    /// Reserves further units for the same request, as [`reserve_more`](Self::reserve_more) does, in any store.
-    ///
-    /// # Errors
-    ///
-    /// If the store cannot decide and does not fail open, or if nothing in this unit is reserved any more.
-    ///
-    /// # Cancel safety
-    ///
-    /// Dropping the future may leave the units charged.
-    pub async fn reserve_more_async(&self, unit: &str, units: u64) -> Result<Decision, Unavailable> {
-        let mut last = None;
-        for (ledger, charges) in self.further_charges(unit, units) {
-            let decision = match Arc::clone(&ledger.settler).decide_more(&charges) {
-                MaybeReady::Ready(decision) => decision,
-                MaybeReady::Pending(decision) => decision.await?,
-            };
-            let decision = last.insert(ledger.extend(decision));
-            if !decision.is_admitted() {
-                break;
-            }
-        }
-        last.ok_or_else(|| Unavailable::new("nothing in this unit is reserved"))
-    }
-
     /// Returns the units that are reserved and not settled; of several rules, the most. Zero once they are settled.
     #[must_use]
     pub fn reserved(&self, unit: &str) -> u64 {
@@ -249,7 +210,7 @@ impl Reservation {
     }
 
     /// Returns the charges of further units in each ledger that has reserved some.
-    fn further_charges(&self, unit: &str, units: u64) -> impl Iterator<Item = (&Ledger, HeldCharges)> {
+    pub(super) fn further_charges(&self, unit: &str, units: u64) -> impl Iterator<Item = (&Ledger, HeldCharges)> {
         let ledgers = self.ledgers.iter().map(move |ledger| (&**ledger, ledger.further_charges(unit, units)));
         ledgers.filter(|(_, held)| !held.charges.charges.is_empty())
     }
@@ -386,22 +347,19 @@ impl Ledger {
         HeldCharges { charges, rulebook: Arc::clone(&self.rulebook), version: Version::default(), switched: 0 }
     }
 
-    /// Adds what a further decision has reserved to the entries of the same histories.
-    fn extend(&self, mut decision: Decision) -> Decision {
-        let further = decision.take_reservation();
-        for ledger in further.iter().flat_map(|further| &further.ledgers) {
-            let moved = std::mem::take(&mut *ledger.entries.lock());
-            let mut entries = self.entries.lock();
-            for part in moved.iter().flat_map(|entry| &entry.parts) {
-                let same = entries.iter_mut().find(|entry| !entry.is_settled && entry.holds(&part.charge));
-                match same {
-                    Some(entry) => entry.parts.push(*part),
-                    // It was settled meanwhile: the further units are kept, as those of any other request.
-                    None => self.settler.release(&part.charge, part.at),
-                }
+    /// Adds further units that were admitted to the entries of the same histories.
+    pub(super) fn extend(&self, decided: &DecidedMore) {
+        let (charges, verdict) = (&decided.held.charges.charges, &decided.verdict);
+        let mut entries = self.entries.lock();
+        for (at, charge) in charges.iter().enumerate() {
+            // If it was settled meanwhile, the further units are kept, as those of any other request.
+            let same = entries.iter_mut().find(|entry| !entry.is_settled && entry.holds(charge));
+            if let (Some(entry), Some(receipt)) = (same, verdict.receipt(at)) {
+                let part = Part { charge: *charge, receipt, at: verdict.now.nanos() };
+                self.settler.hold(charge, part.at);
+                entry.parts.push(part);
             }
         }
-        decision
     }
 }
 

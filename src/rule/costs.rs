@@ -7,8 +7,7 @@ use crate::{
     error::ConfigError,
     outcome::Outcome,
     policy::{Policy, check_name},
-    request::{Http, RequestKind},
-    rule::{Group, Rule},
+    request::RequestKind,
 };
 
 /// The unit of rules that count requests.
@@ -45,11 +44,11 @@ pub(crate) type Counts = Arc<dyn for<'a> Fn(&Outcome<'a>) -> bool + Send + Sync>
 /// The costs of a rule's requests. A rule that says nothing of them counts requests.
 #[derive(Clone)]
 pub(crate) struct Costs<K: RequestKind> {
-    unit: Option<String>,
-    source: Option<Arc<dyn Cost<K>>>,
-    is_estimate: bool,
-    unsettled: Option<Unsettled>,
-    counts: Option<Counts>,
+    pub(super) unit: Option<String>,
+    pub(super) source: Option<Arc<dyn Cost<K>>>,
+    pub(super) is_estimate: bool,
+    pub(super) unsettled: Option<Unsettled>,
+    pub(super) counts: Option<Counts>,
 }
 
 /// What happens to a cost when the outcome of its request is known.
@@ -59,95 +58,6 @@ pub(crate) enum Settling {
     Reserved(Unsettled),
     /// It is given back unless the outcome counts.
     ByOutcome(Counts),
-}
-
-impl<K: RequestKind> Rule<K> {
-    /// Charges each request what it costs, in units of this name: a number, a closure over the request, or one of the
-    /// functions in [`cost`](crate::cost). The limits of the policy are in the same units.
-    ///
-    /// The unit is what messages and the `RateLimit-Policy` field call it: `"tokens"`, `"bytes"`, `"points"`.
-    ///
-    /// ```
-    /// use tower_quota::{Policy, RateLimiter, Rule};
-    ///
-    /// let reports = Rule::new("reports").no_requests().policy(Policy::per_hour(100)).cost("points", 40);
-    /// let limiter = RateLimiter::builder().rule(reports).build()?;
-    /// let reports = limiter.rule("reports")?;
-    /// assert_eq!([reports.admit("acme"), reports.admit("acme"), reports.admit("acme")], [true, true, false]);
-    /// assert!(reports.admit_cost("acme", 20)?);
-    /// # Ok::<(), Box<dyn std::error::Error>>(())
-    /// ```
-    pub fn cost(mut self, unit: impl Into<String>, cost: impl Cost<K>) -> Self {
-        self.costs.unit = Some(unit.into());
-        self.costs.source = Some(Arc::new(cost));
-        self
-    }
-
-    /// Charges each request an estimate of what it costs, which is settled when the cost is known: units that were too many are
-    /// given back, and units that were too few are owed.
-    ///
-    /// The handler settles it by the [`Reservation`](crate::Reservation) among the extensions of the request. If it does not,
-    /// [`unsettled`](Self::unsettled) says what counts when the body of the response has ended. An estimate is at least 1.
-    ///
-    /// At every admission the units that count, estimates of requests in flight included, are at most the limit. If no
-    /// estimate is too low, the limit is never exceeded. What a request costs above its estimate is owed: it counts from its
-    /// settlement on, and nobody is admitted until it has drained.
-    pub fn reserve(mut self, unit: impl Into<String>, estimate: impl Cost<K>) -> Self {
-        self.costs.is_estimate = true;
-        self.cost(unit, estimate)
-    }
-
-    /// Sets what counts if nobody settles a [reservation](Self::reserve). Defaults to [`Unsettled::Keep`].
-    pub const fn unsettled(mut self, outcome: Unsettled) -> Self {
-        self.costs.unsettled = Some(outcome);
-        self
-    }
-
-    /// Counts only requests whose outcome `counts`: failed logins, answers with some status. See
-    /// [`outcome`](crate::outcome) for the usual ones.
-    ///
-    /// Every request is charged first, and given back if its outcome does not count: so requests that are made at the same time
-    /// cannot all pass. A request without a response counts. A denial that is due to requests in flight alone [says
-    /// so](crate::QuotaStatus::is_held), and asks the caller to come back in a second.
-    ///
-    /// A closure that panics fails its own request alone, which then counts.
-    ///
-    /// ```
-    /// use tower_quota::{Policy, Rule, key, outcome::Outcome};
-    ///
-    /// let lookups = Rule::new("lookups")
-    ///     .routes(["GET /coupons/{code}"])
-    ///     .key(key::header("x-account"))
-    ///     .policy(Policy::per_hour(10))
-    ///     .count_only(|outcome: &Outcome<'_>| outcome.status().is_some_and(|status| status == 404));
-    /// # let _ = lookups;
-    /// ```
-    pub fn count_only(mut self, counts: impl for<'a> Fn(&Outcome<'a>) -> bool + Send + Sync + 'static) -> Self {
-        self.costs.counts = Some(Arc::new(counts));
-        self
-    }
-}
-
-impl Rule<Http> {
-    /// Governs these routes as well, each of whose requests costs this many units. All other routes cost what
-    /// [`cost`](Self::cost) says, which names the unit.
-    ///
-    /// ```
-    /// use tower_quota::{Policy, Rule, key};
-    ///
-    /// let api = Rule::new("api")
-    ///     .routes(["GET /cases/{id}"])
-    ///     .routes_costing(10, ["GET /cases", "POST /reports"])
-    ///     .key(key::header("x-account"))
-    ///     .policy(Policy::per_minute(100))
-    ///     .cost("points", 1);
-    /// # let _ = api;
-    /// ```
-    pub fn routes_costing(mut self, units: u64, routes: impl IntoIterator<Item = impl Into<String>>) -> Self {
-        let routes = routes.into_iter().map(Into::into).collect();
-        self.groups.push(Group { extractor: None, routes, cost: Some(units) });
-        self
-    }
 }
 
 impl<K: RequestKind> Costs<K> {
@@ -176,7 +86,7 @@ impl<K: RequestKind> Costs<K> {
     }
 
     /// Finds the first mistake beside this policy and the costs of groups of routes.
-    pub(super) fn check(&self, policy: &Policy, groups: &[Group<K>]) -> Result<(), ConfigError> {
+    pub(super) fn check(&self, policy: &Policy, of_groups: &[u64]) -> Result<(), ConfigError> {
         if let Some(unit) = &self.unit {
             check_name("unit", unit)?;
         }
@@ -197,14 +107,14 @@ impl<K: RequestKind> Costs<K> {
             let reason = "denials count under this policy, and have nothing to settle: leave out count_denied";
             return refuse("count_denied", &true, reason);
         }
-        if self.source.is_none() && groups.iter().any(|group| group.cost.is_some()) {
+        if self.source.is_none() && !of_groups.is_empty() {
             let reason = "the rule counts requests: name its units with .cost(\"points\", 1)";
             return refuse("routes_costing", &"", reason);
         }
         let Some(source) = &self.source else { return Ok(()) };
         source.validate()?;
-        let fixed = source.fixed().into_iter().chain(groups.iter().filter_map(|group| group.cost));
-        fixed.into_iter().try_for_each(|cost| self.check_fixed(cost, policy))?;
+        let mut fixed = source.fixed().into_iter().chain(of_groups.iter().copied());
+        fixed.try_for_each(|cost| self.check_fixed(cost, policy))?;
         match policy.quotas().find(|quota| quota.limit() == 1 && source.fixed().is_none()) {
             Some(quota) => {
                 let reason = "a quota of 1 admits no cost of 2: let a rule of its own space the requests";

@@ -6,11 +6,12 @@
 //! * [`table`]: finds the rules that govern a method and a path.
 //! * [`conditions`]: the conditions beside the routes, such as a [`path_prefix`] or a [`host_name`]; [`conditional`] has the
 //!   methods that set them.
-//! * [`costs`]: the units that requests cost, and when that is known.
+//! * [`costs`]: the units that requests cost, and when that is known; [`costed`] has the methods that set them.
 //! * [`exempt`]: the requests that a rule leaves alone.
 
 mod conditional;
 mod conditions;
+mod costed;
 mod costs;
 pub mod exempt;
 mod host_name;

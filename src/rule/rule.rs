@@ -455,7 +455,8 @@ impl<K: RequestKind> Rule<K> {
         policy.validate()?;
         check_tiers(&self.tiers, policy)?;
         check_overrides(&self.tiers, &self.overrides)?;
-        self.costs.check(policy, &self.groups)?;
+        let of_groups: Vec<u64> = self.groups.iter().filter_map(|group| group.cost).collect();
+        self.costs.check(policy, &of_groups)?;
         if let Some(source) = &self.tier_source {
             check_tier_source(&self.tiers)?;
             source.validate()?;

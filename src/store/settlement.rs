@@ -1,6 +1,6 @@
 //! Settlements: what a request has cost in the end, said where its estimate was recorded.
 
-use crate::key::Charge;
+use crate::{history, key::Charge};
 
 /// The support of a store for requests that cost other than one unit.
 ///
@@ -51,6 +51,16 @@ impl Receipt {
     #[must_use]
     pub const fn new(history: u64, recorded_at: u64) -> Self {
         Self { history, recorded_at }
+    }
+
+    /// Converts the receipt of a history in this process; `None` if nothing was recorded that can be given back.
+    pub(crate) fn from_history(receipt: history::Receipt) -> Option<Self> {
+        receipt.parts().map(|(history, recorded_at)| Self { history, recorded_at })
+    }
+
+    /// Converts it back.
+    pub(crate) fn to_history(self) -> history::Receipt {
+        history::Receipt::from_parts(self.history, self.recorded_at)
     }
 
     /// Returns the number of the history.

@@ -10,7 +10,7 @@ use parking_lot::{Mutex, MutexGuard};
 
 use crate::{
     clock::{Clock, Timestamp},
-    history::{History, Plan, Receipt},
+    history::{History, Plan},
     key::Charge,
     store::{
         Scopes, Settlement,
@@ -209,7 +209,7 @@ impl Shards {
     ///
     /// The cached denials of other rules stay: those of rules with costs are not cached.
     pub(super) fn give_back(&self, settlement: &Settlement, now: Timestamp, clock: &dyn Clock) -> u64 {
-        let (charge, receipt) = (settlement.charge(), Receipt::from_stored(settlement.receipt()));
+        let (charge, receipt) = (settlement.charge(), settlement.receipt().to_history());
         let hash = self.hash(charge);
         let Some(mut table) = self.lock(Self::shard_of(hash)) else { return 0 };
         let Some(slot) = table.find_in_any_shape(hash, charge, &self.scopes) else { return 0 };

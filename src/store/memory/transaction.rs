@@ -8,6 +8,7 @@ use crate::{
     history::{History, Plan, Receipt},
     key::Charge,
     store::{
+        self,
         contract::{QuotaState, QuotaStates, Verdict},
         memory::{
             overflow::{Overflow, RangeUsages, UnitRange},
@@ -148,7 +149,9 @@ impl<'a> Transaction<'a> {
             if !item.has_room && !item.charge.enforcement.is_enforced() {
                 verdict.set_without_room(at);
             }
-            if let Some(receipt) = item.receipt.to_stored().filter(|_| self.store.scopes().settles(&item.charge)) {
+            if let Some(receipt) =
+                store::Receipt::from_history(item.receipt).filter(|_| self.store.scopes().settles(&item.charge))
+            {
                 verdict.set_receipt(at, receipt);
             }
         }
