@@ -81,12 +81,6 @@ impl History {
         }
     }
 
-    pub(crate) fn charge_cost(&mut self, _plan: &Plan, _units: u64, _now: Timestamp) -> Receipt {
-        Receipt::NONE
-    }
-    pub(crate) fn give_back(&mut self, _plan: &Plan, _receipt: Receipt, _units: u64, _now: Timestamp) -> u64 {
-        0
-    }
     pub(crate) fn new(plan: &Plan) -> Self {
         let log = if plan.is_compact() {
             Log::Exact(ExactLog::EMPTY)
@@ -235,17 +229,5 @@ impl History {
             Log::Exact(log) => log.len(),
             Log::Bucketed(log) => log.entries(),
         }
-    }
-}
-
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Receipt;
-impl Receipt {
-    pub(crate) const NONE: Self = Self;
-    pub(crate) fn parts(self) -> Option<(u64, u64)> {
-        None
-    }
-    pub(crate) fn from_parts(_: u64, _: u64) -> Self {
-        Self
     }
 }

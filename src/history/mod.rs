@@ -30,7 +30,7 @@ mod ring;
 #[cfg(test)]
 mod tests;
 
-pub(crate) use history::{History, Receipt};
+pub(crate) use history::History;
 #[cfg(feature = "redis")]
 pub(crate) use plan::{BucketSpec, Counted};
 pub(crate) use plan::{Plan, Window};

@@ -119,13 +119,6 @@ impl Plan {
         }
     }
 
-    pub(crate) fn for_costs_among(policy: &Policy, all: &[Policy]) -> Self {
-        Self::among(policy, all)
-    }
-    pub(crate) fn has_costs(&self) -> bool {
-        false
-    }
-
     /// Returns this plan as one of several that judge the same histories.
     pub(crate) fn with_siblings(self) -> Self {
         Self { has_siblings: true, ..self }

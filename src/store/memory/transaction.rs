@@ -8,7 +8,6 @@ use crate::{
     history::{History, Plan, Receipt},
     key::Charge,
     store::{
-        self,
         contract::{QuotaState, QuotaStates, Verdict},
         memory::{
             overflow::{Overflow, RangeUsages, UnitRange},
@@ -149,11 +148,7 @@ impl<'a> Transaction<'a> {
             if !item.has_room && !item.charge.enforcement.is_enforced() {
                 verdict.set_without_room(at);
             }
-            if let Some(receipt) =
-                store::Receipt::from_history(item.receipt).filter(|_| self.store.scopes().settles(&item.charge))
-            {
-                verdict.set_receipt(at, receipt);
-            }
+            self.store.note_receipt(&item.charge, at, item.receipt, &mut verdict);
         }
         verdict
     }
