@@ -260,6 +260,12 @@ impl Plan {
     }
 
     /// Returns the form of the histories.
+    /// Returns `true` if requests have costs, or may give units back.
+    #[inline]
+    pub(crate) const fn has_costs(&self) -> bool {
+        matches!(self.form, Form::Costs | Form::WideCosts)
+    }
+
     pub(crate) const fn form(&self) -> Form {
         self.form
     }

@@ -30,6 +30,19 @@ impl Receipt {
     pub(crate) const NONE: Self = Self { id: None, recorded_at: Timestamp::from_nanos(0) };
 }
 
+impl Receipt {
+    /// Returns the number of the history and the nanosecond of the record; `None` if nothing can be given back.
+    pub(crate) fn parts(self) -> Option<(u64, u64)> {
+        self.id.map(|HistoryId(id)| (u64::from(id.get()), self.recorded_at.nanos()))
+    }
+
+    /// Returns the receipt of these [parts](Self::parts).
+    pub(crate) fn from_parts(history: u64, recorded_at: u64) -> Self {
+        let id = u32::try_from(history).ok().and_then(NonZeroU32::new).map(HistoryId);
+        Self { id, recorded_at: Timestamp::from_nanos(recorded_at) }
+    }
+}
+
 impl HistoryId {
     /// Returns a number that is new.
     pub(super) fn next() -> Self {
