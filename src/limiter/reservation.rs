@@ -192,13 +192,16 @@ impl Reservation {
         recorded.ledgers.extend(self.ledgers.iter().cloned());
     }
 
+    /// Creates the reservation of one limiter: an empty one if nothing of it is to be settled.
     pub(super) fn new(ledger: Ledger) -> Self {
-        Self { ledgers: smallvec![Arc::new(ledger)], guard: None }
+        let is_empty = ledger.entries.lock().is_empty();
+        let ledgers = if is_empty { SmallVec::new() } else { smallvec![Arc::new(ledger)] };
+        Self { ledgers, guard: None }
     }
 
-    /// Returns what settles the reservation of this limiter if nobody else does.
-    pub(crate) fn guard(&self) -> ReservationGuard {
-        ReservationGuard(self.ledgers.first().cloned())
+    /// Returns what settles the reservation of this limiter if nobody else does; `None` if it is empty.
+    pub(crate) fn guard(&self) -> Option<ReservationGuard> {
+        self.ledgers.first().cloned().map(|ledger| ReservationGuard(Some(ledger)))
     }
 
     fn update_observed(&self, unit: &str, update: impl Fn(u64) -> u64) {
