@@ -177,6 +177,11 @@ impl Decision {
         !self.verdict.admitted && self.exhausted().any(|quota| quota.is_never_possible())
     }
 
+    /// Returns `true` if requests may cost other than one unit under some rule of the limiter.
+    pub(crate) const fn has_costs(&self) -> bool {
+        self.costing.is_some()
+    }
+
     /// Returns the rules that it is of.
     pub(crate) fn into_rules(self) -> (Arc<RulebookRef>, RuleTiers) {
         (self.rulebook, self.rules)
@@ -350,8 +355,13 @@ impl Decision {
 
     /// Returns the exhausted quota with the longest wait; the first of equals.
     pub(crate) fn worst(&self) -> Option<QuotaStatus<'_>> {
-        let longer = |worst: QuotaStatus<'_>, next: &QuotaStatus<'_>| next.reset_after() > worst.reset_after();
-        self.exhausted().fold(None, |worst, next| match worst {
+        self.worst_among(|_| true)
+    }
+
+    /// Returns the exhausted quota with the longest wait among some; the first of equals.
+    pub(crate) fn worst_among(&self, is_meant: impl Fn(&QuotaStatus<'_>) -> bool) -> Option<QuotaStatus<'_>> {
+        let longer = |worst: QuotaStatus<'_>, next: &QuotaStatus<'_>| next.likely_wait() > worst.likely_wait();
+        self.exhausted().filter(is_meant).fold(None, |worst, next| match worst {
             Some(worst) if !longer(worst, &next) => Some(worst),
             _ => Some(next),
         })

@@ -173,13 +173,18 @@ impl<'a> QuotaStatus<'a> {
         self.verdict.now.until(self.state.changes_at)
     }
 
-    /// Returns the wait that callers are told. Recording rounds up, by a millisecond at most, so callers that used up a quota at
+    /// Returns the wait for room, which is a second at most if units in flight are in the way.
+    pub(super) fn likely_wait(&self) -> Duration {
+        if self.is_held() { self.reset_after().min(HELD_WAIT) } else { self.reset_after() }
+    }
+
+    /// Returns the wait that callers are told; the window if there is never room. Recording rounds up, by a millisecond at most, so callers that used up a quota at
     /// once would be told more than its window.
     pub(crate) fn stated_wait(&self) -> Duration {
-        if self.is_held() {
-            return self.reset_after().min(HELD_WAIT);
+        let (wait, window) = (self.likely_wait(), self.window());
+        if self.is_never_possible() {
+            return window;
         }
-        let (wait, window) = (self.reset_after(), self.window());
         if wait.saturating_sub(window) <= SURPLUS { wait.min(window) } else { wait }
     }
 
