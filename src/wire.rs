@@ -11,23 +11,38 @@ use crate::{
     policy::{PolicyName, Quota},
 };
 
+/// The unit of rules that count requests.
+pub(crate) const REQUESTS: &str = "requests";
 const QUOTA_EXCEEDED: &str = "https://iana.org/assignments/http-problem-types#quota-exceeded";
 const QUOTA_EXCEEDED_TITLE: &str = "Request cannot be satisfied as assigned quota has been exceeded";
 
 /// The largest Integer of RFC 9651, section 3.3.1: 15 digits.
 pub(crate) const MAX_INTEGER: u64 = 999_999_999_999_999;
 
-/// Returns the `RateLimit-Policy` field (draft-ietf-httpapi-ratelimit-headers-11) of some quotas and their names.
+/// Returns the `RateLimit-Policy` field (draft-ietf-httpapi-ratelimit-headers-11) of some quotas, their names, and the unit
+/// that they count.
 pub(crate) fn policy_field<'a>(
     quotas: impl Iterator<Item = (&'a Quota, &'a PolicyName)>,
+    unit: &str,
 ) -> Result<HeaderValue, ConfigError> {
+    let unit = quota_unit(unit).map_or_else(String::new, |unit| format!(";qu=\"{unit}\""));
     let items: Vec<String> = quotas
         .map(|(quota, name)| {
-            format!("\"{}\";q={};w={}", name.as_str(), quota.limit(), quota.window_seconds().min(MAX_INTEGER))
+            let (name, limit, window) = (name.as_str(), quota.limit(), quota.window_seconds().min(MAX_INTEGER));
+            format!("\"{name}\";q={limit}{unit};w={window}")
         })
         .collect();
     let field = items.join(", ");
     HeaderValue::try_from(&field).map_err(|error| ConfigError::new("quota name", field, error.to_string()))
+}
+
+/// Returns the quota unit of the draft: `None` for requests, which it need not name.
+fn quota_unit(unit: &str) -> Option<&str> {
+    match unit {
+        REQUESTS => None,
+        "bytes" => Some("content-bytes"),
+        other => Some(other),
+    }
 }
 
 /// Returns the problem document of a denial by the quotas with these names.
@@ -35,6 +50,19 @@ pub(crate) fn quota_exceeded(status: StatusCode, message: &str, violated: &[&str
     let violated: Vec<String> = violated.iter().map(|name| json_string(name)).collect();
     let extra = format!(r#","violated-policies":[{}]"#, violated.join(","));
     document(status, QUOTA_EXCEEDED, QUOTA_EXCEEDED_TITLE, message, &extra)
+}
+
+/// Returns the problem document of a denial that no wait ends: what the request costs, and what is admitted.
+pub(crate) fn never_possible(
+    status: StatusCode,
+    message: &str,
+    violated: &[&str],
+    (cost, limit, unit): (u64, u64, &str),
+) -> Bytes {
+    let violated: Vec<String> = violated.iter().map(|name| json_string(name)).collect();
+    let (violated, unit) = (violated.join(","), json_string(unit));
+    let extra = format!(r#","violated-policies":[{violated}],"cost":{cost},"limit":{limit},"unit":{unit}"#);
+    document(status, "about:blank", status.canonical_reason().unwrap_or("Refused"), message, &extra)
 }
 
 /// Returns a problem document. `extra` is JSON already: further members, each with a comma in front.
@@ -81,6 +109,29 @@ mod tests {
             let text = char.to_string();
             assert_eq!(json_string(&text), serde_json::to_string(&text).unwrap());
         }
+    }
+
+    fn field(unit: &str) -> HeaderValue {
+        let quota = Quota::per_minute(90_000);
+        policy_field([(&quota, &PolicyName::new("tokens/minute"))].into_iter(), unit).unwrap()
+    }
+
+    #[test]
+    fn a_unit_other_than_requests_is_named_and_bytes_as_iana_has_them() {
+        assert_eq!(field("tokens"), r#""tokens/minute";q=90000;qu="tokens";w=60"#);
+        assert_eq!(field("bytes"), r#""tokens/minute";q=90000;qu="content-bytes";w=60"#);
+        assert_eq!(field(REQUESTS), r#""tokens/minute";q=90000;w=60"#);
+    }
+
+    #[test]
+    fn a_document_says_what_is_never_admitted() {
+        let body = never_possible(StatusCode::PAYLOAD_TOO_LARGE, "no", &["minute", "hour"], (20_001, 20_000, "tokens"));
+        let read: serde_json::Value = serde_json::from_slice(&body).unwrap();
+        let expected = serde_json::json!({
+            "type": "about:blank", "title": "Payload Too Large", "status": 413, "detail": "no",
+            "violated-policies": ["minute", "hour"], "cost": 20_001, "limit": 20_000, "unit": "tokens",
+        });
+        assert_eq!(read, expected);
     }
 
     proptest! {

@@ -8,12 +8,11 @@ use http::{HeaderMap, HeaderValue};
 use crate::{
     grpc::{
         protobuf::{WireValue, parse_fields},
-        status::{GRPC_RETRY_PUSHBACK, GRPC_STATUS, GRPC_STATUS_DETAILS},
+        status::{GRPC_RETRY_PUSHBACK, GRPC_STATUS_DETAILS, parse_digits, status_code},
     },
     key::LENIENT_BASE64,
 };
 
-const UNKNOWN: u32 = 2;
 const RETRY_INFO: &[u8] = b"google.rpc.RetryInfo";
 const NANOS_PER_SECOND: u32 = 1_000_000_000;
 
@@ -36,7 +35,7 @@ pub(crate) enum Pushback {
 impl CallStatus {
     /// Reads the status, or returns `None` if there is no `grpc-status`.
     pub(crate) fn from_trailers(trailers: &HeaderMap) -> Option<Self> {
-        let code = trailers.get(GRPC_STATUS).map(|code| parse_digits(code).unwrap_or(UNKNOWN))?;
+        let code = status_code(trailers)?;
         let mut lines = trailers.get_all(GRPC_RETRY_PUSHBACK).iter();
         let pushback = match (lines.next(), lines.next()) {
             (None, _) => None,
@@ -67,12 +66,6 @@ impl Pushback {
         let millis = parse_digits(field).and_then(|millis| i32::try_from(millis).ok());
         millis.map_or(Self::Never, |millis| Self::After(Duration::from_millis(millis.unsigned_abs().into())))
     }
-}
-
-/// Parses a number of digits only: `parse` alone would accept a sign.
-fn parse_digits(field: &HeaderValue) -> Option<u32> {
-    let text = str::from_utf8(field.as_bytes()).ok()?;
-    text.bytes().all(|byte| byte.is_ascii_digit()).then(|| text.parse().ok())?
 }
 
 /// Returns the `retry_delay` in a field `grpc-status-details-bin`, if there is one and everything around it is well-formed.

@@ -1,6 +1,6 @@
 //! The status of a denied call.
 
-use std::{cmp::Reverse, iter, ops::RangeInclusive, time::Duration};
+use std::{cmp::Reverse, ops::RangeInclusive, time::Duration};
 
 use crate::{
     grpc::{
@@ -9,8 +9,11 @@ use crate::{
         protobuf::Message,
     },
     limiter::{Decision, QuotaStatus},
+    wire::REQUESTS,
 };
 
+/// The pushback that tells clients not to retry (gRFC A6).
+const NEVER: i32 = -1;
 const CODE: Code = Code::ResourceExhausted;
 const REASON: &str = "RATE_LIMIT_EXCEEDED";
 /// Maximum size of the details, in bytes. Base64 adds a third, which makes 6 of the 8 KiB that a client may accept in all.
@@ -27,37 +30,45 @@ pub(crate) struct DeniedStatus<'a> {
 
 impl DeniedStatus<'_> {
     pub(crate) fn status(&self) -> Status {
-        let wait = self.decision.stated_wait();
+        let wait = (!self.decision.is_never_possible()).then(|| self.decision.stated_wait());
         let status = Status::new(CODE, &self.decision.message().unwrap_or_default());
         let details = self.details(status.message(), wait);
-        status.with_details(details).with_pushback(pushback(wait, self.pushback_jitter, fastrand::u64))
+        let pushback = wait.map_or(NEVER, |wait| pushback(wait, self.pushback_jitter, fastrand::u64));
+        status.with_details(details).with_pushback(pushback)
     }
 
     /// Encodes as many details as fit, the most important first: the wait, the reason, the quotas by their waits, and last the
-    /// metadata of the reason, which repeat one of the quotas.
-    fn details(&self, message: &str, wait: Duration) -> Vec<u8> {
-        let (retry, bare) = (StatusDetail::retry_info(wait), self.error_info(None));
-        let room = MAX_DETAILS.saturating_sub(encode(CODE, message, [&retry, &bare]).len());
+    /// metadata of the reason, which repeat one of the quotas. Without a wait, clients are not to retry.
+    fn details(&self, message: &str, wait: Option<Duration>) -> Vec<u8> {
+        let (retry, bare) = (wait.map(StatusDetail::retry_info), self.error_info(None));
+        let room = MAX_DETAILS.saturating_sub(encode(CODE, message, retry.iter().chain([&bare])).len());
         let mut violations = violations(self.decision).peekable();
         let failure = StatusDetail::quota_failure(&mut violations, room);
         let full = if violations.peek().is_none() { self.error_info(self.decision.worst()) } else { bare.clone() };
-        let with = |info| encode(CODE, message, iter::once(&retry).chain(&failure).chain([info]));
+        let with = |info| encode(CODE, message, retry.iter().chain(&failure).chain([info]));
         let mut attempts = [&full, &bare].into_iter().map(with);
         let fitting = attempts.find(|details| details.len() <= MAX_DETAILS);
-        fitting.unwrap_or_else(|| encode(CODE, message, [&retry]))
+        fitting.unwrap_or_else(|| encode(CODE, message, &retry))
     }
 
     fn error_info(&self, quota: Option<QuotaStatus<'_>>) -> StatusDetail {
-        let metadata = quota.map_or_else(Vec::new, |quota| {
-            vec![
-                ("rule", quota.rule().to_owned()),
-                ("quota", quota.name().into_owned()),
-                ("limit", quota.limit().to_string()),
-                ("window", humantime::format_duration(quota.window()).to_string()),
-            ]
-        });
+        let metadata = quota.as_ref().map_or_else(Vec::new, metadata);
         StatusDetail::error_info(&ErrorInfo { reason: REASON, domain: self.domain, metadata })
     }
+}
+
+/// Describes a quota, and what the call costs if that is not one request.
+fn metadata(quota: &QuotaStatus<'_>) -> Vec<(&'static str, String)> {
+    let mut metadata = vec![
+        ("rule", quota.rule().to_owned()),
+        ("quota", quota.name().into_owned()),
+        ("limit", quota.limit().to_string()),
+        ("window", humantime::format_duration(quota.window()).to_string()),
+    ];
+    if quota.unit() != REQUESTS {
+        metadata.extend([("unit", quota.unit().to_owned()), ("cost", quota.cost().to_string())]);
+    }
+    metadata
 }
 
 /// Returns the exhausted quotas, the longest wait first.
@@ -70,9 +81,10 @@ fn violations(decision: &Decision) -> impl Iterator<Item = Message> {
 /// Describes a quota without the key, which may be another caller's identity.
 fn violation<'a>(quota: &QuotaStatus<'a>) -> QuotaViolation<'a> {
     let (rule, name, limit) = (quota.rule(), quota.name(), quota.limit());
+    let unit = if quota.unit() == REQUESTS { String::new() } else { format!(" {}", quota.unit()) };
     QuotaViolation {
         subject: format!("level:{}", quota.level()),
-        description: format!("{rule}/{name}: {limit} per {}", humantime::format_duration(quota.window())),
+        description: format!("{rule}/{name}: {limit}{unit} per {}", humantime::format_duration(quota.window())),
         quota_id: quota.policy_name(),
         quota_value: limit,
     }

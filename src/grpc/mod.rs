@@ -31,4 +31,4 @@ pub use crate::messages::{MessageDenied, MessageFuture, MessageLimit, MessageLim
 pub(crate) use call_status::{CallStatus, Pushback};
 pub(crate) use denied_status::DeniedStatus;
 pub(crate) use protocol::Protocol;
-pub(crate) use status::{Code, Status, asks_to_back_off, is_trailers_only};
+pub(crate) use status::{Code, Status, UNKNOWN, asks_to_back_off, is_trailers_only, status_code};

@@ -23,7 +23,7 @@ impl<'a> Protocol<'a> {
         content_type.map_or(Self::Http, Self::from_content_type)
     }
 
-    pub(super) fn from_content_type(content_type: &'a HeaderValue) -> Self {
+    pub(crate) fn from_content_type(content_type: &'a HeaderValue) -> Self {
         let media_type = content_type.as_bytes().split(|byte| *byte == b';').next().unwrap_or_default();
         str::from_utf8(media_type).map_or(Self::Http, |media_type| Self::from_media_type(media_type.trim_ascii()))
     }

@@ -9,7 +9,9 @@ use percent_encoding::{AsciiSet, CONTROLS, utf8_percent_encode};
 
 use crate::grpc::Protocol;
 
-pub(super) const GRPC_STATUS: HeaderName = HeaderName::from_static("grpc-status");
+/// The code of calls that end without one.
+pub(crate) const UNKNOWN: u32 = 2;
+const GRPC_STATUS: HeaderName = HeaderName::from_static("grpc-status");
 const GRPC_MESSAGE: HeaderName = HeaderName::from_static("grpc-message");
 pub(super) const GRPC_STATUS_DETAILS: HeaderName = HeaderName::from_static("grpc-status-details-bin");
 pub(super) const GRPC_RETRY_PUSHBACK: HeaderName = HeaderName::from_static("grpc-retry-pushback-ms");
@@ -49,7 +51,7 @@ pub(crate) struct Status {
     message: String,
     /// An encoded `google.rpc.Status`, or empty.
     details: Vec<u8>,
-    /// Milliseconds after which a client should retry.
+    /// Milliseconds after which a client should retry; negative if it should not.
     pushback: Option<i32>,
 }
 
@@ -141,6 +143,17 @@ impl Status {
 pub(crate) fn is_trailers_only(headers: &HeaderMap) -> bool {
     let is_grpc = |content_type| Protocol::from_content_type(content_type) != Protocol::Http;
     headers.contains_key(GRPC_STATUS) && headers.get(CONTENT_TYPE).is_none_or(is_grpc)
+}
+
+/// Returns the code in trailers, or in header fields that are trailers as well; `None` if there is none.
+pub(crate) fn status_code(trailers: &HeaderMap) -> Option<u32> {
+    trailers.get(GRPC_STATUS).map(|code| parse_digits(code).unwrap_or(UNKNOWN))
+}
+
+/// Parses a number of digits only: `parse` alone would accept a sign.
+pub(super) fn parse_digits(field: &HeaderValue) -> Option<u32> {
+    let text = str::from_utf8(field.as_bytes()).ok()?;
+    text.bytes().all(|byte| byte.is_ascii_digit()).then(|| text.parse().ok())?
 }
 
 /// Returns whether header fields that are trailers as well ask the caller to back off.

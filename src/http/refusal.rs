@@ -12,7 +12,7 @@ use crate::{
     error::Unavailable,
     http::{RefusalBody, RefusalFormat},
     limiter::{Decision, QuotaStatus, missing_key},
-    wire::{document, quota_exceeded},
+    wire::{document, never_possible, quota_exceeded},
 };
 
 const PROBLEM_JSON: HeaderValue = HeaderValue::from_static("application/problem+json");
@@ -44,7 +44,8 @@ const NOT_GRPC: &str = "The messages of this method are limited: its content typ
 #[derive(Clone, Copy, Debug)]
 #[non_exhaustive]
 pub enum Refusal<'a> {
-    /// A quota is exhausted. Nothing was charged, unless the policy [counts denials](crate::Policy::count_denied).
+    /// A quota is exhausted, or the request costs [more than it admits](Decision::is_never_possible). Nothing was charged, unless
+    /// the policy [counts denials](crate::Policy::count_denied).
     Denied(&'a Decision),
     /// The request does not carry the key of a rule that [rejects such requests](crate::OnMissing::Reject).
     /// Nothing was charged.
@@ -77,7 +78,8 @@ impl<'a> Refusal<'a> {
         }
     }
 
-    /// Returns how long until the request would be admitted if no other requests came, or `None` if that is not known.
+    /// Returns how long until the request would be admitted if no other requests came, or `None` if that is not known, or if
+    /// it never would be.
     #[must_use]
     pub fn retry_after(&self) -> Option<Duration> {
         self.decision().and_then(Decision::retry_after)
@@ -95,10 +97,12 @@ impl<'a> Refusal<'a> {
     }
 
     /// Returns the status of the standard answer: 429 or [another](crate::RateLimiterBuilder::denied_status) if a quota is
-    /// exhausted, 503, 415, or the one of the rule.
+    /// exhausted, 413 or [another](crate::RateLimiterBuilder::never_possible) if the request costs more than it admits, 503, 415,
+    /// or the one of the rule.
     #[must_use]
     pub fn status(&self) -> StatusCode {
         match self {
+            Self::Denied(decision) if decision.is_never_possible() => decision.response_settings().never_possible,
             Self::Denied(decision) => decision.response_settings().denied_status,
             Self::KeyMissing { status, .. } => *status,
             Self::Unavailable(_) => StatusCode::SERVICE_UNAVAILABLE,
@@ -109,7 +113,7 @@ impl<'a> Refusal<'a> {
     /// Returns the standard answer, to start from: a problem document, or what the limiter's
     /// [`refusal_format`](crate::RateLimiterBuilder::refusal_format) says if a quota is exhausted.
     ///
-    /// The layer adds `Retry-After` and the `RateLimit` fields of a denied request.
+    /// The layer adds the `RateLimit` fields of a denied request, and `Retry-After` unless it is never possible.
     #[must_use]
     pub fn response(&self) -> Response<RefusalBody> {
         let format = self.decision().map(|decision| decision.response_settings().format);
@@ -162,5 +166,9 @@ impl<'a> Refusal<'a> {
 fn denied(status: StatusCode, decision: &Decision) -> Bytes {
     let exhausted = decision.tightest().filter(QuotaStatus::is_exhausted);
     let exhausted: Vec<&str> = exhausted.map(|quota| quota.policy_name()).collect();
-    quota_exceeded(status, &decision.message().unwrap_or_default(), &exhausted)
+    let message = decision.message().unwrap_or_default();
+    match decision.worst().filter(QuotaStatus::is_never_possible) {
+        Some(quota) => never_possible(status, &message, &exhausted, (quota.cost(), quota.limit(), quota.unit())),
+        None => quota_exceeded(status, &message, &exhausted),
+    }
 }

@@ -151,8 +151,8 @@ impl<K: RequestKind, S: Store> RateLimiterBuilder<K, S> {
 
     /// Sets the sentence that a denied caller reads.
     ///
-    /// `{rule}`, `{level}`, `{quota}`, `{limit}`, `{window}` and `{retry_after}` (in whole seconds) are filled in for the
-    /// exhausted quota with the longest wait. `{{` and `}}` are braces of the text.
+    /// `{rule}`, `{level}`, `{quota}`, `{limit}`, `{window}`, `{unit}`, `{cost}` and `{retry_after}` (in whole seconds) are
+    /// filled in for the exhausted quota with the longest wait. `{{` and `}}` are braces of the text.
     pub fn message(mut self, template: impl Into<String>) -> Self {
         self.message = Some(template.into());
         self
@@ -232,6 +232,34 @@ impl<S> RateLimiterBuilder<Http, S> {
     /// ```
     pub const fn denied_status(mut self, status: StatusCode) -> Self {
         self.response.denied_status = status;
+        self
+    }
+
+    /// Sets the status of the answer to an HTTP request that costs more than some quota admits, so that waiting does not help:
+    /// from 400 to 599. Defaults to 413.
+    ///
+    /// With 429 retrying clients would try in vain. The answer has no `Retry-After`, and says what the request costs and what
+    /// is admitted. gRPC calls are denied with `RESOURCE_EXHAUSTED`, and are told not to retry.
+    ///
+    /// ```
+    /// use http::{Request, StatusCode};
+    /// use tower_quota::{Policy, RateLimiter, Rule, http::RequestView};
+    ///
+    /// let limiter = RateLimiter::builder()
+    ///     .rule(Rule::new("tokens").no_requests().policy(Policy::per_minute(20_000)).cost("tokens", 1))
+    ///     .never_possible(StatusCode::BAD_REQUEST)
+    ///     .build()?;
+    ///
+    /// let decision = limiter.rule("tokens")?.check_cost("acme", 20_001)?;
+    /// let answer = decision.refusal(&RequestView::new(&Request::new(()))).ok_or("it is denied")?;
+    /// assert_eq!(answer.status(), 400);
+    /// assert!(!answer.headers().contains_key("retry-after"));
+    /// let text = "This request costs 20001 tokens; at most 20000 are admitted per minute.";
+    /// assert_eq!(decision.message().as_deref(), Some(text));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub const fn never_possible(mut self, status: StatusCode) -> Self {
+        self.response.never_possible = status;
         self
     }
 

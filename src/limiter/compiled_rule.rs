@@ -11,8 +11,8 @@ use crate::{
     limiter::{AnswerSettings, message::MessageContext},
     policy::{Enforcement, Policy, PolicyName, Quota},
     request::RequestKind,
-    rule::{REQUESTS, Rule, RuleId, Settling},
-    wire::policy_field,
+    rule::{Rule, RuleId, Settling},
+    wire::{REQUESTS, policy_field},
 };
 
 /// A rule that is checked, with the texts that are made of it.
@@ -83,7 +83,7 @@ impl CompiledRule {
                 name: name.map(Into::into),
                 policy_field: match &*policy_names {
                     [] => None,
-                    names => Some(policy_field(policy.quotas().zip(names))?),
+                    names => Some(policy_field(policy.quotas().zip(names), rule.costs().unit())?),
                 },
                 bodies: prepare_bodies(rule, &policy, &policy_names, answers),
                 policy_names,

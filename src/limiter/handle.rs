@@ -19,7 +19,7 @@ use crate::{
     key::{Charge, ChargeTarget, Key, KeyBuilder, KeyHasher, KeyParts},
     limiter::{
         AppliedMarks, ChargeMark, ChargeMarks, Charges, CompiledTier, DecidedMore, DecidingMore, Decision, HeldCharges,
-        KeyRejected, MatchedRule, MaybeDecided, RuleTier, Rules, Settler, ShardedRulebook, Version,
+        KeyRejected, MatchedRule, MaybeDecided, Reservation, RuleTier, Rules, Settler, ShardedRulebook, Version,
         held_units::HeldUnits,
         rule_matcher::Visit,
         tiers::{Asking, PushedTiers},
@@ -344,6 +344,11 @@ impl<K: RequestKind, S: Store> RateLimiter<K, S> {
                 return Ok(Some(if recorded { decided.with_marks(|| self.marks(&charges)) } else { decided }));
             }
         }
+    }
+
+    /// Returns the reservation of a request that is charged nothing; `None` if no rule of the limiter reserves.
+    pub(crate) fn empty_reservation(&self) -> Option<Reservation> {
+        self.rules().rulebook.has_settlements().then(Reservation::default)
     }
 
     /// Decides about charges, by the rules as they are now.

@@ -140,6 +140,8 @@ pub(crate) struct ResponseSettings {
     pub(crate) error_domain: Cow<'static, str>,
     /// The status of a denial on HTTP.
     pub(crate) denied_status: StatusCode,
+    /// The status of a denial that no wait ends.
+    pub(crate) never_possible: StatusCode,
     pub(crate) format: RefusalFormat,
 }
 
@@ -164,14 +166,10 @@ impl ResponseSettings {
         self.headers.show_admissions() || !matches!(self.decision, DecisionIn::Neither)
     }
 
-    /// Rejects a status that would not be taken for a refusal.
+    /// Rejects statuses that would not be taken for a refusal.
     pub(crate) fn validate(&self) -> Result<(), ConfigError> {
-        let status = self.denied_status;
-        if status.is_client_error() || status.is_server_error() {
-            return Ok(());
-        }
-        let reason = "a refusal has a status from 400 to 599: write one such as 429";
-        Err(ConfigError::new("denied_status", status.as_u16(), reason))
+        check_refusal("denied_status", self.denied_status, "429")?;
+        check_refusal("never_possible", self.never_possible, "413")
     }
 }
 
@@ -187,7 +185,16 @@ impl Default for ResponseSettings {
             pushback_jitter: 10,
             error_domain: Cow::Borrowed("tower-quota"),
             denied_status: StatusCode::TOO_MANY_REQUESTS,
+            never_possible: StatusCode::PAYLOAD_TOO_LARGE,
             format: RefusalFormat::default(),
         }
     }
+}
+
+fn check_refusal(field: &str, status: StatusCode, instead: &str) -> Result<(), ConfigError> {
+    if status.is_client_error() || status.is_server_error() {
+        return Ok(());
+    }
+    let reason = format!("a refusal has a status from 400 to 599: write one such as {instead}");
+    Err(ConfigError::new(field, status.as_u16(), reason))
 }

@@ -8,10 +8,8 @@ use crate::{
     outcome::Outcome,
     policy::{Policy, check_name},
     request::RequestKind,
+    wire::REQUESTS,
 };
-
-/// The unit of rules that count requests.
-pub(crate) const REQUESTS: &str = "requests";
 
 /// The treatment of a reservation that nobody has settled by the end of the response, or when its body was dropped.
 ///

@@ -27,7 +27,7 @@ pub use costs::Unsettled;
 pub use rule::{OnMissing, Rule};
 
 pub(crate) use conditions::Filter;
-pub(crate) use costs::{REQUESTS, Settling};
+pub(crate) use costs::Settling;
 pub(crate) use path_readings::PathReadings;
 pub(crate) use route::{Route, UnnamedTemplate, canonical_shape, without_param_names};
 pub(crate) use rule::{AppliesTo, Group};
