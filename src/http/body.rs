@@ -4,13 +4,16 @@ use std::{
     error::Error,
     fmt,
     pin::Pin,
-    task::{Context, Poll},
+    task::{Context, Poll, ready},
 };
 
 use bytes::{Buf, Bytes};
+use http::Response;
 use http_body::{Body, Frame, SizeHint};
 use parking_lot::Mutex;
 use pin_project_lite::pin_project;
+
+use crate::http::Conclusion;
 
 /// An error of any type, as bodies have it.
 pub(crate) type BoxError = Box<dyn Error + Send + Sync>;
@@ -45,6 +48,7 @@ pin_project! {
     #[derive(Debug)]
     enum BodyKind<B> {
         Inner { #[pin] body: B },
+        Concluding { #[pin] body: B, conclusion: Option<Box<Conclusion>> },
         Refusal { body: RefusalBody },
     }
 }
@@ -92,6 +96,47 @@ impl<B> ResponseBody<B> {
     }
 }
 
+impl<B: Body> ResponseBody<B> {
+    /// Puts the end of a request at the end of its response: at once, if there is no body to wait for.
+    pub(crate) fn concluding(response: Response<B>, mut conclusion: Box<Conclusion>) -> Response<Self> {
+        conclusion.see_head(&response);
+        if response.body().is_end_stream() {
+            conclusion.response_ended(None);
+            return response.map(Self::inner);
+        }
+        response.map(|body| Self { kind: BodyKind::Concluding { body, conclusion: Some(conclusion) } })
+    }
+}
+
+/// Polls for the next frame of a body, and concludes the request with the last one: servers do not poll for the end if the body
+/// says that it is there.
+fn poll_concluding<B>(
+    mut body: Pin<&mut B>,
+    conclusion: &mut Option<Box<Conclusion>>,
+    cx: &mut Context<'_>,
+) -> Poll<Option<Result<Frame<Bytes>, BoxError>>>
+where
+    B: Body,
+    B::Error: Into<BoxError>,
+{
+    let frame = ready!(poll_bytes(body.as_mut(), cx));
+    if let Some(pending) = conclusion.take() {
+        match &frame {
+            Some(Err(_)) => drop(pending),
+            Some(Ok(frame)) => {
+                pending.observe(frame.data_ref().map_or(0, Bytes::len));
+                if frame.is_trailers() || body.is_end_stream() {
+                    pending.response_ended(frame.trailers_ref());
+                } else {
+                    *conclusion = Some(pending);
+                }
+            }
+            None => pending.response_ended(None),
+        }
+    }
+    Poll::Ready(frame)
+}
+
 impl<B: Default> Default for ResponseBody<B> {
     fn default() -> Self {
         Self::inner(B::default())
@@ -109,20 +154,21 @@ where
     fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
         match self.project().kind.project() {
             KindProj::Inner { body } => poll_bytes(body, cx),
+            KindProj::Concluding { body, conclusion } => poll_concluding(body, conclusion, cx),
             KindProj::Refusal { body } => Pin::new(body).poll_frame(cx),
         }
     }
 
     fn is_end_stream(&self) -> bool {
         match &self.kind {
-            BodyKind::Inner { body } => body.is_end_stream(),
+            BodyKind::Inner { body } | BodyKind::Concluding { body, .. } => body.is_end_stream(),
             BodyKind::Refusal { body } => body.is_end_stream(),
         }
     }
 
     fn size_hint(&self) -> SizeHint {
         match &self.kind {
-            BodyKind::Inner { body } => body.size_hint(),
+            BodyKind::Inner { body } | BodyKind::Concluding { body, .. } => body.size_hint(),
             BodyKind::Refusal { body } => body.size_hint(),
         }
     }

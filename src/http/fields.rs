@@ -16,7 +16,7 @@ use crate::{
     },
     limiter::{Decision, QuotaStatus, whole_seconds},
     policy::Enforcement,
-    wire::MAX_INTEGER,
+    wire::{MAX_INTEGER, REQUESTS},
 };
 
 /// Adds the fields of a `decision` that admitted to the response of the inner service.
@@ -36,7 +36,9 @@ pub(crate) fn add_fields<B>(response: &mut Response<B>, decision: &Decision, opt
 pub(crate) fn add_fields_of_refusal<B>(answer: &mut Response<B>, decision: &Decision, options: &ResponseOptions) {
     let headers = answer.headers_mut();
     add_shadow_field(headers, decision, options);
-    headers.entry(RETRY_AFTER).or_insert_with(|| whole_seconds(decision.stated_wait()).into());
+    if !decision.is_never_possible() {
+        headers.entry(RETRY_AFTER).or_insert_with(|| whole_seconds(decision.stated_wait()).into());
+    }
     if options.settings.headers.may_be_sent(is_trailers_only(headers)) {
         add_sets(headers, decision, options, OnConflict::Keep);
     }
@@ -140,9 +142,12 @@ fn rate_limit_policy(decision: &Decision) -> Option<HeaderValue> {
 }
 
 /// Adds the three older fields, which describe one quota: the one with the longest wait, or else the fewest remaining units.
+/// Their readers expect requests, so that is one that counts requests if there is any.
 fn add_legacy(headers: &mut HeaderMap, decision: &Decision, reset: LegacyReset, options: &ResponseOptions) {
-    let tightest = decision.worst().or_else(|| decision.quotas().min_by_key(QuotaStatus::remaining));
-    let Some(quota) = tightest else { return };
+    let counts_requests = decision.has_costs() && decision.quotas().any(|quota| quota.unit() == REQUESTS);
+    let is_meant = |quota: &QuotaStatus<'_>| !counts_requests || quota.unit() == REQUESTS;
+    let tightest = || decision.quotas().filter(is_meant).min_by_key(QuotaStatus::remaining);
+    let Some(quota) = decision.worst_among(is_meant).or_else(tightest) else { return };
     let wait = quota.stated_wait();
     let reset = match reset {
         LegacyReset::Delta => whole_seconds(wait),

@@ -14,7 +14,7 @@ use tower_service::Service;
 
 use crate::{
     error::Unavailable,
-    http::{Refusal, RefusalBody, ResponseBody, ResponseOptions, add_fields},
+    http::{Conclusion, Refusal, RefusalBody, ResponseBody, ResponseOptions, add_fields},
     limiter::{Decision, DeferredCall, PendingDecision},
     request::RequestView,
     store::Verdict,
@@ -24,7 +24,8 @@ pin_project! {
     /// The response of a [`RateLimit`](crate::RateLimit) service around `S`, to a request with body `B`, where `D` is the
     /// [decision](crate::store::Store::Future) of its store.
     ///
-    /// Dropping it drops the inner response. Units that were charged stay charged, since the request has begun.
+    /// Dropping it drops the inner response. Units that were charged stay charged, since the request has begun; those that were
+    /// [reserved](crate::Rule::reserve) are settled as if the response had ended.
     ///
     /// ```
     /// use http::{Request, Response};
@@ -60,8 +61,14 @@ pin_project! {
         S: Service<Request<B>>,
     {
         Deciding { #[pin] decision: PendingDecision<D>, call: Option<Box<DeferredHttpCall<S, B>>> },
-        Passed { #[pin] inner: S::Future },
-        Admitted { #[pin] inner: S::Future, decision: Option<Decision>, options: Arc<ResponseOptions> },
+        Passed { #[pin] inner: S::Future, conclusion: Option<Box<Conclusion>> },
+        Admitted {
+            #[pin]
+            inner: S::Future,
+            decision: Option<Decision>,
+            options: Arc<ResponseOptions>,
+            conclusion: Option<Box<Conclusion>>,
+        },
         Refused { answer: Option<Response<RefusalBody>> },
     }
 }
@@ -79,12 +86,17 @@ where
         Self { state: HttpCallState::Deciding { decision, call: Some(Box::new(call)) } }
     }
 
-    pub(crate) const fn passed(inner: S::Future) -> Self {
-        Self { state: HttpCallState::Passed { inner } }
+    pub(crate) const fn passed(inner: S::Future, conclusion: Option<Box<Conclusion>>) -> Self {
+        Self { state: HttpCallState::Passed { inner, conclusion } }
     }
 
-    pub(crate) const fn admitted(inner: S::Future, decision: Decision, options: Arc<ResponseOptions>) -> Self {
-        Self { state: HttpCallState::Admitted { inner, decision: Some(decision), options } }
+    pub(crate) const fn admitted(
+        inner: S::Future,
+        decision: Decision,
+        options: Arc<ResponseOptions>,
+        conclusion: Option<Box<Conclusion>>,
+    ) -> Self {
+        Self { state: HttpCallState::Admitted { inner, decision: Some(decision), options, conclusion } }
     }
 
     pub(crate) const fn refused(answer: Response<RefusalBody>) -> Self {
@@ -104,7 +116,8 @@ where
             if options.settings.decision.request() {
                 decision.record_in(request.extensions_mut());
             }
-            HttpCallState::Admitted { inner: service.call(request), decision: Some(decision), options }
+            let conclusion = options.begin(decision.reservation(), &mut request);
+            HttpCallState::Admitted { inner: service.call(request), decision: Some(decision), options, conclusion }
         }
         Ok(decision) => HttpCallState::Refused { answer: refused(Refusal::Denied(&decision), &request) },
         Err(unavailable) => HttpCallState::Refused { answer: refused(Refusal::Unavailable(&unavailable), &request) },
@@ -128,13 +141,16 @@ where
                     let decided = ready!(decision.poll(cx));
                     resume(*call.take().expect(POLLED_AFTER_COMPLETION), decided)
                 }
-                StateProj::Passed { inner } => {
-                    return Poll::Ready(Ok(ready!(inner.poll(cx))?.map(ResponseBody::inner)));
+                StateProj::Passed { inner, conclusion } => {
+                    let response = ready!(inner.poll(cx));
+                    return Poll::Ready(answered(response, conclusion.take()));
                 }
-                StateProj::Admitted { inner, decision, options } => {
-                    let mut response = ready!(inner.poll(cx))?;
-                    show_decision(&mut response, decision, options);
-                    return Poll::Ready(Ok(response.map(ResponseBody::inner)));
+                StateProj::Admitted { inner, decision, options, conclusion } => {
+                    let mut response = ready!(inner.poll(cx));
+                    if let Ok(response) = &mut response {
+                        show_decision(response, decision, options);
+                    }
+                    return Poll::Ready(answered(response, conclusion.take()));
                 }
                 StateProj::Refused { answer } => {
                     let answer = answer.take().expect(POLLED_AFTER_COMPLETION);
@@ -167,6 +183,20 @@ where
             Self::Refused { .. } => "refused",
         }
     }
+}
+
+/// Hands on what the inner service has answered, and with it what is left to conclude. An error is no response.
+fn answered<B, E>(
+    answer: Result<Response<B>, E>,
+    conclusion: Option<Box<Conclusion>>,
+) -> Result<Response<ResponseBody<B>>, E>
+where
+    B: Body,
+{
+    answer.map(|response| match conclusion {
+        Some(conclusion) => ResponseBody::concluding(response, conclusion),
+        None => response.map(ResponseBody::inner),
+    })
 }
 
 /// Adds a decision to the inner service's response, for callers and outer layers.

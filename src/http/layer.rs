@@ -271,6 +271,40 @@ impl<T> RateLimitLayer<T> {
         self
     }
 
+    /// Observes the bytes of responses' bodies in this unit: what each request has cost so far, for rules that
+    /// [reserve](Rule::reserve) it and say [`Unsettled::Observed`](crate::Unsettled::Observed). None by default.
+    ///
+    /// For the bodies of requests there is [`CountedBody`](crate::http::CountedBody).
+    ///
+    /// ```
+    /// use http::{Request, Response};
+    /// use http_body_util::BodyExt;
+    /// use tower::{Layer, ServiceExt, service_fn};
+    /// use tower_quota::{Policy, RateLimiter, Rule, Unsettled, key};
+    ///
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
+    /// let rule = Rule::new("downloads").every_request().key(key::constant("all")).policy(Policy::per_hour(1000));
+    /// let rule = rule.reserve("bytes", 400).unsettled(Unsettled::Observed);
+    /// let limiter = RateLimiter::builder().rule(rule).build()?;
+    /// let layer = limiter.layer().observe_response_bytes("bytes");
+    /// let service = layer.layer(service_fn(async |_: Request<()>| {
+    ///     Ok::<_, std::io::Error>(Response::new("seven b".to_owned()))
+    /// }));
+    ///
+    /// let response = service.oneshot(Request::new(())).await?;
+    /// assert_eq!(response.headers()["ratelimit-policy"], "\"hour\";q=1000;qu=\"content-bytes\";w=3600");
+    /// response.into_body().collect().await?;
+    /// let left = limiter.rule("downloads")?.peek("all").quotas().next().map(|quota| quota.remaining());
+    /// assert_eq!(left, Some(993));
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn observe_response_bytes(mut self, unit: impl Into<String>) -> Self {
+        Arc::make_mut(&mut self.options).observed_unit = Some(unit.into().into());
+        self
+    }
+
     /// Sets the maximum jitter added to `grpc-retry-pushback-ms`, as a percentage of the wait. Defaults to 10.
     ///
     /// gRPC clients retry after exactly the stated time. Without jitter, those that were refused together retry together.

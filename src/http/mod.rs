@@ -63,6 +63,8 @@
 
 mod answer;
 mod body;
+mod conclusion;
+mod counted_body;
 mod field_set;
 mod fields;
 mod future;
@@ -75,11 +77,13 @@ mod service;
 pub use crate::request::{Http, PeerAddr, RequestView};
 pub use crate::response::{CallerProtocol, DecisionIn, Headers, LegacyReset, OnConflict, RefusalFormat};
 pub use body::{RefusalBody, ResponseBody};
+pub use counted_body::CountedBody;
 pub use future::ResponseFuture;
 pub use layer::RateLimitLayer;
 pub use refusal::Refusal;
 pub use service::RateLimit;
 
 pub(crate) use body::{BoxError, poll_bytes};
+pub(crate) use conclusion::Conclusion;
 pub(crate) use fields::{add_fields, add_fields_of_refusal};
 pub(crate) use response_options::{Calendar, OnRefusal, ResponseOptions};

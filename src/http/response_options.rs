@@ -6,11 +6,12 @@ use std::{
     time::{Duration, SystemTime},
 };
 
-use http::{HeaderName, Response};
+use http::{HeaderName, Request, Response};
 
 use crate::{
     grpc::Protocol,
-    http::{CallerProtocol, Refusal, RefusalBody},
+    http::{CallerProtocol, Conclusion, Refusal, RefusalBody},
+    limiter::Reservation,
     request::RequestView,
     response::ResponseSettings,
     store::Detail,
@@ -32,6 +33,8 @@ pub(crate) struct ResponseOptions {
     /// Needed by `X-RateLimit-Reset` alone, which may be a point in time.
     pub(crate) calendar: Option<Arc<Calendar>>,
     pub(crate) on_refusal: Option<Arc<OnRefusal>>,
+    /// The unit in which the bytes of responses are observed.
+    pub(crate) observed_unit: Option<Arc<str>>,
     pub(crate) given: WarnOnce,
 }
 
@@ -49,6 +52,15 @@ impl ResponseOptions {
     /// Creates options with the settings of a limiter.
     pub(crate) fn from_settings(settings: &ResponseSettings) -> Self {
         Self { settings: settings.clone(), ..Self::default() }
+    }
+
+    /// Records what a request has reserved, and returns what concludes it.
+    pub(crate) fn begin<B>(
+        &self,
+        reservation: Option<&Reservation>,
+        request: &mut Request<B>,
+    ) -> Option<Box<Conclusion>> {
+        Conclusion::begin(reservation, request.extensions_mut(), self.observed_unit.as_ref())
     }
 
     /// Returns how much a decision has to report of the quotas.

@@ -11,7 +11,7 @@ use tower_service::Service;
 
 use crate::{
     http::{Refusal, RefusalBody, ResponseBody, ResponseFuture, ResponseOptions},
-    limiter::{Decision, DeferredCall, MaybeDecided, PendingDecision, RateLimiter, already_applied},
+    limiter::{Decision, DeferredCall, MaybeDecided, PendingDecision, RateLimiter, Reservation, already_applied},
     request::{Http, RequestView},
     store::{MemoryStore, Store},
 };
@@ -58,8 +58,8 @@ pub struct RateLimit<S, T = MemoryStore> {
 
 /// The outcome of a decision about a request.
 enum CallDecision<D> {
-    /// No rule governs the request, or its admission is not shown.
-    Passed,
+    /// No rule governs the request, or its admission is not shown. Handlers find a reservation in it, unless no rule reserves.
+    Passed(Option<Reservation>),
     Admitted(Decision),
     /// The store is asynchronous.
     Pending(PendingDecision<D>),
@@ -78,14 +78,14 @@ impl<S, T: Store> RateLimit<S, T> {
     fn decide<B>(&self, request: &Request<B>) -> CallDecision<T::Future> {
         let view = RequestView::new(request);
         let refused = |refusal: Refusal<'_>| CallDecision::Refused(refusal.answer(&view, &self.options));
-        let limiter = match &self.limiter {
-            Some(limiter) if !self.options.exempt(&view) => limiter,
-            _ => return CallDecision::Passed,
-        };
+        let Some(limiter) = &self.limiter else { return CallDecision::Passed(Some(Reservation::default())) };
+        if self.options.exempt(&view) {
+            return CallDecision::Passed(limiter.empty_reservation());
+        }
         let applied = |rulebook: &_| already_applied(rulebook, request.extensions());
         let recorded = self.options.settings.decision.request();
         match limiter.decide_request(&view, applied, self.options.detail(), recorded) {
-            Ok(None) => CallDecision::Passed,
+            Ok(None) => CallDecision::Passed(limiter.empty_reservation()),
             Ok(Some(MaybeDecided::Ready(decision))) if decision.is_admitted() => self.admitted(decision),
             Ok(Some(MaybeDecided::Ready(decision))) => refused(Refusal::Denied(&decision)),
             Ok(Some(MaybeDecided::Pending(pending))) => CallDecision::Pending(pending),
@@ -96,7 +96,11 @@ impl<S, T: Store> RateLimit<S, T> {
 
 impl<S, T> RateLimit<S, T> {
     fn admitted<D>(&self, decision: Decision) -> CallDecision<D> {
-        if self.options.show_admissions() { CallDecision::Admitted(decision) } else { CallDecision::Passed }
+        if self.options.show_admissions() {
+            CallDecision::Admitted(decision)
+        } else {
+            CallDecision::Passed(decision.reservation().cloned())
+        }
     }
 }
 
@@ -122,12 +126,16 @@ where
 
     fn call(&mut self, mut request: Request<ReqBody>) -> Self::Future {
         match self.decide(&request) {
-            CallDecision::Passed => ResponseFuture::passed(self.inner.call(request)),
+            CallDecision::Passed(reservation) => {
+                let conclusion = self.options.begin(reservation.as_ref(), &mut request);
+                ResponseFuture::passed(self.inner.call(request), conclusion)
+            }
             CallDecision::Admitted(mut decision) => {
                 if self.options.settings.decision.request() {
                     decision.record_in(request.extensions_mut());
                 }
-                ResponseFuture::admitted(self.inner.call(request), decision, Arc::clone(&self.options))
+                let conclusion = self.options.begin(decision.reservation(), &mut request);
+                ResponseFuture::admitted(self.inner.call(request), decision, Arc::clone(&self.options), conclusion)
             }
             CallDecision::Pending(decision) => {
                 let clone = self.inner.clone();

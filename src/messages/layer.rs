@@ -6,7 +6,8 @@ use tower_layer::Layer;
 
 use crate::{
     error::{ConfigError, UnknownRule},
-    http::{RateLimit, RateLimitLayer},
+    http::{Http, RateLimit, RateLimitLayer},
+    limiter::RateLimiter,
     messages::{MessageLimit, service::MessageMeter},
     rule::RuleId,
     store::{MemoryStore, Store},
@@ -89,7 +90,8 @@ impl<T: Store> RateLimitLayer<T> {
     ///
     /// # Errors
     ///
-    /// Returns an error if no rule has one of the names, or if no name is given.
+    /// Returns an error if no rule has one of the names, if no name is given, or if a rule [reserves](crate::Rule::reserve) or counts
+    /// [by the outcome](crate::Rule::count_only): a message has no outcome of its own.
     pub fn per_message<'r>(
         self,
         rules: impl IntoIterator<Item = &'r str>,
@@ -107,10 +109,29 @@ impl<T: Store> RateLimitLayer<T> {
             ));
         }
         let rules = match self.limiter() {
-            Some(limiter) => names.map(|name| limiter.rule_id(name).map_err(unknown)).collect::<Result<_, _>>()?,
+            Some(limiter) => {
+                names.map(|name| limiter.rule_id(name).map_err(unknown)).collect::<Result<Arc<[_]>, _>>()?
+            }
             None => Arc::default(),
         };
+        if let Some(limiter) = self.limiter() {
+            check_costs(limiter, &rules)?;
+        }
         Ok(MessageLimitLayer { calls: self, rules })
+    }
+}
+
+/// Refuses rules whose costs are settled when a response has ended.
+fn check_costs<T>(limiter: &RateLimiter<Http, T>, rules: &[RuleId]) -> Result<(), ConfigError> {
+    let compiled = limiter.rules();
+    let mut compiled = rules.iter().map(|rule| compiled.rulebook.rule(*rule));
+    match compiled.find(|rule| rule.settling().is_some()) {
+        Some(rule) => {
+            let reason =
+                "it settles its costs at the end of a call, and a message has none: use another rule for messages";
+            Err(ConfigError::new("per_message", format_args!("{:?}", rule.name()), reason))
+        }
+        None => Ok(()),
     }
 }
 

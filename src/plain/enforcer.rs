@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Duration};
 
 use crate::{
     error::Unavailable,
-    limiter::{Decision, KeyRejected, MaybeDecided, RateLimiter, missing_key},
+    limiter::{Decision, KeyRejected, MaybeDecided, RateLimiter, Reservation, ReservationGuard, missing_key},
     request::Plain,
     store::{Detail, Store},
 };
@@ -47,7 +47,8 @@ type OnAdmitted<R> = dyn Fn(&mut R, &Decision) + Send + Sync;
 #[derive(Clone, Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Refusal {
-    /// A quota is exhausted. Nothing was charged, unless the policy [counts denials](crate::Policy::count_denied).
+    /// A quota is exhausted, or the request costs [more than it admits](Decision::is_never_possible). Nothing was charged, unless
+    /// the policy [counts denials](crate::Policy::count_denied).
     #[error("{}", .0.message().unwrap_or_default())]
     Denied(Box<Decision>),
     /// The store could not decide, and the limiter fails closed.
@@ -72,13 +73,20 @@ impl<R: 'static, F, T> Enforcer<R, F, T> {
     }
 
     /// Shows the decision to an admitted request, or returns the reason to refuse it.
-    pub(super) fn conclude(&self, request: &mut R, decided: Result<Decision, Unavailable>) -> Result<(), Refusal> {
+    ///
+    /// What is reserved is settled by the guard if the request does not do it.
+    pub(super) fn conclude(
+        &self,
+        request: &mut R,
+        decided: Result<Decision, Unavailable>,
+    ) -> Result<Option<ReservationGuard>, Refusal> {
         match decided {
             Ok(decision) if decision.is_admitted() => {
+                let guard = decision.reservation().and_then(Reservation::guard);
                 if let Some(show) = &self.on_admitted {
                     show(request, &decision);
                 }
-                Ok(())
+                Ok(guard)
             }
             Ok(decision) => Err(Refusal::Denied(Box::new(decision))),
             Err(unavailable) => Err(Refusal::Unavailable(unavailable)),

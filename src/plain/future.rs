@@ -11,7 +11,8 @@ use tower_service::Service;
 
 use crate::{
     error::Unavailable,
-    limiter::{Decision, DeferredCall, PendingDecision},
+    limiter::{Decision, DeferredCall, PendingDecision, ReservationGuard},
+    outcome::Outcome,
     plain::enforcer::{Enforcer, Refusal},
     store::{MemoryStore, Store},
 };
@@ -20,7 +21,8 @@ pin_project! {
     /// The response of a [`RateLimit`](super::RateLimit) service around `S` to a request `R`, with the closure `F` that refuses
     /// requests and the store `T`.
     ///
-    /// Dropping it drops the inner response. Units that were charged stay charged, since the request has begun.
+    /// Dropping it drops the inner response. Units that were charged stay charged, since the request has begun; those that were
+    /// [reserved](crate::Rule::reserve) are settled as if the response had come.
     ///
     /// ```
     /// use tower::{Layer, Service, service_fn};
@@ -60,7 +62,7 @@ pin_project! {
         T: Store,
     {
         Deciding { #[pin] decision: PendingDecision<T::Future>, call: Option<Box<DeferredPlainCall<S, R, F, T>>> },
-        Admitted { #[pin] inner: S::Future },
+        Admitted { #[pin] inner: S::Future, guard: Option<ReservationGuard> },
         Refused { outcome: Option<Result<S::Response, S::Error>> },
     }
 }
@@ -79,8 +81,8 @@ where
         Self { state: PlainCallState::Deciding { decision, call: Some(Box::new(call)) } }
     }
 
-    pub(super) const fn admitted(inner: S::Future) -> Self {
-        Self { state: PlainCallState::Admitted { inner } }
+    pub(super) const fn admitted(inner: S::Future, guard: Option<ReservationGuard>) -> Self {
+        Self { state: PlainCallState::Admitted { inner, guard } }
     }
 
     pub(super) const fn refused(outcome: Result<S::Response, S::Error>) -> Self {
@@ -100,7 +102,7 @@ where
 {
     let DeferredCall { mut service, mut request, context: enforcer } = call;
     match enforcer.conclude(&mut request, decided) {
-        Ok(()) => PlainCallState::Admitted { inner: service.call(request) },
+        Ok(guard) => PlainCallState::Admitted { inner: service.call(request), guard },
         Err(refusal) => PlainCallState::Refused { outcome: Some(enforcer.refuse(request, refusal)) },
     }
 }
@@ -122,7 +124,13 @@ where
                     let decided = ready!(decision.poll(cx));
                     resume(*call.take().expect(POLLED_AFTER_COMPLETION), decided)
                 }
-                StateProj::Admitted { inner } => return inner.poll(cx),
+                StateProj::Admitted { inner, guard } => {
+                    let answer = ready!(inner.poll(cx));
+                    if let Some(guard) = guard.take() {
+                        guard.conclude(Some(&Outcome::from_result(answer.is_err())));
+                    }
+                    return Poll::Ready(answer);
+                }
                 StateProj::Refused { outcome } => {
                     return Poll::Ready(outcome.take().expect(POLLED_AFTER_COMPLETION));
                 }

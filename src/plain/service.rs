@@ -72,7 +72,7 @@ where
 
     fn call(&mut self, mut request: R) -> Self::Future {
         let decided = match self.enforcer.decide(&request) {
-            Ok(None) => Ok(()),
+            Ok(None) => Ok(None),
             Ok(Some(MaybeDecided::Ready(decision))) => self.enforcer.conclude(&mut request, Ok(decision)),
             Ok(Some(MaybeDecided::Pending(decision))) => {
                 let clone = self.inner.clone();
@@ -83,7 +83,7 @@ where
             Err(refusal) => Err(refusal),
         };
         match decided {
-            Ok(()) => ResponseFuture::admitted(self.inner.call(request)),
+            Ok(guard) => ResponseFuture::admitted(self.inner.call(request), guard),
             Err(refusal) => {
                 self.inner = self.inner.clone();
                 ResponseFuture::refused(self.enforcer.refuse(request, refusal))
