@@ -157,7 +157,8 @@ impl Decision {
         let held = charges.flat_map(|((_, rule, tier), charge)| {
             tier.policy().quotas().map(move |quota| {
                 let window = u64::try_from(quota.window().as_nanos()).unwrap_or(u64::MAX);
-                let since = now.saturating_sub(window).saturating_add(1);
+                // Units of the clock's first window are in it from nanosecond 0 on.
+                let since = now.checked_sub(window).map_or(0, |left| left.saturating_add(1));
                 if rule.settling().is_some() { costing.settler.held_since(charge, since) } else { 0 }
             })
         });
