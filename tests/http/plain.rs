@@ -18,9 +18,9 @@ use tower::{
     util::BoxCloneService,
 };
 use tower_quota::{
-    MatchedRule, OnMissing, Policy, Quota, RateLimiter, Rule,
+    MatchedRule, OnMissing, Policy, Quota, RateLimiter, Reservation, Rule, Unsettled,
     clock::ManualClock,
-    key,
+    key, outcome,
     plain::{Plain, RateLimit, RateLimitLayer, Refusal},
 };
 use tower_quota_tests::limiter::with_rules;
@@ -295,4 +295,68 @@ async fn readiness_is_the_inner_service_s() {
     handle.send_error("gone");
     assert!(printer.ready().await.is_err());
     assert!(limiter.is_empty());
+}
+
+// ---- costs ----
+
+fn left(limiter: &RateLimiter<Plain<Job>>, rule: &str) -> u64 {
+    limiter.rule(rule).unwrap().peek("acme").quotas().next().unwrap().remaining()
+}
+
+#[tokio::test]
+async fn a_job_costs_its_pages_and_settles_those_that_it_has_printed() {
+    #[derive(Debug, Default)]
+    struct Print {
+        pages: u64,
+        reservation: Option<Reservation>,
+    }
+    let rule = || Rule::new("pages").every_request().key(key::constant("acme")).policy(Policy::per_minute(100));
+    for unsettled in [Unsettled::Keep, Unsettled::Release, Unsettled::Observed] {
+        let rule = rule().reserve("pages", |job: &Print| job.pages).unsettled(unsettled);
+        let limiter = RateLimiter::builder_for::<Print>().clock(ManualClock::new()).rule(rule).build().unwrap();
+        let layer = limiter.layer(|_, refusal| Err(BoxError::from(refusal)));
+        let layer = layer.on_admitted(|job, decision| job.reservation = decision.reservation().cloned());
+        let left = || limiter.rule("pages").unwrap().peek("acme").quotas().next().unwrap().remaining();
+        let printer = layer.layer(service_fn(async |job: Print| {
+            let reservation = job.reservation.unwrap();
+            reservation.observe("pages", 3);
+            match job.pages {
+                20 => reservation.settle("pages", 5),
+                40 => return Err("a jam".into()),
+                _ => {}
+            }
+            Ok::<_, BoxError>(())
+        }));
+        let print = |pages| printer.clone().oneshot(Print { pages, reservation: None });
+        print(20).await.unwrap();
+        assert_eq!(left(), 95, "the handler has said so");
+        print(30).await.unwrap();
+        assert!(print(40).await.unwrap_err().downcast_ref::<Refusal>().is_none());
+        let expected = match unsettled {
+            Unsettled::Keep => 25,
+            Unsettled::Release => 95,
+            _ => 89,
+        };
+        assert_eq!(left(), expected, "{unsettled:?}");
+        let refused = print(101).await.unwrap_err().downcast::<Refusal>().unwrap();
+        assert!(refused.decision().unwrap().is_never_possible() && refused.retry_after().is_none());
+        let text = "This request costs 101 pages; at most 100 are admitted per minute.";
+        assert_eq!(refused.to_string(), text);
+    }
+}
+
+#[tokio::test]
+async fn a_job_counts_by_its_outcome_and_one_that_is_given_up_counts() {
+    let rule = || rule("jobs", Policy::per_minute(9)).count_only(outcome::failures());
+    let (limiter, _clock) = limiter([rule()]);
+    let printer = limiter.layer(limited).layer(service_fn(print));
+    assert_eq!(printer.clone().oneshot(job("acme")).await, Ok(Answer::Done(1)));
+    assert_eq!(left(&limiter, "jobs"), 9);
+    let jam = Job { tenant: "acme".to_owned(), ..Job::default() };
+    assert_eq!(printer.oneshot(jam).await, Err(JobError::PaperJam));
+    assert_eq!(left(&limiter, "jobs"), 8);
+
+    let slow = service_fn(|_: Job| std::future::pending());
+    drop(limiter.layer(limited).layer(slow).call(job("acme")));
+    assert_eq!(left(&limiter, "jobs"), 7);
 }

@@ -12,7 +12,7 @@ use parking_lot::Mutex;
 use tokio::time::{Instant, sleep};
 use tower_quota::{
     ConfigError,
-    store::{BoxFuture, Charge, MaybeReady, MemoryStore, Setup, Store, Unavailable, Verdict},
+    store::{BoxFuture, Charge, CostSupport, MaybeReady, MemoryStore, Settlement, Setup, Store, Unavailable, Verdict},
 };
 
 /// Decides after a while, or not at all.
@@ -76,5 +76,14 @@ impl Store for SlowStore {
     fn reset(&self, charges: &[Charge], _: &mut Verdict) -> MaybeReady<BoxFuture> {
         let charges = charges.to_vec();
         self.later(move |memory, verdict| Store::reset(memory, &charges, verdict))
+    }
+
+    fn cost_support(&self) -> CostSupport {
+        self.memory.cost_support()
+    }
+
+    fn settle(&self, settlements: &[Settlement], _: &mut Verdict) -> MaybeReady<BoxFuture> {
+        let settlements = settlements.to_vec();
+        self.later(move |memory, verdict| Store::settle(memory, &settlements, verdict))
     }
 }
