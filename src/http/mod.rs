@@ -25,6 +25,34 @@
 //! No stated wait is longer than its window. A unit is recorded up to a millisecond late, which is not worth another second to
 //! the caller. ([`Decision::retry_after`](crate::Decision::retry_after) is exact.)
 //!
+//! A request that costs [more than a quota admits](crate::Decision::is_never_possible) is not told to come back: it gets 413, or
+//! [another status](crate::RateLimiterBuilder::never_possible), without `Retry-After`, and with what it costs:
+//!
+//! ```text
+//! HTTP/1.1 413 Payload Too Large
+//! content-type: application/problem+json
+//! ratelimit: "minute";r=20000;t=60
+//! ratelimit-policy: "minute";q=20000;qu="tokens";w=60
+//!
+//! {"type":"about:blank","title":"Payload Too Large","status":413,
+//!  "detail":"This request costs 20001 tokens; at most 20000 are admitted per minute.",
+//!  "violated-policies":["minute"],"cost":20001,"limit":20000,"unit":"tokens"}
+//! ```
+//!
+//! # Reservations
+//!
+//! If a rule [reserves](crate::Rule::reserve) or counts [by the outcome](crate::Rule::count_only), every request that the limiter lets
+//! through has a [`Reservation`](crate::Reservation) among its extensions, be it an empty one. What the handler has not settled
+//! is settled when the response has ended: with the trailers, after the last frame of its body, when the body fails or is
+//! dropped because the caller has gone, or when there is no response, since the handler has failed or panicked. The response to
+//! an upgrade ends when its head is sent; a handler that goes on with the connection
+//! [takes](crate::Reservation::take) the reservation.
+//!
+//! A call of gRPC is judged by the code in its trailers, or in its head if that is all; without either it counts. A layer
+//! outside of one that translates gRPC-Web sees only the HTTP status of such calls, so mount it inside.
+//!
+//! # Other answers
+//!
 //! A gRPC call is HTTP as well, but is refused with a gRPC status: see [the crate's page](crate#grpc).
 //!
 //! To answer differently, for every [reason](Refusal), set a closure:

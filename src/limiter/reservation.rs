@@ -54,7 +54,7 @@ pub struct Reservation {
     /// Those of the limiters that the request has passed, outermost first.
     ledgers: SmallVec<[Arc<Ledger>; 1]>,
     /// Concludes them when the last clone of this handle goes: one that was taken from the response.
-    guard: Option<Arc<TakenGuard>>,
+    _guard: Option<Arc<TakenGuard>>,
 }
 
 /// What settles the reservations of one request if nobody else does: the response, or the handle that was
@@ -182,8 +182,8 @@ impl Reservation {
         for ledger in &self.ledgers {
             ledger.is_taken.store(true, Ordering::Release);
         }
-        let guard = Some(Arc::new(TakenGuard(self.ledgers.clone())));
-        Self { ledgers: self.ledgers.clone(), guard }
+        let _guard = Some(Arc::new(TakenGuard(self.ledgers.clone())));
+        Self { ledgers: self.ledgers.clone(), _guard }
     }
 
     /// Puts the reservations of a request into its extensions, beside those of limiters further out.
@@ -196,7 +196,7 @@ impl Reservation {
     pub(super) fn new(ledger: Ledger) -> Self {
         let is_empty = ledger.entries.lock().is_empty();
         let ledgers = if is_empty { SmallVec::new() } else { smallvec![Arc::new(ledger)] };
-        Self { ledgers, guard: None }
+        Self { ledgers, _guard: None }
     }
 
     /// Returns what settles the reservation of this limiter if nobody else does; `None` if it is empty.
