@@ -68,7 +68,7 @@ impl Conclusion {
     }
 
     /// Concludes a response that has ended, with these trailers if it has any.
-    pub(crate) fn response_ended(mut self: Box<Self>, trailers: Option<&HeaderMap>) {
+    pub(crate) fn response_ended(mut self, trailers: Option<&HeaderMap>) {
         let Some(guard) = self.guard.take() else { return };
         let code = |head: &ResponseHead| head.code(trailers).or_else(|| head.is_grpc.then_some(UNKNOWN));
         guard.conclude(self.head.as_ref().map(|head| head.outcome(code(head))).as_ref());

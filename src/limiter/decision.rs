@@ -175,7 +175,7 @@ impl Decision {
     /// Returns `true` if the request costs more than some quota admits: it is denied however long the caller waits.
     #[must_use]
     pub fn is_never_possible(&self) -> bool {
-        !self.verdict.admitted && self.exhausted().any(|quota| quota.is_never_possible())
+        !self.verdict.admitted && self.has_costs() && self.exhausted().any(|quota| quota.is_never_possible())
     }
 
     /// Returns `true` if requests may cost other than one unit under some rule of the limiter.

@@ -167,7 +167,7 @@ impl<'a> QuotaStatus<'a> {
     }
 
     /// Returns the time until the quota has room again if it is exhausted, else until its oldest unit leaves the window; zero
-    /// if it counts none.
+    /// if it counts none. For a request that is [never possible](Self::is_never_possible) it is longer than any window.
     #[must_use]
     pub const fn reset_after(&self) -> Duration {
         self.verdict.now.until(self.state.changes_at)

@@ -422,19 +422,68 @@ fn a_cost_that_panics_fails_its_own_request_and_nothing_is_charged() {
 #[tokio::test]
 async fn a_reload_in_flight_does_not_keep_a_settlement_from_its_history() {
     let limiter = frozen([tokens()]);
+    let (reservation, response) = in_flight(&limiter).await;
+    let tokens = || rule("tokens", Policy::per_minute(500)).reserve("tokens", 50);
+    limiter.reload(|builder| Ok(builder.rule(tokens()))).unwrap();
+    assert_eq!(left(&limiter), 400);
+    reservation.settle("tokens", 30);
+    assert_eq!(left(&limiter), 470);
+    drop(response);
+    assert_eq!(left(&limiter), 470);
+}
+
+/// A reservation in flight, and what holds its response open.
+async fn in_flight(limiter: &RateLimiter) -> (Reservation, Response<ResponseBody<String>>) {
     let (sender, mut receiver) = unbounded_channel();
     let response = answered(limiter.layer(), |reservation| {
         sender.send(reservation).unwrap();
         Response::new("text".to_owned())
     });
     let response = response.await;
-    let tokens = || rule("tokens", Policy::per_minute(500)).reserve("tokens", 50);
-    limiter.reload(|builder| Ok(builder.rule(tokens()))).unwrap();
-    assert_eq!(left(&limiter), 400);
-    receiver.recv().await.unwrap().settle("tokens", 30);
-    assert_eq!(left(&limiter), 470);
+    (receiver.recv().await.unwrap(), response)
+}
+
+#[tokio::test]
+async fn a_change_of_tier_in_flight_does_not_keep_a_settlement_from_its_history() {
+    let limiter = frozen([tokens().tier("pro", Policy::per_minute(5000))]);
+    let (reservation, response) = in_flight(&limiter).await;
+    limiter.set_tier("tokens", "everybody", Some("pro")).unwrap();
+    assert_eq!(left(&limiter), 4900);
+    reservation.settle("tokens", 30);
+    assert_eq!(left(&limiter), 4970);
     drop(response);
-    assert_eq!(left(&limiter), 470);
+    limiter.set_tier("tokens", "everybody", None).unwrap();
+    assert_eq!(left(&limiter), 970);
+}
+
+#[tokio::test]
+async fn a_rule_that_is_gone_and_comes_back_has_been_settled_meanwhile() {
+    let limiter = frozen([tokens()]);
+    let (reservation, response) = in_flight(&limiter).await;
+    limiter.reload(|builder| Ok(builder.rule(rule("calls", Policy::per_minute(9))))).unwrap();
+    reservation.settle("tokens", 30);
+    drop(response);
+    limiter.reload(|builder| Ok(builder.rule(tokens()))).unwrap();
+    assert_eq!(left(&limiter), 970);
+}
+
+#[tokio::test]
+async fn a_reset_in_flight_leaves_nothing_to_give_back() {
+    let limiter = frozen([tokens()]);
+    let (reservation, _response) = in_flight(&limiter).await;
+    limiter.rule("tokens").unwrap().reset("everybody");
+    let (_other, _open) = in_flight(&limiter).await;
+    reservation.settle("tokens", 30);
+    assert_eq!(left(&limiter), 900, "the other's hundred are its own");
+}
+
+#[tokio::test]
+async fn an_estimate_of_nothing_reserves_one_or_an_exhausted_key_could_start_for_ever() {
+    let rule = rule("tokens", Policy::per_minute(2)).reserve("tokens", |_: &RequestView<'_>| 0);
+    let limiter = frozen([rule]);
+    for expected in [200, 200, 429] {
+        assert_eq!(answered(limiter.layer(), |_| Response::new(String::new())).await.status(), expected);
+    }
 }
 
 /// A limiter in a store that takes a second for everything.

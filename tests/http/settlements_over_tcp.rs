@@ -26,6 +26,7 @@ use hyper_util::{
     service::TowerToHyperService,
 };
 use tokio::{
+    io::AsyncReadExt,
     net::{TcpListener, TcpStream},
     runtime,
     sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel},
@@ -56,7 +57,7 @@ where
             let service = TowerToHyperService::new(service.clone());
             tokio::spawn(async move {
                 let server = Builder::new(TokioExecutor::new());
-                let served = server.serve_connection(TokioIo::new(stream), service);
+                let served = server.serve_connection_with_upgrades(TokioIo::new(stream), service);
                 // The panic of a handler ends its connection. Nobody has to read of it.
                 drop(AssertUnwindSafe(served).catch_unwind().await);
             });
@@ -113,7 +114,7 @@ fn endless() -> StreamBody<UnboundedReceiverStream<Result<Frame<Bytes>, Infallib
 }
 
 impl Chat {
-    async fn answer(self, request: Request<Incoming>) -> Result<Response<BoxBody>, Infallible> {
+    async fn answer(self, mut request: Request<Incoming>) -> Result<Response<BoxBody>, Infallible> {
         request.extensions().get::<Reservation>().unwrap().observe("tokens", 7);
         let _leaving = Signal(self.events.clone(), "left");
         let response =
@@ -123,6 +124,21 @@ impl Chat {
             "/json" => response("application/json", self.body(Full::from("{}"))),
             "/empty" => response("text/plain", self.body(Empty::new())),
             "/no-content" => Response::builder().status(204).body(self.body(Full::from(""))).unwrap(),
+            "/upgrade" | "/taken" => {
+                let reservation = request.extensions().get::<Reservation>().unwrap();
+                let taken = (request.uri().path() == "/taken").then(|| reservation.take());
+                let (upgrade, events) = (hyper::upgrade::on(&mut request), self.events.clone());
+                tokio::spawn(async move {
+                    let mut stream = TokioIo::new(upgrade.await.unwrap());
+                    let _ = events.send("upgraded");
+                    stream.read_to_end(&mut Vec::new()).await.unwrap();
+                    drop(taken);
+                    let _ = events.send("closed");
+                });
+                let switching =
+                    Response::builder().status(101).header("connection", "upgrade").header("upgrade", "echo");
+                switching.body(self.body(Empty::new())).unwrap()
+            }
             "/stream" => response("text/event-stream", self.body(endless())),
             "/never" => {
                 let _ = self.events.send("begun");
@@ -237,6 +253,25 @@ async fn a_stream_that_http_2_resets_is_settled_and_the_others_of_its_connection
     drop((first, second));
     wait_for("body dropped", &mut events).await;
     assert_eq!(left(&limiter), 986);
+}
+
+/// What goes on is no response. A handler that wants to settle it later takes the reservation.
+#[tokio::test]
+async fn an_upgrade_is_settled_with_its_head_unless_the_reservation_is_taken() {
+    for (path, at_the_head, at_the_end) in [("/upgrade", 993, 993), ("/taken", 900, 993)] {
+        let (limiter, server, mut events) = chat().await;
+        let (mut sender, connection) =
+            http1::handshake(TokioIo::new(TcpStream::connect(server).await.unwrap())).await.unwrap();
+        tokio::spawn(connection.with_upgrades());
+        let request = Request::get(path).header("host", "a").header("connection", "upgrade").header("upgrade", "echo");
+        let response = sender.send_request(request.body(Empty::<Bytes>::new()).unwrap()).await.unwrap();
+        assert_eq!(response.status(), 101);
+        wait_for("upgraded", &mut events).await;
+        assert_eq!(left(&limiter), at_the_head, "{path}");
+        drop(hyper::upgrade::on(response).await.unwrap());
+        wait_for("closed", &mut events).await;
+        assert_eq!(left(&limiter), at_the_end, "{path}");
+    }
 }
 
 #[tokio::test]
