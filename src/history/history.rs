@@ -48,7 +48,9 @@ impl History {
         let mut reshaped = Self::new(to);
         let tick = |tick| to.tick().from(from.tick(), tick);
         let recorded: Vec<_> = self.recorded(from).into_iter().map(|(at, units)| (tick(at), units)).collect();
-        let identity = self.identity().map(|kept| Identity { forgotten: tick(kept.forgotten), ..kept });
+        // Zero stands for none.
+        let forgotten = |at| if at == 0 { 0 } else { tick(at) };
+        let identity = self.identity().map(|kept| Identity { forgotten: forgotten(kept.forgotten), ..kept });
         reshaped.restore(to, &recorded, identity);
         reshaped
     }

@@ -304,6 +304,8 @@ impl<'a> Transaction<'a> {
                     item.receipt = admit(&mut slot.history, &item.charge, plan, now, &mut item.states);
                 }
             }
+            // A cost of nothing leaves nothing behind.
+            Target::New if item.charge.units == 0 => self.store.release_slots(1),
             Target::New => {
                 let mut history = History::new(plan);
                 item.receipt = admit(&mut history, &item.charge, plan, now, &mut item.states);
