@@ -109,6 +109,8 @@ local function record(log, units, now)
     if renew then call('PEXPIRE', key, log.ttl) end
     call('SETRANGE', key, '0', text)
   end
+  -- The string is another one than was read as a whole.
+  log.whole = nil
 end
 
 -- Keeps what has been let go of. Who is denied asks for a long life as well.

@@ -341,6 +341,21 @@ fn a_reset_of_a_history_voids_the_cells_beside_it() {
 }
 
 #[test]
+fn a_denial_that_a_new_cell_log_counts_is_told_the_wait_of_all_its_cells() {
+    let server = Server::start();
+    let connection = &mut server.connection();
+    let exact = Subject::new(&minutes("5/minute", 16).count_denied());
+    assert_eq!(admitted_at(connection, &exact, START, 4), 4);
+    let tiers = ["2/minute", "17/10s"].map(|tier| minutes(tier, 16).count_denied());
+    let coarse = exact.in_tier(&tiers[0], &tiers);
+    let denied = decide(connection, &coarse, START + 30_000 * MILLI);
+    // There is room again when the fourth of five leaves. A cell is up to a sixteenth of the window wide.
+    assert_eq!((denied.admitted, used(&denied)), (false, vec![5]));
+    let changes_at = denied.states[0].changes_at / 1000;
+    assert!((START + 60_000 * MILLI..START + 64_000 * MILLI).contains(&changes_at), "{changes_at}");
+}
+
+#[test]
 fn a_unit_is_given_back_in_the_logs_of_others_too() {
     let server = Server::start();
     let connection = &mut server.connection();
