@@ -147,9 +147,9 @@ local function told(log)
 end
 
 -- Opens the log of a writer. Returns nothing if it is not one.
-local function own(log, s, tag, exact, mode, now, part)
+local function own(log, s, tag, exact, listed, mode, now, part)
   if s == '' and exact then
-    log.whole = part('memory').cells_seeded(log.key, exact, log.window, log.grain, log.own_tick, log.ttl, now, mode)
+    log.whole = part('memory').cells_seeded(log.key, exact, listed, log.window, log.grain, log.own_tick, log.ttl, now, mode)
     s = sub(log.whole, 1, 89)
   end
   local is_new = s == ''
