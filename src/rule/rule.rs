@@ -184,7 +184,9 @@ impl<K: RequestKind> Rule<K> {
     /// Names the enforcement level, which says in messages to callers and in warnings what the key stands for. Defaults
     /// to the [name of the extractor](KeyExtractor::name), such as `botId` for `key::path("botId")`.
     ///
-    /// Histories are kept by the rule's name and the key alone, so changing the level keeps them.
+    /// A rule that is [reloaded](crate::RateLimiter::reload) with another level begins afresh, for its keys mean something
+    /// else. A `RedisStore` finds histories by the rule's name and the key alone, so equal keys keep their counts there: give
+    /// the rule another name as well.
     pub fn level(mut self, name: impl Into<String>) -> Self {
         self.level = Some(name.into());
         self

@@ -95,7 +95,8 @@
 //! * If a limit of a tier is over 4096, the windows of the rule that are as long or longer are counted in buckets for all
 //!   of its tiers: a unit leaves them later, by up to 1/4096 of the window, and never early.
 //! * The name of a rule finds its histories. A rule of another name begins afresh. A rule with another level or key goes on
-//!   with the histories of equal keys, so rename it if they mean something else.
+//!   with the histories of equal keys, so rename it if they mean something else. The level is no part of the name so that
+//!   processes of both versions count equal keys together: they may deny early, and never admit the limit twice.
 //! * A cached denial is that of one tier, and is voided when this process admits a unit of the key under another tier or
 //!   version. Another process may do so unnoticed, and then the wait that is stated is too short, for up to a
 //!   `RedisStore::denial_cache_ttl`.
