@@ -129,8 +129,7 @@
 //! |---|---|
 //! | limits, windows, tiers, routes | stays, and the new limits judge it from the next request on; a longer window knows what the old ones remembered |
 //! | `resolution`, or a limit beyond it | stays, and is converted when its key is next charged |
-//! | the name | begins afresh; the old one is found again if the old rule comes back in time |
-//! | the [level](Rule::level) | as with another name; on Redis stays for equal keys |
+//! | the [level](Rule::level), or the name | begins afresh; the old one is found again if the old rule comes back in time |
 //! | nothing but capitals in the name | stays |
 //!
 //! Rules with a mistake change nothing. Tiers and [enforcement](RateLimiter::enforce) that were set at run time stay.

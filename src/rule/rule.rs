@@ -184,9 +184,8 @@ impl<K: RequestKind> Rule<K> {
     /// Names the enforcement level, which says in messages to callers and in warnings what the key stands for. Defaults
     /// to the [name of the extractor](KeyExtractor::name), such as `botId` for `key::path("botId")`.
     ///
-    /// A rule that is [reloaded](crate::RateLimiter::reload) with another level begins afresh, for its keys mean something
-    /// else. A `RedisStore` finds histories by the rule's name and the key alone, so equal keys keep their counts there: give
-    /// the rule another name as well.
+    /// A rule with another level begins afresh, in every store and when it is [reloaded](crate::RateLimiter::reload): its keys
+    /// mean something else.
     pub fn level(mut self, name: impl Into<String>) -> Self {
         self.level = Some(name.into());
         self

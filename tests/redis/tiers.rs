@@ -145,14 +145,19 @@ async fn a_reset_in_one_process_is_one_in_processes_with_other_windows() {
 }
 
 #[tokio::test]
-async fn processes_with_other_levels_of_a_rule_never_admit_the_limit_twice() {
+async fn another_level_of_a_rule_begins_afresh_in_all_processes_and_other_capitals_go_on() {
     let server = Server::start();
     let level = |name: &str| tiered("6/minute", &[]).level(name);
     let (reloaded, clock) = on(&server, level("user"));
     assert_eq!(admitted_as(&reloaded, None, 4).await, 4);
     reload(&reloaded, level("team"));
-    let restarted = limiter(store(server.url()).virtual_time(clock), [level("team")]);
-    assert_eq!((admitted_as(&restarted, None, 9).await, admitted_as(&reloaded, None, 9).await), (2, 0));
+    let restarted = |rule| limiter(store(server.url()).virtual_time(clock.clone()), [rule]);
+    let team = restarted(level("team"));
+    assert_eq!((admitted_as(&team, None, 5).await, admitted_as(&reloaded, None, 9).await), (5, 1));
+    reload(&reloaded, level("user"));
+    assert_eq!(admitted_as(&reloaded, None, 9).await, 2);
+    let loud = restarted(rule("CALLS", Policy::per_minute(6)).level("user"));
+    assert_eq!(admitted(&loud, "calls", "ann", 9).await, 0);
 }
 
 #[tokio::test]

@@ -133,7 +133,7 @@ fn a_rule_of_another_level_begins_afresh() {
     let limiter = frozen([calls("2/minute").level("user")]);
     assert_eq!(ask(&limiter, 9), 2);
     let changes = reload(&limiter, calls("2/minute").level("team"));
-    assert_eq!(changes, r#"rule "calls": level user -> team, whose histories begin afresh in memory"#);
+    assert_eq!(changes, r#"rule "calls": level user -> team, whose histories begin afresh"#);
     assert_eq!(ask(&limiter, 9), 2);
     // And the old one is still there if the level comes back.
     reload(&limiter, calls("3/minute").level("user"));
@@ -158,6 +158,8 @@ fn histories_per_route_are_kept_by_route() {
     let handle = limiter.rule("calls").unwrap();
     assert!(handle.admit("ann") && handle.admit("ann"));
     // The handle asks the history of the first route, which is another one now.
+    reload(&limiter, routed(&["/A", "/a"]));
+    assert!(handle.admit("ann"));
     reload(&limiter, routed(&["/b", "/a"]));
     assert!(handle.admit("ann"));
     reload(&limiter, routed(&["/a"]));
