@@ -3,7 +3,7 @@
 use std::{sync::Arc, time::Duration};
 
 use futures_util::future::try_join_all;
-use redis::{RedisResult, Value, cmd};
+use redis::{RedisResult, Value};
 
 use crate::{
     clock::Timestamp,
@@ -89,18 +89,15 @@ impl HistoryCommands {
         }
     }
 
-    /// Deletes the history of a charge. Returns whether there was one.
+    /// Deletes the history of a charge, in the layouts of all processes. Returns whether there was one.
     pub(super) async fn delete(&self, charge: Charge, deadline: Deadline) -> Result<bool, Failure> {
-        let mut found = false;
-        for (plan, key, _) in &self.named(&[charge]) {
-            let mut delete = cmd("DEL");
-            for log in plan.layout.iter() {
-                delete.arg([key.as_bytes(), log.suffix().as_bytes()].concat());
-            }
-            let command = Command { short: delete, full: None, is_divisible: false };
-            found |= self.servers.call(hash_slot(key.as_bytes()), &command, deadline).await? != Value::Int(0);
+        let named = self.named(&[charge]);
+        let charges = &*charged(&named);
+        if charges.is_empty() {
+            return Ok(false);
         }
-        Ok(found)
+        let answer = self.call(&[Request { charges, units: 1 }], Mode::Forget, deadline).await?;
+        Ok(answer != Value::Int(0))
     }
 
     /// Checks that every master decides and writes, with a history that belongs to no rule and expires.

@@ -62,6 +62,8 @@ pub(crate) enum Mode {
     Peek,
     /// Give back units that were admitted at this moment.
     Refund(Timestamp),
+    /// Forget the history of the only charge.
+    Forget,
 }
 
 /// What the script says of one request.
@@ -122,7 +124,7 @@ impl Script {
         command
     }
 
-    /// What the server answered about one request, if that was not to take anything back.
+    /// What the server answered about one request, if that was to decide or to peek.
     ///
     /// # Errors
     ///
@@ -179,6 +181,7 @@ impl Script {
             Mode::Decide => (b'd', 0),
             Mode::Peek => (b'p', 0),
             Mode::Refund(moment) => (b'r', moment.nanos() / 1000),
+            Mode::Forget => (b'f', 0),
         };
         let mut options = [&[letter], low_bytes::<7>(self.time).as_slice(), &low_bytes::<7>(stamp)].concat();
         for request in requests {

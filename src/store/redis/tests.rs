@@ -135,6 +135,10 @@ fn refund_units(connection: &mut Connection, subject: &Subject, admitted_at: u64
     Script::at(now).call_in_full(&[request], mode).query(connection).unwrap()
 }
 
+fn forget(connection: &mut Connection, subject: &Subject) -> u32 {
+    Script::new().call_in_full(&[one(&[subject.charged()])], Mode::Forget).query(connection).unwrap()
+}
+
 fn told(verdict: &Verdict) -> (bool, Timestamp, Vec<(u64, u64)>) {
     let told = |state: &QuotaState| (state.used, state.changes_at);
     (verdict.admitted, verdict.now, verdict.states.iter().map(told).collect())

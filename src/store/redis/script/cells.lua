@@ -109,6 +109,8 @@ local function record(log, units, now)
     if renew then call('PEXPIRE', key, log.ttl) end
     call('SETRANGE', key, '0', text)
   end
+  -- The string is another one than was read as a whole.
+  log.whole = nil
 end
 
 -- Keeps what has been let go of. Who is denied asks for a long life as well.
@@ -145,9 +147,9 @@ local function told(log)
 end
 
 -- Opens the log of a writer. Returns nothing if it is not one.
-local function own(log, s, tag, exact, mode, now, part)
+local function own(log, s, tag, exact, listed, mode, now, part)
   if s == '' and exact then
-    log.whole = part('memory').cells_seeded(log.key, exact, log.window, log.grain, log.own_tick, log.ttl, now, mode)
+    log.whole = part('memory').cells_seeded(log.key, exact, listed, log.window, log.grain, log.own_tick, log.ttl, now, mode)
     s = sub(log.whole, 1, 89)
   end
   local is_new = s == ''

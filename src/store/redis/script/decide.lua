@@ -11,6 +11,7 @@ local mode, now, given, options, groups = 'd', 0, 0, ARGV[logs + 1], 1
 if options then
   mode, now, given = read('<c1I7I7', options)
   groups = (#options - 15) / 3
+  if mode == 'f' then return part('forget', nil, part('memory')) end
 end
 if now == 0 then
   local time = call('TIME')
@@ -100,7 +101,7 @@ while group <= groups do
         for from = 1, #listed, 14 do is_listed = is_listed or sub(listed, from, from + 13) == one end
         if not is_listed then s = EMPTY end
       end
-      log = own_cells(log, s, tag, exact, mode, now, part)
+      log = own_cells(log, s, tag, exact, listed, mode, now, part)
       if not log then return part('stopped')('TOWERQUOTA corrupt: not a log', replies, group) end
       settle_cells(log, now)
       local room = room_of_cells(log)

@@ -24,9 +24,11 @@
 --       After those, unless this is about one unit of one request by the server's time: mode c1, time I7, stamp I7, and for
 --       each request: units B, logs I2.
 -- Modes d decide: charge so many units, or as many as there is room for; p peek: say what would be decided and write
---       nothing; r refund so many units admitted at `stamp`. A time of 0 is the server's own, as always outside of tests.
--- Reply the header of the only log, or of every log (what follows a header means nothing); a number for a refund. For
---       several requests one such reply for each, or the text of an error after which nothing was decided any more.
+--       nothing; r refund so many units admitted at `stamp`; f forget one history. A time of 0 is the server's own, as always
+--       outside of tests.
+-- Reply the header of the only log, or of every log (what follows a header means nothing); a number for a refund, and 1 or 0
+--       for a history that was there or was not. For several requests one such reply for each, or the text of an error after
+--       which nothing was decided any more.
 --
 -- A header is little-endian and begins in the same way in all logs. It is stored and is the reply as well, since making
 -- a Lua string is dear here, for Redis hashes each byte of it. By offset, type and place in what struct.unpack returns:

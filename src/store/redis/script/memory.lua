@@ -213,9 +213,11 @@ local function cells_rebuilt(key, window, grain, ttl, now, mode)
   return text
 end
 
--- A cell log that begins with what the other logs of its history remember.
-local function cells_seeded(key, exact, window, grain, tick, ttl, now, mode)
+-- A cell log that begins with what the other logs of its history remember. Of the cell logs that the exact log lists by now,
+-- those that it did not list before are void: they are what is left of a history that was reset.
+local function cells_seeded(key, exact, listed, window, grain, tick, ttl, now, mode)
   local log = ring.exact_log(exact)
+  if log and listed ~= true then log.siblings = listed end
   local list = log and remembered(exact, log, sub(key, #exact + 1))
   if list then corrected(list, log.window, log.tick, ceil(now / tick) * tick, window + grain) end
   if not list or #list.times == 0 then

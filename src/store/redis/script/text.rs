@@ -11,6 +11,8 @@ concat!(
     include_str!("cells.lua"),
     "elseif noun == 'refund' then\n",
     include_str!("refund.lua"),
+    "elseif noun == 'forget' then\n",
+    include_str!("forget.lua"),
     "elseif noun == 'uncommon' then\n",
     include_str!("uncommon.lua"),
     "end\nend\n",
