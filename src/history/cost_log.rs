@@ -307,15 +307,16 @@ where
     }
 
     fn restore(&mut self, plan: &Plan, recorded: &[(u64, u64)], identity: Option<Identity>) {
-        let mut newest = 0;
-        self.merges_at = plan.grid().merges_at(recorded.len()) as u32;
-        for (timestamp, units) in recorded {
-            self.record(*units, *timestamp, newest);
-            newest = *timestamp;
-        }
+        let newest = recorded.last().map_or(0, |(timestamp, _)| *timestamp);
+        // Older ones do not count, and may be too old for a small entry.
+        let is_old = |(timestamp, _): &(u64, u64)| timestamp.saturating_add(plan.grid().kept_ticks()) <= newest;
+        let (old, kept) = recorded.split_at(recorded.partition_point(is_old));
+        self.merges_at = plan.grid().merges_at(kept.len()) as u32;
+        kept.iter().for_each(|(timestamp, units)| self.record(*units, *timestamp, *timestamp));
         if let Some(Identity { id, forgotten, held }) = identity {
             // Timestamps of another tick are found in the entry that they were rounded to, or in the next.
             (self.id, self.held, self.merged) = (id, held, newest);
+            let forgotten = old.last().map_or(forgotten, |(timestamp, _)| forgotten.max(*timestamp));
             self.forgotten = self.forgotten.max(forgotten);
         }
     }

@@ -5,7 +5,10 @@ use proptest::prelude::*;
 use super::MILLI;
 use crate::{
     clock::Timestamp,
-    history::{History, Plan, Receipt, Room, plan::Window},
+    history::{
+        History, Plan, Receipt, Room,
+        plan::{Form, Window},
+    },
     policy::Policy,
 };
 
@@ -92,6 +95,19 @@ impl Model {
                 _ => self.charged.push((at, units)),
             }
         }
+    }
+
+    /// Drops the oldest units beyond what a log can hold, and returns `true` if there are any.
+    fn drop_beyond(&mut self, most: u64) -> bool {
+        let mut excess = self.units().saturating_sub(most);
+        let is_beyond = excess > 0;
+        for (_, units) in &mut self.charged {
+            let dropped = excess.min(*units);
+            *units -= dropped;
+            excess -= dropped;
+        }
+        self.charged.retain(|(_, units)| *units > 0);
+        is_beyond
     }
 
     fn units(&self) -> u64 {
@@ -255,7 +271,7 @@ impl Subject {
             (Step::Nanos(nanos), _) => nanos,
             (Step::OfWindow(window, thousandths), _) => {
                 let window = plan.windows()[window % plan.windows().len()];
-                (window.ticks as u128 * u128::from(plan.tick().nanos()) * u128::from(thousandths) / 1000) as u64
+                thousandths_of(window.ticks * plan.tick().nanos(), thousandths)
             }
             (Step::ToRoom, Some(room_at)) => room_at.saturating_sub(self.now),
             (Step::ToRoom, None) => 0,
@@ -266,7 +282,7 @@ impl Subject {
         let windows = self.plan(tier).windows();
         match cost {
             Cost::Units(units) => units,
-            Cost::OfLimit(window, thousandths) => windows[window % windows.len()].limit / 1000 * thousandths,
+            Cost::OfLimit(window, thousandths) => thousandths_of(windows[window % windows.len()].limit, thousandths),
             Cost::BeyondLimit(window) => windows[window % windows.len()].limit + 1,
         }
     }
@@ -361,6 +377,7 @@ impl Subject {
             self.model.held += units;
             let (generation, at) = (self.model.generation, self.model.newest);
             self.charges.push(Charged { receipt, generation, at, units });
+            self.drop_beyond_32_bits();
         }
     }
 
@@ -371,7 +388,7 @@ impl Subject {
         let (now, is_exact) = (self.now(), self.is_exact());
         let plan = &self.setups[self.current].plans[0];
         let tick = now.floor_ticks(plan.tick());
-        let actual = (u128::from(units) * u128::from(actual)).div_ceil(1000) as u64;
+        let actual = thousandths_of(units, actual);
         self.history.release(receipt, units);
         if generation == self.model.generation {
             self.model.held -= units;
@@ -380,7 +397,7 @@ impl Subject {
             self.history.owe(plan, actual - units, now);
             self.model.forget(plan, tick);
             self.model.charge(now.ceil_ticks(plan.tick()), actual - units);
-            return;
+            return self.drop_beyond_32_bits();
         }
         let given = self.history.give_back(plan, receipt, units - actual, now);
         let counts = generation == self.model.generation && at + plan.horizon() > tick;
@@ -401,9 +418,23 @@ impl Subject {
         let tick = |at| to.tick().from(from.tick(), at);
         self.model.replace_ticks(tick);
         self.model.newest = self.model.charged.last().map_or(0, |(at, _)| *at);
+        self.model.forget(to, self.model.newest);
         self.charges.iter_mut().for_each(|charged| charged.at = tick(charged.at));
         self.current = next;
+        self.drop_beyond_32_bits();
     }
+
+    /// Drops what a log of small entries cannot hold.
+    fn drop_beyond_32_bits(&mut self) {
+        if self.plan(0).form() == Form::Costs && self.model.drop_beyond(u32::MAX.into()) {
+            // Some charges are not there any more, so none is settled.
+            self.charges.clear();
+        }
+    }
+}
+
+fn thousandths_of(number: u64, thousandths: u64) -> u64 {
+    (u128::from(number) * u128::from(thousandths)).div_ceil(1000) as u64
 }
 
 fn ops() -> impl Strategy<Value = Vec<Op>> {
