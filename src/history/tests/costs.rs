@@ -493,7 +493,7 @@ fn setups() -> impl Strategy<Value = [(usize, u32); 2]> {
 /// More are run by `COST_CASES=100000 cargo test --release`.
 fn cases() -> ProptestConfig {
     let cases = std::env::var("COST_CASES").ok().and_then(|cases| cases.parse().ok());
-    ProptestConfig::with_cases(cases.unwrap_or(100))
+    ProptestConfig::with_cases(cases.unwrap_or(60))
 }
 
 proptest! {
