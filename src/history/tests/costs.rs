@@ -325,7 +325,7 @@ impl Subject {
     }
 
     fn compare_usage(&mut self, tier: usize, units: u64) {
-        let (now, is_late) = (self.now(), self.is_late);
+        let (now, is_exact, is_late) = (self.now(), self.is_exact(), self.is_late);
         let late = self.lateness(self.plan(tier));
         let plans = &self.setups[self.current].plans;
         let plan = &plans[tier % plans.len()];
