@@ -472,8 +472,8 @@ mod tests {
     }
 
     #[test]
-    fn a_log_is_88_bytes_and_4_for_each_window() {
-        assert_eq!(size_of::<CostLog<SmallEntry>>(), 88);
+    fn a_log_is_80_bytes_and_4_for_each_window() {
+        assert_eq!(size_of::<CostLog<SmallEntry>>(), 80);
     }
 
     #[test]
