@@ -7,7 +7,7 @@ local SMALL_LEAD, EMPTY = 10000, ''
 local call, pack, read, sub, spread = redis.call, struct.pack, struct.unpack, string.sub, unpack
 
 local logs = #KEYS
-local mode, now, given, options, groups = 'd', 0, 0, ARGV[logs + 1], 1
+local mode, now, given, options, amounts, groups = 'd', 0, 0, ARGV[logs + 1], ARGV[logs + 2], 1
 if options then
   mode, now, given = read('<c1I7I7', options)
   groups = (#options - 15) / 3
@@ -21,11 +21,13 @@ if mode == 'r' then
   return part('refund', memory.ring, memory)(given, string.byte(options, 16), now) or part('stopped')('TOWERQUOTA corrupt: not a log')
 end
 
-local replies = groups > 1 and {}
+local settles = mode == 's'
+local replies = (groups > 1 or settles) and {}
+if settles then mode = 'd' end
 -- What the argument of a log says, which the next log may share; and how logs of cells are handled, if there are any.
 local known, tag, width, counts_denied, n, own_tick, ttl, window_asked, kept_asked, most_told, own, format, header, full
 local last_byte, longest, its_limit, shorter, other_limit, quotas
-local own_cells, settle_cells, room_of_cells, record_cells, keep_cells, told_of_cells, feed_cells
+local own_cells, settle_cells, room_of_cells, record_cells, keep_cells, told_of_cells, feed_cells, give_back
 local shared, remaining, grown, told_of_fewer
 -- Logs of rules that deny nothing, if there are any: 1 is soft and charged without room as well, 2 is a shadow and charged if it
 -- has room. By number, which of both a log is of; by the number of the first log of its charge, how much room that has.
@@ -36,7 +38,25 @@ local exact, listed
 
 -- Which request it is, how many of its units have been admitted so far, and the last log before its own.
 local group, taken, before = 1, 0, 0
+-- Units that the charge in hand costs each request, which charge that is, the last one before this request; and by charge when
+-- its units are recorded.
+local cost, charge, charged, moments = 1, 0, 0, amounts and {}
 while group <= groups do
+  local owed
+  while settles and group <= groups do
+    local history, stamp
+    owed, history, stamp = read('<I6I7I7', amounts, 20 * group - 19)
+    if stamp == 0 then break end
+    give_back = give_back or part('settlement', nil, nil, { part('cells') })
+    local low, high = string.byte(options, 14 + 3 * group, 15 + 3 * group)
+    local last = before + low + 256 * high
+    local moved = give_back(before + 1, owed, history, stamp, now, part)
+    if not moved then return part('stopped')('TOWERQUOTA corrupt: not a log', replies, group) end
+    replies[group] = moved
+    group, before, charged = group + 1, last, group
+  end
+  if group > groups then break end
+  charge = charged
   local first, last, wanted = before + 1, logs, 1
   if options then
     local units, low, high = string.byte(options, 13 + 3 * group, 15 + 3 * group)
@@ -77,6 +97,10 @@ while group <= groups do
       end
     end
 
+    if amounts and width < 9 then
+      charge = charge + 1
+      cost = owed or read('<I6', amounts, 6 * charge - 5)
+    end
     s, whole, moved, copies, over = redis.pcall('GETRANGE', key, '0', last_byte), nil, false
     if s.err then
       return part('stopped')(string.find(s.err, 'WRONGTYPE', 1, true) and 'TOWERQUOTA corrupt: not a string' or s.err, replies, group)
@@ -93,7 +117,7 @@ while group <= groups do
       end
       parts = parts or {}
       local log = { key = key, n = n, grain = read('<I7', spec, 34 + 13 * n), counts_denied = counts_denied == 1,
-        cap = most_told, ttl = ttl, limits = {}, own_tick = own_tick, is_cells = true }
+        cap = most_told, ttl = ttl, limits = {}, own_tick = own_tick, cost = cost, is_cells = true }
       for j = 1, n do log.window, log.limits[j] = read('<I7I6', spec, 21 + 13 * j) end
       if listed ~= true then
         local one, is_listed = pack('<I7I7', log.window, log.grain), false
@@ -106,6 +130,7 @@ while group <= groups do
       local room = room_of_cells(log)
       if room < room_left then room_left = room end
       parts[i] = log
+      if amounts and log.h[6] > moments[charge] then moments[charge] = log.h[6] end
     else
       -- A header of other windows has cursors of no use here; one from the future has them too far on.
       local is_read
@@ -221,6 +246,7 @@ while group <= groups do
         local places = (live == 0 or live < 16 and (room == 0 or held == 16)) and live or held % 16
         if 16 - places < room_left then room_left = 16 - places end
       end
+      if amounts then moments[charge] = newest > now and newest or now end
       if parts then
         -- By place, for names would cost more than all the rest of this.
         parts[i] = { h, s, n, key, width, format, header, held, moved, counts_denied, siblings, own, need, life, tick, is_shared,
@@ -236,6 +262,8 @@ while group <= groups do
   local reply = last > first and {}
   local units = has_room and room_left or 1
   local admitted = taken + (has_room and units or 0)
+  local at, added = now, units
+  charge = charged
   for i = first, last do
     local log, text = parts and parts[i]
     local is_due, said = has_room, admitted
@@ -246,32 +274,42 @@ while group <= groups do
     end
     if log and log.is_cells then
       log.h[ADMITTED], log.h[DECIDED] = said, now
-      if mode == 'd' and (is_due or log.counts_denied) then
-        record_cells(log, units, now)
+      added = units * log.cost
+      if mode == 'd' and added > 0 and (is_due or log.counts_denied) then
+        record_cells(log, added, at, now)
       elseif mode == 'd' then
         keep_cells(log, now)
       end
-      text = told_of_cells(log)
+      text = owed or told_of_cells(log)
     else
       if log then
         h, s, n, key, width, format, header, held, moved, counts_denied, siblings, own, need, life, tick, is_shared, most_told,
           copies, over, whole = spread(log, 1, 20)
       end
+      if amounts then
+        charge = charge + 1
+        at, added = moments[charge], units * (owed or read('<I6', amounts, 6 * charge - 5))
+      end
       h[ADMITTED], h[DECIDED] = said, now
       local size, next, live = 16 * width, h[NEXT], h[LIVE]
-      local is_charged = mode == 'd' and (is_due or counts_denied == 1)
+      local is_charged = mode == 'd' and (is_due or counts_denied == 1) and added > 0
       local stamp, renew = h[NEWEST], false
       if is_charged then
-        local past = now % tick
-        local recorded = past > 0 and now - past + tick or now
+        local past = at % tick
+        local recorded = past > 0 and at - past + tick or at
         if recorded > stamp then stamp = recorded end
         if h[LIVES] < stamp + need then renew, h[LIVES] = true, now + life * 1000 end
       end
       if is_charged and n == 0 and (not is_shared or h[WINDOW] == 0) then
         -- Nobody counts exactly: this log says which others there are.
-        h[NEWEST] = renew and stamp or h[NEWEST]
-        text = pack(format, spread(h)) .. siblings
-        if renew then call('SET', key, text, 'PX', life) end
+        if renew then
+          h[NEWEST] = stamp
+          call('SET', key, pack(format, spread(h)) .. siblings, 'PX', life)
+        end
+        text = not amounts and pack(format, spread(h))
+      elseif is_charged and added ~= units then
+        -- Others count exactly.
+        part('entries', part('memory').ring)(key, ARGV[i], added, stamp, now, renew and life)
       elseif is_charged then
         for j = 1, n do
           local at = 9 + 2 * j
@@ -345,22 +383,28 @@ while group <= groups do
         if not feed_cells then
           own_cells, settle_cells, room_of_cells, record_cells, keep_cells, told_of_cells, feed_cells = part('cells')
         end
-        feed_cells(key, siblings, own, units, now)
+        feed_cells(key, siblings, own, added, at, now)
       end
       if over then
         if not shared then shared, remaining, grown, told_of_fewer = part('uncommon') end
         text = told_of_fewer(h, key, n, over, mode == 'p' and whole, header, width)
       end
+      if amounts and n == 0 then
+        -- With costs it is this log that says when they were recorded.
+        h[NEWEST] = at
+        text = pack(format, spread(h))
+      end
     end
     if reply then reply[i - first + 1] = text else reply = text end
   end
+  if owed then reply = owed end
   if parts then known = nil end
   if has_room and units < wanted then
     taken = taken + units
   else
     if not replies then return reply end
     replies[group] = reply
-    group, taken, before = group + 1, 0, last
+    group, taken, before, charged = group + 1, 0, last, charge
   end
 end
 return replies
