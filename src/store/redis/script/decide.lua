@@ -27,7 +27,7 @@ if settles then mode = 'd' end
 -- What the argument of a log says, which the next log may share; and how logs of cells are handled, if there are any.
 local known, tag, width, counts_denied, n, own_tick, ttl, window_asked, kept_asked, most_told, own, format, header, full
 local last_byte, longest, its_limit, shorter, other_limit, quotas
-local own_cells, settle_cells, room_of_cells, record_cells, keep_cells, told_of_cells, feed_cells, give_back
+local room_of_cells, record_cells, keep_cells, told_of_cells, rare_of_cells, settle_cells, give_back, _
 local shared, remaining, grown, told_of_fewer
 -- Logs of rules that deny nothing, if there are any: 1 is soft and charged without room as well, 2 is a shadow and charged if it
 -- has room. By number, which of both a log is of; by the number of the first log of its charge, how much room that has.
@@ -39,8 +39,8 @@ local exact, listed
 -- Which request it is, how many of its units have been admitted so far, and the last log before its own.
 local group, taken, before = 1, 0, 0
 -- Units that the charge in hand costs each request, which charge that is, the last one before this request; and by charge when
--- its units are recorded.
-local cost, charge, charged, moments = 1, 0, 0, amounts and {}
+-- its units are recorded, and the coarsest tick of its logs.
+local cost, charge, charged, moments, coarsest = 1, 0, 0, amounts and {}, amounts and {}
 while group <= groups do
   local owed
   while settles and group <= groups do
@@ -111,26 +111,44 @@ while group <= groups do
       if width < 9 then leader, rooms[i] = i, 1 end
       kinds[i], room_of_others, room_left = lenient, room_left, rooms[leader]
     end
+    local is_root = false
+    if amounts and n == 0 and #s == header and width < 9 then
+      -- With costs an exact log that nobody counts by only says which others there are. Nearly always they are the same, and
+      -- there is nothing to write.
+      local its_tag, _, decided, _, _, newest, lives, window, its_kept = read('<I6BI7I4I4I7I7I7I3', s)
+      is_root = its_tag == tag and window == 0 and its_kept == kept_asked and now >= decided and newest <= now + SMALL_LEAD
+        and lives >= now + (ttl - 1000) * 500 + 2 * SMALL_LEAD and sub(s, 51) == own
+    end
     if width == 9 then
-      if not own_cells then
-        own_cells, settle_cells, room_of_cells, record_cells, keep_cells, told_of_cells, feed_cells = part('cells')
+      if not room_of_cells then
+        room_of_cells, record_cells, keep_cells, told_of_cells, rare_of_cells, _, settle_cells = part('cells')
       end
-      parts = parts or {}
       local log = { key = key, n = n, grain = read('<I7', spec, 34 + 13 * n), counts_denied = counts_denied == 1,
-        cap = most_told, ttl = ttl, limits = {}, own_tick = own_tick, cost = cost, is_cells = true }
-      for j = 1, n do log.window, log.limits[j] = read('<I7I6', spec, 21 + 13 * j) end
+        cap = most_told, ttl = ttl, own_tick = own_tick, cost = cost, window = window_asked, is_cells = true }
+      if n == 1 then
+        log.limits = { (read('<I6', spec, 41)) }
+      else
+        log.limits = {}
+        for j = 1, n do log.limits[j] = read('<I6', spec, 28 + 13 * j) end
+      end
       if listed ~= true then
         local one, is_listed = pack('<I7I7', log.window, log.grain), false
         for from = 1, #listed, 14 do is_listed = is_listed or sub(listed, from, from + 13) == one end
         if not is_listed then s = EMPTY end
       end
-      log = own_cells(log, s, tag, exact, mode, now, part)
-      if not log then return part('stopped')('TOWERQUOTA corrupt: not a log', replies, group) end
-      settle_cells(log, now)
-      local room = room_of_cells(log)
+      local room = room_of_cells(log, s, tag, exact, mode, now)
+      if not room then return part('stopped')('TOWERQUOTA corrupt: not a log', replies, group) end
       if room < room_left then room_left = room end
       parts[i] = log
-      if amounts and log.h[6] > moments[charge] then moments[charge] = log.h[6] end
+      if amounts then
+        if log.h[6] > moments[charge] then moments[charge] = log.h[6] end
+        if log.tick > coarsest[charge] then coarsest[charge] = log.tick end
+        -- Where ticks differ all logs record by whole milliseconds, so that a receipt is one moment.
+        if log.tick ~= own_tick then coarsest[charge] = 1000 end
+      end
+    elseif is_root then
+      exact, listed = key, true
+      parts[i], moments[charge], coarsest[charge] = true, now, own_tick
     else
       -- A header of other windows has cursors of no use here; one from the future has them too far on.
       local is_read
@@ -246,7 +264,7 @@ while group <= groups do
         local places = (live == 0 or live < 16 and (room == 0 or held == 16)) and live or held % 16
         if 16 - places < room_left then room_left = 16 - places end
       end
-      if amounts then moments[charge] = newest > now and newest or now end
+      if amounts then moments[charge], coarsest[charge] = newest > now and newest or now, tick end
       if parts then
         -- By place, for names would cost more than all the rest of this.
         parts[i] = { h, s, n, key, width, format, header, held, moved, counts_denied, siblings, own, need, life, tick, is_shared,
@@ -268,19 +286,23 @@ while group <= groups do
     local log, text = parts and parts[i]
     local is_due, said = has_room, admitted
     if kinds and kinds[i] then
-      if not (log and log.is_cells) then leader = i end
+      if not log or log == true or not log.is_cells then leader = i end
       local is_full = rooms[leader] <= 0
       is_due, said = has_room and not (is_full and kinds[i] == 2), is_full and admitted + 2 or admitted
     end
-    if log and log.is_cells then
+    if log == true then
+      charge, text = charge + 1, EMPTY
+      at = moments[charge]
+      if at % coarsest[charge] > 0 then at = at - at % coarsest[charge] + coarsest[charge] end
+    elseif log and log.is_cells then
       log.h[ADMITTED], log.h[DECIDED] = said, now
       added = units * log.cost
       if mode == 'd' and added > 0 and (is_due or log.counts_denied) then
-        record_cells(log, added, at, now)
-      elseif mode == 'd' then
-        keep_cells(log, now)
+        text = record_cells(log, added, at, now)
+      else
+        text = keep_cells(log, mode, now)
       end
-      text = owed or told_of_cells(log)
+      text = owed or told_of_cells(log, text)
     else
       if log then
         h, s, n, key, width, format, header, held, moved, counts_denied, siblings, own, need, life, tick, is_shared, most_told,
@@ -289,6 +311,7 @@ while group <= groups do
       if amounts then
         charge = charge + 1
         at, added = moments[charge], units * (owed or read('<I6', amounts, 6 * charge - 5))
+        if at % coarsest[charge] > 0 then at = at - at % coarsest[charge] + coarsest[charge] end
       end
       h[ADMITTED], h[DECIDED] = said, now
       local size, next, live = 16 * width, h[NEXT], h[LIVE]
@@ -306,7 +329,7 @@ while group <= groups do
           h[NEWEST] = stamp
           call('SET', key, pack(format, spread(h)) .. siblings, 'PX', life)
         end
-        text = not amounts and pack(format, spread(h))
+        text = pack(format, spread(h))
       elseif is_charged and added ~= units then
         -- Others count exactly.
         part('entries', part('memory').ring)(key, ARGV[i], added, stamp, now, renew and life)
@@ -380,19 +403,14 @@ while group <= groups do
         for j, block in pairs(copies) do call('SETRANGE', key, header + j * size, block) end
       end
       if is_charged and siblings ~= own then
-        if not feed_cells then
-          own_cells, settle_cells, room_of_cells, record_cells, keep_cells, told_of_cells, feed_cells = part('cells')
+        if not room_of_cells then
+          room_of_cells, record_cells, keep_cells, told_of_cells, rare_of_cells, _, settle_cells = part('cells')
         end
-        feed_cells(key, siblings, own, added, at, now)
+        rare_of_cells().feed(key, siblings, own, added, at, now, settle_cells, record_cells)
       end
       if over then
         if not shared then shared, remaining, grown, told_of_fewer = part('uncommon') end
         text = told_of_fewer(h, key, n, over, mode == 'p' and whole, header, width)
-      end
-      if amounts and n == 0 then
-        -- With costs it is this log that says when they were recorded.
-        h[NEWEST] = at
-        text = pack(format, spread(h))
       end
     end
     if reply then reply[i - first + 1] = text else reply = text end

@@ -3,7 +3,12 @@
 local FORMAT, MAGIC, SMALL_LEAD, STRETCH = '<I6BI7I4I4I7I7I7I3I4I6I7I7I6I6I7', 84, 10000, 64
 local call, pcall, pack, read, sub, spread = redis.call, redis.pcall, struct.pack, struct.unpack, string.sub, unpack
 local floor, min, max, rep = math.floor, math.min, math.max, string.rep
-local settle, opened, stamp_of, cell, filled = cells[2], cells[8], cells[9], cells[10], cells[11]
+local rarely, opened, settle, cell = cells[5], cells[6], cells[7], cells[8]
+
+-- When a log records what is admitted then.
+local function stamp_of(log, now)
+  return now % log.tick == 0 and now or now - now % log.tick + log.tick
+end
 
 -- The cell with this last tick: its number and the running total at its end. It is searched from the newest on, in steps that
 -- grow and then shrink. Returns nothing if it has left the window or never was.
@@ -59,9 +64,7 @@ local function taken_out(log, units, history, stamp, now)
   if h[11] == 0 then
     h[10] = 0
   elseif number == oldest and taken == held then
-    local alive
-    alive, h[13], h[14] = filled(log, number, h[14])
-    h[10] = h[5] - alive
+    rarely().skip(log, number, h[14])
   end
   return taken, held - taken
 end

@@ -11,6 +11,8 @@ concat!(
     include_str!("cells.lua"),
     "elseif noun == 'refund' then\n",
     include_str!("refund.lua"),
+    "elseif noun == 'older_cells' then\n",
+    include_str!("older_cells.lua"),
     "elseif noun == 'settlement' then\n",
     include_str!("settlement.lua"),
     "elseif noun == 'entries' then\n",
