@@ -26,7 +26,7 @@ pub(crate) fn check_replies(data: &[u8]) {
     let [policy, requests, units, form, ref rest @ ..] = *data else { return };
     let layout = layout(policy);
     let count = usize::from(MAX_CHARGES.min(policy / 16 % MAX_CHARGES + 1));
-    let charges = vec![Charged { logs: &layout, key: b"k", enforcement: Enforcement::On }; count];
+    let charges = vec![Charged { logs: &layout, key: b"k", enforcement: Enforcement::On, units: 1 }; count];
     let units = units.max(1);
     let requests = vec![Request { charges: &charges, units }; usize::from(requests % 4 + 1)];
     let reply = if form == b'w' { parse_redis_value(rest) } else { Ok(tagged(&requests, rest)) };

@@ -135,7 +135,7 @@ impl HistoryCommands {
     async fn ping_node(&self, node: &Arc<Node>, slot: u16) -> Result<(), Failure> {
         let layout = Layout::new(&Plan::new(&Policy::per_second(1)));
         let key = probe_key_name(&self.prefix, self.servers.is_cluster().then_some(slot));
-        let charges = &[Charged { logs: &layout, key: key.as_bytes(), enforcement: Enforcement::On }];
+        let charges = &[Charged { logs: &layout, key: key.as_bytes(), enforcement: Enforcement::On, units: 1 }];
         let (script, requests) = (self.timer.script(), &[Request { charges, units: 1 }]);
         let send = async |short| node.call_unguarded(&Command { short, full: None, is_divisible: false }).await;
         // EVAL first, since the script may be unknown; then EVALSHA, which decisions need as well.
@@ -177,6 +177,7 @@ fn charged(named: &NamedLayouts) -> Vec<Charged<'_>> {
         logs: &plan.layout,
         key: key.as_bytes(),
         enforcement: *enforcement,
+        units: 1,
     });
     charged.collect()
 }
