@@ -142,4 +142,11 @@ local function told(log, text)
   return is_plain and text or rarely().told(log, used)
 end
 
-return room_of, record, keep, told, rarely, opened, settle, cell
+-- The log of what decide.lua has by place, or of the header that it has made of that.
+local function named(places, text)
+  local log = { key = places[19], window = places[8], grain = places[16], cost = places[20], n = 1, limits = { places[21] },
+    ttl = places[22], counts_denied = places[23], cap = places[24], moved = places[25], is_cells = true }
+  return opened(log, text or pack(FORMAT, spread(places, 1, 16)))
+end
+
+return room_of, record, keep, told, rarely, opened, settle, cell, named

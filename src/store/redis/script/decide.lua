@@ -4,7 +4,8 @@
 
 local TAG, ADMITTED, DECIDED, ROOM, NEXT, NEWEST, LIVES, WINDOW, KEPT, LIVE = 1, 2, 3, 4, 5, 6, 7, 8, 9, 10
 local SMALL_LEAD, EMPTY = 10000, ''
-local call, pack, read, sub, spread = redis.call, struct.pack, struct.unpack, string.sub, unpack
+local call, pack, read, sub, spread, floor = redis.call, struct.pack, struct.unpack, string.sub, unpack, math.floor
+local CELLS = '<I6BI7I4I4I7I7I7I3I4I6I7I7I6I6I7'
 
 local logs = #KEYS
 local mode, now, given, options, amounts, groups = 'd', 0, 0, ARGV[logs + 1], ARGV[logs + 2], 1
@@ -27,7 +28,7 @@ if settles then mode = 'd' end
 -- What the argument of a log says, which the next log may share; and how logs of cells are handled, if there are any.
 local known, tag, width, counts_denied, n, own_tick, ttl, window_asked, kept_asked, most_told, own, format, header, full
 local last_byte, longest, its_limit, shorter, other_limit, quotas
-local room_of_cells, record_cells, keep_cells, told_of_cells, rare_of_cells, settle_cells, give_back, _
+local room_of_cells, record_cells, keep_cells, told_of_cells, rare_of_cells, settle_cells, named_cells, give_back, _
 local shared, remaining, grown, told_of_fewer
 -- Logs of rules that deny nothing, if there are any: 1 is soft and charged without room as well, 2 is a shadow and charged if it
 -- has room. By number, which of both a log is of; by the number of the first log of its charge, how much room that has.
@@ -120,31 +121,64 @@ while group <= groups do
         and lives >= now + (ttl - 1000) * 500 + 2 * SMALL_LEAD and sub(s, 51) == own
     end
     if width == 9 then
-      if not room_of_cells then
-        room_of_cells, record_cells, keep_cells, told_of_cells, rare_of_cells, _, settle_cells = part('cells')
-      end
-      local log = { key = key, n = n, grain = read('<I7', spec, 34 + 13 * n), counts_denied = counts_denied == 1,
-        cap = most_told, ttl = ttl, own_tick = own_tick, cost = cost, window = window_asked, is_cells = true }
-      if n == 1 then
-        log.limits = { (read('<I6', spec, 41)) }
-      else
-        log.limits = {}
-        for j = 1, n do log.limits[j] = read('<I6', spec, 28 + 13 * j) end
-      end
+      local grain = read('<I7', spec, 34 + 13 * n)
       if listed ~= true then
-        local one, is_listed = pack('<I7I7', log.window, log.grain), false
+        local one, is_listed = pack('<I7I7', window_asked, grain), false
         for from = 1, #listed, 14 do is_listed = is_listed or sub(listed, from, from + 13) == one end
         if not is_listed then s = EMPTY end
       end
-      local room = room_of_cells(log, s, tag, exact, mode, now)
-      if not room then return part('stopped')('TOWERQUOTA corrupt: not a log', replies, group) end
+      local room, its_newest, its_tick
+      if n == 1 and #s == 89 then
+        -- A log with one quota from which at most the oldest cell leaves; cells.lua does the same for all others.
+        local tagged, _, decided, ring, next, newest, lives, window, kept, live, used, born, oldest, before, total, cells =
+          read(CELLS, s)
+        local tick, expired, limit = (kept - kept % 4096) / 4096, now - window_asked, read('<I6', spec, 41)
+        local past, cut, is_narrow = now % tick, 2 ^ 43 % (grain / tick) * tick, window_asked < 2 ^ 23 * grain
+        local is_sound = tagged == tag and now >= decided
+          and newest <= now - past + (past > 0 and tick or 0) + SMALL_LEAD
+        if is_sound and live > 0 and oldest <= expired then
+          moved = true
+          if live == 1 then
+            live, used = 0, 0
+          elseif live > 2 then
+            local size = is_narrow and 9 or 12
+            local from = 89 + (next - live + 1) % ring * size
+            local entry = call('GETRANGE', key, from, from + size - 1)
+            if #entry == size then
+              local low, ends = read(is_narrow and '<I3I6' or '<I6I6', entry)
+              local number = floor((newest + cut) / grain)
+              low, ends = (number - (number - low) % (is_narrow and 2 ^ 24 or 2 ^ 48) + 1) * grain - cut - tick, ends
+              is_sound = low > expired and ends ~= before
+              live, used, oldest, before = live - 1, (total - before) % 2 ^ 48, low, ends
+            else
+              is_sound = false
+            end
+          else
+            is_sound = false
+          end
+        end
+        if is_sound then
+          room, its_newest, its_tick = limit - used, newest, tick
+          if cost > 1 then room = (room - room % cost) / cost elseif cost == 0 and room >= 0 then room = 255 end
+          parts[i] = { tagged, 0, decided, ring, next, newest, lives, window, kept, live, used, born, oldest, before, total,
+            cells, tick, cut, key, cost, limit, ttl, counts_denied == 1, most_told, moved, is_narrow, true }
+        end
+      end
+      if not room then
+        room_of_cells, record_cells, keep_cells, told_of_cells, rare_of_cells, _, settle_cells, _, named_cells = part('cells')
+        local log = { key = key, n = n, grain = grain, counts_denied = counts_denied == 1, cap = most_told, ttl = ttl,
+          own_tick = own_tick, cost = cost, window = window_asked, is_cells = true, limits = {} }
+        for j = 1, n do log.limits[j] = read('<I6', spec, 28 + 13 * j) end
+        room = room_of_cells(log, s, tag, exact, mode, now)
+        if not room then return part('stopped')('TOWERQUOTA corrupt: not a log', replies, group) end
+        parts[i], its_newest, its_tick = log, log.h[6], log.tick
+      end
       if room < room_left then room_left = room end
-      parts[i] = log
       if amounts then
-        if log.h[6] > moments[charge] then moments[charge] = log.h[6] end
-        if log.tick > coarsest[charge] then coarsest[charge] = log.tick end
+        if its_newest > moments[charge] then moments[charge] = its_newest end
+        if its_tick > coarsest[charge] then coarsest[charge] = its_tick end
         -- Where ticks differ all logs record by whole milliseconds, so that a receipt is one moment.
-        if log.tick ~= own_tick then coarsest[charge] = 1000 end
+        if its_tick ~= own_tick then coarsest[charge] = 1000 end
       end
     elseif is_root then
       exact, listed = key, true
@@ -286,7 +320,7 @@ while group <= groups do
     local log, text = parts and parts[i]
     local is_due, said = has_room, admitted
     if kinds and kinds[i] then
-      if not log or log == true or not log.is_cells then leader = i end
+      if not log or log == true or not (log.is_cells or log[27]) then leader = i end
       local is_full = rooms[leader] <= 0
       is_due, said = has_room and not (is_full and kinds[i] == 2), is_full and admitted + 2 or admitted
     end
@@ -294,6 +328,60 @@ while group <= groups do
       charge, text = charge + 1, EMPTY
       at = moments[charge]
       if at % coarsest[charge] > 0 then at = at - at % coarsest[charge] + coarsest[charge] end
+    elseif log and log[27] then
+      local tagged, _, _, ring, next, newest, lives, window, kept, live, used, born, oldest, before, total, grain, tick, cut,
+        its_key, its_cost, limit, its_ttl, its_denials, cap, has_moved, is_narrow = spread(log, 1, 26)
+      added = units * its_cost
+      local closed, index
+      if mode == 'd' and added > 0 and (is_due or its_denials) then
+        local past, old = at % tick, floor((newest + cut) / grain)
+        local stamp = past > 0 and at - past + tick or at
+        if stamp < newest then stamp = newest end
+        index = floor((stamp + cut) / grain)
+        if live == 0 or index > old and live > ring or added > 2 ^ 48 - 1 - used then
+          -- The ring grows, or begins anew.
+          room_of_cells, record_cells, keep_cells, told_of_cells, rare_of_cells, _, settle_cells, _, named_cells = part('cells')
+          log = named_cells(log)
+          log.h[ADMITTED], log.h[DECIDED] = said, now
+          text, used = record_cells(log, added, at, now), log.h[11]
+        else
+          local renew = lives < stamp + window + grain
+          if renew then
+            lives = now + its_ttl * 1000
+            call('PEXPIRE', its_key, its_ttl)
+          end
+          used, newest = used + added, stamp
+          if index > old then
+            local place = 89 + (next - 1) % ring * (is_narrow and 9 or 12)
+            call('SETRANGE', its_key, place, pack(is_narrow and '<I3I6' or '<I6I6', old, total))
+            next, live, total = next % ring + 1, live + 1, (total + added) % 2 ^ 48
+          else
+            total = (total + added) % 2 ^ 48
+            if live == 1 then before = total end
+          end
+          text = pack(CELLS, tagged, said, now, ring, next, newest, lives, window, kept, live, used, born, oldest, before, total,
+            grain)
+          call('SETRANGE', its_key, '0', text)
+        end
+      else
+        -- Who is denied asks for a long life as well.
+        local renew = mode == 'd' and live > 0 and lives < now + window + grain
+        if renew then
+          lives = now + its_ttl * 1000
+          call('PEXPIRE', its_key, its_ttl)
+        end
+        text = pack(CELLS, tagged, said, now, ring, next, newest, lives, window, kept, live, used, born, oldest, before, total, grain)
+        if mode == 'd' and (renew or has_moved) then call('SETRANGE', its_key, '0', text) end
+      end
+      if owed then
+        text = owed
+      elseif used + its_cost > limit + 1 or its_denials and used > cap then
+        if not log.is_cells then
+          room_of_cells, record_cells, keep_cells, told_of_cells, rare_of_cells, _, settle_cells, _, named_cells = part('cells')
+          log = named_cells(log, text)
+        end
+        text = told_of_cells(log, text)
+      end
     elseif log and log.is_cells then
       log.h[ADMITTED], log.h[DECIDED] = said, now
       added = units * log.cost
@@ -403,9 +491,7 @@ while group <= groups do
         for j, block in pairs(copies) do call('SETRANGE', key, header + j * size, block) end
       end
       if is_charged and siblings ~= own then
-        if not room_of_cells then
-          room_of_cells, record_cells, keep_cells, told_of_cells, rare_of_cells, _, settle_cells = part('cells')
-        end
+        room_of_cells, record_cells, keep_cells, told_of_cells, rare_of_cells, _, settle_cells, _, named_cells = part('cells')
         rare_of_cells().feed(key, siblings, own, added, at, now, settle_cells, record_cells)
       end
       if over then
