@@ -501,7 +501,7 @@ mod tests {
     fn the_script_touches_no_key_but_those_it_is_given() {
         let calls = TEXT.lines().filter(|line| line.contains("call('"));
         for call in calls.filter(|line| !line.contains("call('TIME')")) {
-            let of_a_key = ["', key", "', log.key", "', name", "', exact", "', unpack(names)"]
+            let of_a_key = ["', key", "', its_key", "', log.key", "', name", "', exact", "', unpack(names)"]
                 .iter()
                 .any(|key| call.contains(key));
             assert!(of_a_key, "{call}");
@@ -511,6 +511,8 @@ mod tests {
         });
         let of_those = [
             "KEYS[i]",
+            "KEYS[first",
+            "key = places[19]",
             "key = key",
             "key = name",
             "key = log.",

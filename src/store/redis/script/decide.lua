@@ -421,6 +421,7 @@ while group <= groups do
       elseif is_charged and added ~= units then
         -- Others count exactly.
         part('entries', part('memory').ring)(key, ARGV[i], added, stamp, now, renew and life)
+        text = EMPTY
       elseif is_charged then
         for j = 1, n do
           local at = 9 + 2 * j

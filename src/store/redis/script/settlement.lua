@@ -91,7 +91,7 @@ local function kept(key, logs, is_needed, now)
     names[j + 1] = log.key
     is_needed = is_needed or h[10] > 0 or h[12] > now or h[3] > now or h[6] > now
   end
-  if not is_needed then return call('DEL', spread(names)) end
+  if not is_needed then return call('DEL', unpack(names)) end
   for _, log in ipairs(logs) do
     if log.moved then call('SETRANGE', log.key, '0', pack(FORMAT, spread(log.h))) end
   end
