@@ -10,6 +10,27 @@ local function stamp_of(log, now)
   return now % log.tick == 0 and now or now - now % log.tick + log.tick
 end
 
+-- Takes units out of a cell that is among the newest, so many of them at most, without reading the others. Returns what
+-- `taken_out` does, and what number the cell has; nothing if it is not among them.
+local function taken_from_newest(log, number, low, units, before)
+  local h, entry, size = log.h, sub(log.entry, 2), log.size
+  local last, room = h[5] - 2, h[4]
+  -- As far as they are next to each other.
+  number = max(number, last - last % room)
+  local count, from = last - number + 1, 89 + number % room * size
+  local entries = { read('<' .. rep(entry, count), call('GETRANGE', log.key, from, from + count * size - 1)) }
+  local k = count
+  while k > 0 and entries[2 * k - 1] ~= low do k = k - 1 end
+  if k == 0 then return end
+  if k > 1 then before = entries[2 * k - 2] elseif number > h[5] - h[10] then return end
+  local held = (entries[2 * k] - before) % 2 ^ 48
+  local taken = min(units, held)
+  for j = 2 * k, 2 * count, 2 do entries[j] = (entries[j] - taken) % 2 ^ 48 end
+  local text = pack('<' .. rep(entry, count - k + 1), spread(entries, 2 * k - 1, 2 * count))
+  if taken > 0 then call('SETRANGE', log.key, from + (k - 1) * size, text) end
+  return taken, held - taken, number + k - 1
+end
+
 -- The cell with this last tick: its number and the running total at its end. It is searched from the newest on, in steps that
 -- grow and then shrink. Returns nothing if it has left the window or never was.
 local function found(log, ends)
@@ -51,22 +72,36 @@ local function taken_out(log, units, history, stamp, now)
   if h[12] > history or h[6] > stamp_of(log, now) + SMALL_LEAD then return 0, 0 end
   settle(log, now)
   if h[10] == 0 then return 0, 0 end
-  local number, total = found(log, (floor((stamp_of(log, stamp) + cut) / grain) + 1) * grain - cut - log.tick)
-  if not number then return 0, 0 end
-  local oldest, before = h[5] - h[10], h[15] - h[11]
-  if number > oldest then before = select(2, cell(log, number - 1)) end
-  local held = (total - before) % 2 ^ 48
-  local taken = min(units, held)
-  if taken == 0 then return 0, held end
-  lowered(log, number, taken)
+  local index, oldest, before = floor((stamp_of(log, stamp) + cut) / grain), h[5] - h[10], (h[15] - h[11]) % 2 ^ 48
+  local ends, last = (index + 1) * grain - cut - log.tick, h[5] - 2
+  if ends < h[13] then return 0, 0 end
+  local taken, left, number
+  if index < floor((h[6] + cut) / grain) then
+    local low = index % log.span
+    taken, left, number = taken_from_newest(log, max(oldest, last - 11), low, units, before)
+    if not taken and last - oldest > 11 then
+      taken, left, number = taken_from_newest(log, max(oldest, last - 55), low, units, before)
+    end
+  end
+  if not taken then
+    local total
+    number, total = found(log, ends)
+    if not number then return 0, 0 end
+    if number > oldest then before = select(2, cell(log, number - 1)) end
+    local held = (total - before) % 2 ^ 48
+    taken = min(units, held)
+    left = held - taken
+    if taken > 0 then lowered(log, number, taken) end
+  end
+  if taken == 0 then return 0, left end
   h[11], h[15] = h[11] - taken, (h[15] - taken) % 2 ^ 48
   if number == oldest then h[14] = (h[14] - taken) % 2 ^ 48 end
   if h[11] == 0 then
     h[10] = 0
-  elseif number == oldest and taken == held then
+  elseif number == oldest and left == 0 then
     rarely().skip(log, number, h[14])
   end
-  return taken, held - taken
+  return taken, left
 end
 
 -- The cell logs beside an exact log, opened. Returns nothing if there is something else under one of their names.
