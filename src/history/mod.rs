@@ -32,5 +32,5 @@ mod tests;
 
 pub(crate) use history::History;
 #[cfg(feature = "redis")]
-pub(crate) use plan::{BucketSpec, Counted};
+pub(crate) use plan::Counted;
 pub(crate) use plan::{Plan, Window};

@@ -18,7 +18,7 @@ use crate::{
             layout::Layout,
             layouts::{Layouts, PlanLayout},
             node::{Command, Node},
-            script::{Charged, Mode, Reply, Request, Script},
+            script::{Charged, Mode, Recorded, Reply, Request, Script, Settled},
             servers::Servers,
             timer::{Deadline, Timer},
         },
@@ -87,6 +87,38 @@ impl HistoryCommands {
                 refunded => refunded,
             },
         }
+    }
+
+    /// Settles charges in one slot, each by so many units: they are given back where they were recorded, or are owed from now
+    /// on. Returns how many units that made. Settles none after one whose history it cannot read.
+    ///
+    /// A settlement is not sent again if it may have been done.
+    #[cfg_attr(not(test), expect(dead_code, reason = "the store does not settle yet"))]
+    pub(super) async fn settle(
+        &self,
+        settlements: &[(Charge, u64, Option<Recorded>)],
+        deadline: Deadline,
+    ) -> Result<Vec<RedisResult<u64>>, Failure> {
+        let named = settlements.iter().map(|(charge, ..)| self.named(&[*charge]));
+        let named: Vec<_> = named.collect();
+        let parts = named.iter().flatten().zip(settlements);
+        let settled: Vec<_> = parts
+            .map(|((plan, key, _), (_, units, recorded))| Settled {
+                logs: &plan.layout,
+                key: key.as_bytes(),
+                units: *units,
+                recorded: *recorded,
+            })
+            .collect();
+        if settled.len() < settlements.len() {
+            return Err(Failure::other("a charge of another limiter"));
+        }
+        let Some(first) = settled.first() else { return Ok(Vec::new()) };
+        let script = self.timer.script();
+        let full = || script.settle_in_full(&settled);
+        let command = Command { short: script.settle(&settled), full: Some(&full), is_divisible: settled.len() > 1 };
+        let slot = if self.servers.is_cluster() { hash_slot(first.key) } else { 0 };
+        Script::settled(self.servers.call(slot, &command, deadline).await?).map_err(Failure::Server)
     }
 
     /// Deletes the history of a charge. Returns whether there was one.

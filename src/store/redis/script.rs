@@ -77,7 +77,6 @@ pub(crate) struct Recorded {
 /// A settlement: so many units of a charge are given back where they were recorded, or are owed from now on if that is not
 /// said.
 #[derive(Clone, Copy, Debug)]
-#[cfg_attr(not(test), expect(dead_code, reason = "no store settles yet"))]
 pub(crate) struct Settled<'a> {
     pub(crate) logs: &'a Layout,
     pub(crate) key: &'a [u8],
@@ -103,6 +102,7 @@ pub(crate) struct Reply {
     /// Requests that were admitted, of those that were alike.
     pub(crate) units: u32,
     /// Where the units of each charge with costs were recorded. Empty if no plan has any.
+    #[cfg_attr(not(test), expect(dead_code, reason = "the store does not settle yet"))]
     pub(crate) recorded: Vec<Option<Recorded>>,
     /// What a request costs each quota. Empty if that is one unit everywhere.
     costs: Vec<u64>,
@@ -142,7 +142,7 @@ impl Script {
         let charges = requests.iter().flat_map(|request| request.charges);
         let is_refund = matches!(mode, Mode::Refund(_));
         let parts = charges.map(|charge| (charge.logs, charge.key, charge.flag().filter(|_| !is_refund)));
-        let mut command = command_about(name, script, parts);
+        let mut command = command_about(name, script, &parts.collect::<Vec<_>>());
         let amounts = amounts(requests).filter(|_| !is_refund);
         if let Some(options) = self.options(requests, mode, amounts.is_some()) {
             command.arg(options);
@@ -154,25 +154,22 @@ impl Script {
     }
 
     /// The call that settles these, one after the other, to be sent to a server that may know the script already.
-    #[cfg_attr(not(test), expect(dead_code, reason = "no store settles yet"))]
     pub(crate) fn settle(self, settlements: &[Settled<'_>]) -> Cmd {
         self.settling("EVALSHA", DECIDE.get_hash(), settlements)
     }
 
     /// The call to be sent if it does not: then nothing was executed.
-    #[cfg_attr(not(test), expect(dead_code, reason = "no store settles yet"))]
     pub(crate) fn settle_in_full(self, settlements: &[Settled<'_>]) -> Cmd {
         self.settling("EVAL", TEXT, settlements)
     }
 
-    #[cfg_attr(not(test), expect(dead_code, reason = "no store settles yet"))]
     fn settling(self, name: &str, script: &str, settlements: &[Settled<'_>]) -> Cmd {
         // What is owed is recorded whether there is room for it or not, as a charge is that denies nothing.
         let parts = settlements.iter().map(|settled| {
             let flag = if settled.recorded.is_none() { Some(SOFT) } else { None };
             (settled.logs, settled.key, flag)
         });
-        let mut command = command_about(name, script, parts);
+        let mut command = command_about(name, script, &parts.collect::<Vec<_>>());
         let mut options = self.settings(b's', 0);
         let mut amounts = Vec::new();
         for settled in settlements {
@@ -192,7 +189,6 @@ impl Script {
     /// # Errors
     ///
     /// The answer is not one of the script.
-    #[cfg_attr(not(test), expect(dead_code, reason = "no store settles yet"))]
     pub(crate) fn settled(answer: Value) -> RedisResult<Vec<RedisResult<u64>>> {
         let Value::Array(answers) = answer else { return Err(unexpected("not several replies")) };
         let units = |answer| match without_error(answer)? {
@@ -347,12 +343,8 @@ impl Request<'_> {
 }
 
 /// The beginning of a call: its keys, and the arguments of the logs, each with its flag.
-fn command_about<'a>(
-    name: &str,
-    script: &str,
-    parts: impl Iterator<Item = (&'a Layout, &'a [u8], Option<u8>)> + Clone,
-) -> Cmd {
-    let logs = || parts.clone().flat_map(|(logs, key, flag)| logs.iter().map(move |log| (log, key, flag)));
+fn command_about(name: &str, script: &str, parts: &[(&Layout, &[u8], Option<u8>)]) -> Cmd {
+    let logs = || parts.iter().flat_map(|(logs, key, flag)| logs.iter().map(move |log| (log, *key, *flag)));
     let mut command = redis::cmd(name);
     command.arg(script).arg(logs().count());
     for (log, key, _) in logs() {

@@ -235,7 +235,8 @@ fn costs_are_counted_and_settled_as_in_a_list() {
                         if receipts.is_empty() {
                             break;
                         }
-                        let (recorded, at, cost, resets) = receipts.swap_remove((receipts.len() - 1) - which % receipts.len());
+                        let (recorded, at, cost, resets) =
+                            receipts.swap_remove((receipts.len() - 1) - which % receipts.len());
                         if let Some(owed) = owed.map(|owed| fit(owed).max(1)) {
                             settlements.push(costs.settled(owed, None));
                             model.record(owed, now);
@@ -267,56 +268,62 @@ fn costs_are_counted_and_settled_as_in_a_list() {
 fn tiers_and_processes_with_other_limits_never_admit_more_costs_than_their_own() {
     let tiers = (cost_policies(), prop::collection::vec(cost_policies(), 1..3), prop::collection::vec(1u64..400, 1..3));
     let turn = (step(), 0usize..4, cost(), prop::option::weighted(0.3, any::<usize>()));
-    check(80, (tiers, prop::bool::ANY, prop::collection::vec(turn, 1..250)), |connection, (tiers, are_tiers, turns)| {
-        let (first, others, limits) = tiers;
-        // Processes have the same windows, for what nobody has asked for may be forgotten.
-        let limited = |limit: &u64| first.quotas().map(|quota| Quota::new(*limit, quota.window()).named(quota.name())).collect();
-        let others: Vec<Policy> = if are_tiers { others } else { limits.iter().map(limited).collect() };
-        let tiers: Vec<Policy> =
-            std::iter::once(first.clone()).chain(others).map(|policy| policy.resolution(4096)).collect();
-        let key = Costs::new(&tiers[0]).key;
-        let of = |policy: &Policy| {
-            let all = if are_tiers { &tiers[..] } else { std::slice::from_ref(policy) };
-            Costs::among(policy, all, key.clone())
-        };
-        let subjects: Vec<_> = tiers.iter().map(of).collect();
-        let cells = subjects.iter().flat_map(Costs::cells);
-        // A new cell log may learn from one of coarser cells, and a process with longer windows counts in milliseconds.
-        let late = 2 * cells.map(|(_, grain)| grain).max().unwrap() + 2 * MILLI;
-        let (mut all, mut receipts, mut now): (Vec<(u64, u64)>, Vec<_>, _) = (Vec::new(), Vec::new(), START);
-        for (pause, who, cost, settled) in turns {
-            now += pause.unsigned_abs();
-            let who = who % subjects.len();
-            let subject = &subjects[who];
-            let cost = cost % 300;
-            if let Some(which) = settled.filter(|_| !receipts.is_empty()) {
-                let (of, recorded, entry, cost) = receipts.swap_remove(which % receipts.len());
-                let of: &Costs = &subjects[of];
-                let given = give_back(connection, of, cost, recorded, now);
-                let entry: &mut (u64, u64) = &mut all[entry];
-                prop_assert!(given <= entry.1, "more than was recorded");
-                entry.1 -= given;
-                continue;
-            }
-            let has_room = |late: u64| {
-                subject.policy.quotas().all(|quota| {
-                    let live = all.iter().filter(|(at, _)| at + micros(quota) + late > now);
-                    live.map(|(_, units)| units).sum::<u64>() + cost <= quota.limit()
-                })
+    check(
+        80,
+        (tiers, prop::bool::ANY, prop::collection::vec(turn, 1..250)),
+        |connection, (tiers, are_tiers, turns)| {
+            let (first, others, limits) = tiers;
+            // Processes have the same windows, for what nobody has asked for may be forgotten.
+            let limited = |limit: &u64| {
+                first.quotas().map(|quota| Quota::new(*limit, quota.window()).named(quota.name())).collect()
             };
-            let reply = run(connection, &[subject.charged(cost)], now, Mode::Decide, 1);
-            prop_assert!(!reply.verdict.admitted || has_room(0), "over the limits of {} at {}", who, now);
-            // What another policy has limited in another form of cells is remembered as far as that goes.
-            if are_tiers {
-                prop_assert!(reply.verdict.admitted || !has_room(late), "denied with room by {} at {}", who, now);
+            let others: Vec<Policy> = if are_tiers { others } else { limits.iter().map(limited).collect() };
+            let tiers: Vec<Policy> =
+                std::iter::once(first.clone()).chain(others).map(|policy| policy.resolution(4096)).collect();
+            let key = Costs::new(&tiers[0]).key;
+            let of = |policy: &Policy| {
+                let all = if are_tiers { &tiers[..] } else { std::slice::from_ref(policy) };
+                Costs::among(policy, all, key.clone())
+            };
+            let subjects: Vec<_> = tiers.iter().map(of).collect();
+            let cells = subjects.iter().flat_map(Costs::cells);
+            // A new cell log may learn from one of coarser cells, and a process with longer windows counts in milliseconds.
+            let late = 2 * cells.map(|(_, grain)| grain).max().unwrap() + 2 * MILLI;
+            let (mut all, mut receipts, mut now): (Vec<(u64, u64)>, Vec<_>, _) = (Vec::new(), Vec::new(), START);
+            for (pause, who, cost, settled) in turns {
+                now += pause.unsigned_abs();
+                let who = who % subjects.len();
+                let subject = &subjects[who];
+                let cost = cost % 300;
+                if let Some(which) = settled.filter(|_| !receipts.is_empty()) {
+                    let (of, recorded, entry, cost) = receipts.swap_remove(which % receipts.len());
+                    let of: &Costs = &subjects[of];
+                    let given = give_back(connection, of, cost, recorded, now);
+                    let entry: &mut (u64, u64) = &mut all[entry];
+                    prop_assert!(given <= entry.1, "more than was recorded");
+                    entry.1 -= given;
+                    continue;
+                }
+                let has_room = |late: u64| {
+                    subject.policy.quotas().all(|quota| {
+                        let live = all.iter().filter(|(at, _)| at + micros(quota) + late > now);
+                        live.map(|(_, units)| units).sum::<u64>() + cost <= quota.limit()
+                    })
+                };
+                let reply = run(connection, &[subject.charged(cost)], now, Mode::Decide, 1);
+                prop_assert!(!reply.verdict.admitted || has_room(0), "over the limits of {} at {}", who, now);
+                // What another policy has limited in another form of cells is remembered as far as that goes.
+                if are_tiers {
+                    prop_assert!(reply.verdict.admitted || !has_room(late), "denied with room by {} at {}", who, now);
+                }
+                if let Some(recorded) = reply.recorded[0] {
+                    receipts.push((who, recorded, all.len(), cost));
+                    all.push((now, cost));
+                }
             }
-            if let Some(recorded) = reply.recorded[0] {
-                receipts.push((who, recorded, all.len(), cost));
-                all.push((now, cost));
-            }
-        }
-        Ok(())
-    });
+            Ok(())
+        },
+    );
 }
 
 fn tokens() -> Costs {
@@ -485,7 +492,9 @@ fn of_thirty_at_once_as_many_are_admitted_as_there_is_room_for() {
     let costs = Costs::new(&Policy::per_minute(20_000));
     let reply = run(connection, &[costs.charged(4000)], START, Mode::Decide, 30);
     assert_eq!(reply.units, 5);
-    let seen: Vec<_> = (1..=6).map(|place| (reply.clone().verdict_on(place).admitted, used(&reply.clone().verdict_on(place))[0])).collect();
+    let seen: Vec<_> = (1..=6)
+        .map(|place| (reply.clone().verdict_on(place).admitted, used(&reply.clone().verdict_on(place))[0]))
+        .collect();
     assert_eq!(seen, [(true, 4000), (true, 8000), (true, 12_000), (true, 16_000), (true, 20_000), (false, 20_000)]);
 }
 
@@ -559,9 +568,8 @@ fn a_key_with_costs_is_small() {
             _ => continue,
         };
         let names = costs.logs.iter().map(|log| format!("{}{}", costs.key, log.suffix()));
-        let bytes: usize = names
-            .map(|name| redis::cmd("MEMORY").arg("USAGE").arg(name).query::<usize>(connection).unwrap())
-            .sum();
+        let bytes: usize =
+            names.map(|name| redis::cmd("MEMORY").arg("USAGE").arg(name).query::<usize>(connection).unwrap()).sum();
         assert!(bytes <= most, "{bytes} bytes for {request} requests");
     }
 }
