@@ -78,10 +78,7 @@ impl History {
 impl Decisions {
     fn call(&self, mode: u8, now: u64, stamp: u64) -> Cmd {
         let logs: Vec<_> = self.charges.iter().flat_map(|(history, _)| &history.logs).collect();
-        let mut call = cmd("EVALSHA");
-        call.arg(&self.script).arg(logs.len());
-        logs.iter().for_each(|(name, _)| drop(call.arg(name)));
-        logs.iter().for_each(|(_, told)| drop(call.arg(told)));
+        let mut call = call_about(&self.script, &logs);
         call.arg(options(mode, now, stamp, logs.len()));
         if self.charges.iter().any(|(_, units)| *units != 1) {
             call.arg(numbers(&self.charges.iter().map(|(_, units)| (*units, 6)).collect::<Vec<_>>()));
@@ -163,13 +160,22 @@ async fn settled(server: &Server, script: &str, name: &'static str, later: usize
         receipts.push([56, 22].map(|at| replies.iter().skip(1).map(|header| newest(at, header)).max().unwrap_or(0)));
     }
     let [begun, recorded] = receipts[receipts.len() - 1 - later];
-    let mut call = cmd("EVALSHA");
-    call.arg(script).arg(history.logs.len());
-    history.logs.iter().for_each(|(name, _)| drop(call.arg(name)));
-    history.logs.iter().for_each(|(_, told)| drop(call.arg(told)));
+    let mut call = call_about(script, &history.logs.iter().collect::<Vec<_>>());
     call.arg(options(b's', fill.next(), 0, history.logs.len())).arg(numbers(&[(1, 6), (begun, 7), (recorded, 7)]));
     let connection = server.connection();
     Case::new(GROUP, name, &(Arc::new(move |_| sent(&connection, vec![call.clone()])) as Ask))
+}
+
+fn call_about(script: &str, logs: &[&(String, Vec<u8>)]) -> Cmd {
+    let mut call = cmd("EVALSHA");
+    call.arg(script).arg(logs.len());
+    for (name, _) in logs {
+        call.arg(name);
+    }
+    for (_, told) in logs {
+        call.arg(told);
+    }
+    call
 }
 
 fn options(mode: u8, now: u64, stamp: u64, logs: usize) -> Vec<u8> {

@@ -121,7 +121,12 @@ while group <= groups do
         and lives >= now + (ttl - 1000) * 500 + 2 * SMALL_LEAD and sub(s, 51) == own
     end
     if width == 9 then
-      local grain = read('<I7', spec, 34 + 13 * n)
+      local limit, grain
+      if n == 1 then
+        limit, grain = read('<I6I7', spec, 41)
+      else
+        grain = read('<I7', spec, 34 + 13 * n)
+      end
       if listed ~= true then
         local one, is_listed = pack('<I7I7', window_asked, grain), false
         for from = 1, #listed, 14 do is_listed = is_listed or sub(listed, from, from + 13) == one end
@@ -132,7 +137,7 @@ while group <= groups do
         -- A log with one quota from which at most the oldest cell leaves; cells.lua does the same for all others.
         local tagged, _, decided, ring, next, newest, lives, window, kept, live, used, born, oldest, before, total, cells =
           read(CELLS, s)
-        local tick, expired, limit = (kept - kept % 4096) / 4096, now - window_asked, read('<I6', spec, 41)
+        local tick, expired = (kept - kept % 4096) / 4096, now - window_asked
         local past, cut, is_narrow = now % tick, 2 ^ 43 % (grain / tick) * tick, window_asked < 2 ^ 23 * grain
         local is_sound = tagged == tag and now >= decided
           and newest <= now - past + (past > 0 and tick or 0) + SMALL_LEAD
