@@ -93,7 +93,7 @@ impl HistoryCommands {
     /// on. Returns how many units that made. Settles none after one whose history it cannot read.
     ///
     /// A settlement is not sent again if it may have been done.
-    #[cfg_attr(not(test), expect(dead_code, reason = "the store does not settle yet"))]
+    #[expect(dead_code, reason = "the store does not settle yet")]
     pub(super) async fn settle(
         &self,
         settlements: &[(Charge, u64, Option<Recorded>)],
