@@ -43,6 +43,6 @@ mod tests;
 
 pub(crate) use history::History;
 #[cfg(feature = "redis")]
-pub(crate) use plan::{BucketSpec, Counted};
+pub(crate) use plan::Counted;
 pub(crate) use plan::{Plan, Window};
 pub(crate) use {receipt::Receipt, room::Room};
