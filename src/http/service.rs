@@ -10,9 +10,9 @@ use http_body::Body;
 use tower_service::Service;
 
 use crate::{
-    http::{Refusal, RefusalBody, ResponseBody, ResponseFuture, ResponseOptions},
-    limiter::{Decision, DeferredCall, MaybeDecided, PendingDecision, RateLimiter, already_applied},
-    request::{Http, RequestView},
+    http::{AdmissionOptions, Mount, Refusal, RefusalBody, ResponseBody, ResponseFuture},
+    limiter::{Decision, DeferredCall, MaybeDecided, PendingDecision, already_applied},
+    request::RequestView,
     store::{MemoryStore, Store},
 };
 
@@ -51,9 +51,7 @@ use crate::{
 #[derive(Debug)]
 pub struct RateLimit<S, T = MemoryStore> {
     inner: S,
-    /// `None` if every request passes.
-    limiter: Option<RateLimiter<Http, T>>,
-    options: Arc<ResponseOptions>,
+    mount: Arc<Mount<T>>,
 }
 
 /// The outcome of a decision about a request.
@@ -67,8 +65,8 @@ enum CallDecision<D> {
 }
 
 impl<S, T> RateLimit<S, T> {
-    pub(crate) const fn new(inner: S, limiter: Option<RateLimiter<Http, T>>, options: Arc<ResponseOptions>) -> Self {
-        Self { inner, limiter, options }
+    pub(crate) const fn new(inner: S, mount: Arc<Mount<T>>) -> Self {
+        Self { inner, mount }
     }
 
     inner_service_accessors!(pub);
@@ -77,14 +75,15 @@ impl<S, T> RateLimit<S, T> {
 impl<S, T: Store> RateLimit<S, T> {
     fn decide<B>(&self, request: &Request<B>) -> CallDecision<T::Future> {
         let view = RequestView::new(request);
-        let refused = |refusal: Refusal<'_>| CallDecision::Refused(refusal.answer(&view, &self.options));
-        let limiter = match &self.limiter {
-            Some(limiter) if !self.options.exempt(&view) => limiter,
+        let Mount { limiter, options } = &*self.mount;
+        let refused = |refusal: Refusal<'_>| CallDecision::Refused(refusal.answer(&view, options));
+        let limiter = match limiter {
+            Some(limiter) if !options.exempt(&view) => limiter,
             _ => return CallDecision::Passed,
         };
         let applied = |rulebook: &_| already_applied(rulebook, request.extensions());
-        let recorded = self.options.settings.decision.request();
-        match limiter.decide_request(&view, applied, self.options.detail(), recorded) {
+        let recorded = options.settings.decision.request();
+        match limiter.decide_request(&view, applied, options.detail(), recorded) {
             Ok(None) => CallDecision::Passed,
             Ok(Some(MaybeDecided::Ready(decision))) if decision.is_admitted() => self.admitted(decision),
             Ok(Some(MaybeDecided::Ready(decision))) => refused(Refusal::Denied(&decision)),
@@ -96,13 +95,17 @@ impl<S, T: Store> RateLimit<S, T> {
 
 impl<S, T> RateLimit<S, T> {
     fn admitted<D>(&self, decision: Decision) -> CallDecision<D> {
-        if self.options.show_admissions() { CallDecision::Admitted(decision) } else { CallDecision::Passed }
+        if self.mount.options.settings.show_admissions() {
+            CallDecision::Admitted(decision)
+        } else {
+            CallDecision::Passed
+        }
     }
 }
 
 impl<S: Clone, T> Clone for RateLimit<S, T> {
     fn clone(&self) -> Self {
-        Self { inner: self.inner.clone(), limiter: self.limiter.clone(), options: Arc::clone(&self.options) }
+        Self { inner: self.inner.clone(), mount: Arc::clone(&self.mount) }
     }
 }
 
@@ -124,15 +127,16 @@ where
         match self.decide(&request) {
             CallDecision::Passed => ResponseFuture::passed(self.inner.call(request)),
             CallDecision::Admitted(mut decision) => {
-                if self.options.settings.decision.request() {
+                let options = AdmissionOptions::new(&self.mount.options);
+                if options.decision.request() {
                     decision.record_in(request.extensions_mut());
                 }
-                ResponseFuture::admitted(self.inner.call(request), decision, Arc::clone(&self.options))
+                ResponseFuture::admitted(self.inner.call(request), decision, options)
             }
             CallDecision::Pending(decision) => {
                 let clone = self.inner.clone();
                 let service = std::mem::replace(&mut self.inner, clone);
-                let context = Arc::clone(&self.options);
+                let context = Arc::clone(&self.mount.options);
                 ResponseFuture::deciding(decision, DeferredCall { service, request, context })
             }
             CallDecision::Refused(answer) => {

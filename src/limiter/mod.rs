@@ -19,6 +19,7 @@ mod decision;
 mod handle;
 mod matched_rule;
 mod message;
+mod policy_field;
 mod quota_status;
 mod rule_handle;
 mod rule_matcher;
@@ -26,6 +27,7 @@ mod rulebook;
 mod rules;
 mod seen;
 mod switches;
+mod thread_shard;
 mod tiers;
 mod watch;
 
