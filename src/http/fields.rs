@@ -83,11 +83,11 @@ fn add_sets(
     calendar: Option<&Calendar>,
 ) {
     if shown.has_draft(decision.is_admitted()) && FieldSet::Draft.resolve_conflict(headers, on_conflict, decision) {
-        let fields = [(RATE_LIMIT, rate_limit(decision)), (RATE_LIMIT_POLICY, rate_limit_policy(decision))];
-        for (name, value) in fields {
-            if let Some(value) = value {
-                headers.append(name, value);
-            }
+        if let Some(value) = rate_limit(decision) {
+            headers.append(RATE_LIMIT, value);
+        }
+        if let Some(value) = rate_limit_policy(decision) {
+            headers.append(RATE_LIMIT_POLICY, value);
         }
     }
     if let Some(reset) = shown.legacy()
@@ -99,36 +99,28 @@ fn add_sets(
 
 fn rate_limit(decision: &Decision) -> Option<HeaderValue> {
     let field = build_value(|field| {
-        let mut number = itoa::Buffer::new();
-        for quota in decision.tightest() {
+        decision.for_each_tightest(|quota| {
             if !field.is_empty() {
                 field.write(", ");
             }
-            field.write(quota.head());
-            field.write(number.format(quota.remaining()));
-            field.write(";t=");
-            field.write(number.format(effective_window(&quota)));
-        }
+            let head = quota.name_in_fields();
+            match head.padded_head() {
+                Some(padded) => field.write_beginning(padded, head.head().len()),
+                None => field.write(head.head()),
+            }
+            field.write_number(quota.remaining());
+            field.write_beginning(b";t= ", 3);
+            field.write_number(quota.effective_window().min(MAX_INTEGER));
+        });
     });
     // An empty List is expressed by leaving the field out (RFC 9651, section 3.1).
     if field.is_empty() { None } else { HeaderValue::from_maybe_shared(field).ok() }
 }
 
-/// Returns the seconds within which no more units than the remaining ones can be used.
-///
-/// That is the wait for room if there is none, and otherwise the wait for a unit to come back, which is never longer than a
-/// window.
-fn effective_window(quota: &QuotaStatus<'_>) -> u64 {
-    let window = quota.quota().window_seconds();
-    let seconds = match quota.stated_wait() {
-        Duration::ZERO => window,
-        wait if quota.is_exhausted() => whole_seconds(wait),
-        wait => whole_seconds(wait).min(window),
-    };
-    seconds.min(MAX_INTEGER)
-}
-
 fn rate_limit_policy(decision: &Decision) -> Option<HeaderValue> {
+    if let Some((_, tier)) = decision.only_rule() {
+        return tier.policy_field().cloned();
+    }
     let policies = || decision.governed_by().filter_map(|(_, tier)| tier.policy_field());
     let mut rules = policies();
     let (first, second) = (rules.next()?, rules.next());
