@@ -1,6 +1,7 @@
 //! The service, which calls the inner one only for admitted requests.
 
 use std::{
+    ops::ControlFlow,
     sync::Arc,
     task::{Context, Poll},
 };
@@ -11,7 +12,7 @@ use tower_service::Service;
 
 use crate::{
     http::{AdmissionOptions, Mount, Refusal, RefusalBody, ResponseBody, ResponseFuture},
-    limiter::{Decision, DeferredCall, MaybeDecided, PendingDecision, already_applied},
+    limiter::{DeferredCall, MaybeDecided, already_applied},
     request::RequestView,
     store::{MemoryStore, Store},
 };
@@ -54,16 +55,6 @@ pub struct RateLimit<S, T = MemoryStore> {
     mount: Arc<Mount<T>>,
 }
 
-/// The outcome of a decision about a request.
-enum CallDecision<D> {
-    /// No rule governs the request, or its admission is not shown.
-    Passed,
-    Admitted(Decision),
-    /// The store is asynchronous.
-    Pending(PendingDecision<D>),
-    Refused(Response<RefusalBody>),
-}
-
 impl<S, T> RateLimit<S, T> {
     pub(crate) const fn new(inner: S, mount: Arc<Mount<T>>) -> Self {
         Self { inner, mount }
@@ -73,32 +64,21 @@ impl<S, T> RateLimit<S, T> {
 }
 
 impl<S, T: Store> RateLimit<S, T> {
-    fn decide<B>(&self, request: &Request<B>) -> CallDecision<T::Future> {
+    /// Returns the decision that does not refuse the request, if rules govern it, or the answer to a refusal.
+    fn decide<B>(&self, request: &Request<B>) -> ControlFlow<Response<RefusalBody>, Option<MaybeDecided<T::Future>>> {
         let view = RequestView::new(request);
         let Mount { limiter, options } = &*self.mount;
-        let refused = |refusal: Refusal<'_>| CallDecision::Refused(refusal.answer(&view, options));
+        let refused = |refusal: Refusal<'_>| ControlFlow::Break(refusal.answer(&view, options));
         let limiter = match limiter {
             Some(limiter) if !options.exempt(&view) => limiter,
-            _ => return CallDecision::Passed,
+            _ => return ControlFlow::Continue(None),
         };
         let applied = |rulebook: &_| already_applied(rulebook, request.extensions());
         let recorded = options.settings.decision.request();
         match limiter.decide_request(&view, applied, options.detail(), recorded) {
-            Ok(None) => CallDecision::Passed,
-            Ok(Some(MaybeDecided::Ready(decision))) if decision.is_admitted() => self.admitted(decision),
-            Ok(Some(MaybeDecided::Ready(decision))) => refused(Refusal::Denied(&decision)),
-            Ok(Some(MaybeDecided::Pending(pending))) => CallDecision::Pending(pending),
+            Ok(Some(MaybeDecided::Ready(decision))) if !decision.is_admitted() => refused(Refusal::Denied(&decision)),
+            Ok(decided) => ControlFlow::Continue(decided),
             Err(missing) => refused(Refusal::key_missing(missing.names(), missing.status)),
-        }
-    }
-}
-
-impl<S, T> RateLimit<S, T> {
-    fn admitted<D>(&self, decision: Decision) -> CallDecision<D> {
-        if self.mount.options.settings.show_admissions() {
-            CallDecision::Admitted(decision)
-        } else {
-            CallDecision::Passed
         }
     }
 }
@@ -124,22 +104,23 @@ where
     }
 
     fn call(&mut self, mut request: Request<ReqBody>) -> Self::Future {
+        let options = &self.mount.options;
         match self.decide(&request) {
-            CallDecision::Passed => ResponseFuture::passed(self.inner.call(request)),
-            CallDecision::Admitted(mut decision) => {
-                let options = AdmissionOptions::new(&self.mount.options);
+            ControlFlow::Continue(Some(MaybeDecided::Ready(mut decision))) if options.settings.show_admissions() => {
+                let options = AdmissionOptions::new(options);
                 if options.decision.request() {
                     decision.record_in(request.extensions_mut());
                 }
                 ResponseFuture::admitted(self.inner.call(request), decision, options)
             }
-            CallDecision::Pending(decision) => {
+            ControlFlow::Continue(Some(MaybeDecided::Pending(decision))) => {
+                let context = Arc::clone(options);
                 let clone = self.inner.clone();
                 let service = std::mem::replace(&mut self.inner, clone);
-                let context = Arc::clone(&self.mount.options);
                 ResponseFuture::deciding(decision, DeferredCall { service, request, context })
             }
-            CallDecision::Refused(answer) => {
+            ControlFlow::Continue(_) => ResponseFuture::passed(self.inner.call(request)),
+            ControlFlow::Break(answer) => {
                 self.inner = self.inner.clone();
                 ResponseFuture::refused(answer)
             }
