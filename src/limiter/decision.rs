@@ -392,6 +392,22 @@ impl Decision {
         self.quotas().enumerate().filter(move |(index, _)| is_tightest(index)).map(|(_, quota)| quota)
     }
 
+    /// Calls `visit` with each of these quotas. Straight through the quotas if there is one rule, as nearly always: on the way
+    /// of every response.
+    pub(crate) fn for_each_tightest<'a>(&'a self, mut visit: impl FnMut(QuotaStatus<'a>)) {
+        let Some((rule, tier)) = self.only_rule() else { return self.tightest().for_each(visit) };
+        for ((quota, name), state) in tier.quotas().zip(&self.verdict.states) {
+            visit(QuotaStatus::new((rule, tier, Enforcement::On), quota, name, *state, &self.verdict));
+        }
+    }
+
+    /// Returns the rule if there is one only, and it is enforced.
+    pub(crate) fn only_rule(&self) -> Option<(&CompiledRule, &CompiledTier)> {
+        let [RuleTier { rule, tier, enforcement: Enforcement::On }] = &*self.rules else { return None };
+        let rule = self.rulebook.rule(*rule);
+        Some((rule, rule.tier(*tier)))
+    }
+
     fn repeats_a_rule(&self) -> bool {
         let mut seen = Seen::default();
         self.rules.len() > 1 && !self.rules.iter().all(|used| seen.is_first(used.rule))
