@@ -14,7 +14,7 @@ use tower_service::Service;
 
 use crate::{
     error::Unavailable,
-    http::{Conclusion, Refusal, RefusalBody, ResponseBody, ResponseOptions, add_fields},
+    http::{AdmissionOptions, Conclusion, Refusal, RefusalBody, ResponseBody, ResponseOptions, add_fields},
     limiter::{Decision, DeferredCall, PendingDecision},
     request::RequestView,
     store::Verdict,
@@ -66,7 +66,7 @@ pin_project! {
             #[pin]
             inner: S::Future,
             decision: Option<Decision>,
-            options: Arc<ResponseOptions>,
+            options: AdmissionOptions,
             conclusion: Option<Box<Conclusion>>,
         },
         Refused { answer: Option<Response<RefusalBody>> },
@@ -93,7 +93,7 @@ where
     pub(crate) const fn admitted(
         inner: S::Future,
         decision: Decision,
-        options: Arc<ResponseOptions>,
+        options: AdmissionOptions,
         conclusion: Option<Box<Conclusion>>,
     ) -> Self {
         Self { state: HttpCallState::Admitted { inner, decision: Some(decision), options, conclusion } }
@@ -117,6 +117,7 @@ where
                 decision.record_in(request.extensions_mut());
             }
             let conclusion = options.begin(decision.reservation(), &mut request);
+            let options = AdmissionOptions::new(&options);
             HttpCallState::Admitted { inner: service.call(request), decision: Some(decision), options, conclusion }
         }
         Ok(decision) => HttpCallState::Refused { answer: refused(Refusal::Denied(&decision), &request) },
@@ -200,12 +201,12 @@ where
 }
 
 /// Adds a decision to the inner service's response, for callers and outer layers.
-fn show_decision<B>(response: &mut Response<B>, made: &mut Option<Decision>, options: &ResponseOptions) {
+fn show_decision<B>(response: &mut Response<B>, made: &mut Option<Decision>, options: &AdmissionOptions) {
     if let Some(decision) = made
         && !is_denied_further_in(response)
     {
         add_fields(response, decision, options);
-        if options.settings.decision.response()
+        if options.decision.response()
             && let Some(decision) = made.take()
         {
             response.extensions_mut().insert(decision);

@@ -89,6 +89,7 @@
 //! # }
 //! ```
 
+mod admission_options;
 mod answer;
 mod body;
 mod conclusion;
@@ -98,6 +99,7 @@ mod fields;
 mod future;
 mod header_buf;
 mod layer;
+mod mount;
 mod refusal;
 mod response_options;
 mod service;
@@ -111,7 +113,9 @@ pub use layer::RateLimitLayer;
 pub use refusal::Refusal;
 pub use service::RateLimit;
 
+pub(crate) use admission_options::AdmissionOptions;
 pub(crate) use body::{BoxError, poll_bytes};
 pub(crate) use conclusion::Conclusion;
 pub(crate) use fields::{add_fields, add_fields_of_refusal};
+pub(crate) use mount::Mount;
 pub(crate) use response_options::{Calendar, OnRefusal, ResponseOptions};

@@ -179,7 +179,7 @@ mod tests {
         assert_eq!(format!("{:?}", key(&hasher, &[vec![b'x'; 27]])), "Key(27 bytes)");
         assert_eq!(format!("{:?}", key(&hasher, &[vec![b'x'; 28]])), "Key(hashed)");
         assert_eq!(format!("{:?}", key(&hasher, &[vec![b'x'; 16 * 1024]])), "Key(hashed)");
-        assert_eq!((size_of::<PackedKey>(), size_of::<Charge>()), (28, 48));
+        assert_eq!((size_of::<PackedKey>(), size_of::<Charge>()), (28, 56));
     }
 
     #[test]

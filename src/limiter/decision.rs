@@ -157,8 +157,7 @@ impl Decision {
         let held = charges.flat_map(|((_, rule, tier), charge)| {
             tier.policy().quotas().map(move |quota| {
                 let window = u64::try_from(quota.window().as_nanos()).unwrap_or(u64::MAX);
-                // Units of the clock's first window are in it from nanosecond 0 on.
-                let since = now.checked_sub(window).map_or(0, |left| left.saturating_add(1));
+                let since = now.saturating_add(1).saturating_sub(window);
                 if rule.settling().is_some() { costing.settler.held_since(charge, since) } else { 0 }
             })
         });
@@ -401,6 +400,24 @@ impl Decision {
         let tightest = self.repeats_a_rule().then(|| self.tightest_indices());
         let is_tightest = move |index: &usize| tightest.as_ref().is_none_or(|tightest| tightest.contains(index));
         self.quotas().enumerate().filter(move |(index, _)| is_tightest(index)).map(|(_, quota)| quota)
+    }
+
+    /// Calls `visit` with each of these quotas. Straight through the quotas if there is one rule, as nearly always: on the way
+    /// of every response.
+    pub(crate) fn for_each_tightest<'a>(&'a self, mut visit: impl FnMut(QuotaStatus<'a>)) {
+        let Some((rule, tier)) = self.only_rule().filter(|_| !self.has_costs()) else {
+            return self.tightest().for_each(visit);
+        };
+        for ((quota, name), state) in tier.quotas().zip(&self.verdict.states) {
+            visit(QuotaStatus::new((rule, tier, Enforcement::On), quota, name, *state, &self.verdict));
+        }
+    }
+
+    /// Returns the rule if there is one only, and it is enforced.
+    pub(crate) fn only_rule(&self) -> Option<(&CompiledRule, &CompiledTier)> {
+        let [RuleTier { rule, tier, enforcement: Enforcement::On }] = &*self.rules else { return None };
+        let rule = self.rulebook.rule(*rule);
+        Some((rule, rule.tier(*tier)))
     }
 
     fn repeats_a_rule(&self) -> bool {

@@ -2,7 +2,7 @@
 
 use std::{
     cell::RefCell,
-    fmt,
+    fmt, mem,
     sync::{
         Arc,
         atomic::{AtomicU64, Ordering},
@@ -333,11 +333,13 @@ impl<K: RequestKind, S: Store> RateLimiter<K, S> {
     ) -> Result<Option<MaybeDecided<S::Future>>, KeyRejected> {
         loop {
             let rules = self.rules();
-            let charges = self.charges_by(&rules, request, |_| true, marks(&rules.rulebook))?;
+            let mut charges = Charges::default();
+            self.add_charges(&mut charges, &rules, request, |_| true, marks(&rules.rulebook))?;
             if charges.charges.is_empty() {
                 return Ok(None);
             }
-            let decision = Decision::pending(Arc::clone(rules.rulebook.local()), charges.rules.clone(), detail)
+            let tiers = mem::take(&mut charges.rules);
+            let decision = Decision::pending(Arc::clone(rules.rulebook.local()), tiers, detail)
                 .with_costs(&charges.charges, || self.settler());
             let decided = MaybeDecided::ask(decision, |verdict| self.state.store.decide(&charges.charges, verdict));
             if !decided.is_stale() {
@@ -382,19 +384,21 @@ impl<K: RequestKind, S: Store> RateLimiter<K, S> {
         marks: impl Fn(&ShardedRulebook) -> SmallVec<[ChargeMark; 4]>,
     ) -> Result<HeldCharges, KeyRejected> {
         let (switched, rules) = (self.switched(), self.rules());
-        let charges = self.charges_by(&rules, request, wanted, marks(&rules.rulebook))?;
+        let mut charges = Charges::default();
+        self.add_charges(&mut charges, &rules, request, wanted, marks(&rules.rulebook))?;
         Ok(HeldCharges { charges, rulebook: Arc::clone(rules.rulebook.local()), version: rules.version, switched })
     }
 
+    /// Adds these charges in their place: moving them costs more than making them.
     #[inline]
-    fn charges_by(
+    fn add_charges(
         &self,
+        charges: &mut Charges,
         rules: &Rules<K>,
         request: K::View<'_>,
         wanted: impl Fn(RuleId) -> bool,
         marks: SmallVec<[ChargeMark; 4]>,
-    ) -> Result<Charges, KeyRejected> {
-        let mut charges = Charges::default();
+    ) -> Result<(), KeyRejected> {
         let applied = AppliedMarks { marks, secret: &self.state.secret };
         let wanted = |rule| if wanted(rule) { rules.switches.unless_off(rule) } else { None };
         let matched = rules.matcher.charge(
@@ -403,11 +407,10 @@ impl<K: RequestKind, S: Store> RateLimiter<K, S> {
             &applied,
             &self.state.hasher,
             |visit| self.judge(rules, visit),
-            &mut charges,
+            charges,
         );
         let rulebook = || Arc::clone(rules.rulebook.local());
-        matched.map_err(|(rule, status)| KeyRejected { rulebook: rulebook(), rule, status })?;
-        Ok(charges)
+        matched.map_err(|(rule, status)| KeyRejected { rulebook: rulebook(), rule, status })
     }
 
     /// Returns the charges to the keys of several rules.

@@ -173,20 +173,29 @@ mod tests {
         let quota = Quota::per_hour(1800);
         let retry_after = Duration::from_millis(1001);
         let context =
-            MessageContext { rule: "bots", level: "bot", quota: &quota, unit: "points", cost: 7, retry_after };
+            MessageContext { rule: "bots", level: "bot", quota: &quota, unit: "points", cost: 5, retry_after };
         let text = "{{{rule}/{level}}}: {cost} of {limit} {unit} per {window} ({quota}), wait {retry_after} s";
         let template = MessageTemplate::parse(text).unwrap();
-        assert_eq!(template.render(&context), "{bots/bot}: 7 of 1800 points per 1h (hour), wait 2 s");
+        assert_eq!(template.render(&context), "{bots/bot}: 5 of 1800 points per 1h (hour), wait 2 s");
     }
 
     #[test]
-    fn a_cost_above_the_limit_has_a_sentence_of_its_own() {
-        let (quota, retry_after) = (Quota::per_minute(20_000), Duration::ZERO);
-        let context =
-            MessageContext { rule: "r", level: "l", quota: &quota, unit: "tokens", cost: 20_001, retry_after };
-        let template = MessageTemplate::parse("Wait {retry_after} s.").unwrap();
-        let sentence = "This request costs 20001 tokens; at most 20000 are admitted per minute.";
-        assert_eq!([context.message(Some(&template)), context.message(None)], [sentence, sentence]);
+    fn a_cost_above_the_limit_is_told_as_such_whatever_the_template_is() {
+        let template = MessageTemplate::parse("wait {retry_after} s").unwrap();
+        for (quota, text) in [("20000/minute", "per minute"), ("20000/5m", "per 5m")] {
+            let quota = quota.parse().unwrap();
+            let context = MessageContext {
+                rule: "tokens",
+                level: "user",
+                quota: &quota,
+                unit: "tokens",
+                cost: 20_001,
+                retry_after: Duration::ZERO,
+            };
+            let text = format!("This request costs 20001 tokens; at most 20000 are admitted {text}.");
+            assert_eq!(context.message(Some(&template)), text);
+            assert_eq!(context.message(None), text);
+        }
     }
 
     #[test]

@@ -121,7 +121,14 @@ impl<K: RequestKind> Rules<K> {
 fn register<K: RequestKind>(rule: &Rule<K>, scopes: &Scopes, version: Version) -> Result<RuleTargets, ConfigError> {
     let policies: Vec<_> = rule.policies()?.into_iter().map(|(_, policy)| policy).collect();
     let targets = rule.scope_names().into_iter().map(|name| {
-        let identity = format!("{}\n{}", name.to_ascii_lowercase(), rule.level_name());
+        // Routes that differ in capitals are others.
+        let route = name.get(rule.name().len()..).unwrap_or_default();
+        let identity = format!(
+            "{}{route}
+{}",
+            rule.name().to_ascii_lowercase(),
+            rule.level_name()
+        );
         let (has_costs, settles) = (rule.costs().are_any(), rule.costs().settling().is_some());
         let (policies, version) = (&*policies, version.number);
         let wanted = Registration { identity, name: &name, policies, has_costs, settles, version };

@@ -190,7 +190,8 @@ impl<K: RequestKind> Rule<K> {
     /// Names the enforcement level, which says in messages to callers and in warnings what the key stands for. Defaults
     /// to the [name of the extractor](KeyExtractor::name), such as `botId` for `key::path("botId")`.
     ///
-    /// Histories are kept by the rule's name and the key alone, so changing the level keeps them.
+    /// A rule with another level begins afresh, in every store and when it is [reloaded](crate::RateLimiter::reload): its keys
+    /// mean something else.
     pub fn level(mut self, name: impl Into<String>) -> Self {
         self.level = Some(name.into());
         self

@@ -37,7 +37,7 @@ const MOST_SHAPES: usize = 1 << 31;
 /// /// Returns the name of a history on a server.
 /// fn name_of(scopes: &Scopes, charge: &Charge) -> Option<String> {
 ///     let scope = scopes.get(charge.scope())?;
-///     Some(format!("{}:{:02x?}", scope.name(), charge.key().to_bytes()))
+///     Some(format!("{}:{:02x?}", scope.identity(), charge.key().to_bytes()))
 /// }
 /// ```
 #[derive(Clone, Default)]
@@ -56,6 +56,7 @@ pub struct Scopes(Arc<Registry>);
 #[derive(Debug)]
 pub struct Scope {
     name: String,
+    identity: String,
     /// Its histories may have several shapes.
     is_reshaped: AtomicBool,
 }
@@ -188,7 +189,8 @@ impl Scopes {
         let _registering = self.0.registered.lock();
         let _copying = copy.0.registered.lock();
         for (_, scope) in self.0.scopes.iter().skip(copy.0.scopes.count()) {
-            copy.0.scopes.push(Scope { name: scope.name.clone(), is_reshaped: AtomicBool::new(true) });
+            let (name, identity) = (scope.name.clone(), scope.identity.clone());
+            copy.0.scopes.push(Scope { name, identity, is_reshaped: AtomicBool::new(true) });
         }
         for (_, shape) in self.0.shapes.iter().skip(copy.0.shapes.count()) {
             copy.0.shapes.push(Shape { version: Arc::clone(&shape.version), ..*shape });
@@ -230,9 +232,10 @@ impl Scopes {
     /// If there are too many shapes.
     pub(crate) fn register(&self, wanted: &Registration<'_>) -> Result<Vec<ChargeTarget>, ConfigError> {
         let mut registered = self.0.registered.lock();
-        let entry = registered.entry(wanted.identity.clone()).or_insert_with(|| {
-            let scope = Scope { name: wanted.name.to_owned(), is_reshaped: AtomicBool::new(false) };
-            Registered { scope: self.0.scopes.push(scope) as u32, targets: SmallVec::new() }
+        let entry = registered.entry(wanted.identity.clone()).or_insert_with_key(|identity| {
+            let (name, identity) = (wanted.name.to_owned(), identity.clone());
+            let scope = self.0.scopes.push(Scope { name, identity, is_reshaped: AtomicBool::new(false) });
+            Registered { scope: scope as u32, targets: SmallVec::new() }
         });
         let targets = wanted.policies.iter().map(|policy| self.target(entry, policy, wanted));
         let targets: Vec<ChargeTarget> = targets.collect::<Result<_, _>>()?;
@@ -318,11 +321,21 @@ impl Judges {
 }
 
 impl Scope {
-    /// Returns the rule's name, followed by the route if that has histories of its own. It is the same in every process
-    /// with the same rules.
+    /// Returns the rule's name, followed by the route if that has histories of its own.
     #[must_use]
     pub fn name(&self) -> &str {
         &self.name
+    }
+
+    /// Returns what tells the scope's histories from all others, in every process with such a rule: the rule's name in lower
+    /// case, followed by the route if that has histories of its own, and in a line of its own the
+    /// [level](crate::Rule::level).
+    ///
+    /// Stores that share histories with other processes, or keep them for longer than a process lasts, find them by this and
+    /// the key.
+    #[must_use]
+    pub fn identity(&self) -> &str {
+        &self.identity
     }
 }
 

@@ -158,6 +158,8 @@ fn histories_per_route_are_kept_by_route() {
     let handle = limiter.rule("calls").unwrap();
     assert!(handle.admit("ann") && handle.admit("ann"));
     // The handle asks the history of the first route, which is another one now.
+    reload(&limiter, routed(&["/A", "/a"]));
+    assert!(handle.admit("ann"));
     reload(&limiter, routed(&["/b", "/a"]));
     assert!(handle.admit("ann"));
     reload(&limiter, routed(&["/a"]));

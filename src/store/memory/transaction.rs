@@ -297,13 +297,15 @@ impl<'a> Transaction<'a> {
         match item.target {
             Target::Own => {
                 self.store.denials().invalidate_ended(&item.charge, now);
-                if plan.has_siblings() || plan.has_costs() || !item.charge.enforcement.is_enforced() {
+                if plan.has_siblings() || !item.charge.enforcement.is_enforced() {
                     self.store.denials().invalidate_cached(&item.charge);
                 }
                 if let Some(slot) = self.slot(item) {
                     item.receipt = admit(&mut slot.history, &item.charge, plan, now, &mut item.states);
                 }
             }
+            // A cost of nothing leaves nothing behind.
+            Target::New if item.charge.units == 0 => self.store.release_slots(1),
             Target::New => {
                 let mut history = History::new(plan);
                 item.receipt = admit(&mut history, &item.charge, plan, now, &mut item.states);
