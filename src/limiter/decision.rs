@@ -304,7 +304,7 @@ impl Decision {
     fn without_room(&self, enforcement: Enforcement) -> impl Iterator<Item = QuotaStatus<'_>> {
         let statuses = self.verdict.has_without_room().then(|| self.statuses()).into_iter().flatten();
         let is_one = move |at: usize, quota: &QuotaStatus<'_>| {
-            quota.enforcement() == enforcement && quota.remaining() == 0 && self.verdict.is_without_room(at)
+            quota.enforcement() == enforcement && quota.lacks_room() && self.verdict.is_without_room(at)
         };
         statuses.filter(move |(at, quota)| is_one(*at, quota)).map(|(_, quota)| quota)
     }

@@ -2,13 +2,13 @@
 
 use std::{convert::Infallible, future::ready, io, time::Duration};
 
-use http::{HeaderMap, Request, Response, StatusCode};
+use http::{HeaderMap, HeaderName, Request, Response, StatusCode};
 use http_body_util::BodyExt;
 use serde_json::{Value, json};
 use sfv::{BareItem, ListEntry, Parser};
 use tower::{Layer, ServiceExt, service_fn};
 use tower_quota::{
-    Decision, Policy, RateLimitLayer, RateLimiter, Rule, cost,
+    Decision, Enforcement, Policy, RateLimitLayer, RateLimiter, Rule, cost,
     http::{Headers, LegacyReset, Refusal, RefusalFormat, ResponseBody},
 };
 use tower_quota_tests::limiter::{frozen, limiter, rule};
@@ -100,6 +100,20 @@ async fn a_denial_waits_for_room_for_its_own_cost() {
         let refused = send(&layer, cost).await;
         assert_eq!((refused.status().as_u16(), refused.headers()["retry-after"].to_str().unwrap()), (429, wait));
     }
+}
+
+/// There is some room, and not enough for it.
+#[tokio::test]
+async fn a_rule_in_shadow_without_room_for_a_cost_is_named_though_units_are_left() {
+    let limiter = frozen([tokens(Policy::per_minute(10)).enforcement(Enforcement::Shadow)]);
+    let layer = limiter.layer().shadow_field(HeaderName::from_static("x-would-be-limited"));
+    assert!(!send(&layer, 8).await.headers().contains_key("x-would-be-limited"));
+    let passed = send(&layer, 3).await;
+    assert_eq!((passed.status().as_u16(), &passed.headers()["x-would-be-limited"]), (200, &"tokens".parse().unwrap()));
+    let decision = limiter.rule("tokens").unwrap().check_cost("everybody", 3).unwrap();
+    let denied_by: Vec<_> = decision.would_be_denied_by().map(|quota| quota.remaining()).collect();
+    assert_eq!((decision.is_admitted(), denied_by), (true, vec![2]));
+    assert!(!send(&layer, 2).await.headers().contains_key("x-would-be-limited"));
 }
 
 async fn body(response: Response<ResponseBody<String>>) -> Value {
