@@ -29,6 +29,9 @@ use crate::{
 /// the [`Decision`](crate::Decision::reservation) of [`RuleHandle::check`](crate::RuleHandle::check). Clones share one state: the
 /// first to settle counts, and later ones change nothing.
 ///
+/// Like the record of what was charged, it belongs to this very request: a part of a batch that is given a copy of the extensions,
+/// and passes a layer by itself, finds its own reservation there.
+///
 /// The response settles what nobody has settled: when its body has ended, was dropped, or failed, as
 /// [`Unsettled`](crate::Unsettled) says. So does the last clone, where there is no response.
 ///
@@ -61,6 +64,10 @@ pub struct Reservation {
 /// [taken](Reservation::take) from it.
 #[derive(Debug)]
 pub(crate) struct ReservationGuard(Option<Arc<Ledger>>);
+
+/// The mark of a request whose reservation was recorded in its own extensions, and not in those that it is a copy of.
+#[derive(Debug)]
+struct RecordedHere(bool);
 
 /// Concludes the ledgers that were taken from their responses.
 #[derive(Debug)]
@@ -186,10 +193,17 @@ impl Reservation {
         Self { ledgers: self.ledgers.clone(), _guard }
     }
 
-    /// Puts the reservations of a request into its extensions, beside those of limiters further out.
+    /// Puts the reservations of a request into its extensions, beside those of limiters further out. A part of a batch that was
+    /// given the extensions of the whole settles its own alone.
     pub(crate) fn record_in(&self, extensions: &mut Extensions) {
+        if extensions.get::<RecordedHere>().is_some_and(|mark| !mark.0) {
+            extensions.remove::<Self>();
+        }
         let recorded = extensions.get_or_insert_default::<Self>();
-        recorded.ledgers.extend(self.ledgers.iter().cloned());
+        if !self.ledgers.is_empty() {
+            recorded.ledgers.extend(self.ledgers.iter().cloned());
+            extensions.insert(RecordedHere(true));
+        }
     }
 
     /// Creates the reservation of one limiter: an empty one if nothing of it is to be settled.
@@ -243,6 +257,13 @@ impl Drop for ReservationGuard {
         {
             ledger.conclude(None);
         }
+    }
+}
+
+impl Clone for RecordedHere {
+    /// Returns the mark of a copy.
+    fn clone(&self) -> Self {
+        Self(false)
     }
 }
 

@@ -362,6 +362,32 @@ async fn a_limiter_that_is_mounted_twice_reserves_once_and_two_limiters_settle_t
     assert_eq!([left(&limiter), left(&other)], [890, 990], "each as it says");
 }
 
+#[tokio::test]
+async fn a_part_of_a_batch_settles_its_own_reservation_and_not_that_of_the_batch() {
+    let limiter = frozen([tokens().when(|request: &RequestView<'_>| request.uri().path() != "/free")]);
+    let part = service_fn(async |request: Request<()>| {
+        request.extensions().get::<Reservation>().unwrap().settle("tokens", 30);
+        Ok::<_, Infallible>(Response::new(String::new()))
+    });
+    let parts = limiter.layer().layer(part);
+    let batch = limiter.layer().layer(service_fn(move |batch: Request<()>| {
+        let parts = parts.clone();
+        async move {
+            for path in ["/item", "/free", "/item"] {
+                let mut part = Request::get(path).body(()).unwrap();
+                *part.extensions_mut() = batch.extensions().clone();
+                parts.clone().oneshot(part).await?;
+            }
+            let reservation = batch.extensions().get::<Reservation>().unwrap();
+            assert_eq!(reservation.reserved("tokens"), 100);
+            reservation.settle("tokens", 5);
+            Ok::<_, Infallible>(Response::new(String::new()))
+        }
+    }));
+    batch.oneshot(Request::new(())).await.unwrap().into_body().collect().await.unwrap();
+    assert_eq!(left(&limiter), 1000 - 30 - 30 - 5);
+}
+
 // ---- bytes ----
 
 #[tokio::test]
