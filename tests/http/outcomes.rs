@@ -141,11 +141,11 @@ async fn a_body_that_panics_counts_and_the_predicate_is_not_asked() {
     let limiter = frozen([rule("logins", Policy::per_minute(9)).count_only(|_: &Outcome<'_>| panic!("no tea"))]);
     let inner = service_fn(|_: Request<()>| ready(io::Result::Ok(Response::new("text".to_owned()))));
     let response = limiter.layer().layer(inner).oneshot(Request::new(())).await.unwrap();
-    let panics_with_it = caught(move || {
+    let finished: Option<()> = caught(move || {
         let _response = response;
         panic!("no words")
     });
-    assert!(panics_with_it.is_none_or(|never: ()| never == ()));
+    assert!(finished.is_none());
     assert_eq!(left(&limiter), 8);
 }
 
