@@ -1,6 +1,6 @@
 //! The sources of keys, and the extractors that their texts describe.
 
-use std::{borrow::Cow, collections::BTreeMap, env::VarError, fmt, io, sync::Arc};
+use std::{borrow::Cow, collections::BTreeMap, env::VarError, fmt, io, path::PathBuf, sync::Arc};
 
 use http::HeaderName;
 use toml::Spanned;
@@ -9,7 +9,7 @@ use crate::{
     config::{
         environment::Environment,
         file::{ClientIpTable, KeyTexts},
-        overrides::Files,
+        files::Files,
         source_map::SourceMap,
     },
     error::ConfigError,
@@ -94,7 +94,8 @@ impl Sources {
     }
 
     /// Sets the function that reads the files that a file names (`overrides_file`), by their path. Defaults to
-    /// [`std::fs::read`]; another one is for tests, and for programs that keep them elsewhere.
+    /// [`std::fs::read`]; another one is for tests, and for programs that keep them elsewhere. See also
+    /// [`files_in`](Self::files_in).
     ///
     /// ```
     /// use tower_quota::{RateLimiter, config::Sources};
@@ -113,7 +114,32 @@ impl Sources {
     /// # Ok::<(), tower_quota::ConfigError>(())
     /// ```
     pub fn files(mut self, read: impl Fn(&str) -> io::Result<Vec<u8>> + Send + Sync + 'static) -> Self {
-        self.files = Files::new(read);
+        self.files = Files::By(Arc::new(read));
+        self
+    }
+
+    /// Sets the directory of the files that a file names (`overrides_file`) by a relative path, mostly the one that the file
+    /// itself is in. Defaults to the current directory of the process.
+    ///
+    /// ```
+    /// use tower_quota::{RateLimiter, config::Sources};
+    ///
+    /// let folder = tempfile::tempdir()?;
+    /// std::fs::write(folder.path().join("overrides.csv"), "initech,pro")?;
+    /// let text = r#"
+    ///     [[rule]]
+    ///     name = "jobs"
+    ///     applies_to = "no_requests"
+    ///     quotas = ["60/minute"]
+    ///     tiers = { pro = ["600/minute"] }
+    ///     overrides_file = "overrides.csv"
+    /// "#;
+    /// let limiter = RateLimiter::builder().toml(text, &Sources::new().files_in(folder.path()))?.build()?;
+    /// assert_eq!((0..1000).filter(|_| limiter.rule("jobs").unwrap().admit("initech")).count(), 600);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn files_in(mut self, directory: impl Into<PathBuf>) -> Self {
+        self.files = Files::In(directory.into());
         self
     }
 
