@@ -184,7 +184,8 @@ impl<K: RequestKind> Rule<K> {
     /// Names the enforcement level, which says in messages to callers and in warnings what the key stands for. Defaults
     /// to the [name of the extractor](KeyExtractor::name), such as `botId` for `key::path("botId")`.
     ///
-    /// Histories are kept by the rule's name and the key alone, so changing the level keeps them.
+    /// A [reload](crate::RateLimiter::reload) with another level begins afresh in memory, because the keys are others then.
+    /// On a server histories are kept by the rule's name and the key alone.
     pub fn level(mut self, name: impl Into<String>) -> Self {
         self.level = Some(name.into());
         self

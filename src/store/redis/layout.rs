@@ -320,7 +320,7 @@ mod tests {
         };
         let checked = |tiers: &[Policy]| {
             let scopes = Scopes::default();
-            scopes.register("calls".to_owned(), "calls", tiers, 1).unwrap();
+            scopes.register("calls".to_owned(), "calls", tiers).unwrap();
             Layout::validate(&scopes)
         };
         assert!(checked(&[of(1..17), of(17..32)]).is_ok());

@@ -157,7 +157,7 @@ mod tests {
             ("strict", vec![Policy::per_minute(60).count_denied()]),
             ("tiered", vec![Policy::per_minute(60), Policy::per_minute(600)]),
         ] {
-            scopes.register(name.to_owned(), name, &policies, 1).unwrap();
+            scopes.register(name.to_owned(), name, &policies).unwrap();
         }
         scopes
     }
