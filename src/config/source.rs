@@ -13,7 +13,9 @@ use crate::{
         source_map::SourceMap,
     },
     error::ConfigError,
-    key::{self, ClientIp, ForwardedHeader, KeyBuilder, KeyExtractor, MissingKey, MultipleValues, RouteParams},
+    key::{
+        self, ClientIp, ForwardedHeader, KeyBuilder, KeyExtractor, KeyForms, MissingKey, MultipleValues, RouteParams,
+    },
     request::RequestView,
 };
 
@@ -264,6 +266,10 @@ impl KeyExtractor for CompositeKey {
     fn name(&self) -> Cow<'_, str> {
         let names: Vec<_> = self.parts.iter().map(KeyExtractor::name).collect();
         Cow::Owned(names.join("+"))
+    }
+
+    fn forms(&self) -> KeyForms {
+        self.parts.iter().fold(KeyForms::texts(0), |forms, part| forms.and(part.forms()))
     }
 
     fn validate(&self) -> Result<(), ConfigError> {
