@@ -77,8 +77,8 @@ struct Shape {
     scope: u32,
     /// The number of a plan of this shape.
     plan: u32,
-    /// The last version of the rules that wanted it. Histories are not moved to the shape of an earlier version.
-    /// Shared by the copies of the scopes.
+    /// The last version of the rules that [wanted](Scopes::want) it. Histories are not moved to the shape of an earlier
+    /// version. Shared by the copies of the scopes.
     version: Arc<AtomicU64>,
 }
 
@@ -116,8 +116,6 @@ pub(crate) struct Registration<'a> {
     pub(crate) has_costs: bool,
     /// Whether its charges may be settled.
     pub(crate) settles: bool,
-    /// The version of the rules: a higher one is newer.
-    pub(crate) version: u64,
 }
 
 /// The numbers of one scope, and of its shapes and plans.
@@ -130,8 +128,8 @@ struct Registered {
 #[cfg(test)]
 impl<'a> Registration<'a> {
     /// Creates one of a rule that counts requests, whose name is its identity.
-    pub(crate) fn counting_requests(name: &'a str, policies: &'a [Policy], version: u64) -> Self {
-        Self { identity: name.to_owned(), name, policies, has_costs: false, settles: false, version }
+    pub(crate) fn counting_requests(name: &'a str, policies: &'a [Policy]) -> Self {
+        Self { identity: name.to_owned(), name, policies, has_costs: false, settles: false }
     }
 }
 
@@ -224,6 +222,15 @@ impl Scopes {
         version(to) >= version(from)
     }
 
+    /// Notes that rules of this version judge histories of this shape: those of a lower version move to it from then on, and
+    /// requests under rules of a lower version are told to ask again. So this is called at the very moment when these
+    /// rules come into force, not when they are compiled.
+    pub(crate) fn want(&self, target: ChargeTarget, version: u64) {
+        if let Some(shape) = self.0.shapes.get(target.shape as usize) {
+            shape.version.fetch_max(version, Ordering::AcqRel);
+        }
+    }
+
     /// Returns the targets of charges to a scope: one for each of the policies that judge its histories. The scope is that of an
     /// earlier call with the same identity, if there was one.
     ///
@@ -237,12 +244,7 @@ impl Scopes {
             let scope = self.0.scopes.push(Scope { name, identity, is_reshaped: AtomicBool::new(false) });
             Registered { scope: scope as u32, targets: SmallVec::new() }
         });
-        let targets = wanted.policies.iter().map(|policy| self.target(entry, policy, wanted));
-        let targets: Vec<ChargeTarget> = targets.collect::<Result<_, _>>()?;
-        for shape in targets.iter().filter_map(|target| self.0.shapes.get(target.shape as usize)) {
-            shape.version.fetch_max(wanted.version, Ordering::AcqRel);
-        }
-        Ok(targets)
+        wanted.policies.iter().map(|policy| self.target(entry, policy, wanted)).collect()
     }
 
     /// Returns the target of charges that one of the policies of a scope judges. Equal plans get equal numbers.
@@ -350,11 +352,17 @@ mod tests {
     use super::*;
 
     fn register(scopes: &Scopes, identity: &str, policies: &[Policy], version: u64) -> Vec<ChargeTarget> {
-        scopes.register(&Registration::counting_requests(identity, policies, version)).unwrap()
+        let targets = scopes.register(&Registration::counting_requests(identity, policies)).unwrap();
+        targets.iter().for_each(|target| scopes.want(*target, version));
+        targets
     }
 
     fn per_minute(limit: u64) -> Policy {
         Policy::per_minute(limit)
+    }
+
+    fn per_hour(limit: u64) -> Policy {
+        Policy::per_hour(limit)
     }
 
     #[test]
@@ -399,5 +407,17 @@ mod tests {
         assert_eq!(register(&scopes, "a", &[per_minute(1)], 3)[0].shape, old.shape);
         assert!(!scopes.may_move(old.shape, new.shape) && scopes.may_move(new.shape, old.shape));
         assert_eq!(scopes.target_of_shape(new.shape), Some(new));
+    }
+
+    #[test]
+    fn rules_that_are_not_in_force_yet_move_no_history() {
+        let scopes = Scopes::with_capacity(1);
+        let old = register(&scopes, "a", &[per_minute(1)], 1)[0];
+        let new = register(&scopes, "a", &[per_hour(9)], 2)[0];
+        let third = scopes.register(&Registration::counting_requests("a", &[per_minute(1)])).unwrap()[0];
+        assert_eq!(third.shape, old.shape);
+        assert!(scopes.may_move(third.shape, new.shape), "requests under the second rules go on");
+        scopes.want(third, 3);
+        assert!(!scopes.may_move(third.shape, new.shape));
     }
 }
