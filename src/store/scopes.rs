@@ -223,10 +223,17 @@ impl Scopes {
     /// Returns the target of charges that one of the policies of a scope judges. Equal plans get equal numbers.
     fn target(&self, entry: &mut Registered, policy: &Policy, all: &[Policy]) -> Result<ChargeTarget, ConfigError> {
         let plan = Plan::among(policy, all);
-        let plan = if entry.targets.is_empty() { plan } else { plan.with_siblings() };
         let judge = |target: &ChargeTarget| self.0.judges.get(target.plan);
         let is_tier = all.len() > 1;
-        let is_equal = |judge: &Judge| judge.policy == *policy && judge.plan == plan && judge.is_tier == is_tier;
+        let is_as =
+            |plan: &Plan, judge: &Judge| judge.policy == *policy && judge.plan == *plan && judge.is_tier == is_tier;
+        let plan = match &*entry.targets {
+            [] => plan,
+            // Rules that change nothing leave the history to the one plan that may take the short ways.
+            [only] if judge(only).is_some_and(|judge| is_as(&plan, judge)) => return Ok(*only),
+            _ => plan.with_siblings(),
+        };
+        let is_equal = |judge: &Judge| is_as(&plan, judge);
         if let Some(known) = entry.targets.iter().find(|target| judge(target).is_some_and(is_equal)) {
             return Ok(*known);
         }
@@ -331,6 +338,17 @@ mod tests {
         for (target, limit) in [(first[0], 1), (second[0], 2)] {
             assert_eq!(scopes.policy(target.plan), Some(&per_minute(limit)));
         }
+    }
+
+    #[test]
+    fn a_policy_that_stays_the_only_one_keeps_its_number() {
+        let scopes = Scopes::with_capacity(1);
+        let first = register(&scopes, "a", &[per_minute(1)], 1);
+        assert_eq!(register(&scopes, "a", &[per_minute(1)], 2), first);
+        assert!(!scopes.is_reshaped(first[0].scope));
+        // Among others it is another one, whose denials are not remembered over theirs.
+        register(&scopes, "a", &[per_minute(2)], 3);
+        assert_ne!(register(&scopes, "a", &[per_minute(1)], 4), first);
     }
 
     #[test]
