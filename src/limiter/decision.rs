@@ -150,19 +150,17 @@ impl Decision {
     /// A rule that counts the request by two keys, because its path has two readings, has its quotas here twice. Rules in
     /// [shadow](crate::Enforcement::Shadow) have none: see [`would_be_denied_by`](Self::would_be_denied_by).
     pub fn quotas(&self) -> impl Iterator<Item = QuotaStatus<'_>> {
-        self.statuses().filter(|quota| quota.enforcement() != Enforcement::Shadow)
+        self.statuses().map(|(_, quota)| quota).filter(|quota| quota.enforcement() != Enforcement::Shadow)
     }
 
-    /// Returns the status of each quota, also of rules in shadow.
-    #[inline]
-    fn statuses(&self) -> impl Iterator<Item = QuotaStatus<'_>> {
-        let quotas = self
-            .rules()
-            .flat_map(|(used, rule, tier)| tier.quotas().map(move |(quota, name)| (used, rule, tier, quota, name)));
+    /// Returns the status of each quota, also of rules in shadow, with the index of its charge.
+    fn statuses(&self) -> impl Iterator<Item = (usize, QuotaStatus<'_>)> {
+        let quotas = self.rules().enumerate().flat_map(|(at, (used, rule, tier))| {
+            tier.quotas().map(move |(quota, name)| (at, used.enforcement, rule, tier, quota, name))
+        });
         let verdict = &self.verdict;
-        let quotas = quotas.zip(&verdict.states);
-        quotas.map(move |((used, rule, tier, quota, name), state)| {
-            QuotaStatus::new((rule, tier, used.enforcement), quota, name, *state, verdict)
+        quotas.zip(&verdict.states).map(move |((at, enforcement, rule, tier, quota, name), state)| {
+            (at, QuotaStatus::new((rule, tier, enforcement), quota, name, *state, verdict))
         })
     }
 
@@ -215,8 +213,7 @@ impl Decision {
     }
 
     fn without_room(&self, enforcement: Enforcement) -> impl Iterator<Item = QuotaStatus<'_>> {
-        let charges = self.rules().enumerate().flat_map(|(at, (_, _, tier))| tier.quotas().map(move |_| at));
-        let statuses = self.verdict.has_without_room().then(|| charges.zip(self.statuses())).into_iter().flatten();
+        let statuses = self.verdict.has_without_room().then(|| self.statuses()).into_iter().flatten();
         let is_one = move |at: usize, quota: &QuotaStatus<'_>| {
             quota.enforcement() == enforcement && quota.remaining() == 0 && self.verdict.is_without_room(at)
         };
