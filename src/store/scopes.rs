@@ -256,13 +256,18 @@ impl Scopes {
     ) -> Result<ChargeTarget, ConfigError> {
         let all = wanted.policies;
         let plan = if wanted.has_costs { Plan::for_costs_among(policy, all) } else { Plan::among(policy, all) };
-        let plan = if entry.targets.is_empty() { plan } else { plan.with_siblings() };
         let judge = |target: &ChargeTarget| self.0.judges.get(target.plan);
-        let is_tier = all.len() > 1;
-        let settles = wanted.settles;
-        let is_equal = |judge: &Judge| {
-            judge.policy == *policy && judge.plan == plan && (judge.is_tier, judge.settles) == (is_tier, settles)
+        let (is_tier, settles) = (all.len() > 1, wanted.settles);
+        let is_as = |plan: &Plan, judge: &Judge| {
+            judge.policy == *policy && judge.plan == *plan && (judge.is_tier, judge.settles) == (is_tier, settles)
         };
+        let plan = match &*entry.targets {
+            [] => plan,
+            // Rules that change nothing leave the history to the one plan that may take the short ways.
+            [only] if judge(only).is_some_and(|judge| is_as(&plan, judge)) => return Ok(*only),
+            _ => plan.with_siblings(),
+        };
+        let is_equal = |judge: &Judge| is_as(&plan, judge);
         if let Some(known) = entry.targets.iter().find(|target| judge(target).is_some_and(is_equal)) {
             return Ok(*known);
         }
@@ -377,6 +382,17 @@ mod tests {
         for (target, limit) in [(first[0], 1), (second[0], 2)] {
             assert_eq!(scopes.policy(target.plan), Some(&per_minute(limit)));
         }
+    }
+
+    #[test]
+    fn a_policy_that_stays_the_only_one_keeps_its_number() {
+        let scopes = Scopes::with_capacity(1);
+        let first = register(&scopes, "a", &[per_minute(1)], 1);
+        assert_eq!(register(&scopes, "a", &[per_minute(1)], 2), first);
+        assert!(!scopes.is_reshaped(first[0].scope));
+        // Among others it is another one, whose denials are not remembered over theirs.
+        register(&scopes, "a", &[per_minute(2)], 3);
+        assert_ne!(register(&scopes, "a", &[per_minute(1)], 4), first);
     }
 
     #[test]
