@@ -47,7 +47,13 @@ impl History {
         }
         let mut reshaped = Self::new(to);
         let tick = |tick| to.tick().from(from.tick(), tick);
-        let recorded: Vec<_> = self.recorded(from).into_iter().map(|(at, units)| (tick(at), units)).collect();
+        // A bucket counts until its end, which may be later than the timestamps behind it.
+        let mut latest = 0;
+        let in_order = self.recorded(from).into_iter().map(|(at, units)| {
+            latest = tick(at).max(latest);
+            (latest, units)
+        });
+        let recorded: Vec<_> = in_order.collect();
         // Zero stands for none.
         let forgotten = |at| if at == 0 { 0 } else { tick(at) };
         let identity = self.identity().map(|kept| Identity { forgotten: forgotten(kept.forgotten), ..kept });

@@ -241,16 +241,14 @@ impl Decision {
             tier.quotas().map(move |(quota, name)| (at, used.enforcement, rule, tier, quota, name))
         });
         let verdict = &self.verdict;
-        quotas
-            .zip(&verdict.states)
-            .map(move |((at, enforcement, rule, tier, quota, name), state)| {
-                (at, QuotaStatus::new((rule, tier, enforcement), quota, name, *state, verdict))
-            })
-            .enumerate()
-            .map(|(index, (at, status))| match &self.costing {
+        let quotas = quotas.zip(&verdict.states).enumerate();
+        quotas.map(move |(index, ((at, enforcement, rule, tier, quota, name), state))| {
+            let status = QuotaStatus::new((rule, tier, enforcement), quota, name, *state, verdict);
+            match &self.costing {
                 Some(costing) => (at, costing.told_in(status, at, index)),
                 None => (at, status),
-            })
+            }
+        })
     }
 
     /// Returns the quotas in [shadow](crate::Enforcement::Shadow) that have no room: with these rules enforced, the request

@@ -77,8 +77,8 @@ struct Shape {
     scope: u32,
     /// The number of a plan of this shape.
     plan: u32,
-    /// The last version of the rules that wanted it. Histories are not moved to the shape of an earlier version.
-    /// Shared by the copies of the scopes.
+    /// The last version of the rules that [wanted](Scopes::want) it. Histories are not moved to the shape of an earlier
+    /// version. Shared by the copies of the scopes.
     version: Arc<AtomicU64>,
 }
 
@@ -116,8 +116,6 @@ pub(crate) struct Registration<'a> {
     pub(crate) has_costs: bool,
     /// Whether its charges may be settled.
     pub(crate) settles: bool,
-    /// The version of the rules: a higher one is newer.
-    pub(crate) version: u64,
 }
 
 /// The numbers of one scope, and of its shapes and plans.
@@ -130,8 +128,8 @@ struct Registered {
 #[cfg(test)]
 impl<'a> Registration<'a> {
     /// Creates one of a rule that counts requests, whose name is its identity.
-    pub(crate) fn counting_requests(name: &'a str, policies: &'a [Policy], version: u64) -> Self {
-        Self { identity: name.to_owned(), name, policies, has_costs: false, settles: false, version }
+    pub(crate) fn counting_requests(name: &'a str, policies: &'a [Policy]) -> Self {
+        Self { identity: name.to_owned(), name, policies, has_costs: false, settles: false }
     }
 }
 
@@ -224,6 +222,15 @@ impl Scopes {
         version(to) >= version(from)
     }
 
+    /// Notes that rules of this version judge histories of this shape: those of a lower version move to it from then on, and
+    /// requests under rules of a lower version are told to ask again. So this is called at the very moment when these
+    /// rules come into force, not when they are compiled.
+    pub(crate) fn want(&self, target: ChargeTarget, version: u64) {
+        if let Some(shape) = self.0.shapes.get(target.shape as usize) {
+            shape.version.fetch_max(version, Ordering::AcqRel);
+        }
+    }
+
     /// Returns the targets of charges to a scope: one for each of the policies that judge its histories. The scope is that of an
     /// earlier call with the same identity, if there was one.
     ///
@@ -237,12 +244,7 @@ impl Scopes {
             let scope = self.0.scopes.push(Scope { name, identity, is_reshaped: AtomicBool::new(false) });
             Registered { scope: scope as u32, targets: SmallVec::new() }
         });
-        let targets = wanted.policies.iter().map(|policy| self.target(entry, policy, wanted));
-        let targets: Vec<ChargeTarget> = targets.collect::<Result<_, _>>()?;
-        for shape in targets.iter().filter_map(|target| self.0.shapes.get(target.shape as usize)) {
-            shape.version.fetch_max(wanted.version, Ordering::AcqRel);
-        }
-        Ok(targets)
+        wanted.policies.iter().map(|policy| self.target(entry, policy, wanted)).collect()
     }
 
     /// Returns the target of charges that one of the policies of a scope judges. Equal plans get equal numbers.
@@ -254,13 +256,18 @@ impl Scopes {
     ) -> Result<ChargeTarget, ConfigError> {
         let all = wanted.policies;
         let plan = if wanted.has_costs { Plan::for_costs_among(policy, all) } else { Plan::among(policy, all) };
-        let plan = if entry.targets.is_empty() { plan } else { plan.with_siblings() };
         let judge = |target: &ChargeTarget| self.0.judges.get(target.plan);
-        let is_tier = all.len() > 1;
-        let settles = wanted.settles;
-        let is_equal = |judge: &Judge| {
-            judge.policy == *policy && judge.plan == plan && (judge.is_tier, judge.settles) == (is_tier, settles)
+        let (is_tier, settles) = (all.len() > 1, wanted.settles);
+        let is_as = |plan: &Plan, judge: &Judge| {
+            judge.policy == *policy && judge.plan == *plan && (judge.is_tier, judge.settles) == (is_tier, settles)
         };
+        let plan = match &*entry.targets {
+            [] => plan,
+            // Rules that change nothing leave the history to the one plan that may take the short ways.
+            [only] if judge(only).is_some_and(|judge| is_as(&plan, judge)) => return Ok(*only),
+            _ => plan.with_siblings(),
+        };
+        let is_equal = |judge: &Judge| is_as(&plan, judge);
         if let Some(known) = entry.targets.iter().find(|target| judge(target).is_some_and(is_equal)) {
             return Ok(*known);
         }
@@ -350,11 +357,17 @@ mod tests {
     use super::*;
 
     fn register(scopes: &Scopes, identity: &str, policies: &[Policy], version: u64) -> Vec<ChargeTarget> {
-        scopes.register(&Registration::counting_requests(identity, policies, version)).unwrap()
+        let targets = scopes.register(&Registration::counting_requests(identity, policies)).unwrap();
+        targets.iter().for_each(|target| scopes.want(*target, version));
+        targets
     }
 
     fn per_minute(limit: u64) -> Policy {
         Policy::per_minute(limit)
+    }
+
+    fn per_hour(limit: u64) -> Policy {
+        Policy::per_hour(limit)
     }
 
     #[test]
@@ -369,6 +382,17 @@ mod tests {
         for (target, limit) in [(first[0], 1), (second[0], 2)] {
             assert_eq!(scopes.policy(target.plan), Some(&per_minute(limit)));
         }
+    }
+
+    #[test]
+    fn a_policy_that_stays_the_only_one_keeps_its_number() {
+        let scopes = Scopes::with_capacity(1);
+        let first = register(&scopes, "a", &[per_minute(1)], 1);
+        assert_eq!(register(&scopes, "a", &[per_minute(1)], 2), first);
+        assert!(!scopes.is_reshaped(first[0].scope));
+        // Among others it is another one, whose denials are not remembered over theirs.
+        register(&scopes, "a", &[per_minute(2)], 3);
+        assert_ne!(register(&scopes, "a", &[per_minute(1)], 4), first);
     }
 
     #[test]
@@ -399,5 +423,17 @@ mod tests {
         assert_eq!(register(&scopes, "a", &[per_minute(1)], 3)[0].shape, old.shape);
         assert!(!scopes.may_move(old.shape, new.shape) && scopes.may_move(new.shape, old.shape));
         assert_eq!(scopes.target_of_shape(new.shape), Some(new));
+    }
+
+    #[test]
+    fn rules_that_are_not_in_force_yet_move_no_history() {
+        let scopes = Scopes::with_capacity(1);
+        let old = register(&scopes, "a", &[per_minute(1)], 1)[0];
+        let new = register(&scopes, "a", &[per_hour(9)], 2)[0];
+        let third = scopes.register(&Registration::counting_requests("a", &[per_minute(1)])).unwrap()[0];
+        assert_eq!(third.shape, old.shape);
+        assert!(scopes.may_move(third.shape, new.shape), "requests under the second rules go on");
+        scopes.want(third, 3);
+        assert!(!scopes.may_move(third.shape, new.shape));
     }
 }

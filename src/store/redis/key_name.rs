@@ -71,7 +71,7 @@ mod tests {
 
     fn named_in(scope: &str, charge: &Charge) -> String {
         let scopes = Scopes::default();
-        scopes.register(&Registration::counting_requests(scope, &[Policy::per_minute(1)], 1)).unwrap();
+        scopes.register(&Registration::counting_requests(scope, &[Policy::per_minute(1)])).unwrap();
         key_name("quota", scopes.get(0).unwrap(), charge)
     }
 

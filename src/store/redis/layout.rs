@@ -413,7 +413,7 @@ mod tests {
         };
         let checked = |tiers: &[Policy]| {
             let scopes = Scopes::default();
-            scopes.register(&Registration::counting_requests("calls", tiers, 1)).unwrap();
+            scopes.register(&Registration::counting_requests("calls", tiers)).unwrap();
             Layout::validate(&scopes)
         };
         assert!(checked(&[of(1..17), of(17..32)]).is_ok());
