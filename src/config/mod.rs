@@ -399,6 +399,9 @@
 //! [`key::client_ip`]: crate::key::client_ip
 
 mod check;
+mod cost;
+mod cost_texts;
+mod counted_outcome;
 mod csv;
 #[cfg_attr(not(feature = "redis"), expect(dead_code, reason = "only Redis has URLs and secrets"))]
 mod environment;
