@@ -36,7 +36,7 @@ impl Timestamp {
         Self { nanos: micros.saturating_mul(1000) }
     }
 
-    #[cfg(test)]
+    /// Returns the timestamp this many nanoseconds after the origin.
     pub(crate) const fn from_nanos(nanos: u64) -> Self {
         Self { nanos }
     }

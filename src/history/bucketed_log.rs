@@ -137,12 +137,29 @@ impl BucketedLog {
         }
     }
 
-    /// Records one unit of another shape, beyond what the limits need.
-    pub(crate) fn restore(&mut self, plan: &Plan, timestamp: u64) {
+    /// Records units of another shape in the order of their ticks, beyond what the limits need.
+    pub(crate) fn restore(&mut self, plan: &Plan, recorded: &[(u64, u64)]) {
         let capacity = plan.exact().map_or(0, |exact| exact.capacity);
         // Without buckets behind the timestamps, the oldest of too many would be lost.
         let capacity = if plan.bucket_specs().is_empty() { capacity.max(Ring::LARGEST) } else { capacity };
-        self.record(plan, timestamp, capacity);
+        let mut later = recorded.iter().fold(0_u64, |sum, (_, units)| sum.saturating_add(*units));
+        for (timestamp, units) in recorded {
+            later = later.saturating_sub(*units);
+            // Those that the next ones would push out of the timestamps need not get there.
+            let exact = (*units).min((capacity as u64).saturating_sub(later));
+            self.restore_tick(plan, *timestamp, units - exact, exact, capacity);
+        }
+    }
+
+    /// Records units of one tick in the buckets, and as timestamps.
+    fn restore_tick(&mut self, plan: &Plan, timestamp: u64, in_buckets: u64, exact: u64, capacity: usize) {
+        if in_buckets > 0 {
+            while !self.timestamps.is_empty() {
+                self.age_oldest_timestamp(plan.bucket_specs());
+            }
+            self.add_to_buckets(0, plan.bucket_specs(), timestamp, in_buckets);
+        }
+        (0..exact).for_each(|_| self.record(plan, timestamp, capacity));
     }
 
     /// Records one unit, among this many timestamps at most.

@@ -1,28 +1,24 @@
 //! The history of one key.
 
-use std::time::Duration;
-
 use crate::{
     clock::Timestamp,
     history::{
         bucketed_log::BucketedLog,
+        cost_entry::{SmallEntry, WideEntry},
+        cost_log::{CostLog, Costs, Identity},
         exact_log::ExactLog,
-        plan::{Exact, Plan, Window},
+        plan::{Exact, Form, Plan, Window},
+        receipt::Receipt,
         ring::Ring,
+        room::Room,
     },
 };
-
-/// Maximum lead of a history over the clock that is left alone.
-const SMALL_LEAD: Duration = Duration::from_millis(10);
 
 /// Length of a stretch in ticks: 18 minutes of the finest ticks, 12 days of the coarsest.
 ///
 /// Old units are dropped at the latest when the newest unit enters another stretch. No window is longer, so the remaining
 /// units are then younger than one stretch, and never older than two. 32 bits tell four apart.
 const STRETCH: u64 = Plan::LONGEST_COMPACT_WINDOW;
-
-/// Units of one tick that are moved to another shape, at most. It bounds the time that moving a history takes.
-const MOST_RESTORED: u64 = 1 << 24;
 
 /// The sliding-window log of one key under one plan.
 ///
@@ -39,6 +35,7 @@ pub(crate) struct History {
 enum Log {
     Exact(ExactLog),
     Bucketed(Box<BucketedLog>),
+    Costs(Box<dyn Costs>),
 }
 
 impl History {
@@ -49,28 +46,41 @@ impl History {
             return self;
         }
         let mut reshaped = Self::new(to);
-        for (tick, units) in self.recorded(from) {
-            let tick = to.tick().from(from.tick(), tick);
-            for _ in 0..units.min(MOST_RESTORED) {
-                reshaped.restore(to, tick);
-            }
-        }
+        let tick = |tick| to.tick().from(from.tick(), tick);
+        let recorded: Vec<_> = self.recorded(from).into_iter().map(|(at, units)| (tick(at), units)).collect();
+        // Zero stands for none.
+        let forgotten = |at| if at == 0 { 0 } else { tick(at) };
+        let identity = self.identity().map(|kept| Identity { forgotten: forgotten(kept.forgotten), ..kept });
+        reshaped.restore(to, &recorded, identity);
         reshaped
     }
 
-    /// Records one unit of another shape. All of them are kept, also those beyond the limits: the next shape may be one in which
+    /// Records units of another shape. All of them are kept, also those beyond the limits: the next shape may be one in which
     /// they matter again.
-    fn restore(&mut self, plan: &Plan, tick: u64) {
-        let tick = self.newest.max(tick);
+    fn restore(&mut self, plan: &Plan, recorded: &[(u64, u64)], identity: Option<Identity>) {
+        let newest = recorded.last().map_or(0, |(tick, _)| *tick);
         match &mut self.log {
             Log::Exact(log) => {
-                log.expire_until(tick.saturating_sub(plan.horizon()), self.newest);
-                log.keep(Ring::LARGEST - 1);
-                log.push(tick, Ring::LARGEST);
+                let live = recorded.iter().filter(|(tick, _)| tick.saturating_add(plan.horizon()) > newest);
+                for (tick, units) in live {
+                    // Only the newest ones fit.
+                    for _ in 0..(*units).min(Ring::LARGEST as u64) {
+                        log.keep(Ring::LARGEST - 1);
+                        log.push(*tick, Ring::LARGEST);
+                    }
+                }
             }
-            Log::Bucketed(log) => log.restore(plan, tick),
+            Log::Bucketed(log) => log.restore(plan, recorded),
+            Log::Costs(log) => log.restore(plan, recorded, identity),
         }
-        self.newest = tick;
+        self.newest = newest;
+    }
+
+    fn identity(&self) -> Option<Identity> {
+        match &self.log {
+            Log::Exact(_) | Log::Bucketed(_) => None,
+            Log::Costs(log) => Some(log.identity()),
+        }
     }
 
     /// Returns the ticks in which units count as recorded, oldest first, and how many in each.
@@ -78,20 +88,16 @@ impl History {
         match &self.log {
             Log::Exact(log) => (0..log.len()).map(|at| (log.get(at, self.newest), 1)).collect(),
             Log::Bucketed(log) => log.recorded(plan, self.newest),
+            Log::Costs(log) => log.recorded(self.newest),
         }
     }
 
-    pub(crate) fn charge_cost(&mut self, _plan: &Plan, _units: u64, _now: Timestamp) -> Receipt {
-        Receipt::NONE
-    }
-    pub(crate) fn give_back(&mut self, _plan: &Plan, _receipt: Receipt, _units: u64, _now: Timestamp) -> u64 {
-        0
-    }
     pub(crate) fn new(plan: &Plan) -> Self {
-        let log = if plan.is_compact() {
-            Log::Exact(ExactLog::EMPTY)
-        } else {
-            Log::Bucketed(Box::new(BucketedLog::new(plan)))
+        let log = match plan.form() {
+            Form::Exact => Log::Exact(ExactLog::EMPTY),
+            Form::Bucketed => Log::Bucketed(Box::new(BucketedLog::new(plan))),
+            Form::Costs => Log::Costs(Box::new(CostLog::<SmallEntry>::new(plan))),
+            Form::WideCosts => Log::Costs(Box::new(CostLog::<WideEntry>::new(plan))),
         };
         Self { newest: 0, log }
     }
@@ -115,6 +121,7 @@ impl History {
                 log.expire_until(expired, self.newest);
             }
             Log::Bucketed(log) => log.expire(plan, self.newest, now.floor_ticks(plan.tick())),
+            Log::Costs(log) => log.expire(plan, self.newest, now.floor_ticks(plan.tick())),
         }
     }
 
@@ -135,6 +142,10 @@ impl History {
                 let used = log.used(window, now);
                 (used, log.leaves_at(plan, self.newest, window, used, window.excess(used)))
             }
+            Log::Costs(log) => {
+                let (used, changes_at) = log.usage(plan, window, 1, self.newest, now);
+                (used, changes_at.unwrap_or(u64::MAX))
+            }
         }
     }
 
@@ -143,6 +154,7 @@ impl History {
         match &self.log {
             Log::Exact(log) => log.len() as u64,
             Log::Bucketed(log) => log.units(),
+            Log::Costs(log) => log.units(),
         }
     }
 
@@ -161,6 +173,7 @@ impl History {
                 log.expire(plan, newest, now);
                 plan.windows().iter().find_map(|window| log.room_at(plan, newest, window, now))
             }
+            Log::Costs(log) => log.room(plan, 1, newest, now).tick(),
         }
     }
 
@@ -173,6 +186,7 @@ impl History {
                 log.get(oldest + nth.saturating_sub(1) as usize, self.newest) + window.ticks
             }
             Log::Bucketed(log) => log.leaves_at(plan, self.newest, window, used, nth),
+            Log::Costs(log) => log.leaves_at(window, used, nth, self.newest),
         }
     }
 
@@ -201,6 +215,7 @@ impl History {
                 log.push(timestamp, capacity);
             }
             Log::Bucketed(log) => log.charge(plan, timestamp),
+            Log::Costs(log) => log.charge(plan, 1, timestamp, self.newest, now),
         }
         self.newest = timestamp;
     }
@@ -213,7 +228,7 @@ impl History {
     /// units wait until the clock has caught up.
     pub(crate) fn clamp_to(&mut self, plan: &Plan, now: Timestamp) -> bool {
         let latest = now.ceil_ticks(plan.tick());
-        if self.newest <= now.saturating_add(SMALL_LEAD).ceil_ticks(plan.tick()) {
+        if self.newest <= now.saturating_add(Plan::SMALL_LEAD).ceil_ticks(plan.tick()) {
             return false;
         }
         match &mut self.log {
@@ -224,6 +239,10 @@ impl History {
                 log.clamp(latest, self.newest);
             }
             Log::Bucketed(log) => log.clamp(plan, latest, self.newest),
+            Log::Costs(log) => {
+                let expired = self.newest.saturating_sub(plan.horizon().saturating_add(1));
+                log.clamp(expired, latest, self.newest);
+            }
         }
         self.newest = latest;
         true
@@ -234,18 +253,123 @@ impl History {
         match &self.log {
             Log::Exact(log) => log.len(),
             Log::Bucketed(log) => log.entries(),
+            Log::Costs(log) => log.entries(),
         }
     }
 }
 
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Receipt;
-impl Receipt {
-    pub(crate) const NONE: Self = Self;
-    pub(crate) fn parts(self) -> Option<(u64, u64)> {
-        None
+/// What requests with costs need.
+///
+/// With a plan that is not [for costs](Plan::for_costs_among) the answers are right as well, but nothing can be given back.
+#[allow(dead_code, reason = "stores charge single units so far")]
+impl History {
+    /// Returns the number of units that `window` counts, without regard to its limit.
+    pub(crate) fn used(&mut self, plan: &Plan, window: &Window, now: Timestamp) -> u64 {
+        match &mut self.log {
+            Log::Costs(log) => log.used(plan, window, self.newest, now.floor_ticks(plan.tick())),
+            // An exact log counts up to the limit.
+            Log::Exact(_) | Log::Bucketed(_) => self.usage(plan, &Window { limit: u64::MAX, ..*window }, now).0,
+        }
     }
-    pub(crate) fn from_parts(_: u64, _: u64) -> Self {
-        Self
+
+    /// Returns the number of units that `window` counts, and the tick in which it has room for a cost. If it has room now,
+    /// returns the tick in which the oldest of these units leaves, and if it never has, `None`.
+    pub(crate) fn usage_for(&mut self, plan: &Plan, window: &Window, units: u64, now: Timestamp) -> (u64, Option<u64>) {
+        if let Log::Costs(log) = &mut self.log {
+            return log.usage(plan, window, units, self.newest, now.floor_ticks(plan.tick()));
+        }
+        let used = self.used(plan, window, now);
+        let leaves = |excess: u64| self.leaves_at(plan, window, used, excess.max(1));
+        (used, window.excess_for(used, units).map(leaves))
+    }
+
+    /// Returns when all windows have room for a cost, if nothing else is charged. A cost of nothing has room in every window
+    /// that does not count more units than its limit.
+    pub(crate) fn room_for(&mut self, plan: &Plan, units: u64, now: Timestamp) -> Room {
+        if let Log::Costs(log) = &mut self.log {
+            return log.room(plan, units, self.newest, now.floor_ticks(plan.tick()));
+        }
+        self.expire(plan, now);
+        let rooms = plan.windows().iter().map(|window| match self.usage_for(plan, window, units, now) {
+            (_, None) => Room::Never,
+            (used, Some(_)) if window.excess_for(used, units) == Some(0) => Room::Now,
+            (_, Some(tick)) => Room::At(tick),
+        });
+        rooms.max().unwrap_or(Room::Now)
+    }
+
+    /// Records units at `now`, whether there is room or not. Nothing is recorded for a cost of nothing.
+    pub(crate) fn charge_units(&mut self, plan: &Plan, units: u64, now: Timestamp) -> Receipt {
+        if units == 0 {
+            return Receipt::NONE;
+        }
+        let (timestamp, asked) = (self.newest.max(now.ceil_ticks(plan.tick())), now.floor_ticks(plan.tick()));
+        let Log::Costs(log) = &mut self.log else {
+            // More cannot change any answer.
+            (0..units.min(plan.most_units()).min(Ring::LARGEST as u64)).for_each(|_| self.charge(plan, now));
+            return Receipt::NONE;
+        };
+        log.charge(plan, units, timestamp, self.newest, asked);
+        self.newest = timestamp;
+        let recorded_at = Timestamp::from_nanos(plan.tick().beginning(timestamp));
+        Receipt { id: Some(log.identity().id), recorded_at }
+    }
+
+    /// Records at `now` the units by which a request cost more than was charged. They may exceed the limits: nothing is
+    /// admitted until that debt has left the windows.
+    pub(crate) fn owe(&mut self, plan: &Plan, units: u64, now: Timestamp) -> Receipt {
+        self.charge_units(plan, units, now)
+    }
+
+    /// Takes back units that were charged, and returns how many. All windows that still count them have more room.
+    ///
+    /// Nothing is given back for units that have left every window, nor for a receipt of another history or from before the
+    /// clock stepped back. Callers give back at most the units of a charge, and once.
+    pub(crate) fn give_back(&mut self, plan: &Plan, receipt: Receipt, units: u64, now: Timestamp) -> u64 {
+        let recorded_at = receipt.recorded_at.ceil_ticks(plan.tick());
+        let counts = recorded_at.saturating_add(plan.horizon()) > now.floor_ticks(plan.tick());
+        match self.log_of(receipt) {
+            Some((log, newest)) if counts && units > 0 => log.give_back(recorded_at, units, newest),
+            _ => 0,
+        }
+    }
+
+    /// Returns the number of units that are reserved and not settled.
+    pub(crate) fn held(&self) -> u64 {
+        self.identity().map_or(0, |identity| identity.held)
+    }
+
+    /// Notes that the units of a receipt are reserved: they are the estimate of a request that has yet to be settled.
+    pub(crate) fn hold(&mut self, receipt: Receipt, units: u64) {
+        if let Some((log, _)) = self.log_of(receipt) {
+            log.set_held(log.identity().held.saturating_add(units));
+        }
+    }
+
+    /// Notes that units [held](Self::hold) for a receipt are settled, whether they are given back or not.
+    pub(crate) fn release(&mut self, receipt: Receipt, units: u64) {
+        if let Some((log, _)) = self.log_of(receipt) {
+            log.set_held(log.identity().held.saturating_sub(units));
+        }
+    }
+
+    /// Returns `true` if all windows would have room for a cost without the units that are held: a denial may then prove
+    /// shorter than it says.
+    ///
+    /// Some of those units may have left a window before they are settled. They are subtracted all the same.
+    pub(crate) fn has_room_without_held(&mut self, plan: &Plan, units: u64, now: Timestamp) -> bool {
+        let held = self.held();
+        plan.windows().iter().all(|window| {
+            let used = self.used(plan, window, now).saturating_sub(held);
+            window.excess_for(used, units) == Some(0)
+        })
+    }
+
+    /// Returns the log of costs that a receipt is of, and the tick of its newest unit.
+    fn log_of(&mut self, receipt: Receipt) -> Option<(&mut dyn Costs, u64)> {
+        match &mut self.log {
+            Log::Costs(log) if receipt.id == Some(log.identity().id) => Some((log.as_mut(), self.newest)),
+            _ => None,
+        }
     }
 }

@@ -15,22 +15,35 @@
 //! next larger quota, and so on. If no quota is exact, it begins in the buckets. Each part ends where its quota's window
 //! ends, so the usage of a quota is the sum over the parts up to its own.
 //!
+//! Where requests have costs, or give units back, the log is another: one entry for each admission, with the running total
+//! of units at its end. The usage of a quota is the difference of two totals.
+//!
 //! * [`plan`]: a policy compiled for the arithmetic.
-//! * [`history`]: the log, in one of two forms.
+//! * [`history`]: the log, in one of three forms.
 //! * [`exact_log`]: timestamps of 32 bits, for quotas of up to 4096 and windows of up to 12 days. They are in ticks, which
 //!   are as short as 32 bits allow for the longest window.
 //! * [`ring`]: the ring buffer for more than a few timestamps.
 //! * [`bucketed_log`]: timestamps of 64 bits and buckets, for all other policies.
+//! * [`cost_log`]: running totals, for requests with costs; [`cost_entry`] has the two widths of an entry.
+//! * [`grid`]: the cells in which entries are merged once there are thousands.
+//! * [`receipt`], [`room`]: what such a log answers.
 
 mod bucketed_log;
+mod cost_entry;
+mod cost_log;
 mod exact_log;
+mod grid;
 mod history;
 mod plan;
+mod receipt;
 mod ring;
+mod room;
 #[cfg(test)]
 mod tests;
 
-pub(crate) use history::{History, Receipt};
+pub(crate) use history::History;
 #[cfg(feature = "redis")]
 pub(crate) use plan::{BucketSpec, Counted};
 pub(crate) use plan::{Plan, Window};
+#[allow(unused_imports, reason = "stores charge single units so far")]
+pub(crate) use {receipt::Receipt, room::Room};

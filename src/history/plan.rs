@@ -1,8 +1,10 @@
 //! A policy, compiled for the arithmetic of its histories.
 
+use std::time::Duration;
+
 use crate::{
     clock::Tick,
-    history::ring::Ring,
+    history::{grid::Grid, ring::Ring},
     policy::{Policy, Quota},
 };
 
@@ -22,6 +24,21 @@ pub(crate) struct Plan {
     most_units: u64,
     horizon: u64,
     has_siblings: bool,
+    form: Form,
+    grid: Grid,
+}
+
+/// The form of a history.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Form {
+    /// Timestamps of 32 bits.
+    Exact,
+    /// Timestamps of 64 bits, and buckets.
+    Bucketed,
+    /// Running totals of costs, for limits and windows that fit into small entries.
+    Costs,
+    /// Running totals of costs, for all others.
+    WideCosts,
 }
 
 /// One quota: its limit, its window in ticks, and the part of the history that ends with the window.
@@ -69,12 +86,25 @@ impl Window {
         let too_many = used.saturating_add(1).saturating_sub(self.limit);
         if too_many == 0 { 1 } else { too_many }
     }
+
+    /// Returns the number of `used` units that have to leave before there is room for a cost, or `None` if there never is. A
+    /// cost of nothing has room unless more units are counted than the limit.
+    #[inline]
+    pub(crate) const fn excess_for(&self, used: u64, units: u64) -> Option<u64> {
+        match self.limit.checked_sub(units) {
+            Some(most) => Some(used.saturating_sub(most)),
+            None => None,
+        }
+    }
 }
 
 impl Plan {
     /// The longest window of 32-bit timestamps, in ticks. Windows over six days have ticks of a millisecond, so it is 12
     /// days.
     pub(crate) const LONGEST_COMPACT_WINDOW: u64 = Tick::MOST_PER_WINDOW;
+
+    /// Maximum lead of a history over the clock that is left alone.
+    pub(super) const SMALL_LEAD: Duration = Duration::from_millis(10);
 
     #[cfg(any(test, feature = "redis"))]
     pub(crate) fn new(policy: &Policy) -> Self {
@@ -106,7 +136,7 @@ impl Plan {
         let horizon = counted_windows.iter().map(|window| window.ticks).max().unwrap_or(0);
         let late = bucket_specs.last().map_or(0, |spec| spec.ticks);
         let most_units = most_units(&counted_windows, count_denied || all.len() > 1);
-        Self {
+        let plan = Self {
             tick,
             windows,
             unlimited,
@@ -116,14 +146,31 @@ impl Plan {
             most_units,
             horizon: horizon + late,
             has_siblings: all.len() > 1,
-        }
+            form: Form::Bucketed,
+            grid: Grid::default(),
+        };
+        Self { form: if plan.fits_32_bits() { Form::Exact } else { Form::Bucketed }, ..plan }
     }
 
+    /// Creates the plan of a policy whose requests have costs, or may give units back. All of these policies judge its
+    /// histories, as in [`among`](Self::among).
+    #[allow(dead_code, reason = "stores charge single units so far")]
     pub(crate) fn for_costs_among(policy: &Policy, all: &[Policy]) -> Self {
-        Self::among(policy, all)
-    }
-    pub(crate) fn has_costs(&self) -> bool {
-        false
+        let plan = Self::among(policy, all);
+        let quotas = all.iter().flat_map(Policy::quotas);
+        let limits = quotas.map(|quota| (plan.tick.count(quota.window()), quota.limit()));
+        let grid = Grid::new(limits, policy.entries_per_window(), plan.tick.count(Self::SMALL_LEAD));
+        let exactly = |window: &Window| Window { counted: Counted::Exactly, ..*window };
+        Self {
+            windows: plan.windows.iter().map(exactly).collect(),
+            unlimited: plan.unlimited.iter().map(exactly).collect(),
+            exact: None,
+            bucket_specs: Box::default(),
+            horizon: grid.horizon(),
+            form: if grid.is_small(Self::LONGEST_COMPACT_WINDOW) { Form::Costs } else { Form::WideCosts },
+            grid,
+            ..plan
+        }
     }
 
     /// Returns this plan as one of several that judge the same histories.
@@ -139,6 +186,7 @@ impl Plan {
             windows: self.windows.iter().map(changed).collect(),
             unlimited: self.unlimited.clone(),
             bucket_specs: self.bucket_specs.clone(),
+            grid: self.grid.clone(),
             ..*self
         }
     }
@@ -156,9 +204,10 @@ impl Plan {
         self.tick == other.tick
             && self.horizon == other.horizon
             && exact_ticks(self) == exact_ticks(other)
-            && self.is_compact() == other.is_compact()
+            && self.form == other.form
             && self.count_denied == other.count_denied
             && specs(self) == specs(other)
+            && self.grid.has_windows_of(&other.grid)
     }
 
     /// Returns the unit of time of all histories under this plan.
@@ -207,6 +256,27 @@ impl Plan {
 
     /// Returns `true` if exact timestamps of 32 bits are enough.
     pub(crate) fn is_compact(&self) -> bool {
+        self.form == Form::Exact
+    }
+
+    /// Returns the form of the histories.
+    /// Returns `true` if requests have costs, or may give units back.
+    #[inline]
+    pub(crate) const fn has_costs(&self) -> bool {
+        matches!(self.form, Form::Costs | Form::WideCosts)
+    }
+
+    pub(crate) const fn form(&self) -> Form {
+        self.form
+    }
+
+    /// Returns the grid of a log of costs; that of any other has no window.
+    #[inline]
+    pub(crate) const fn grid(&self) -> &Grid {
+        &self.grid
+    }
+
+    fn fits_32_bits(&self) -> bool {
         let fits = self.exact.is_none_or(|exact| exact.capacity <= Ring::LARGEST);
         self.bucket_specs.is_empty() && fits && self.horizon <= Self::LONGEST_COMPACT_WINDOW
     }

@@ -10,6 +10,8 @@ use crate::{
     policy::{Policy, Quota},
 };
 
+mod costs;
+
 const MILLI: u64 = 1_000_000;
 const DAY: u64 = 86_400_000 * MILLI;
 

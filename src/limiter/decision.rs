@@ -157,7 +157,7 @@ impl Decision {
         let held = charges.flat_map(|((_, rule, tier), charge)| {
             tier.policy().quotas().map(move |quota| {
                 let window = u64::try_from(quota.window().as_nanos()).unwrap_or(u64::MAX);
-                let since = now.saturating_sub(window).saturating_add(1);
+                let since = now.saturating_add(1).saturating_sub(window);
                 if rule.settling().is_some() { costing.settler.held_since(charge, since) } else { 0 }
             })
         });

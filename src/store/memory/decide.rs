@@ -2,7 +2,7 @@
 
 use crate::{
     clock::Timestamp,
-    history::{History, Plan, Receipt},
+    history::{History, Plan, Receipt, Room},
     store::contract::{Detail, QuotaState, QuotaStates, Verdict},
 };
 
@@ -30,12 +30,25 @@ impl History {
     #[inline(never)]
     pub(super) fn decide_cost(&mut self, plan: &Plan, units: u64, now: Timestamp, verdict: &mut Verdict) -> Receipt {
         verdict.now = now;
+        if verdict.detail != Detail::Full && !plan.counts_denied() {
+            match self.room_for(plan, units, now) {
+                Room::Now => {
+                    verdict.admitted = true;
+                    return self.charge_units(plan, units, now);
+                }
+                _ if verdict.detail == Detail::None => {
+                    verdict.admitted = false;
+                    return Receipt::NONE;
+                }
+                _ => {}
+            }
+        }
         verdict.admitted = self.measure_cost(plan, units, now, &mut verdict.states);
         if verdict.admitted {
             return self.admit_cost(plan, units, now, &mut verdict.states);
         }
         if plan.counts_denied() {
-            self.charge_cost(plan, units, now);
+            self.charge_units(plan, units, now);
             verdict.states.clear();
             self.measure_cost(plan, units, now, &mut verdict.states);
         }
@@ -53,15 +66,13 @@ impl History {
         self.expire(plan, now);
         let mut has_room = true;
         for window in plan.windows() {
-            let (used, oldest_leaves_at) = self.usage(plan, window, now);
-            let excess = used.saturating_add(units).saturating_sub(window.limit);
-            let changes_at = match (excess, used) {
-                (0, 0) => 0,
-                (0, _) => plan.tick().beginning(oldest_leaves_at),
-                _ if units > window.limit => QuotaState::NEVER,
-                _ => plan.tick().beginning(self.leaves_at(plan, window, used, excess)),
+            let (used, changes_at) = self.usage_for(plan, window, units, now);
+            let changes_at = match changes_at {
+                None => QuotaState::NEVER,
+                Some(_) if used == 0 => 0,
+                Some(tick) => plan.tick().beginning(tick),
             };
-            has_room &= excess == 0;
+            has_room &= used.saturating_add(units) <= window.limit;
             states.push(QuotaState { used, changes_at });
         }
         has_room
@@ -75,7 +86,7 @@ impl History {
         now: Timestamp,
         states: &mut [QuotaState],
     ) -> Receipt {
-        let receipt = self.charge_cost(plan, units, now);
+        let receipt = self.charge_units(plan, units, now);
         for (state, window) in states.iter_mut().zip(plan.windows()).filter(|_| units > 0) {
             let was_empty = state.used == 0;
             state.used = state.used.saturating_add(units);

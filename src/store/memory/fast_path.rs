@@ -5,7 +5,7 @@ use smallvec::SmallVec;
 
 use crate::{
     clock::Timestamp,
-    history::Plan,
+    history::{Plan, Room},
     key::Charge,
     store::{
         contract::{Detail, Verdict},
@@ -22,12 +22,14 @@ const MAX_CHARGES: usize = 8;
 
 /// A decision that holds the locks of the shards of its charges, taken in order.
 pub(super) struct FastPath<'a> {
+    shards: &'a Shards,
     items: SmallVec<[Item<'a>; MAX_CHARGES]>,
     tables: Tables<'a>,
 }
 
-/// The plan of a charge, and the position of its history.
+/// A charge, its plan, and the position of its history.
 struct Item<'a> {
+    charge: &'a Charge,
     plan: &'a Plan,
     /// Index among the locked tables.
     table: usize,
@@ -39,7 +41,7 @@ struct Tables<'a>(SmallVec<[(usize, MutexGuard<'a, Table>); MAX_CHARGES]>);
 
 impl<'a> FastPath<'a> {
     /// Locks the histories of all charges. Returns `None` if the fast path does not apply at that time.
-    pub(super) fn lock(shards: &'a Shards, charges: &[Charge], now: Timestamp) -> Option<Self> {
+    pub(super) fn lock(shards: &'a Shards, charges: &'a [Charge], now: Timestamp) -> Option<Self> {
         if !(2..=MAX_CHARGES).contains(&charges.len()) {
             return None;
         }
@@ -47,10 +49,7 @@ impl<'a> FastPath<'a> {
         let mut tables = Tables::lock(shards, &hashes)?;
         let mut items = SmallVec::new();
         for (charge, hash) in charges.iter().zip(hashes) {
-            let plan = shards
-                .scopes()
-                .plan(charge)
-                .filter(|plan| !plan.counts_denied() && !plan.has_siblings() && !plan.has_costs())?;
+            let plan = shards.scopes().plan(charge).filter(|plan| !plan.counts_denied() && !plan.has_siblings())?;
             if !charge.enforcement.is_enforced() {
                 return None;
             }
@@ -59,14 +58,14 @@ impl<'a> FastPath<'a> {
             shards.denials().invalidate_ended(charge, now);
             items.push(item);
         }
-        Some(Self { items, tables })
+        Some(Self { shards, items, tables })
     }
 
     /// Admits all charges or none of them, at the time in the verdict. Returns whether a step of the sweep is due.
     pub(super) fn decide(mut self, verdict: &mut Verdict) -> Option<bool> {
         let is_room = verdict.detail != Detail::Full && self.is_room_for_all(verdict.now)?;
         if is_room {
-            self.charge_all(verdict.now)?;
+            self.charge_all(verdict)?;
         }
         verdict.admitted = is_room;
         if !is_room && verdict.detail != Detail::None {
@@ -77,16 +76,27 @@ impl<'a> FastPath<'a> {
 
     fn is_room_for_all(&mut self, now: Timestamp) -> Option<bool> {
         for item in &self.items {
-            if item.slot(&mut self.tables)?.history.room_at(item.plan, now).is_some() {
+            let history = &mut item.slot(&mut self.tables)?.history;
+            let has_room = match item.plan.has_costs() {
+                true => history.room_for(item.plan, item.charge.units(), now) == Room::Now,
+                false => history.room_at(item.plan, now).is_none(),
+            };
+            if !has_room {
                 return Some(false);
             }
         }
         Some(true)
     }
 
-    fn charge_all(&mut self, now: Timestamp) -> Option<()> {
-        for item in &self.items {
-            item.slot(&mut self.tables)?.history.charge(item.plan, now);
+    fn charge_all(&mut self, verdict: &mut Verdict) -> Option<()> {
+        for (at, item) in self.items.iter().enumerate() {
+            let history = &mut item.slot(&mut self.tables)?.history;
+            if item.plan.has_costs() {
+                let receipt = history.charge_units(item.plan, item.charge.units(), verdict.now);
+                self.shards.note_receipt(item.charge, at, receipt, verdict);
+            } else {
+                history.charge(item.plan, verdict.now);
+            }
         }
         Some(())
     }
@@ -96,15 +106,28 @@ impl<'a> FastPath<'a> {
         verdict.states.reserve(self.items.iter().map(|item| item.plan.windows().len()).sum());
         verdict.admitted = true;
         for item in &self.items {
-            verdict.admitted &= item.slot(&mut self.tables)?.history.measure(item.plan, now, &mut verdict.states);
+            let history = &mut item.slot(&mut self.tables)?.history;
+            verdict.admitted &= match item.plan.has_costs() {
+                true => history.measure_cost(item.plan, item.charge.units(), now, &mut verdict.states),
+                false => history.measure(item.plan, now, &mut verdict.states),
+            };
         }
-        if verdict.admitted {
-            let mut states = verdict.states.as_mut_slice();
-            for item in &self.items {
-                let (own, others) = states.split_at_mut_checked(item.plan.windows().len())?;
-                item.slot(&mut self.tables)?.history.admit(item.plan, now, own);
-                states = others;
+        if verdict.admitted { self.admit_all(verdict) } else { Some(()) }
+    }
+
+    /// Records all charges, in the histories and in the states measured before.
+    fn admit_all(&mut self, verdict: &mut Verdict) -> Option<()> {
+        let (now, mut begin) = (verdict.now, 0);
+        for (at, item) in self.items.iter().enumerate() {
+            let end = begin + item.plan.windows().len();
+            let (states, history) = (verdict.states.get_mut(begin..end)?, &mut item.slot(&mut self.tables)?.history);
+            if item.plan.has_costs() {
+                let receipt = history.admit_cost(item.plan, item.charge.units(), now, states);
+                self.shards.note_receipt(item.charge, at, receipt, verdict);
+            } else {
+                history.admit(item.plan, now, states);
             }
+            begin = end;
         }
         Some(())
     }
@@ -123,11 +146,11 @@ impl<'a> Tables<'a> {
         Some(Self(tables))
     }
 
-    fn locate(&self, hash: u64, charge: &Charge, plan: &'a Plan) -> Option<Item<'a>> {
+    fn locate(&self, hash: u64, charge: &'a Charge, plan: &'a Plan) -> Option<Item<'a>> {
         let number = Shards::shard_of(hash);
         let table = self.0.iter().position(|(held, _)| *held == number)?;
         let bucket = self.0.get(table)?.1.bucket_of(hash, charge)?;
-        Some(Item { plan, table, bucket })
+        Some(Item { charge, plan, table, bucket })
     }
 }
 

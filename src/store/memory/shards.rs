@@ -10,10 +10,10 @@ use parking_lot::{Mutex, MutexGuard};
 
 use crate::{
     clock::{Clock, Timestamp},
-    history::{History, Plan},
+    history::{self, History, Plan},
     key::Charge,
     store::{
-        Scopes, Settlement,
+        Receipt, Scopes, Settlement,
         contract::Verdict,
         memory::{
             denial_cache::DenialCache,
@@ -216,6 +216,13 @@ impl Shards {
         let Some(plan) = self.scopes.plan_of_shape(slot.shape()) else { return 0 };
         let now = self.sync(slot, plan, now, clock);
         slot.history.give_back(plan, receipt, settlement.surplus(), now)
+    }
+
+    /// Notes in a verdict where the units of a charge were recorded, if they may be given back.
+    pub(super) fn note_receipt(&self, charge: &Charge, at: usize, receipt: history::Receipt, verdict: &mut Verdict) {
+        if let Some(receipt) = Receipt::from_history(receipt).filter(|_| self.scopes.settles(charge)) {
+            verdict.set_receipt(at, receipt);
+        }
     }
 
     /// Returns the same charge of the shape that the history has by now.

@@ -53,7 +53,9 @@ impl MemoryStore {
         verdict.now = Timestamp::read(&*self.clock);
         if let [charge] = charges
             && charge.enforcement.is_enforced()
-            && (self.decide_from_cache(charge, verdict).is_some() || self.decide_alone(charge, verdict).is_some())
+            && (self.decide_from_cache(charge, verdict).is_some()
+                || self.decide_alone(charge, verdict).is_some()
+                || self.decide_cost_alone(charge, verdict).is_some())
         {
             return;
         }
@@ -142,6 +144,26 @@ impl MemoryStore {
             self.shards.denials().insert(charge, verdict, until);
         }
         drop(table);
+        if is_sweep_due {
+            self.shards.sweep(verdict.now, clock);
+        }
+        Some(())
+    }
+
+    /// Decides about a single charge with a cost, if the key has a history. Returns `None`, with nothing changed, if it has not,
+    /// or if a shared history may matter to the key.
+    #[inline(never)]
+    fn decide_cost_alone(&self, charge: &Charge, verdict: &mut Verdict) -> Option<()> {
+        let clock = &*self.clock;
+        let plan = self.shards.scopes().plan(charge).filter(|plan| plan.has_costs())?;
+        let hash = self.shards.hash(charge);
+        let mut table = self.shards.lock(Shards::shard_of(hash))?;
+        let slot = table.find(hash, charge).filter(|slot| !slot.may_share_overflow())?;
+        let now = self.shards.sync(slot, plan, verdict.now, clock);
+        let receipt = slot.history.decide_cost(plan, charge.units(), now, verdict);
+        let is_sweep_due = table.count_decision();
+        drop(table);
+        self.shards.note_receipt(charge, 0, receipt, verdict);
         if is_sweep_due {
             self.shards.sweep(verdict.now, clock);
         }

@@ -8,7 +8,6 @@ use crate::{
     history::{History, Plan, Receipt},
     key::Charge,
     store::{
-        self,
         contract::{QuotaState, QuotaStates, Verdict},
         memory::{
             overflow::{Overflow, RangeUsages, UnitRange},
@@ -149,11 +148,7 @@ impl<'a> Transaction<'a> {
             if !item.has_room && !item.charge.enforcement.is_enforced() {
                 verdict.set_without_room(at);
             }
-            if let Some(receipt) =
-                store::Receipt::from_history(item.receipt).filter(|_| self.store.scopes().settles(&item.charge))
-            {
-                verdict.set_receipt(at, receipt);
-            }
+            self.store.note_receipt(&item.charge, at, item.receipt, &mut verdict);
         }
         verdict
     }
@@ -309,6 +304,8 @@ impl<'a> Transaction<'a> {
                     item.receipt = admit(&mut slot.history, &item.charge, plan, now, &mut item.states);
                 }
             }
+            // A cost of nothing leaves nothing behind.
+            Target::New if item.charge.units == 0 => self.store.release_slots(1),
             Target::New => {
                 let mut history = History::new(plan);
                 item.receipt = admit(&mut history, &item.charge, plan, now, &mut item.states);
