@@ -171,11 +171,11 @@ mod tests {
     #[test]
     fn a_template_fills_in_its_placeholders() {
         let quota = Quota::per_hour(1800);
-        let context =
-            MessageContext { rule: "bots", level: "bot", quota: &quota, retry_after: Duration::from_millis(1001) };
-        let template =
-            MessageTemplate::parse("{{{rule}/{level}}}: {limit} per {window} ({quota}), wait {retry_after} s").unwrap();
-        assert_eq!(template.render(&context), "{bots/bot}: 1800 per 1h (hour), wait 2 s");
+        let (retry_after, unit) = (Duration::from_millis(1001), "points");
+        let context = MessageContext { rule: "bots", level: "bot", quota: &quota, unit, cost: 7, retry_after };
+        let text = "{{{rule}/{level}}}: {limit} {unit} per {window} ({quota}), {cost} cost {retry_after} s";
+        let template = MessageTemplate::parse(text).unwrap();
+        assert_eq!(template.render(&context), "{bots/bot}: 1800 points per 1h (hour), 7 cost 2 s");
     }
 
     #[test]
