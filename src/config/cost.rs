@@ -13,7 +13,7 @@ use crate::{
         source_map::SourceMap,
         value::word,
     },
-    cost::Cost,
+    cost::{self, Cost},
     error::ConfigError,
     policy::Quota,
     request::RequestView,
@@ -29,6 +29,9 @@ const SETTLED_AND_COUNTED: &str =
     "a cost that is settled counts as settled, whatever the outcome: leave out count_only or reserve";
 const NO_UNITS: &str = "the routes have no cost: write units = 10 below [[rule.routes_costing]]";
 const NO_ROUTES: &str = "the cost has no routes: write routes = [\"POST /reports\"] below [[rule.routes_costing]]";
+const NO_COST_OF_CALLS: &str = "messages are charged as they come, beside what the call costs: write unit = \"bytes\" and cost = 0, \
+                                and neither reserve nor count_only";
+const MESSAGE_LENGTH: &str = "message-length";
 /// Units of a table that the method of the rule has no name for.
 const UNITS: &str = "routes_costing.units";
 
@@ -55,6 +58,7 @@ impl<'a> CostReader<'a> {
         let rule = self.cost(rule)?;
         let rule = self.unsettled(rule)?;
         let rule = self.count_only(rule)?;
+        let rule = self.message_cost(rule)?;
         self.table.routes_costing.iter().try_fold(rule, |rule, table| self.routes_costing(rule, table))
     }
 
@@ -112,6 +116,21 @@ impl<'a> CostReader<'a> {
         Ok(rule.count_only(move |outcome| counted.iter().any(|counted| counted.is_met(outcome))))
     }
 
+    fn message_cost(self, rule: Rule) -> Result<Rule, ConfigError> {
+        let Some(value) = &self.table.message_cost else { return Ok(rule) };
+        if self.table.cost.is_none() || self.table.count_only.is_some() {
+            return self.refuse("message_cost", value, NO_COST_OF_CALLS);
+        }
+        match value.get_ref() {
+            CostValue::Units(units) => Ok(rule.message_cost(*units)),
+            CostValue::Sources(text) if text == MESSAGE_LENGTH => Ok(rule.message_cost(cost::message_length())),
+            CostValue::Sources(_) => {
+                let reason = "unknown value: write \"message-length\", or a number of units without quotes";
+                self.refuse("message_cost", value, reason)
+            }
+        }
+    }
+
     fn routes_costing(self, rule: Rule, table: &Spanned<CostingTable>) -> Result<Rule, ConfigError> {
         let Some(units) = &table.get_ref().units else {
             return self.lines.locate(table, Err(ConfigError::new(UNITS, "", NO_UNITS)));
@@ -141,6 +160,7 @@ impl<'a> CostReader<'a> {
         let field = match error.field() {
             "cost" if is_of(&table.cost) => return error,
             "cost" if is_of(&table.reserve) => "reserve",
+            "cost" if is_of(&table.message_cost) => "message_cost",
             "cost" if Self::units_named(table, &error).is_some() => UNITS,
             _ => return error,
         };

@@ -103,6 +103,7 @@ pub(super) struct RuleTable {
     pub(super) cost: Option<Spanned<CostValue>>,
     pub(super) reserve: Option<Spanned<CostValue>>,
     pub(super) unsettled: Option<Spanned<String>>,
+    pub(super) message_cost: Option<Spanned<CostValue>>,
     pub(super) count_only: Option<Spanned<Vec<Spanned<String>>>>,
     #[serde(default, rename = "group")]
     pub(super) groups: Vec<Spanned<GroupTable>>,

@@ -232,6 +232,7 @@ impl<'a> RuleReader<'a> {
             "quotas" => CostReader::quota_without_room(table, &error).map(|at| self.lines.line_at(at)),
             "unit" => table.unit.as_ref().map(|unit| self.lines.line_of(unit)),
             "cost" => table.cost.as_ref().map(|cost| self.lines.line_of(cost)),
+            "message_cost" => table.message_cost.as_ref().map(|cost| self.lines.line_of(cost)),
             "reserve" => table.reserve.as_ref().map(|estimate| self.lines.line_of(estimate)),
             "routes_costing.units" => CostReader::units_named(table, &error).map(|units| self.lines.line_of(units)),
             "count_denied" => table.count_denied.as_ref().map(|flag| self.lines.line_of(flag)),

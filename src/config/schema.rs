@@ -185,6 +185,7 @@ static RULE: Schema = Schema {
             &["estimate", "reservation", "reserves"],
         ),
         field("unsettled", FieldKind::Text, "\"observed\"", &["if_unsettled", "on_unsettled"]),
+        field("message_cost", FieldKind::NumberOrText, "\"message-length\"", &["message_costs", "per_message"]),
         field("count_only", FieldKind::Texts, "[\"failures\"]", &["counts_only", "only_count", "outcomes"]),
         field("group", FieldKind::Tables(&GROUP), "", &["groups"]),
         field("routes_costing", FieldKind::Tables(&COSTING), "", &["costing", "route_costs", "costly_routes"]),

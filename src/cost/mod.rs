@@ -39,7 +39,11 @@
 //! is told no wait, and a layer answers with 413 rather than 429.
 
 mod cost;
+mod message_cost;
+mod message_head;
 mod stated;
 
 pub use cost::Cost;
+pub use message_cost::{MessageCost, MessageLength, message_length};
+pub use message_head::MessageHead;
 pub use stated::{Stated, StatedOr, content_length, header};

@@ -7,7 +7,9 @@ use tower_layer::Layer;
 use crate::{
     error::{ConfigError, UnknownRule},
     http::{RateLimit, RateLimitLayer},
+    limiter::RateLimiter,
     messages::{MessageLimit, service::MessageMeter},
+    request::Http,
     rule::RuleId,
     store::{MemoryStore, Store},
 };
@@ -15,7 +17,8 @@ use crate::{
 /// Charges gRPC calls when they begin, and charges each message of a call to some rules as well; made by
 /// [`RateLimitLayer::per_message`].
 ///
-/// The charge for the call covers its first message, so a unary call costs one unit, and a stream of n messages costs n. When a
+/// The charge for the call covers its first message, so a unary call costs one unit, and a stream of n messages costs n. A rule may
+/// have a [cost of messages](crate::Rule::message_cost), such as their bytes: then every message is charged what it costs. When a
 /// quota is exhausted in the middle of a stream, the call ends with `RESOURCE_EXHAUSTED` and the same details as a refused call:
 /// the handler's future or response is dropped, and nothing of the denied message reaches it.
 ///
@@ -89,7 +92,8 @@ impl<T: Store> RateLimitLayer<T> {
     ///
     /// # Errors
     ///
-    /// Returns an error if no rule has one of the names, or if no name is given.
+    /// Returns an error if no rule has one of the names, if a rule [reserves](crate::Rule::reserve) its costs or
+    /// [counts some outcomes](crate::Rule::count_only), or if no name is given.
     pub fn per_message<'r>(
         self,
         rules: impl IntoIterator<Item = &'r str>,
@@ -107,11 +111,26 @@ impl<T: Store> RateLimitLayer<T> {
             ));
         }
         let rules = match self.limiter() {
-            Some(limiter) => names.map(|name| limiter.rule_id(name).map_err(unknown)).collect::<Result<_, _>>()?,
+            Some(limiter) => names.map(|name| rule_for_messages(limiter, name, unknown)).collect::<Result<_, _>>()?,
             None => Arc::default(),
         };
         Ok(MessageLimitLayer { calls: self, rules })
     }
+}
+
+/// Returns the number of the rule of this name, unless it settles costs.
+fn rule_for_messages<T: Store>(
+    limiter: &RateLimiter<Http, T>,
+    name: &str,
+    unknown: impl Fn(UnknownRule) -> ConfigError,
+) -> Result<RuleId, ConfigError> {
+    let id = limiter.rule_id(name).map_err(unknown)?;
+    if limiter.rules().rulebook.rule(id).settling().is_some() {
+        let reason = "the rule settles what a call costs, and a message has nothing to settle: name one without .reserve(..) and \
+                      .count_only(..)";
+        return Err(ConfigError::new("per_message", format_args!("{name:?}"), reason));
+    }
+    Ok(id)
 }
 
 impl<T> Clone for MessageLimitLayer<T> {

@@ -4,8 +4,9 @@ use std::convert::Infallible;
 
 use futures_util::FutureExt;
 use http::{Request, Response};
+use http_body_util::BodyExt;
 use tower::{Layer, ServiceExt, service_fn};
-use tower_quota::{CheckError, ConfigError, Decision, RateLimiter, config::Sources, http::RequestView};
+use tower_quota::{ConfigError, Decision, RateLimiter, config::Sources, grpc::RequestBody, http::RequestView};
 
 const RULE: &str =
     "[[rule]]\nname = 'api'\nkey = 'header:x-account'\nquotas = ['100/minute']\napplies_to = 'every_request'\n";
@@ -87,10 +88,27 @@ fn an_estimate_is_settled_by_what_was_observed() {
 }
 
 #[test]
+fn messages_may_cost_their_length() {
+    let left_after_call = |message_cost: &str| {
+        let limiter = limiter(&format!("{RULE}unit = 'bytes'\ncost = 0\nmessage_cost = {message_cost}")).unwrap();
+        let layer = limiter.layer().per_message(["api"]).unwrap();
+        let read = service_fn(async |request: Request<RequestBody<String>>| {
+            request.into_body().collect().await.map(|_| Response::new(String::new()))
+        });
+        let request = Request::post("/").header("content-type", "application/grpc").header("x-account", "ann");
+        let request = request.body("\0\0\0\0\u{3}abc\0\0\0\0\u{1}d".to_owned()).unwrap();
+        layer.layer(read).oneshot(request).now_or_never().unwrap().unwrap();
+        limiter.rule("api").unwrap().peek("ann").quotas().next().map(|quota| quota.remaining())
+    };
+    assert_eq!(left_after_call("'message-length'"), Some(96));
+    assert_eq!(left_after_call("5"), Some(90));
+}
+
+#[test]
 fn a_rule_without_a_cost_counts_requests() {
     let limiter = limiter(RULE).unwrap();
     let error = limiter.rule("api").unwrap().check_cost("ann", 2).unwrap_err();
-    assert!(matches!(error, CheckError::NoCosts(_)), "{error}");
+    assert_eq!(error.rule(), "api");
 }
 
 #[test]
@@ -124,6 +142,9 @@ fn each_mistake_names_the_rule_the_field_the_value_and_the_line() {
         assert_mistake(&rule(fields), &format!("line 6: rule \"api\": {mistake}"));
     }
     for (fields, line, mistake) in [
+        ("unit = 'bytes'\ncost = 0\nmessage_cost = 101", 8, r#"message_cost 101: the rule would admit no request: at most 100 bytes are admitted per minute"#),
+        ("unit = 'bytes'\ncost = 0\nmessage_cost = 'length'", 8, r#"message_cost 'length': unknown value: write "message-length", or a number of units without quotes"#),
+        ("unit = 'bytes'\nreserve = 1\nmessage_cost = 1", 8, r#"message_cost 1: messages are charged as they come, beside what the call costs: write unit = "bytes" and cost = 0, and neither reserve nor count_only"#),
         ("unit = 'points'\ncost = 101", 7, r#"cost 101: the rule would admit no request: at most 100 points are admitted per minute"#),
         ("unit = 'points'\nreserve = 101", 7, r#"reserve 101: the rule would admit no request: at most 100 points are admitted per minute"#),
         ("unit = 'po ints'\ncost = 1", 6, r#"unit "po ints": a name is one or more visible ASCII characters without spaces, " and \: write one such as "po-ints""#),
@@ -138,10 +159,10 @@ fn each_mistake_names_the_rule_the_field_the_value_and_the_line() {
     }
     for (fields, line, mistake) in [
         ("[[rule.routes_costing]]\nunits = 2\nroutes = ['/x']", 7, r#"routes_costing.units 2: the rule counts requests: write unit = "points" and cost = 1 below [[rule]]"#),
-        ("unit = 'points'\ncost = 1\n[[rule.routes_costing]]\nroutes = ['/x']", 8, r#"routes_costing.units "": the routes have no cost: write units = 10 below [[rule.routes_costing]]"#),
-        ("unit = 'points'\ncost = 1\n[[rule.routes_costing]]\nunits = 2", 8, r#"routes_costing.routes "": the cost has no routes: write routes = ["POST /reports"] below [[rule.routes_costing]]"#),
+        ("unit = 'points'\ncost = 1\n[[rule.routes_costing]]\nroutes = ['/x']", 8, r#"routes_costing.units: the routes have no cost: write units = 10 below [[rule.routes_costing]]"#),
+        ("unit = 'points'\ncost = 1\n[[rule.routes_costing]]\nunits = 2", 8, r#"routes_costing.routes: the cost has no routes: write routes = ["POST /reports"] below [[rule.routes_costing]]"#),
         ("unit = 'points'\ncost = 1\n[[rule.routes_costing]]\nunits = 101\nroutes = ['/x']", 9, r#"routes_costing.units 101: the rule would admit no request: at most 100 points are admitted per minute"#),
-        ("unit = 'points'\ncost = 1\n[[rule.routes_costing]]\nunits = 2\nroutes = ['x']", 10, r#"route "x": the path begins with /: write "/x""#),
+        ("unit = 'points'\ncost = 1\n[[rule.routes_costing]]\nunits = 2\nroutes = ['x']", 10, r#"route "x": a route is a template that begins with /, after the methods unless it is for all of them"#),
         ("unit = 'points'\ncost = 1\n[[rule.routes_costing]]\nunits = 2\nroutes = ['/cases']", 10, r#"route "/cases": this rule has the route already, as "GET /cases": leave one of them out"#),
         ("unit = 'points'\ncost = 1\n[[rule.routes_costing]]\nunits = 2\nroute = ['/x']", 10, r#"routes_costing.route ['/x']: unknown field: write routes = ['/x']"#),
     ] {

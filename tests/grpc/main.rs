@@ -1,5 +1,6 @@
 //! Calls of gRPC: whom a layer counts, message by message where that is wanted, and what callers are told.
 
+mod message_costs;
 mod messages;
 mod one_port;
 mod python;
