@@ -173,6 +173,12 @@ impl<'a> QuotaStatus<'a> {
         self.verdict.now.until(self.state.changes_at)
     }
 
+    /// Returns the time after which it is worth asking again.
+    #[cfg(feature = "client")]
+    pub(super) fn wait(&self) -> Duration {
+        if self.is_held() { self.reset_after().min(HELD_WAIT) } else { self.reset_after() }
+    }
+
     /// Returns the wait that callers are told. Recording rounds up, by a millisecond at most, so callers that used up a quota at
     /// once would be told more than its window.
     pub(crate) fn stated_wait(&self) -> Duration {
