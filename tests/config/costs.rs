@@ -163,7 +163,7 @@ fn each_mistake_names_the_rule_the_field_the_value_and_the_line() {
         ("unit = 'points'\ncost = 1\n[[rule.routes_costing]]\nunits = 2", 8, r#"routes_costing.routes: the cost has no routes: write routes = ["POST /reports"] below [[rule.routes_costing]]"#),
         ("unit = 'points'\ncost = 1\n[[rule.routes_costing]]\nunits = 101\nroutes = ['/x']", 9, r#"routes_costing.units 101: the rule would admit no request: at most 100 points are admitted per minute"#),
         ("unit = 'points'\ncost = 1\n[[rule.routes_costing]]\nunits = 2\nroutes = ['x']", 10, r#"route "x": a route is a template that begins with /, after the methods unless it is for all of them"#),
-        ("unit = 'points'\ncost = 1\n[[rule.routes_costing]]\nunits = 2\nroutes = ['/cases']", 10, r#"route "/cases": this rule has the route already, as "GET /cases": leave one of them out"#),
+        ("unit = 'points'\ncost = 1\n[[rule.routes_costing]]\nunits = 2\nroutes = ['GET /cases']", 10, r#"route "GET /cases": this rule has the route already, as "GET /cases": leave one of them out"#),
         ("unit = 'points'\ncost = 1\n[[rule.routes_costing]]\nunits = 2\nroute = ['/x']", 10, r#"routes_costing.route ['/x']: unknown field: write routes = ['/x']"#),
     ] {
         assert_mistake(&format!("{ROUTES}{fields}"), &format!("line {line}: rule \"api\": {mistake}"));
