@@ -12,7 +12,8 @@
 //! of them would take quadratic time.
 //!
 //! Each case runs twice in a process of its own, once with more decisions. The difference is what the decisions took,
-//! without their preparation.
+//! without their preparation. Of the layers it is what they add to the bare service behind them, and of a third quota what it
+//! adds to a decision by two.
 
 #![allow(clippy::expect_used, reason = "a benchmark may stop with a message")]
 
@@ -76,7 +77,7 @@ fn compare(accept: bool) -> Result<bool, String> {
 fn compare_alike(now: &Figures) -> bool {
     let [in_order, in_reverse] = ALIKE.map(|case| now.of(case));
     let ratio = in_order.max(in_reverse) / in_order.min(in_reverse);
-    println!("{:<36} {ratio:>8.2}", "in reverse to in order, either way");
+    println!("{:<44} {ratio:>8.2}", "in reverse to in order, either way");
     let are_alike = ratio <= TOLERATED_APART;
     if !are_alike {
         println!("more than {TOLERATED_APART} times apart: {}, and {}", ALIKE[0], ALIKE[1]);
@@ -86,12 +87,12 @@ fn compare_alike(now: &Figures) -> bool {
 
 /// Says which cases take too many.
 fn print(now: &Figures, accepted: &Figures) -> Vec<&'static str> {
-    println!("{:<36} {:>8} {:>8} {:>7}", "instructions", "now", "accepted", "ratio");
+    println!("{:<44} {:>8} {:>8} {:>7}", "instructions", "now", "accepted", "ratio");
     let mut too_many = Vec::new();
     for case in &CASES {
         let (now, accepted) = (now.of(case.name), accepted.of(case.name));
         let ratio = now / accepted;
-        println!("{:<36} {now:>8.0} {accepted:>8.0} {ratio:>7.2}", case.name);
+        println!("{:<44} {now:>8.0} {accepted:>8.0} {ratio:>7.2}", case.name);
         // Cases that are held against each other need not be accepted.
         if ratio > TOLERATED || ratio.is_nan() && !ALIKE.contains(&case.name) {
             too_many.push(case.name);

@@ -12,6 +12,8 @@
 //!   that this happens by the server's own time. As a check it is done again with a virtual time that goes on by 2.001 s
 //!   per decision: then the histories are exactly those of an hour, but the scripts do not call `TIME`.
 //! * A *full key* that denies has 1800 units of the last half hour.
+//! * *Costs* are calls of the script that are made here, in virtual time: of a key that uses all of its hour, and of one that
+//!   spends 250 tokens five times a second.
 //! * *Alternating limits* are those of two processes with other limits on one key, which take turns.
 //!
 //! *CPU* is the processor time of the server's process by `/proc`, *Lua* what the server says about the script alone.
@@ -20,6 +22,8 @@
 
 #[path = "support/redis/capture.rs"]
 mod capture;
+#[path = "support/redis/costs.rs"]
+mod costs;
 #[path = "support/redis/denials.rs"]
 mod denials;
 #[path = "support/redis/full.rs"]
@@ -78,8 +82,9 @@ async fn compare(effort: Effort) -> Result<(), String> {
     let server = Server::start().await?;
     let version = server.info("server", "redis_version").await;
     println!("redis-server {version}, a processor each for server and client: {}, {effort:?}\n", server.is_pinned());
-    load(&server, include!("../src/store/redis/script/text.rs")).await;
+    let script = load(&server, include!("../src/store/redis/script/text.rs")).await;
     let mut cases = cases(&server, effort).await;
+    cases.extend(costs::cases(&server, &script).await);
     let before = [server.cpu(), server.cpu_ticks()];
     rounds::measure(&server, &mut cases, effort).await;
     let used = [server.cpu() - before[0], server.cpu_ticks() - before[1]];
@@ -88,6 +93,7 @@ async fn compare(effort: Effort) -> Result<(), String> {
     println!("\nServer CPU of all rounds: {:.2?} by the scheduler's count, {:.2?} by utime + stime", used[0], used[1]);
     table.print_targets();
     table.print_turns();
+    table.print_costs();
     let mut bytes = Vec::new();
     for subject in [Subject::FixedPair, Subject::TwoSets, Subject::OneSet, Subject::Ours] {
         bytes.push((subject, memory::bytes(&server, subject).await));

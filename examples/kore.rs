@@ -22,6 +22,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
 
 fn introduction(server: &str, token: &str) -> String {
     let bot = format!("{server}/api/public/bot");
+    let campaign = format!("{server}/agentassist/api/v1/public/st-1/campaign");
     let post = format!("curl -s -X POST -H 'auth: {token}'");
     format!(
         "Serving Kore.ai's 164 APIs at {server}, until ctrl-c.\n\
@@ -33,7 +34,10 @@ fn introduction(server: &str, token: &str) -> String {
          for i in $(seq 61); do {post} -o /dev/null -w '%{{http_code}}\\n' {bot}/st-2/export; done | uniq -c\n\
          \n\
          # Another API of the same row shares that bot's history:\n\
-         {post} -i {bot}/st-2/publish\n"
+         {post} -i {bot}/st-2/publish\n\
+         \n\
+         # An account whose limit is 600 a minute and not 60; the last two calls are refused:\n\
+         for i in $(seq 602); do {post} -H 'accountId: initech' -o /dev/null -w '%{{http_code}}\\n' {campaign}; done | uniq -c\n"
     )
 }
 

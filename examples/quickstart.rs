@@ -4,9 +4,9 @@
 //! cargo run --example quickstart
 //! ```
 //!
-//! It shows three things: that each rule admits exactly its limit per key; that a rolling window holds around the edge of a
-//! minute, where a fixed window lets twice the limit through; and that an exhausted hourly quota refuses although the
-//! minute has room.
+//! It shows four things: that each rule admits exactly its limit per key; that a rolling window holds around the edge of a
+//! minute, where a fixed window lets twice the limit through; that an exhausted hourly quota refuses although the minute
+//! has room; and that an account gets a higher limit, in the file or while requests go on, and keeps its history.
 //!
 //! The rules are those of `examples/kore/limits.toml`. The limiter runs on a manual clock, which this program moves, so an
 //! hour passes at once and nothing depends on the speed of the machine. The program ends by itself, with an error if
@@ -67,6 +67,8 @@ async fn main() -> Result<ExitCode> {
     edge(&server, &mut report).await?;
     report.heading("An hour: a bot that uses each minute to the full");
     hour(&server, &mut report).await?;
+    report.heading("A higher limit: an account of the Contact Center in a tier of 600 a minute");
+    tier(&server, &mut report).await?;
     Ok(report.conclude())
 }
 
@@ -143,6 +145,25 @@ async fn hour(server: &Server, report: &mut Report) -> Result<()> {
     report.expect_refusal("the hour", &refusal, HOUR_MESSAGE, 1800);
     report.expect("left", &*left, "60 of 60 in the minute, 0 of 1800 in the hour");
     report.expect("status 30 minutes later", later.status, 200);
+    Ok(())
+}
+
+async fn tier(server: &Server, report: &mut Report) -> Result<()> {
+    let call = |account| post("/agentassist/api/v1/public/st-1/campaign").on_account(account);
+    let by_file = server.admitted(&call("initech"), 660).await?;
+    let before = server.admitted(&call("hooli"), 66).await?;
+    server.limiter.set_tier("contact-center", "hooli", Some("custom"))?;
+    let more = server.admitted(&call("hooli"), 660).await?;
+    server.limiter.set_tier("contact-center", "hooli", None)?;
+    let after = server.admitted(&call("hooli"), 66).await?;
+
+    report.line("initech", &format!("{by_file} of 660 admitted: limits.toml says so"));
+    report.line("hooli", &format!("{before} of 66 admitted"));
+    report.line("support gives it more", &format!("{more} of 660 admitted: 60 were used"));
+    report.line("and takes it back", &format!("{after} of 66 admitted, until a minute has passed"));
+
+    report.expect("admitted in the tier of the file", by_file, 600);
+    report.expect("admitted before, in and after the tier at run time", [before, more, after], [60, 540, 0]);
     Ok(())
 }
 

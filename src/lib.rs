@@ -181,6 +181,49 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 //!
+//! # Costs
+//!
+//! A request need not be one unit. A rule with a [`cost`](Rule::cost) counts tokens, bytes or points; one that
+//! [`reserve`](Rule::reserve)s charges an estimate and settles it when the answer has ended; one that
+//! [counts only](Rule::count_only) some outcomes gives the others back. All rules of a request are still decided in one atomic
+//! step:
+//!
+//! ```
+//! use tower_quota::{Policy, RateLimiter, Rule, Unsettled, cost, key, outcome};
+//!
+//! let estimate = || cost::header("x-estimated-tokens").or(2000);
+//! let limiter: RateLimiter = RateLimiter::builder()
+//!     .rule(Rule::new("requests").every_request().key(key::header("x-user")).policy(Policy::per_minute(60)))
+//!     .rule(
+//!         Rule::new("tokens")
+//!             .every_request()
+//!             .key(key::header("x-user"))
+//!             .policy(Policy::per_minute(20_000).and_per_day(100_000))
+//!             .reserve("tokens", estimate())
+//!             .unsettled(Unsettled::Observed),
+//!     )
+//!     .rule(
+//!         Rule::new("org-tokens")
+//!             .every_request()
+//!             .key(key::header("x-org"))
+//!             .policy(Policy::per_minute(50_000))
+//!             .reserve("tokens", estimate()),
+//!     )
+//!     .rule(
+//!         Rule::new("logins")
+//!             .routes(["POST /login"])
+//!             .key(key::header("x-user"))
+//!             .policy(Policy::per_hour(5))
+//!             .count_only(outcome::statuses([401, 403])),
+//!     )
+//!     .build()?;
+//! # let _ = limiter;
+//! # Ok::<(), tower_quota::ConfigError>(())
+//! ```
+//!
+//! The handler of a request that reserved finds a [`Reservation`] among its extensions. The module [`cost`] has the picture, the
+//! promises, and what happens when nobody settles.
+//!
 //! # Where to put the layer
 //!
 //! Put it outside of the services that it protects and inside of the layers that it relies on: behind the layer that
@@ -361,6 +404,8 @@
 //!    is full of live keys, new keys share one history per rule.
 //! 7. **An outage is a choice.** Where histories are on a server, each decision has a deadline, and the limiter fails open, fails
 //!    closed or counts locally, as chosen.
+//! 8. **A cost is settled once, where it was charged.** A [reservation](Rule::reserve) gives back at most what it has recorded,
+//!    and never the units of another request. What it cost above its estimate is owed, and counts from then on.
 //!
 //! Identity is never guessed. No forwarding header is believed unless a trusted proxy sent it ([`key::client_ip`]), and
 //! requests without the key share one history, unless the rule says otherwise ([`OnMissing`]).

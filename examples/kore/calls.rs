@@ -108,7 +108,7 @@ impl Call {
         Self { app, ..self }
     }
 
-    fn on_account(self, account: &'static str) -> Self {
+    pub(crate) fn on_account(self, account: &'static str) -> Self {
         Self { account: Some(account), ..self }
     }
 

@@ -16,7 +16,7 @@ pub(crate) const API_KEY: &str = "x-api-key";
 const KEYS: usize = 1_000;
 
 /// Serves one request and says whether it was admitted.
-pub(crate) type Serve = Box<dyn FnMut(Request<Body>) -> bool>;
+pub(crate) type Serve = Box<dyn FnMut(Request<Body>) -> bool + Send>;
 
 /// A service whose responses carry a header field already, as real ones do.
 pub(crate) fn bare()
@@ -31,18 +31,30 @@ pub(crate) fn bare()
 /// Drives a service whose futures are ready at once; an error is a denial.
 pub(crate) fn serve<S, B>(mut service: S) -> Serve
 where
-    S: Service<Request<Body>, Response = Response<B>> + 'static,
-    B: 'static,
+    S: Service<Request<Body>, Response = Response<B>> + Send + 'static,
 {
-    Box::new(move |request| {
-        let mut context = Context::from_waker(Waker::noop());
-        assert!(service.poll_ready(&mut context).is_ready(), "the bare service is always ready");
-        match pin!(service.call(request)).poll(&mut context) {
-            Poll::Ready(Ok(response)) => black_box(response).status().is_success(),
-            Poll::Ready(Err(_)) => false,
-            Poll::Pending => unreachable!("the bare service answers at once"),
-        }
-    })
+    Box::new(move |request| is_admitted(&mut service, request))
+}
+
+/// Drives it by a clone for each request, as axum does.
+pub(crate) fn serve_by_clones<S, B>(service: S) -> Serve
+where
+    S: Service<Request<Body>, Response = Response<B>> + Clone + Send + 'static,
+{
+    Box::new(move |request| is_admitted(&mut service.clone(), request))
+}
+
+fn is_admitted<S, B>(service: &mut S, request: Request<Body>) -> bool
+where
+    S: Service<Request<Body>, Response = Response<B>>,
+{
+    let mut context = Context::from_waker(Waker::noop());
+    assert!(service.poll_ready(&mut context).is_ready(), "the bare service is always ready");
+    match pin!(service.call(request)).poll(&mut context) {
+        Poll::Ready(Ok(response)) => black_box(response).status().is_success(),
+        Poll::Ready(Err(_)) => false,
+        Poll::Pending => unreachable!("the bare service answers at once"),
+    }
 }
 
 pub(crate) fn request(key: &str) -> Request<Body> {

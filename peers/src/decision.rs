@@ -41,6 +41,11 @@ fn with_threads(threads: usize, loads: &[Load], effort: Effort) -> [Table; 4] {
     let mut ones = table("one", "One decision about a minute, to one governor check", "x").bars(true, Some(1.0));
     let mut nanos = table("ns", "One decision, nanoseconds", "ns");
     let mut admitted = table("admitted", "Admitted", "%");
+    if threads > 1 {
+        let shared = "On several threads the clock that tower-quota is given for the admitted key and for Zipf's is one number that \
+                      all of them move on, every 16 decisions: its own clock shares nothing.";
+        pairs = pairs.note(shared).note("The time is that from the first thread's beginning to the last one's end.");
+    }
     for (column, load) in loads.iter().enumerate() {
         for Measured { name, nanos: time, ratio, admitted: share } in measure(load, threads, effort) {
             let is_pair = name.ends_with(PAIR);

@@ -83,7 +83,7 @@ impl<'a> Check<'a> {
         };
         let wrong = table.iter().map(|(_, value)| value).filter(|value| !is_text(value));
         wrong.min_by_key(|value| value.span().start).map_or(Ok(()), |wrong| {
-            let reason = format!("each value is a string, or an array of strings: write {}", field.assignment());
+            let reason = format!("each value is a string, or an array of at least one: write {}", field.assignment());
             Err(self.mistake(schema, field, wrong.span(), reason))
         })
     }

@@ -165,8 +165,9 @@
 //!
 //! `overrides_file` names a CSV file (RFC 4180, UTF-8) for thousands of them: a key and its tier on each line, as in
 //! `initech,pro`. A key of several parts has a column for each. Lines that begin with `#` are comments, and the first line may
-//! be a heading whose last column is `tier`. The path is one of the current directory if it is relative;
-//! [`Sources::files`] reads it. The file is read when the rules are, so a change in it alone is no change of the rules.
+//! be a heading whose last column is `tier`. The path is one of the current directory if it is relative, or of the directory of
+//! [`Sources::files_in`]; [`Sources::files`] reads it otherwise. The file is read when the rules are, and
+//! [`RateLimiter::watch`](crate::RateLimiter) follows it too.
 //!
 //! ## `[store]`
 //!
@@ -493,6 +494,7 @@ mod csv;
 mod environment;
 mod exempt;
 mod file;
+mod files;
 mod load;
 mod overrides;
 #[cfg(feature = "redis")]

@@ -22,8 +22,7 @@
 
 use std::{
     fmt::{self, Display},
-    fs, io, mem, str,
-    sync::Arc,
+    mem, str,
 };
 
 use hashbrown::HashMap;
@@ -54,28 +53,6 @@ pub(crate) struct Override {
 pub(crate) struct OverrideErrors {
     first: Vec<ConfigError>,
     more: usize,
-}
-
-/// The function that reads files by their path.
-#[derive(Clone)]
-pub(super) struct Files(Arc<ReadFile>);
-
-type ReadFile = dyn Fn(&str) -> io::Result<Vec<u8>> + Send + Sync;
-
-impl Files {
-    pub(super) fn new(read: impl Fn(&str) -> io::Result<Vec<u8>> + Send + Sync + 'static) -> Self {
-        Self(Arc::new(read))
-    }
-
-    pub(super) fn read(&self, path: &str) -> io::Result<Vec<u8>> {
-        (self.0)(path)
-    }
-}
-
-impl Default for Files {
-    fn default() -> Self {
-        Self::new(|path| fs::read(path))
-    }
 }
 
 /// Reads line after line, and goes on after a mistake.

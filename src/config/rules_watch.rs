@@ -30,6 +30,10 @@ impl<K: RequestKind, S: Store> RateLimiter<K, S> {
     /// file, editors' backups and the symbolic links of a Kubernetes ConfigMap are followed. File systems without events are
     /// read every 30 seconds; a ConfigMap that is mounted by `subPath` never changes.
     ///
+    /// A change in a file that the text names (`overrides_file`) alone is followed, too: where
+    /// [`Sources::files`](crate::config::Sources::files) reads it, at the next poll. `rules` has to read them in the thread that it
+    /// is called in.
+    ///
     /// The table `[store]` is passed over: the limiter keeps the store that it was built with.
     ///
     /// # Errors
@@ -151,7 +155,7 @@ mod tests {
             let settings = settings.observer(move |event| {
                 let _ = tell.send(event.clone());
             });
-            let sources = Sources::default();
+            let sources = Sources::new().files_in(folder.path());
             let code = || Rule::new("code").no_requests().policy(Policy::per_minute(7));
             let rules = move |builder: RateLimiterBuilder, text: &str| builder.rule(code()).toml(text, &sources);
             let watch = limiter.watch_with(folder.path().join("rules.toml"), settings, rules).unwrap();
@@ -163,8 +167,12 @@ mod tests {
         }
 
         fn replace(&self, text: &str) {
+            self.replace_file("rules.toml", text);
+        }
+
+        fn replace_file(&self, name: &str, text: &str) {
             fs::write(self.at("new"), text).unwrap();
-            fs::rename(self.at("new"), self.at("rules.toml")).unwrap();
+            fs::rename(self.at("new"), self.at(name)).unwrap();
         }
 
         fn limit_of(&self, rule: &str) -> u64 {
@@ -187,6 +195,65 @@ mod tests {
 
     fn jobs(quota: &str) -> String {
         format!("[[rule]]\nname = \"jobs\"\napplies_to = \"no_requests\"\nquotas = [\"{quota}\"]\n")
+    }
+
+    /// Rules that admit 1 a minute, and 3 in the tier that a file of overrides gives.
+    fn jobs_with_overrides(file: &str) -> String {
+        format!("{}overrides_file = \"{file}\"\ntiers = {{ pro = [\"3/minute\"] }}\n", jobs("1/minute"))
+    }
+
+    #[test]
+    fn a_change_of_the_overrides_alone_is_taken_and_keeps_the_histories() {
+        for file in ["overrides.csv", "tiers/overrides.csv"] {
+            let scene = Scene::new(|folder| {
+                fs::create_dir(folder.join("tiers")).unwrap();
+                fs::write(folder.join(file), "globex,pro\n").unwrap();
+                fs::write(folder.join("rules.toml"), jobs_with_overrides(file)).unwrap();
+            });
+            scene.until_taken();
+            assert_eq!((scene.admitted(), scene.limit_of("jobs")), (1, 1));
+            scene.replace_file(file, "acme,pro\n");
+            scene.until_taken();
+            assert_eq!((scene.admitted(), scene.limit_of("jobs"), scene.watch.loaded()), (2, 3, 2), "{file}");
+            // In place, and back.
+            fs::write(scene.at(file), "globex,pro\n").unwrap();
+            scene.until_taken();
+            assert_eq!(scene.admitted(), 0);
+        }
+    }
+
+    #[test]
+    fn bad_overrides_change_nothing_and_name_the_file_and_the_line() {
+        let scene = Scene::new(|folder| {
+            fs::write(folder.join("overrides.csv"), "acme,pro\n").unwrap();
+            fs::write(folder.join("rules.toml"), jobs_with_overrides("overrides.csv")).unwrap();
+        });
+        scene.until_taken();
+        scene.replace_file("overrides.csv", "globex,pro\nacme,prp\n");
+        scene.until_failed();
+        assert_eq!((scene.limit_of("jobs"), scene.watch.loaded(), scene.watch.failed()), (3, 1, 1));
+        let error = scene.watch.last_error().unwrap().to_string();
+        let reason = "rules.toml: line 5: rule \"jobs\": overrides_file \"overrides.csv\": line 2: tier \"prp\": \
+                      the rule has no tier of this name: write \"pro\", or add it below [rule.tiers]";
+        assert!(error.ends_with(reason), "{error}");
+        fs::remove_file(scene.at("overrides.csv")).unwrap();
+        scene.until_failed();
+        assert!(scene.watch.last_error().unwrap().to_string().contains("overrides.csv\": the file cannot be read"));
+        scene.replace_file("overrides.csv", "globex,pro\n");
+        scene.until_taken();
+        assert_eq!((scene.limit_of("jobs"), scene.watch.last_error()), (1, None));
+    }
+
+    #[test]
+    fn overrides_that_come_later_than_the_rules_that_name_them_are_taken() {
+        let rules = jobs_with_overrides("later/overrides.csv");
+        let scene = Scene::new(|folder| fs::write(folder.join("rules.toml"), rules).unwrap());
+        scene.until_failed();
+        assert_eq!((scene.limit_of("jobs"), scene.watch.loaded()), (100, 0));
+        fs::create_dir(scene.at("later")).unwrap();
+        scene.replace_file("later/overrides.csv", "acme,pro\n");
+        scene.until_taken();
+        assert_eq!((scene.limit_of("jobs"), scene.watch.last_error()), (3, None));
     }
 
     #[test]
@@ -270,5 +337,32 @@ mod tests {
         fs::remove_dir_all(scene.at("..2026_1")).unwrap();
         scene.until_taken();
         assert_eq!((scene.limit_of("jobs"), scene.admitted(), scene.watch.last_error()), (3, 2, None));
+    }
+
+    /// Both files are in one ConfigMap, of whose versions only the overrides differ.
+    #[cfg(unix)]
+    #[test]
+    fn overrides_in_a_config_map_are_followed_when_its_link_is_replaced() {
+        use std::os::unix::fs::symlink;
+
+        let add = |folder: &Path, version: &str, overrides: &str| {
+            fs::create_dir(folder.join(version)).unwrap();
+            fs::write(folder.join(version).join("rules.toml"), jobs_with_overrides("overrides.csv")).unwrap();
+            fs::write(folder.join(version).join("overrides.csv"), overrides).unwrap();
+        };
+        let scene = Scene::new(|folder| {
+            add(folder, "..2026_1", "globex,pro\n");
+            symlink("..2026_1", folder.join("..data")).unwrap();
+            symlink("..data/rules.toml", folder.join("rules.toml")).unwrap();
+            symlink("..data/overrides.csv", folder.join("overrides.csv")).unwrap();
+        });
+        scene.until_taken();
+        assert_eq!(scene.limit_of("jobs"), 1);
+
+        add(scene.folder.path(), "..2026_2", "acme,pro\n");
+        symlink("..2026_2", scene.at("..data_tmp")).unwrap();
+        fs::rename(scene.at("..data_tmp"), scene.at("..data")).unwrap();
+        scene.until_taken();
+        assert_eq!((scene.limit_of("jobs"), scene.watch.last_error()), (3, None));
     }
 }

@@ -1,6 +1,6 @@
 //! The sources of keys, and the extractors that their texts describe.
 
-use std::{borrow::Cow, collections::BTreeMap, env::VarError, fmt, io, sync::Arc};
+use std::{borrow::Cow, collections::BTreeMap, env::VarError, fmt, io, path::PathBuf, sync::Arc};
 
 use http::HeaderName;
 use toml::Spanned;
@@ -9,11 +9,13 @@ use crate::{
     config::{
         environment::Environment,
         file::{ClientIpTable, KeyTexts},
-        overrides::Files,
+        files::Files,
         source_map::SourceMap,
     },
     error::ConfigError,
-    key::{self, ClientIp, ForwardedHeader, KeyBuilder, KeyExtractor, MissingKey, MultipleValues, RouteParams},
+    key::{
+        self, ClientIp, ForwardedHeader, KeyBuilder, KeyExtractor, KeyForms, MissingKey, MultipleValues, RouteParams,
+    },
     request::RequestView,
 };
 
@@ -131,7 +133,8 @@ impl Sources {
     }
 
     /// Sets the function that reads the files that a file names (`overrides_file`), by their path. Defaults to
-    /// [`std::fs::read`]; another one is for tests, and for programs that keep them elsewhere.
+    /// [`std::fs::read`]; another one is for tests, and for programs that keep them elsewhere. See also
+    /// [`files_in`](Self::files_in).
     ///
     /// ```
     /// use tower_quota::{RateLimiter, config::Sources};
@@ -150,7 +153,32 @@ impl Sources {
     /// # Ok::<(), tower_quota::ConfigError>(())
     /// ```
     pub fn files(mut self, read: impl Fn(&str) -> io::Result<Vec<u8>> + Send + Sync + 'static) -> Self {
-        self.files = Files::new(read);
+        self.files = Files::By(Arc::new(read));
+        self
+    }
+
+    /// Sets the directory of the files that a file names (`overrides_file`) by a relative path, mostly the one that the file
+    /// itself is in. Defaults to the current directory of the process.
+    ///
+    /// ```
+    /// use tower_quota::{RateLimiter, config::Sources};
+    ///
+    /// let folder = tempfile::tempdir()?;
+    /// std::fs::write(folder.path().join("overrides.csv"), "initech,pro")?;
+    /// let text = r#"
+    ///     [[rule]]
+    ///     name = "jobs"
+    ///     applies_to = "no_requests"
+    ///     quotas = ["60/minute"]
+    ///     tiers = { pro = ["600/minute"] }
+    ///     overrides_file = "overrides.csv"
+    /// "#;
+    /// let limiter = RateLimiter::builder().toml(text, &Sources::new().files_in(folder.path()))?.build()?;
+    /// assert_eq!((0..1000).filter(|_| limiter.rule("jobs").unwrap().admit("initech")).count(), 600);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn files_in(mut self, directory: impl Into<PathBuf>) -> Self {
+        self.files = Files::In(directory.into());
         self
     }
 
@@ -285,6 +313,10 @@ impl KeyExtractor for CompositeKey {
     fn name(&self) -> Cow<'_, str> {
         let names: Vec<_> = self.parts.iter().map(KeyExtractor::name).collect();
         Cow::Owned(names.join("+"))
+    }
+
+    fn forms(&self) -> KeyForms {
+        self.parts.iter().fold(KeyForms::texts(0), |forms, part| forms.and(part.forms()))
     }
 
     fn validate(&self) -> Result<(), ConfigError> {

@@ -11,7 +11,7 @@ use crate::{
         source_map::SourceMap,
     },
     error::{ConfigError, nearest},
-    key::{KeyPattern, ParsedPattern},
+    key::{KeyForms, KeyPattern, ParsedPattern},
     policy::{Policy, Quota},
     rule::Rule,
 };
@@ -36,9 +36,9 @@ impl<'a> TierReader<'a> {
     pub(super) fn read(self, rule: Rule) -> Result<Rule, ConfigError> {
         let rule = self.table.tiers.iter().try_fold(rule, |rule, (name, value)| self.tier(rule, name, value))?;
         let rule = self.tier_source(rule)?;
-        let mut seen = HashMap::new();
-        let rule = self.overrides(rule, &mut seen)?;
-        self.overrides_file(rule, &seen)
+        let (mut seen, forms) = (HashMap::new(), rule.key_forms());
+        let rule = self.overrides(rule, &forms, &mut seen)?;
+        self.overrides_file(rule, &forms, &seen)
     }
 
     fn tier(self, rule: Rule, name: &str, value: &Spanned<HeaderValues>) -> Result<Rule, ConfigError> {
@@ -62,11 +62,16 @@ impl<'a> TierReader<'a> {
         Ok(rule.tier_from(source))
     }
 
-    fn overrides(self, rule: Rule, seen: &mut HashMap<ParsedPattern, usize>) -> Result<Rule, ConfigError> {
+    fn overrides(
+        self,
+        rule: Rule,
+        forms: &KeyForms,
+        seen: &mut HashMap<ParsedPattern, usize>,
+    ) -> Result<Rule, ConfigError> {
         self.table.overrides.iter().try_fold(rule, |rule, (key, value)| {
             let tier = self.lines.locate(value, self.override_tier(key, value.get_ref()))?;
-            let pattern = ParsedPattern::parse([key.as_str()]).map_err(|error| in_field("overrides", error));
-            seen.insert(self.lines.locate(value, pattern)?, self.lines.line_of(value));
+            let pattern = self.lines.locate(value, override_key(key, forms))?;
+            seen.insert(pattern, self.lines.line_of(value));
             Ok(rule.tier_for(key.as_str(), tier))
         })
     }
@@ -79,7 +84,12 @@ impl<'a> TierReader<'a> {
         Ok(tier)
     }
 
-    fn overrides_file(self, rule: Rule, seen: &HashMap<ParsedPattern, usize>) -> Result<Rule, ConfigError> {
+    fn overrides_file(
+        self,
+        rule: Rule,
+        forms: &KeyForms,
+        seen: &HashMap<ParsedPattern, usize>,
+    ) -> Result<Rule, ConfigError> {
         let Some(path) = &self.table.overrides_file else { return Ok(rule) };
         self.require_tiers("overrides_file", path)?;
         let refuse = |reason: String| {
@@ -90,20 +100,24 @@ impl<'a> TierReader<'a> {
         let bytes = bytes.map_err(|error| refuse(format!("the file cannot be read ({error}): write its path")))?;
         let found = overrides::parse(&bytes).map_err(|errors| refuse(errors.to_string()))?;
         found.into_iter().try_fold(rule, |rule, line| {
-            self.check_line(&line, seen).map_err(|error| refuse(error.at_line(line.line).to_string()))?;
+            self.check_line(&line, forms, seen).map_err(|error| refuse(error.at_line(line.line).to_string()))?;
             Ok(rule.tier_for(line.key, line.tier))
         })
     }
 
-    /// Finds a tier that the rule does not have, and a key that the table has too.
-    fn check_line(self, line: &Override, seen: &HashMap<ParsedPattern, usize>) -> Result<(), ConfigError> {
+    /// Finds a tier or a key that the rule does not have, and a key that the table has too.
+    fn check_line(
+        self,
+        line: &Override,
+        forms: &KeyForms,
+        seen: &HashMap<ParsedPattern, usize>,
+    ) -> Result<(), ConfigError> {
         let refuse = |reason| ConfigError::new("tier", format_args!("\"{}\"", line.tier), reason);
         self.check_tier(&line.tier).map_err(refuse)?;
-        match seen.get(&line.key.parse()?) {
-            Some(other) => {
-                let reason = format!("[rule.overrides] has this key on its line {other}: leave one of them out");
-                Err(ConfigError::new("key", &line.key as &KeyPattern, reason))
-            }
+        let key = line.key.parse()?;
+        let in_table = |other| format!("[rule.overrides] has this key on its line {other}: leave one of them out");
+        match forms.refusal(&key).or_else(|| seen.get(&key).map(in_table)) {
+            Some(reason) => Err(ConfigError::new("key", &line.key as &KeyPattern, reason)),
             None => Ok(()),
         }
     }
@@ -127,6 +141,18 @@ impl<'a> TierReader<'a> {
         }
         let mistake = ConfigError::new(field, format_args!("\"{}\"", text.get_ref()), NO_TIERS);
         self.lines.locate(text, Err(mistake))
+    }
+}
+
+/// Reads a key of the table, which has one part.
+fn override_key(key: &str, forms: &KeyForms) -> Result<ParsedPattern, ConfigError> {
+    let pattern = ParsedPattern::parse([key]).map_err(|error| in_field("overrides", error))?;
+    match forms.refusal(&pattern) {
+        Some(reason) => {
+            let hint = if forms.has_single_parts() { "" } else { ", in a CSV that overrides_file names" };
+            Err(ConfigError::new("overrides", format_args!("\"{key}\""), format!("{reason}{hint}")))
+        }
+        None => Ok(pattern),
     }
 }
 

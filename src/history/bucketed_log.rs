@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 
 use crate::history::{
-    exact_log::{count_newest, push_within, widen},
+    exact_log::{count_newest, push_within, split_newest, widen},
     plan::{BucketSpec, Counted, Plan, Window},
     ring::Ring,
 };
@@ -142,12 +142,9 @@ impl BucketedLog {
         let capacity = plan.exact().map_or(0, |exact| exact.capacity);
         // Without buckets behind the timestamps, the oldest of too many would be lost.
         let capacity = if plan.bucket_specs().is_empty() { capacity.max(Ring::LARGEST) } else { capacity };
-        let mut later = recorded.iter().fold(0_u64, |sum, (_, units)| sum.saturating_add(*units));
-        for (timestamp, units) in recorded {
-            later = later.saturating_sub(*units);
-            // Those that the next ones would push out of the timestamps need not get there.
-            let exact = (*units).min((capacity as u64).saturating_sub(later));
-            self.restore_tick(plan, *timestamp, units - exact, exact, capacity);
+        // Those that the next ones would push out of the timestamps need not get there.
+        for (timestamp, older, newest) in split_newest(recorded, capacity) {
+            self.restore_tick(plan, timestamp, older, newest, capacity);
         }
     }
 

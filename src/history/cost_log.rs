@@ -31,7 +31,6 @@ pub(super) struct CostLog<E> {
     forgotten: u64,
     /// The newest timestamp whose units are counted with a later one.
     merged: u64,
-    held: u64,
     id: HistoryId,
     /// The number of entries at which they are merged.
     merges_at: u32,
@@ -45,7 +44,6 @@ pub(super) struct Identity {
     pub(super) id: HistoryId,
     /// The newest timestamp that was forgotten.
     pub(super) forgotten: u64,
-    pub(super) held: u64,
 }
 
 /// A log of costs with entries of any width.
@@ -75,11 +73,11 @@ pub(super) trait Costs: fmt::Debug + Send {
     fn charge(&mut self, plan: &Plan, units: u64, timestamp: u64, newest: u64, now: u64);
 
     /// Records units of another shape in the order of their ticks, and keeps its identity if it had one.
-    fn restore(&mut self, plan: &Plan, recorded: &[(u64, u64)], identity: Option<Identity>);
+    fn restore(&mut self, plan: &Plan, recorded: &[(u64, u64)], newest: u64, identity: Option<Identity>);
 
     /// Takes units from the entry in which those of `timestamp` are counted, and returns how many: at most what is recorded
-    /// there.
-    fn give_back(&mut self, timestamp: u64, units: u64, newest: u64) -> u64;
+    /// there, and none if the entry is not later than `expired`.
+    fn give_back(&mut self, timestamp: u64, units: u64, newest: u64, expired: u64) -> u64;
 
     /// Sets the units recorded later than `latest` to `latest`, and takes another identity. Units before `expired` had left
     /// every window, and do not return.
@@ -90,11 +88,11 @@ pub(super) trait Costs: fmt::Debug + Send {
 
     fn identity(&self) -> Identity;
 
-    /// Sets the number of units that are reserved and not settled.
-    fn set_held(&mut self, units: u64);
-
     #[cfg(test)]
     fn entries(&self) -> usize;
+
+    #[cfg(test)]
+    fn bytes(&self) -> usize;
 }
 
 impl<E> CostLog<E>
@@ -107,7 +105,6 @@ where
             before: 0,
             forgotten: 0,
             merged: 0,
-            held: 0,
             id: HistoryId::next(),
             merges_at: plan.grid().merges_at(0) as u32,
             hints: vec![0; plan.grid().len()].into(),
@@ -205,6 +202,8 @@ where
         let room = E::MAX_UNITS - self.units_from(0);
         if units > room {
             self.forget_units(units - room, newest);
+            // The entry of this tick may be among them, and is there again.
+            self.forgotten = self.forgotten.min(timestamp.saturating_sub(1));
         }
         let entry = E::new(timestamp, self.total().wrapping_add(units) & E::MAX_UNITS);
         match self.entries.back_mut() {
@@ -306,22 +305,23 @@ where
         self.record(units, timestamp, newest);
     }
 
-    fn restore(&mut self, plan: &Plan, recorded: &[(u64, u64)], identity: Option<Identity>) {
-        let mut newest = 0;
-        self.merges_at = plan.grid().merges_at(recorded.len()) as u32;
-        for (timestamp, units) in recorded {
-            self.record(*units, *timestamp, newest);
-            newest = *timestamp;
-        }
-        if let Some(Identity { id, forgotten, held }) = identity {
+    fn restore(&mut self, plan: &Plan, recorded: &[(u64, u64)], newest: u64, identity: Option<Identity>) {
+        // Older ones do not count, and may be too old for a small entry.
+        let is_old = |(timestamp, _): &(u64, u64)| timestamp.saturating_add(plan.grid().kept_ticks()) <= newest;
+        let (old, kept) = recorded.split_at(recorded.partition_point(is_old));
+        self.merges_at = plan.grid().merges_at(kept.len()) as u32;
+        kept.iter().for_each(|(timestamp, units)| self.record(*units, *timestamp, *timestamp));
+        if let Some(Identity { id, forgotten }) = identity {
             // Timestamps of another tick are found in the entry that they were rounded to, or in the next.
-            (self.id, self.held, self.merged) = (id, held, newest);
+            (self.id, self.merged) = (id, newest);
+            let forgotten = old.last().map_or(forgotten, |(timestamp, _)| forgotten.max(*timestamp));
             self.forgotten = self.forgotten.max(forgotten);
         }
     }
 
-    fn give_back(&mut self, timestamp: u64, units: u64, newest: u64) -> u64 {
-        let Some(at) = self.entry_of(timestamp, newest) else { return 0 };
+    fn give_back(&mut self, timestamp: u64, units: u64, newest: u64, expired: u64) -> u64 {
+        let entry = self.entry_of(timestamp, newest);
+        let Some(at) = entry.filter(|at| units > 0 && self.timestamp(*at, newest) > expired) else { return 0 };
         let given = units.min(E::units_between(self.total_before(at), self.total_before(at + 1)));
         self.entries.range_mut(at..).for_each(|entry| entry.take(given));
         if self.total_before(at) == self.total_before(at + 1) {
@@ -341,7 +341,7 @@ where
             self.record(units, latest, latest);
         }
         // Receipts of before are those of another history.
-        (self.id, self.held, self.forgotten, self.merged) = (HistoryId::next(), 0, 0, 0);
+        (self.id, self.forgotten, self.merged) = (HistoryId::next(), 0, 0);
     }
 
     fn recorded(&self, newest: u64) -> Vec<(u64, u64)> {
@@ -355,16 +355,17 @@ where
     }
 
     fn identity(&self) -> Identity {
-        Identity { id: self.id, forgotten: self.forgotten, held: self.held }
-    }
-
-    fn set_held(&mut self, units: u64) {
-        self.held = units;
+        Identity { id: self.id, forgotten: self.forgotten }
     }
 
     #[cfg(test)]
     fn entries(&self) -> usize {
         self.entries.len()
+    }
+
+    #[cfg(test)]
+    fn bytes(&self) -> usize {
+        size_of::<Self>() + size_of_val(&*self.hints) + self.entries.capacity() * size_of::<E>()
     }
 }
 
@@ -390,7 +391,90 @@ fn gallop(from: usize, len: usize, reached: impl Fn(usize) -> bool) -> usize {
 
 #[cfg(test)]
 mod tests {
+    use std::cell::Cell;
+
     use super::*;
+    use crate::{history::cost_entry::SmallEntry, policy::Policy};
+
+    thread_local! {
+        static STEPS: Cell<usize> = const { Cell::new(0) };
+    }
+
+    /// An entry that counts how often entries are looked at or changed.
+    #[derive(Clone, Copy, Debug)]
+    struct CountedEntry(SmallEntry);
+
+    impl CostEntry for CountedEntry {
+        const MAX_UNITS: u64 = SmallEntry::MAX_UNITS;
+
+        fn new(timestamp: u64, total: u64) -> Self {
+            Self(SmallEntry::new(timestamp, total))
+        }
+
+        fn timestamp(self, newest: u64) -> u64 {
+            STEPS.set(STEPS.get() + 1);
+            self.0.timestamp(newest)
+        }
+
+        fn total(self) -> u64 {
+            STEPS.set(STEPS.get() + 1);
+            self.0.total()
+        }
+
+        fn take(&mut self, units: u64) {
+            STEPS.set(STEPS.get() + 1);
+            self.0.take(units);
+        }
+    }
+
+    fn steps<T>(run: impl FnOnce() -> T) -> usize {
+        STEPS.set(0);
+        run();
+        STEPS.get()
+    }
+
+    /// Returns a log with 4000 entries of 10 units in the ticks from 1000 to 4999, and its plan.
+    fn long_log() -> (CostLog<CountedEntry>, Plan) {
+        let plan = Plan::for_costs_among(&Policy::per_minute(40_000), &[Policy::per_minute(40_000)]);
+        let mut log = CostLog::new(&plan);
+        (1000..5000).for_each(|tick: u64| log.charge(&plan, 10, tick, tick.saturating_sub(1), tick));
+        (log, plan)
+    }
+
+    #[test]
+    fn a_denial_with_thousands_of_entries_in_the_way_takes_few_steps() {
+        let (mut log, plan) = long_log();
+        assert_eq!(log.room(&plan, 10, 4999, 5000), Room::At(1000 + 60_000_000));
+        assert_eq!(log.room(&plan, 40_000, 4999, 5000), Room::At(4999 + 60_000_000));
+        for units in [1, 10, 1000, 20_000, 40_000] {
+            let steps = steps(|| log.room(&plan, units, 4999, 5000));
+            assert!(steps <= 40, "{steps} steps for {units} units");
+        }
+    }
+
+    #[test]
+    fn giving_back_soon_takes_few_steps_and_late_a_pass_over_what_came_since() {
+        let (mut log, _) = long_log();
+        for (entries_ago, most) in [(0, 12), (9, 30), (99, 140), (3999, 4100)] {
+            let steps = steps(|| assert_eq!(log.give_back(4999 - entries_ago, 1, 4999, 0), 1));
+            assert!(steps <= most, "{steps} steps for an entry {entries_ago} ago");
+        }
+    }
+
+    #[test]
+    fn no_more_is_given_back_than_an_entry_holds_and_an_empty_one_goes() {
+        let (mut log, _) = long_log();
+        assert_eq!(log.give_back(1500, 4, 4999, 0), 4);
+        assert_eq!(log.give_back(1500, 100, 4999, 0), 6);
+        assert_eq!((log.give_back(1500, 1, 4999, 0), log.entries(), log.units()), (0, 3999, 39_990));
+        assert_eq!(log.give_back(999, 1, 4999, 0), 0);
+        assert_eq!(log.give_back(5000, 1, 4999, 0), 0);
+    }
+
+    #[test]
+    fn a_log_is_80_bytes_and_4_for_each_window() {
+        assert_eq!(size_of::<CostLog<SmallEntry>>(), 80);
+    }
 
     #[test]
     fn galloping_finds_what_a_walk_finds() {

@@ -205,6 +205,16 @@ pub(super) const fn widen(low: u32, reference: u64) -> u64 {
     reference.saturating_sub((reference as u32).wrapping_sub(low) as u64)
 }
 
+/// Returns each tick with the units that are not among the newest `most` of all, and those that are.
+pub(super) fn split_newest(recorded: &[(u64, u64)], most: usize) -> impl Iterator<Item = (u64, u64, u64)> {
+    let mut later = recorded.iter().fold(0_u64, |sum, (_, units)| sum.saturating_add(*units));
+    recorded.iter().map(move |(tick, units)| {
+        later = later.saturating_sub(*units);
+        let newest = (*units).min((most as u64).saturating_sub(later));
+        (*tick, units - newest, newest)
+    })
+}
+
 /// Appends an entry. The memory doubles when it is full, up to `capacity`.
 pub(super) fn push_within<T>(entries: &mut VecDeque<T>, entry: T, capacity: usize) {
     let len = entries.len();

@@ -90,13 +90,15 @@ impl Grid {
     /// Returns the earliest timestamp whose units may be counted with those of a later `timestamp`: both are in the same
     /// cell, and exactly the same windows count them `now`.
     ///
-    /// Without the latter, units that have left a minute would come back with others that it still counts.
+    /// Without the latter, units that have left a minute would come back with others that it still counts. The same holds for
+    /// threads whose clocks are a little behind.
     pub(super) fn merges_from(&self, timestamp: u64, now: u64, in_debt: bool) -> u64 {
-        let (begins, ticks) = self.cell_length(timestamp, now);
-        if !in_debt && timestamp.saturating_add(self.exact_ticks) > now {
+        let behind = now.saturating_sub(self.kept_ticks - self.horizon());
+        if !in_debt && timestamp.saturating_add(self.exact_ticks) > behind {
             return timestamp;
         }
-        begins.max(timestamp - timestamp % ticks)
+        let (begins, ticks) = self.cell_length(timestamp, behind);
+        begins.max(self.cell_length(timestamp, now).0).max(timestamp - timestamp % ticks)
     }
 
     /// Returns the first timestamp that exactly the same windows count, and the cells of the shortest of these.
@@ -130,7 +132,7 @@ mod tests {
     use super::*;
 
     fn grid(quotas: &[(u64, u64)], resolution: u32) -> Grid {
-        Grid::new(quotas.iter().map(|(limit, ticks)| (*ticks, *limit)), resolution, 10)
+        Grid::new(quotas.iter().map(|(limit, ticks)| (*ticks, *limit)), resolution, 3)
     }
 
     #[test]
@@ -146,22 +148,26 @@ mod tests {
     #[test]
     fn entries_merge_within_a_cell_that_the_same_windows_count() {
         let grid = grid(&[(100, 160), (100, 1600)], 16);
-        // Cells of 10 within the newest 160 ticks, of 100 before.
+        // Cells of 10 within the newest 160 ticks, of 100 before. A clock may be 3 ticks behind.
         assert_eq!(grid.merges_from(9_997, 10_000, false), 9_990);
         assert_eq!(grid.merges_from(9_851, 10_000, false), 9_850);
         assert_eq!(grid.merges_from(9_843, 10_000, false), 9_841);
-        assert_eq!(grid.merges_from(9_840, 10_000, false), 9_800);
+        assert_eq!(grid.merges_from(9_839, 10_000, false), 9_838);
+        assert_eq!(grid.merges_from(9_838, 10_000, false), 9_838);
+        assert_eq!(grid.merges_from(9_837, 10_000, false), 9_800);
         assert_eq!(grid.merges_from(8_405, 10_000, false), 8_401);
         assert_eq!(grid.merges_from(8_400, 10_000, false), 8_400);
-        assert_eq!(grid.merges_from(8_399, 10_000, false), 8_300);
+        assert_eq!(grid.merges_from(8_399, 10_000, false), 8_398);
+        assert_eq!(grid.merges_from(8_397, 10_000, false), 8_300);
     }
 
     #[test]
     fn a_window_with_a_small_limit_keeps_its_entries_unless_debts_are_many() {
         let grid = grid(&[(16, 160), (100, 1600)], 16);
         assert_eq!(grid.merges_from(9_997, 10_000, false), 9_997);
-        assert_eq!(grid.merges_from(9_840, 10_000, false), 9_800);
+        assert_eq!(grid.merges_from(9_838, 10_000, false), 9_838);
+        assert_eq!(grid.merges_from(9_837, 10_000, false), 9_800);
         assert_eq!(grid.merges_from(9_997, 10_000, true), 9_990);
-        assert_eq!((grid.most_merged(), grid.horizon(), grid.kept_ticks()), (36, 1600, 1610));
+        assert_eq!((grid.most_merged(), grid.horizon(), grid.kept_ticks()), (36, 1600, 1603));
     }
 }

@@ -6,7 +6,7 @@ use crate::{
         bucketed_log::BucketedLog,
         cost_entry::{SmallEntry, WideEntry},
         cost_log::{CostLog, Costs, Identity},
-        exact_log::ExactLog,
+        exact_log::{ExactLog, split_newest},
         plan::{Exact, Form, Plan, Window},
         receipt::Receipt,
         ring::Ring,
@@ -51,27 +51,26 @@ impl History {
         // Zero stands for none.
         let forgotten = |at| if at == 0 { 0 } else { tick(at) };
         let identity = self.identity().map(|kept| Identity { forgotten: forgotten(kept.forgotten), ..kept });
-        reshaped.restore(to, &recorded, identity);
+        let last = recorded.last().map_or(0, |(at, _)| *at);
+        // With receipts no unit is recorded before one that was given back.
+        let newest = if identity.is_some() { tick(self.newest) } else { last };
+        reshaped.restore(to, &recorded, newest, identity);
         reshaped
     }
 
     /// Records units of another shape. All of them are kept, also those beyond the limits: the next shape may be one in which
     /// they matter again.
-    fn restore(&mut self, plan: &Plan, recorded: &[(u64, u64)], identity: Option<Identity>) {
-        let newest = recorded.last().map_or(0, |(tick, _)| *tick);
+    fn restore(&mut self, plan: &Plan, recorded: &[(u64, u64)], newest: u64, identity: Option<Identity>) {
         match &mut self.log {
             Log::Exact(log) => {
-                let live = recorded.iter().filter(|(tick, _)| tick.saturating_add(plan.horizon()) > newest);
-                for (tick, units) in live {
-                    // Only the newest ones fit.
-                    for _ in 0..(*units).min(Ring::LARGEST as u64) {
-                        log.keep(Ring::LARGEST - 1);
-                        log.push(*tick, Ring::LARGEST);
+                for (tick, _, units) in split_newest(recorded, Ring::LARGEST) {
+                    if tick.saturating_add(plan.horizon()) > newest {
+                        (0..units).for_each(|_| log.push(tick, Ring::LARGEST));
                     }
                 }
             }
             Log::Bucketed(log) => log.restore(plan, recorded),
-            Log::Costs(log) => log.restore(plan, recorded, identity),
+            Log::Costs(log) => log.restore(plan, recorded, newest, identity),
         }
         self.newest = newest;
     }
@@ -84,7 +83,7 @@ impl History {
     }
 
     /// Returns the ticks in which units count as recorded, oldest first, and how many in each.
-    fn recorded(&self, plan: &Plan) -> Vec<(u64, u64)> {
+    pub(super) fn recorded(&self, plan: &Plan) -> Vec<(u64, u64)> {
         match &self.log {
             Log::Exact(log) => (0..log.len()).map(|at| (log.get(at, self.newest), 1)).collect(),
             Log::Bucketed(log) => log.recorded(plan, self.newest),
@@ -256,12 +255,17 @@ impl History {
             Log::Costs(log) => log.entries(),
         }
     }
+
+    /// Returns the bytes on the heap of a log of costs.
+    #[cfg(test)]
+    pub(super) fn bytes_of_costs(&self) -> usize {
+        if let Log::Costs(log) = &self.log { log.bytes() } else { 0 }
+    }
 }
 
 /// What requests with costs need.
 ///
 /// With a plan that is not [for costs](Plan::for_costs_among) the answers are right as well, but nothing can be given back.
-#[allow(dead_code, reason = "stores charge single units so far")]
 impl History {
     /// Returns the number of units that `window` counts, without regard to its limit.
     pub(crate) fn used(&mut self, plan: &Plan, window: &Window, now: Timestamp) -> u64 {
@@ -304,15 +308,21 @@ impl History {
             return Receipt::NONE;
         }
         let (timestamp, asked) = (self.newest.max(now.ceil_ticks(plan.tick())), now.floor_ticks(plan.tick()));
-        let Log::Costs(log) = &mut self.log else {
+        match &mut self.log {
+            Log::Costs(log) => {
+                log.charge(plan, units, timestamp, self.newest, asked);
+                let recorded_at = Timestamp::from_nanos(plan.tick().beginning(timestamp));
+                self.newest = timestamp;
+                return Receipt { id: Some(log.identity().id), recorded_at };
+            }
+            Log::Bucketed(log) => {
+                log.restore(plan, &[(timestamp, units.min(plan.most_units()))]);
+                self.newest = timestamp;
+            }
             // More cannot change any answer.
-            (0..units.min(plan.most_units()).min(Ring::LARGEST as u64)).for_each(|_| self.charge(plan, now));
-            return Receipt::NONE;
-        };
-        log.charge(plan, units, timestamp, self.newest, asked);
-        self.newest = timestamp;
-        let recorded_at = Timestamp::from_nanos(plan.tick().beginning(timestamp));
-        Receipt { id: Some(log.identity().id), recorded_at }
+            Log::Exact(_) => (0..units.min(plan.most_units())).for_each(|_| self.charge(plan, now)),
+        }
+        Receipt::NONE
     }
 
     /// Records at `now` the units by which a request cost more than was charged. They may exceed the limits: nothing is
@@ -327,42 +337,8 @@ impl History {
     /// clock stepped back. Callers give back at most the units of a charge, and once.
     pub(crate) fn give_back(&mut self, plan: &Plan, receipt: Receipt, units: u64, now: Timestamp) -> u64 {
         let recorded_at = receipt.recorded_at.ceil_ticks(plan.tick());
-        let counts = recorded_at.saturating_add(plan.horizon()) > now.floor_ticks(plan.tick());
-        match self.log_of(receipt) {
-            Some((log, newest)) if counts && units > 0 => log.give_back(recorded_at, units, newest),
-            _ => 0,
-        }
-    }
-
-    /// Returns the number of units that are reserved and not settled.
-    pub(crate) fn held(&self) -> u64 {
-        self.identity().map_or(0, |identity| identity.held)
-    }
-
-    /// Notes that the units of a receipt are reserved: they are the estimate of a request that has yet to be settled.
-    pub(crate) fn hold(&mut self, receipt: Receipt, units: u64) {
-        if let Some((log, _)) = self.log_of(receipt) {
-            log.set_held(log.identity().held.saturating_add(units));
-        }
-    }
-
-    /// Notes that units [held](Self::hold) for a receipt are settled, whether they are given back or not.
-    pub(crate) fn release(&mut self, receipt: Receipt, units: u64) {
-        if let Some((log, _)) = self.log_of(receipt) {
-            log.set_held(log.identity().held.saturating_sub(units));
-        }
-    }
-
-    /// Returns `true` if all windows would have room for a cost without the units that are held: a denial may then prove
-    /// shorter than it says.
-    ///
-    /// Some of those units may have left a window before they are settled. They are subtracted all the same.
-    pub(crate) fn has_room_without_held(&mut self, plan: &Plan, units: u64, now: Timestamp) -> bool {
-        let held = self.held();
-        plan.windows().iter().all(|window| {
-            let used = self.used(plan, window, now).saturating_sub(held);
-            window.excess_for(used, units) == Some(0)
-        })
+        let expired = now.floor_ticks(plan.tick()).saturating_sub(plan.horizon());
+        self.log_of(receipt).map_or(0, |(log, newest)| log.give_back(recorded_at, units, newest, expired))
     }
 
     /// Returns the log of costs that a receipt is of, and the tick of its newest unit.

@@ -43,7 +43,6 @@ mod tests;
 
 pub(crate) use history::History;
 #[cfg(feature = "redis")]
-pub(crate) use plan::{BucketSpec, Counted};
+pub(crate) use plan::Counted;
 pub(crate) use plan::{Plan, Window};
-#[allow(unused_imports, reason = "stores charge single units so far")]
 pub(crate) use {receipt::Receipt, room::Room};

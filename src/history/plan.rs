@@ -154,7 +154,6 @@ impl Plan {
 
     /// Creates the plan of a policy whose requests have costs, or may give units back. All of these policies judge its
     /// histories, as in [`among`](Self::among).
-    #[allow(dead_code, reason = "stores charge single units so far")]
     pub(crate) fn for_costs_among(policy: &Policy, all: &[Policy]) -> Self {
         let plan = Self::among(policy, all);
         let quotas = all.iter().flat_map(Policy::quotas);

@@ -1,12 +1,15 @@
 //! Answers to refused requests, in the protocol of their callers, and to decisions that no layer has made.
 
 #[cfg(feature = "axum")]
+use std::sync::Arc;
+
+#[cfg(feature = "axum")]
 use axum::{body::Body as AxumBody, response::IntoResponse};
 use http::{Method, Response, header::CONTENT_LENGTH};
 use http_body::Body;
 
 #[cfg(feature = "axum")]
-use crate::http::add_fields;
+use crate::http::{AdmissionOptions, add_fields};
 use crate::{
     grpc::{Code, DeniedStatus, Protocol, Status},
     http::{Refusal, RefusalBody, ResponseOptions, add_fields_of_refusal},
@@ -148,10 +151,10 @@ impl Decision {
 #[cfg(feature = "axum")]
 impl IntoResponse for Decision {
     fn into_response(self) -> axum::response::Response {
-        let options = ResponseOptions::from_settings(self.response_settings());
+        let options = Arc::new(ResponseOptions::from_settings(self.response_settings()));
         if self.is_admitted() {
             let mut response = Response::new(AxumBody::empty());
-            add_fields(&mut response, &self, &options);
+            add_fields(&mut response, &self, &AdmissionOptions::new(&options));
             return response;
         }
         let refusal = Refusal::Denied(&self);

@@ -3,14 +3,14 @@
 //! `RateLimit` and `RateLimit-Policy` are Lists of Strings with parameters (RFC 9651). Names need no escaping: they were
 //! checked when the limiter was built.
 
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
-use http::{HeaderMap, HeaderValue, Response, StatusCode, header::RETRY_AFTER};
+use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode, header::RETRY_AFTER};
 
 use crate::{
     grpc::{asks_to_back_off, is_trailers_only},
     http::{
-        LegacyReset, OnConflict, ResponseOptions,
+        AdmissionOptions, Calendar, Headers, LegacyReset, OnConflict, ResponseOptions,
         field_set::{FieldSet, RATE_LIMIT, RATE_LIMIT_POLICY, X_LIMIT, X_REMAINING, X_RESET},
         header_buf::build_value,
     },
@@ -20,31 +20,33 @@ use crate::{
 };
 
 /// Adds the fields of a `decision` that admitted to the response of the inner service.
-pub(crate) fn add_fields<B>(response: &mut Response<B>, decision: &Decision, options: &ResponseOptions) {
+pub(crate) fn add_fields<B>(response: &mut Response<B>, decision: &Decision, options: &AdmissionOptions) {
     let is_trailers_only = is_trailers_only(response.headers());
     if hides_quotas(response.status()) || is_refusal(response, is_trailers_only) {
         return;
     }
-    add_shadow_field(response.headers_mut(), decision, options);
+    add_shadow_field(response.headers_mut(), decision, options.shadow_field());
     // Draft 11 forbids its fields in trailers.
-    if options.settings.headers.may_be_sent(is_trailers_only) {
-        add_sets(response.headers_mut(), decision, options, options.settings.on_conflict);
+    if options.headers.may_be_sent(is_trailers_only) {
+        let shown = (options.headers, options.on_conflict);
+        add_sets(response.headers_mut(), decision, shown, options.calendar());
     }
 }
 
 /// Adds the fields of a `decision` that denied to our own answer, except those that a closure has set.
 pub(crate) fn add_fields_of_refusal<B>(answer: &mut Response<B>, decision: &Decision, options: &ResponseOptions) {
     let headers = answer.headers_mut();
-    add_shadow_field(headers, decision, options);
+    add_shadow_field(headers, decision, options.settings.shadow_field.as_ref());
     headers.entry(RETRY_AFTER).or_insert_with(|| whole_seconds(decision.stated_wait()).into());
     if options.settings.headers.may_be_sent(is_trailers_only(headers)) {
-        add_sets(headers, decision, options, OnConflict::Keep);
+        let shown = (options.settings.headers, OnConflict::Keep);
+        add_sets(headers, decision, shown, options.calendar.as_deref());
     }
 }
 
 /// Adds the names of the rules in shadow that would deny the request, if the layer shows them.
-fn add_shadow_field(headers: &mut HeaderMap, decision: &Decision, options: &ResponseOptions) {
-    let Some(name) = &options.settings.shadow_field else { return };
+fn add_shadow_field(headers: &mut HeaderMap, decision: &Decision, name: Option<&HeaderName>) {
+    let Some(name) = name else { return };
     let names = build_value(|field| {
         for rule in decision.rules_without_room(Enforcement::Shadow) {
             field.write(if field.is_empty() { "" } else { ", " });
@@ -74,56 +76,51 @@ fn is_refusal<B>(response: &Response<B>, is_trailers_only: bool) -> bool {
     }
 }
 
-fn add_sets(headers: &mut HeaderMap, decision: &Decision, options: &ResponseOptions, on_conflict: OnConflict) {
-    if options.settings.headers.has_draft(decision.is_admitted())
-        && FieldSet::Draft.resolve_conflict(headers, on_conflict, decision)
-    {
-        let fields = [(RATE_LIMIT, rate_limit(decision)), (RATE_LIMIT_POLICY, rate_limit_policy(decision))];
-        for (name, value) in fields {
-            if let Some(value) = value {
-                headers.append(name, value);
-            }
+fn add_sets(
+    headers: &mut HeaderMap,
+    decision: &Decision,
+    (shown, on_conflict): (Headers, OnConflict),
+    calendar: Option<&Calendar>,
+) {
+    if shown.has_draft(decision.is_admitted()) && FieldSet::Draft.resolve_conflict(headers, on_conflict, decision) {
+        if let Some(value) = rate_limit(decision) {
+            headers.append(RATE_LIMIT, value);
+        }
+        if let Some(value) = rate_limit_policy(decision) {
+            headers.append(RATE_LIMIT_POLICY, value);
         }
     }
-    if let Some(reset) = options.settings.headers.legacy()
+    if let Some(reset) = shown.legacy()
         && FieldSet::Legacy.resolve_conflict(headers, on_conflict, decision)
     {
-        add_legacy(headers, decision, reset, options);
+        add_legacy(headers, decision, reset, calendar);
     }
 }
 
 fn rate_limit(decision: &Decision) -> Option<HeaderValue> {
     let field = build_value(|field| {
-        let mut number = itoa::Buffer::new();
-        for quota in decision.tightest() {
+        decision.for_each_tightest(|quota| {
             if !field.is_empty() {
                 field.write(", ");
             }
-            field.write(quota.head());
-            field.write(number.format(quota.remaining()));
-            field.write(";t=");
-            field.write(number.format(effective_window(&quota)));
-        }
+            let head = quota.name_in_fields();
+            match head.padded_head() {
+                Some(padded) => field.write_beginning(padded, head.head().len()),
+                None => field.write(head.head()),
+            }
+            field.write_number(quota.remaining());
+            field.write_beginning(b";t= ", 3);
+            field.write_number(quota.effective_window().min(MAX_INTEGER));
+        });
     });
     // An empty List is expressed by leaving the field out (RFC 9651, section 3.1).
     if field.is_empty() { None } else { HeaderValue::from_maybe_shared(field).ok() }
 }
 
-/// Returns the seconds within which no more units than the remaining ones can be used.
-///
-/// That is the wait for room if there is none, and otherwise the wait for a unit to come back, which is never longer than a
-/// window.
-fn effective_window(quota: &QuotaStatus<'_>) -> u64 {
-    let window = quota.quota().window_seconds();
-    let seconds = match quota.stated_wait() {
-        Duration::ZERO => window,
-        wait if quota.is_exhausted() => whole_seconds(wait),
-        wait => whole_seconds(wait).min(window),
-    };
-    seconds.min(MAX_INTEGER)
-}
-
 fn rate_limit_policy(decision: &Decision) -> Option<HeaderValue> {
+    if let Some((_, tier)) = decision.only_rule() {
+        return tier.policy_field().cloned();
+    }
     let policies = || decision.governed_by().filter_map(|(_, tier)| tier.policy_field());
     let mut rules = policies();
     let (first, second) = (rules.next()?, rules.next());
@@ -140,15 +137,23 @@ fn rate_limit_policy(decision: &Decision) -> Option<HeaderValue> {
 }
 
 /// Adds the three older fields, which describe one quota: the one with the longest wait, or else the fewest remaining units.
-fn add_legacy(headers: &mut HeaderMap, decision: &Decision, reset: LegacyReset, options: &ResponseOptions) {
+fn add_legacy(headers: &mut HeaderMap, decision: &Decision, reset: LegacyReset, calendar: Option<&Calendar>) {
     let tightest = decision.worst().or_else(|| decision.quotas().min_by_key(QuotaStatus::remaining));
     let Some(quota) = tightest else { return };
     let wait = quota.stated_wait();
     let reset = match reset {
         LegacyReset::Delta => whole_seconds(wait),
-        LegacyReset::Epoch => whole_seconds(options.since_1970().saturating_add(wait)),
+        LegacyReset::Epoch => whole_seconds(since_1970(calendar).saturating_add(wait)),
     };
     headers.insert(X_LIMIT, quota.limit().into());
     headers.insert(X_REMAINING, quota.remaining().into());
     headers.insert(X_RESET, reset.min(MAX_INTEGER).into());
+}
+
+/// Returns the time since 1970: the store's, or the system's.
+fn since_1970(calendar: Option<&Calendar>) -> Duration {
+    match calendar {
+        Some(calendar) => calendar(),
+        None => SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default(),
+    }
 }

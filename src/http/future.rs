@@ -14,7 +14,7 @@ use tower_service::Service;
 
 use crate::{
     error::Unavailable,
-    http::{Refusal, RefusalBody, ResponseBody, ResponseOptions, add_fields},
+    http::{AdmissionOptions, Refusal, RefusalBody, ResponseBody, ResponseOptions, add_fields},
     limiter::{Decision, DeferredCall, PendingDecision},
     request::RequestView,
     store::Verdict,
@@ -61,7 +61,7 @@ pin_project! {
     {
         Deciding { #[pin] decision: PendingDecision<D>, call: Option<Box<DeferredHttpCall<S, B>>> },
         Passed { #[pin] inner: S::Future },
-        Admitted { #[pin] inner: S::Future, decision: Option<Decision>, options: Arc<ResponseOptions> },
+        Admitted { #[pin] inner: S::Future, decision: Option<Decision>, options: AdmissionOptions },
         Refused { answer: Option<Response<RefusalBody>> },
     }
 }
@@ -83,7 +83,7 @@ where
         Self { state: HttpCallState::Passed { inner } }
     }
 
-    pub(crate) const fn admitted(inner: S::Future, decision: Decision, options: Arc<ResponseOptions>) -> Self {
+    pub(crate) const fn admitted(inner: S::Future, decision: Decision, options: AdmissionOptions) -> Self {
         Self { state: HttpCallState::Admitted { inner, decision: Some(decision), options } }
     }
 
@@ -104,6 +104,7 @@ where
             if options.settings.decision.request() {
                 decision.record_in(request.extensions_mut());
             }
+            let options = AdmissionOptions::new(&options);
             HttpCallState::Admitted { inner: service.call(request), decision: Some(decision), options }
         }
         Ok(decision) => HttpCallState::Refused { answer: refused(Refusal::Denied(&decision), &request) },
@@ -170,12 +171,12 @@ where
 }
 
 /// Adds a decision to the inner service's response, for callers and outer layers.
-fn show_decision<B>(response: &mut Response<B>, made: &mut Option<Decision>, options: &ResponseOptions) {
+fn show_decision<B>(response: &mut Response<B>, made: &mut Option<Decision>, options: &AdmissionOptions) {
     if let Some(decision) = made
         && !is_denied_further_in(response)
     {
         add_fields(response, decision, options);
-        if options.settings.decision.response()
+        if options.decision.response()
             && let Some(decision) = made.take()
         {
             response.extensions_mut().insert(decision);

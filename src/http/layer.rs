@@ -8,7 +8,7 @@ use tower_layer::Layer;
 use crate::{
     error::ConfigError,
     http::{
-        Calendar, CallerProtocol, DecisionIn, Headers, OnConflict, OnRefusal, RateLimit, Refusal, RefusalBody,
+        Calendar, CallerProtocol, DecisionIn, Headers, Mount, OnConflict, OnRefusal, RateLimit, Refusal, RefusalBody,
         ResponseOptions,
     },
     key::KeyExtractor,
@@ -115,9 +115,7 @@ use crate::{
 #[derive(Debug)]
 #[must_use = "a layer does nothing until it is applied to a service"]
 pub struct RateLimitLayer<T = MemoryStore> {
-    /// `None` if every request passes.
-    limiter: Option<RateLimiter<Http, T>>,
-    options: Arc<ResponseOptions>,
+    mount: Arc<Mount<T>>,
 }
 
 impl RateLimitLayer {
@@ -159,14 +157,14 @@ impl<T> RateLimitLayer<T> {
     ///
     /// Redirects and 401 never have any, nor do refusals of the inner service.
     pub fn headers(mut self, headers: Headers) -> Self {
-        Arc::make_mut(&mut self.options).settings.headers = headers;
+        self.options_mut().settings.headers = headers;
         self
     }
 
     /// Sets the extensions that the [`Decision`](crate::Decision) about an admitted request is put into. Defaults to
     /// [`DecisionIn::Request`].
     pub fn decision(mut self, extensions: DecisionIn) -> Self {
-        Arc::make_mut(&mut self.options).settings.decision = extensions;
+        self.options_mut().settings.decision = extensions;
         self
     }
 
@@ -198,14 +196,14 @@ impl<T> RateLimitLayer<T> {
     /// # }
     /// ```
     pub fn shadow_field(mut self, name: HeaderName) -> Self {
-        Arc::make_mut(&mut self.options).settings.shadow_field = Some(name);
+        self.options_mut().settings.shadow_field = Some(name);
         self
     }
 
     /// Sets the treatment of `RateLimit` and `X-RateLimit` fields that the inner service has set itself. Defaults to
     /// [`OnConflict::Keep`].
     pub fn on_conflict(mut self, treatment: OnConflict) -> Self {
-        Arc::make_mut(&mut self.options).settings.on_conflict = treatment;
+        self.options_mut().settings.on_conflict = treatment;
         self
     }
 
@@ -215,7 +213,7 @@ impl<T> RateLimitLayer<T> {
     /// Set it to [`CallerProtocol::Http`] for services that do not serve gRPC. Otherwise callers that claim to speak gRPC get the
     /// refusal of a POST with status 200, which looks like a success to everything that reads only the status.
     pub fn caller_protocol(mut self, protocol: CallerProtocol) -> Self {
-        Arc::make_mut(&mut self.options).settings.protocol = protocol;
+        self.options_mut().settings.protocol = protocol;
         self
     }
 
@@ -229,7 +227,7 @@ impl<T> RateLimitLayer<T> {
     /// To exempt preflights from one rule, from all layers of a limiter or in a file, use
     /// [`exempt::preflights`](crate::exempt::preflights): the same requests.
     pub fn limit_preflights(mut self, limited: bool) -> Self {
-        Arc::make_mut(&mut self.options).settings.limits_preflights = limited;
+        self.options_mut().settings.limits_preflights = limited;
         self
     }
 
@@ -267,7 +265,7 @@ impl<T> RateLimitLayer<T> {
         B: Into<RefusalBody>,
     {
         let answer: Arc<OnRefusal> = Arc::new(move |refusal, request| answer(refusal, request).map(Into::into));
-        Arc::make_mut(&mut self.options).on_refusal = Some(answer);
+        self.options_mut().on_refusal = Some(answer);
         self
     }
 
@@ -275,31 +273,35 @@ impl<T> RateLimitLayer<T> {
     ///
     /// gRPC clients retry after exactly the stated time. Without jitter, those that were refused together retry together.
     pub fn pushback_jitter(mut self, percent: u8) -> Self {
-        Arc::make_mut(&mut self.options).settings.pushback_jitter = percent;
+        self.options_mut().settings.pushback_jitter = percent;
         self
     }
 
     /// Sets the `domain` of the `google.rpc.ErrorInfo` in refusals of gRPC calls, usually a domain name of the service.
     /// Defaults to `"tower-quota"`.
     pub fn error_domain(mut self, domain: impl Into<String>) -> Self {
-        Arc::make_mut(&mut self.options).settings.error_domain = domain.into().into();
+        self.options_mut().settings.error_domain = domain.into().into();
         self
     }
 
     /// Returns the limiter behind this layer, or `None` if the layer is [disabled](RateLimitLayer::disabled).
     #[must_use]
-    pub const fn limiter(&self) -> Option<&RateLimiter<Http, T>> {
-        self.limiter.as_ref()
+    pub fn limiter(&self) -> Option<&RateLimiter<Http, T>> {
+        self.mount.limiter.as_ref()
     }
 
-    pub(crate) const fn options(&self) -> &Arc<ResponseOptions> {
-        &self.options
+    pub(crate) fn options(&self) -> &Arc<ResponseOptions> {
+        &self.mount.options
+    }
+
+    fn options_mut(&mut self) -> &mut ResponseOptions {
+        Arc::make_mut(&mut Arc::make_mut(&mut self.mount).options)
     }
 }
 
 impl<T> Clone for RateLimitLayer<T> {
     fn clone(&self) -> Self {
-        Self { limiter: self.limiter.clone(), options: Arc::clone(&self.options) }
+        Self { mount: Arc::clone(&self.mount) }
     }
 }
 
@@ -316,7 +318,7 @@ impl<T: Store> From<Option<RateLimiter<Http, T>>> for RateLimitLayer<T> {
             calendar: Some(calendar(limiter.clone())),
             ..ResponseOptions::from_settings(limiter.rules().rulebook.response_settings())
         });
-        Self { limiter, options: Arc::new(options) }
+        Self { mount: Arc::new(Mount { limiter, options: Arc::new(options) }) }
     }
 }
 
@@ -329,7 +331,7 @@ impl<S, T> Layer<S> for RateLimitLayer<T> {
     type Service = RateLimit<S, T>;
 
     fn layer(&self, inner: S) -> RateLimit<S, T> {
-        RateLimit::new(inner, self.limiter.clone(), Arc::clone(&self.options))
+        RateLimit::new(inner, Arc::clone(&self.mount))
     }
 }
 

@@ -61,6 +61,7 @@
 //! # }
 //! ```
 
+mod admission_options;
 mod answer;
 mod body;
 mod field_set;
@@ -68,6 +69,7 @@ mod fields;
 mod future;
 mod header_buf;
 mod layer;
+mod mount;
 mod refusal;
 mod response_options;
 mod service;
@@ -80,6 +82,8 @@ pub use layer::RateLimitLayer;
 pub use refusal::Refusal;
 pub use service::RateLimit;
 
+pub(crate) use admission_options::AdmissionOptions;
 pub(crate) use body::{BoxError, poll_bytes};
 pub(crate) use fields::{add_fields, add_fields_of_refusal};
+pub(crate) use mount::Mount;
 pub(crate) use response_options::{Calendar, OnRefusal, ResponseOptions};

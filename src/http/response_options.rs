@@ -1,12 +1,8 @@
 //! The options of a layer: how decisions are shown to callers.
 
-use std::{
-    fmt,
-    sync::Arc,
-    time::{Duration, SystemTime},
-};
+use std::{fmt, sync::Arc, time::Duration};
 
-use http::{HeaderName, Response};
+use http::Response;
 
 use crate::{
     grpc::Protocol,
@@ -27,8 +23,6 @@ pub(crate) type Calendar = dyn Fn() -> Duration + Send + Sync;
 #[derive(Clone, Default)]
 pub(crate) struct ResponseOptions {
     pub(crate) settings: ResponseSettings,
-    /// Names the rules in shadow that would deny the request.
-    pub(crate) shadow_field: Option<HeaderName>,
     /// Needed by `X-RateLimit-Reset` alone, which may be a point in time.
     pub(crate) calendar: Option<Arc<Calendar>>,
     pub(crate) on_refusal: Option<Arc<OnRefusal>>,
@@ -60,26 +54,12 @@ impl ResponseOptions {
     pub(crate) fn exempt(&self, request: &RequestView<'_>) -> bool {
         !self.settings.limits_preflights && request.is_preflight()
     }
-
-    /// Returns whether decisions that admit requests are shown, in header fields or extensions.
-    pub(crate) const fn show_admissions(&self) -> bool {
-        self.settings.show_admissions() || self.shadow_field.is_some()
-    }
-
-    /// Returns the time since 1970: the store's, or the system's.
-    pub(crate) fn since_1970(&self) -> Duration {
-        match &self.calendar {
-            Some(calendar) => calendar(),
-            None => SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default(),
-        }
-    }
 }
 
 impl fmt::Debug for ResponseOptions {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("ResponseOptions")
             .field("settings", &self.settings)
-            .field("shadow_field", &self.shadow_field)
             .field("on_refusal", &self.on_refusal.as_ref().map(|_| format_args!("closure")))
             .finish_non_exhaustive()
     }

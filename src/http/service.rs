@@ -1,6 +1,7 @@
 //! The service, which calls the inner one only for admitted requests.
 
 use std::{
+    ops::ControlFlow,
     sync::Arc,
     task::{Context, Poll},
 };
@@ -10,9 +11,9 @@ use http_body::Body;
 use tower_service::Service;
 
 use crate::{
-    http::{Refusal, RefusalBody, ResponseBody, ResponseFuture, ResponseOptions},
-    limiter::{Decision, DeferredCall, MaybeDecided, PendingDecision, RateLimiter, already_applied},
-    request::{Http, RequestView},
+    http::{AdmissionOptions, Mount, Refusal, RefusalBody, ResponseBody, ResponseFuture},
+    limiter::{DeferredCall, MaybeDecided, already_applied},
+    request::RequestView,
     store::{MemoryStore, Store},
 };
 
@@ -51,58 +52,40 @@ use crate::{
 #[derive(Debug)]
 pub struct RateLimit<S, T = MemoryStore> {
     inner: S,
-    /// `None` if every request passes.
-    limiter: Option<RateLimiter<Http, T>>,
-    options: Arc<ResponseOptions>,
-}
-
-/// The outcome of a decision about a request.
-enum CallDecision<D> {
-    /// No rule governs the request, or its admission is not shown.
-    Passed,
-    Admitted(Decision),
-    /// The store is asynchronous.
-    Pending(PendingDecision<D>),
-    Refused(Response<RefusalBody>),
+    mount: Arc<Mount<T>>,
 }
 
 impl<S, T> RateLimit<S, T> {
-    pub(crate) const fn new(inner: S, limiter: Option<RateLimiter<Http, T>>, options: Arc<ResponseOptions>) -> Self {
-        Self { inner, limiter, options }
+    pub(crate) const fn new(inner: S, mount: Arc<Mount<T>>) -> Self {
+        Self { inner, mount }
     }
 
     inner_service_accessors!(pub);
 }
 
 impl<S, T: Store> RateLimit<S, T> {
-    fn decide<B>(&self, request: &Request<B>) -> CallDecision<T::Future> {
+    /// Returns the decision that does not refuse the request, if rules govern it, or the answer to a refusal.
+    fn decide<B>(&self, request: &Request<B>) -> ControlFlow<Response<RefusalBody>, Option<MaybeDecided<T::Future>>> {
         let view = RequestView::new(request);
-        let refused = |refusal: Refusal<'_>| CallDecision::Refused(refusal.answer(&view, &self.options));
-        let limiter = match &self.limiter {
-            Some(limiter) if !self.options.exempt(&view) => limiter,
-            _ => return CallDecision::Passed,
+        let Mount { limiter, options } = &*self.mount;
+        let refused = |refusal: Refusal<'_>| ControlFlow::Break(refusal.answer(&view, options));
+        let limiter = match limiter {
+            Some(limiter) if !options.exempt(&view) => limiter,
+            _ => return ControlFlow::Continue(None),
         };
         let applied = |rulebook: &_| already_applied(rulebook, request.extensions());
-        let recorded = self.options.settings.decision.request();
-        match limiter.decide_request(&view, applied, self.options.detail(), recorded) {
-            Ok(None) => CallDecision::Passed,
-            Ok(Some(MaybeDecided::Ready(decision))) if decision.is_admitted() => self.admitted(decision),
-            Ok(Some(MaybeDecided::Ready(decision))) => refused(Refusal::Denied(&decision)),
-            Ok(Some(MaybeDecided::Pending(pending))) => CallDecision::Pending(pending),
+        let recorded = options.settings.decision.request();
+        match limiter.decide_request(&view, applied, options.detail(), recorded) {
+            Ok(Some(MaybeDecided::Ready(decision))) if !decision.is_admitted() => refused(Refusal::Denied(&decision)),
+            Ok(decided) => ControlFlow::Continue(decided),
             Err(missing) => refused(Refusal::key_missing(missing.names(), missing.status)),
         }
     }
 }
 
-impl<S, T> RateLimit<S, T> {
-    fn admitted<D>(&self, decision: Decision) -> CallDecision<D> {
-        if self.options.show_admissions() { CallDecision::Admitted(decision) } else { CallDecision::Passed }
-    }
-}
-
 impl<S: Clone, T> Clone for RateLimit<S, T> {
     fn clone(&self) -> Self {
-        Self { inner: self.inner.clone(), limiter: self.limiter.clone(), options: Arc::clone(&self.options) }
+        Self { inner: self.inner.clone(), mount: Arc::clone(&self.mount) }
     }
 }
 
@@ -121,21 +104,23 @@ where
     }
 
     fn call(&mut self, mut request: Request<ReqBody>) -> Self::Future {
+        let options = &self.mount.options;
         match self.decide(&request) {
-            CallDecision::Passed => ResponseFuture::passed(self.inner.call(request)),
-            CallDecision::Admitted(mut decision) => {
-                if self.options.settings.decision.request() {
+            ControlFlow::Continue(Some(MaybeDecided::Ready(mut decision))) if options.settings.show_admissions() => {
+                let options = AdmissionOptions::new(options);
+                if options.decision.request() {
                     decision.record_in(request.extensions_mut());
                 }
-                ResponseFuture::admitted(self.inner.call(request), decision, Arc::clone(&self.options))
+                ResponseFuture::admitted(self.inner.call(request), decision, options)
             }
-            CallDecision::Pending(decision) => {
+            ControlFlow::Continue(Some(MaybeDecided::Pending(decision))) => {
+                let context = Arc::clone(options);
                 let clone = self.inner.clone();
                 let service = std::mem::replace(&mut self.inner, clone);
-                let context = Arc::clone(&self.options);
                 ResponseFuture::deciding(decision, DeferredCall { service, request, context })
             }
-            CallDecision::Refused(answer) => {
+            ControlFlow::Continue(_) => ResponseFuture::passed(self.inner.call(request)),
+            ControlFlow::Break(answer) => {
                 self.inner = self.inner.clone();
                 ResponseFuture::refused(answer)
             }

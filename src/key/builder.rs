@@ -47,6 +47,13 @@ pub struct KeyBuilder<'a> {
     raw: Option<&'a RefCell<RawParts>>,
 }
 
+/// The parts that a key has at some time, to return to them.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct KeyMark {
+    key: Key,
+    raw_parts: usize,
+}
+
 /// The parts of a key as they were added.
 pub(crate) type RawParts = SmallVec<[SmallVec<[u8; 64]>; 1]>;
 
@@ -122,12 +129,22 @@ impl<'a> KeyBuilder<'a> {
         self.charge.key
     }
 
-    /// Removes the parts that were added since the key was `earlier`.
-    pub(crate) fn return_to(&mut self, earlier: Key) {
-        self.charge.key = earlier;
-        if let Some(raw) = self.raw.filter(|_| earlier == Key::SHARED) {
-            raw.borrow_mut().clear();
+    /// Marks the parts so far.
+    pub(super) fn mark(&self) -> KeyMark {
+        KeyMark { key: self.key(), raw_parts: self.raw.map_or(0, |raw| raw.borrow().len()) }
+    }
+
+    /// Removes the parts that were added since they were marked.
+    pub(super) fn return_to(&mut self, earlier: KeyMark) {
+        self.charge.key = earlier.key;
+        if let Some(raw) = self.raw {
+            raw.borrow_mut().truncate(earlier.raw_parts);
         }
+    }
+
+    /// Removes all parts.
+    pub(crate) fn clear(&mut self) {
+        self.return_to(KeyMark { key: Key::SHARED, raw_parts: 0 });
     }
 }
 
@@ -179,7 +196,7 @@ mod tests {
         assert_eq!(format!("{:?}", key(&hasher, &[vec![b'x'; 27]])), "Key(27 bytes)");
         assert_eq!(format!("{:?}", key(&hasher, &[vec![b'x'; 28]])), "Key(hashed)");
         assert_eq!(format!("{:?}", key(&hasher, &[vec![b'x'; 16 * 1024]])), "Key(hashed)");
-        assert_eq!((size_of::<PackedKey>(), size_of::<Charge>()), (28, 48));
+        assert_eq!((size_of::<PackedKey>(), size_of::<Charge>()), (28, 56));
     }
 
     #[test]

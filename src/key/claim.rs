@@ -3,7 +3,7 @@
 use std::{borrow::Cow, fmt, marker::PhantomData};
 
 use crate::{
-    key::{KeyBuilder, KeyExtractor, KeyParts, MissingKey},
+    key::{KeyBuilder, KeyExtractor, KeyForms, KeyParts, MissingKey},
     request::RequestView,
     warn::{Sightings, Warning},
 };
@@ -86,6 +86,10 @@ where
 
     fn name(&self) -> Cow<'_, str> {
         Cow::Borrowed("claim")
+    }
+
+    fn forms(&self) -> KeyForms {
+        KeyForms::from_type::<R>()
     }
 }
 

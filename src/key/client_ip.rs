@@ -11,7 +11,7 @@ use ipnet::{IpNet, Ipv4Net};
 use crate::{
     error::ConfigError,
     key::{
-        ClientAddress, ForwardedHeader, KeyBuilder, KeyExtractor, KeyParts, MissingKey,
+        ClientAddress, ForwardedHeader, KeyBuilder, KeyExtractor, KeyForms, KeyParts, MissingKey,
         client_address::IPV6_PREFIX,
         forwarded::{Entry, X_FORWARDED_FOR},
     },
@@ -271,6 +271,10 @@ impl KeyExtractor for ClientIp {
 
     fn name(&self) -> Cow<'_, str> {
         Cow::Borrowed(self.name)
+    }
+
+    fn forms(&self) -> KeyForms {
+        KeyForms::address()
     }
 
     /// Returns the first network, header or prefix that was given and cannot be used.

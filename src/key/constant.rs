@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 
 use crate::{
-    key::{KeyBuilder, KeyExtractor, MissingKey},
+    key::{KeyBuilder, KeyExtractor, KeyForms, MissingKey},
     policy::check_name,
     request::RequestKind,
 };
@@ -63,5 +63,9 @@ impl<K: RequestKind> KeyExtractor<K> for Constant {
 
     fn name(&self) -> Cow<'_, str> {
         Cow::Borrowed(if check_name("level", &self.text).is_ok() { &self.text } else { "constant" })
+    }
+
+    fn forms(&self) -> KeyForms {
+        KeyForms::constant(&self.text)
     }
 }

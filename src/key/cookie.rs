@@ -7,7 +7,7 @@ use percent_encoding::percent_decode_str;
 
 use crate::{
     error::ConfigError,
-    key::{KeyBuilder, KeyExtractor, MissingKey, MultipleValues, name},
+    key::{KeyBuilder, KeyExtractor, KeyForms, MissingKey, MultipleValues, name},
     request::RequestView,
 };
 
@@ -85,6 +85,10 @@ impl KeyExtractor for Cookie {
 
     fn name(&self) -> Cow<'_, str> {
         Cow::Borrowed(&self.name)
+    }
+
+    fn forms(&self) -> KeyForms {
+        self.multiple_values.forms()
     }
 
     fn validate(&self) -> Result<(), ConfigError> {

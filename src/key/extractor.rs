@@ -4,7 +4,7 @@ use std::{borrow::Cow, sync::Arc};
 
 use crate::{
     error::ConfigError,
-    key::{KeyBuilder, KeyParts},
+    key::{KeyBuilder, KeyForms, KeyParts},
     policy::check_name,
     request::{Http, Plain, RequestKind, RequestView},
 };
@@ -83,6 +83,12 @@ pub trait KeyExtractor<K: RequestKind = Http>: Send + Sync + 'static {
     /// level, characters that are not allowed in names (all but visible ASCII, and `"` and `\\`) become `-`.
     fn name(&self) -> Cow<'_, str> {
         Cow::Borrowed("key")
+    }
+
+    /// Returns what is known of its keys without a request, so that an [override](crate::Rule::tier_for) for a key that there
+    /// cannot be is refused. Defaults to [any key](KeyForms::any).
+    fn forms(&self) -> KeyForms {
+        KeyForms::any()
     }
 
     /// Checks the extractor itself, once, when the limiter is built.
@@ -240,6 +246,11 @@ impl<'a> RouteParams<'a> {
 }
 
 impl MultipleValues {
+    /// Returns the forms of keys of these values.
+    pub(super) fn forms(self) -> KeyForms {
+        if self == Self::Joined { KeyForms::any() } else { KeyForms::texts(1) }
+    }
+
     /// Adds the values that count to the key, as `read` converts them. If it cannot convert one of these then the key
     /// is missing.
     pub(super) fn add<V, T>(
@@ -297,6 +308,10 @@ impl<K: RequestKind> KeyExtractor<K> for Box<dyn KeyExtractor<K>> {
         (**self).name()
     }
 
+    fn forms(&self) -> KeyForms {
+        (**self).forms()
+    }
+
     fn validate(&self) -> Result<(), ConfigError> {
         (**self).validate()
     }
@@ -315,6 +330,10 @@ impl<K: RequestKind> KeyExtractor<K> for Arc<dyn KeyExtractor<K>> {
         (**self).name()
     }
 
+    fn forms(&self) -> KeyForms {
+        (**self).forms()
+    }
+
     fn validate(&self) -> Result<(), ConfigError> {
         (**self).validate()
     }
@@ -331,6 +350,10 @@ impl<K: RequestKind, E: KeyExtractor<K>> KeyExtractor<K> for Named<E> {
 
     fn name(&self) -> Cow<'_, str> {
         Cow::Borrowed(&self.name)
+    }
+
+    fn forms(&self) -> KeyForms {
+        self.extractor.forms()
     }
 
     fn validate(&self) -> Result<(), ConfigError> {
@@ -357,6 +380,12 @@ macro_rules! extractors_of_tuples {
             fn name(&self) -> Cow<'_, str> {
                 let ($($part,)+) = self;
                 Cow::Owned([$($part.name()),+].join("+"))
+            }
+
+            #[allow(non_snake_case, reason = "the parts are named after their types")]
+            fn forms(&self) -> KeyForms {
+                let ($($part,)+) = self;
+                KeyForms::texts(0)$(.and($part.forms()))+
             }
 
             #[allow(non_snake_case, reason = "the parts are named after their types")]

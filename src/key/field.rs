@@ -3,7 +3,7 @@
 use std::{borrow::Cow, fmt, marker::PhantomData};
 
 use crate::{
-    key::{KeyBuilder, KeyExtractor, KeyParts, MissingKey},
+    key::{KeyBuilder, KeyExtractor, KeyForms, KeyParts, MissingKey},
     request::Plain,
 };
 
@@ -73,6 +73,10 @@ where
 
     fn name(&self) -> Cow<'_, str> {
         Cow::Borrowed("field")
+    }
+
+    fn forms(&self) -> KeyForms {
+        KeyForms::from_type::<T>()
     }
 }
 

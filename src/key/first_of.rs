@@ -4,7 +4,7 @@ use std::{borrow::Cow, sync::Arc};
 
 use crate::{
     error::ConfigError,
-    key::{KeyBuilder, KeyExtractor, MissingKey, RouteParams},
+    key::{KeyBuilder, KeyExtractor, KeyForms, MissingKey, RouteParams},
     request::{Http, RequestKind},
 };
 
@@ -75,7 +75,7 @@ pub const fn first_of<A>(alternatives: A) -> FirstOf<A> {
 
 impl<K: RequestKind, A: Alternatives<K>> KeyExtractor<K> for FirstOf<A> {
     fn extract(&self, request: K::View<'_>, key: &mut KeyBuilder<'_>) -> Result<(), MissingKey> {
-        let before = key.key();
+        let before = key.mark();
         let found = self.alternatives.any(&mut |extractor| {
             key.return_to(before);
             extractor.extract(request, key).is_ok()
@@ -90,6 +90,19 @@ impl<K: RequestKind, A: Alternatives<K>> KeyExtractor<K> for FirstOf<A> {
             true
         });
         first.map_or(Cow::Borrowed("key"), Cow::Owned)
+    }
+
+    fn forms(&self) -> KeyForms {
+        let mut all: Option<KeyForms> = None;
+        self.alternatives.any(&mut |extractor| {
+            let forms = extractor.forms();
+            all = Some(match all.take() {
+                Some(others) => others.or(forms),
+                None => forms,
+            });
+            false
+        });
+        all.unwrap_or_else(KeyForms::any)
     }
 
     fn validate(&self) -> Result<(), ConfigError> {

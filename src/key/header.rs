@@ -6,7 +6,7 @@ use http::{HeaderName, HeaderValue, header::HOST};
 
 use crate::{
     error::ConfigError,
-    key::{KeyBuilder, KeyExtractor, MissingKey, MultipleValues, name},
+    key::{KeyBuilder, KeyExtractor, KeyForms, MissingKey, MultipleValues, name},
     request::RequestView,
 };
 
@@ -80,6 +80,10 @@ impl KeyExtractor for Header {
 
     fn name(&self) -> Cow<'_, str> {
         Cow::Borrowed(self.name.as_ref().map_or_else(|name| &**name, HeaderName::as_str))
+    }
+
+    fn forms(&self) -> KeyForms {
+        self.multiple_values.forms()
     }
 
     fn validate(&self) -> Result<(), ConfigError> {

@@ -8,7 +8,7 @@ use http::{
 };
 
 use crate::{
-    key::{KeyBuilder, KeyExtractor, MissingKey},
+    key::{KeyBuilder, KeyExtractor, KeyForms, MissingKey},
     request::RequestView,
 };
 
@@ -61,6 +61,10 @@ impl KeyExtractor for Host {
 
     fn name(&self) -> Cow<'_, str> {
         Cow::Borrowed("host")
+    }
+
+    fn forms(&self) -> KeyForms {
+        KeyForms::texts(1)
     }
 }
 

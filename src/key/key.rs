@@ -254,8 +254,14 @@ impl PackedKey {
             *self = Self::hashed(hasher.hash_part(part));
             return;
         }
-        let (first, second) = part.split_at(part.len().min(16));
-        let (first, second) = (word_of(first), word_of(second));
+        let (first, second) = match (part.first_chunk(), part.last_chunk()) {
+            (Some(first), Some(last)) => {
+                // What the last 16 bytes share with the first ones is shifted out.
+                let shared = 8 * (32 - part.len()) as u32;
+                (u128::from_le_bytes(*first), u128::from_le_bytes(*last).checked_shr(shared).unwrap_or(0))
+            }
+            _ => (word_of(part), 0),
+        };
         self.words = [first as u64, (first >> 64) as u64, second as u64];
         self.rest = (second >> 64) as u32 | (part.len() as u32 + 1) << 24;
     }
@@ -351,17 +357,19 @@ impl Hash for PackedKey {
     }
 }
 
-/// Reads up to 16 bytes as a number. Overlapping loads of a fixed length are several times faster than a copy of
+/// Reads fewer than 16 bytes as a number. Overlapping loads of a fixed length are several times faster than a copy of
 /// variable length.
 #[inline]
 fn word_of(bytes: &[u8]) -> u128 {
-    match (bytes.first_chunk(), bytes.last_chunk()) {
-        (Some(first), Some(last)) => {
-            let (first, last) = (u64::from_le_bytes(*first), u64::from_le_bytes(*last));
-            u128::from(first) | u128::from(last) << (8 * (bytes.len() - 8))
-        }
-        _ => bytes.iter().rev().fold(0, |word, byte| word << 8 | u128::from(*byte)),
+    if let (Some(first), Some(last)) = (bytes.first_chunk(), bytes.last_chunk()) {
+        let (first, last) = (u64::from_le_bytes(*first), u64::from_le_bytes(*last));
+        return u128::from(first) | u128::from(last) << (8 * (bytes.len() - 8));
     }
+    if let (Some(first), Some(last)) = (bytes.first_chunk(), bytes.last_chunk()) {
+        let (first, last) = (u32::from_le_bytes(*first), u32::from_le_bytes(*last));
+        return (u64::from(first) | u64::from(last) << (8 * (bytes.len() - 4))).into();
+    }
+    bytes.iter().rev().fold(0, |word, byte| word << 8 | u128::from(*byte))
 }
 
 impl fmt::Debug for PackedKey {

@@ -10,7 +10,7 @@ use http::{HeaderName, HeaderValue};
 
 use crate::{
     error::ConfigError,
-    key::{Header, KeyBuilder, KeyExtractor, MissingKey, MultipleValues, header, name},
+    key::{Header, KeyBuilder, KeyExtractor, KeyForms, MissingKey, MultipleValues, header, name},
     request::RequestView,
 };
 
@@ -94,6 +94,13 @@ impl KeyExtractor for Metadata {
 
     fn name(&self) -> Cow<'_, str> {
         Cow::Borrowed(&self.name)
+    }
+
+    fn forms(&self) -> KeyForms {
+        match &self.binary {
+            Some(_) => self.multiple_values.forms(),
+            None => self.field.forms(),
+        }
     }
 
     fn validate(&self) -> Result<(), ConfigError> {

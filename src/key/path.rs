@@ -4,7 +4,7 @@ use std::borrow::Cow;
 
 use crate::{
     error::ConfigError,
-    key::{KeyBuilder, KeyExtractor, MissingKey, RouteParams, name},
+    key::{KeyBuilder, KeyExtractor, KeyForms, MissingKey, RouteParams, name},
     request::RequestView,
 };
 
@@ -52,6 +52,10 @@ impl KeyExtractor for Path {
 
     fn name(&self) -> Cow<'_, str> {
         Cow::Borrowed(&self.name)
+    }
+
+    fn forms(&self) -> KeyForms {
+        KeyForms::texts(1)
     }
 
     fn validate(&self) -> Result<(), ConfigError> {

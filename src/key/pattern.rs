@@ -118,6 +118,14 @@ impl ParsedPattern {
         Ok(exact.map_or_else(|| Self::Prefix(parts.into()), Self::Exact))
     }
 
+    /// Returns the parts.
+    pub(super) fn parts(&self) -> Vec<PartPattern> {
+        match self {
+            Self::Exact(parts) => parts.iter().cloned().map(PartPattern::Exact).collect(),
+            Self::Prefix(parts) => parts.to_vec(),
+        }
+    }
+
     /// Returns how much of a key is given, if the key with these parts matches.
     pub(crate) fn matched<'p>(&self, parts: impl ExactSizeIterator<Item = &'p [u8]>) -> Option<usize> {
         let Self::Prefix(patterns) = self else { return None };
@@ -144,7 +152,7 @@ impl PartPattern {
     }
 
     /// Returns the length of the text, if the part matches.
-    fn matched(&self, part: &[u8]) -> Option<usize> {
+    pub(super) fn matched(&self, part: &[u8]) -> Option<usize> {
         match self {
             Self::Exact(text) => (text.as_bytes() == part).then_some(text.len() + 1),
             Self::Prefix(text) => part.starts_with(text.as_bytes()).then_some(text.len()),

@@ -6,7 +6,7 @@ use percent_encoding::{percent_decode, percent_decode_str};
 
 use crate::{
     error::ConfigError,
-    key::{KeyBuilder, KeyExtractor, MissingKey, MultipleValues, name},
+    key::{KeyBuilder, KeyExtractor, KeyForms, MissingKey, MultipleValues, name},
     request::RequestView,
 };
 
@@ -75,6 +75,10 @@ impl KeyExtractor for Query {
 
     fn name(&self) -> Cow<'_, str> {
         Cow::Borrowed(&self.name)
+    }
+
+    fn forms(&self) -> KeyForms {
+        self.multiple_values.forms()
     }
 
     fn validate(&self) -> Result<(), ConfigError> {

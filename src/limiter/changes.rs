@@ -32,7 +32,8 @@ impl<K: RequestKind, S: Store> RateLimiter<K, S> {
     /// `rules` is given an empty builder and adds all rules, also those that stay as they are. Rules are recognised by
     /// their name, ignoring case, and their level: their histories stay, and are judged by the new limits from then on. So
     /// whoever has used 60 of 60 has 40 left of 100, and none of 30 until the window has passed. Rules with another level
-    /// count other keys, and begin afresh. A longer window knows what the old one still remembers.
+    /// count other keys, and begin afresh in memory; on a server histories are found by the rule's name alone. A longer window
+    /// knows what the old one still remembers.
     ///
     /// A request that is being decided sees the old rules or the new ones, from beginning to end. [`RuleHandle`]s and layers
     /// follow. The store, its settings, `max_keys` and the clock stay as they were built.
@@ -126,7 +127,7 @@ fn changes_of(old: &CompiledRule, new: &CompiledRule) -> Vec<String> {
     let name = new.name();
     if old.level() != new.level() {
         let (before, now) = (old.level(), new.level());
-        return vec![format!("rule \"{name}\": level {before} -> {now}, whose histories begin afresh")];
+        return vec![format!("rule \"{name}\": level {before} -> {now}, whose histories in memory begin afresh")];
     }
     let mut changes = Vec::new();
     let (before, now) = (old.configured_enforcement(), new.configured_enforcement());
@@ -154,4 +155,108 @@ fn described(rule: &str, tier: Option<&str>) -> String {
 
 fn limits(policy: &Policy) -> String {
     if policy.quotas().len() == 0 { "no limits".to_owned() } else { policy.to_string() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        limiter::{MaybeDecided, RuleHandle},
+        policy::Enforcement,
+        rule::Rule,
+        store::Detail,
+    };
+
+    fn rule(name: &str, policy: &str) -> Rule {
+        Rule::new(name).no_requests().policy(policy.parse::<Policy>().unwrap())
+    }
+
+    fn built(rules: impl IntoIterator<Item = Rule>) -> RateLimiter {
+        rules.into_iter().fold(RateLimiter::builder(), RateLimiterBuilder::rule).build().unwrap()
+    }
+
+    fn changes<const B: usize, const A: usize>(before: [Rule; B], after: [Rule; A]) -> Vec<String> {
+        let changes = Changes::between(&built(before).rules().rulebook, &built(after).rules().rulebook);
+        assert_eq!(changes.is_empty(), changes.iter().len() == 0);
+        changes.iter().map(str::to_owned).collect()
+    }
+
+    #[test]
+    fn rules_that_come_and_go_are_named_in_their_order() {
+        let before = [rule("a", "1/minute"), rule("b", "1/minute")];
+        let after = [rule("c", "1/minute"), rule("B", "1/minute"), rule("d", "1/minute")];
+        assert_eq!(changes(before, after), [r#"rule "c" is new"#, r#"rule "d" is new"#, r#"rule "a" is gone"#]);
+    }
+
+    #[test]
+    fn each_tier_is_compared_by_its_name() {
+        let tier = |rule: Rule, name: &str, limit| rule.tier(name, Policy::per_minute(limit));
+        let before = tier(tier(rule("api", "60/minute"), "pro", 600), "team", 900).unlimited_tier("staff");
+        let after = tier(tier(tier(rule("api", "60/minute"), "gold", 9), "pro", 700), "staff", 7);
+        assert_eq!(
+            changes([before], [after]),
+            [
+                r#"rule "api", tier "gold" is new: 9/minute"#,
+                r#"rule "api", tier "pro": 600/minute -> 700/minute"#,
+                r#"rule "api", tier "staff": no limits -> 7/minute"#,
+                r#"rule "api", tier "team" is gone"#,
+            ]
+        );
+    }
+
+    #[test]
+    fn policy_and_enforcement_are_told_and_of_another_level_that_alone() {
+        let shadow = rule("api", "9/minute, 90/hour").enforcement(Enforcement::Shadow);
+        assert_eq!(
+            changes([rule("api", "60/minute")], [shadow.clone()]),
+            [r#"rule "api": enforcement on -> shadow"#, r#"rule "api": 60/minute -> 9/minute, 90/hour"#]
+        );
+        assert_eq!(
+            changes([rule("api", "60/minute").level("user")], [shadow.level("team")]),
+            [r#"rule "api": level user -> team, whose histories in memory begin afresh"#]
+        );
+    }
+
+    #[test]
+    fn nothing_is_what_equal_rules_change() {
+        let rules = || [rule("api", "60/minute").tier("pro", Policy::per_minute(600)).tier_for("acme", "pro")];
+        assert_eq!(changes(rules(), rules()), [""; 0]);
+        assert_eq!(Changes::default().to_string(), "nothing");
+        let several = Changes(vec!["one".to_owned(), "two".to_owned()]);
+        assert_eq!(several.to_string(), "one; two");
+    }
+
+    fn left(handle: &RuleHandle) -> Vec<u64> {
+        handle.peek("ann").quotas().map(|quota| quota.remaining()).collect()
+    }
+
+    /// Requests would ask again and again until a reload is over, if its rules moved histories before they are in force.
+    #[test]
+    fn rules_that_are_compiled_only_change_nothing_for_requests() {
+        let limiter = built([rule("calls", "3/minute")]);
+        assert!(limiter.rule("calls").unwrap().admit("ann"));
+        limiter.reload(|builder| Ok(builder.rule(rule("calls", "3/minute, 4/hour")))).unwrap();
+        // The earlier rules come back, and are compiled while the history has still their form.
+        let builder = RateLimiterBuilder::default().rule(rule("calls", "3/minute"));
+        let answers = builder.validate().unwrap();
+        let compiled = limiter.compile_anew(&builder, answers).unwrap();
+        let calls = limiter.rule("calls").unwrap();
+        assert_eq!((calls.admit("ann"), left(&calls)), (true, vec![1, 2]));
+        limiter.replace_rules(compiled);
+        assert_eq!((calls.admit("ann"), left(&calls)), (true, vec![0]));
+    }
+
+    /// A request that was matched before a reload and is decided after it, by a store that has moved the history meanwhile.
+    #[test]
+    fn charges_that_are_held_over_a_reload_are_those_of_the_new_rules() {
+        let limiter = built([rule("calls", "9/minute"), rule("other", "9/minute")]);
+        let held = limiter.charges([("calls", "ann"), ("other", "ann")]).unwrap();
+        let strict = || rule("calls", "9/minute, 1/hour");
+        limiter.reload(|builder| Ok(builder.rule(strict()))).unwrap();
+        let calls = limiter.rule("calls").unwrap();
+        assert!(calls.admit("ann"));
+        let MaybeDecided::Ready(decision) = limiter.decide(&held, Detail::Full) else { unreachable!("in memory") };
+        assert_eq!(decision.exhausted().map(|quota| quota.name().to_owned()).collect::<Vec<_>>(), ["hour"]);
+        assert_eq!(decision.quotas().count(), 2, "the rule that is gone has no part in it");
+    }
 }

@@ -9,7 +9,7 @@ use crate::{
     cost::MessageCost,
     error::ConfigError,
     key::ChargeTarget,
-    limiter::{AnswerSettings, message::MessageContext},
+    limiter::{AnswerSettings, message::MessageContext, policy_field::PolicyField},
     policy::{Enforcement, Policy, PolicyName, Quota},
     request::RequestKind,
     rule::{REQUESTS, Rule, RuleId, Settling},
@@ -46,7 +46,7 @@ pub(crate) struct CompiledTier {
     name: Option<Box<str>>,
     policy: Policy,
     policy_names: Box<[PolicyName]>,
-    policy_field: Option<HeaderValue>,
+    policy_field: Option<PolicyField>,
     /// The body of a denial by each quota alone; empty if the wait is part of the message.
     bodies: Box<[Bytes]>,
 }
@@ -85,7 +85,7 @@ impl CompiledRule {
                 name: name.map(Into::into),
                 policy_field: match &*policy_names {
                     [] => None,
-                    names => Some(policy_field(policy.quotas().zip(names))?),
+                    names => Some(PolicyField::new(&policy_field(policy.quotas().zip(names))?)),
                 },
                 bodies: prepare_bodies(rule, &policy, &policy_names, answers),
                 policy_names,
@@ -204,8 +204,8 @@ impl CompiledTier {
     }
 
     /// Returns the `RateLimit-Policy` field for this tier alone; `None` if it has no limits.
-    pub(crate) const fn policy_field(&self) -> Option<&HeaderValue> {
-        self.policy_field.as_ref()
+    pub(crate) fn policy_field(&self) -> Option<&HeaderValue> {
+        self.policy_field.as_ref()?.local()
     }
 
     /// Returns the quotas and their names in header fields and bodies.

@@ -227,25 +227,33 @@ impl Decision {
     /// A rule that counts the request by two keys, because its path has two readings, has its quotas here twice. Rules in
     /// [shadow](crate::Enforcement::Shadow) have none: see [`would_be_denied_by`](Self::would_be_denied_by).
     pub fn quotas(&self) -> impl Iterator<Item = QuotaStatus<'_>> {
-        self.statuses().map(|(_, quota)| quota).filter(|quota| quota.enforcement() != Enforcement::Shadow)
+        self.statuses().filter(|quota| quota.enforcement() != Enforcement::Shadow)
     }
 
-    /// Returns the status of each quota, also of rules in shadow, with the index of its charge.
-    fn statuses(&self) -> impl Iterator<Item = (usize, QuotaStatus<'_>)> {
-        let quotas = self.rules().enumerate().flat_map(|(at, (used, rule, tier))| {
-            tier.quotas().map(move |(quota, name)| (at, used.enforcement, rule, tier, quota, name))
-        });
+    /// Returns the status of each quota, also of rules in shadow.
+    #[inline]
+    fn statuses(&self) -> impl Iterator<Item = QuotaStatus<'_>> {
+        let quotas = self
+            .rules()
+            .flat_map(|(used, rule, tier)| tier.quotas().map(move |(quota, name)| (used, rule, tier, quota, name)));
         let verdict = &self.verdict;
-        quotas
-            .zip(&verdict.states)
-            .map(move |((at, enforcement, rule, tier, quota, name), state)| {
-                (at, QuotaStatus::new((rule, tier, enforcement), quota, name, *state, verdict))
-            })
-            .enumerate()
-            .map(|(index, (at, status))| match &self.costing {
-                Some(costing) => (at, costing.told_in(status, at, index)),
-                None => (at, status),
-            })
+        let quotas = quotas.zip(&verdict.states);
+        let statuses = quotas.map(move |((used, rule, tier, quota, name), state)| {
+            QuotaStatus::new((rule, tier, used.enforcement), quota, name, *state, verdict)
+        });
+        statuses.enumerate().map(|(index, status)| match &self.costing {
+            Some(costing) => costing.told_in(status, self.charge_of(index), index),
+            None => status,
+        })
+    }
+
+    /// Returns the index of the charge that a quota is of.
+    fn charge_of(&self, quota: usize) -> usize {
+        let mut ends = self.rules().scan(0, |end, (_, _, tier)| {
+            *end += tier.policy().quotas().len();
+            Some(*end)
+        });
+        ends.position(|end| quota < end).unwrap_or(0)
     }
 
     /// Returns the quotas in [shadow](crate::Enforcement::Shadow) that have no room: with these rules enforced, the request
@@ -297,7 +305,8 @@ impl Decision {
     }
 
     fn without_room(&self, enforcement: Enforcement) -> impl Iterator<Item = QuotaStatus<'_>> {
-        let statuses = self.verdict.has_without_room().then(|| self.statuses()).into_iter().flatten();
+        let charges = self.rules().enumerate().flat_map(|(at, (_, _, tier))| tier.quotas().map(move |_| at));
+        let statuses = self.verdict.has_without_room().then(|| charges.zip(self.statuses())).into_iter().flatten();
         let is_one = move |at: usize, quota: &QuotaStatus<'_>| {
             quota.enforcement() == enforcement && quota.remaining() == 0 && self.verdict.is_without_room(at)
         };
@@ -387,6 +396,22 @@ impl Decision {
         let tightest = self.repeats_a_rule().then(|| self.tightest_indices());
         let is_tightest = move |index: &usize| tightest.as_ref().is_none_or(|tightest| tightest.contains(index));
         self.quotas().enumerate().filter(move |(index, _)| is_tightest(index)).map(|(_, quota)| quota)
+    }
+
+    /// Calls `visit` with each of these quotas. Straight through the quotas if there is one rule, as nearly always: on the way
+    /// of every response.
+    pub(crate) fn for_each_tightest<'a>(&'a self, mut visit: impl FnMut(QuotaStatus<'a>)) {
+        let Some((rule, tier)) = self.only_rule() else { return self.tightest().for_each(visit) };
+        for ((quota, name), state) in tier.quotas().zip(&self.verdict.states) {
+            visit(QuotaStatus::new((rule, tier, Enforcement::On), quota, name, *state, &self.verdict));
+        }
+    }
+
+    /// Returns the rule if there is one only, and it is enforced.
+    pub(crate) fn only_rule(&self) -> Option<(&CompiledRule, &CompiledTier)> {
+        let [RuleTier { rule, tier, enforcement: Enforcement::On }] = &*self.rules else { return None };
+        let rule = self.rulebook.rule(*rule);
+        Some((rule, rule.tier(*tier)))
     }
 
     fn repeats_a_rule(&self) -> bool {

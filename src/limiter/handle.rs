@@ -2,7 +2,7 @@
 
 use std::{
     cell::RefCell,
-    fmt,
+    fmt, mem,
     sync::{
         Arc,
         atomic::{AtomicU64, Ordering},
@@ -28,6 +28,7 @@ use crate::{
     request::{Http, RequestKind},
     rule::{Rule, RuleId},
     store::{AnyStore, BoxFuture, Detail, MaybeReady, MemoryStore, Scopes, Settlement, Store, Verdict},
+    warn::warn,
 };
 
 /// A limiter: rules and their histories. Clones share one state.
@@ -78,9 +79,18 @@ pub(super) struct State<K: RequestKind, S> {
     enforced: Mutex<HashMap<String, Enforcement>>,
     /// How often that was changed, for charges that are held.
     switched: AtomicU64,
+    /// The rules that a reload has removed, by their names in lower case. Their handles go on.
+    gone: Mutex<HashMap<String, GoneRule<K>>>,
     /// Held while the rules are replaced.
     pub(super) reloading: Mutex<()>,
     pub(super) held: HeldUnits,
+}
+
+/// A rule that a reload has removed.
+struct GoneRule<K: RequestKind> {
+    /// The rules that it was among last.
+    rules: Arc<Rules<K>>,
+    has_warned: bool,
 }
 
 /// Questions without a request, answered at once because the histories are in this process.
@@ -178,6 +188,7 @@ impl<K: RequestKind, S: Store> RateLimiter<K, S> {
             pushed: Mutex::new(pushed),
             enforced: Mutex::default(),
             switched: AtomicU64::new(0),
+            gone: Mutex::default(),
             reloading: Mutex::default(),
             held: HeldUnits::default(),
         };
@@ -333,11 +344,13 @@ impl<K: RequestKind, S: Store> RateLimiter<K, S> {
     ) -> Result<Option<MaybeDecided<S::Future>>, KeyRejected> {
         loop {
             let rules = self.rules();
-            let charges = self.charges_by(&rules, request, |_| true, marks(&rules.rulebook))?;
+            let mut charges = Charges::default();
+            self.add_charges(&mut charges, &rules, request, |_| true, marks(&rules.rulebook))?;
             if charges.charges.is_empty() {
                 return Ok(None);
             }
-            let decision = Decision::pending(Arc::clone(rules.rulebook.local()), charges.rules.clone(), detail)
+            let tiers = mem::take(&mut charges.rules);
+            let decision = Decision::pending(Arc::clone(rules.rulebook.local()), tiers, detail)
                 .with_costs(&charges.charges, || self.settler());
             let decided = MaybeDecided::ask(decision, |verdict| self.state.store.decide(&charges.charges, verdict));
             if !decided.is_stale() {
@@ -348,19 +361,22 @@ impl<K: RequestKind, S: Store> RateLimiter<K, S> {
 
     /// Decides about charges, by the rules as they are now.
     pub(crate) fn decide(&self, held: &HeldCharges, detail: Detail) -> MaybeDecided<S::Future> {
-        let mut renewed = None;
-        loop {
-            let held = renewed.as_ref().unwrap_or(held);
-            if self.is_current(held.version) && self.switched() == held.switched {
-                let decision = Decision::pending(Arc::clone(&held.rulebook), held.charges.rules.clone(), detail)
-                    .with_costs(&held.charges.charges, || self.settler());
-                let ask = |verdict: &mut Verdict| self.state.store.decide(&held.charges.charges, verdict);
-                let decided = MaybeDecided::ask(decision, ask);
-                if !decided.is_stale() {
-                    return decided;
-                }
+        let ask = |held: &HeldCharges| {
+            let decision = Decision::pending(Arc::clone(&held.rulebook), held.charges.rules.clone(), detail)
+                .with_costs(&held.charges.charges, || self.settler());
+            MaybeDecided::ask(decision, |verdict| self.state.store.decide(&held.charges.charges, verdict))
+        };
+        if self.is_current(held.version) && self.switched() == held.switched {
+            let decided = ask(held);
+            if !decided.is_stale() {
+                return decided;
             }
-            renewed = Some(self.renewed(held));
+        }
+        loop {
+            let decided = ask(&self.renewed(held));
+            if !decided.is_stale() {
+                return decided;
+            }
         }
     }
 
@@ -377,19 +393,21 @@ impl<K: RequestKind, S: Store> RateLimiter<K, S> {
         marks: impl Fn(&ShardedRulebook) -> SmallVec<[ChargeMark; 4]>,
     ) -> Result<HeldCharges, KeyRejected> {
         let (switched, rules) = (self.switched(), self.rules());
-        let charges = self.charges_by(&rules, request, wanted, marks(&rules.rulebook))?;
+        let mut charges = Charges::default();
+        self.add_charges(&mut charges, &rules, request, wanted, marks(&rules.rulebook))?;
         Ok(HeldCharges { charges, rulebook: Arc::clone(rules.rulebook.local()), version: rules.version, switched })
     }
 
+    /// Adds these charges in their place: moving them costs more than making them.
     #[inline]
-    fn charges_by(
+    fn add_charges(
         &self,
+        charges: &mut Charges,
         rules: &Rules<K>,
         request: K::View<'_>,
         wanted: impl Fn(RuleId) -> bool,
         marks: SmallVec<[ChargeMark; 4]>,
-    ) -> Result<Charges, KeyRejected> {
-        let mut charges = Charges::default();
+    ) -> Result<(), KeyRejected> {
         let applied = AppliedMarks { marks, secret: &self.state.secret };
         let wanted = |rule| if wanted(rule) { rules.switches.unless_off(rule) } else { None };
         let matched = rules.matcher.charge(
@@ -398,11 +416,10 @@ impl<K: RequestKind, S: Store> RateLimiter<K, S> {
             &applied,
             &self.state.hasher,
             |visit| self.judge(rules, visit),
-            &mut charges,
+            charges,
         );
         let rulebook = || Arc::clone(rules.rulebook.local());
-        matched.map_err(|(rule, status)| KeyRejected { rulebook: rulebook(), rule, status })?;
-        Ok(charges)
+        matched.map_err(|(rule, status)| KeyRejected { rulebook: rulebook(), rule, status })
     }
 
     /// Returns the charges to the keys of several rules.
@@ -570,17 +587,49 @@ impl<K: RequestKind, S> RateLimiter<K, S> {
         pushed_tiers(&mut self.state.pushed.lock(), rule)
     }
 
-    /// Replaces the rules.
+    /// Returns the rules as they are now; those that the rule of this name was among last, if it is gone.
+    pub(super) fn rules_with(&self, name: &str) -> Arc<Rules<K>> {
+        let rules = self.rules_to_keep();
+        if rules.rulebook.id(name).is_some() {
+            return rules;
+        }
+        let gone = self.state.gone.lock().get_mut(&name.to_ascii_lowercase()).map(GoneRule::visit);
+        // If it is not gone any more then it has come back meanwhile.
+        let Some((rules, is_first)) = gone else { return self.rules_to_keep() };
+        if is_first {
+            warn(format_args!(
+                "rule \"{name}\" is gone since a reload: a RuleHandle goes on with the policy that it had last"
+            ));
+        }
+        rules
+    }
+
+    /// Replaces the rules. Called by one thread at a time.
     pub(super) fn replace_rules(&self, rules: Rules<K>) {
-        let number = rules.version.number;
-        self.state.rules.store(Arc::new(rules));
+        let (old, number) = (self.rules_to_keep(), rules.version.number);
+        let new = Arc::new(rules);
+        let is_gone = |name: &str| new.rulebook.id(name).is_none();
+        for rule in old.rulebook.rules().filter(|rule| is_gone(rule.name())) {
+            let gone = GoneRule { rules: Arc::clone(&old), has_warned: false };
+            self.state.gone.lock().insert(rule.name().to_ascii_lowercase(), gone);
+        }
+        new.take_effect(&self.state.scopes);
+        self.state.rules.store(Arc::clone(&new));
         self.state.version.store(number, Ordering::Release);
+        self.state.gone.lock().retain(|name, _| is_gone(name));
     }
 
     /// Returns the number of the rule of this name.
     pub(crate) fn rule_id(&self, name: &str) -> Result<RuleId, UnknownRule> {
         let rules = self.rules();
         rules.rulebook.id(name).ok_or_else(|| unknown_rule(&rules, name))
+    }
+}
+
+impl<K: RequestKind> GoneRule<K> {
+    /// Returns the rules, and `true` at the first visit.
+    fn visit(&mut self) -> (Arc<Rules<K>>, bool) {
+        (Arc::clone(&self.rules), !std::mem::replace(&mut self.has_warned, true))
     }
 }
 

@@ -171,11 +171,31 @@ mod tests {
     #[test]
     fn a_template_fills_in_its_placeholders() {
         let quota = Quota::per_hour(1800);
-        let (retry_after, unit) = (Duration::from_millis(1001), "points");
-        let context = MessageContext { rule: "bots", level: "bot", quota: &quota, unit, cost: 7, retry_after };
-        let text = "{{{rule}/{level}}}: {limit} {unit} per {window} ({quota}), {cost} cost {retry_after} s";
+        let retry_after = Duration::from_millis(1001);
+        let context =
+            MessageContext { rule: "bots", level: "bot", quota: &quota, unit: "points", cost: 5, retry_after };
+        let text = "{{{rule}/{level}}}: {cost} of {limit} {unit} per {window} ({quota}), wait {retry_after} s";
         let template = MessageTemplate::parse(text).unwrap();
-        assert_eq!(template.render(&context), "{bots/bot}: 1800 points per 1h (hour), 7 cost 2 s");
+        assert_eq!(template.render(&context), "{bots/bot}: 5 of 1800 points per 1h (hour), wait 2 s");
+    }
+
+    #[test]
+    fn a_cost_above_the_limit_is_told_as_such_whatever_the_template_is() {
+        let template = MessageTemplate::parse("wait {retry_after} s").unwrap();
+        for (quota, text) in [("20000/minute", "per minute"), ("20000/5m", "per 5m")] {
+            let quota = quota.parse().unwrap();
+            let context = MessageContext {
+                rule: "tokens",
+                level: "user",
+                quota: &quota,
+                unit: "tokens",
+                cost: 20_001,
+                retry_after: Duration::ZERO,
+            };
+            let text = format!("This request costs 20001 tokens; at most 20000 are admitted {text}.");
+            assert_eq!(context.message(Some(&template)), text);
+            assert_eq!(context.message(None), text);
+        }
     }
 
     #[test]

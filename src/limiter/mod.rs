@@ -22,6 +22,7 @@ mod handle;
 mod held_units;
 mod matched_rule;
 mod message;
+mod policy_field;
 mod quota_status;
 mod reservation;
 mod reserve_more;
@@ -31,6 +32,7 @@ mod rulebook;
 mod rules;
 mod seen;
 mod switches;
+mod thread_shard;
 mod tiers;
 mod watch;
 

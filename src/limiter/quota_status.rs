@@ -5,7 +5,7 @@ use std::{borrow::Cow, cmp::Reverse, fmt, time::Duration};
 use bytes::Bytes;
 
 use crate::{
-    limiter::{CompiledRule, CompiledTier, message::MessageContext},
+    limiter::{CompiledRule, CompiledTier, message::MessageContext, whole_seconds},
     policy::{Enforcement, PolicyName, Quota},
     store::{QuotaState, Verdict},
 };
@@ -208,9 +208,22 @@ impl<'a> QuotaStatus<'a> {
         self.policy_name.as_str()
     }
 
-    /// Returns the beginning of the quota's item in a `RateLimit` field, up to what remains.
-    pub(crate) const fn head(&self) -> &'a str {
-        self.policy_name.head()
+    /// Returns the name as a `RateLimit` field has it.
+    pub(crate) const fn name_in_fields(&self) -> &'a PolicyName {
+        self.policy_name
+    }
+
+    /// Returns the seconds within which no more units than the remaining ones can be used, for a `RateLimit` field.
+    ///
+    /// That is the wait for room if there is none, and otherwise the wait for a unit to come back, which is never longer than a
+    /// window.
+    pub(crate) fn effective_window(&self) -> u64 {
+        let window = self.quota.window_seconds();
+        match self.state.changes_at.saturating_sub(self.verdict.now.nanos()) {
+            0 => window,
+            _ if self.is_exhausted() => whole_seconds(self.stated_wait()),
+            nanos => nanos.div_ceil(1_000_000_000).min(window),
+        }
     }
 
     /// Returns the prepared body of denials by this quota alone.

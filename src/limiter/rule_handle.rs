@@ -158,7 +158,8 @@ impl<K: RequestKind> RuleHandle<K> {
 
     /// Deletes the histories of `key`, on all routes of the rule. Returns `true` if there was one.
     ///
-    /// Units that were charged to the history that keys share while the table is full stay.
+    /// Keys share a history while the table is full. Units in it stay for the others, but `key` owes none of them any more: if
+    /// some may have been its own, this returns `true` as well.
     pub fn reset(&self, key: impl KeyParts) -> bool {
         self.on_all_routes(&key).iter().fold(false, |found, charge| self.limiter.state.store.reset(charge) | found)
     }
@@ -185,24 +186,20 @@ impl<K: RequestKind> RuleHandle<K> {
         detail: Detail,
         ask: impl Fn(&MemoryStore, &[Charge], &mut Verdict),
     ) -> Decision {
-        loop {
-            let location = self.location();
-            let decision = self.with_charge(&location, key, units, |rule, charge| {
-                let mut decision = self.pending(&location, rule, charge, detail);
-                ask(&self.limiter.state.store, slice::from_ref(charge), decision.verdict_mut());
-                decision
-            });
-            let decision = decision.unwrap_or_else(|| Decision::without_rules(location.rulebook()));
-            if !decision.is_stale() {
-                return decision.completed();
+        let decide = |mut decision: Decision, charges: &[Charge]| {
+            if !charges.is_empty() {
+                ask(&self.limiter.state.store, charges, decision.verdict_mut());
             }
-        }
+            decision
+        };
+        self.ask_until_current(key, units, detail, decide, Decision::is_stale).completed()
     }
 }
 
 /// Questions to any store.
 impl<K: RequestKind, S: Store> RuleHandle<K, S> {
-    /// Returns a handle that holds every key to this tier, whatever tier it is in.
+    /// Returns a handle that holds every key to this tier, whatever tier it is in. If a reload removes the tier, keys are held
+    /// to the rule's own policy.
     ///
     /// # Errors
     ///
@@ -217,7 +214,7 @@ impl<K: RequestKind, S: Store> RuleHandle<K, S> {
     }
 
     /// Returns `true` if the limiter still has the rule. A handle of a rule that a reload has removed goes on with the policy
-    /// that the rule had last.
+    /// that the rule had last, over the same histories, and the operator is warned once.
     #[must_use]
     pub fn is_current(&self) -> bool {
         self.limiter.rules().rulebook.id(self.name()).is_some()
@@ -345,16 +342,34 @@ impl<K: RequestKind, S: Store> RuleHandle<K, S> {
         detail: Detail,
         ask: impl Fn(&S, &[Charge], &mut Verdict) -> MaybeReady<S::Future>,
     ) -> MaybeDecided<S::Future> {
+        let decide = |decision, charges: &[Charge]| match charges {
+            [] => MaybeDecided::Ready(decision),
+            charges => MaybeDecided::ask(decision, |verdict| ask(&self.limiter.state.store, charges, verdict)),
+        };
+        self.ask_until_current(key, units, detail, decide, MaybeDecided::is_stale)
+    }
+
+    /// Calls `decide` with the charge of a key, or with none if the rule is off. Asks again by newer rules while the answer
+    /// `is_stale`: the rules were replaced meanwhile.
+    #[inline]
+    fn ask_until_current<R>(
+        &self,
+        key: &impl KeyParts,
+        units: Option<u64>,
+        detail: Detail,
+        decide: impl Fn(Decision, &[Charge]) -> R,
+        is_stale: impl Fn(&R) -> bool,
+    ) -> R {
+        let mut location = self.location();
         loop {
-            let location = self.location();
-            let decided = self.with_charge(&location, key, units, |rule, charge| {
-                let decision = self.pending(&location, rule, charge, detail);
-                MaybeDecided::ask(decision, |verdict| ask(&self.limiter.state.store, slice::from_ref(charge), verdict))
-            });
-            let decided = decided.unwrap_or_else(|| MaybeDecided::Ready(Decision::without_rules(location.rulebook())));
-            if !decided.is_stale() {
-                return decided;
+            let judge =
+                |rule, charge: &Charge| decide(self.pending(&location, rule, charge, detail), slice::from_ref(charge));
+            let answer = self.with_charge(&location, key, units, judge);
+            let answer = answer.unwrap_or_else(|| decide(Decision::without_rules(location.rulebook()), &[]));
+            if !is_stale(&answer) {
+                return answer;
             }
+            location = self.new_location();
         }
     }
 
@@ -367,10 +382,10 @@ impl<K: RequestKind, S: Store> RuleHandle<K, S> {
         }
     }
 
-    /// Returns where the rule is after a reload; where it was, if it is gone.
+    /// Returns where the rule is after a reload; where it was last, if it is gone.
     #[cold]
     fn new_location(&self) -> Cow<'_, Location<K>> {
-        let rules = self.limiter.rules_to_keep();
+        let rules = self.limiter.rules_with(self.name());
         let Some(rule) = rules.rulebook.id(self.name()) else { return Cow::Borrowed(&self.location) };
         let old = self.location.tier.and_then(|tier| self.location.compiled().tier(tier).name());
         let tier = old.map(|name| rules.rulebook.rule(rule).tier_named(name).unwrap_or(0));

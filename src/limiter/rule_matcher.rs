@@ -342,7 +342,7 @@ impl<K: RequestKind> RuleKey<K> {
     fn read(&self, group: usize, request: K::View<'_>, key: &mut KeyBuilder<'_>) -> bool {
         let is_found = self.extractors.get(group).is_some_and(|extractor| extractor.extract(request, key).is_ok());
         if !is_found {
-            key.return_to(Key::SHARED);
+            key.clear();
         }
         is_found
     }

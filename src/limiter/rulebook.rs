@@ -1,18 +1,15 @@
 //! The names and texts of all rules, which decisions refer to.
 
-use std::{
-    ops::Deref,
-    sync::{
-        Arc,
-        atomic::{AtomicUsize, Ordering},
-    },
-};
+use std::{ops::Deref, sync::Arc};
 
 use hashbrown::HashMap;
 
 use crate::{
     error::ConfigError,
-    limiter::{AnswerSettings, CompiledRule, CompiledTier, MessageTemplate, RuleTargets},
+    limiter::{
+        AnswerSettings, CompiledRule, CompiledTier, MessageTemplate, RuleTargets,
+        thread_shard::{SHARDS, thread_shard},
+    },
     request::RequestKind,
     response::ResponseSettings,
     rule::{Rule, RuleId},
@@ -22,8 +19,6 @@ use crate::{
 
 /// Up to this many names a linear search is faster than hashing.
 const FEW: usize = 4;
-/// The number of reference counts of one rulebook.
-const SHARDS: usize = 16;
 
 /// All rules by number and by name, and the texts that are made of them. Immutable.
 #[derive(Debug)]
@@ -51,12 +46,6 @@ pub(crate) struct ShardedRulebook([Arc<RulebookRef>; SHARDS]);
 #[derive(Debug)]
 #[repr(align(128))]
 pub(crate) struct RulebookRef(Arc<Rulebook>);
-
-static THREADS: AtomicUsize = AtomicUsize::new(0);
-
-thread_local! {
-    static SHARD: usize = THREADS.fetch_add(1, Ordering::Relaxed) % SHARDS;
-}
 
 impl Rulebook {
     /// Compiles the rules and checks their names against each other. Each rule has its histories in its range of `scopes`.
@@ -189,7 +178,7 @@ impl ShardedRulebook {
     /// Returns the reference that this thread clones.
     pub(crate) fn local(&self) -> &Arc<RulebookRef> {
         let [first, ..] = &self.0;
-        self.0.get(SHARD.with(|shard| *shard)).unwrap_or(first)
+        self.0.get(thread_shard()).unwrap_or(first)
     }
 }
 

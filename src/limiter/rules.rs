@@ -8,7 +8,7 @@ use crate::{
     error::ConfigError,
     key::{Charge, KeyBuilder, KeyHasher},
     limiter::{
-        AnswerSettings, RuleMatcher, RuleTargets, RuleTier, Rulebook, ShardedRulebook, Version,
+        AnswerSettings, CompiledRule, RuleMatcher, RuleTargets, RuleTier, Rulebook, ShardedRulebook, Version,
         rulebook::check_names,
         switches::Switches,
         tiers::{Asking, PushedTiers, TierTable},
@@ -47,7 +47,7 @@ impl<K: RequestKind> Rules<K> {
     ) -> Result<Self, ConfigError> {
         rules.iter().try_for_each(Rule::validate)?;
         check_names(rules)?;
-        let targets = rules.iter().map(|rule| register(rule, scopes, version));
+        let targets = rules.iter().map(|rule| register(rule, scopes));
         let targets: Vec<RuleTargets> = targets.collect::<Result<_, _>>()?;
         let mut matcher = RuleMatcher::from_rules(rules, &targets)?;
         matcher.exempt(exemptions)?;
@@ -111,6 +111,15 @@ impl<K: RequestKind> Rules<K> {
         matches!(self.tiers.get(rule.index()), Some(Some(table)) if table.has_patterns())
     }
 
+    /// Notes in `scopes` that these rules come into force.
+    pub(super) fn take_effect(&self, scopes: &Scopes) {
+        let tiers = |rule: &CompiledRule| 0..rule.tiers().len() as u16;
+        for rule in self.rulebook.rules() {
+            let targets = tiers(rule).flat_map(|tier| rule.targets(tier));
+            targets.for_each(|target| scopes.want(target, self.version.number));
+        }
+    }
+
     /// Returns the rule whose histories are in this scope, and the index of the route if the scope is of one.
     pub(super) fn rule_of_scope(&self, scope: u32) -> Option<(RuleId, usize)> {
         self.by_scope.get(&scope).copied()
@@ -118,13 +127,14 @@ impl<K: RequestKind> Rules<K> {
 }
 
 /// Registers the histories of a rule: those of its name and level, and of each route that has histories of its own.
-fn register<K: RequestKind>(rule: &Rule<K>, scopes: &Scopes, version: Version) -> Result<RuleTargets, ConfigError> {
+fn register<K: RequestKind>(rule: &Rule<K>, scopes: &Scopes) -> Result<RuleTargets, ConfigError> {
     let policies: Vec<_> = rule.policies()?.into_iter().map(|(_, policy)| policy).collect();
     let targets = rule.scope_names().into_iter().map(|name| {
-        let identity = format!("{}\n{}", name.to_ascii_lowercase(), rule.level_name());
+        // Routes that differ in capitals are others.
+        let route = name.get(rule.name().len()..).unwrap_or_default();
+        let identity = format!("{}{route}\n{}", rule.name().to_ascii_lowercase(), rule.level_name());
         let (has_costs, settles) = (rule.costs().are_any(), rule.costs().settling().is_some());
-        let (policies, version) = (&*policies, version.number);
-        let wanted = Registration { identity, name: &name, policies, has_costs, settles, version };
+        let wanted = Registration { identity, name: &name, policies: &policies, has_costs, settles };
         scopes.register(&wanted).map(Into::into)
     });
     targets.collect::<Result<_, _>>().map_err(|error: ConfigError| error.in_rule(rule.name()))

@@ -155,3 +155,126 @@ impl<K: RequestKind> std::fmt::Debug for TierTable<K> {
         f.debug_struct("TierTable").field("overrides", &self.overrides.len()).finish_non_exhaustive()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use http::Request;
+
+    use super::*;
+    use crate::{
+        key,
+        limiter::{AnswerSettings, Rules, Version},
+        policy::Policy,
+        request::{Http, RequestView},
+        store::Scopes,
+    };
+
+    /// The table of one rule, and what it asks.
+    struct Table {
+        rules: Rules<Http>,
+        table: TierTable<Http>,
+        pushed: Arc<PushedTiers>,
+        hasher: KeyHasher,
+    }
+
+    fn api() -> Rule {
+        let per_minute = |limit| Policy::per_minute(limit);
+        Rule::new("api")
+            .every_request()
+            .key(key::header("x-account"))
+            .policy(per_minute(1))
+            .tier("two", per_minute(2))
+            .tier("three", per_minute(3))
+            .unlimited_tier("four")
+            .tier_from(key::header("x-plan"))
+    }
+
+    impl Table {
+        fn new(rule: Rule) -> Self {
+            let (hasher, pushed) = (KeyHasher::default(), Arc::<PushedTiers>::default());
+            let rules = [rule];
+            let settings = AnswerSettings::default();
+            let compiled = Rules::compile((&rules, &[]), settings, &Scopes::default(), Version::default()).unwrap();
+            let of_rule = compiled.rulebook.rules().next().unwrap();
+            let table = TierTable::from_rule(&rules[0], of_rule, &hasher, Arc::clone(&pushed)).unwrap().unwrap();
+            Self { rules: compiled, table, pushed, hasher }
+        }
+
+        fn key(&self, parts: &[&str]) -> Key {
+            let key = &mut KeyBuilder::for_target(ChargeTarget::default(), &self.hasher);
+            parts.iter().for_each(|part| key.part(part));
+            key.key()
+        }
+
+        /// Returns the name of the tier of a key, in a request for this plan.
+        fn tier(&self, parts: &[&str], plan: Option<&str>) -> Option<&str> {
+            let raw = RefCell::default();
+            let key = &mut KeyBuilder::for_target(ChargeTarget::default(), &self.hasher).keeping_parts(Some(&raw));
+            parts.iter().for_each(|part| key.part(part));
+            let request = plan.map(|plan| Request::get("/").header("x-plan", plan).body(()).unwrap());
+            let view = request.as_ref().map(RequestView::new);
+            let asking = Asking { key: key.key(), raw: Some(&raw), request: view.as_ref(), hasher: &self.hasher };
+            let rule = self.rules.rulebook.rules().next().unwrap();
+            rule.tier(self.table.tier_of(rule, &asking)).name()
+        }
+    }
+
+    #[test]
+    fn a_rule_without_tiers_has_no_table() {
+        let rules = [Rule::<Http>::new("api").no_requests().policy(Policy::per_minute(1))];
+        let settings = AnswerSettings::default();
+        let compiled = Rules::compile((&rules, &[]), settings, &Scopes::default(), Version::default()).unwrap();
+        let rule = compiled.rulebook.rules().next().unwrap();
+        assert!(TierTable::from_rule(&rules[0], rule, &KeyHasher::default(), Arc::default()).unwrap().is_none());
+    }
+
+    #[test]
+    fn what_was_set_at_run_time_is_before_a_key_before_a_pattern_before_the_request_before_the_rule() {
+        let table = Table::new(api().tier_for("acme", "two").tier_for("acme*", "three"));
+        assert!(table.table.has_patterns());
+        assert_eq!(table.tier(&["globex"], None), None);
+        assert_eq!(table.tier(&["globex"], Some("four")), Some("four"));
+        assert_eq!(table.tier(&["acme-eu"], Some("four")), Some("three"));
+        assert_eq!(table.tier(&["acme"], Some("four")), Some("two"));
+        table.pushed.set(table.key(&["acme"]), Some("four"));
+        assert_eq!(table.tier(&["acme"], Some("three")), Some("four"));
+        table.pushed.set(table.key(&["acme"]), None);
+        assert_eq!(table.tier(&["acme"], Some("three")), Some("two"));
+    }
+
+    #[test]
+    fn the_longest_pattern_decides_whatever_the_order_and_one_part_counts_more_than_its_beginning() {
+        let longest = Table::new(api().tier_for("a*", "two").tier_for("ab*", "three").tier_for("*", "four"));
+        assert_eq!(
+            ["abc", "ax", "x", ""].map(|key| longest.tier(&[key], None)),
+            [Some("three"), Some("two"), Some("four"), Some("four")]
+        );
+        let parts = api().key((key::header("x-account"), key::header("x-table")));
+        let parts = Table::new(parts.tier_for(("ab", "*"), "two").tier_for(("a*", "c*"), "three"));
+        assert_eq!(parts.tier(&["ab", "c"], None), Some("two"), "three letters are given of either, and one end");
+        assert_eq!(parts.tier(&["ax", "c"], None), Some("three"));
+        assert_eq!(parts.tier(&["ab"], None), None, "as many parts as the pattern has");
+    }
+
+    #[test]
+    fn a_name_that_the_rule_does_not_have_is_as_none() {
+        let table = Table::new(api());
+        assert_eq!(["Two", "two ", "", "five"].map(|plan| table.tier(&["acme"], Some(plan))), [None; 4]);
+        assert!(table.table.has_warned.load(Ordering::Relaxed));
+        // It was set while the rule had it, before a reload.
+        table.pushed.set(table.key(&["acme"]), Some("five"));
+        assert_eq!(table.tier(&["acme"], Some("two")), Some("two"));
+    }
+
+    #[test]
+    fn tiers_that_are_replaced_are_gone() {
+        let table = Table::new(api());
+        let key = |name: &str| table.key(&[name]);
+        table.pushed.set(key("acme"), Some("two"));
+        table.pushed.replace(HashMap::from_iter([(key("globex"), Arc::from("three"))]));
+        assert_eq!(["acme", "globex"].map(|name| table.tier(&[name], None)), [None, Some("three")]);
+        table.pushed.replace(HashMap::new());
+        assert!(!table.pushed.has_any.load(Ordering::Relaxed));
+        assert_eq!(table.tier(&["globex"], None), None);
+    }
+}

@@ -51,7 +51,12 @@ pub struct Quota {
 #[derive(Debug)]
 pub(crate) struct PolicyName {
     head: Box<str>,
+    /// The same with zeros behind it, if it is short enough: responses copy it whole.
+    padded: [u8; HEAD],
 }
+
+/// The length that most heads stay below.
+const HEAD: usize = 32;
 
 impl Quota {
     /// The largest limit: 2^48 - 1 units, 281 TB if units are bytes.
@@ -203,7 +208,7 @@ impl Quota {
 
     /// Returns the window in whole seconds, rounded up, as header fields need it.
     pub(crate) fn window_seconds(&self) -> u64 {
-        self.window.as_nanos().div_ceil(1_000_000_000).try_into().unwrap_or(u64::MAX)
+        self.window.as_secs().saturating_add((self.window.subsec_nanos() > 0).into())
     }
 
     pub(crate) fn validate(&self) -> Result<(), ConfigError> {
@@ -240,7 +245,12 @@ impl fmt::Display for Quota {
 
 impl PolicyName {
     pub(crate) fn new(name: &str) -> Self {
-        Self { head: format!("{QUOTE}{name}{AFTER}").into() }
+        let head = format!("{QUOTE}{name}{AFTER}").into_boxed_str();
+        let mut padded = [0; HEAD];
+        if let Some(place) = padded.get_mut(..head.len()) {
+            place.copy_from_slice(head.as_bytes());
+        }
+        Self { head, padded }
     }
 
     pub(crate) fn as_str(&self) -> &str {
@@ -250,6 +260,11 @@ impl PolicyName {
     /// Returns the beginning of an item of a `RateLimit` field, up to the number of remaining units.
     pub(crate) const fn head(&self) -> &str {
         &self.head
+    }
+
+    /// Returns the same head with zeros behind it, if it is short enough.
+    pub(crate) const fn padded_head(&self) -> Option<&[u8; HEAD]> {
+        if self.head.len() <= HEAD { Some(&self.padded) } else { None }
     }
 }
 

@@ -7,7 +7,7 @@ use http::StatusCode;
 
 use crate::{
     error::ConfigError,
-    key::{KeyExtractor, KeyPattern, ParsedPattern, RouteParams, sanitize_name},
+    key::{KeyExtractor, KeyForms, KeyPattern, ParsedPattern, RouteParams, sanitize_name},
     policy::{Enforcement, Policy, check_name},
     request::{Http, Plain, RequestKind},
     rule::{
@@ -190,7 +190,8 @@ impl<K: RequestKind> Rule<K> {
     /// Names the enforcement level, which says in messages to callers and in warnings what the key stands for. Defaults
     /// to the [name of the extractor](KeyExtractor::name), such as `botId` for `key::path("botId")`.
     ///
-    /// Histories are kept by the rule's name and the key alone, so changing the level keeps them.
+    /// A rule with another level begins afresh, in every store and when it is [reloaded](crate::RateLimiter::reload): its keys
+    /// mean something else.
     pub fn level(mut self, name: impl Into<String>) -> Self {
         self.level = Some(name.into());
         self
@@ -266,6 +267,12 @@ impl<K: RequestKind> Rule<K> {
 
     /// Sets the tier of a key, or of all keys that begin so (`"acme-*"`): an override. It wins over
     /// [`tier_from`](Self::tier_from), one key over patterns, and a longer pattern over a shorter one.
+    ///
+    /// It is for keys in the words of the request. An address has none: [`RateLimiter::set_tier`](crate::RateLimiter::set_tier)
+    /// takes it as such. Two overrides for one key are a mistake, and so is one for a key that the rule
+    /// [cannot have](KeyForms). A pattern does not match a [`Key`](crate::key::Key) that was made before, which has lost its
+    /// words: ask [`RuleHandle::in_tier`](crate::RuleHandle::in_tier) then, with the [tier](crate::MatchedRule::tier) of the
+    /// request.
     pub fn tier_for(mut self, key: impl Into<KeyPattern>, tier: impl Into<String>) -> Self {
         self.overrides.push((key.into(), tier.into()));
         self
@@ -418,6 +425,12 @@ impl<K: RequestKind> Rule<K> {
         &self.overrides
     }
 
+    /// Returns what is known of its keys without a request.
+    pub(crate) fn key_forms(&self) -> KeyForms {
+        let forms = self.groups.iter().filter_map(|group| group.extractor.as_ref()).map(KeyExtractor::forms);
+        forms.reduce(KeyForms::or).unwrap_or_else(KeyForms::any)
+    }
+
     /// Returns `true` if some override is for more than one key.
     pub(crate) fn has_patterns(&self) -> bool {
         let is_pattern = |pattern: &KeyPattern| matches!(pattern.parse(), Ok(ParsedPattern::Prefix(_)));
@@ -454,7 +467,7 @@ impl<K: RequestKind> Rule<K> {
         let policy = self.policy.as_ref().ok_or_else(no_policy)?;
         policy.validate()?;
         check_tiers(&self.tiers, policy)?;
-        check_overrides(&self.tiers, &self.overrides)?;
+        check_overrides(&self.tiers, &self.overrides, &self.key_forms())?;
         let of_groups: Vec<u64> = self.groups.iter().filter_map(|group| group.cost).collect();
         self.costs.check(policy, &of_groups)?;
         if let Some(source) = &self.tier_source {

@@ -4,7 +4,7 @@ use hashbrown::{HashMap, HashSet};
 
 use crate::{
     error::ConfigError,
-    key::KeyPattern,
+    key::{KeyForms, KeyPattern},
     policy::{Policy, check_name},
 };
 
@@ -54,14 +54,21 @@ pub(crate) fn check_tiers(tiers: &[Tier], own: &Policy) -> Result<(), ConfigErro
     Ok(())
 }
 
-/// Finds every mistake in the overrides of a rule with these tiers.
-pub(crate) fn check_overrides(tiers: &[Tier], overrides: &[(KeyPattern, String)]) -> Result<(), ConfigError> {
+/// Finds every mistake in the overrides of a rule with these tiers, and keys of these forms.
+pub(crate) fn check_overrides(
+    tiers: &[Tier],
+    overrides: &[(KeyPattern, String)],
+    forms: &KeyForms,
+) -> Result<(), ConfigError> {
     let names: HashSet<&str> = tiers.iter().map(Tier::name).collect();
     let mut seen = HashMap::new();
     for (pattern, tier) in overrides {
         let parsed = pattern.parse()?;
         if !names.contains(&**tier) {
             return Err(unknown_tier(tier, tiers));
+        }
+        if let Some(reason) = forms.refusal(&parsed) {
+            return Err(ConfigError::new("tier_for", pattern, reason));
         }
         if let Some(other) = seen.insert(parsed, tier) {
             let reason = format!("this key has an override already, to \"{other}\": leave one of them out");

@@ -94,8 +94,9 @@
 //!   turns on a key, which costs as much as several decisions. The tiers of a rule have at most 31 windows together.
 //! * If a limit of a tier is over 4096, the windows of the rule that are as long or longer are counted in buckets for all
 //!   of its tiers: a unit leaves them later, by up to 1/4096 of the window, and never early.
-//! * The name of a rule finds its histories. A rule of another name begins afresh. A rule with another level or key goes on
-//!   with the histories of equal keys, so rename it if they mean something else.
+//! * The name of a rule, ignoring case, and its level find its histories. A rule of another name or level begins afresh, and
+//!   processes of the two versions count apart as long as they run side by side. A rule with another key and the same level
+//!   goes on with the histories of equal keys: what the level names is what is counted.
 //! * A cached denial is that of one tier, and is voided when this process admits a unit of the key under another tier or
 //!   version. Another process may do so unnoticed, and then the wait that is stated is too short, for up to a
 //!   `RedisStore::denial_cache_ttl`.
@@ -105,10 +106,11 @@
 //!
 //! ## Operation
 //!
-//! **Names.** Keys are named `prefix:{tag}:rule:key`, for example `quota:{d67567e8}:bots:acme`. A key of one part of up to 27
-//! bytes is readable. Longer ones, and those of several parts, are hashes after a `~`. A rule with limits over 4096 has one
-//! more string per key and large window. Its name ends in `:`, the window and the width of its buckets in microseconds:
-//! `:3600000000.878904`. The plain name always exists, and deleting it resets the key.
+//! **Names.** Keys are named `prefix:{tag}:rule:level:key`, for example `quota:{d67567e8}:bots:account:acme`, with the rule's
+//! name in lower case. A key of one part of up to 27 bytes is readable. Longer ones, and those of several parts, are hashes
+//! after a `~`. A rule with limits over 4096 has one more string per key and large window. Its name ends in `:`, the window
+//! and the width of its buckets in microseconds: `:3600000000.878904`. The plain name always exists, and deleting it resets
+//! the key.
 //!
 //! **Memory.** Each rule and key has one string. For two quotas it has 76 bytes with one unit and 4 more for each further
 //! unit, up to 16 units. With more units it has 72 + 64 × 3 bytes (11 + 64 for each further quota) and 4 for each unit that

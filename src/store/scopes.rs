@@ -37,7 +37,7 @@ const MOST_SHAPES: usize = 1 << 31;
 /// /// Returns the name of a history on a server.
 /// fn name_of(scopes: &Scopes, charge: &Charge) -> Option<String> {
 ///     let scope = scopes.get(charge.scope())?;
-///     Some(format!("{}:{:02x?}", scope.name(), charge.key().to_bytes()))
+///     Some(format!("{}:{:02x?}", scope.identity(), charge.key().to_bytes()))
 /// }
 /// ```
 #[derive(Clone, Default)]
@@ -56,6 +56,7 @@ pub struct Scopes(Arc<Registry>);
 #[derive(Debug)]
 pub struct Scope {
     name: String,
+    identity: String,
     /// Its histories may have several shapes.
     is_reshaped: AtomicBool,
 }
@@ -76,8 +77,8 @@ struct Shape {
     scope: u32,
     /// The number of a plan of this shape.
     plan: u32,
-    /// The last version of the rules that wanted it. Histories are not moved to the shape of an earlier version.
-    /// Shared by the copies of the scopes.
+    /// The last version of the rules that [wanted](Scopes::want) it. Histories are not moved to the shape of an earlier
+    /// version. Shared by the copies of the scopes.
     version: Arc<AtomicU64>,
 }
 
@@ -115,8 +116,6 @@ pub(crate) struct Registration<'a> {
     pub(crate) has_costs: bool,
     /// Whether its charges may be settled.
     pub(crate) settles: bool,
-    /// The version of the rules: a higher one is newer.
-    pub(crate) version: u64,
 }
 
 /// The numbers of one scope, and of its shapes and plans.
@@ -129,8 +128,8 @@ struct Registered {
 #[cfg(test)]
 impl<'a> Registration<'a> {
     /// Creates one of a rule that counts requests, whose name is its identity.
-    pub(crate) fn counting_requests(name: &'a str, policies: &'a [Policy], version: u64) -> Self {
-        Self { identity: name.to_owned(), name, policies, has_costs: false, settles: false, version }
+    pub(crate) fn counting_requests(name: &'a str, policies: &'a [Policy]) -> Self {
+        Self { identity: name.to_owned(), name, policies, has_costs: false, settles: false }
     }
 }
 
@@ -188,7 +187,8 @@ impl Scopes {
         let _registering = self.0.registered.lock();
         let _copying = copy.0.registered.lock();
         for (_, scope) in self.0.scopes.iter().skip(copy.0.scopes.count()) {
-            copy.0.scopes.push(Scope { name: scope.name.clone(), is_reshaped: AtomicBool::new(true) });
+            let (name, identity) = (scope.name.clone(), scope.identity.clone());
+            copy.0.scopes.push(Scope { name, identity, is_reshaped: AtomicBool::new(true) });
         }
         for (_, shape) in self.0.shapes.iter().skip(copy.0.shapes.count()) {
             copy.0.shapes.push(Shape { version: Arc::clone(&shape.version), ..*shape });
@@ -222,6 +222,15 @@ impl Scopes {
         version(to) >= version(from)
     }
 
+    /// Notes that rules of this version judge histories of this shape: those of a lower version move to it from then on, and
+    /// requests under rules of a lower version are told to ask again. So this is called at the very moment when these
+    /// rules come into force, not when they are compiled.
+    pub(crate) fn want(&self, target: ChargeTarget, version: u64) {
+        if let Some(shape) = self.0.shapes.get(target.shape as usize) {
+            shape.version.fetch_max(version, Ordering::AcqRel);
+        }
+    }
+
     /// Returns the targets of charges to a scope: one for each of the policies that judge its histories. The scope is that of an
     /// earlier call with the same identity, if there was one.
     ///
@@ -230,16 +239,12 @@ impl Scopes {
     /// If there are too many shapes.
     pub(crate) fn register(&self, wanted: &Registration<'_>) -> Result<Vec<ChargeTarget>, ConfigError> {
         let mut registered = self.0.registered.lock();
-        let entry = registered.entry(wanted.identity.clone()).or_insert_with(|| {
-            let scope = Scope { name: wanted.name.to_owned(), is_reshaped: AtomicBool::new(false) };
-            Registered { scope: self.0.scopes.push(scope) as u32, targets: SmallVec::new() }
+        let entry = registered.entry(wanted.identity.clone()).or_insert_with_key(|identity| {
+            let (name, identity) = (wanted.name.to_owned(), identity.clone());
+            let scope = self.0.scopes.push(Scope { name, identity, is_reshaped: AtomicBool::new(false) });
+            Registered { scope: scope as u32, targets: SmallVec::new() }
         });
-        let targets = wanted.policies.iter().map(|policy| self.target(entry, policy, wanted));
-        let targets: Vec<ChargeTarget> = targets.collect::<Result<_, _>>()?;
-        for shape in targets.iter().filter_map(|target| self.0.shapes.get(target.shape as usize)) {
-            shape.version.fetch_max(wanted.version, Ordering::AcqRel);
-        }
-        Ok(targets)
+        wanted.policies.iter().map(|policy| self.target(entry, policy, wanted)).collect()
     }
 
     /// Returns the target of charges that one of the policies of a scope judges. Equal plans get equal numbers.
@@ -318,11 +323,21 @@ impl Judges {
 }
 
 impl Scope {
-    /// Returns the rule's name, followed by the route if that has histories of its own. It is the same in every process
-    /// with the same rules.
+    /// Returns the rule's name, followed by the route if that has histories of its own.
     #[must_use]
     pub fn name(&self) -> &str {
         &self.name
+    }
+
+    /// Returns what tells the scope's histories from all others, in every process with such a rule: the rule's name in lower
+    /// case, followed by the route if that has histories of its own, and in a line of its own the
+    /// [level](crate::Rule::level).
+    ///
+    /// Stores that share histories with other processes, or keep them for longer than a process lasts, find them by this and
+    /// the key.
+    #[must_use]
+    pub fn identity(&self) -> &str {
+        &self.identity
     }
 }
 
@@ -337,11 +352,17 @@ mod tests {
     use super::*;
 
     fn register(scopes: &Scopes, identity: &str, policies: &[Policy], version: u64) -> Vec<ChargeTarget> {
-        scopes.register(&Registration::counting_requests(identity, policies, version)).unwrap()
+        let targets = scopes.register(&Registration::counting_requests(identity, policies)).unwrap();
+        targets.iter().for_each(|target| scopes.want(*target, version));
+        targets
     }
 
     fn per_minute(limit: u64) -> Policy {
         Policy::per_minute(limit)
+    }
+
+    fn per_hour(limit: u64) -> Policy {
+        Policy::per_hour(limit)
     }
 
     #[test]
@@ -386,5 +407,17 @@ mod tests {
         assert_eq!(register(&scopes, "a", &[per_minute(1)], 3)[0].shape, old.shape);
         assert!(!scopes.may_move(old.shape, new.shape) && scopes.may_move(new.shape, old.shape));
         assert_eq!(scopes.target_of_shape(new.shape), Some(new));
+    }
+
+    #[test]
+    fn rules_that_are_not_in_force_yet_move_no_history() {
+        let scopes = Scopes::with_capacity(1);
+        let old = register(&scopes, "a", &[per_minute(1)], 1)[0];
+        let new = register(&scopes, "a", &[per_hour(9)], 2)[0];
+        let third = scopes.register(&Registration::counting_requests("a", &[per_minute(1)])).unwrap()[0];
+        assert_eq!(third.shape, old.shape);
+        assert!(scopes.may_move(third.shape, new.shape), "requests under the second rules go on");
+        scopes.want(third, 3);
+        assert!(!scopes.may_move(third.shape, new.shape));
     }
 }

@@ -132,6 +132,35 @@ async fn a_reload_changes_what_a_history_is_compared_with_and_forgets_nothing() 
 }
 
 #[tokio::test]
+async fn a_reset_in_one_process_is_one_in_processes_with_other_windows() {
+    let server = Server::start();
+    let (small, clock) = on(&server, tiered("60/minute", &[]));
+    let large = limiter(store(server.url()).virtual_time(clock), [tiered("6000/minute, 9000/hour", &[])]);
+    assert_eq!((admitted_as(&large, None, 20).await, admitted_as(&small, None, 10).await), (20, 10));
+    assert!(small.rule("calls").unwrap().reset_async("ann").await.unwrap());
+    assert_eq!(server.query::<usize>("DBSIZE"), 0);
+    assert!(!large.rule("calls").unwrap().reset_async("ann").await.unwrap());
+    assert_eq!(remaining(&ask(&small, None, "ann").await), [59]);
+    assert_eq!(remaining(&ask(&large, None, "ann").await), [5998, 8998]);
+}
+
+#[tokio::test]
+async fn another_level_of_a_rule_begins_afresh_in_all_processes_and_other_capitals_go_on() {
+    let server = Server::start();
+    let level = |name: &str| tiered("6/minute", &[]).level(name);
+    let (reloaded, clock) = on(&server, level("user"));
+    assert_eq!(admitted_as(&reloaded, None, 4).await, 4);
+    reload(&reloaded, level("team"));
+    let restarted = |rule| limiter(store(server.url()).virtual_time(clock.clone()), [rule]);
+    let team = restarted(level("team"));
+    assert_eq!((admitted_as(&team, None, 5).await, admitted_as(&reloaded, None, 9).await), (5, 1));
+    reload(&reloaded, level("user"));
+    assert_eq!(admitted_as(&reloaded, None, 9).await, 2);
+    let loud = restarted(rule("CALLS", Policy::per_minute(6)).level("user"));
+    assert_eq!(admitted(&loud, "calls", "ann", 9).await, 0);
+}
+
+#[tokio::test]
 async fn a_denial_that_is_remembered_is_that_of_its_tier_and_ends_when_another_tier_is_admitted() {
     let server = Server::start();
     let clock = ManualClock::new();

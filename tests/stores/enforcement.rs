@@ -311,8 +311,8 @@ fn a_denial_that_was_known_before_a_debt_does_not_come_back_after_it() {
 
 #[test]
 fn a_tier_is_enforced_as_its_rule_is() {
-    let rule = per_minute("calls", 1, Enforcement::Shadow).tier("pro", Policy::per_minute(2)).tier_for("ann", "pro");
-    let limiter = frozen([rule]);
+    let rule = per_minute("calls", 1, Enforcement::Shadow).key(key::header("x-user"));
+    let limiter = frozen([rule.tier("pro", Policy::per_minute(2)).tier_for("ann", "pro")]);
     let would = |key| limiter.rule("calls").unwrap().check(key).would_be_denied_by().count();
     assert_eq!([would("ann"), would("ann"), would("ann")], [0, 0, 1]);
     assert_eq!([would("bob"), would("bob")], [0, 1]);

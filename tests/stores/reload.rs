@@ -133,7 +133,7 @@ fn a_rule_of_another_level_begins_afresh() {
     let limiter = frozen([calls("2/minute").level("user")]);
     assert_eq!(ask(&limiter, 9), 2);
     let changes = reload(&limiter, calls("2/minute").level("team"));
-    assert_eq!(changes, r#"rule "calls": level user -> team, whose histories begin afresh"#);
+    assert_eq!(changes, r#"rule "calls": level user -> team, whose histories in memory begin afresh"#);
     assert_eq!(ask(&limiter, 9), 2);
     // And the old one is still there if the level comes back.
     reload(&limiter, calls("3/minute").level("user"));
@@ -158,6 +158,8 @@ fn histories_per_route_are_kept_by_route() {
     let handle = limiter.rule("calls").unwrap();
     assert!(handle.admit("ann") && handle.admit("ann"));
     // The handle asks the history of the first route, which is another one now.
+    reload(&limiter, routed(&["/A", "/a"]));
+    assert!(handle.admit("ann"));
     reload(&limiter, routed(&["/b", "/a"]));
     assert!(handle.admit("ann"));
     reload(&limiter, routed(&["/a"]));
@@ -176,6 +178,27 @@ fn a_handle_of_a_rule_that_is_gone_goes_on_with_the_last_policy_and_says_so() {
     reload(&limiter, calls("3/minute"));
     assert!(handle.is_current());
     assert_eq!([handle.admit("ann"), handle.admit("ann")], [true, false]);
+}
+
+/// The rules in between have moved the history to another form than the handle knows.
+#[test]
+fn a_handle_that_missed_the_rules_in_between_goes_on_with_the_last_policy_too() {
+    let limiter = frozen([calls("9/minute")]);
+    let handle = limiter.rule("calls").unwrap();
+    assert!(handle.admit("ann"));
+    reload(&limiter, calls("5/minute, 3/hour"));
+    assert_eq!(ask(&limiter, 1), 1);
+    reload(&limiter, rule("other", Policy::per_minute(1)));
+    assert!(!handle.is_current());
+    assert_eq!(left(&handle), [("5/minute".to_owned(), 3), ("3/hour".to_owned(), 1)]);
+    assert_eq!([handle.admit("ann"), handle.check("ann").is_admitted()], [true, false]);
+    assert_eq!([handle.reset("ann"), handle.reset("ann")], [true, false]);
+    assert_eq!(left(&handle), [("5/minute".to_owned(), 5), ("3/hour".to_owned(), 3)]);
+    // Other rules that lack it, too, change nothing.
+    reload(&limiter, rule("another", Policy::per_minute(1)));
+    assert_eq!([handle.admit("ann"), handle.in_tier("pro").is_ok()], [true, false]);
+    reload(&limiter, calls("1/minute"));
+    assert!(handle.is_current() && !handle.admit("ann"));
 }
 
 #[test]

@@ -252,6 +252,38 @@ fn mistakes_in_tiers_name_the_rule_the_field_and_the_value() {
     assert_eq!(found(calls().tier_for("*-a", "pro")).0, "key");
     assert_eq!(found(calls().tier("none", Policy::per_minute(0))).1, "0");
     assert!(found(calls().tier("some", Policy::per_minute(9).resolution(17))).0.contains("resolution"));
+    assert!(found(calls().tier("none", Policy::from_iter([]))).0.starts_with("tier \"none\""));
+}
+
+#[test]
+fn an_override_for_a_key_that_the_rule_cannot_have_is_a_mistake() {
+    let by_key = |rule: Rule| rule.policy(Policy::per_minute(1)).tier("pro", Policy::per_minute(9));
+    let by_account = || by_key(Rule::new("calls").every_request().key(key::header("x-account")));
+    let by_both = || by_key(Rule::new("calls").every_request().key((key::header("x-account"), key::constant("eu"))));
+    let by_closure = by_key(Rule::new("calls").every_request().key(|_: &RequestView<'_>| Some(("a", 1))));
+    let by_address = || by_key(Rule::new("calls").every_request().key(key::client_ip()));
+    for (rule, value, reason) in [
+        (by_account().tier_for(("acme", "orders"), "pro"), r#""acme", "orders""#, "keys of the rule have 1 part"),
+        (by_account().tier_for(("acme", "*"), "pro"), r#""acme", "*""#, "keys of the rule have 1 part"),
+        (by_both().tier_for("acme*", "pro"), r#""acme*""#, "keys of the rule have 2 parts"),
+        (by_both().tier_for(("acme", "us-*"), "pro"), r#""acme", "us-*""#, "this part is always \"eu\""),
+        (by_address().tier_for("10.0.0.1", "pro"), r#""10.0.0.1""#, "RateLimiter::set_tier"),
+    ] {
+        let error = mistake(rule);
+        assert_eq!((error.rule(), error.field(), error.value()), (Some("calls"), "tier_for", value));
+        assert!(error.reason().contains(reason), "{error}");
+    }
+    let fine = [by_account().tier_for("*", "pro"), by_both().tier_for(("acme", "e*"), "pro"), by_address()];
+    fine.into_iter().chain([by_closure.tier_for(("a", "1", "b"), "pro")]).for_each(|rule| drop(frozen([rule])));
+}
+
+#[test]
+fn the_tier_of_an_address_is_set_at_run_time() {
+    let rule = Rule::new("calls").every_request().key(key::client_ip()).policy(Policy::per_minute(1));
+    let limiter = frozen([rule.tier("pro", Policy::per_minute(9))]);
+    let address = std::net::Ipv4Addr::new(10, 0, 0, 1);
+    limiter.set_tier("calls", address, Some("pro")).unwrap();
+    assert_eq!(limiter.rule("calls").unwrap().peek(address).quotas().next().map(|quota| quota.limit()), Some(9));
 }
 
 #[test]
@@ -304,4 +336,16 @@ fn keys_beyond_the_most_share_a_history_that_their_tiers_judge() {
     assert_eq!(admitted(&limiter, "calls", "bob", 9), 0);
     clock.advance(MINUTE);
     assert_eq!(admitted(&limiter, "calls", "eve", 9), 5);
+}
+
+/// The parts of an alternative that was not found are none of the key's.
+#[test]
+fn a_pattern_matches_the_parts_of_the_alternative_that_was_found() {
+    let source = key::first_of(((key::header("x-region"), key::header("x-team")), key::header("x-account")));
+    let rule = Rule::new("calls").every_request().key((key::header("x-plan"), source)).policy(Policy::per_minute(1));
+    let rule = rule.tier("pro", Policy::per_minute(9)).tier_for(("beta", "acme-*"), "pro");
+    let limiter = frozen([rule]);
+    let request = Request::get("/").header("x-plan", "beta").header("x-region", "eu").header("x-account", "acme-1");
+    let request = request.body(()).unwrap();
+    assert_eq!(limiter.matching(&RequestView::new(&request))[0].tier(), Some("pro"));
 }

@@ -11,11 +11,11 @@ use std::{
     time::Duration,
 };
 
-use http::{Request, Response};
+use http::{HeaderValue, Request, Response, header::CONTENT_TYPE};
 use tokio::runtime::Builder;
 use tower::{Layer, Service, service_fn};
 use tower_quota::{
-    Policy, RateLimiter, Rule,
+    Policy, RateLimitLayer, RateLimiter, Rule,
     client::{PaceLayer, pace::PaceError},
     clock::ManualClock,
     http::{DecisionIn, Headers},
@@ -32,6 +32,8 @@ const STEP: Duration = Duration::from_millis(2200);
 /// A decision, and what has to be there before it.
 pub(crate) struct Case {
     pub(crate) name: &'static str,
+    /// The case that it contains, whose instructions are taken off.
+    pub(crate) less: Option<&'static str>,
     prepare: fn() -> Decide,
 }
 
@@ -44,19 +46,38 @@ pub(crate) const ALIKE: [&str; 2] = ["20,000 calls, answered in order", "20,000 
 /// More calls than are answered, so that many are in flight at any time.
 const IN_FLIGHT: usize = 20_000;
 
-pub(crate) const CASES: [Case; 11] = [
-    Case { name: "yes or no, admitted", prepare: || yes_or_no(STEP) },
-    Case { name: "yes or no, denied", prepare: || yes_or_no(Duration::ZERO) },
-    Case { name: "one hot key, admitted", prepare: || hot(STEP) },
-    Case { name: "one hot key, denied", prepare: || hot(Duration::ZERO) },
-    Case { name: "a new key", prepare: new_key },
-    Case { name: "two rules, admitted", prepare: two_rules },
-    Case { name: "the layer with fields, admitted", prepare: || layer(true, STEP) },
-    Case { name: "the layer that tells nobody, admitted", prepare: || layer(false, STEP) },
-    Case { name: "the layer with fields, denied", prepare: || layer(true, Duration::ZERO) },
-    Case { name: ALIKE[0], prepare: || answered(VecDeque::pop_front) },
-    Case { name: ALIKE[1], prepare: || answered(VecDeque::pop_back) },
+const BARE: &str = "the bare service";
+const TOLD: &str = "one hot key, admitted";
+
+pub(crate) const CASES: [Case; 16] = [
+    case("yes or no, admitted", || yes_or_no(STEP)),
+    case("yes or no, denied", || yes_or_no(Duration::ZERO)),
+    case(TOLD, || hot(pair(), STEP)),
+    case("one hot key, denied", || hot(pair(), Duration::ZERO)),
+    case("a third quota, admitted", || hot(pair().and_per_second(10), STEP)).less(TOLD),
+    case("a new key", new_key),
+    case("two rules, admitted", two_rules),
+    case("two rules, yes or no, admitted", two_rules_yes_or_no),
+    case(BARE, || request_to(bare(), || ())),
+    case("the default layer, admitted", || behind_layer(|layer| layer, STEP)).less(BARE),
+    case("the default layer, denied", || behind_layer(|layer| layer, Duration::ZERO)).less(BARE),
+    case("the layer with fields alone, admitted", || behind_layer(with_fields, STEP)).less(BARE),
+    case("the layer with the decision alone, admitted", || behind_layer(with_decision, STEP)).less(BARE),
+    case("the layer that tells nobody, admitted", || behind_layer(untold, STEP)).less(BARE),
+    case(ALIKE[0], || answered(VecDeque::pop_front)),
+    case(ALIKE[1], || answered(VecDeque::pop_back)),
 ];
+
+const fn case(name: &'static str, prepare: fn() -> Decide) -> Case {
+    Case { name, less: None, prepare }
+}
+
+impl Case {
+    /// Takes the instructions of another case off.
+    const fn less(self, other: &'static str) -> Self {
+        Self { less: Some(other), ..self }
+    }
+}
 
 /// Takes so many decisions and ends the process, with nothing cleared away that others would have to.
 pub(crate) fn run(case: &str, decisions: usize) -> ExitCode {
@@ -66,12 +87,16 @@ pub(crate) fn run(case: &str, decisions: usize) -> ExitCode {
     process::exit(0)
 }
 
-/// Of rules with 60 per minute and 1800 per hour each.
-fn limiter(rules: &[&str]) -> (RateLimiter, ManualClock) {
+/// The quotas of all rules here.
+fn pair() -> Policy {
+    Policy::per_minute(60).and_per_hour(1800)
+}
+
+fn limiter(rules: &[&str], policy: &Policy) -> (RateLimiter, ManualClock) {
     let clock = ManualClock::new();
     let builder = rules.iter().fold(RateLimiter::builder().clock(clock.clone()), |builder, rule| {
         let rule = Rule::new(*rule).every_request().key(key::header("x-api-key")).level("key");
-        builder.rule(rule.policy(Policy::per_minute(60).and_per_hour(1800)))
+        builder.rule(rule.policy(policy.clone()))
     });
     (builder.build().expect("the rules are sound"), clock)
 }
@@ -82,8 +107,8 @@ fn filled(mut decide: impl FnMut() + 'static) -> Decide {
     Box::new(decide)
 }
 
-fn hot(step: Duration) -> Decide {
-    let (limiter, clock) = limiter(&["calls"]);
+fn hot(policy: Policy, step: Duration) -> Decide {
+    let (limiter, clock) = limiter(&["calls"], &policy);
     let calls = limiter.rule("calls").expect("it has that name");
     filled(move || {
         clock.advance(step);
@@ -92,7 +117,7 @@ fn hot(step: Duration) -> Decide {
 }
 
 fn yes_or_no(step: Duration) -> Decide {
-    let (limiter, clock) = limiter(&["calls"]);
+    let (limiter, clock) = limiter(&["calls"], &pair());
     let calls = limiter.rule("calls").expect("it has that name");
     filled(move || {
         clock.advance(step);
@@ -101,7 +126,7 @@ fn yes_or_no(step: Duration) -> Decide {
 }
 
 fn new_key() -> Decide {
-    let (limiter, _) = limiter(&["calls"]);
+    let (limiter, _) = limiter(&["calls"], &pair());
     let calls = limiter.rule("calls").expect("it has that name");
     let keys: Vec<String> = (0..MOST).map(|number| format!("acct-{number:020}")).collect();
     let mut number = 0;
@@ -112,24 +137,58 @@ fn new_key() -> Decide {
 }
 
 fn two_rules() -> Decide {
-    let (limiter, clock) = limiter(&["calls", "tables"]);
+    let (limiter, clock) = limiter(&["calls", "tables"], &pair());
     filled(move || {
         clock.advance(STEP);
         drop(black_box(limiter.check_all([("calls", black_box(KEY)), ("tables", black_box(KEY))])));
     })
 }
 
-/// The request's way through the layer and a service that answers at once.
-fn layer(fields: bool, step: Duration) -> Decide {
-    let (limiter, clock) = limiter(&["calls"]);
-    let bare = service_fn(|_: Request<()>| async { Ok::<_, Infallible>(Response::new(String::new())) });
-    let told = limiter.layer();
-    let untold = limiter.layer().headers(Headers::on_refusals()).decision(DecisionIn::Neither);
-    let mut service = if fields { told } else { untold }.layer(bare);
+fn two_rules_yes_or_no() -> Decide {
+    let (limiter, clock) = limiter(&["calls", "tables"], &pair());
+    filled(move || {
+        clock.advance(STEP);
+        let _ = black_box(limiter.admit_all([("calls", black_box(KEY)), ("tables", black_box(KEY))]));
+    })
+}
+
+/// A service that answers at once, with a header field as nearly all do: an answer without one would leave to the layer what
+/// the first field of a map takes.
+fn bare() -> impl Service<Request<()>, Response = Response<String>, Error = Infallible> + Clone {
+    service_fn(|_: Request<()>| async {
+        let mut response = Response::new(String::new());
+        response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("text/plain"));
+        Ok::<_, Infallible>(response)
+    })
+}
+
+/// A request's way through the layer and that service.
+fn behind_layer(told: fn(RateLimitLayer) -> RateLimitLayer, step: Duration) -> Decide {
+    let (limiter, clock) = limiter(&["calls"], &pair());
+    request_to(told(limiter.layer()).layer(bare()), move || clock.advance(step))
+}
+
+fn with_fields(layer: RateLimitLayer) -> RateLimitLayer {
+    layer.decision(DecisionIn::Neither)
+}
+
+fn with_decision(layer: RateLimitLayer) -> RateLimitLayer {
+    layer.headers(Headers::on_refusals())
+}
+
+fn untold(layer: RateLimitLayer) -> RateLimitLayer {
+    with_decision(with_fields(layer))
+}
+
+/// A request to a service, before which something is done.
+fn request_to<S>(mut service: S, before: impl Fn() + 'static) -> Decide
+where
+    S: Service<Request<()>> + 'static,
+{
     let request = || Request::get("/calls").header("x-api-key", KEY).body(()).expect("it is a request");
     let mut requests: Vec<Request<()>> = (0..MOST + 4_000).map(|_| request()).collect();
     filled(move || {
-        clock.advance(step);
+        before();
         let mut context = Context::from_waker(Waker::noop());
         let _ = service.poll_ready(&mut context);
         let Some(request) = requests.pop() else { unreachable!("there are enough") };

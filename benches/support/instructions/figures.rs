@@ -26,9 +26,13 @@ impl Figures {
     }
 
     pub(crate) fn count() -> Result<Self, String> {
-        let counted =
-            CASES.iter().map(|case| Ok((case.name.to_owned(), count::per_decision(case.name)?.round() as u64)));
-        Ok(Self { compiler: compiler(), instructions: counted.collect::<Result<_, String>>()? })
+        let counted = CASES.iter().map(|case| Ok((case.name, count::per_decision(case.name)?.round() as u64)));
+        let counted: BTreeMap<&str, u64> = counted.collect::<Result<_, String>>()?;
+        let instructions = CASES.iter().map(|case| {
+            let contained = case.less.map_or(0, |less| counted[less]);
+            (case.name.to_owned(), counted[case.name].saturating_sub(contained))
+        });
+        Ok(Self { compiler: compiler(), instructions: instructions.collect() })
     }
 
     pub(crate) fn write(&self) -> Result<(), String> {

@@ -25,7 +25,7 @@ pub(crate) async fn denied(server: &Server, subject: Subject) -> Case {
     match subject {
         // A call that is sent again would be sent with the same time again.
         Subject::OursScript => {
-            let ours: Vec<String> = server.ask(cmd("KEYS").arg("ours:*:calls:denied")).await;
+            let ours: Vec<String> = server.ask(cmd("KEYS").arg("ours:*:calls:*:denied")).await;
             let _: u64 = server.ask(cmd("COPY").arg(ours).arg("alone:{0011aabb}:calls:denied")).await;
         }
         Subject::FixedPair => drop(Case::of("", subject, server, &situation).await.prefilled(LIVE).await),

@@ -5,6 +5,7 @@ use std::{env, fs, path::PathBuf};
 use serde_json::{Map, Value, json};
 
 use super::{
+    costs,
     memory::HISTORIES,
     rounds::{Case, Sample, median},
     subjects::Subject,
@@ -16,6 +17,9 @@ const TARGETS: [f64; 2] = [1.4, 0.6];
 
 /// At most so much against a process that is alone, where two with other limits take turns.
 const TURNS_TARGET: f64 = 1.5;
+
+/// At most so much against an exact pair, where a request costs one of its limit and tokens of two others.
+const COSTS_TARGET: f64 = 2.0;
 
 /// The cases, and those that others are compared with.
 pub(crate) struct Table<'a> {
@@ -116,6 +120,18 @@ impl<'a> Table<'a> {
             let Some(steady) = self.cases.iter().find(is_steady) else { continue };
             let reached = ratio(case, steady, 1, CPU);
             println!("  {:<30} {reached:.2}, target {TURNS_TARGET}: {}", case.group, verdict(reached, TURNS_TARGET));
+        }
+    }
+
+    /// What costs cost.
+    pub(crate) fn print_costs(&self) {
+        println!("\nServer CPU with 64 tasks where requests have costs, against an exact pair");
+        let Some(pair) = self.cases.iter().find(|case| case.name == costs::PAIR) else { return };
+        for case in self.cases.iter().filter(|case| case.group == pair.group && case.name != pair.name) {
+            let reached = ratio(case, pair, 1, CPU);
+            let is_aimed = case.name == costs::THREE;
+            let target = is_aimed.then(|| format!(", target {COSTS_TARGET}: {}", verdict(reached, COSTS_TARGET)));
+            println!("  {:<36} {reached:.2}{}", case.name, target.unwrap_or_default());
         }
     }
 

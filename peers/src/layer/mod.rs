@@ -1,7 +1,8 @@
-//! What a layer adds to a request: in process, and as requests per second over loopback.
+//! What a layer adds to a request: in process, of one thread and of two, and as requests per second over loopback.
 
 mod loopback;
 mod roster;
+mod threads;
 
 use allocation_counter::measure;
 
@@ -20,7 +21,7 @@ use roster::Layered;
 const REFERENCE: &str = "2 x tower_governor, headers";
 
 pub(crate) fn run(effort: Effort) -> Findings {
-    Findings { tables: vec![in_process(effort), loopback::table(effort)], charts: Vec::new() }
+    Findings { tables: vec![in_process(effort), threads::table(effort), loopback::table(effort)], charts: Vec::new() }
 }
 
 /// What one layer took, beside all others.

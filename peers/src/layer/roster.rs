@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
-use axum::{BoxError, Router, error_handling::HandleErrorLayer, routing::get};
-use http::StatusCode;
-use tower::{Layer, ServiceBuilder};
+use axum::{BoxError, Router, body::Body, error_handling::HandleErrorLayer, routing::get};
+use http::{Request, Response, StatusCode};
+use tower::{Layer, Service, ServiceBuilder};
 use tower_quota::{
     RateLimitLayer, RateLimiter, Rule,
     http::{DecisionIn, Headers},
@@ -17,7 +17,7 @@ use crate::{
         axum_gcra, axum_governor, ours, rate_net, throttle_kit, tokio_rate_limit, tower_governor, tower_rate_tier,
         tower_resilience,
     },
-    bare::{API_KEY, Serve, bare, serve},
+    bare::{API_KEY, Serve, bare, serve, serve_by_clones},
     paced_clock::PacedClock,
     subject::{ANYTHING, HOUR, Limit, MINUTE},
 };
@@ -26,6 +26,8 @@ use crate::{
 pub(super) struct Layered {
     pub(super) name: &'static str,
     pub(super) in_process: Box<dyn Fn() -> Serve>,
+    /// One service, for each of two threads, which clone it for each request.
+    pub(super) in_two_threads: Box<dyn Fn() -> [Serve; 2]>,
     pub(super) on_axum: Box<dyn Fn() -> Router>,
 }
 
@@ -39,12 +41,21 @@ fn hello() -> Router {
     Router::new().route("/", get(async || "hello"))
 }
 
-/// The layer is made anew for each of the two.
+/// One service for two threads.
+fn twice<S, B>(service: S) -> [Serve; 2]
+where
+    S: Service<Request<Body>, Response = Response<B>> + Clone + Send + 'static,
+{
+    [serve_by_clones(service.clone()), serve_by_clones(service)]
+}
+
+/// The layer is made anew for each of them.
 macro_rules! layered {
     ($name:expr, $layer:expr) => {
         Layered {
             name: $name,
             in_process: Box::new(|| serve($layer.layer(bare()))),
+            in_two_threads: Box::new(|| twice($layer.layer(bare()))),
             on_axum: Box::new(|| hello().layer($layer)),
         }
     };
@@ -59,6 +70,7 @@ macro_rules! failing {
                 hello().layer(ServiceBuilder::new().layer(handled).map_err(|_| BoxError::from("denied")).layer($layer))
             }),
             in_process: Box::new(|| serve($layer.layer(bare()))),
+            in_two_threads: Box::new(|| twice($layer.layer(bare()))),
             name: $name,
         }
     };
@@ -118,6 +130,7 @@ fn ours(name: &'static str, fields: bool, decision: bool, limits: [Limit; 2]) ->
     Layered {
         name,
         in_process: Box::new(move || serve(layer().layer(bare()))),
+        in_two_threads: Box::new(move || twice(layer().layer(bare()))),
         on_axum: Box::new(move || hello().layer(layer())),
     }
 }

@@ -1,8 +1,9 @@
 //! The thread that follows a file.
 
 use std::{
+    collections::BTreeSet,
     fmt::{self, Display},
-    path::Path,
+    path::{Path, PathBuf},
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
@@ -25,7 +26,7 @@ use crate::{
 /// Whoever moves directories faster than this is heard at the next event or poll.
 const MOST_LISTENS: usize = 8;
 
-/// Follows a file, and stops when it is dropped.
+/// Follows a file, and those that it names, until it is dropped.
 ///
 /// Dropping it waits for the closure to return if that is just taking a text; afterwards neither the closure nor the observer
 /// is called.
@@ -230,12 +231,17 @@ where
         }
     }
 
-    /// Listens first and reads then, so that no change falls between.
+    /// Listens first and reads then, so that no change falls between. Which other files the text names is known afterwards:
+    /// another look follows, after listening to these.
     fn look(&mut self) {
         self.schedule.note_look(now());
         let path = Arc::clone(self.file.path());
         let heard = self.listen();
+        let wanted = self.directories();
         let event = self.text.look(&path, self.file.read(), &mut self.on_change);
+        if self.directories() != wanted {
+            self.schedule.note_event(now());
+        }
         let polling_reason = heard.err().map(|error| WatchError::unwatchable(&path, error));
         self.note(event.as_ref(), polling_reason);
         if let Some(event) = event {
@@ -243,20 +249,26 @@ where
         }
     }
 
-    /// Watches the directories that the path leads through. Looks for them again afterwards: the path may have come to lead
+    /// Watches the directories that the paths lead through. Looks for them again afterwards: the path may have come to lead
     /// elsewhere before it was listened to.
     fn listen(&mut self) -> Result<(), notify::Error> {
-        let mut wanted = self.file.directories();
+        let mut wanted = self.directories();
         let mut result = Ok(());
         for _ in 0..MOST_LISTENS {
             result = self.directories.follow(wanted.clone());
-            let found = self.file.directories();
+            let found = self.directories();
             if found == wanted {
                 break;
             }
             wanted = found;
         }
         result
+    }
+
+    /// Returns the directories in which a change can be one of the file, or of those that it names.
+    fn directories(&self) -> BTreeSet<PathBuf> {
+        let others = self.text.others().filter_map(|path| WatchedFile::new(&path).ok());
+        others.fold(self.file.directories(), |all, other| &all | &other.directories())
     }
 
     fn note(&self, event: Option<&WatchEvent>, polling_reason: Option<WatchError>) {
@@ -451,6 +463,25 @@ mod tests {
             fs::remove_dir_all(scene.at("a")).unwrap();
             scene.until(is_failed);
         }
+    }
+
+    #[test]
+    fn a_directory_in_whose_place_another_is_moved_is_watched() {
+        let scene = Scene::watching("a/rules", |folder| {
+            for (name, text) in [("a", "one!"), ("b", "two!")] {
+                fs::create_dir(folder.join(name)).unwrap();
+                write_whole(&folder.join(name).join("rules"), text);
+            }
+        });
+        fs::rename(scene.at("a"), scene.at("old")).unwrap();
+        fs::rename(scene.at("b"), scene.at("a")).unwrap();
+        scene.until_taken("two!");
+        scene.replace("a/rules", "three!");
+        scene.until_taken("three!");
+        // The end of the directory that was watched first does not end the watch of the one in its place.
+        fs::remove_dir_all(scene.at("old")).unwrap();
+        scene.replace("a/rules", "four!");
+        scene.until_taken("four!");
     }
 
     #[test]

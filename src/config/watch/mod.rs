@@ -1,4 +1,4 @@
-//! Follows a file whose text changes (feature `watch`).
+//! Follows a file whose text changes (feature `watch`), and the files that it names.
 //!
 //! [`FileWatcher`] calls a closure with each new text of a file. A thread of its own waits for events in the directories that
 //! the path leads through, and looks at the file when they have been quiet for a while. Nothing depends on the kind of an

@@ -1,26 +1,34 @@
-//! What is known of the texts of a file.
+//! What is known of the texts of a file, and of the files that it names.
 
 use std::{
     fmt::Display,
     panic::{AssertUnwindSafe, catch_unwind},
-    path::Path,
+    path::{Path, PathBuf},
     sync::Arc,
 };
 
-use crate::config::watch::WatchError;
+use crate::config::{
+    files::{ReadFile, recorded},
+    watch::WatchError,
+};
 
 /// The text of a file that was taken last, and what has become of the file since.
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub(super) struct WatchedText {
-    taken: Option<String>,
+    taken: Option<Tried>,
     refused: Option<Refused>,
     error: Option<WatchError>,
 }
 
-/// A text that was tried and not taken: not tried again until there is another.
-#[derive(Debug)]
-struct Refused {
+/// A text that was tried, and the other files that were read for it. It is another text if one of these has changed.
+struct Tried {
     text: String,
+    others: Vec<ReadFile>,
+}
+
+/// A text that was tried and not taken: not tried again until there is another.
+struct Refused {
+    tried: Tried,
     error: WatchError,
 }
 
@@ -52,7 +60,7 @@ impl WatchedText {
     {
         match read {
             Err(error) => self.fail(error),
-            Ok(text) if self.taken.as_ref() == Some(&text) => self.recover(),
+            Ok(text) if self.taken.as_ref().is_some_and(|taken| taken.is_still(&text)) => self.recover(),
             Ok(text) => match self.refusal_of(&text) {
                 Some(error) => self.fail(error),
                 None => Some(self.attempt(path, text, take)),
@@ -63,6 +71,12 @@ impl WatchedText {
     /// Returns why the file is not in force as it is, if it is not.
     pub(super) const fn error(&self) -> Option<&WatchError> {
         self.error.as_ref()
+    }
+
+    /// Returns the paths of the other files that were read, when a text was taken last and when one was refused since.
+    pub(super) fn others(&self) -> impl Iterator<Item = PathBuf> {
+        let tried = self.taken.iter().chain(self.refused.iter().map(|refused| &refused.tried));
+        tried.flat_map(|tried| &tried.others).filter_map(ReadFile::place)
     }
 
     fn fail(&mut self, error: WatchError) -> Option<WatchEvent> {
@@ -77,7 +91,7 @@ impl WatchedText {
     }
 
     fn refusal_of(&self, text: &str) -> Option<WatchError> {
-        self.refused.as_ref().filter(|refused| refused.text == text).map(|refused| refused.error.clone())
+        self.refused.as_ref().filter(|refused| refused.tried.is_still(text)).map(|refused| refused.error.clone())
     }
 
     fn attempt<F, E>(&mut self, path: &Arc<Path>, text: String, take: F) -> WatchEvent
@@ -86,17 +100,27 @@ impl WatchedText {
         E: Display,
     {
         // Whatever the closure has broken is its own: nothing here is touched while it runs.
-        let problem = match catch_unwind(AssertUnwindSafe(|| take(&text).map_err(|error| error.to_string()))) {
+        let take = AssertUnwindSafe(|| take(&text).map_err(|error| error.to_string()));
+        let (outcome, others) = recorded(|| catch_unwind(take));
+        let tried = Tried { text, others };
+        let problem = match outcome {
             Ok(Ok(())) => {
-                *self = Self { taken: Some(text), ..Self::default() };
+                *self = Self { taken: Some(tried), ..Self::default() };
                 return WatchEvent::Taken;
             }
             Ok(Err(reason)) => WatchError::refused(path, reason),
             Err(_) => WatchError::refused(path, "taking the file over panicked"),
         };
         self.error = Some(problem.clone());
-        self.refused = Some(Refused { text, error: problem.clone() });
+        self.refused = Some(Refused { tried, error: problem.clone() });
         WatchEvent::Failed(problem)
+    }
+}
+
+impl Tried {
+    /// Returns `true` if the file has this text, and the others are as they were.
+    fn is_still(&self, text: &str) -> bool {
+        self.text == text && self.others.iter().all(ReadFile::is_unchanged)
     }
 }
 
@@ -104,8 +128,13 @@ impl WatchedText {
 mod tests {
     use std::{io, time::Duration};
 
+    use parking_lot::Mutex;
+
     use super::*;
-    use crate::{clock::Timestamp, config::watch::schedule::Schedule};
+    use crate::{
+        clock::Timestamp,
+        config::{files::Files, watch::schedule::Schedule},
+    };
 
     /// A watched text, and what was tried. Texts that end in `!` are taken.
     struct Trial {
@@ -185,6 +214,29 @@ mod tests {
         assert!(is_failed(trial.miss().as_ref()));
         assert!(is_failed(trial.read("bad").as_ref()));
         assert_eq!((trial.error(), trial.tried.len()), (refusal, 1));
+    }
+
+    #[test]
+    fn a_text_is_tried_again_when_a_file_that_it_names_has_changed() {
+        let other = Arc::new(Mutex::new("one!"));
+        let files = Arc::clone(&other);
+        let files = Files::By(Arc::new(move |_| Ok(files.lock().as_bytes().to_vec())));
+        let (path, mut text) = (Path::new("rules.toml").into(), WatchedText::default());
+        let mut look = || {
+            text.look(&path, Ok("the same".to_owned()), |_| {
+                let other = String::from_utf8(files.read("other").unwrap()).unwrap();
+                if other.ends_with('!') { Ok(()) } else { Err(format!("{other} is half a text")) }
+            })
+        };
+        assert_eq!((look(), look()), (Some(WatchEvent::Taken), None));
+        *other.lock() = "two!";
+        assert_eq!((look(), look()), (Some(WatchEvent::Taken), None));
+        *other.lock() = "thr";
+        assert!(is_failed(look().as_ref()) && look().is_none());
+        *other.lock() = "two!";
+        assert_eq!((look(), look()), (Some(WatchEvent::Recovered), None));
+        *other.lock() = "three!";
+        assert_eq!((look(), look()), (Some(WatchEvent::Taken), None));
     }
 
     #[test]

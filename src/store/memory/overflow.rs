@@ -153,6 +153,18 @@ impl Overflow {
         shared.usages(range, plan, now).iter().all(|usage| usage.units() == 0)
     }
 
+    /// Lets a key begin anew. Returns `true` if any shared unit that still counts may have been the key's.
+    pub(super) fn forget(&mut self, hash: u64, charge: &Charge, now: Timestamp, slots: usize) -> bool {
+        let (known, since) = (self.range(hash), self.evicted.get(&hash).copied().unwrap_or(0));
+        let owed = self.histories.get_mut(&charge.scope()).is_some_and(|shared| {
+            let Some(plan) = self.scopes.plan_of_shape(shared.shape) else { return false };
+            let range = known.unwrap_or_else(|| shared.range_since(since, plan, now));
+            shared.usages(range, plan, now).iter().any(|usage| usage.units() > 0)
+        });
+        self.evict(hash, charge.scope(), slots);
+        owed
+    }
+
     /// Notes that a key loses its slot, or begins anew: none of the units shared until now is its own. At most `slots` keys
     /// are remembered, or a few more.
     pub(super) fn evict(&mut self, hash: u64, scope: u32, slots: usize) {

@@ -259,17 +259,16 @@ impl Shards {
         true
     }
 
-    /// Removes one history, and returns `true` if there was one.
+    /// Removes one history, whatever rules it was charged by, and forgets the shared units that may be the key's. Returns `true`
+    /// if there were any.
     pub(super) fn remove(&self, charge: &Charge, now: Timestamp) -> bool {
         let hash = self.hash(charge);
         let Some(mut table) = self.lock(Self::shard_of(hash)) else { return false };
-        let found = self.reshape(&mut table, hash, charge).is_ok() && table.remove(hash, charge);
-        self.release_slots(usize::from(found));
-        if self.is_overflow_live(now) {
-            self.lock_overflow().evict(hash, charge.scope(), self.max_keys);
-        }
+        let had_slot = table.remove(hash, charge, &self.scopes);
+        self.release_slots(usize::from(had_slot));
+        let had_shared = self.is_overflow_live(now) && self.lock_overflow().forget(hash, charge, now, self.max_keys);
         self.denials.invalidate(charge);
-        found
+        had_slot || had_shared
     }
 
     /// Takes a step of the sweep: evicts idle histories in a few buckets of the next shards.

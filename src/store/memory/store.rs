@@ -101,7 +101,7 @@ impl MemoryStore {
         }
     }
 
-    /// Forgets one history, and returns `true` if there was one.
+    /// Forgets one history, and returns `true` if there was one, or if shared units may have been the key's.
     pub(crate) fn reset(&self, charge: &Charge) -> bool {
         self.shards.remove(charge, Timestamp::read(&*self.clock))
     }

@@ -68,9 +68,10 @@ impl Table {
         self.slots.insert_unique(hash, slot, hash_of);
     }
 
-    /// Removes a history, and returns `true` if there was one.
-    pub(super) fn remove(&mut self, hash: u64, charge: &Charge) -> bool {
-        self.slots.find_entry(hash, |slot| slot.holds(charge)).map(OccupiedEntry::remove).is_ok()
+    /// Removes the history of the same key, in whatever shape, and returns `true` if there was one.
+    pub(super) fn remove(&mut self, hash: u64, charge: &Charge, scopes: &Scopes) -> bool {
+        let is_one = |slot: &Slot| slot.key == charge.key.packed() && slot.scope(scopes) == Some(charge.scope());
+        self.slots.find_entry(hash, is_one).map(OccupiedEntry::remove).is_ok()
     }
 
     /// Counts a decision, and returns `true` if a step of the sweep is due.

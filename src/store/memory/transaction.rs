@@ -297,7 +297,7 @@ impl<'a> Transaction<'a> {
         match item.target {
             Target::Own => {
                 self.store.denials().invalidate_ended(&item.charge, now);
-                if plan.has_siblings() || plan.has_costs() || !item.charge.enforcement.is_enforced() {
+                if plan.has_siblings() || !item.charge.enforcement.is_enforced() {
                     self.store.denials().invalidate_cached(&item.charge);
                 }
                 if let Some(slot) = self.slot(item) {

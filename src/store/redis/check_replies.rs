@@ -18,6 +18,8 @@ use crate::{
 
 /// Charges of a request, at most.
 const MAX_CHARGES: u8 = 3;
+/// Units of a charge with costs: more than the smallest limit, so that it is never possible there.
+const COST: u64 = 6;
 /// Bytes that a log and its reply both begin with.
 const TAG: usize = 6;
 
@@ -26,7 +28,9 @@ pub(crate) fn check_replies(data: &[u8]) {
     let [policy, requests, units, form, ref rest @ ..] = *data else { return };
     let layout = layout(policy);
     let count = usize::from(MAX_CHARGES.min(policy / 16 % MAX_CHARGES + 1));
-    let charges = vec![Charged { logs: &layout, key: b"k", enforcement: Enforcement::On }; count];
+    let units_each = if layout.has_costs() { COST } else { 1 };
+    let charged = Charged { logs: &layout, key: b"k", enforcement: Enforcement::On, units: units_each };
+    let charges = vec![charged; count];
     let units = units.max(1);
     let requests = vec![Request { charges: &charges, units }; usize::from(requests % 4 + 1)];
     let reply = if form == b'w' { parse_redis_value(rest) } else { Ok(tagged(&requests, rest)) };
@@ -36,7 +40,7 @@ pub(crate) fn check_replies(data: &[u8]) {
     }
 }
 
-/// Returns the layout of a policy with one exact quota, with two, with buckets, or with both.
+/// Returns the layout of a policy with one exact quota, with two, with buckets, or with both; or all that with costs.
 fn layout(number: u8) -> Layout {
     let policy = match number % 4 {
         0 => Policy::per_minute(60),
@@ -44,7 +48,7 @@ fn layout(number: u8) -> Layout {
         2 => Policy::per_day(1_000_000),
         _ => Policy::per_second(5).and_per_hour(18_000).and_per_day(Quota::MAX_LIMIT),
     };
-    Layout::new(&Plan::new(&policy))
+    if number >= 128 { Layout::with_costs(&policy, &[policy.clone()]) } else { Layout::new(&Plan::new(&policy)) }
 }
 
 /// Returns replies that look like those of the script.

@@ -177,12 +177,9 @@ mod tests {
 
     fn register(scopes: &Scopes, policies: &[Policy], version: u64) -> Vec<Charge> {
         let charge = |target: ChargeTarget| *KeyBuilder::for_target(target, &KeyHasher::with_secret([0; 32])).charge();
-        scopes
-            .register(&Registration::counting_requests("calls", policies, version))
-            .unwrap()
-            .into_iter()
-            .map(charge)
-            .collect()
+        let targets = scopes.register(&Registration::counting_requests("calls", policies)).unwrap();
+        targets.iter().for_each(|target| scopes.want(*target, version));
+        targets.into_iter().map(charge).collect()
     }
 
     fn open(on_outage: OnOutage, policies: &[Policy]) -> Result<(Fallback, ManualClock, Scopes), ConfigError> {

@@ -3,7 +3,7 @@
 use std::{sync::Arc, time::Duration};
 
 use futures_util::future::try_join_all;
-use redis::{RedisResult, Value, cmd};
+use redis::{RedisResult, Value};
 
 use crate::{
     clock::Timestamp,
@@ -18,7 +18,7 @@ use crate::{
             layout::Layout,
             layouts::{Layouts, PlanLayout},
             node::{Command, Node},
-            script::{Charged, Mode, Reply, Request, Script},
+            script::{Charged, Mode, Recorded, Reply, Request, Script, Settled},
             servers::Servers,
             timer::{Deadline, Timer},
         },
@@ -89,18 +89,47 @@ impl HistoryCommands {
         }
     }
 
-    /// Deletes the history of a charge. Returns whether there was one.
-    pub(super) async fn delete(&self, charge: Charge, deadline: Deadline) -> Result<bool, Failure> {
-        let mut found = false;
-        for (plan, key, _) in &self.named(&[charge]) {
-            let mut delete = cmd("DEL");
-            for log in plan.layout.iter() {
-                delete.arg([key.as_bytes(), log.suffix().as_bytes()].concat());
-            }
-            let command = Command { short: delete, full: None, is_divisible: false };
-            found |= self.servers.call(hash_slot(key.as_bytes()), &command, deadline).await? != Value::Int(0);
+    /// Settles charges in one slot, each by so many units: they are given back where they were recorded, or are owed from now
+    /// on. Returns how many units that made. Settles none after one whose history it cannot read.
+    ///
+    /// A settlement is not sent again if it may have been done.
+    #[expect(dead_code, reason = "the store does not settle yet")]
+    pub(super) async fn settle(
+        &self,
+        settlements: &[(Charge, u64, Option<Recorded>)],
+        deadline: Deadline,
+    ) -> Result<Vec<RedisResult<u64>>, Failure> {
+        let named = settlements.iter().map(|(charge, ..)| self.named(&[*charge]));
+        let named: Vec<_> = named.collect();
+        let parts = named.iter().flatten().zip(settlements);
+        let settled: Vec<_> = parts
+            .map(|((plan, key, _), (_, units, recorded))| Settled {
+                logs: &plan.layout,
+                key: key.as_bytes(),
+                units: *units,
+                recorded: *recorded,
+            })
+            .collect();
+        if settled.len() < settlements.len() {
+            return Err(Failure::other("a charge of another limiter"));
         }
-        Ok(found)
+        let Some(first) = settled.first() else { return Ok(Vec::new()) };
+        let script = self.timer.script();
+        let full = || script.settle_in_full(&settled);
+        let command = Command { short: script.settle(&settled), full: Some(&full), is_divisible: settled.len() > 1 };
+        let slot = if self.servers.is_cluster() { hash_slot(first.key) } else { 0 };
+        Script::settled(self.servers.call(slot, &command, deadline).await?).map_err(Failure::Server)
+    }
+
+    /// Deletes the history of a charge, in the layouts of all processes. Returns whether there was one.
+    pub(super) async fn delete(&self, charge: Charge, deadline: Deadline) -> Result<bool, Failure> {
+        let named = self.named(&[charge]);
+        let charges = &*charged(&named);
+        if charges.is_empty() {
+            return Ok(false);
+        }
+        let answer = self.call(&[Request { charges, units: 1 }], Mode::Forget, deadline).await?;
+        Ok(answer != Value::Int(0))
     }
 
     /// Checks that every master decides and writes, with a history that belongs to no rule and expires.
@@ -135,7 +164,7 @@ impl HistoryCommands {
     async fn ping_node(&self, node: &Arc<Node>, slot: u16) -> Result<(), Failure> {
         let layout = Layout::new(&Plan::new(&Policy::per_second(1)));
         let key = probe_key_name(&self.prefix, self.servers.is_cluster().then_some(slot));
-        let charges = &[Charged { logs: &layout, key: key.as_bytes(), enforcement: Enforcement::On }];
+        let charges = &[Charged { logs: &layout, key: key.as_bytes(), enforcement: Enforcement::On, units: 1 }];
         let (script, requests) = (self.timer.script(), &[Request { charges, units: 1 }]);
         let send = async |short| node.call_unguarded(&Command { short, full: None, is_divisible: false }).await;
         // EVAL first, since the script may be unknown; then EVALSHA, which decisions need as well.
@@ -177,6 +206,7 @@ fn charged(named: &NamedLayouts) -> Vec<Charged<'_>> {
         logs: &plan.layout,
         key: key.as_bytes(),
         enforcement: *enforcement,
+        units: 1,
     });
     charged.collect()
 }

@@ -16,13 +16,16 @@ pub(super) const HASH_SLOTS: usize = 16_384;
 /// Bytes that are escaped in key names: those that would end a part of the name, and those that upset terminals.
 const ESCAPED: &AsciiSet = &CONTROLS.add(b' ').add(b'"').add(b'%').add(b'*').add(b':').add(b'{').add(b'}').add(b'~');
 
-/// Returns the name of a history: `prefix:{tag}:rule:key`.
+/// Returns the name of a history: `prefix:{tag}:rule:level:key`, with the rule's name in lower case. So it is the same in all
+/// processes that have a rule of this name and level.
 ///
 /// A key of one short part is readable in it; all others are hashed, with a `~` in front. The hash tag decides the slot of
 /// the history in a cluster, and is the same for all keys with the same first part. Braces in a client's text are escaped.
 pub(super) fn key_name(prefix: &str, scope: &Scope, charge: &Charge) -> String {
-    let mut name =
-        format!("{prefix}:{{{:08x}}}:{}:", charge.tenant(), percent_encode(scope.name().as_bytes(), ESCAPED));
+    let mut name = format!("{prefix}:{{{:08x}}}:", charge.tenant());
+    for part in scope.identity().split('\n') {
+        let _ = write!(name, "{}:", percent_encode(part.as_bytes(), ESCAPED));
+    }
     let _ = match charge.key.text() {
         Text::Shared => name.write_char('*'),
         Text::Part(part) => write!(name, "{}", percent_encode(&part, ESCAPED)),
@@ -68,7 +71,7 @@ mod tests {
 
     fn named_in(scope: &str, charge: &Charge) -> String {
         let scopes = Scopes::default();
-        scopes.register(&Registration::counting_requests(scope, &[Policy::per_minute(1)], 1)).unwrap();
+        scopes.register(&Registration::counting_requests(scope, &[Policy::per_minute(1)])).unwrap();
         key_name("quota", scopes.get(0).unwrap(), charge)
     }
 
@@ -83,6 +86,16 @@ mod tests {
     fn a_short_key_can_be_read() {
         let name = named(&[b"acme"]);
         assert_eq!(name, "quota:{d67567e8}:bots%20GET%20/x/%7Bid%7D:acme");
+    }
+
+    #[test]
+    fn a_level_has_names_of_its_own_and_no_rule_has_the_names_of_a_level() {
+        let hasher = KeyHasher::with_secret([7; 32]);
+        let charge = KeyBuilder::new(&hasher);
+        let name = |identity: &str| named_in(identity, charge.charge());
+        assert!(name("bots\nuser").ends_with(":bots:user:*"));
+        assert_ne!(name("bots\nuser"), name("bots\nteam"));
+        assert_ne!(name("bots\nuser"), name("bots:user"));
     }
 
     #[test]

@@ -1,12 +1,14 @@
 //! The strings that a history consists of on a server.
 
-use std::{cmp::Reverse, hash::Hasher};
+use std::{cmp::Reverse, collections::BTreeMap, hash::Hasher};
 
 use siphasher::sip::SipHasher13;
 
 use crate::{
+    clock::Tick,
     error::ConfigError,
-    history::{BucketSpec, Counted, Plan},
+    history::{Counted, Plan},
+    policy::{Policy, Quota},
     store::Scopes,
 };
 
@@ -27,9 +29,8 @@ const IS_UNBOUNDED: u8 = 2;
 /// The most windows of a history: of those that are counted exactly, and of the others. The script has five bits for them.
 const MOST_WINDOWS: usize = 31;
 
-/// Bytes of a limit, and of the units in cells; of the entries of an exact log there are never so many.
+/// Bytes of a limit.
 const LIMIT: usize = 6;
-const COUNT: usize = 4;
 
 /// What a writer asks for: so long a window, and so many units.
 const ASKED: u64 = 3;
@@ -39,11 +40,16 @@ const MOST: u32 = 2;
 const BESIDE: u32 = 7;
 pub(super) const TICK: u32 = 12;
 
+/// The finest cell of a plan with costs, in microseconds: as long as a cell is no longer there are as many as there are
+/// admissions.
+const FINEST_CELL: u64 = 1000;
+
 /// The logs of a plan, which are the same for all plans of its shape: an exact log, which may answer for no quota but lists the others, and a cell log per grain.
 #[derive(Debug)]
 pub(crate) struct Layout {
     logs: Box<[Encoding]>,
     quotas: usize,
+    has_costs: bool,
 }
 
 /// One log: its name, what the script is told of it, and which quotas it answers for.
@@ -54,8 +60,9 @@ pub(crate) struct Encoding {
     quotas: Box<[QuotaSlot]>,
 }
 
-/// What an argument says of a log before it comes to the quotas, but for what is the plan's.
+/// What an argument says of a log before it comes to the quotas.
 struct EncodingSettings {
+    tick: Tick,
     width: u8,
     /// In milliseconds, as the server wants it.
     time_to_live: u64,
@@ -65,6 +72,13 @@ struct EncodingSettings {
     /// The most units that any answer is about.
     most: u64,
     denials: u8,
+}
+
+/// The window of a cell log and the grain of its cells, in microseconds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Cells {
+    window: u64,
+    grain: u64,
 }
 
 /// A quota of a log.
@@ -79,9 +93,39 @@ pub(super) struct QuotaSlot {
 
 impl Layout {
     pub(crate) fn new(plan: &Plan) -> Self {
-        let cells = plan.bucket_specs().iter().enumerate().map(|(at, grain)| Encoding::of_cells(plan, at, grain));
-        let logs = std::iter::once(Encoding::exact(plan)).chain(cells);
-        Self { logs: logs.collect(), quotas: plan.windows().len() }
+        let cells = Cells::of_plan(plan);
+        let exact = Encoding::exact(plan, &cells);
+        let denials = u8::from(plan.counts_denied()) * COUNTS_DENIED;
+        let logs = cells.into_iter().enumerate().map(|(at, cells)| {
+            Encoding::of_cells(cells, places(plan, Counted::InBuckets(at)), plan.tick(), plan.most_units(), denials)
+        });
+        Self { logs: std::iter::once(exact).chain(logs).collect(), quotas: plan.windows().len(), has_costs: false }
+    }
+
+    /// The logs of a plan with costs, whose histories all of these policies judge: every quota counts cells, and the exact log
+    /// answers for none.
+    #[cfg_attr(not(test), expect(dead_code, reason = "no plan has costs yet"))]
+    pub(crate) fn with_costs(policy: &Policy, all: &[Policy]) -> Self {
+        let plan = Plan::among(policy, all);
+        let cells = Cells::with_costs(plan.tick(), all);
+        let exact = Encoding::listing(plan.tick(), plan.counts_denied(), &cells);
+        let own = plan.windows().iter().enumerate().map(|(at, window)| (Some(at), window));
+        let all_places: Vec<_> = own.chain(plan.unlimited().iter().map(|window| (None, window))).collect();
+        let most = all.iter().flat_map(Policy::quotas).map(Quota::limit).max().unwrap_or(1);
+        let denials = u8::from(plan.counts_denied()) * COUNTS_DENIED;
+        let logs = cells.into_iter().map(|cells| {
+            let of_it = all_places.iter().filter(|(_, window)| plan.micros(window.ticks) == cells.window);
+            let places = of_it.map(|(at, window)| QuotaSlot { at: *at, limit: window.limit, window: cells.window });
+            let mut places: Box<[QuotaSlot]> = places.collect();
+            places.sort_by_key(|place| place.limit);
+            Encoding::of_cells(cells, places, plan.tick(), most, denials)
+        });
+        Self { logs: std::iter::once(exact).chain(logs).collect(), quotas: plan.windows().len(), has_costs: true }
+    }
+
+    /// Whether a charge may cost other than one unit.
+    pub(crate) const fn has_costs(&self) -> bool {
+        self.has_costs
     }
 
     /// Checks that the script can count by all windows of each history.
@@ -126,37 +170,54 @@ impl Layout {
 }
 
 impl Encoding {
-    fn exact(plan: &Plan) -> Self {
+    fn exact(plan: &Plan, cells: &[Cells]) -> Self {
         let quotas = places(plan, Counted::Exactly);
         let window = quotas.first().map_or(0, |longest| longest.window);
         let most = plan.exact().map_or(1, |exact| exact.capacity as u64);
         let settings = EncodingSettings {
+            tick: plan.tick(),
             width: stamp_width(plan, window),
             time_to_live: time_to_live(plan.micros(plan.horizon())),
             window,
-            kept: kept(plan, most),
+            kept: kept(plan.tick(), cells, most),
             most,
             denials: denials(plan, &quotas),
         };
-        let mut argument = settings.told(tag(quotas.len() as u8, &windows(&quotas)), plan, &quotas);
-        argument.extend(plan.bucket_specs().iter().flat_map(|grain| beside(plan, grain)));
+        let mut argument = settings.told(tag(quotas.len() as u8, &windows(&quotas)), &quotas);
+        argument.extend(cells.iter().flat_map(Cells::told));
         Self { suffix: String::new(), argument, quotas }
     }
 
-    fn of_cells(plan: &Plan, at: usize, grain: &BucketSpec) -> Self {
-        let quotas = places(plan, Counted::InBuckets(at));
-        let (window, ticks) = (plan.micros(grain.window), plan.micros(grain.ticks));
+    /// An exact log that answers for no quota.
+    fn listing(tick: Tick, counts_denied: bool, cells: &[Cells]) -> Self {
+        let horizon = cells.iter().map(|cells| cells.window + cells.grain).max().unwrap_or(0);
         let settings = EncodingSettings {
-            width: CELL,
-            time_to_live: time_to_live(window + ticks),
-            window,
-            kept: plan.tick().micros() << TICK,
-            most: plan.most_units(),
-            denials: u8::from(plan.counts_denied()) * COUNTS_DENIED,
+            tick,
+            width: 4,
+            time_to_live: time_to_live(horizon),
+            window: 0,
+            kept: kept(tick, cells, 1),
+            most: 1,
+            denials: u8::from(counts_denied) * COUNTS_DENIED,
         };
-        let mut argument = settings.told(tag(CELLS, &[]), plan, &quotas);
-        argument.extend(low_bytes::<7>(ticks));
-        Self { suffix: format!(":{window}.{ticks}"), argument, quotas }
+        let mut argument = settings.told(tag(0, &[]), &[]);
+        argument.extend(cells.iter().flat_map(Cells::told));
+        Self { suffix: String::new(), argument, quotas: Box::default() }
+    }
+
+    fn of_cells(Cells { window, grain }: Cells, quotas: Box<[QuotaSlot]>, tick: Tick, most: u64, denials: u8) -> Self {
+        let settings = EncodingSettings {
+            tick,
+            width: CELL,
+            time_to_live: time_to_live(window + grain),
+            window,
+            kept: tick.micros() << TICK,
+            most,
+            denials,
+        };
+        let mut argument = settings.told(tag(CELLS, &[]), &quotas);
+        argument.extend(low_bytes::<7>(grain));
+        Self { suffix: format!(":{window}.{grain}"), argument, quotas }
     }
 
     /// What follows the key in the name of this log; empty for the first.
@@ -169,9 +230,9 @@ impl Encoding {
         &self.argument
     }
 
-    /// Bytes of the number of units in what a reply says of a quota.
-    pub(super) fn count_bytes(&self) -> usize {
-        if self.argument.get(WIDTH) == Some(&CELL) { LIMIT } else { COUNT }
+    /// Whether this is a cell log.
+    pub(super) fn is_cells(&self) -> bool {
+        self.argument.get(WIDTH) == Some(&CELL)
     }
 
     /// The quotas it answers for, in the order of the answers.
@@ -182,16 +243,51 @@ impl Encoding {
 
 impl EncodingSettings {
     /// The whole of it, as `header.lua` says, up to the quotas.
-    fn told(&self, tag: Vec<u8>, plan: &Plan, quotas: &[QuotaSlot]) -> Vec<u8> {
+    fn told(&self, tag: Vec<u8>, quotas: &[QuotaSlot]) -> Vec<u8> {
         let mut argument = tag;
         argument.extend([self.width, self.denials, quotas.len() as u8]);
-        argument.extend(low_bytes::<2>(plan.tick().micros()));
+        argument.extend(low_bytes::<2>(self.tick.micros()));
         argument.extend(low_bytes::<6>(self.time_to_live));
         argument.extend(low_bytes::<7>(self.window));
         argument.extend(low_bytes::<3>(self.kept));
         argument.extend(low_bytes::<LIMIT>(self.most));
         argument.extend(quotas.iter().flat_map(QuotaSlot::told));
         argument
+    }
+}
+
+impl Cells {
+    /// Those of the large quotas of a plan.
+    fn of_plan(plan: &Plan) -> Vec<Self> {
+        let specs = plan.bucket_specs().iter();
+        specs.map(|spec| Self { window: plan.micros(spec.window), grain: plan.micros(spec.ticks) }).collect()
+    }
+
+    /// One for each window that any of these policies has, shortest first. Small limits are counted to the millisecond, but where
+    /// one of the policies does not limit the window there is no telling how many cells that makes.
+    fn with_costs(tick: Tick, all: &[Policy]) -> Vec<Self> {
+        let mut limits: BTreeMap<u64, Vec<Option<u64>>> = BTreeMap::new();
+        for (at, policy) in all.iter().enumerate() {
+            for quota in policy.quotas() {
+                let window = tick.count(quota.window()).saturating_mul(tick.micros());
+                let of_window = limits.entry(window).or_insert_with(|| vec![None; all.len()]);
+                if let Some(limit) = of_window.get_mut(at) {
+                    *limit = Some(limit.map_or(quota.limit(), |other| other.min(quota.limit())));
+                }
+            }
+        }
+        let resolution = all.first().map_or(1, |policy| u64::from(policy.entries_per_window()));
+        let is_small =
+            |limits: &[Option<u64>]| limits.iter().all(|limit| limit.is_some_and(|limit| limit <= resolution));
+        let grain = |window: u64, limits: &[Option<u64>]| match window / tick.micros() / resolution {
+            _ if is_small(limits) => FINEST_CELL,
+            ticks => ticks.max(1).saturating_mul(tick.micros()),
+        };
+        limits.iter().map(|(window, limits)| Self { window: *window, grain: grain(*window, limits) }).collect()
+    }
+
+    fn told(&self) -> Vec<u8> {
+        [low_bytes::<7>(self.window), low_bytes::<7>(self.grain)].concat()
     }
 }
 
@@ -236,13 +332,9 @@ fn windows(quotas: &[QuotaSlot]) -> Vec<u8> {
 }
 
 /// What is kept besides the window, in one number of the header: what is asked for, which power of two the most units are, the number of cell logs beside it, and the tick.
-fn kept(plan: &Plan, most: u64) -> u64 {
+fn kept(tick: Tick, cells: &[Cells], most: u64) -> u64 {
     let most = u64::from(most.next_power_of_two().trailing_zeros());
-    ASKED | most << MOST | (plan.bucket_specs().len() as u64) << BESIDE | plan.tick().micros() << TICK
-}
-
-fn beside(plan: &Plan, grain: &BucketSpec) -> Vec<u8> {
-    [low_bytes::<7>(plan.micros(grain.window)), low_bytes::<7>(plan.micros(grain.ticks))].concat()
+    ASKED | most << MOST | (cells.len() as u64) << BESIDE | tick.micros() << TICK
 }
 
 /// Twice what the newest unit needs, in whole milliseconds, so that it has to be renewed only once per window; for the
@@ -321,7 +413,7 @@ mod tests {
         };
         let checked = |tiers: &[Policy]| {
             let scopes = Scopes::default();
-            scopes.register(&Registration::counting_requests("calls", tiers, 1)).unwrap();
+            scopes.register(&Registration::counting_requests("calls", tiers)).unwrap();
             Layout::validate(&scopes)
         };
         assert!(checked(&[of(1..17), of(17..32)]).is_ok());

@@ -81,16 +81,16 @@ mod tests {
     fn plans_that_come_with_a_reload_have_layouts_and_tiers_are_not_leased() {
         let (scopes, lease) = (Scopes::default(), LeaseConfig::new(9, Duration::from_secs(1)));
         let layouts = Layouts::new(scopes.clone(), Some(lease));
-        let register = |policies: &[Policy], version| {
-            let targets = scopes.register(&Registration::counting_requests("calls", policies, version)).unwrap();
+        let register = |policies: &[Policy]| {
+            let targets = scopes.register(&Registration::counting_requests("calls", policies)).unwrap();
             targets.into_iter().map(charge).collect::<Vec<_>>()
         };
-        let alone = register(&[Policy::per_minute(60)], 1);
+        let alone = register(&[Policy::per_minute(60)]);
         assert!(layouts.are_leased(&alone));
         // The first of these has the limits of before.
-        let tiers = register(&[Policy::per_minute(60), Policy::per_minute(10)], 2);
+        let tiers = register(&[Policy::per_minute(60), Policy::per_minute(10)]);
         assert!(tiers.iter().all(|tier| !layouts.are_leased(&[*tier])));
-        let later = register(&[Policy::per_minute(100)], 3);
+        let later = register(&[Policy::per_minute(100)]);
         assert!(layouts.are_leased(&later) && layouts.are_leased(&alone));
     }
 
@@ -102,7 +102,7 @@ mod tests {
             .map(|policy| policy.parse().unwrap())
             .chain([[].into_iter().collect()])
             .collect();
-        let targets = scopes.register(&Registration::counting_requests("calls", &policies, 1)).unwrap();
+        let targets = scopes.register(&Registration::counting_requests("calls", &policies)).unwrap();
         let layouts = Layouts::new(scopes, None);
         let described = targets.into_iter().map(|target| {
             let layout = layouts.get(&charge(target)).unwrap();

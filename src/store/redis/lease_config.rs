@@ -158,7 +158,7 @@ mod tests {
             ("strict", vec![Policy::per_minute(60).count_denied()]),
             ("tiered", vec![Policy::per_minute(60), Policy::per_minute(600)]),
         ] {
-            scopes.register(&Registration::counting_requests(name, &policies, 1)).unwrap();
+            scopes.register(&Registration::counting_requests(name, &policies)).unwrap();
         }
         scopes
     }

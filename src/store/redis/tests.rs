@@ -1,5 +1,6 @@
 //! The script against the histories in memory, and against the obvious model: a list of admissions.
 
+mod costs;
 mod tiers;
 mod writers;
 
@@ -62,7 +63,7 @@ impl Subject {
     }
 
     fn charged(&self) -> Charged<'_> {
-        Charged { logs: &self.logs, key: self.key.as_bytes(), enforcement: self.enforcement }
+        Charged { logs: &self.logs, key: self.key.as_bytes(), enforcement: self.enforcement, units: 1 }
     }
 
     /// Layout that quotas are counted by.
@@ -133,6 +134,10 @@ fn refund_units(connection: &mut Connection, subject: &Subject, admitted_at: u64
     let mode = Mode::Refund(Timestamp::from_micros(admitted_at));
     let request = Request { charges: &[subject.charged()], units };
     Script::at(now).call_in_full(&[request], mode).query(connection).unwrap()
+}
+
+fn forget(connection: &mut Connection, subject: &Subject) -> u32 {
+    Script::new().call_in_full(&[one(&[subject.charged()])], Mode::Forget).query(connection).unwrap()
 }
 
 fn told(verdict: &Verdict) -> (bool, Timestamp, Vec<(u64, u64)>) {
@@ -530,7 +535,7 @@ fn every_write_has_an_end_and_after_it_nothing_is_left() {
         Policy::new(Quota::new(40, Duration::from_millis(50))).and(Quota::new(400, Duration::from_millis(300)));
     let plan = Plan::new(&policy.resolution(64));
     let logs = Layout::new(&plan);
-    let charges = [Charged { logs: &logs, key: b"k", enforcement: Enforcement::On }];
+    let charges = [Charged { logs: &logs, key: b"k", enforcement: Enforcement::On, units: 1 }];
     let names = ["k", "k:300000.4687"];
     for _ in 0..300 {
         let answer = Script::new().call_in_full(&[one(&charges)], Mode::Decide).query(connection).unwrap();
@@ -560,7 +565,7 @@ fn by_the_clock_of_the_server_a_hundred_years_are_remembered_and_a_millisecond_i
     let connection = &mut server.connection();
     let century = Plan::new(&Policy::new(Quota::new(2, Duration::from_secs(36_525 * 86_400))));
     let logs = Layout::new(&century);
-    let charges = [Charged { logs: &logs, key: b"k", enforcement: Enforcement::On }];
+    let charges = [Charged { logs: &logs, key: b"k", enforcement: Enforcement::On, units: 1 }];
     for expected in [true, true, false] {
         let answer = Script::new().call_in_full(&[one(&charges)], Mode::Decide).query(connection).unwrap();
         assert_eq!(Script::reply(&charges, answer).unwrap().verdict.admitted, expected);

@@ -4,13 +4,15 @@
 
 local TAG, ADMITTED, DECIDED, ROOM, NEXT, NEWEST, LIVES, WINDOW, KEPT, LIVE = 1, 2, 3, 4, 5, 6, 7, 8, 9, 10
 local SMALL_LEAD, EMPTY = 10000, ''
-local call, pack, read, sub, spread = redis.call, struct.pack, struct.unpack, string.sub, unpack
+local call, pack, read, sub, spread, floor = redis.call, struct.pack, struct.unpack, string.sub, unpack, math.floor
+local CELLS = '<I6BI7I4I4I7I7I7I3I4I6I7I7I6I6I7'
 
 local logs = #KEYS
-local mode, now, given, options, groups = 'd', 0, 0, ARGV[logs + 1], 1
+local mode, now, given, options, amounts, groups = 'd', 0, 0, ARGV[logs + 1], ARGV[logs + 2], 1
 if options then
   mode, now, given = read('<c1I7I7', options)
   groups = (#options - 15) / 3
+  if mode == 'f' then return part('forget', nil, part('memory')) end
 end
 if now == 0 then
   local time = call('TIME')
@@ -21,11 +23,13 @@ if mode == 'r' then
   return part('refund', memory.ring, memory)(given, string.byte(options, 16), now) or part('stopped')('TOWERQUOTA corrupt: not a log')
 end
 
-local replies = groups > 1 and {}
+local settles = mode == 's'
+local replies = (groups > 1 or settles) and {}
+if settles then mode = 'd' end
 -- What the argument of a log says, which the next log may share; and how logs of cells are handled, if there are any.
 local known, tag, width, counts_denied, n, own_tick, ttl, window_asked, kept_asked, most_told, own, format, header, full
 local last_byte, longest, its_limit, shorter, other_limit, quotas
-local own_cells, settle_cells, room_of_cells, record_cells, keep_cells, told_of_cells, feed_cells
+local room_of_cells, record_cells, keep_cells, told_of_cells, rare_of_cells, settle_cells, named_cells, give_back, _
 local shared, remaining, grown, told_of_fewer
 -- Logs of rules that deny nothing, if there are any: 1 is soft and charged without room as well, 2 is a shadow and charged if it
 -- has room. By number, which of both a log is of; by the number of the first log of its charge, how much room that has.
@@ -36,7 +40,25 @@ local exact, listed
 
 -- Which request it is, how many of its units have been admitted so far, and the last log before its own.
 local group, taken, before = 1, 0, 0
+-- Units that the charge in hand costs each request, which charge that is, the last one before this request; and by charge when
+-- its units are recorded, and the coarsest tick of its logs.
+local cost, charge, charged, moments, coarsest = 1, 0, 0, amounts and {}, amounts and {}
 while group <= groups do
+  local owed
+  while settles and group <= groups do
+    local history, stamp
+    owed, history, stamp = read('<I6I7I7', amounts, 20 * group - 19)
+    if stamp == 0 then break end
+    give_back = give_back or part('settlement', nil, nil, { part('cells') })
+    local low, high = string.byte(options, 14 + 3 * group, 15 + 3 * group)
+    local last = before + low + 256 * high
+    local moved = give_back(before + 1, owed, history, stamp, now, part)
+    if not moved then return part('stopped')('TOWERQUOTA corrupt: not a log', replies, group) end
+    replies[group] = moved
+    group, before, charged = group + 1, last, group
+  end
+  if group > groups then break end
+  charge = charged
   local first, last, wanted = before + 1, logs, 1
   if options then
     local units, low, high = string.byte(options, 13 + 3 * group, 15 + 3 * group)
@@ -77,6 +99,10 @@ while group <= groups do
       end
     end
 
+    if amounts and width < 9 then
+      charge = charge + 1
+      cost = owed or read('<I6', amounts, 6 * charge - 5)
+    end
     s, whole, moved, copies, over = redis.pcall('GETRANGE', key, '0', last_byte), nil, false
     if s.err then
       return part('stopped')(string.find(s.err, 'WRONGTYPE', 1, true) and 'TOWERQUOTA corrupt: not a string' or s.err, replies, group)
@@ -87,25 +113,82 @@ while group <= groups do
       if width < 9 then leader, rooms[i] = i, 1 end
       kinds[i], room_of_others, room_left = lenient, room_left, rooms[leader]
     end
+    local is_root = false
+    if amounts and n == 0 and #s == header and width < 9 then
+      -- With costs an exact log that nobody counts by only says which others there are. Nearly always they are the same, and
+      -- there is nothing to write.
+      local its_tag, _, decided, _, _, newest, lives, window, its_kept = read('<I6BI7I4I4I7I7I7I3', s)
+      is_root = its_tag == tag and window == 0 and its_kept == kept_asked and now >= decided and newest <= now + SMALL_LEAD
+        and lives >= now + (ttl - 1000) * 500 + 2 * SMALL_LEAD and sub(s, 51) == own
+    end
     if width == 9 then
-      if not own_cells then
-        own_cells, settle_cells, room_of_cells, record_cells, keep_cells, told_of_cells, feed_cells = part('cells')
+      local limit, grain
+      if n == 1 then
+        limit, grain = read('<I6I7', spec, 41)
+      else
+        grain = read('<I7', spec, 34 + 13 * n)
       end
-      parts = parts or {}
-      local log = { key = key, n = n, grain = read('<I7', spec, 34 + 13 * n), counts_denied = counts_denied == 1,
-        cap = most_told, ttl = ttl, limits = {}, own_tick = own_tick, is_cells = true }
-      for j = 1, n do log.window, log.limits[j] = read('<I7I6', spec, 21 + 13 * j) end
       if listed ~= true then
-        local one, is_listed = pack('<I7I7', log.window, log.grain), false
+        local one, is_listed = pack('<I7I7', window_asked, grain), false
         for from = 1, #listed, 14 do is_listed = is_listed or sub(listed, from, from + 13) == one end
         if not is_listed then s = EMPTY end
       end
-      log = own_cells(log, s, tag, exact, mode, now, part)
-      if not log then return part('stopped')('TOWERQUOTA corrupt: not a log', replies, group) end
-      settle_cells(log, now)
-      local room = room_of_cells(log)
+      local room, its_newest, its_tick
+      if n == 1 and #s == 89 then
+        -- A log with one quota from which at most the oldest cell leaves; cells.lua does the same for all others.
+        local tagged, _, decided, ring, next, newest, lives, window, kept, live, used, born, oldest, before, total, cells =
+          read(CELLS, s)
+        local tick, expired = (kept - kept % 4096) / 4096, now - window_asked
+        local past, cut, is_narrow = now % tick, 2 ^ 43 % (grain / tick) * tick, window_asked < 2 ^ 23 * grain
+        local is_sound = tagged == tag and now >= decided
+          and newest <= now - past + (past > 0 and tick or 0) + SMALL_LEAD
+        if is_sound and live > 0 and oldest <= expired then
+          moved = true
+          if live == 1 then
+            live, used = 0, 0
+          elseif live > 2 then
+            local size = is_narrow and 9 or 12
+            local from = 89 + (next - live + 1) % ring * size
+            local entry = call('GETRANGE', key, from, from + size - 1)
+            if #entry == size then
+              local low, ends = read(is_narrow and '<I3I6' or '<I6I6', entry)
+              local number = floor((newest + cut) / grain)
+              low, ends = (number - (number - low) % (is_narrow and 2 ^ 24 or 2 ^ 48) + 1) * grain - cut - tick, ends
+              is_sound = low > expired and ends ~= before
+              live, used, oldest, before = live - 1, (total - before) % 2 ^ 48, low, ends
+            else
+              is_sound = false
+            end
+          else
+            is_sound = false
+          end
+        end
+        if is_sound then
+          room, its_newest, its_tick = limit - used, newest, tick
+          if cost > 1 then room = (room - room % cost) / cost elseif cost == 0 and room >= 0 then room = 255 end
+          parts[i] = { tagged, 0, decided, ring, next, newest, lives, window, kept, live, used, born, oldest, before, total,
+            cells, tick, cut, key, cost, limit, ttl, counts_denied == 1, most_told, moved, is_narrow, true }
+        end
+      end
+      if not room then
+        room_of_cells, record_cells, keep_cells, told_of_cells, rare_of_cells, _, settle_cells, _, named_cells = part('cells')
+        local log = { key = key, n = n, grain = grain, counts_denied = counts_denied == 1, cap = most_told, ttl = ttl,
+          own_tick = own_tick, cost = cost, window = window_asked, is_cells = true, limits = {} }
+        for j = 1, n do log.limits[j] = read('<I6', spec, 28 + 13 * j) end
+        room = room_of_cells(log, s, tag, exact, listed, mode, now)
+        if not room then return part('stopped')('TOWERQUOTA corrupt: not a log', replies, group) end
+        parts[i], its_newest, its_tick = log, log.h[6], log.tick
+      end
       if room < room_left then room_left = room end
-      parts[i] = log
+      if amounts then
+        if its_newest > moments[charge] then moments[charge] = its_newest end
+        if its_tick > coarsest[charge] then coarsest[charge] = its_tick end
+        -- Where ticks differ all logs record by whole milliseconds, so that a receipt is one moment.
+        if its_tick ~= own_tick then coarsest[charge] = 1000 end
+      end
+    elseif is_root then
+      exact, listed = key, true
+      parts[i], moments[charge], coarsest[charge] = true, now, own_tick
     else
       -- A header of other windows has cursors of no use here; one from the future has them too far on.
       local is_read
@@ -221,6 +304,7 @@ while group <= groups do
         local places = (live == 0 or live < 16 and (room == 0 or held == 16)) and live or held % 16
         if 16 - places < room_left then room_left = 16 - places end
       end
+      if amounts then moments[charge], coarsest[charge] = newest > now and newest or now, tick end
       if parts then
         -- By place, for names would cost more than all the rest of this.
         parts[i] = { h, s, n, key, width, format, header, held, moved, counts_denied, siblings, own, need, life, tick, is_shared,
@@ -236,42 +320,114 @@ while group <= groups do
   local reply = last > first and {}
   local units = has_room and room_left or 1
   local admitted = taken + (has_room and units or 0)
+  local at, added = now, units
+  charge = charged
   for i = first, last do
     local log, text = parts and parts[i]
     local is_due, said = has_room, admitted
     if kinds and kinds[i] then
-      if not (log and log.is_cells) then leader = i end
+      if not log or log == true or not (log.is_cells or log[27]) then leader = i end
       local is_full = rooms[leader] <= 0
       is_due, said = has_room and not (is_full and kinds[i] == 2), is_full and admitted + 2 or admitted
     end
-    if log and log.is_cells then
-      log.h[ADMITTED], log.h[DECIDED] = said, now
-      if mode == 'd' and (is_due or log.counts_denied) then
-        record_cells(log, units, now)
-      elseif mode == 'd' then
-        keep_cells(log, now)
+    if log == true then
+      charge, text = charge + 1, EMPTY
+      at = moments[charge]
+      if at % coarsest[charge] > 0 then at = at - at % coarsest[charge] + coarsest[charge] end
+    elseif log and log[27] then
+      local tagged, _, _, ring, next, newest, lives, window, kept, live, used, born, oldest, before, total, grain, tick, cut,
+        its_key, its_cost, limit, its_ttl, its_denials, cap, has_moved, is_narrow = spread(log, 1, 26)
+      added = units * its_cost
+      local closed, index
+      if mode == 'd' and added > 0 and (is_due or its_denials) then
+        local past, old = at % tick, floor((newest + cut) / grain)
+        local stamp = past > 0 and at - past + tick or at
+        if stamp < newest then stamp = newest end
+        index = floor((stamp + cut) / grain)
+        if live == 0 or index > old and live > ring or added > 2 ^ 48 - 1 - used then
+          -- The ring grows, or begins anew.
+          room_of_cells, record_cells, keep_cells, told_of_cells, rare_of_cells, _, settle_cells, _, named_cells = part('cells')
+          log = named_cells(log)
+          log.h[ADMITTED], log.h[DECIDED] = said, now
+          text, used = record_cells(log, added, at, now), log.h[11]
+        else
+          local renew = lives < stamp + window + grain
+          if renew then
+            lives = now + its_ttl * 1000
+            call('PEXPIRE', its_key, its_ttl)
+          end
+          used, newest = used + added, stamp
+          if index > old then
+            local place = 89 + (next - 1) % ring * (is_narrow and 9 or 12)
+            call('SETRANGE', its_key, place, pack(is_narrow and '<I3I6' or '<I6I6', old, total))
+            next, live, total = next % ring + 1, live + 1, (total + added) % 2 ^ 48
+          else
+            total = (total + added) % 2 ^ 48
+            if live == 1 then before = total end
+          end
+          text = pack(CELLS, tagged, said, now, ring, next, newest, lives, window, kept, live, used, born, oldest, before, total,
+            grain)
+          call('SETRANGE', its_key, '0', text)
+        end
+      else
+        -- Who is denied asks for a long life as well.
+        local renew = mode == 'd' and live > 0 and lives < now + window + grain
+        if renew then
+          lives = now + its_ttl * 1000
+          call('PEXPIRE', its_key, its_ttl)
+        end
+        text = pack(CELLS, tagged, said, now, ring, next, newest, lives, window, kept, live, used, born, oldest, before, total, grain)
+        if mode == 'd' and (renew or has_moved) then call('SETRANGE', its_key, '0', text) end
       end
-      text = told_of_cells(log)
+      if owed then
+        text = owed
+      elseif used + its_cost > limit + 1 or its_denials and used > cap then
+        if not log.is_cells then
+          room_of_cells, record_cells, keep_cells, told_of_cells, rare_of_cells, _, settle_cells, _, named_cells = part('cells')
+          log = named_cells(log, text)
+        end
+        text = told_of_cells(log, text)
+      end
+    elseif log and log.is_cells then
+      log.h[ADMITTED], log.h[DECIDED] = said, now
+      added = units * log.cost
+      if mode == 'd' and added > 0 and (is_due or log.counts_denied) then
+        text = record_cells(log, added, at, now)
+      else
+        text = keep_cells(log, mode, now)
+      end
+      text = owed or told_of_cells(log, text)
     else
       if log then
         h, s, n, key, width, format, header, held, moved, counts_denied, siblings, own, need, life, tick, is_shared, most_told,
           copies, over, whole = spread(log, 1, 20)
       end
+      if amounts then
+        charge = charge + 1
+        at, added = moments[charge], units * (owed or read('<I6', amounts, 6 * charge - 5))
+        if at % coarsest[charge] > 0 then at = at - at % coarsest[charge] + coarsest[charge] end
+      end
       h[ADMITTED], h[DECIDED] = said, now
       local size, next, live = 16 * width, h[NEXT], h[LIVE]
-      local is_charged = mode == 'd' and (is_due or counts_denied == 1)
+      local is_charged = mode == 'd' and (is_due or counts_denied == 1) and added > 0
       local stamp, renew = h[NEWEST], false
       if is_charged then
-        local past = now % tick
-        local recorded = past > 0 and now - past + tick or now
+        local past = at % tick
+        local recorded = past > 0 and at - past + tick or at
         if recorded > stamp then stamp = recorded end
         if h[LIVES] < stamp + need then renew, h[LIVES] = true, now + life * 1000 end
       end
       if is_charged and n == 0 and (not is_shared or h[WINDOW] == 0) then
         -- Nobody counts exactly: this log says which others there are.
-        h[NEWEST] = renew and stamp or h[NEWEST]
-        text = pack(format, spread(h)) .. siblings
-        if renew then call('SET', key, text, 'PX', life) end
+        if renew then
+          h[NEWEST] = stamp
+          call('SET', key, pack(format, spread(h)) .. siblings, 'PX', life)
+        end
+        text = pack(format, spread(h))
+      elseif is_charged and added ~= units then
+        -- Others count exactly.
+        part('entries', part('memory').ring)(key, ARGV[i], added, stamp, now, renew and life)
+        text = EMPTY
       elseif is_charged then
         for j = 1, n do
           local at = 9 + 2 * j
@@ -342,10 +498,8 @@ while group <= groups do
         for j, block in pairs(copies) do call('SETRANGE', key, header + j * size, block) end
       end
       if is_charged and siblings ~= own then
-        if not feed_cells then
-          own_cells, settle_cells, room_of_cells, record_cells, keep_cells, told_of_cells, feed_cells = part('cells')
-        end
-        feed_cells(key, siblings, own, units, now)
+        room_of_cells, record_cells, keep_cells, told_of_cells, rare_of_cells, _, settle_cells, _, named_cells = part('cells')
+        rare_of_cells().feed(key, siblings, own, added, at, now, settle_cells, record_cells)
       end
       if over then
         if not shared then shared, remaining, grown, told_of_fewer = part('uncommon') end
@@ -354,13 +508,14 @@ while group <= groups do
     end
     if reply then reply[i - first + 1] = text else reply = text end
   end
+  if owed then reply = owed end
   if parts then known = nil end
   if has_room and units < wanted then
     taken = taken + units
   else
     if not replies then return reply end
     replies[group] = reply
-    group, taken, before = group + 1, 0, last
+    group, taken, before, charged = group + 1, 0, last, charge
   end
 end
 return replies

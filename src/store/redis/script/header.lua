@@ -4,7 +4,8 @@
 -- A history is kept in one or several *logs*, each of them one string. Its *exact log* has one entry per unit and is
 -- shared by all quotas that count exactly. A *cell log* belongs to the large quotas of one window: units recorded in one
 -- grain of time share a cell. The exact log lists the cell logs beside it, and is there as long as one of these is: a cell
--- log that it does not list is void. Every unit is recorded in every log of its history, by whomever it is admitted.
+-- log that it does not list is void. Every unit is recorded in every log of its history, by whomever it is admitted. Where
+-- requests cost any number of units all quotas count cells, and the exact log only lists them.
 --
 -- What a history remembers does not depend on who writes: an exact log keeps its units for the longest window that
 -- anybody has asked for, and as many as the largest limit needs. Not limits but only windows are part of its layout: its
@@ -22,17 +23,24 @@
 --       (window I7, limit I6), the longest window first; of the exact log also the cell logs beside it, of each (window I7,
 --       grain I7); of a cell log its grain I7.
 --       After those, unless this is about one unit of one request by the server's time: mode c1, time I7, stamp I7, and for
---       each request: units B, logs I2.
--- Modes d decide: charge so many units, or as many as there is room for; p peek: say what would be decided and write
---       nothing; r refund so many units admitted at `stamp`. A time of 0 is the server's own, as always outside of tests.
--- Reply the header of the only log, or of every log (what follows a header means nothing); a number for a refund. For
---       several requests one such reply for each, or the text of an error after which nothing was decided any more.
+--       each request, or for so many that are alike: how many B, logs I2.
+--       After that, where a charge may cost other than one unit: of each charge its units I6. To settle: of each charge its units
+--       I6, and of its receipt when its logs were begun I7 and when it was recorded I7; both are 0 if the units are owed.
+-- Modes d decide: admit so many requests, or as many as there is room for; p peek: say what would be decided and write
+--       nothing; r refund so many units admitted at `stamp`; s settle charges, each of which is a request here: give units back,
+--       or record what is owed as a charge that denies nothing; f forget one history. A time of 0 is the server's own, as always
+--       outside of tests.
+-- Reply the header of the only log, or of every log (what follows the header of an exact log means nothing). That of a cell log
+--       tells of the first of its quotas when what it counts changes, in place of the last tick of its oldest cell, and is followed
+--       by the same I7 of the others if it is not the same of all; with costs the exact log may reply nothing. For a refund a
+--       number, for each settlement the number of units, and 1 or 0 for a history that was there or was not. For several
+--       requests one such reply for each, or the text of an error after which nothing was decided any more.
 --
 -- A header is little-endian and begins in the same way in all logs. It is stored and is the reply as well, since making
 -- a Lua string is dear here, for Redis hashes each byte of it. By offset, type and place in what struct.unpack returns:
 --
 --    0  I6   1  TAG: a magic byte, the number of quotas (32 for cells), and a hash of the windows its cursors are for
---    6  B    2  ADMITTED: units that the last decision admitted, and to this 2 if a charge that denies nothing had no room
+--    6  B    2  ADMITTED: requests that the last decision admitted, and to this 2 if a charge that denies nothing had no room
 --    7  I7   3  DECIDED: when that was
 --   14  I4   4  ROOM in the ring: blocks of 16 entries, or cells
 --   18  I4   5  NEXT: number of the entry that comes next; it may be changed by a multiple of the ring's size
@@ -49,8 +57,10 @@
 -- copy per quota of the block that its oldest unit stands in, and by the ring of older blocks. So an admission is one
 -- GETRANGE of the header with these blocks and one SETRANGE of the header with the newest block, however long the log is.
 --
--- A cell log has one quota in its header and goes on with: end I7 and running total I6 of the oldest cell, running total of
--- the newest I6, grain I7; then the ring of the older cells: low bytes of the number I3, running total I6. No window has
--- as many as 2^18 cells, so these bytes tell how far before the newest one is.
+-- A cell log has units I6 in its header and goes on with: when it was begun I7, end I7 and running total I6 of the oldest cell,
+-- running total of the newest I6, grain I7; then the ring of the older cells: low bytes of the number I3, running total I6.
+-- Where the window has 2^23 grains or more the number has I6, so these bytes tell how far before the newest one is. A
+-- cell may be empty, if its units have been given back, but not the oldest. Units that were recorded before the log was begun,
+-- in another that was deleted, are not given back; and it is begun anew when the clock steps back.
 --
 -- Every number is below 2^53, where a number of Lua is exact.

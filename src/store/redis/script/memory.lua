@@ -23,26 +23,38 @@ local function tick_for(window)
   return 1000
 end
 
--- All cells that a log remembers, oldest first: until when each may have been recorded, and its units.
+-- How an older cell is written, in how many bytes, and after how many its number begins again: there are wider ones for windows
+-- of many cells.
+local function entry_of(window, grain)
+  if window >= 2 ^ 23 * grain then return '<I6I6', 12, 2 ^ 48 end
+  return '<I3I6', 9, 2 ^ 24
+end
+
+-- All cells that a log remembers, oldest first: until when each may have been recorded, and its units. Cells whose units have
+-- all been given back are not among them.
 local function cells_of(text)
   if not text or #text < 89 then return end
-  local magic, kind, _, _, _, room, next, newest, lives, window, kept, live, used, _, _, _, total, grain =
+  local magic, kind, _, _, _, room, next, newest, lives, window, kept, live, used, born, _, _, total, grain =
     read(CELL_HEADER, text)
   local tick = floor(kept / 4096)
   if magic ~= MAGIC or kind ~= CELLS or tick < 1 or grain < tick then return end
-  if #text ~= 89 + room * 9 or live > room + 1 then return end
-  local list = { newest = newest, lives = lives, window = window, grain = grain, tick = tick, times = {}, units = {} }
-  local times, units, cut = list.times, list.units, first_cut(grain, tick)
-  local index, after, before = floor((newest + cut) / grain), total, total - used
-  for age = 0, live - 1 do
+  local entry, size, span = entry_of(window, grain)
+  if #text ~= 89 + room * size or live > room + 1 then return end
+  local list = { newest = newest, lives = lives, window = window, grain = grain, tick = tick, born = born, times = {}, units = {} }
+  local times, units, cut, before = list.times, list.units, first_cut(grain, tick), (total - used) % 2 ^ 48
+  local newest_index = floor((newest + cut) / grain)
+  for age = live - 1, 0, -1 do
+    local index, at = newest_index, total
     if age > 0 then
-      local low, at = read('<I3I6', text, 89 + (next - 1 - age) % room * 9 + 1)
-      index, units[live - age + 1] = index - (index - low) % 2 ^ 24, (after - at) % 2 ^ 48
-      after = at
+      local low
+      low, at = read(entry, text, 89 + (next - 1 - age) % room * size + 1)
+      index = index - (index - low) % span
     end
-    times[live - age] = (index + 1) * grain - cut - tick
+    if at ~= before then
+      times[#times + 1], units[#units + 1] = (index + 1) * grain - cut - tick, (at - before) % 2 ^ 48
+      before = at
+    end
   end
-  units[1] = live > 0 and (after - before) % 2 ^ 48 or nil
   return list
 end
 
@@ -57,11 +69,15 @@ local function cells_text(list, window, grain, tick, lives)
     if index ~= indices[#indices] then indices[#indices + 1] = index end
     totals[#indices] = total
   end
+  -- The newest cell is where the newest unit was recorded, also if it has been given back.
+  local last = floor((newest + cut) / grain)
+  if #indices > 0 and indices[#indices] ~= last then indices[#indices + 1], totals[#totals + 1] = last, total end
   local live = #indices
-  for k = 1, live - 1 do ring[k] = pack('<I3I6', indices[k], totals[k]) end
+  local entry = entry_of(window, grain)
+  for k = 1, live - 1 do ring[k] = pack(entry, indices[k], totals[k]) end
   local oldest = live > 0 and (indices[1] + 1) * grain - cut - tick or 0
   return pack(CELL_HEADER, MAGIC, CELLS, 0, 0, 0, max(live - 1, 0), live, newest, lives, window, 4096 * tick, live, total,
-    oldest, oldest, totals[1] or 0, total, grain) .. concat(ring)
+    list.born or newest, oldest, totals[1] or 0, total, grain) .. concat(ring)
 end
 
 -- The cell logs beside an exact log, by window.
@@ -98,7 +114,9 @@ local function remembered(key, log, but)
   local list, known = ring.listed(log), log.live
   for _, sibling in ipairs(beside(log.siblings)) do
     local cells = sibling.suffix ~= but and cells_of(call('GET', key .. sibling.suffix))
-    if cells then known = preceded(list, cells, known) end
+    if cells then
+      list.born, known = max(list.born or 0, cells.born), preceded(list, cells, known)
+    end
   end
   return list
 end
@@ -207,15 +225,18 @@ local function cells_rebuilt(key, window, grain, ttl, now, mode)
   local list = cells_of(call('GET', key))
   if not list then return end
   local recorded = ceil(now / list.tick) * list.tick
-  if list.newest > recorded + SMALL_LEAD then list.newest = recorded end
+  -- What was recorded before is not to be given back: its moment may come again.
+  if list.newest > recorded + SMALL_LEAD then list.newest, list.born = recorded, max(now, list.born + 1) end
   local text = cells_text(list, window, grain, list.tick, now + ttl * 1000)
   if mode == 'd' then call('SET', key, text, 'PX', ttl) end
   return text
 end
 
--- A cell log that begins with what the other logs of its history remember.
-local function cells_seeded(key, exact, window, grain, tick, ttl, now, mode)
+-- A cell log that begins with what the other logs of its history remember. Of the cell logs that the exact log lists by now,
+-- those that it did not list before are void: they are what is left of a history that was reset.
+local function cells_seeded(key, exact, listed, window, grain, tick, ttl, now, mode)
   local log = ring.exact_log(exact)
+  if log and listed ~= true then log.siblings = listed end
   local list = log and remembered(exact, log, sub(key, #exact + 1))
   if list then corrected(list, log.window, log.tick, ceil(now / tick) * tick, window + grain) end
   if not list or #list.times == 0 then
@@ -228,4 +249,4 @@ local function cells_seeded(key, exact, window, grain, tick, ttl, now, mode)
 end
 
 return { ring = ring, adopted = adopted, cells_rebuilt = cells_rebuilt, cells_seeded = cells_seeded, cells_of = cells_of,
-  cells_text = cells_text, beside = beside, remembered = remembered, first_cut = first_cut }
+  cells_text = cells_text, beside = beside, remembered = remembered, first_cut = first_cut, entry_of = entry_of }

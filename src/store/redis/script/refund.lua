@@ -100,15 +100,17 @@ end
 
 -- Takes units out of the newest cell, if they are there and it has more of them. Says whether it has.
 local function newest_cell_reduced(key, text, stamp, most)
-  local room, next, newest, _, _, kept, live, used, _, _, before, total, grain = read('<I4I4I7I7I7I3I4I6I7I7I6I6I7', text, 15)
+  local room, next, newest, _, window, kept, live, used, _, _, before, total, grain = read('<I4I4I7I7I7I3I4I6I7I7I6I6I7', text, 15)
   local tick = floor(kept / 4096)
   if live == 0 or tick == 0 or grain < tick then return end
   local cut, units = memory.first_cut(grain, tick), used
   if floor((stamp + cut) / grain) ~= floor((newest + cut) / grain) then return end
   if live > 1 and room > 0 then
-    local last = 89 + (next - 2) % room * 9
-    last = call('GETRANGE', key, last + 3, last + 8)
-    units = #last == 6 and (total - read('<I6', last)) % 2 ^ 48 or 0
+    local entry, size = memory.entry_of(window, grain)
+    local from = 89 + (next - 2) % room * size
+    local last = call('GETRANGE', key, from, from + size - 1)
+    local _, before_it = read(entry, last)
+    units = (total - before_it) % 2 ^ 48
   end
   if units <= most then return end
   if live == 1 then before = (before - most) % 2 ^ 48 end

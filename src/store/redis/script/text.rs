@@ -1,7 +1,7 @@
 // The script as it is sent. What a decision rarely needs are parts of one function, for each function costs as it is made.
 concat!(
     include_str!("header.lua"),
-    "local function part(noun, ring, memory)\nif noun == 'stopped' then\n",
+    "local function part(noun, ring, memory, cells)\nif noun == 'stopped' then\n",
     include_str!("stopped.lua"),
     "elseif noun == 'memory' then\nlocal function rings()\n",
     include_str!("ring.lua"),
@@ -11,6 +11,14 @@ concat!(
     include_str!("cells.lua"),
     "elseif noun == 'refund' then\n",
     include_str!("refund.lua"),
+    "elseif noun == 'forget' then\n",
+    include_str!("forget.lua"),
+    "elseif noun == 'older_cells' then\n",
+    include_str!("older_cells.lua"),
+    "elseif noun == 'settlement' then\n",
+    include_str!("settlement.lua"),
+    "elseif noun == 'entries' then\n",
+    include_str!("entries.lua"),
     "elseif noun == 'uncommon' then\n",
     include_str!("uncommon.lua"),
     "end\nend\n",

@@ -341,6 +341,69 @@ fn a_reset_of_a_history_voids_the_cells_beside_it() {
 }
 
 #[test]
+fn cells_that_a_reset_left_behind_teach_a_new_cell_log_nothing() {
+    let server = Server::start();
+    let connection = &mut server.connection();
+    let large = Subject::new(&minutes("38/10s, 57/minute", 16));
+    let small = large.under(&Policy::per_minute(60));
+    for start in [START, START + 1_000 * MILLI] {
+        assert_eq!(admitted_at(connection, &large, start, 50), 38);
+        // By hand or by a process that lists none of the cells: each of them is there when the other is made anew.
+        redis::cmd("DEL").arg(&large.key).exec(connection).unwrap();
+        assert!(decide(connection, &small, start + MILLI).admitted);
+        assert_eq!(used(&decide(connection, &large, start + 2 * MILLI)), [2, 2]);
+        redis::cmd("DEL").arg(&large.key).exec(connection).unwrap();
+    }
+}
+
+#[test]
+fn a_reset_by_one_process_forgets_the_logs_of_all() {
+    let server = Server::start();
+    let connection = &mut server.connection();
+    let large = Subject::new(&minutes("38/10s, 57/minute", 16));
+    let others = [minutes("100/hour", 16), minutes("60/minute", 4096)].map(|policy| large.under(&policy));
+    let subjects = [&large, &others[0], &others[1]];
+    for resetting in subjects {
+        for (at, subject) in (0..).zip(subjects) {
+            assert!(decide(connection, subject, START + at * MILLI).admitted);
+        }
+        assert_eq!(redis::cmd("DBSIZE").query(connection), Ok(4));
+        assert_eq!((forget(connection, resetting), forget(connection, resetting)), (1, 0));
+        assert_eq!(redis::cmd("DBSIZE").query(connection), Ok(0), "{:?}", resetting.logs);
+    }
+}
+
+#[test]
+fn a_reset_finds_no_history_in_cells_alone_and_forgets_values_of_others() {
+    let server = Server::start();
+    let connection = &mut server.connection();
+    let large = Subject::new(&minutes("38/10s, 57/minute", 16));
+    assert!(decide(connection, &large, START).admitted);
+    redis::cmd("DEL").arg(&large.key).exec(connection).unwrap();
+    assert_eq!(forget(connection, &large), 0);
+    assert_eq!(redis::cmd("DBSIZE").query(connection), Ok(0));
+    redis::cmd("RPUSH").arg(&large.key).arg("x").exec(connection).unwrap();
+    assert_eq!(forget(connection, &large), 1);
+    redis::cmd("SET").arg(&large.key).arg("not a log").exec(connection).unwrap();
+    assert_eq!(forget(connection, &large), 1);
+}
+
+#[test]
+fn a_denial_that_a_new_cell_log_counts_is_told_the_wait_of_all_its_cells() {
+    let server = Server::start();
+    let connection = &mut server.connection();
+    let exact = Subject::new(&minutes("5/minute", 16).count_denied());
+    assert_eq!(admitted_at(connection, &exact, START, 4), 4);
+    let tiers = ["2/minute", "17/10s"].map(|tier| minutes(tier, 16).count_denied());
+    let coarse = exact.in_tier(&tiers[0], &tiers);
+    let denied = decide(connection, &coarse, START + 30_000 * MILLI);
+    // There is room again when the fourth of five leaves. A cell is up to a sixteenth of the window wide.
+    assert_eq!((denied.admitted, used(&denied)), (false, vec![5]));
+    let changes_at = denied.states[0].changes_at / 1000;
+    assert!((START + 60_000 * MILLI..START + 64_000 * MILLI).contains(&changes_at), "{changes_at}");
+}
+
+#[test]
 fn a_unit_is_given_back_in_the_logs_of_others_too() {
     let server = Server::start();
     let connection = &mut server.connection();
