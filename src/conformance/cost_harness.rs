@@ -193,15 +193,23 @@ impl<S: Store> CostHarness<S> {
             }
         }
         let settled = || format!("{} units were settled as {units}", charge.units);
-        let counted = self.peek_as((charge.rule, &charge.key), Guarantee::ExactSettlement).await;
-        counted.map_err(|violation| violation.during(settled()))
+        self.peek_after_settlement(charge).await.map_err(|violation| violation.during(settled()))
     }
 
     /// Settles a charge in the store that the model knows to be gone: nothing may change.
     pub(super) async fn settle_in_vain(&mut self, charge: &OpenCharge, units: u64) -> Result<(), Violation> {
         charge.settle_unseen(units).await?;
-        let counted = self.peek_as((charge.rule, &charge.key), Guarantee::ExactSettlement).await;
-        counted.map_err(|violation| violation.during("a charge was settled that does not exist any more"))
+        let checked = self.peek_after_settlement(charge).await;
+        checked.map_err(|violation| violation.during("a charge was settled that does not exist any more"))
+    }
+
+    /// Peeks at a history in which a charge was settled just now: whatever is wrong has come of that.
+    async fn peek_after_settlement(&self, charge: &OpenCharge) -> Result<(), Violation> {
+        let checked = self.peek_as((charge.rule, &charge.key), Guarantee::ExactSettlement).await;
+        checked.map_err(|violation| match violation.guarantee() {
+            Guarantee::TrueWait => Violation::new(Guarantee::ExactSettlement, violation.details()),
+            _ => violation,
+        })
     }
 
     pub(super) async fn peek(&self, charge: HistoryName<'_>) -> Result<(), Violation> {

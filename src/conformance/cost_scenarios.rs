@@ -246,20 +246,30 @@ async fn step_back<S: Store>(mut harness: CostHarness<S>) -> Result<(), Violatio
         harness.clock().set(10 * HOUR);
         let open = charge(&mut harness, 4).await?;
         harness.clock().set(10 * HOUR - back);
-        let rule = || answered(harness.limiter().rule("costs-0"));
-        let other = answered(rule()?.check_cost_async("ann", 5).await)?;
-        ensure(other.is_admitted(), Guarantee::NeverDeniedWithRoom, || {
-            "5 units were denied beside 4 of 10".to_owned()
-        })?;
-        open.settle_unseen(0).await?;
-        let decision = answered(rule()?.peek_cost_async("ann", 1).await)?;
-        let used = decision.quotas().next().map(|quota| quota.limit() - quota.remaining());
-        ensure(used >= Some(5), Guarantee::ExactSettlement, || {
-            format!("a clock set back by {back:?}: {used:?} units count, of which another request has recorded 5")
-        })?;
+        settle_beside(&harness, &open, 5).await.map_err(|violation| violation.during(format_args!("by {back:?}")))?;
         harness.reset(ANN).await?;
     }
-    Ok(())
+    // Back to the very time of a charge that has left all windows.
+    harness.clock().set(20 * HOUR);
+    let open = charge(&mut harness, 4).await?;
+    harness.advance(2 * HOUR);
+    let left = answered(answered(harness.limiter().rule("costs-0"))?.check_cost_async("ann", 1).await)?;
+    ensure(left.is_admitted(), Guarantee::NeverDeniedWithRoom, || "a unit was denied to an idle key".to_owned())?;
+    harness.clock().set(20 * HOUR);
+    settle_beside(&harness, &open, 5).await
+}
+
+/// Settles a charge as nothing after another one, whose units have to stay.
+async fn settle_beside<S: Store>(harness: &CostHarness<S>, open: &OpenCharge, units: u64) -> Result<(), Violation> {
+    let rule = answered(harness.limiter().rule("costs-0"))?;
+    let other = answered(rule.check_cost_async("ann", units).await)?;
+    ensure(other.is_admitted(), Guarantee::NeverDeniedWithRoom, || format!("{units} units were denied beside others"))?;
+    open.settle_unseen(0).await?;
+    let decision = answered(rule.peek_cost_async("ann", 1).await)?;
+    let used = decision.quotas().next().map(|quota| quota.limit() - quota.remaining());
+    ensure(used >= Some(units), Guarantee::ExactSettlement, || {
+        format!("{used:?} units count, of which another request has recorded {units}")
+    })
 }
 
 async fn settling_tasks<S: Store>(harness: &CostHarness<S>) -> Result<(), Violation> {

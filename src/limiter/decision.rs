@@ -326,15 +326,10 @@ impl Decision {
     /// come back [at any moment](QuotaStatus::is_held).
     #[cfg(feature = "client")]
     pub(crate) fn waits(&self) -> impl Iterator<Item = Duration> {
-        let mut statuses = self.statuses().peekable();
-        (0..self.rules.len()).map(move |charge| {
-            let mut longest = Duration::ZERO;
-            while let Some((_, quota)) = statuses.next_if(|(at, _)| *at == charge) {
-                if quota.is_exhausted() {
-                    longest = longest.max(quota.wait());
-                }
-            }
-            longest
+        let mut statuses = self.statuses();
+        self.rules().map(move |(_, _, tier)| {
+            let of_charge = statuses.by_ref().take(tier.policy().quotas().len());
+            of_charge.filter(QuotaStatus::is_exhausted).map(|quota| quota.wait()).max().unwrap_or_default()
         })
     }
 

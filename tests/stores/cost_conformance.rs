@@ -109,6 +109,7 @@ struct Histories {
 #[derive(Debug, Default)]
 struct History {
     number: u64,
+    has_stepped_back: bool,
     /// When, how many units, and the number of the entry.
     recorded: Vec<(Duration, u64, u64)>,
 }
@@ -120,13 +121,13 @@ impl Histories {
     }
 
     /// Returns the history as it is now: what comes from a time to come was recorded now.
-    fn at(&mut self, charge: &Charge, now: Duration, keeps_number: bool) -> &mut History {
+    fn at(&mut self, charge: &Charge, now: Duration) -> &mut History {
         let (number, other) = (self.number(), self.number());
         let name = (charge.scope(), charge.key());
-        let history = self.by_name.entry(name).or_insert_with(|| History { number, recorded: Vec::new() });
+        let history = self.by_name.entry(name).or_insert_with(|| History { number, ..History::default() });
         if history.recorded.iter().any(|(at, ..)| *at > now) {
             history.recorded.iter_mut().for_each(|(at, ..)| *at = now.min(*at));
-            history.number = if keeps_number { history.number } else { other };
+            (history.number, history.has_stepped_back) = (other, true);
         }
         history
     }
@@ -168,9 +169,12 @@ impl CostList {
     fn decide(&self, charges: &[Charge], charging: bool) -> Verdict {
         let (now, mut histories) = (self.clock.now(), self.histories.lock());
         let scopes = self.setup.as_ref().unwrap().scopes();
-        let keeps_number = self.makes(Mistake::GivenBackAfterStepBack);
+        if self.makes(Mistake::GivenBackAfterStepBack) {
+            let is_live = |(at, ..): &(Duration, u64, u64)| *at + Duration::from_secs(3600) > now;
+            histories.by_name.values_mut().for_each(|history| history.recorded.retain(is_live));
+        }
         let mut has_room = |charge: &Charge| {
-            let history = histories.at(charge, now, keeps_number);
+            let history = histories.at(charge, now);
             let policy = scopes.policy(charge.plan()).unwrap();
             let fits = |limit: u64, used: u64| used.saturating_add(self.units(charge)) <= limit;
             policy.quotas().all(|quota| fits(quota.limit(), history.used(quota.window(), now)))
@@ -180,7 +184,7 @@ impl CostList {
         for (index, charge) in charges.iter().enumerate() {
             let (policy, units, number) =
                 (scopes.policy(charge.plan()).unwrap(), self.units(charge), histories.number());
-            let history = histories.at(charge, now, keeps_number);
+            let history = histories.at(charge, now);
             if charging && units > 0 && (admitted || policy.counts_denied()) {
                 history.recorded.push((now, units, number));
                 verdict.set_receipt(index, Receipt::new(history.number, number));
@@ -199,8 +203,8 @@ impl CostList {
 
     fn settle_one(&self, settlement: &Settlement) -> u64 {
         let (now, mut histories, charge) = (self.clock.now(), self.histories.lock(), settlement.charge());
-        let (number, keeps_number) = (histories.number(), self.makes(Mistake::GivenBackAfterStepBack));
-        let history = histories.at(charge, now, keeps_number);
+        let number = histories.number();
+        let history = histories.at(charge, now);
         let receipt = settlement.receipt();
         let entry = history.recorded.iter().position(|(.., number)| *number == receipt.recorded_at());
         if settlement.debt() > 0 {
@@ -220,7 +224,8 @@ impl CostList {
             Some(Mistake::NothingSettled) => None,
             Some(Mistake::NewestGivenBack) => history.recorded.len().checked_sub(1),
             Some(Mistake::GivenBackAfterReset) => entry.or(history.recorded.len().checked_sub(1)),
-            Some(Mistake::GivenBackAfterStepBack) => history.recorded.len().checked_sub(1),
+            // What was recorded before a step back has no number that is known: whatever is the newest is taken.
+            Some(Mistake::GivenBackAfterStepBack) if history.has_stepped_back => history.recorded.len().checked_sub(1),
             Some(Mistake::GivenBackOnlyToAllWindows) => entry.filter(|at| {
                 let policy = self.setup.as_ref().unwrap().scopes().policy(charge.plan()).unwrap();
                 policy.quotas().all(|quota| history.recorded[*at].0 + quota.window() > now)
