@@ -44,6 +44,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
         ("path:botId", "path:id"),
         ("claim:account", "claim:acount"),
         ("on_missing = 401", "on_mising = 401"),
+        ("units = 10", "units = 101"),
     ] {
         match read(&LIMITS.replacen(right, wrong, 1)) {
             Ok(_) => return Err(format!("{wrong} should be a mistake").into()),
@@ -61,6 +62,9 @@ async fn main() -> Result<(), Box<dyn Error>> {
         (Some("acme"), "GET /tables/orders", 601, 600),
         (Some("globex"), "GET /tables/orders", 1, 1),
         (None, "GET /tables/orders", 1, 0),
+        (Some("acme"), "POST /reports", 9, 9),
+        (Some("acme"), "GET /cases/7", 11, 10),
+        (Some("acme"), "POST /reports", 1, 0),
         (None, "GET /health", 1000, 1000),
     ] {
         let (admitted, last) = send(&layer, account, call, times).await?;

@@ -132,6 +132,12 @@ impl<'a> Check<'a> {
             (FieldKind::TextsByName, _) => {
                 format!("expected a table of names and strings: write {}", field.assignment())
             }
+            (FieldKind::NumberOrText, DeValue::Integer(_)) => {
+                format!("a cost is a whole number from 0 on: write {}", field.assignment())
+            }
+            (FieldKind::NumberOrText, _) => {
+                format!("expected a whole number or a string: write {}", field.assignment())
+            }
             (FieldKind::WordOrStatus, _) => format!("expected a word or a status: write {}", field.assignment()),
             (FieldKind::Table(schema), DeValue::Array(_)) => {
                 format!("this table occurs once: write {}, in single brackets", schema.header)
@@ -187,9 +193,16 @@ impl FieldSchema {
             (FieldKind::Number(most), DeValue::Integer(number)) => {
                 u64::from_str_radix(number.as_str(), number.radix()).is_ok_and(|number| number <= most)
             }
+            (FieldKind::NumberOrText, DeValue::Integer(number)) => {
+                i64::from_str_radix(number.as_str(), number.radix()).is_ok_and(|number| number >= 0)
+            }
             (FieldKind::Flag, DeValue::Boolean(_))
             | (
-                FieldKind::Text | FieldKind::Duration | FieldKind::TextOrTexts | FieldKind::WordOrStatus,
+                FieldKind::Text
+                | FieldKind::Duration
+                | FieldKind::TextOrTexts
+                | FieldKind::NumberOrText
+                | FieldKind::WordOrStatus,
                 DeValue::String(_),
             )
             | (FieldKind::Fraction, DeValue::Float(_) | DeValue::Integer(_))

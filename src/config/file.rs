@@ -87,8 +87,7 @@ pub(super) struct RuleTable {
     pub(super) spaced_by: Option<Spanned<String>>,
     pub(super) spread_evenly: Option<Spanned<bool>>,
     pub(super) margin: Option<Spanned<String>>,
-    #[serde(default)]
-    pub(super) count_denied: bool,
+    pub(super) count_denied: Option<Spanned<bool>>,
     pub(super) resolution: Option<Spanned<u32>>,
     pub(super) enforcement: Option<Spanned<String>>,
     pub(super) on_missing: Option<Spanned<OnMissingValue>>,
@@ -100,8 +99,16 @@ pub(super) struct RuleTable {
     #[serde(default)]
     pub(super) overrides: BTreeMap<String, Spanned<HeaderValues>>,
     pub(super) overrides_file: Option<Spanned<String>>,
+    pub(super) unit: Option<Spanned<String>>,
+    pub(super) cost: Option<Spanned<CostValue>>,
+    pub(super) reserve: Option<Spanned<CostValue>>,
+    pub(super) unsettled: Option<Spanned<String>>,
+    pub(super) message_cost: Option<Spanned<CostValue>>,
+    pub(super) count_only: Option<Spanned<Vec<Spanned<String>>>>,
     #[serde(default, rename = "group")]
     pub(super) groups: Vec<Spanned<GroupTable>>,
+    #[serde(default)]
+    pub(super) routes_costing: Vec<Spanned<CostingTable>>,
 }
 
 /// `[[rule.group]]`: more routes of the rule above, with a key of their own.
@@ -111,6 +118,22 @@ pub(super) struct GroupTable {
     pub(super) key: Option<Spanned<KeyTexts>>,
     pub(super) multiple_values: Option<Spanned<String>>,
     pub(super) routes: Option<Spanned<Vec<Spanned<String>>>>,
+}
+
+/// `[[rule.routes_costing]]`: more routes of the rule above, each of whose requests costs as much.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields, expecting = "a table")]
+pub(super) struct CostingTable {
+    pub(super) units: Option<Spanned<u64>>,
+    pub(super) routes: Option<Spanned<Vec<Spanned<String>>>>,
+}
+
+/// The value of `cost` and of `reserve`: a number of units, or the sources of one.
+#[derive(Debug, Deserialize)]
+#[serde(untagged, expecting = "expected a whole number or a string")]
+pub(super) enum CostValue {
+    Units(u64),
+    Sources(String),
 }
 
 /// One text, or an array of the parts of one key.
@@ -154,15 +177,29 @@ impl RuleTable {
         self.routes.as_ref().map_or(&[], |routes| routes.get_ref())
     }
 
+    pub(super) fn counts_denied(&self) -> bool {
+        self.count_denied.as_ref().is_some_and(|flag| *flag.get_ref())
+    }
+
     /// Returns true if the rule has conditions beside its routes.
     pub(super) fn has_conditions(&self) -> bool {
         let lists = [&self.paths_under, &self.hosts, &self.methods];
         !self.when_header.is_empty() || lists.iter().any(|list| !list.is_empty())
     }
 
+    /// Returns the routes that have a cost of their own.
+    pub(super) fn costing_routes(&self) -> impl DoubleEndedIterator<Item = &Spanned<String>> {
+        self.routes_costing.iter().flat_map(|table| table.get_ref().routes())
+    }
+
+    /// Returns true if the rule has routes outside of groups, whose key is its own.
+    pub(super) fn has_own_routes(&self) -> bool {
+        !self.routes().is_empty() || !self.routes_costing.is_empty()
+    }
+
     /// Returns true if the rule has routes, in groups or outside of them.
     pub(super) fn has_routes(&self) -> bool {
-        !self.routes().is_empty() || !self.groups.is_empty()
+        self.has_own_routes() || !self.groups.is_empty()
     }
 }
 
@@ -176,6 +213,12 @@ impl HeaderValues {
 }
 
 impl GroupTable {
+    pub(super) fn routes(&self) -> &[Spanned<String>] {
+        self.routes.as_ref().map_or(&[], |routes| routes.get_ref())
+    }
+}
+
+impl CostingTable {
     pub(super) fn routes(&self) -> &[Spanned<String>] {
         self.routes.as_ref().map_or(&[], |routes| routes.get_ref())
     }
@@ -242,7 +285,7 @@ fn explain(text: &str, error: &TomlError) -> ConfigError {
 
 /// Returns whether the header of a rule or group has single brackets, which TOML allows only once in a file.
 fn is_single_rule(line: &str) -> bool {
-    matches!(line, "[rule]" | "[rule.group]")
+    matches!(line, "[rule]" | "[rule.group]" | "[rule.routes_costing]")
 }
 
 fn is_name(text: &str) -> bool {

@@ -102,7 +102,14 @@
 //! | `[rule.tiers]` | names of tiers, each with its quotas or `"unlimited"`, see below: [`Rule::tier`] | none |
 //! | `[rule.overrides]` | keys, each with the name of its tier, see below: [`Rule::tier_for`] | none |
 //! | `overrides_file` | the path of a file of more overrides, see below | none |
+//! | `unit` | the name of the units that the limits are of, such as `"tokens"` | `"requests"` |
+//! | `cost` | the units that a request costs, a number or [sources](self#costs): [`Rule::cost`] | 1 |
+//! | `reserve` | in place of `cost`, an estimate that is settled later: [`Rule::reserve`] | none |
+//! | `unsettled` | what counts of an estimate that nobody has settled, `"keep"`, `"observed"` or `"release"`: [`Unsettled`] | `"keep"` |
+//! | `message_cost` | the units that each message of a gRPC call costs, a number or `"message-length"`: [`Rule::message_cost`] | what the call costs |
+//! | `count_only` | the [outcomes](self#costs) of requests that count: [`Rule::count_only`] | all |
 //! | `[[rule.group]]` | more routes of the rule above, see below | none |
+//! | `[[rule.routes_costing]]` | more routes of the rule above that have a cost of their own, see below | none |
 //!
 //! ## `[[rule.group]]`
 //!
@@ -112,6 +119,16 @@
 //! |---|---|---|
 //! | `key` | the source of the key of a request to these routes | required |
 //! | `multiple_values` | as in `[[rule]]`, for this key | that of the source |
+//! | `routes` | the routes | required |
+//!
+//! ## `[[rule.routes_costing]]`
+//!
+//! Routes of the same rule, with the same key and the same histories, each of whose requests costs as many units:
+//! [`Rule::routes_costing`].
+//!
+//! | field | meaning | default |
+//! |---|---|---|
+//! | `units` | the units that a request to these routes costs, in place of `cost` or `reserve` | required |
 //! | `routes` | the routes | required |
 //!
 //! ## `[rule.tiers]` and `[rule.overrides]`
@@ -320,6 +337,69 @@
 //! | `constant:TEXT` | nothing: one history for all requests, or a part that is always the same |
 //! | any other name | the source of this name in the [`Sources`] of the program |
 //!
+//! # Costs
+//!
+//! A rule counts requests, unless it has a `unit` and a `cost`, or a `reserve`. Both are a number of units, or a string of sources
+//! that are tried in order, with ` | ` between them. The last one is a number: what a request costs of which nothing else is known.
+//! See [`cost`](crate::cost).
+//!
+//! | source | reads |
+//! |---|---|
+//! | `header:NAME` | a header field that a service of yours has set: [`cost::header`](crate::cost::header) |
+//! | `content-length` | the bytes of the body: [`cost::content_length`](crate::cost::content_length) |
+//! | any other name | the [source of costs](Sources::cost_source) of this name in the [`Sources`] of the program |
+//!
+//! `count_only` is an array, and a request counts if one of its strings is true of the outcome:
+//!
+//! | string | counts |
+//! |---|---|
+//! | `"failures"`, `"successes"` | what [`Outcome::is_failure`](crate::outcome::Outcome::is_failure) says |
+//! | `"401"`, `"4xx"` | responses with this status, or with one of these |
+//! | `"grpc:16"` | gRPC calls that end with this code |
+//!
+//! ```
+//! use tower_quota::RateLimiter;
+//!
+//! let limiter = RateLimiter::from_toml(
+//!     r#"
+//!     # Tokens are known when the answer has ended: the estimate is settled then.
+//!     [[rule]]
+//!     name = "tokens"
+//!     key = "header:x-user"
+//!     quotas = ["90000/minute", "1000000/day"]
+//!     routes = ["POST /chat"]
+//!     unit = "tokens"
+//!     reserve = "header:x-estimated-tokens | 2000"
+//!     unsettled = "observed"
+//!
+//!     # Some routes cost more than others.
+//!     [[rule]]
+//!     name = "points"
+//!     key = "header:x-user"
+//!     quotas = ["100/minute"]
+//!     routes = ["GET /cases/{id}"]
+//!     unit = "points"
+//!     cost = 1
+//!
+//!     [[rule.routes_costing]]
+//!     units = 10
+//!     routes = ["GET /cases", "POST /reports"]
+//!
+//!     # Only wrong passwords count.
+//!     [[rule]]
+//!     name = "logins"
+//!     key = "header:x-user"
+//!     quotas = ["5/15m"]
+//!     routes = ["POST /login"]
+//!     count_only = ["401", "403"]
+//!     "#,
+//! )?;
+//! let tokens = limiter.rule("tokens")?.check("ann");
+//! tokens.reservation().ok_or("the rule reserves")?.settle("tokens", 150);
+//! assert_eq!(limiter.rule("tokens")?.peek("ann").quotas().next().map(|quota| quota.remaining()), Some(89_850));
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+//!
 //! # Several files
 //!
 //! A builder may read several files, one after another. It has the rules of all of them. A setting of a later file replaces that
@@ -327,7 +407,7 @@
 //!
 //! # What only code says
 //!
-//! Key sources of the program ([`Sources`]), the clock, a store of your own,
+//! Sources of keys and costs of the program ([`Sources`]), the clock, a store of your own,
 //! [`on_refusal`](crate::RateLimitLayer::on_refusal), and [`per_message`](crate::RateLimitLayer::per_message), which makes another
 //! layer.
 //!
@@ -384,6 +464,12 @@
 //! [`Rule::tier_for`]: crate::Rule::tier_for
 //! [`Rule::tier_from`]: crate::Rule::tier_from
 //! [`Rule::group`]: crate::Rule::group
+//! [`Rule::cost`]: crate::Rule::cost
+//! [`Rule::reserve`]: crate::Rule::reserve
+//! [`Rule::message_cost`]: crate::Rule::message_cost
+//! [`Rule::count_only`]: crate::Rule::count_only
+//! [`Rule::routes_costing`]: crate::Rule::routes_costing
+//! [`Unsettled`]: crate::Unsettled
 //! [`Quota`]: crate::Quota
 //! [`Policy::count_denied`]: crate::Policy::count_denied
 //! [`Policy::resolution`]: crate::Policy::resolution
@@ -400,6 +486,9 @@
 //! [`key::client_ip`]: crate::key::client_ip
 
 mod check;
+mod cost;
+mod cost_texts;
+mod counted_outcome;
 mod csv;
 #[cfg_attr(not(feature = "redis"), expect(dead_code, reason = "only Redis has URLs and secrets"))]
 mod environment;

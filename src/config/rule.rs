@@ -4,6 +4,7 @@ use toml::Spanned;
 
 use crate::{
     config::{
+        cost::CostReader,
         exempt::ExemptReader,
         file::{GroupTable, KeyTexts, OnMissingValue, RuleTable},
         response::error_status,
@@ -63,6 +64,7 @@ impl<'a> RuleReader<'a> {
         let rule = with_conditions(table, rule);
         let rule = self.exempt.read(&table.exempt)?.into_iter().fold(rule, Rule::exempt);
         let rule = TierReader::new(table, self.lines, self.sources).read(rule)?;
+        let rule = CostReader::new(table, self.lines, self.sources).read(rule)?;
         rule.validate().map_err(|error| self.locate(table, error))?;
         Ok(rule)
     }
@@ -82,7 +84,7 @@ impl<'a> RuleReader<'a> {
         if !rule.has_routes() {
             self.lines.locate(key, extractor.validate_on(None))?;
         }
-        self.check_routes(&extractor, table.routes())?;
+        self.check_routes(&extractor, table.routes().iter().chain(table.costing_routes()))?;
         Ok(rule.key(extractor).routes(table.routes().iter().map(Spanned::get_ref)))
     }
 
@@ -123,7 +125,7 @@ impl<'a> RuleReader<'a> {
 
     /// Returns the key outside of groups, if the rule needs one.
     fn own_key<'t>(self, table: &'t RuleTable, rule: &Rule) -> Result<Option<&'t Spanned<KeyTexts>>, ConfigError> {
-        let only_groups = rule.has_routes() && table.routes().is_empty();
+        let only_groups = rule.has_routes() && !table.has_own_routes();
         match (&table.key, &*table.groups) {
             (Some(key), [_, ..]) if only_groups => {
                 let reason = "all routes of the rule are in groups, which have keys of their own: leave this one out";
@@ -149,7 +151,7 @@ impl<'a> RuleReader<'a> {
                 None => self.lines.locate(group, mistake),
             };
         }
-        self.check_routes(&extractor, routes)?;
+        self.check_routes(&extractor, routes.iter())?;
         Ok(rule.group(extractor, routes.iter().map(Spanned::get_ref)))
     }
 
@@ -183,12 +185,16 @@ impl<'a> RuleReader<'a> {
     }
 
     /// Checks each route, and that the key can be found on it.
-    fn check_routes(self, extractor: &dyn KeyExtractor, routes: &[Spanned<String>]) -> Result<(), ConfigError> {
+    fn check_routes<'t>(
+        self,
+        extractor: &dyn KeyExtractor,
+        mut routes: impl Iterator<Item = &'t Spanned<String>>,
+    ) -> Result<(), ConfigError> {
         let check = |text: &str| {
             let route = Route::parse(text)?;
             extractor.validate_on(Some(RouteParams::new(route.params()))).map_err(|error| error.on_route(text))
         };
-        routes.iter().try_for_each(|text| self.lines.locate(text, check(text.get_ref())))
+        routes.try_for_each(|text| self.lines.locate(text, check(text.get_ref())))
     }
 
     fn line_of_header(self, table: &RuleTable, error: &ConfigError) -> Option<usize> {
@@ -202,7 +208,8 @@ impl<'a> RuleReader<'a> {
     /// Adds the line of the route or field that an error in a finished rule is about.
     pub(super) fn locate(self, table: &RuleTable, error: ConfigError) -> ConfigError {
         let error = if error.field() == NO_REQUESTS { error.in_field("applies_to", "\"no_requests\"") } else { error };
-        let in_groups = table.groups.iter().flat_map(|group| group.get_ref().routes());
+        let error = CostReader::named_in(table, error);
+        let in_groups = table.groups.iter().flat_map(|group| group.get_ref().routes()).chain(table.costing_routes());
         let is_wrong = |route: &&Spanned<String>| error.value() == format!("\"{}\"", route.get_ref());
         let in_list = |list: &[Spanned<String>]| list.iter().find(is_wrong).map(|text| self.lines.line_of(text));
         let line = match error.field() {
@@ -222,6 +229,13 @@ impl<'a> RuleReader<'a> {
                 tier.map(|(_, value)| self.lines.line_of(value))
             }
             "tier_from" => table.tier_from.as_ref().map(|text| self.lines.line_of(text)),
+            "quotas" => CostReader::quota_without_room(table, &error).map(|at| self.lines.line_at(at)),
+            "unit" => table.unit.as_ref().map(|unit| self.lines.line_of(unit)),
+            "cost" => table.cost.as_ref().map(|cost| self.lines.line_of(cost)),
+            "message_cost" => table.message_cost.as_ref().map(|cost| self.lines.line_of(cost)),
+            "reserve" => table.reserve.as_ref().map(|estimate| self.lines.line_of(estimate)),
+            "routes_costing.units" => CostReader::units_named(table, &error).map(|units| self.lines.line_of(units)),
+            "count_denied" => table.count_denied.as_ref().map(|flag| self.lines.line_of(flag)),
             "quota name" => table.quotas.as_ref().map(|quotas| self.lines.line_of(quotas)),
             _ => None,
         };
@@ -251,7 +265,7 @@ fn policy(table: &RuleTable, lines: SourceMap<'_>) -> Result<Policy, ConfigError
     let policy = quotas.get_ref().iter().try_fold(Policy::from_iter([]), add)?;
     let policy = lines.locate(quotas, validated(policy))?;
     let policy = spaced(policy, table, lines)?;
-    let policy = if table.count_denied { policy.count_denied() } else { policy };
+    let policy = if table.counts_denied() { policy.count_denied() } else { policy };
     match &table.resolution {
         Some(resolution) => lines.locate(resolution, validated(policy.resolution(*resolution.get_ref()))),
         None => Ok(policy),

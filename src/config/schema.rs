@@ -44,6 +44,8 @@ pub(super) enum FieldKind {
     WordOrStatus,
     /// A table of names of the user's choice, each with a text or several.
     TextsByName,
+    /// A whole number that is not negative, or a string.
+    NumberOrText,
     Table(&'static Schema),
     Tables(&'static Schema),
 }
@@ -174,7 +176,19 @@ static RULE: Schema = Schema {
         field("tiers", FieldKind::TextsByName, "{ pro = [\"600/minute\"] }", &["tier", "plans"]),
         field("overrides", FieldKind::TextsByName, "{ acme = \"pro\" }", &["override", "tier_for"]),
         field("overrides_file", FieldKind::Text, "\"overrides.csv\"", &["override_file", "csv"]),
+        field("unit", FieldKind::Text, "\"points\"", &["units", "cost_unit"]),
+        field("cost", FieldKind::NumberOrText, "5", &["costs", "price", "weight", "cost_from"]),
+        field(
+            "reserve",
+            FieldKind::NumberOrText,
+            "\"header:x-estimated-tokens | 2000\"",
+            &["estimate", "reservation", "reserves"],
+        ),
+        field("unsettled", FieldKind::Text, "\"observed\"", &["if_unsettled", "on_unsettled"]),
+        field("message_cost", FieldKind::NumberOrText, "\"message-length\"", &["message_costs", "per_message"]),
+        field("count_only", FieldKind::Texts, "[\"failures\"]", &["counts_only", "only_count", "outcomes"]),
         field("group", FieldKind::Tables(&GROUP), "", &["groups"]),
+        field("routes_costing", FieldKind::Tables(&COSTING), "", &["costing", "route_costs", "costly_routes"]),
     ],
 };
 
@@ -188,7 +202,16 @@ static GROUP: Schema = Schema {
     ],
 };
 
-static ALL: [&Schema; 8] = [&FILE, &RULE, &GROUP, &CLIENT_IP, &STORE, &LEASE, &HEADERS, &REFUSAL];
+static COSTING: Schema = Schema {
+    header: "[[rule.routes_costing]]",
+    prefix: "routes_costing.",
+    fields: &[
+        field("units", FieldKind::Number(i64::MAX as u64), "10", &["unit", "cost", "points"]),
+        field("routes", FieldKind::Texts, "[\"POST /reports\"]", &["path", "endpoint"]),
+    ],
+};
+
+static ALL: [&Schema; 9] = [&FILE, &RULE, &GROUP, &COSTING, &CLIENT_IP, &STORE, &LEASE, &HEADERS, &REFUSAL];
 
 const fn field(
     name: &'static str,

@@ -29,7 +29,7 @@ const BUILT_IN: &str =
     "path:NAME, header:NAME, query:NAME, cookie:NAME, metadata:NAME, constant:TEXT, peer_ip, client_ip, host";
 const NO_HEADER: &str = "not the name of a header field: write one such as \"x-forwarded-for\"";
 
-/// The key sources that a program names for its files, besides the built-in ones, and the environment that files refer to.
+/// The sources of keys and costs that a program names for its files, besides the built-in ones, and the environment that files refer to.
 ///
 /// ```
 /// use tower_quota::{RateLimiter, config::Sources, key};
@@ -52,11 +52,15 @@ const NO_HEADER: &str = "not the name of a header field: write one such as \"x-f
 #[must_use = "sources do nothing until a file is read with them"]
 pub struct Sources {
     named: BTreeMap<String, Arc<dyn KeyExtractor>>,
+    costs: BTreeMap<String, CostSource>,
     environment: Environment,
     files: Files,
     /// The treatment of several values in the sources of one key, or their own.
     multiple_values: Option<MultipleValues>,
 }
+
+/// A closure that reads the cost of a request, if it has one.
+pub(super) type CostSource = Arc<dyn for<'a> Fn(&RequestView<'a>) -> Option<u64> + Send + Sync>;
 
 /// The parts of one key, like a tuple of extractors in code: the key is missing if one of them is.
 pub(super) struct CompositeKey {
@@ -75,6 +79,39 @@ impl Sources {
     /// read. A source hides a built-in one of the same name.
     pub fn source(mut self, name: impl Into<String>, extractor: impl KeyExtractor) -> Self {
         self.insert(name.into(), extractor);
+        self
+    }
+
+    /// Adds a source of costs of this name, for the fields `cost` and `reserve`. It returns `None` for a request whose cost it does
+    /// not know, which then costs what the file says behind it. The rules for names are those of [`source`](Self::source).
+    ///
+    /// ```
+    /// use tower_quota::{RateLimiter, config::Sources};
+    ///
+    /// # #[derive(Clone)] struct Estimate(u64);
+    /// // A layer further out has counted the tokens of the prompt.
+    /// let estimate = |request: &tower_quota::http::RequestView<'_>| {
+    ///     request.extensions().get::<Estimate>().map(|estimate| estimate.0)
+    /// };
+    /// let text = r#"
+    ///     [[rule]]
+    ///     name = "tokens"
+    ///     key = "header:x-user"
+    ///     quotas = ["20000/minute"]
+    ///     applies_to = "every_request"
+    ///     unit = "tokens"
+    ///     reserve = "prompt | 2000"
+    /// "#;
+    /// let limiter = RateLimiter::builder().toml(text, &Sources::new().cost_source("prompt", estimate))?.build()?;
+    /// assert!(limiter.rule("tokens")?.check_cost("ann", 20_000)?.is_admitted());
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn cost_source(
+        mut self,
+        name: impl Into<String>,
+        read: impl for<'a> Fn(&RequestView<'a>) -> Option<u64> + Send + Sync + 'static,
+    ) -> Self {
+        self.costs.insert(name.into(), Arc::new(read));
         self
     }
 
@@ -177,13 +214,23 @@ impl Sources {
     /// Finds names that the text of a key cannot contain.
     pub(super) fn validate(&self) -> Result<(), ConfigError> {
         let is_valid = |name: &str| !name.is_empty() && name.trim() == name && !name.contains('|');
-        match self.named.keys().find(|name| !is_valid(name)) {
+        match self.named.keys().chain(self.costs.keys()).find(|name| !is_valid(name)) {
             Some(name) => {
-                let reason = "the name of a key source has no | in it and no space at its ends";
+                let reason = "the name of a source has no | in it and no space at its ends";
                 Err(ConfigError::new("source", format_args!("{name:?}"), reason))
             }
             None => Ok(()),
         }
+    }
+
+    /// Returns the source of costs of this name.
+    pub(super) fn cost_named(&self, name: &str) -> Option<&CostSource> {
+        self.costs.get(name)
+    }
+
+    /// Returns the names of the sources of costs.
+    pub(super) fn cost_names(&self) -> impl Iterator<Item = &str> {
+        self.costs.keys().map(String::as_str)
     }
 
     /// Parses one part of a key: a source, or several to be tried in order.

@@ -150,7 +150,7 @@ impl<S: Store> Harness<S> {
             self.check_peek(*charge, broken).await?;
         }
         ensure(decision.retry_after() > Some(Duration::ZERO), Guarantee::TrueWait, || {
-            "a denial without a wait".to_owned()
+            format!("a denial without a wait, {decision:?} at {now:?}: {}", self.describe(charges))
         })?;
         Ok(decision.retry_after())
     }

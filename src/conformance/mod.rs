@@ -14,9 +14,15 @@
 //!
 //! The suite runs scenarios and random schedules on the store, and compares every verdict with a simple model, a list of
 //! timestamps. In half of the schedules, keys change their tiers, and the rules are reloaded. Then many tasks decide at
-//! once. A [`Violation`] names the broken [`Guarantee`] and how to reproduce it. Run the suite on a tokio runtime with
+//! once. If the store [supports costs](crate::store::Store::cost_support), requests cost any number of units in further scenarios
+//! and schedules, and if it supports settlements, they are settled: down, up, late, after a reset, after the clock stepped back. A
+//! [`Violation`] names the broken [`Guarantee`] and how to reproduce it. Run the suite on a tokio runtime with
 //! several threads.
 
+mod cost_harness;
+mod cost_model;
+mod cost_scenarios;
+mod cost_schedule;
 mod harness;
 mod model;
 mod random;

@@ -58,7 +58,7 @@ const fn quota(rng: &mut Rng) -> Quota {
 }
 
 /// Returns a step of the clock: bursts, trickles, steps just before and at the edges of windows, and long pauses.
-const fn step(rng: &mut Rng, tick: u64) -> Duration {
+pub(super) const fn step(rng: &mut Rng, tick: u64) -> Duration {
     let nanos = match rng.below(11) {
         0..4 => 0,
         4..7 => rng.below(3_000_000),

@@ -4,8 +4,10 @@ use std::{fmt, time::Duration};
 
 use crate::{
     clock::ManualClock,
-    conformance::{Violation, harness::Stores, random::Schedule, scenarios},
-    store::Store,
+    conformance::{
+        Violation, cost_scenarios, cost_schedule::CostSchedule, harness::Stores, random::Schedule, scenarios,
+    },
+    store::{CostSupport, Store},
 };
 
 const SCHEDULES: u64 = 100;
@@ -46,7 +48,8 @@ impl<S: Store, F: FnMut(ManualClock) -> S> Suite<F> {
         self
     }
 
-    /// Sets the number of random schedules, of 150 requests each. Defaults to 100.
+    /// Sets the number of random schedules, of 150 requests each. Defaults to 100. There are as many with costs, if the store
+    /// supports these.
     pub const fn schedules(mut self, schedules: u64) -> Self {
         self.schedules = schedules;
         self
@@ -65,10 +68,17 @@ impl<S: Store, F: FnMut(ManualClock) -> S> Suite<F> {
     /// If the store breaks a guarantee.
     pub async fn run(mut self) -> Result<(), Violation> {
         scenarios::run(&mut self.stores).await?;
+        cost_scenarios::run(&mut self.stores).await?;
+        let support = self.stores.cost_support();
         for seed in self.seed..self.seed.saturating_add(self.schedules) {
             self.run_schedule(seed)
                 .await
                 .map_err(|violation| violation.during(format_args!("schedule of seed {seed}")))?;
+            if support >= CostSupport::Costs {
+                self.run_cost_schedule(seed, support)
+                    .await
+                    .map_err(|violation| violation.during(format_args!("schedule with costs of seed {seed}")))?;
+            }
         }
         Ok(())
     }
@@ -76,6 +86,12 @@ impl<S: Store, F: FnMut(ManualClock) -> S> Suite<F> {
     async fn run_schedule(&mut self, seed: u64) -> Result<(), Violation> {
         let schedule = Schedule::new(seed, self.stores.tick, REQUESTS_PER_SCHEDULE);
         let mut harness = self.stores.harness(schedule.rules().iter().cloned())?;
+        schedule.run(&mut harness).await
+    }
+
+    async fn run_cost_schedule(&mut self, seed: u64, support: CostSupport) -> Result<(), Violation> {
+        let schedule = CostSchedule::new(seed, self.stores.tick, REQUESTS_PER_SCHEDULE, support);
+        let mut harness = self.stores.cost_harness(schedule.rules().iter().cloned())?;
         schedule.run(&mut harness).await
     }
 }

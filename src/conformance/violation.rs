@@ -24,6 +24,9 @@ pub enum Guarantee {
     FreeDenial,
     /// P6: nothing live is forgotten.
     NothingForgotten,
+    /// P11: a settlement gives back or owes what it says, in the history that it was charged to, and moves no unit of another
+    /// request.
+    ExactSettlement,
     /// The contract of [`Store`](crate::store::Store): it decides, peeks without charging, and resets.
     Contract,
 }
@@ -37,6 +40,7 @@ impl fmt::Display for Guarantee {
             Self::TrueWait => "P4, the wait is true",
             Self::FreeDenial => "P5, a denial costs nothing",
             Self::NothingForgotten => "P6, nothing live is forgotten",
+            Self::ExactSettlement => "P11, a settlement moves its own units alone",
             Self::Contract => "the contract of Store",
         })
     }

@@ -99,7 +99,11 @@
 //! or windows over 12 days. [`Policy::resolution`](crate::Policy::resolution) makes it less.
 
 mod cost;
+mod message_cost;
+mod message_head;
 mod stated;
 
 pub use cost::Cost;
+pub use message_cost::{MessageCost, MessageLength, message_length};
+pub use message_head::MessageHead;
 pub use stated::{Stated, StatedOr, content_length, header};

@@ -52,7 +52,16 @@ impl Stated {
         StatedOr { stated: self, otherwise: units }
     }
 
-    fn read(&self, request: &RequestView<'_>) -> Option<u64> {
+    /// Checks that the name is one of a header field.
+    pub(crate) fn validate(&self) -> Result<(), ConfigError> {
+        match &self.0 {
+            Ok(_) => Ok(()),
+            Err(name) => Err(ConfigError::new("cost", format_args!("{name:?}"), "this is no name of a header field")),
+        }
+    }
+
+    /// Returns the number, if the request states one.
+    pub(crate) fn read(&self, request: &RequestView<'_>) -> Option<u64> {
         let mut values = request.headers().get_all(self.0.as_ref().ok()?).iter();
         let (value, None) = (values.next()?, values.next()) else { return None };
         let digits = value.to_str().ok()?.trim();
@@ -67,10 +76,7 @@ impl Cost<Http> for StatedOr {
     }
 
     fn validate(&self) -> Result<(), ConfigError> {
-        match &self.stated.0 {
-            Ok(_) => Ok(()),
-            Err(name) => Err(ConfigError::new("cost", format_args!("{name:?}"), "this is no name of a header field")),
-        }
+        self.stated.validate()
     }
 }
 

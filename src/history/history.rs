@@ -331,12 +331,6 @@ impl History {
         Receipt::NONE
     }
 
-    /// Records at `now` the units by which a request cost more than was charged. They may exceed the limits: nothing is
-    /// admitted until that debt has left the windows.
-    pub(crate) fn owe(&mut self, plan: &Plan, units: u64, now: Timestamp) -> Receipt {
-        self.charge_units(plan, units, now)
-    }
-
     /// Takes back units that were charged, and returns how many. All windows that still count them have more room.
     ///
     /// Nothing is given back for units that have left every window, nor for a receipt of another history or from before the

@@ -59,7 +59,7 @@ pub(crate) struct ChargeMark {
 
 impl Charges {
     /// Adds a charge, unless it is there already: two readings of a path may lead to the same history.
-    pub(super) fn add(&mut self, rule: RuleTier, charge: Charge) {
+    pub(crate) fn add(&mut self, rule: RuleTier, charge: Charge) {
         if self.is_new(charge) {
             self.charges.push(charge);
             self.rules.push(rule);

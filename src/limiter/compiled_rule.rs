@@ -1,11 +1,12 @@
 //! A rule that is checked and compiled.
 
-use std::{fmt, time::Duration};
+use std::{fmt, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use http::HeaderValue;
 
 use crate::{
+    cost::MessageCost,
     error::ConfigError,
     key::ChargeTarget,
     limiter::{AnswerSettings, message::MessageContext, policy_field::PolicyField},
@@ -36,6 +37,7 @@ struct CompiledCosts {
     /// The cost of a key that is asked about without a request.
     usual: u64,
     settling: Option<Settling>,
+    message: Option<Arc<dyn MessageCost>>,
 }
 
 /// A policy of a rule, with the texts that are made of it.
@@ -137,6 +139,11 @@ impl CompiledRule {
         self.costs.as_ref()?.settling.as_ref()
     }
 
+    /// Returns the source of what each message of a call costs; `None` if that is what the call costs.
+    pub(crate) fn message_cost(&self) -> Option<&dyn MessageCost> {
+        self.costs.as_ref()?.message.as_deref()
+    }
+
     /// Returns the rule's own policy.
     pub(crate) fn policy(&self) -> &Policy {
         self.tier(0).policy()
@@ -173,8 +180,8 @@ impl CompiledCosts {
     fn from_rule<K: RequestKind>(rule: &Rule<K>) -> Option<Self> {
         let costs = rule.costs();
         let usual = costs.source().and_then(|source| source.fixed()).unwrap_or(1);
-        let compiled = || Self { unit: costs.unit().into(), usual, settling: costs.settling() };
-        costs.are_any().then(compiled)
+        let (settling, message) = (costs.settling(), costs.message().cloned());
+        costs.are_any().then(|| Self { unit: costs.unit().into(), usual, settling, message })
     }
 }
 

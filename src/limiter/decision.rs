@@ -316,23 +316,20 @@ impl Decision {
         rules.map(|(_, (_, rule, _))| rule.name())
     }
 
-    /// Returns the wait of each charge of a denied request; zero for those that have room or are not enforced.
+    /// Returns the wait of each charge of a denied request; zero for those that have room or are not enforced. Units in flight may
+    /// come back [at any moment](QuotaStatus::is_held).
     #[cfg(feature = "client")]
     pub(crate) fn waits(&self) -> impl Iterator<Item = Duration> {
-        let (now, mut states) = (self.verdict.now, self.verdict.states.iter());
-        self.rules().enumerate().map(move |(at, (used, _, tier))| {
-            let cost = self.cost(at);
-            let quotas = tier.policy().quotas().zip(states.by_ref());
-            let exhausted = quotas.filter(|(quota, state)| state.used.saturating_add(cost) > quota.limit());
-            let wait = exhausted.map(|(_, state)| now.until(state.changes_at)).max();
-            wait.filter(|_| used.enforcement.is_enforced()).unwrap_or_default()
+        let mut statuses = self.statuses();
+        self.rules().map(move |(_, _, tier)| {
+            let of_charge = statuses.by_ref().take(tier.policy().quotas().len());
+            of_charge
+                .map(|(_, quota)| quota)
+                .filter(QuotaStatus::is_exhausted)
+                .map(|quota| quota.likely_wait())
+                .max()
+                .unwrap_or_default()
         })
-    }
-
-    /// Returns the units that a charge costs.
-    #[cfg(feature = "client")]
-    fn cost(&self, charge: usize) -> u64 {
-        self.costing.as_ref().and_then(|costing| costing.charges.get(charge)).map_or(1, Charge::units)
     }
 
     /// Returns the quotas that deny the request, because they have no room; none if it was admitted.

@@ -178,8 +178,8 @@ impl<'a> QuotaStatus<'a> {
         if self.is_held() { self.reset_after().min(HELD_WAIT) } else { self.reset_after() }
     }
 
-    /// Returns the wait that callers are told; the window if there is never room. Recording rounds up, by a millisecond at most, so callers that used up a quota at
-    /// once would be told more than its window.
+    /// Returns the wait that callers are told; the window if there is never room. Recording rounds up, by a millisecond at
+    /// most, so callers that used up a quota at once would be told more than its window.
     pub(crate) fn stated_wait(&self) -> Duration {
         let (wait, window) = (self.likely_wait(), self.window());
         if self.is_never_possible() {

@@ -283,6 +283,8 @@ impl Ledger {
         verdict: &Verdict,
     ) -> Self {
         let recorded = charges.iter().zip(rules).enumerate().filter_map(|(at, (charge, rule))| {
+            // A store may have a receipt for charges that stay as they are.
+            rulebook.rule(rule.rule).settling()?;
             let part = Part { charge: *charge, receipt: verdict.receipt(at)?, at: verdict.now.nanos() };
             settler.hold(charge, part.at);
             Some(Entry { rule: *rule, parts: smallvec![part], observed: None, is_settled: false })

@@ -6,9 +6,10 @@ use tower_layer::Layer;
 
 use crate::{
     error::{ConfigError, UnknownRule},
-    http::{Http, RateLimit, RateLimitLayer},
+    http::{RateLimit, RateLimitLayer},
     limiter::RateLimiter,
     messages::{MessageLimit, service::MessageMeter},
+    request::Http,
     rule::RuleId,
     store::{MemoryStore, Store},
 };
@@ -16,7 +17,8 @@ use crate::{
 /// Charges gRPC calls when they begin, and charges each message of a call to some rules as well; made by
 /// [`RateLimitLayer::per_message`].
 ///
-/// The charge for the call covers its first message, so a unary call costs one unit, and a stream of n messages costs n. When a
+/// The charge for the call covers its first message, so a unary call costs one unit, and a stream of n messages costs n. A rule may
+/// have a [cost of messages](crate::Rule::message_cost), such as their bytes: then every message is charged what it costs. When a
 /// quota is exhausted in the middle of a stream, the call ends with `RESOURCE_EXHAUSTED` and the same details as a refused call:
 /// the handler's future or response is dropped, and nothing of the denied message reaches it.
 ///
@@ -90,8 +92,8 @@ impl<T: Store> RateLimitLayer<T> {
     ///
     /// # Errors
     ///
-    /// Returns an error if no rule has one of the names, if no name is given, or if a rule [reserves](crate::Rule::reserve) or counts
-    /// [by the outcome](crate::Rule::count_only): a message has no outcome of its own.
+    /// Returns an error if no rule has one of the names, if a rule [reserves](crate::Rule::reserve) its costs or
+    /// [counts some outcomes](crate::Rule::count_only), or if no name is given.
     pub fn per_message<'r>(
         self,
         rules: impl IntoIterator<Item = &'r str>,
@@ -109,30 +111,26 @@ impl<T: Store> RateLimitLayer<T> {
             ));
         }
         let rules = match self.limiter() {
-            Some(limiter) => {
-                names.map(|name| limiter.rule_id(name).map_err(unknown)).collect::<Result<Arc<[_]>, _>>()?
-            }
+            Some(limiter) => names.map(|name| rule_for_messages(limiter, name, unknown)).collect::<Result<_, _>>()?,
             None => Arc::default(),
         };
-        if let Some(limiter) = self.limiter() {
-            check_costs(limiter, &rules)?;
-        }
         Ok(MessageLimitLayer { calls: self, rules })
     }
 }
 
-/// Refuses rules whose costs are settled when a response has ended.
-fn check_costs<T>(limiter: &RateLimiter<Http, T>, rules: &[RuleId]) -> Result<(), ConfigError> {
-    let compiled = limiter.rules();
-    let mut compiled = rules.iter().map(|rule| compiled.rulebook.rule(*rule));
-    match compiled.find(|rule| rule.settling().is_some()) {
-        Some(rule) => {
-            let reason =
-                "it settles its costs at the end of a call, and a message has none: use another rule for messages";
-            Err(ConfigError::new("per_message", format_args!("{:?}", rule.name()), reason))
-        }
-        None => Ok(()),
+/// Returns the number of the rule of this name, unless it settles costs.
+fn rule_for_messages<T: Store>(
+    limiter: &RateLimiter<Http, T>,
+    name: &str,
+    unknown: impl Fn(UnknownRule) -> ConfigError,
+) -> Result<RuleId, ConfigError> {
+    let id = limiter.rule_id(name).map_err(unknown)?;
+    if limiter.rules().rulebook.rule(id).settling().is_some() {
+        let reason = "the rule settles what a call costs, and a message has nothing to settle: name one without .reserve(..) and \
+                      .count_only(..)";
+        return Err(ConfigError::new("per_message", format_args!("{name:?}"), reason));
     }
+    Ok(id)
 }
 
 impl<T> Clone for MessageLimitLayer<T> {

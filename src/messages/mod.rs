@@ -14,5 +14,3 @@ pub use layer::MessageLimitLayer;
 pub use request_body::{MessageDenied, RequestBody};
 pub use response_body::ResponseBody;
 pub use service::MessageLimit;
-
-use framing::Framing;

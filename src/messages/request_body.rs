@@ -51,6 +51,8 @@ pin_project! {
         inner: B,
         counter: Option<Box<MessageCounter<T>>>,
         has_failed: bool,
+        // What follows the bytes that were held back when the inner body ended: trailers, or nothing.
+        last: Option<Option<Frame<Bytes>>>,
     }
 }
 
@@ -81,7 +83,7 @@ pub struct MessageDenied {
 
 impl<B, T: Store> RequestBody<B, T> {
     pub(super) const fn new(inner: B, counter: Option<Box<MessageCounter<T>>>) -> Self {
-        Self { inner, counter, has_failed: false }
+        Self { inner, counter, has_failed: false, last: None }
     }
 }
 
@@ -95,27 +97,41 @@ where
     type Error = BoxError;
 
     fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
-        let this = self.project();
+        let mut this = self.project();
         let Some(counter) = this.counter else { return poll_bytes(this.inner, cx) };
-        if let Some(end) = counter.end() {
+        if let Some(end) = counter.end().filter(|_| counter.needs_more()) {
             let error = (!std::mem::replace(this.has_failed, true)).then(|| Err(error(end)));
             return Poll::Ready(error);
         }
-        if counter.is_empty() {
-            match ready!(poll_bytes(this.inner, cx)?) {
-                Some(frame) if frame.is_data() => counter.take(frame.into_data().unwrap_or_default()),
-                other => return Poll::Ready(other.map(Ok)),
-            }
+        if let Some(last) = this.last.take() {
+            return Poll::Ready(last.map(Ok));
         }
-        let data = ready!(counter.poll_admitted(cx));
-        let error = counter.end().filter(|_| data.is_empty()).map(error);
-        *this.has_failed = error.is_some();
-        Poll::Ready(Some(error.map_or_else(|| Ok(Frame::data(data)), Err)))
+        loop {
+            if counter.needs_more() {
+                match ready!(poll_bytes(this.inner.as_mut(), cx)?) {
+                    Some(frame) if frame.is_data() => counter.take(frame.into_data().unwrap_or_default()),
+                    last if counter.is_empty() => return Poll::Ready(last.map(Ok)),
+                    last => {
+                        // A prefix without its end is no message: whoever reads it finds that out.
+                        *this.last = Some(last);
+                        return Poll::Ready(Some(Ok(Frame::data(counter.take_begun()))));
+                    }
+                }
+            }
+            let data = ready!(counter.poll_admitted(cx));
+            if data.is_empty() && counter.end().is_none() && !counter.is_empty() {
+                continue;
+            }
+            let error = counter.end().filter(|_| data.is_empty()).map(error);
+            *this.has_failed = error.is_some();
+            return Poll::Ready(Some(error.map_or_else(|| Ok(Frame::data(data)), Err)));
+        }
     }
 
     fn is_end_stream(&self) -> bool {
         let has_passed = |counter: &MessageCounter<T>| counter.is_empty() && counter.end().is_none();
-        self.has_failed || self.inner.is_end_stream() && self.counter.as_deref().is_none_or(has_passed)
+        let has_ended = self.last.is_none() && self.inner.is_end_stream();
+        self.has_failed || has_ended && self.counter.as_deref().is_none_or(has_passed)
     }
 
     fn size_hint(&self) -> SizeHint {

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use crate::{
-    cost::Cost,
+    cost::{Cost, MessageCost},
     outcome::Outcome,
     request::{Http, RequestKind},
     rule::{Group, Rule, Unsettled},
@@ -94,6 +94,31 @@ impl Rule<Http> {
     pub fn routes_costing(mut self, units: u64, routes: impl IntoIterator<Item = impl Into<String>>) -> Self {
         let routes = routes.into_iter().map(Into::into).collect();
         self.groups.push(Group { extractor: None, routes, cost: Some(units) });
+        self
+    }
+
+    /// Charges each message of a gRPC call what it costs, beside what [`cost`](Self::cost) says of the call itself, which covers no
+    /// message then. It is for rules that a layer charges
+    /// [for messages](crate::RateLimitLayer::per_message); without that layer it does nothing.
+    ///
+    /// A message passes on once the five bytes in front of it have come, and its cost is admitted. Its payload is neither
+    /// decoded nor kept for that. One that costs more than a limit ends its call, and waiting does not help.
+    ///
+    /// ```
+    /// use tower_quota::{Policy, RateLimiter, Rule, cost, key};
+    ///
+    /// let uploads = Rule::new("uploads")
+    ///     .routes(["/files.Files/Upload"])
+    ///     .key(key::metadata("x-account"))
+    ///     .policy(Policy::per_minute(50_000_000))
+    ///     .cost("bytes", 0)
+    ///     .message_cost(cost::message_length());
+    /// let layer = RateLimiter::builder().rule(uploads).build()?.layer().per_message(["uploads"])?;
+    /// # let _ = layer;
+    /// # Ok::<(), tower_quota::ConfigError>(())
+    /// ```
+    pub fn message_cost(mut self, cost: impl MessageCost) -> Self {
+        self.costs.message = Some(Arc::new(cost));
         self
     }
 }

@@ -3,7 +3,7 @@
 use std::{fmt, sync::Arc};
 
 use crate::{
-    cost::Cost,
+    cost::{Cost, MessageCost},
     error::ConfigError,
     outcome::Outcome,
     policy::{Policy, check_name},
@@ -47,6 +47,8 @@ pub(crate) struct Costs<K: RequestKind> {
     pub(super) is_estimate: bool,
     pub(super) unsettled: Option<Unsettled>,
     pub(super) counts: Option<Counts>,
+    /// What each message of a call costs, beside the call.
+    pub(super) message: Option<Arc<dyn MessageCost>>,
 }
 
 /// What happens to a cost when the outcome of its request is known.
@@ -72,6 +74,11 @@ impl<K: RequestKind> Costs<K> {
     /// Returns the source of the cost; `None` if it is one unit.
     pub(crate) const fn source(&self) -> Option<&Arc<dyn Cost<K>>> {
         self.source.as_ref()
+    }
+
+    /// Returns the source of what each message of a call costs; `None` if that is what the call costs.
+    pub(crate) const fn message(&self) -> Option<&Arc<dyn MessageCost>> {
+        self.message.as_ref()
     }
 
     /// Returns what happens to the cost later, if anything does.
@@ -109,11 +116,18 @@ impl<K: RequestKind> Costs<K> {
             let reason = "the rule counts requests: name its units with .cost(\"points\", 1)";
             return refuse("routes_costing", &"", reason);
         }
+        if self.message.is_some() && (self.source.is_none() || self.settling().is_some()) {
+            let reason = "messages are charged as they come, beside what the call costs: write .cost(\"bytes\", 0) as well, and \
+                          neither .reserve(..) nor .count_only(..)";
+            return refuse("message_cost", &"", reason);
+        }
         let Some(source) = &self.source else { return Ok(()) };
         source.validate()?;
-        let mut fixed = source.fixed().into_iter().chain(of_groups.iter().copied());
+        let fixed_of_message = self.message.as_ref().and_then(|message| message.fixed());
+        let mut fixed = source.fixed().into_iter().chain(of_groups.iter().copied()).chain(fixed_of_message);
         fixed.try_for_each(|cost| self.check_fixed(cost, policy))?;
-        match policy.quotas().find(|quota| quota.limit() == 1 && source.fixed().is_none()) {
+        let is_variable = source.fixed().is_none() || self.message.is_some() && fixed_of_message.is_none();
+        match policy.quotas().find(|quota| quota.limit() == 1 && is_variable) {
             Some(quota) => {
                 let reason = "a quota of 1 admits no cost of 2: let a rule of its own space the requests";
                 Err(ConfigError::new("quotas", quota, reason))
@@ -139,7 +153,7 @@ impl<K: RequestKind> Costs<K> {
 
 impl<K: RequestKind> Default for Costs<K> {
     fn default() -> Self {
-        Self { unit: None, source: None, is_estimate: false, unsettled: None, counts: None }
+        Self { unit: None, source: None, is_estimate: false, unsettled: None, counts: None, message: None }
     }
 }
 
@@ -150,6 +164,7 @@ impl<K: RequestKind> fmt::Debug for Costs<K> {
             .field("fixed", &self.source.as_ref().and_then(|source| source.fixed()))
             .field("is_estimate", &self.is_estimate)
             .field("counts_outcomes", &self.counts.is_some())
+            .field("counts_messages", &self.message.is_some())
             .finish()
     }
 }

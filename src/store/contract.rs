@@ -93,6 +93,11 @@ use crate::{
 /// a history that has been reset since, or before the clock stepped back, are not given back, and nobody else's ever are.
 /// Units are owed whether there is room for them or not.
 ///
+/// The suite tests costs and settlements as far as [`cost_support`](Self::cost_support) says that they are there: costs of zero,
+/// in one rule and in several, above a limit and beyond 32 bits, and their waits; settlements down and up, after some or all
+/// windows have passed, after a reset, after the clock stepped back, and from many tasks at once. The number that
+/// [`Verdict::set_moved`] reports is for the operator, and not tested.
+///
 /// **Enforcement.** All of this is about charges that are [enforced](Charge::enforcement), as nearly all are. The others
 /// never deny: they are left out when the request is admitted or denied, in the same step. A charge in
 /// [shadow](crate::Enforcement::Shadow) gets its unit if the request is admitted and all its own quotas have room. A

@@ -3,6 +3,7 @@
 mod answers;
 mod pace;
 mod pace_advice;
+mod pace_costs;
 mod pace_schedules;
 mod pace_store;
 mod pace_wire;

@@ -1,6 +1,7 @@
 //! Limits as they are written: in texts, in files, and the mistakes in them.
 
 mod conditions;
+mod costs;
 mod errors;
 mod exemptions;
 mod kore_matrix;

@@ -32,7 +32,7 @@ use tower_quota_tests::{
     limiter::{frozen, limiter},
 };
 
-type BoxError = Box<dyn std::error::Error + Send + Sync>;
+pub(crate) type BoxError = Box<dyn std::error::Error + Send + Sync>;
 
 fn rule(name: &str, limit: u64) -> Rule {
     let rule = Rule::new(name).routes(["/echo.Echo/{*method}"]).key(key::metadata("x-tenant")).level("tenant");
@@ -140,7 +140,7 @@ fn a_rule_that_does_not_exist_and_no_rule_at_all_are_errors() {
 // ---- around plain bodies ----
 
 /// The bytes of messages with these texts.
-fn framed(texts: &[&str]) -> Vec<u8> {
+pub(crate) fn framed(texts: &[&str]) -> Vec<u8> {
     let mut bytes = Vec::new();
     for text in texts {
         bytes.push(0);
@@ -150,18 +150,21 @@ fn framed(texts: &[&str]) -> Vec<u8> {
     bytes
 }
 
-fn in_pieces(bytes: &[u8], length: usize) -> impl Body<Data = Bytes, Error = Infallible> + Send + 'static + use<> {
+pub(crate) fn in_pieces(
+    bytes: &[u8],
+    length: usize,
+) -> impl Body<Data = Bytes, Error = Infallible> + Send + 'static + use<> {
     let pieces: Vec<_> = bytes.chunks(length).map(|piece| Ok(Frame::data(Bytes::copy_from_slice(piece)))).collect();
     StreamBody::new(tokio_stream::iter(pieces))
 }
 
-fn call<B>(body: B) -> Request<B> {
+pub(crate) fn call<B>(body: B) -> Request<B> {
     let call = Request::post("/echo.Echo/Talk").header("content-type", "application/grpc").header("x-tenant", "acme");
     call.body(body).unwrap()
 }
 
 /// All that a handler gets of a request, and the error at its end.
-async fn read(mut body: impl Body<Data = Bytes, Error = BoxError> + Unpin) -> (Vec<u8>, Option<BoxError>) {
+pub(crate) async fn read(mut body: impl Body<Data = Bytes, Error = BoxError> + Unpin) -> (Vec<u8>, Option<BoxError>) {
     let mut bytes = Vec::new();
     while let Some(frame) = body.frame().await {
         match frame {

@@ -4,6 +4,7 @@ mod any_store;
 mod asking;
 mod concurrency;
 mod conformance;
+mod cost_conformance;
 mod costs;
 mod enforcement;
 mod full_table;

@@ -4,7 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use crate::{
     error::{ConfigError, Unavailable},
-    limiter::missing_key,
+    limiter::{QuotaStatus, missing_key},
 };
 
 /// The error of a paced call: the inner service's, or the reason for which that was never called.
@@ -53,6 +53,18 @@ pub enum PaceError<E> {
         /// The least time it would have waited, from the time of the call on.
         wait: Duration,
     },
+    /// The call costs more than some quota admits: it would wait for ever.
+    #[error("it costs {cost} {unit}, and rule \"{rule}\" admits at most {limit}")]
+    NeverPossible {
+        /// The name of the rule.
+        rule: String,
+        /// The name of the units.
+        unit: String,
+        /// The units that the call costs.
+        cost: u64,
+        /// The limit of the quota, in the same units.
+        limit: u64,
+    },
     /// The request does not carry the key of a rule that rejects such requests.
     #[error("{}", missing_key(.level))]
     KeyMissing {
@@ -78,6 +90,12 @@ pub(super) enum CannotQueue {
 }
 
 impl<E> PaceError<E> {
+    /// Creates the error of a call that costs more than a quota admits.
+    pub(super) fn never_possible(quota: &QuotaStatus<'_>) -> Self {
+        let (rule, unit) = (quota.rule().to_owned(), quota.unit().to_owned());
+        Self::NeverPossible { rule, unit, cost: quota.cost(), limit: quota.limit() }
+    }
+
     /// Returns the inner service's error, if the call was made.
     #[must_use]
     pub fn into_inner(self) -> Option<E> {

@@ -130,8 +130,11 @@ where
                     stage.set(call.send(admitted?));
                 }
                 StageProj::Sent { response, in_flight } => {
-                    let outcome = ready!(response.poll(cx));
+                    let mut outcome = ready!(response.poll(cx));
                     if let Some((in_flight, layer)) = in_flight.take() {
+                        if let Some(reservation) = in_flight.reservation() {
+                            layer.reader().settle(&mut outcome, reservation);
+                        }
                         in_flight.finish(advice_of(layer.reader(), &outcome));
                     }
                     return Poll::Ready(outcome.map_err(PaceError::Inner));
@@ -245,7 +248,7 @@ where
             && let Poll::Ready(decided) = pending.decision.as_mut().poll(cx)
             && let WaitStep::Deciding(pending) = std::mem::replace(&mut self.step, WaitStep::Next)
         {
-            return Poll::Ready(self.queued.conclude(pending.reservation, decided));
+            return Poll::Ready(self.queued.conclude(pending.turn, decided));
         }
         if self.timer.is_none() {
             self.set_timer(self.queued.deadline());
@@ -256,8 +259,8 @@ where
 
     /// Calls the inner service, and leaves the queues after that.
     fn send(self, in_flight: InFlight) -> Stage<S, R, PaceLayer<K, T, A>> {
-        let Self { mut inner, request, layer, .. } = self;
-        K::mark_sent(&request);
+        let Self { mut inner, mut request, layer, .. } = self;
+        K::mark_sent(&mut request, in_flight.reservation());
         Stage::Sent { response: inner.call(request), in_flight: Some((in_flight, layer)) }
     }
 }

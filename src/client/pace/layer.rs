@@ -13,7 +13,7 @@ use crate::{
             error::PaceError,
             handle::PaceHandle,
             queued_call::{Attempted, QueuedCall},
-            read_advice::{IgnoreAdvice, ReadHeaders},
+            read_advice::{IgnoreAdvice, ReadHeaders, Settled},
             scheduler::Scheduler,
             settings::{ScopeLimits, Settings},
             view_of::ViewOf,
@@ -22,10 +22,10 @@ use crate::{
     clock::TokioClock,
     error::ConfigError,
     key::KeyExtractor,
-    limiter::RateLimiter,
+    limiter::{HeldCharges, RateLimiter},
     policy::Policy,
     request::{Http, Plain, RequestKind},
-    rule::Rule,
+    rule::{Rule, Settling},
     store::{MemoryStore, Store},
 };
 
@@ -92,13 +92,55 @@ impl PaceLayer {
 impl<T> PaceLayer<Http, T> {
     /// Sets the reader of responses. Defaults to [`AdviceReader::new`].
     pub fn advice_reader(mut self, reader: AdviceReader) -> Self {
-        self.reader = ReadHeaders::new(reader);
+        self.reader = self.reader.with_advice_of(ReadHeaders::new(reader));
         self
     }
 
     /// Sets a closure that reads advice from the status and the header fields of responses, for a dialect of your own.
     pub fn read_advice_with(mut self, read: impl Fn(StatusCode, &HeaderMap) -> Advice + Send + Sync + 'static) -> Self {
-        self.reader = ReadHeaders::from_fn(read);
+        self.reader = self.reader.with_advice_of(ReadHeaders::from_fn(read));
+        self
+    }
+
+    /// Sets a closure that reads from the status and the header fields of a response what the call has cost in a unit that it
+    /// [reserved](crate::Rule::reserve), if they say that. There may be one for each unit.
+    ///
+    /// Other calls are settled by the [`Reservation`](crate::Reservation) among the extensions of the request and of the response,
+    /// or when its last clone is dropped: see [`Unsettled`](crate::Unsettled).
+    ///
+    /// ```
+    /// use std::convert::Infallible;
+    ///
+    /// use http::{Request, Response};
+    /// use tower::{Layer, ServiceExt, service_fn};
+    /// use tower_quota::{Policy, RateLimiter, Rule, clock::TokioClock, key};
+    ///
+    /// # #[tokio::main(flavor = "current_thread", start_paused = true)]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let client = service_fn(async |_: Request<()>| {
+    /// #     Ok::<_, Infallible>(Response::builder().header("x-tokens", "150").body(()).unwrap())
+    /// # });
+    /// let tokens = Rule::new("tokens")
+    ///     .every_request()
+    ///     .key(key::host())
+    ///     .policy(Policy::per_minute(20_000))
+    ///     .reserve("tokens", 2000);
+    /// let limiter = RateLimiter::builder().rule(tokens).clock(TokioClock::new()).build()?;
+    /// let used = |headers: &http::HeaderMap| headers.get("x-tokens")?.to_str().ok()?.parse().ok();
+    /// let layer = limiter.pace().settled_by("tokens", move |_, headers| used(headers));
+    ///
+    /// layer.layer(client).oneshot(Request::get("https://api.example.com/").body(())?).await?;
+    /// let left = limiter.rule("tokens")?.peek("api.example.com").quotas().next().map(|quota| quota.remaining());
+    /// assert_eq!(left, Some(19_850));
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn settled_by(
+        mut self,
+        unit: impl AsRef<str>,
+        cost: impl Fn(StatusCode, &HeaderMap) -> Option<u64> + Send + Sync + 'static,
+    ) -> Self {
+        self.reader = self.reader.with_cost(unit.as_ref(), cost);
         self
     }
 }
@@ -110,6 +152,19 @@ impl<R: 'static, T, A> PaceLayer<Plain<R>, T, A> {
         F: Fn(&Result<B, E>) -> Advice + Clone + Send + Sync + 'static,
     {
         PaceLayer { limiter: self.limiter, scheduler: self.scheduler, reader: read }
+    }
+
+    /// Sets a closure that reads from a response or an error what the call has cost in a unit that it
+    /// [reserved](crate::Rule::reserve), if it says that. There may be one for each unit. Call it after
+    /// [`read_advice_with`](Self::read_advice_with).
+    ///
+    /// Other calls are settled when they are over, as [`Unsettled`](crate::Unsettled) says.
+    pub fn settled_by<F, B, E>(self, unit: impl AsRef<str>, cost: F) -> PaceLayer<Plain<R>, T, Settled<A, F>>
+    where
+        F: Fn(&Result<B, E>) -> Option<u64> + Clone + Send + Sync + 'static,
+    {
+        let reader = Settled::new(self.reader, unit.as_ref(), cost);
+        PaceLayer { limiter: self.limiter, scheduler: self.scheduler, reader }
     }
 }
 
@@ -206,6 +261,7 @@ impl<K: RequestKind, T: Store, A> PaceLayer<K, T, A> {
         let limiter = self.try_limiter()?;
         let governed = K::with_view(request, |view| limiter.charges_of(view, |_| true, |_| SmallVec::new()));
         let governed = governed.map_err(|rejected| PaceError::KeyMissing { level: rejected.names().1.to_owned() })?;
+        check_possible(&governed)?;
         Ok((!governed.charges.charges.is_empty()).then(|| QueuedCall::new(&self.scheduler, governed)))
     }
 
@@ -223,8 +279,8 @@ impl<K: RequestKind, T: Store, A> PaceLayer<K, T, A> {
 impl<T: Store> RateLimiter<Http, T> {
     /// Creates a client-side layer, which makes calls wait until the rules have room for them.
     ///
-    /// No rule's policy may [count denied](Policy::count_denied) requests, which would charge for waiting: then every call
-    /// fails with [`PaceError::Misconfigured`].
+    /// No rule's policy may [count denied](Policy::count_denied) requests, which would charge for waiting, and no rule may
+    /// [count some outcomes](Rule::count_only) alone: then every call fails with [`PaceError::Misconfigured`].
     ///
     /// [`PaceError::Misconfigured`]: crate::client::pace::PaceError::Misconfigured
     pub fn pace(&self) -> PaceLayer<Http, T> {
@@ -235,8 +291,8 @@ impl<T: Store> RateLimiter<Http, T> {
 impl<R: 'static, T: Store> RateLimiter<Plain<R>, T> {
     /// Creates a client-side layer, which makes calls wait until the rules have room for them.
     ///
-    /// No rule's policy may [count denied](Policy::count_denied) requests, which would charge for waiting: then every call
-    /// fails with [`PaceError::Misconfigured`].
+    /// No rule's policy may [count denied](Policy::count_denied) requests, which would charge for waiting, and no rule may
+    /// [count some outcomes](Rule::count_only) alone: then every call fails with [`PaceError::Misconfigured`].
     ///
     /// [`PaceError::Misconfigured`]: crate::client::pace::PaceError::Misconfigured
     pub fn pace(&self) -> PaceLayer<Plain<R>, T, IgnoreAdvice> {
@@ -249,15 +305,43 @@ fn limiter_for(extractor: impl KeyExtractor, policy: Policy) -> Result<RateLimit
     RateLimiter::builder().rule(rule).clock(TokioClock::new()).build()
 }
 
-/// Rejects policies that count denied requests: a waiting call asks again and again, and is denied until it goes.
+/// Rejects policies that count denied requests, for a waiting call asks again and again and is denied until it goes; and rules that
+/// count some outcomes, for what comes of a call is known only to its caller.
 fn reject_counting<K: RequestKind, T>(limiter: &RateLimiter<K, T>) -> Result<(), ConfigError> {
-    match limiter.rules().rulebook.rules().find(|rule| rule.policy().counts_denied()) {
-        Some(rule) => {
+    for rule in limiter.rules().rulebook.rules() {
+        if rule.policy().counts_denied() {
             let reason = "a call that is paced is denied until it goes, and would be charged for its waiting";
-            Err(ConfigError::new("count_denied", true, reason).in_rule(rule.name()))
+            return Err(ConfigError::new("count_denied", true, reason).in_rule(rule.name()));
         }
-        None => Ok(()),
+        if matches!(rule.settling(), Some(Settling::ByOutcome(_))) {
+            let reason =
+                "a call that is paced counts, whatever comes of it: leave it out, or write .reserve(..) and settle it";
+            return Err(ConfigError::new("count_only", "", reason).in_rule(rule.name()));
+        }
     }
+    Ok(())
+}
+
+/// Refuses a call that costs more than some quota admits, which would hold up all those behind it.
+fn check_possible<E>(held: &HeldCharges) -> Result<(), PaceError<E>> {
+    if !held.rulebook.has_costs() {
+        return Ok(());
+    }
+    let enforced =
+        held.charges.charges.iter().zip(&held.charges.rules).filter(|(_, used)| used.enforcement.is_enforced());
+    for (charge, used) in enforced {
+        let rule = held.rulebook.rule(used.rule);
+        if let Some(quota) = rule.tier(used.tier).policy().quotas().find(|quota| quota.limit() < charge.units()) {
+            let (cost, limit) = (charge.units(), quota.limit());
+            return Err(PaceError::NeverPossible {
+                rule: rule.name().to_owned(),
+                unit: rule.unit().to_owned(),
+                cost,
+                limit,
+            });
+        }
+    }
+    Ok(())
 }
 
 fn scheduler_for<K: RequestKind, T>(limiter: Option<&RateLimiter<K, T>>, settings: Settings) -> Arc<Scheduler> {

@@ -144,6 +144,21 @@
 //!
 //! Advice never loosens the policy, and never holds calls back for longer than [`PaceLayer::max_hold`].
 //!
+//! # Costs
+//!
+//! Under a rule with a [cost](crate::Rule::cost) a call waits until there is room for what it costs. Those behind it wait, too,
+//! though there may be room for them: else a stream of small calls would hold up a large one for ever. A call that costs more
+//! than a limit fails at once, with [`PaceError::NeverPossible`]. The [forecast](QueueStatus::forecast) sums up the units of
+//! those that wait.
+//!
+//! Where a cost is an [estimate](crate::Rule::reserve), the call is settled by [`PaceLayer::settled_by`], which reads a response;
+//! or by the [`Reservation`](crate::Reservation), which services further in find among the extensions of an HTTP request, and the
+//! caller among those of the response. What nobody has settled is settled as [`Unsettled`](crate::Unsettled) says when the last of
+//! its clones is dropped: when the call has failed or was given up, and otherwise with the response. A call that waits for units
+//! in flight is woken when a call is over, and asks again each second.
+//!
+//! What a server says to remain is a number of calls, whatever they cost.
+//!
 //! # Several processes, one rate
 //!
 //! Rules whose histories are on Redis are kept to by all processes that share them. Each process has a queue of its own,
@@ -211,7 +226,7 @@ pub use error::PaceError;
 pub use future::ResponseFuture;
 pub use handle::PaceHandle;
 pub use layer::PaceLayer;
-pub use read_advice::{IgnoreAdvice, ReadAdvice, ReadHeaders};
+pub use read_advice::{IgnoreAdvice, ReadAdvice, ReadHeaders, Settled};
 pub use service::Pace;
 pub use status::QueueStatus;
 pub use view_of::ViewOf;

@@ -24,8 +24,10 @@ const SKEW: Duration = Duration::from_secs(1);
 /// The calls of one key under one rule: those that wait, those in flight, and what holds them back besides the policy.
 #[derive(Debug)]
 pub(super) struct Queue {
-    /// The numbers of the tickets that wait here, first in, first out.
-    waiting: RankMap<()>,
+    /// The numbers of the tickets that wait here, first in, first out, and the units that they cost.
+    waiting: RankMap<u64>,
+    /// The sum of these.
+    waiting_units: u64,
     /// The number of calls that are about to be sent, if the store agrees.
     reserved: u64,
     /// The numbers of the calls in flight, as counted by `sent`, and when they were sent.
@@ -55,6 +57,13 @@ pub(super) struct QueueKey {
     pub(super) key: Key,
 }
 
+/// The calls that go before another one, and the units that they cost.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Ahead {
+    calls: usize,
+    units: u64,
+}
+
 /// All keys of one call.
 pub(super) type QueueKeys = SmallVec<[QueueKey; 2]>;
 
@@ -67,6 +76,8 @@ pub(super) struct Ticket {
     /// The time at which the call has waited as long as it may.
     pub(super) deadline: Option<Instant>,
     pub(super) keys: QueueKeys,
+    /// The units that the call costs in each of these queues.
+    pub(super) units: SmallVec<[u64; 2]>,
 }
 
 impl Queue {
@@ -74,6 +85,7 @@ impl Queue {
         let is_adaptive = settings.is_adaptive;
         Self {
             waiting: RankMap::new(),
+            waiting_units: 0,
             reserved: 0,
             in_flight: RankMap::new(),
             sent: 0,
@@ -98,6 +110,24 @@ impl Queue {
         self.waiting.len()
     }
 
+    /// Returns the calls that wait.
+    pub(super) fn all(&self) -> Ahead {
+        Ahead { calls: self.waiting.len(), units: self.waiting_units }
+    }
+
+    /// Returns the waiting calls that are before this ticket.
+    pub(super) fn ahead_of(&self, ticket: u64) -> Ahead {
+        match self.waiting.rank(ticket) {
+            calls if calls == self.waiting.len() => self.all(),
+            // Where each call costs a unit, there is no need to add them up.
+            calls if self.waiting_units == self.waiting.len() as u64 => Ahead { calls, units: calls as u64 },
+            calls => {
+                let units = self.waiting.values_before(ticket).fold(0, |sum: u64, units| sum.saturating_add(*units));
+                Ahead { calls, units }
+            }
+        }
+    }
+
     /// Returns the number of waiting tickets that are before this one.
     pub(super) fn waiting_before(&self, ticket: u64) -> usize {
         self.waiting.rank(ticket)
@@ -114,14 +144,22 @@ impl Queue {
     }
 
     /// Adds a ticket, at its position.
-    pub(super) fn join(&mut self, ticket: u64) {
-        self.waiting.insert(ticket, ());
+    pub(super) fn join(&mut self, ticket: u64, units: u64) {
+        if self.waiting.insert(ticket, units) {
+            self.waiting_units = self.waiting_units.saturating_add(units);
+        }
     }
 
     /// Removes a ticket. Returns `true` if it was the first.
     pub(super) fn leave(&mut self, ticket: u64) -> bool {
         let was_first = self.first() == Some(ticket);
-        self.waiting.remove(ticket);
+        if let Some(units) = self.waiting.remove(ticket) {
+            self.waiting_units = self.waiting_units.saturating_sub(units);
+            if was_first && units > 1 {
+                // The next one may cost less.
+                self.full_until = None;
+            }
+        }
         was_first
     }
 
@@ -144,6 +182,11 @@ impl Queue {
     /// Notes when the policy has room.
     pub(super) fn set_full_until(&mut self, until: Instant) {
         self.full_until = self.full_until.max(Some(until));
+    }
+
+    /// Notes that units may have been given back, so that it is not known any more when the policy has room.
+    pub(super) const fn forget_full(&mut self) {
+        self.full_until = None;
     }
 
     /// Sends a call for which there was a reservation.
@@ -195,12 +238,15 @@ impl Queue {
         self.sent.saturating_sub(call.number) + earlier as u64
     }
 
-    /// Returns the least time until a call goes that has so many others before it.
-    pub(super) fn forecast(&self, ahead: usize, limits: &ScopeLimits, now: Instant) -> Duration {
+    /// Returns the least time until a call goes that costs so many units, and has these others before it.
+    pub(super) fn forecast(&self, ahead: Ahead, cost: u64, limits: &ScopeLimits, now: Instant) -> Duration {
         let begins = self.full_until.max(self.backpressure.held_until()).unwrap_or(now);
-        let mut longest = begins.saturating_duration_since(now).saturating_add(limits.least_time_for(ahead));
-        for (until, beyond) in self.backpressure.exhausted_after(ahead) {
-            let by_server = until.saturating_duration_since(now).saturating_add(limits.least_time_for(beyond));
+        let mut longest =
+            begins.saturating_duration_since(now).saturating_add(limits.least_time_for(ahead.units, cost));
+        for (until, beyond) in self.backpressure.exhausted_after(ahead.calls) {
+            // Calls that cost anything may all cost nothing.
+            let beyond = if limits.has_costs() { 0 } else { beyond as u64 };
+            let by_server = until.saturating_duration_since(now).saturating_add(limits.least_time_for(beyond, 1));
             longest = longest.max(by_server);
         }
         longest
@@ -228,6 +274,12 @@ impl Queue {
 }
 
 impl Ticket {
+    /// Returns the units that the call costs in a queue.
+    pub(super) fn units_in(&self, key: QueueKey) -> u64 {
+        let at = self.keys.iter().position(|other| *other == key);
+        at.and_then(|at| self.units.get(at)).copied().unwrap_or(1)
+    }
+
     /// Returns this time, or the deadline if that is before.
     pub(super) fn cap(&self, time: Instant) -> Instant {
         self.deadline.map_or(time, |deadline| deadline.min(time))

@@ -227,9 +227,14 @@ impl QueueSet {
 
     fn leave_queue(&mut self, key: QueueKey, number: u64, now: Instant) {
         if self.queues.get_mut(&key).is_some_and(|queue| queue.leave(number)) {
-            self.wake_first(key, now, |_| true);
+            self.wake_next(key, now);
         }
         self.remove_if_idle(key, now);
+    }
+
+    /// Wakes the first ticket of the queue, whatever it waits for.
+    pub(super) fn wake_next(&mut self, key: QueueKey, now: Instant) {
+        self.wake_first(key, now, |_| true);
     }
 
     fn wake_first(&mut self, key: QueueKey, now: Instant, is_wanted: impl Fn(&Waiter) -> bool) {

@@ -7,12 +7,12 @@ use tokio::time::Instant;
 use crate::{
     client::pace::{
         error::{CannotQueue, PaceError},
-        in_flight::{InFlight, Reservation},
-        queue::{QueueKey, Ticket},
+        in_flight::{InFlight, ReservedTurn},
+        queue::Ticket,
         scheduler::{Admission, Scheduler},
     },
     error::Unavailable,
-    limiter::{Decision, HeldCharges, MaybeDecided, RateLimiter},
+    limiter::{Decision, HeldCharges, MaybeDecided, QuotaStatus, RateLimiter},
     request::RequestKind,
     store::{Detail, Store},
 };
@@ -38,16 +38,16 @@ pub(super) enum Attempted {
     Deciding(PendingDecision),
 }
 
-/// A decision that the store makes asynchronously, and the reservation that waits for it.
+/// A decision that the store makes asynchronously, and the turn that waits for it.
 pub(super) struct PendingDecision {
     pub(super) decision: Pin<Box<dyn Future<Output = Result<Decision, Unavailable>> + Send>>,
-    pub(super) reservation: Reservation,
+    pub(super) turn: ReservedTurn,
 }
 
 impl QueuedCall {
     /// Draws a ticket for a call with these charges, which joins no queue yet.
     pub(super) fn new(scheduler: &Arc<Scheduler>, charges: HeldCharges) -> Self {
-        let ticket = scheduler.draw_ticket(charges.charges.charges.iter().map(QueueKey::from).collect());
+        let ticket = scheduler.draw_ticket(&charges.charges.charges);
         Self { scheduler: Arc::clone(scheduler), ticket, charges, is_queued: false }
     }
 
@@ -60,10 +60,10 @@ impl QueuedCall {
         if !self.scheduler.reserve_at_once(&self.ticket) {
             return None;
         }
-        let reservation = self.reservation();
+        let turn = self.turn();
         match limiter.decide(&self.charges, Detail::Full) {
-            MaybeDecided::Ready(decision) => decision.is_admitted().then(|| Attempted::Admitted(reservation.send())),
-            MaybeDecided::Pending(decision) => Some(Attempted::deciding(decision, reservation)),
+            MaybeDecided::Ready(decision) => decision.is_admitted().then(|| Attempted::Admitted(turn.send(&decision))),
+            MaybeDecided::Pending(decision) => Some(Attempted::deciding(decision, turn)),
         }
     }
 
@@ -77,24 +77,27 @@ impl QueuedCall {
         if let Admission::Queued(until) = self.scheduler.reserve(&self.ticket)? {
             return Ok(Attempted::Queued(until));
         }
-        let reservation = self.reservation();
+        let turn = self.turn();
         match limiter.decide(&self.charges, Detail::Full) {
-            MaybeDecided::Ready(decision) => self.conclude(reservation, Ok(decision)),
-            MaybeDecided::Pending(decision) => Ok(Attempted::deciding(decision, reservation)),
+            MaybeDecided::Ready(decision) => self.conclude(turn, Ok(decision)),
+            MaybeDecided::Pending(decision) => Ok(Attempted::deciding(decision, turn)),
         }
     }
 
     /// Goes on as the store has decided.
     pub(super) fn conclude<E>(
         &mut self,
-        reservation: Reservation,
+        turn: ReservedTurn,
         decided: Result<Decision, Unavailable>,
     ) -> Result<Attempted, PaceError<E>> {
         let decision = decided.map_err(PaceError::Unavailable)?;
         if decision.is_admitted() {
-            return Ok(Attempted::Admitted(reservation.send()));
+            return Ok(Attempted::Admitted(turn.send(&decision)));
         }
-        reservation.disarm();
+        if let Some(quota) = decision.exhausted().find(QuotaStatus::is_never_possible) {
+            return Err(PaceError::never_possible(&quota));
+        }
+        turn.disarm();
         self.is_queued = true;
         Ok(Attempted::Queued(self.scheduler.deny(&self.ticket, decision.waits())?))
     }
@@ -127,17 +130,17 @@ impl QueuedCall {
         CannotQueue::TooLong { wait: self.ticket.waited(Instant::now()) }
     }
 
-    fn reservation(&self) -> Reservation {
-        Reservation::new(&self.scheduler, &self.ticket.keys)
+    fn turn(&self) -> ReservedTurn {
+        ReservedTurn::new(&self.scheduler, &self.ticket.keys)
     }
 }
 
 impl Attempted {
     fn deciding(
         decision: impl Future<Output = Result<Decision, Unavailable>> + Send + 'static,
-        reservation: Reservation,
+        turn: ReservedTurn,
     ) -> Self {
-        Self::Deciding(PendingDecision { decision: Box::pin(decision), reservation })
+        Self::Deciding(PendingDecision { decision: Box::pin(decision), turn })
     }
 }
 

@@ -42,17 +42,24 @@ impl<T> RankMap<T> {
         self.entries.iter().map(|(key, _)| *key)
     }
 
-    /// Inserts an entry, unless the key is there already.
-    pub(super) fn insert(&mut self, key: u64, value: T) {
-        if let Err(at) = self.find(key) {
-            self.entries.insert(at, (key, value));
-        }
+    /// Returns the values of the keys that are less than this one.
+    pub(super) fn values_before(&self, key: u64) -> impl Iterator<Item = &T> {
+        self.entries.iter().take(self.rank(key)).map(|(_, value)| value)
     }
 
-    pub(super) fn remove(&mut self, key: u64) {
-        if let Ok(at) = self.find(key) {
-            self.entries.remove(at);
+    /// Inserts an entry, unless the key is there already. Returns `true` if it is new.
+    pub(super) fn insert(&mut self, key: u64, value: T) -> bool {
+        let found = self.find(key);
+        if let Err(at) = found {
+            self.entries.insert(at, (key, value));
         }
+        found.is_err()
+    }
+
+    /// Removes an entry. Returns its value, if it was there.
+    pub(super) fn remove(&mut self, key: u64) -> Option<T> {
+        let at = self.find(key).ok()?;
+        self.entries.remove(at).map(|(_, value)| value)
     }
 
     fn find(&self, key: u64) -> Result<usize, usize> {
@@ -74,15 +81,14 @@ mod tests {
             let (mut map, mut model) = (RankMap::new(), BTreeSet::new());
             for (is_insert, number) in steps {
                 if is_insert {
-                    map.insert(number, number);
-                    model.insert(number);
+                    prop_assert_eq!(map.insert(number, number), model.insert(number));
                 } else {
-                    map.remove(number);
-                    model.remove(&number);
+                    prop_assert_eq!(map.remove(number).is_some(), model.remove(&number));
                 }
                 prop_assert!(map.iter().eq(model.iter().copied()));
                 prop_assert_eq!((map.len(), map.first()), (model.len(), model.first().copied()));
                 prop_assert_eq!(map.rank(number), model.range(..number).count());
+                prop_assert!(map.values_before(number).copied().eq(model.range(..number).copied()));
                 prop_assert_eq!(map.rank_among(number, |value| *value >= 20), model.range(20.min(number)..number).count());
             }
         }

@@ -4,7 +4,10 @@ use std::{fmt, sync::Arc};
 
 use http::{HeaderMap, Response, StatusCode};
 
-use crate::client::{advice::Advice, answers::AdviceReader};
+use crate::{
+    client::{advice::Advice, answers::AdviceReader},
+    limiter::Reservation,
+};
 
 /// Reads advice from a response or an error. Closures from `&Result` to [`Advice`] implement it.
 ///
@@ -38,6 +41,12 @@ use crate::client::{advice::Advice, answers::AdviceReader};
 pub trait ReadAdvice<A, E>: Send + Sync + 'static {
     /// Reads the outcome of a call.
     fn read(&self, outcome: &Result<A, E>) -> Advice;
+
+    #[doc(hidden)]
+    /// Settles what a call has reserved, as far as its outcome says what it cost.
+    fn settle(&self, outcome: &mut Result<A, E>, reservation: &Reservation) {
+        let _ = (outcome, reservation);
+    }
 }
 
 /// Reads the status and the header fields of HTTP responses. The default reader of a [`PaceLayer`](super::PaceLayer) of
@@ -54,7 +63,10 @@ pub trait ReadAdvice<A, E>: Send + Sync + 'static {
 /// assert!(ReadHeaders::default().read(&outcome).is_refusal());
 /// ```
 #[derive(Clone)]
-pub struct ReadHeaders(Arc<ReadFn>);
+pub struct ReadHeaders {
+    read: Arc<ReadFn>,
+    costs: Vec<(Arc<str>, Arc<ReadCostFn>)>,
+}
 
 /// Reads no advice. The default reader of a [`PaceLayer`](super::PaceLayer) of requests that are not HTTP.
 ///
@@ -68,7 +80,27 @@ pub struct ReadHeaders(Arc<ReadFn>);
 #[non_exhaustive]
 pub struct IgnoreAdvice;
 
+/// Reads advice with another reader, and what calls have cost in some unit. [`PaceLayer::settled_by`](super::PaceLayer::settled_by)
+/// makes it.
+///
+/// ```
+/// use tower_quota::client::{Advice, pace::{IgnoreAdvice, ReadAdvice, Settled}};
+///
+/// /// Settles nothing: a layer is needed for that.
+/// fn advice<A: ReadAdvice<u64, String>>(reader: &Settled<A, fn(&Result<u64, String>) -> Option<u64>>) -> Advice {
+///     reader.read(&Ok(7))
+/// }
+/// # let _ = advice::<IgnoreAdvice>;
+/// ```
+#[derive(Clone)]
+pub struct Settled<A, F> {
+    advice: A,
+    unit: Arc<str>,
+    cost: F,
+}
+
 type ReadFn = dyn Fn(StatusCode, &HeaderMap) -> Advice + Send + Sync;
+type ReadCostFn = dyn Fn(StatusCode, &HeaderMap) -> Option<u64> + Send + Sync;
 
 impl<F, A, E> ReadAdvice<A, E> for F
 where
@@ -85,7 +117,27 @@ impl ReadHeaders {
     }
 
     pub(super) fn from_fn(read: impl Fn(StatusCode, &HeaderMap) -> Advice + Send + Sync + 'static) -> Self {
-        Self(Arc::new(read))
+        Self { read: Arc::new(read), costs: Vec::new() }
+    }
+
+    /// Returns a reader of other advice, and of the same costs.
+    pub(super) fn with_advice_of(self, other: Self) -> Self {
+        Self { read: other.read, ..self }
+    }
+
+    pub(super) fn with_cost(
+        mut self,
+        unit: &str,
+        cost: impl Fn(StatusCode, &HeaderMap) -> Option<u64> + Send + Sync + 'static,
+    ) -> Self {
+        self.costs.push((unit.into(), Arc::new(cost)));
+        self
+    }
+}
+
+impl<A, F> Settled<A, F> {
+    pub(super) fn new(advice: A, unit: &str, cost: F) -> Self {
+        Self { advice, unit: unit.into(), cost }
     }
 }
 
@@ -99,9 +151,42 @@ impl Default for ReadHeaders {
 impl<B, E> ReadAdvice<Response<B>, E> for ReadHeaders {
     fn read(&self, outcome: &Result<Response<B>, E>) -> Advice {
         match outcome {
-            Ok(response) => (self.0)(response.status(), response.headers()),
+            Ok(response) => (self.read)(response.status(), response.headers()),
             Err(_) => Advice::none(),
         }
+    }
+
+    fn settle(&self, outcome: &mut Result<Response<B>, E>, reservation: &Reservation) {
+        let Ok(response) = outcome else { return };
+        for (unit, cost) in &self.costs {
+            if let Some(units) = cost(response.status(), response.headers()) {
+                reservation.settle(unit, units);
+            }
+        }
+        reservation.record_in(response.extensions_mut());
+    }
+}
+
+impl<R, F, A, E> ReadAdvice<A, E> for Settled<R, F>
+where
+    R: ReadAdvice<A, E>,
+    F: Fn(&Result<A, E>) -> Option<u64> + Send + Sync + 'static,
+{
+    fn read(&self, outcome: &Result<A, E>) -> Advice {
+        self.advice.read(outcome)
+    }
+
+    fn settle(&self, outcome: &mut Result<A, E>, reservation: &Reservation) {
+        if let Some(units) = (self.cost)(outcome) {
+            reservation.settle(&self.unit, units);
+        }
+        self.advice.settle(outcome, reservation);
+    }
+}
+
+impl<A, F> fmt::Debug for Settled<A, F> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Settled").field("unit", &self.unit).finish_non_exhaustive()
     }
 }
 

@@ -11,15 +11,18 @@ use parking_lot::Mutex;
 use smallvec::SmallVec;
 use tokio::time::Instant;
 
-use crate::client::{
-    advice::Advice,
-    pace::{
-        error::CannotQueue,
-        queue::{Queue, QueueKey, QueueKeys, SentCall, Ticket},
-        queue_set::{GRACE, Obstacle, QueueSet},
-        settings::{ScopeLimits, Settings, saturating_add},
-        status::QueueStatus,
+use crate::{
+    client::{
+        advice::Advice,
+        pace::{
+            error::CannotQueue,
+            queue::{Ahead, Queue, QueueKey, QueueKeys, SentCall, Ticket},
+            queue_set::{GRACE, Obstacle, QueueSet},
+            settings::{ScopeLimits, Settings, saturating_add},
+            status::QueueStatus,
+        },
     },
+    key::Charge,
 };
 
 /// Decides whose turn it is: from the queue of each key, the calls in flight, and the advice of servers.
@@ -58,11 +61,12 @@ impl Scheduler {
         &self.limits
     }
 
-    /// Draws the next ticket.
-    pub(super) fn draw_ticket(&self, keys: QueueKeys) -> Ticket {
+    /// Draws the next ticket, for a call with these charges.
+    pub(super) fn draw_ticket(&self, charges: &[Charge]) -> Ticket {
         let drawn_at = Instant::now();
         let deadline = self.settings.max_wait.and_then(|wait| drawn_at.checked_add(wait));
-        Ticket { number: self.next_ticket.fetch_add(1, Ordering::Relaxed), drawn_at, deadline, keys }
+        let (keys, units) = charges.iter().map(|charge| (QueueKey::from(charge), charge.units())).unzip();
+        Ticket { number: self.next_ticket.fetch_add(1, Ordering::Relaxed), drawn_at, deadline, keys, units }
     }
 
     /// Checks whether it is the ticket's turn. If not then it waits from now on.
@@ -112,6 +116,17 @@ impl Scheduler {
             for (key, call) in calls {
                 self.queue(queues, *key, now).finish(*call, advice, now, &self.settings);
                 queues.wake_first_if_held(*key, now);
+                queues.remove_if_idle(*key, now);
+            }
+        });
+    }
+
+    /// Notes that units of these calls may have been given back: the first in each queue asks again.
+    pub(super) fn wake_first(&self, calls: &SentCalls) {
+        self.with_queues(|queues, now| {
+            for (key, _) in calls {
+                self.queue(queues, *key, now).forget_full();
+                queues.wake_next(*key, now);
                 queues.remove_if_idle(*key, now);
             }
         });
@@ -202,13 +217,13 @@ impl Scheduler {
     /// already stays, though the server may have said something new meanwhile.
     fn forecast(&self, queues: &QueueSet, ticket: &Ticket, now: Instant) -> Duration {
         let is_new = !queues.contains(ticket.number);
-        let ahead = |queue: &Queue| if is_new { queue.waiting_before(ticket.number) } else { 0 };
+        let ahead = |queue: &Queue| if is_new { queue.ahead_of(ticket.number) } else { Ahead::default() };
         self.least_wait(queues, ticket, now, ahead)
     }
 
     /// Returns the least time in which it is a ticket's turn, with all those before it.
     fn expected_wait(&self, queues: &QueueSet, ticket: &Ticket, now: Instant) -> Duration {
-        self.least_wait(queues, ticket, now, |queue| queue.waiting_before(ticket.number))
+        self.least_wait(queues, ticket, now, |queue| queue.ahead_of(ticket.number))
     }
 
     fn least_wait(
@@ -216,11 +231,11 @@ impl Scheduler {
         queues: &QueueSet,
         ticket: &Ticket,
         now: Instant,
-        ahead: impl Fn(&Queue) -> usize,
+        ahead: impl Fn(&Queue) -> Ahead,
     ) -> Duration {
         let waits = ticket.keys.iter().filter_map(|key| {
             let (queue, limits) = (queues.get(*key)?, self.limits_of(*key)?);
-            Some(queue.forecast(ahead(queue), limits, now))
+            Some(queue.forecast(ahead(queue), ticket.units_in(*key), limits, now))
         });
         waits.max().unwrap_or_default()
     }
@@ -258,7 +273,7 @@ impl Scheduler {
         let is_useless = |key| self.limits_of(key).is_some_and(|limits| limits.longest_window() < wait);
         queues.give_up_turns(ticket.number, |key| !full.contains(&key) && is_useless(key), now);
         for key in full.iter().copied().chain(obstacle.behind()) {
-            self.queue(queues, key, now).join(ticket.number);
+            self.queue(queues, key, now).join(ticket.number, ticket.units_in(key));
         }
         queues.enqueue(ticket, full, obstacle, until, now);
     }

@@ -89,7 +89,7 @@ where
         self.inner.poll_ready(cx).map_err(PaceError::Inner)
     }
 
-    fn call(&mut self, request: R) -> Self::Future {
+    fn call(&mut self, mut request: R) -> Self::Future {
         let call = match self.layer.queued_call(&request) {
             Ok(Some(call)) => call,
             Ok(None) => return ResponseFuture::unlimited(self.inner.call(request)),
@@ -100,7 +100,7 @@ where
         };
         match self.layer.attempt_at_once(&call) {
             Some(Attempted::Admitted(in_flight)) => {
-                K::mark_sent(&request);
+                K::mark_sent(&mut request, in_flight.reservation());
                 ResponseFuture::in_flight(self.inner.call(request), in_flight, self.layer.clone())
             }
             Some(Attempted::Deciding(decision)) => {

@@ -35,6 +35,7 @@ pub(super) struct Settings {
 #[derive(Clone, Debug)]
 pub(super) struct ScopeLimits {
     rule: Arc<str>,
+    has_costs: bool,
     quotas: SmallVec<[(u64, Duration); 2]>,
 }
 
@@ -74,12 +75,18 @@ impl ScopeLimits {
     }
 
     fn from_rule(rule: &CompiledRule) -> impl Iterator<Item = Self> {
-        let limits = Self::new(rule.name(), rule.policy());
+        let limits = Self { has_costs: rule.has_costs(), ..Self::new(rule.name(), rule.policy()) };
         rule.targets(0).map(move |_| limits.clone())
     }
 
     fn new(rule: &str, policy: &Policy) -> Self {
-        Self { rule: rule.into(), quotas: policy.quotas().map(|quota| (quota.limit(), quota.window())).collect() }
+        let quotas = policy.quotas().map(|quota| (quota.limit(), quota.window())).collect();
+        Self { rule: rule.into(), has_costs: false, quotas }
+    }
+
+    /// Returns `true` if calls may cost other than one unit.
+    pub(super) const fn has_costs(&self) -> bool {
+        self.has_costs
     }
 
     /// Returns the name of the rule.
@@ -87,7 +94,7 @@ impl ScopeLimits {
         &self.rule
     }
 
-    /// Returns the sustained rate that the quotas allow, in calls per second.
+    /// Returns the sustained rate that the quotas allow, in units per second.
     pub(super) fn per_second(&self) -> f64 {
         let rates = self.quotas.iter().map(|(limit, window)| *limit as f64 / window.as_secs_f64());
         rates.fold(f64::INFINITY, f64::min)
@@ -98,10 +105,12 @@ impl ScopeLimits {
         self.quotas.iter().map(|(_, window)| *window).max().unwrap_or_default()
     }
 
-    /// Returns the least time that so many calls take if the first goes at once: a window for each N of them.
-    pub(super) fn least_time_for(&self, calls: usize) -> Duration {
+    /// Returns the least time until a call goes that costs so many units, if there is room now, and others go before it: a window
+    /// for each N units of all of them but the last.
+    pub(super) fn least_time_for(&self, ahead: u64, cost: u64) -> Duration {
+        let before_last = ahead.saturating_add(cost).saturating_sub(1);
         let least = self.quotas.iter().map(|(limit, window)| {
-            let windows = calls / (*limit).max(1) as usize;
+            let windows = before_last / (*limit).max(1);
             window.saturating_mul(u32::try_from(windows).unwrap_or(u32::MAX))
         });
         least.max().unwrap_or_default()
@@ -126,13 +135,21 @@ mod tests {
     }
 
     #[test]
+    fn a_call_waits_until_its_own_units_fit_behind_those_before_it() {
+        let limits = ScopeLimits::new("calls", &Policy::per_second(10));
+        let times = [(0, 10), (0, 0), (5, 5), (5, 6), (10, 1), (10, 0), (15, 10)];
+        let seconds = times.map(|(ahead, cost)| limits.least_time_for(ahead, cost).as_secs());
+        assert_eq!(seconds, [0, 0, 0, 1, 1, 0, 2]);
+    }
+
+    #[test]
     fn calls_that_fit_in_a_window_take_no_time_and_every_n_take_another() {
         let limits = ScopeLimits::new("calls", &Policy::per_second(10));
-        assert_eq!([0, 9, 10, 19, 20].map(|calls| limits.least_time_for(calls).as_secs()), [0, 0, 1, 1, 2]);
+        assert_eq!([0, 9, 10, 19, 20].map(|calls| limits.least_time_for(calls, 1).as_secs()), [0, 0, 1, 1, 2]);
         let limits = ScopeLimits::new("calls", &Policy::per_second(10).and_per_minute(20));
-        assert_eq!(limits.least_time_for(20), 60 * SECOND);
+        assert_eq!(limits.least_time_for(20, 1), 60 * SECOND);
         assert_eq!(
-            ScopeLimits::new("calls", &Policy::per_day(1)).least_time_for(usize::MAX),
+            ScopeLimits::new("calls", &Policy::per_day(1)).least_time_for(u64::MAX, 1),
             SECOND * 86_400 * u32::MAX
         );
     }

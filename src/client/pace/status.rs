@@ -53,7 +53,7 @@ impl QueueStatus {
             waiting: queue.waiting(),
             in_flight: queue.in_flight(),
             longest_wait: since.map_or(Duration::ZERO, |since| now.saturating_duration_since(since)),
-            forecast: queue.forecast(queue.waiting(), limits, now).max(queue.time_at_reduced_rate(now)),
+            forecast: queue.forecast(queue.all(), 1, limits, now).max(queue.time_at_reduced_rate(now)),
             rate: queue.reduced_rate(now).unwrap_or_else(|| limits.per_second()),
         }
     }
@@ -91,12 +91,15 @@ impl QueueStatus {
 
     /// Returns the wait of a call that comes now: at least this long if none of those before it gives up. Where the rate
     /// [adapts](super::PaceLayer::adaptive) it is about this long if the rate stays as it is.
+    ///
+    /// Under rules with [costs](crate::Rule::cost) it is the wait of a call that costs one unit, with all units of those before it.
+    /// Where costs are [estimates](crate::Rule::reserve), units that are given back make it shorter.
     #[must_use]
     pub const fn forecast(&self) -> Duration {
         self.forecast
     }
 
-    /// Returns the sustained rate in calls per second: the policy's, or less where it [adapts](super::PaceLayer::adaptive).
+    /// Returns the sustained rate in units per second, which are calls unless the rule has costs: the policy's, or less where it [adapts](super::PaceLayer::adaptive).
     #[must_use]
     pub const fn rate(&self) -> f64 {
         self.rate

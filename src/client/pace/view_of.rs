@@ -4,6 +4,7 @@ use http::Request;
 
 use crate::{
     client::attempt_tracker::AttemptTracker,
+    limiter::Reservation,
     request::{Http, Plain, RequestKind, RequestView},
 };
 
@@ -26,9 +27,9 @@ pub trait ViewOf<R>: RequestKind {
     fn with_view<T>(request: &R, look: impl FnOnce(Self::View<'_>) -> T) -> T;
 
     #[doc(hidden)]
-    /// Tells a retry layer outside that the call goes on towards the client.
-    fn mark_sent(request: &R) {
-        let _ = request;
+    /// Tells a retry layer outside that the call goes on towards the client, and services further in what it has reserved.
+    fn mark_sent(request: &mut R, reservation: Option<&Reservation>) {
+        let _ = (request, reservation);
     }
 }
 
@@ -37,7 +38,10 @@ impl<B> ViewOf<Request<B>> for Http {
         look(&RequestView::new(request))
     }
 
-    fn mark_sent(request: &Request<B>) {
+    fn mark_sent(request: &mut Request<B>, reservation: Option<&Reservation>) {
+        if let Some(reservation) = reservation {
+            reservation.record_in(request.extensions_mut());
+        }
         if let Some(tracker) = AttemptTracker::from_extensions(request.extensions()) {
             tracker.mark_sent();
         }

@@ -394,7 +394,7 @@ impl Subject {
         let tick = now.floor_ticks(plan.tick());
         let actual = thousandths_of(units, actual);
         if actual > units {
-            self.history.owe(plan, actual - units, now);
+            self.history.charge_units(plan, actual - units, now);
             self.model.forget(plan, tick);
             self.model.charge(now.ceil_ticks(plan.tick()), actual - units);
             return self.drop_beyond_32_bits();
@@ -544,7 +544,7 @@ fn units_are_given_back_to_the_windows_that_still_count_them() {
 fn an_overrun_is_owed_from_now_and_nobody_is_admitted_until_it_has_left() {
     let mut key = Key::new("1000/minute");
     key.charge(100, 1000);
-    key.history.owe(&key.plan, 1900, at(31_000));
+    key.history.charge_units(&key.plan, 1900, at(31_000));
     assert_eq!(key.used(31_000), [2000]);
     assert_eq!([key.wait(0, 31_000), key.wait(1, 31_000), key.wait(1001, 31_000)], [Some(60_000), Some(60_000), None]);
     assert_eq!(key.wait(1000, 91_000), Some(0));
@@ -620,7 +620,7 @@ fn a_hundred_thousand_admissions_a_day_take_42_kilobytes() {
 fn debts_in_thousands_of_entries_are_bounded_as_well() {
     let mut key = Key::new("60/minute, 1800/hour");
     for overrun in 0..60_000 {
-        key.history.owe(&key.plan, 1, at(overrun * 50));
+        key.history.charge_units(&key.plan, 1, at(overrun * 50));
         assert!(key.history.entries() <= 2 * 4098 * 5 / 4, "{} after {overrun}", key.history.entries());
     }
     let used = key.used(60_000 * 50)[0];
@@ -631,9 +631,9 @@ fn debts_in_thousands_of_entries_are_bounded_as_well() {
 fn a_debt_beyond_an_entry_saturates_and_leaves_with_its_window() {
     let mut key = Key::new("1000/minute");
     key.charge(100, 0);
-    key.history.owe(&key.plan, 1 << 40, at(1000));
+    key.history.charge_units(&key.plan, 1 << 40, at(1000));
     assert_eq!((key.used(1000), key.wait(1, 1000)), (vec![u32::MAX.into()], Some(60_000)));
-    let receipt = key.history.owe(&key.plan, 5, at(2000));
+    let receipt = key.history.charge_units(&key.plan, 5, at(2000));
     assert_eq!((key.used(2000), key.give_back(receipt, 5, 2000)), (vec![u32::MAX.into()], 5));
     assert_eq!(key.wait(1000, 61_000), Some(0));
 }
