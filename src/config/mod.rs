@@ -251,6 +251,7 @@
 //! |---|---|---|
 //! | `message` | the text for denied callers: [`RateLimiterBuilder::message`] | a sentence about the window |
 //! | `status` | the HTTP status of a denial, from 400 to 599: [`RateLimiterBuilder::denied_status`] | 429 |
+//! | `never_possible` | that of a request which costs more than a limit: [`RateLimiterBuilder::never_possible`] | 413 |
 //! | `format` | the body of a refusal on HTTP, `"problem"` (a problem document), `"text"` or `"empty"`: [`RefusalFormat`] | `"problem"` |
 //! | `caller_protocol` | the protocol of the answer, `"by_content_type"`, `"http"` or `"grpc"`: [`CallerProtocol`] | `"by_content_type"` |
 //! | `pushback_jitter` | the maximum jitter of gRPC's pushback, as a percentage of the wait: [`RateLimitLayer::pushback_jitter`] | 10 |
@@ -446,6 +447,7 @@
 //! [`RateLimitLayer::limit_preflights`]: crate::RateLimitLayer::limit_preflights
 //! [`RateLimitLayer::pushback_jitter`]: crate::RateLimitLayer::pushback_jitter
 //! [`RateLimiterBuilder::denied_status`]: crate::RateLimiterBuilder::denied_status
+//! [`RateLimiterBuilder::never_possible`]: crate::RateLimiterBuilder::never_possible
 //! [`RateLimiterBuilder::exempt`]: crate::RateLimiterBuilder::exempt
 //! [`RefusalFormat`]: crate::http::RefusalFormat
 //! [`RateLimiterBuilder::max_keys`]: crate::RateLimiterBuilder::max_keys

@@ -27,6 +27,7 @@ pub(super) struct HeadersTable {
 pub(super) struct RefusalTable {
     pub(super) message: Option<Spanned<String>>,
     status: Option<Spanned<i64>>,
+    never_possible: Option<Spanned<i64>>,
     format: Option<Spanned<String>>,
     caller_protocol: Option<Spanned<String>>,
     pushback_jitter: Option<u8>,
@@ -67,7 +68,11 @@ impl RefusalTable {
             ("grpc", CallerProtocol::Grpc),
         ];
         if let Some(status) = &self.status {
-            settings.denied_status = lines.locate(status, denied_status(*status.get_ref()))?;
+            settings.denied_status = lines.locate(status, refusal_status("refusal.status", *status.get_ref(), 429))?;
+        }
+        if let Some(status) = &self.never_possible {
+            let checked = refusal_status("refusal.never_possible", *status.get_ref(), 413);
+            settings.never_possible = lines.locate(status, checked)?;
         }
         if let Some(text) = &self.format {
             settings.format = word("refusal.format", text, &formats, lines)?;
@@ -110,7 +115,7 @@ pub(super) fn error_status(status: i64) -> Option<StatusCode> {
     (status.is_client_error() || status.is_server_error()).then_some(status)
 }
 
-fn denied_status(status: i64) -> Result<StatusCode, ConfigError> {
-    let reason = "a refusal has a status from 400 to 599: write one such as 429";
-    error_status(status).ok_or_else(|| ConfigError::new("refusal.status", status, reason))
+fn refusal_status(field: &str, status: i64, usual: u16) -> Result<StatusCode, ConfigError> {
+    let reason = || format!("a refusal has a status from 400 to 599: write one such as {usual}");
+    error_status(status).ok_or_else(|| ConfigError::new(field, status, reason()))
 }

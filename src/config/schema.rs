@@ -121,6 +121,7 @@ static REFUSAL: Schema = Schema {
     fields: &[
         field("message", FieldKind::Text, "\"Wait {retry_after} seconds.\"", &["error", "text"]),
         field("status", FieldKind::Number(599), "429", &["denied_status", "code"]),
+        field("never_possible", FieldKind::Number(599), "413", &["too_large"]),
         field("format", FieldKind::Text, "\"problem\"", &["body", "refusal_format", "problem", "problem_document"]),
         field("caller_protocol", FieldKind::Text, "\"http\"", &["protocol"]),
         field("pushback_jitter", FieldKind::Number(u8::MAX as u64), "10", &["jitter", "pushback"]),

@@ -100,6 +100,21 @@ async fn refusals_have_the_status_and_the_message_of_the_file() {
     assert_eq!((document["status"].as_u64(), document["detail"].as_str()), (Some(503), Some("Come back in 60 s.")));
 }
 
+#[tokio::test]
+async fn a_request_that_is_never_possible_has_the_status_of_the_file() {
+    let rule =
+        "[[rule]]\nname = 'tokens'\nkey = 'header:x-account'\nquotas = ['10/minute']\napplies_to = 'every_request'\n";
+    let costs = "unit = 'tokens'\ncost = 'header:x-tokens | 1'\n";
+    for (table, status) in [("", 413), ("[refusal]\nnever_possible = 422\n", 422)] {
+        let file = RateLimiter::builder().toml(&format!("{table}{rule}{costs}"), &Sources::new()).unwrap();
+        let request = || Request::post("/").header("x-account", "acme").header("x-tokens", "11").body(()).unwrap();
+        let [(answered, headers, _), _] = answers(&file.build().unwrap().layer(), request).await;
+        assert_eq!((answered.as_u16(), headers.get("retry-after")), (status, None));
+    }
+    let mistake = RateLimiter::builder().toml("[refusal]\nnever_possible = 200\n", &Sources::new()).unwrap_err();
+    assert_eq!((mistake.field(), mistake.line()), ("refusal.never_possible", Some(2)));
+}
+
 /// A document that is prepared has the status, too.
 #[tokio::test]
 async fn a_status_is_in_the_problem_document() {
