@@ -75,7 +75,7 @@ impl Framing {
         None
     }
 
-    fn read_length(&mut self, seen: u8, is_compressed: bool, length: u32) -> Option<Event> {
+    const fn read_length(&mut self, seen: u8, is_compressed: bool, length: u32) -> Option<Event> {
         if seen < PREFIX {
             *self = Self::Prefix { seen, is_compressed, length };
             return None;
