@@ -363,8 +363,7 @@
 //!
 //! let limiter = RateLimiter::from_toml(
 //!     r#"
-//!     # Tokens are known when the answer has ended: the estimate is settled then.
-//!     [[rule]]
+//!     [[rule]]   # Tokens are known when the answer has ended: the estimate is settled then.
 //!     name = "tokens"
 //!     key = "header:x-user"
 //!     quotas = ["90000/minute", "1000000/day"]
@@ -373,8 +372,7 @@
 //!     reserve = "header:x-estimated-tokens | 2000"
 //!     unsettled = "observed"
 //!
-//!     # Some routes cost more than others.
-//!     [[rule]]
+//!     [[rule]]   # Some routes cost more than others.
 //!     name = "points"
 //!     key = "header:x-user"
 //!     quotas = ["100/minute"]
@@ -386,8 +384,7 @@
 //!     units = 10
 //!     routes = ["GET /cases", "POST /reports"]
 //!
-//!     # Only wrong passwords count.
-//!     [[rule]]
+//!     [[rule]]   # Only wrong passwords count.
 //!     name = "logins"
 //!     key = "header:x-user"
 //!     quotas = ["5/15m"]

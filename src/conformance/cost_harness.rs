@@ -10,7 +10,7 @@ use crate::{
         harness::{HistoryName, Stores, answered},
         violation::ensure,
     },
-    limiter::{Decision, RateLimiter, RateLimiterBuilder, Reservation, RuleHandle},
+    limiter::{Decision, QuotaStatus, RateLimiter, RateLimiterBuilder, Reservation, RuleHandle},
     policy::{Policy, Quota},
     request::Http,
     rule::Rule,
@@ -303,7 +303,7 @@ impl<S: Store> CostHarness<S> {
         ensure(!decision.is_admitted(), Guarantee::NeverMoreThanN, || {
             format!("a request that costs {units} units was admitted under {}", self.rules[rule].policy)
         })?;
-        let mut impossible = decision.quotas().filter(|quota| quota.is_never_possible());
+        let mut impossible = decision.quotas().filter(QuotaStatus::is_never_possible);
         let waits_for_ever = impossible.all(|quota| quota.reset_after() >= NEVER);
         ensure(waits_for_ever, Guarantee::Contract, || {
             format!("a request that costs {units} units was told to wait under {}", self.rules[rule].policy)

@@ -34,6 +34,7 @@ pub struct MessageLength(());
 
 /// Makes each message cost its bytes, as they are on the wire: compressed, if it is, and without the five bytes in front of it. A
 /// message without any costs nothing.
+#[must_use]
 pub const fn message_length() -> MessageLength {
     MessageLength(())
 }

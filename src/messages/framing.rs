@@ -42,9 +42,9 @@ impl Framing {
     }
 
     /// Returns the number of bytes that have been read of a prefix which is not complete yet.
-    pub(super) fn begun(self) -> usize {
+    pub(super) const fn begun(self) -> usize {
         match self {
-            Self::Prefix { seen, .. } => seen.into(),
+            Self::Prefix { seen, .. } => seen as usize,
             Self::Between | Self::Message { .. } => 0,
         }
     }
@@ -75,7 +75,7 @@ impl Framing {
         None
     }
 
-    fn read_length(&mut self, seen: u8, is_compressed: bool, length: u32) -> Option<Event> {
+    const fn read_length(&mut self, seen: u8, is_compressed: bool, length: u32) -> Option<Event> {
         if seen < PREFIX {
             *self = Self::Prefix { seen, is_compressed, length };
             return None;
