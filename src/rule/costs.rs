@@ -6,7 +6,7 @@ use crate::{
     cost::{Cost, MessageCost},
     error::ConfigError,
     outcome::Outcome,
-    policy::{Policy, check_name},
+    policy::{Policy, Quota, check_name},
     request::RequestKind,
     wire::REQUESTS,
 };
@@ -90,8 +90,8 @@ impl<K: RequestKind> Costs<K> {
         }
     }
 
-    /// Finds the first mistake beside this policy and the costs of groups of routes.
-    pub(super) fn check(&self, policy: &Policy, of_groups: &[u64]) -> Result<(), ConfigError> {
+    /// Finds the first mistake beside the rule's own policy, those of its tiers, and the costs of groups of routes.
+    pub(super) fn check(&self, policy: &Policy, tiers: &[Policy], of_groups: &[u64]) -> Result<(), ConfigError> {
         if let Some(unit) = &self.unit {
             check_name("unit", unit)?;
         }
@@ -125,7 +125,7 @@ impl<K: RequestKind> Costs<K> {
         source.validate()?;
         let fixed_of_message = self.message.as_ref().and_then(|message| message.fixed());
         let mut fixed = source.fixed().into_iter().chain(of_groups.iter().copied()).chain(fixed_of_message);
-        fixed.try_for_each(|cost| self.check_fixed(cost, policy))?;
+        fixed.try_for_each(|cost| self.check_fixed(cost, policy, tiers))?;
         let is_variable = source.fixed().is_none() || self.message.is_some() && fixed_of_message.is_none();
         match policy.quotas().find(|quota| quota.limit() == 1 && is_variable) {
             Some(quota) => {
@@ -137,7 +137,11 @@ impl<K: RequestKind> Costs<K> {
     }
 
     /// Refuses a cost that no tier of the rule would ever admit.
-    fn check_fixed(&self, cost: u64, policy: &Policy) -> Result<(), ConfigError> {
+    fn check_fixed(&self, cost: u64, policy: &Policy, tiers: &[Policy]) -> Result<(), ConfigError> {
+        let lacking = |policy: &Policy| policy.quotas().filter(|quota| quota.limit() < cost).map(Quota::limit).min();
+        if tiers.iter().any(|tier| lacking(tier).is_none()) {
+            return Ok(());
+        }
         let Some(quota) = policy.quotas().filter(|quota| quota.limit() < cost).min_by_key(|quota| quota.limit()) else {
             return Ok(());
         };

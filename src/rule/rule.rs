@@ -469,7 +469,8 @@ impl<K: RequestKind> Rule<K> {
         check_tiers(&self.tiers, policy)?;
         check_overrides(&self.tiers, &self.overrides, &self.key_forms())?;
         let of_groups: Vec<u64> = self.groups.iter().filter_map(|group| group.cost).collect();
-        self.costs.check(policy, &of_groups)?;
+        let tiers: Vec<Policy> = self.tiers.iter().map(|tier| tier.policy_beside(policy)).collect();
+        self.costs.check(policy, &tiers, &of_groups)?;
         if let Some(source) = &self.tier_source {
             check_tier_source(&self.tiers)?;
             source.validate()?;

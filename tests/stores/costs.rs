@@ -379,6 +379,8 @@ fn mistakes_about_costs_are_refused() {
     let pair = |field: &str, value: &str| (field.to_owned(), value.to_owned());
     assert_eq!(refused(minute().cost("tokens", 11)), pair("cost", "11"));
     assert_eq!(refused(minute().cost("a b", 1)).0, "unit");
+    assert_eq!(refused(minute().tier("more", Policy::per_minute(11)).cost("tokens", 12)), pair("cost", "12"));
+    limiter_of(minute().tier("more", Policy::per_minute(12)).cost("tokens", 12));
     assert_eq!(refused(minute().unsettled(Unsettled::Keep)).0, "unsettled");
     assert_eq!(refused(tokens(Policy::per_minute(10).count_denied()).reserve("tokens", 1)).0, "count_denied");
     let counted = minute().reserve("tokens", 1).count_only(tower_quota::outcome::failures());
