@@ -1,0 +1,149 @@
+//! A file of rules that the limiter has accepted.
+
+use std::{fs, path::Path};
+
+use toml::{Table, Value};
+use tower_quota::{
+    AnyRateLimiter, Changes, ConfigError, RateLimiter,
+    clock::{Clock, ManualClock},
+};
+
+use crate::{
+    failure::Failure,
+    rules::{ProgramSources, RuleTable},
+};
+
+const DEFAULT_MAX_KEYS: usize = 1_000_000;
+
+/// A file of rules without a mistake.
+#[derive(Clone, Debug)]
+pub(crate) struct RulesFile {
+    /// Its path, for messages.
+    pub(crate) name: String,
+    pub(crate) text: String,
+    pub(crate) table: Table,
+    pub(crate) rules: Vec<RuleTable>,
+    sources: ProgramSources,
+}
+
+impl RulesFile {
+    /// Reads a file as the limiter does, the store included. Nothing is connected.
+    pub(crate) fn read(path: &Path, sources: ProgramSources) -> Result<Self, Failure> {
+        let name = path.display().to_string();
+        let text = fs::read_to_string(path).map_err(|error| Failure::io(path, &error))?;
+        Self::parse(&name, &text, sources).map_err(|error| Failure::config(&name, &error))
+    }
+
+    pub(crate) fn parse(name: &str, text: &str, sources: ProgramSources) -> Result<Self, ConfigError> {
+        // What is no TOML has no claims, and the limiter's reader has the better words for it.
+        let table: Table = text.parse().unwrap_or_default();
+        let builder = RateLimiter::builder().store_from_file().toml(text, &sources.sources(&table))?;
+        let _: AnyRateLimiter = builder.build()?;
+        let rules = RuleTable::all(text, &table);
+        let mut file = Self { name: name.to_owned(), text: text.to_owned(), table, rules, sources };
+        let limiter = file.limiter(ManualClock::new())?;
+        file.rules.iter_mut().for_each(|rule| rule.read_policies(&limiter));
+        Ok(file)
+    }
+
+    /// Builds a limiter of all rules, in memory.
+    pub(crate) fn limiter(&self, clock: impl Clock) -> Result<RateLimiter, ConfigError> {
+        self.build(&self.table, clock)
+    }
+
+    /// Builds a limiter of other rules than those of the file.
+    pub(crate) fn variant(&self, table: &Table) -> Result<RateLimiter, ConfigError> {
+        self.build(table, ManualClock::new())
+    }
+
+    fn build(&self, table: &Table, clock: impl Clock) -> Result<RateLimiter, ConfigError> {
+        let mut in_memory = table.clone();
+        in_memory.remove("store");
+        RateLimiter::builder().clock(clock).toml(&in_memory.to_string(), &self.sources.sources(table))?.build()
+    }
+
+    /// Returns the file with these rules alone.
+    pub(crate) fn with_rules(&self, rules: impl IntoIterator<Item = Table>) -> Table {
+        let mut table = self.table.clone();
+        table.insert("rule".to_owned(), Value::Array(rules.into_iter().map(Value::Table).collect()));
+        table
+    }
+
+    /// Returns what a reload of another file in place of this one changes.
+    pub(crate) fn changes_to(&self, new: &Self) -> Result<Changes, ConfigError> {
+        let limiter = self.limiter(ManualClock::new())?;
+        limiter.reload(|builder| builder.toml(&new.text, &new.sources.sources(&new.table)))
+    }
+
+    pub(crate) const fn sources(&self) -> &ProgramSources {
+        &self.sources
+    }
+
+    pub(crate) fn rule(&self, name: &str) -> Option<&RuleTable> {
+        self.rules.iter().find(|rule| rule.name.eq_ignore_ascii_case(name))
+    }
+
+    /// Returns the number of histories that are kept.
+    pub(crate) fn max_keys(&self) -> usize {
+        let max_keys = self.table.get("max_keys").and_then(Value::as_integer);
+        max_keys.and_then(|max_keys| usize::try_from(max_keys).ok()).unwrap_or(DEFAULT_MAX_KEYS)
+    }
+
+    /// Returns `true` if a rule may read this header field.
+    pub(crate) fn may_read_header(&self, name: &str) -> bool {
+        let text = self.text.to_ascii_lowercase();
+        let is_of_preflights = text.contains("preflights") && matches!(name, "origin" | "access-control-request-method");
+        let is_of_grpc = text.contains("grpc-health") && name == "content-type";
+        let is_of_proxies = text.contains("client_ip") && matches!(name, "x-forwarded-for" | "forwarded");
+        let is_of_sources = self.sources.header_names().any(|other| other == name);
+        text.contains(name) || is_of_preflights || is_of_grpc || is_of_proxies || is_of_sources
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const FILE: &str = "max_keys = 7\n\n[store]\nurl = '$QUOTA_TEST_UNSET'\non_outage = 'open'\n\n[[rule]]\nname = 'a'\n\
+                        key = 'claim:account'\nquotas = ['60/minute', '1800/hour']\nenforcement = 'shadow'\n\
+                        applies_to = 'every_request'\n[rule.tiers]\npro = ['600/minute']\nstaff = 'unlimited'\n";
+
+    fn file() -> RulesFile {
+        RulesFile::parse("f", FILE, ProgramSources::default()).unwrap()
+    }
+
+    #[test]
+    fn a_rule_is_read_with_its_lines_and_its_policies() {
+        let file = file();
+        let rule = file.rule("A").unwrap();
+        assert_eq!((rule.line_of("quotas"), rule.line_of("tiers"), rule.line_of("routes")), (10, 13, 7));
+        let limits: Vec<_> = rule.policies.iter().map(|policy| (policy.tier.as_deref(), policy.limits())).collect();
+        let text = |text: &str| text.to_owned();
+        let expected =
+            [(None, text("60/minute, 1800/hour")), (Some("pro"), text("600/minute")), (Some("staff"), text("unlimited"))];
+        assert_eq!(limits, expected);
+        assert_eq!((file.max_keys(), rule.enforcement()), (7, "shadow"));
+    }
+
+    #[test]
+    fn a_variant_has_the_rules_that_it_is_given() {
+        let file = file();
+        let mut fields = file.rules[0].fields.clone();
+        fields.insert("name".to_owned(), Value::from("b"));
+        let limiter = file.variant(&file.with_rules([fields])).unwrap();
+        assert!(limiter.rule("b").is_ok() && limiter.rule("a").is_err());
+    }
+
+    #[test]
+    fn only_header_fields_that_a_rule_may_read_are_wanted() {
+        let file = RulesFile::parse(
+            "f",
+            "[client_ip]\n[[rule]]\nname = 'a'\nkey = ['client_ip', 'header:X-Account']\nquotas = ['1/s']\n\
+             applies_to = 'every_request'",
+            ProgramSources::default(),
+        )
+        .unwrap();
+        let names = ["x-account", "x-forwarded-for", "user-agent", "origin"];
+        assert_eq!(names.map(|name| file.may_read_header(name)), [true, true, false, false]);
+    }
+}
