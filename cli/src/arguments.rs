@@ -12,7 +12,7 @@ const EXIT_CODES: &str = "Exit codes: 0 all is well, 1 a mistake in a file, 2 a 
 /// Returns the command with all subcommands.
 pub(crate) fn command() -> Command {
     let command = Command::new("tower-quota").version(env!("CARGO_PKG_VERSION")).about(ABOUT).after_help(EXIT_CODES);
-    command.subcommand_required(true).arg_required_else_help(true).subcommands([check(), diff()])
+    command.subcommand_required(true).arg_required_else_help(true).subcommands([check(), diff(), replay()])
 }
 
 fn check() -> Command {
@@ -30,6 +30,27 @@ fn diff() -> Command {
         .arg(path("OLD", "The file of rules as it is now"))
         .arg(path("NEW", "The file of rules that is to replace it"))
         .arg(source("claim:account", "Names a key source of the program, besides those that begin with claim:"))
+}
+
+fn replay() -> Command {
+    let command = Command::new("replay").about("Replays access logs, and tells what the rules would have refused");
+    command
+        .arg(rules())
+        .arg(option("format", "FORMAT", "The format of the logs: auto (the default), common, combined, nginx='$remote_addr ...', apache='%h ...', envoy, envoy='[%START_TIME%] ...', alb, w3c, caddy, traefik or json"))
+        .arg(list("field", "NAME=PATH", "Where a log in JSON has something: time=ts, path=request.uri, header:x-account=/headers/0; may be repeated"))
+        .arg(source("claim:account=header:x-account", "What stands for a key source of the program: header:NAME, query:NAME, cookie:NAME, peer_ip or field:NAME; may be repeated"))
+        .arg(flag("json", "Prints the figures as JSON"))
+        .arg(option("html", "FILE", "Writes a page with plots, which needs no network").value_parser(value_parser!(PathBuf)))
+        .arg(flag("strict", "Ends with exit code 3 if a line cannot be read"))
+        .arg(path("LOG", "The logs, which may be compressed with gzip or zstd; - is the standard input").num_args(1..))
+}
+
+fn rules() -> Arg {
+    Arg::new("rules").long("rules").value_name("FILE").help("The file of rules").required(true).value_parser(value_parser!(PathBuf))
+}
+
+fn option(name: &'static str, value: &'static str, help: &'static str) -> Arg {
+    Arg::new(name).long(name).value_name(value).help(help)
 }
 
 fn path(name: &'static str, help: &'static str) -> Arg {

@@ -5,6 +5,9 @@ mod commands;
 mod compare;
 mod failure;
 mod lint;
+mod log;
+mod replay;
+mod report;
 mod rules;
 
 use std::{

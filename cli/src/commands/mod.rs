@@ -2,6 +2,7 @@
 
 mod check;
 mod diff;
+mod replay;
 
 use std::path::Path;
 
@@ -21,6 +22,7 @@ pub(crate) fn run(matches: &ArgMatches) -> Result<Answer, Failure> {
     match matches.subcommand() {
         Some(("check", matches)) => check::run(matches),
         Some(("diff", matches)) => diff::run(matches),
+        Some(("replay", matches)) => replay::run(matches),
         _ => Err(Failure::usage("no such command")),
     }
 }

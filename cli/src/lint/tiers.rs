@@ -53,7 +53,7 @@ mod tests {
         assert_eq!(of("free = ['31/minute', '1800/hour']"), [("smaller-tier", 6)]);
         assert_eq!(of("free = ['60/minute', '1800/hour', '2000/day']"), [("smaller-tier", 6)]);
         assert_eq!(of("pro = ['30/minute', '3600/day']"), [], "an hour of it has no limit");
-        assert_eq!(of("pro = ['600/minute', '18000/hour']\nstaff = 'unlimited'"), []);
+        assert_eq!(of("pro = ['90/minute', '3600/hour']\nstaff = 'unlimited'"), []);
     }
 
     #[test]

@@ -4,6 +4,6 @@ mod program_sources;
 mod rule_table;
 mod rules_file;
 
-pub(crate) use program_sources::ProgramSources;
+pub(crate) use program_sources::{ProgramSources, field_header};
 pub(crate) use rule_table::{RuleTable, TierPolicy};
 pub(crate) use rules_file::RulesFile;

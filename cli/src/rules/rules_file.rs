@@ -1,6 +1,6 @@
 //! A file of rules that the limiter has accepted.
 
-use std::{fs, path::Path};
+use std::{collections::BTreeSet, fs, path::Path};
 
 use toml::{Table, Value};
 use tower_quota::{
@@ -10,7 +10,7 @@ use tower_quota::{
 
 use crate::{
     failure::Failure,
-    rules::{ProgramSources, RuleTable},
+    rules::{ProgramSources, RuleTable, program_sources::texts},
 };
 
 const DEFAULT_MAX_KEYS: usize = 1_000_000;
@@ -89,14 +89,30 @@ impl RulesFile {
         max_keys.and_then(|max_keys| usize::try_from(max_keys).ok()).unwrap_or(DEFAULT_MAX_KEYS)
     }
 
-    /// Returns `true` if a rule may read this header field.
-    pub(crate) fn may_read_header(&self, name: &str) -> bool {
-        let text = self.text.to_ascii_lowercase();
-        let is_of_preflights = text.contains("preflights") && matches!(name, "origin" | "access-control-request-method");
-        let is_of_grpc = text.contains("grpc-health") && name == "content-type";
-        let is_of_proxies = text.contains("client_ip") && matches!(name, "x-forwarded-for" | "forwarded");
-        let is_of_sources = self.sources.header_names().any(|other| other == name);
-        text.contains(name) || is_of_preflights || is_of_grpc || is_of_proxies || is_of_sources
+    /// Returns the names of the header fields that a rule may read, besides `host`, in lower case.
+    pub(crate) fn headers(&self) -> BTreeSet<String> {
+        let keys = self.rules.iter().flat_map(RuleTable::keys).flatten();
+        let tiers = self.rules.iter().flat_map(|rule| rule.texts("tier_from"));
+        let sources: Vec<&str> = keys.chain(tiers).flat_map(|text| text.split('|').map(str::trim)).collect();
+        let conditions = self.rules.iter().filter_map(|rule| rule.fields.get("when_header")?.as_table());
+        let conditions = conditions.flat_map(|table| table.keys().map(String::as_str));
+        let exempt = self.rules.iter().flat_map(|rule| rule.texts("exempt"));
+        let exempt = exempt.chain(self.table.get("exempt").map(texts).unwrap_or_default());
+        let of_exemptions = exempt.flat_map(|exemption| match exemption {
+            "preflights" => &["origin", "access-control-request-method"][..],
+            "grpc-health" => &["content-type"],
+            _ => &[],
+        });
+        let proxies = self.table.get("client_ip").and_then(Value::as_table).map(|client_ip| {
+            client_ip.get("header").and_then(Value::as_str).unwrap_or("x-forwarded-for")
+        });
+        let of_sources = sources.iter().filter_map(|source| match source.split_once(':')? {
+            ("header" | "metadata", name) => Some(name),
+            ("cookie", _) => Some("cookie"),
+            _ => None,
+        });
+        let all = of_sources.chain(conditions).chain(of_exemptions.copied()).chain(proxies).chain(self.sources.header_names());
+        all.map(str::to_ascii_lowercase).collect()
     }
 }
 
@@ -143,7 +159,6 @@ mod tests {
             ProgramSources::default(),
         )
         .unwrap();
-        let names = ["x-account", "x-forwarded-for", "user-agent", "origin"];
-        assert_eq!(names.map(|name| file.may_read_header(name)), [true, true, false, false]);
+        assert_eq!(file.headers().into_iter().collect::<Vec<_>>(), ["x-account", "x-forwarded-for"]);
     }
 }
