@@ -12,7 +12,7 @@ const EXIT_CODES: &str = "Exit codes: 0 all is well, 1 a mistake in a file, 2 a 
 /// Returns the command with all subcommands.
 pub(crate) fn command() -> Command {
     let command = Command::new("tower-quota").version(env!("CARGO_PKG_VERSION")).about(ABOUT).after_help(EXIT_CODES);
-    command.subcommand_required(true).arg_required_else_help(true).subcommands([check(), diff(), replay()])
+    command.subcommand_required(true).arg_required_else_help(true).subcommands([check(), diff(), replay(), explain()])
 }
 
 fn check() -> Command {
@@ -43,6 +43,16 @@ fn replay() -> Command {
         .arg(option("html", "FILE", "Writes a page with plots, which needs no network").value_parser(value_parser!(PathBuf)))
         .arg(flag("strict", "Ends with exit code 3 if a line cannot be read"))
         .arg(path("LOG", "The logs, which may be compressed with gzip or zstd; - is the standard input").num_args(1..))
+}
+
+fn explain() -> Command {
+    let command = Command::new("explain").about("Tells which rules govern a request, by which key, and why the others do not");
+    command
+        .arg(rules())
+        .arg(Arg::new("REQUEST").help("The request, such as 'GET /bots/7?x=1'").required(true))
+        .arg(list("header", "HEADER", "A header field of it, such as 'x-account: acme'; may be repeated").short('H'))
+        .arg(option("peer", "ADDRESS", "The address that it comes from"))
+        .arg(source("claim:account=acme", "The value of a key source of the program; may be repeated"))
 }
 
 fn rules() -> Arg {

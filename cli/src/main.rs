@@ -3,6 +3,7 @@
 mod arguments;
 mod commands;
 mod compare;
+mod explain;
 mod failure;
 mod lint;
 mod log;

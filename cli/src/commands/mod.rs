@@ -2,6 +2,7 @@
 
 mod check;
 mod diff;
+mod explain;
 mod replay;
 
 use std::path::Path;
@@ -22,6 +23,7 @@ pub(crate) fn run(matches: &ArgMatches) -> Result<Answer, Failure> {
     match matches.subcommand() {
         Some(("check", matches)) => check::run(matches),
         Some(("diff", matches)) => diff::run(matches),
+        Some(("explain", matches)) => explain::run(matches),
         Some(("replay", matches)) => replay::run(matches),
         _ => Err(Failure::usage("no such command")),
     }

@@ -7,18 +7,34 @@ use std::collections::VecDeque;
 const RESOLUTION: usize = 4096;
 
 /// The requests of the last window: a sliding-window log of moments, in milliseconds.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub(crate) struct RollingCount {
-    moments: VecDeque<(i64, u32)>,
+    /// Until then nothing leaves the window, so there is no need to look at the moments.
+    quiet_until: i64,
     count: u64,
+    moments: VecDeque<(i64, u32)>,
+}
+
+impl Default for RollingCount {
+    fn default() -> Self {
+        Self { quiet_until: i64::MAX, count: 0, moments: VecDeque::new() }
+    }
 }
 
 impl RollingCount {
     /// Drops what has left the window. A request leaves it exactly one window after it came.
     #[inline]
     pub(crate) fn expire(&mut self, now: i64, window: i64) {
+        if now >= self.quiet_until {
+            self.expire_some(now, window);
+        }
+    }
+
+    fn expire_some(&mut self, now: i64, window: i64) {
+        self.quiet_until = i64::MAX;
         while let Some((moment, number)) = self.moments.front() {
             if moment.saturating_add(window) > now {
+                self.quiet_until = moment.saturating_add(window);
                 return;
             }
             self.count -= u64::from(*number);
@@ -33,6 +49,9 @@ impl RollingCount {
     /// Adds a request. Returns `true` if its moment was taken together with another one, and so made later than it is.
     #[inline]
     pub(crate) fn push(&mut self, now: i64, window: i64) -> bool {
+        if self.count == 0 {
+            self.quiet_until = now.saturating_add(window);
+        }
         self.count += 1;
         let is_full = self.moments.len() >= RESOLUTION;
         let part = (window / RESOLUTION as i64).max(1);
@@ -42,6 +61,7 @@ impl RollingCount {
                 false
             }
             Some((moment, number)) if is_full && moment.div_euclid(part) == now.div_euclid(part) => {
+                // The only moment, if it is one, leaves later now; to look for it early does no harm.
                 (*moment, *number) = (now, number.saturating_add(1));
                 true
             }
