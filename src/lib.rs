@@ -444,7 +444,8 @@ pub mod tiers;
 pub use error::{CheckError, ConfigError, UnknownRule, UnknownTier};
 pub use http::{RateLimit, RateLimitLayer, ResponseFuture};
 pub use limiter::{
-    AnyRateLimiter, Changes, Decision, KeyRejected, MatchedRule, QuotaStatus, RateLimiter, RateLimiterBuilder, RuleHandle,
+    AnyRateLimiter, Changes, Decision, KeyRejected, MatchedRule, QuotaStatus, RateLimiter, RateLimiterBuilder,
+    RuleHandle,
 };
 pub use policy::{Enforcement, Policy, Quota};
 pub use request::RequestKind;

@@ -16,7 +16,8 @@ pub(crate) fn command() -> Command {
 }
 
 fn check() -> Command {
-    let command = Command::new("check").about("Reads a file of rules as the limiter does, and tells what it hardly means");
+    let command =
+        Command::new("check").about("Reads a file of rules as the limiter does, and tells what it hardly means");
     command
         .arg(path("FILE", "The file of rules"))
         .arg(flag("deny", "Ends with exit code 2 if anything is found"))
@@ -46,7 +47,8 @@ fn replay() -> Command {
 }
 
 fn explain() -> Command {
-    let command = Command::new("explain").about("Tells which rules govern a request, by which key, and why the others do not");
+    let command =
+        Command::new("explain").about("Tells which rules govern a request, by which key, and why the others do not");
     command
         .arg(rules())
         .arg(Arg::new("REQUEST").help("The request, such as 'GET /bots/7?x=1'").required(true))
@@ -56,7 +58,12 @@ fn explain() -> Command {
 }
 
 fn rules() -> Arg {
-    Arg::new("rules").long("rules").value_name("FILE").help("The file of rules").required(true).value_parser(value_parser!(PathBuf))
+    Arg::new("rules")
+        .long("rules")
+        .value_name("FILE")
+        .help("The file of rules")
+        .required(true)
+        .value_parser(value_parser!(PathBuf))
 }
 
 fn option(name: &'static str, value: &'static str, help: &'static str) -> Arg {

@@ -15,7 +15,8 @@ fn a_file_without_a_finding_is_good() {
 fn a_mistake_is_told_as_the_limiter_tells_it() {
     let (_folder, path) = file_of(&GOOD.replace("60/minute", "0/minute"));
     let run = run(&["check", &path]);
-    let expected = format!("error: {path}: line 4: rule \"a\": quota \"0/minute\": a quota admits at least 1: write 1 or more\n");
+    let expected =
+        format!("error: {path}: line 4: rule \"a\": quota \"0/minute\": a quota admits at least 1: write 1 or more\n");
     assert_eq!((run.code, run.stderr), (1, expected));
 }
 

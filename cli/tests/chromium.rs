@@ -8,7 +8,7 @@ use std::{
 const NAMES: [&str; 5] = ["chromium-headless-shell", "chromium", "chromium-browser", "google-chrome", "chrome"];
 
 /// Opens a page, lets its scripts run, and returns the document as it is then.
-pub fn document(page: &Path, options: &[&str]) -> String {
+pub(crate) fn document(page: &Path, options: &[&str]) -> String {
     let profile = tempfile::tempdir().unwrap();
     let mut command = Command::new(installed());
     command
@@ -25,7 +25,8 @@ pub fn document(page: &Path, options: &[&str]) -> String {
 
 /// Returns the name of a browser that is here.
 fn installed() -> &'static str {
-    let is_here = |name: &&&str| Command::new(name).arg("--version").output().is_ok_and(|output| output.status.success());
+    let is_here =
+        |name: &&&str| Command::new(name).arg("--version").output().is_ok_and(|output| output.status.success());
     NAMES.iter().find(is_here).unwrap_or_else(|| {
         panic!("there is no Chromium here: run ./tests/run, or apt-get install --no-install-recommends chromium-headless-shell")
     })

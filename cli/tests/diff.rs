@@ -18,7 +18,10 @@ fn changes_are_told_and_so_is_who_has_less() {
 fn more_for_all_is_less_for_nobody() {
     let (_old, old) = file_of(OLD);
     let (_new, new) = file_of(&OLD.replace("60/minute", "90/minute"));
-    assert_eq!(run(&["diff", &old, &new]).stdout, "Limits:\n  rule \"a\": 60/minute -> 90/minute\nNobody has less now.\n");
+    assert_eq!(
+        run(&["diff", &old, &new]).stdout,
+        "Limits:\n  rule \"a\": 60/minute -> 90/minute\nNobody has less now.\n"
+    );
     assert_eq!(run(&["diff", &old, &old]).stdout, "Nothing is changed.\n");
 }
 

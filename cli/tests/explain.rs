@@ -31,7 +31,9 @@ fn header_fields_and_claims_belong_to_the_request() {
 #[test]
 fn what_is_no_request_is_refused() {
     let rules = data("rules.toml");
-    for wrong in [&["GET"][..], &["G(T /x"], &["GET /x", "-H", "x"], &["GET /x", "--peer", "host"], &["GET /x", "--source", "a"]] {
+    for wrong in
+        [&["GET"][..], &["G(T /x"], &["GET /x", "-H", "x"], &["GET /x", "--peer", "host"], &["GET /x", "--source", "a"]]
+    {
         let run = run(&[&["explain", "--rules", &rules], wrong].concat());
         assert_eq!(run.code, 64, "{wrong:?}: {}", run.stdout);
     }

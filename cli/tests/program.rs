@@ -7,24 +7,24 @@ use std::{
 };
 
 /// What a run of the program has printed, and its exit code.
-pub struct Run {
-    pub code: i32,
-    pub stdout: String,
-    pub stderr: String,
+pub(crate) struct Run {
+    pub(crate) code: i32,
+    pub(crate) stdout: String,
+    pub(crate) stderr: String,
 }
 
 /// Returns the path of a sample.
-pub fn data(name: &str) -> String {
+pub(crate) fn data(name: &str) -> String {
     PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/data").join(name).display().to_string()
 }
 
 /// Runs the program with these arguments.
-pub fn run(arguments: &[&str]) -> Run {
+pub(crate) fn run(arguments: &[&str]) -> Run {
     run_with_input(arguments, b"")
 }
 
 /// Runs the program with a standard input.
-pub fn run_with_input(arguments: &[&str], input: &[u8]) -> Run {
+pub(crate) fn run_with_input(arguments: &[&str], input: &[u8]) -> Run {
     let mut command = Command::new(env!("CARGO_BIN_EXE_tower-quota"));
     command.args(arguments).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
     let mut child = command.spawn().unwrap();
@@ -39,7 +39,7 @@ pub fn run_with_input(arguments: &[&str], input: &[u8]) -> Run {
 }
 
 /// A folder with a file of rules in it.
-pub fn file_of(text: &str) -> (tempfile::TempDir, String) {
+pub(crate) fn file_of(text: &str) -> (tempfile::TempDir, String) {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("limits.toml");
     std::fs::write(&path, text).unwrap();

@@ -24,7 +24,16 @@ fn the_same_requests_are_the_same_in_every_format() {
     let expected = rules_of(&[&data("combined.log")]);
     assert!(expected[0]["refused"].as_u64().unwrap() > 0 && expected[1]["refused"].as_u64().unwrap() > 0);
     assert_eq!(expected[2]["requests"], 0);
-    for name in ["common.log", "envoy.log", "alb.log", "cloudfront.log", "caddy.json", "traefik.json", "combined.log.gz", "combined.log.zst"] {
+    for name in [
+        "common.log",
+        "envoy.log",
+        "alb.log",
+        "cloudfront.log",
+        "caddy.json",
+        "traefik.json",
+        "combined.log.gz",
+        "combined.log.zst",
+    ] {
         assert_eq!(rules_of(&[&data(name)]), expected, "{name}");
     }
     for (name, format) in [
@@ -86,7 +95,11 @@ fn the_figures_of_a_quota_are_those_of_a_limiter_with_that_limit() {
     let candidates = quota["candidates"].as_array().unwrap();
     assert!(candidates.len() >= 8, "{candidates:?}");
     for candidate in candidates {
-        assert_eq!(refused(&candidate["limit"]), (candidate["refused"].clone(), candidate["keys"].clone()), "{candidate}");
+        assert_eq!(
+            refused(&candidate["limit"]),
+            (candidate["refused"].clone(), candidate["keys"].clone()),
+            "{candidate}"
+        );
     }
     let peak = quota["smallest_that_refuses_nobody"].as_u64().unwrap();
     assert_eq!(refused(&peak.into()).0, 0);
@@ -125,7 +138,7 @@ fn the_text_has_what_an_operator_asks_for() {
         "  the smallest that refuses nobody\n",
         "a b ",
         "2001:db8:1:2::/64 ",
-        "\nrule idle (1/s)\n  requests         0\n",
+        "\nrule idle (1/second)\n  requests         0\n",
     ] {
         assert!(run.stdout.contains(part), "{part}: {}", run.stdout);
     }
@@ -133,7 +146,8 @@ fn the_text_has_what_an_operator_asks_for() {
 
 #[test]
 fn what_a_rule_reads_and_no_log_has_is_told() {
-    let (_folder, path) = file_of("[[rule]]\nname = 'a'\nkey = 'header:x-account'\nquotas = ['1/s']\nhosts = ['a.b']\n");
+    let (_folder, path) =
+        file_of("[[rule]]\nname = 'a'\nkey = 'header:x-account'\nquotas = ['1/s']\nhosts = ['a.b']\n");
     let run = run(&["replay", "--rules", &path, &data("combined.log")]);
     assert!(run.stdout.contains("note: no request has x-account, which a rule reads"), "{}", run.stdout);
     assert!(run.stdout.contains("160 governed by no rule"), "{}", run.stdout);
@@ -141,11 +155,25 @@ fn what_a_rule_reads_and_no_log_has_is_told() {
 
 #[test]
 fn a_claim_needs_something_of_the_log_that_stands_for_it() {
-    let (_folder, path) = file_of("[[rule]]\nname = 'a'\nkey = 'claim:account'\nquotas = ['1/s']\napplies_to = 'every_request'\n");
+    let (_folder, path) =
+        file_of("[[rule]]\nname = 'a'\nkey = 'claim:account'\nquotas = ['1/s']\napplies_to = 'every_request'\n");
     let log = b"ann 1709164801 GET /x\nbob 1709164801 GET /x\nann 1709164801 GET /x\n";
-    let arguments = ["replay", "--rules", &path, "-", "--json", "--format", "nginx=$remote_user $msec $request_method $request_uri"];
+    let arguments = [
+        "replay",
+        "--rules",
+        &path,
+        "-",
+        "--json",
+        "--format",
+        "nginx=$remote_user $msec $request_method $request_uri",
+    ];
     let missing = run_with_input(&arguments, log);
-    assert_eq!((missing.code, missing.stderr.contains("--source claim:account=field:remote_user")), (64, true), "{}", missing.stderr);
+    assert_eq!(
+        (missing.code, missing.stderr.contains("--source claim:account=field:remote_user")),
+        (64, true),
+        "{}",
+        missing.stderr
+    );
     let run = run_with_input(&[&arguments[..], &["--source", "claim:account=field:remote_user"]].concat(), log);
     let figures: Value = serde_json::from_str(&run.stdout).unwrap();
     assert_eq!((&figures["rules"][0]["keys"], &figures["rules"][0]["refused"]), (&Value::from(2), &Value::from(1)));
@@ -164,7 +192,11 @@ fn a_log_that_is_none_is_refused() {
 
 #[test]
 fn a_full_table_is_told() {
-    let (_folder, path) = file_of("max_keys = 1\n[[rule]]\nname = 'a'\nkey = 'peer_ip'\nquotas = ['1/hour']\nhosts = ['*']\n".replace("hosts = ['*']", "paths_under = ['/']").as_str());
+    let (_folder, path) = file_of(
+        "max_keys = 1\n[[rule]]\nname = 'a'\nkey = 'peer_ip'\nquotas = ['1/hour']\nhosts = ['*']\n"
+            .replace("hosts = ['*']", "paths_under = ['/']")
+            .as_str(),
+    );
     let run = run(&["replay", "--rules", &path, &data("combined.log")]);
     assert!(run.stdout.contains("requests were of keys beyond max_keys = 1"), "{}", run.stdout);
 }

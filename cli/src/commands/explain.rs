@@ -38,7 +38,9 @@ fn describe(text: &mut String, explained: &Explained) {
             let enforcement = if enforcement == "on" { String::new() } else { format!(", {enforcement}") };
             let key = match key {
                 Key::Found { sources, parts } => format!("by {sources}: {parts}"),
-                Key::Missing { sources, outcome } => format!("by {sources}, which the request does not carry: {outcome}"),
+                Key::Missing { sources, outcome } => {
+                    format!("by {sources}, which the request does not carry: {outcome}")
+                }
             };
             writeln!(text, "\nrule \"{rule}\" governs it: {limits}{tier}{enforcement}\n  {key}")
         }
@@ -57,6 +59,9 @@ fn request(matches: &ArgMatches) -> Result<Request<()>, Failure> {
     let (method, target) = target.map_or(("GET", method), |target| (method, target));
     let mut request = Request::new(());
     *request.method_mut() = Method::from_bytes(method.as_bytes()).map_err(|_| wrong())?;
+    if !target.starts_with('/') && !target.contains("://") {
+        return Err(wrong());
+    }
     *request.uri_mut() = target.parse::<Uri>().map_err(|_| wrong())?;
     for header in texts(matches, "header") {
         let wrong = || Failure::usage(format!("-H {header:?}: write -H 'x-account: acme'"));

@@ -13,7 +13,9 @@ const BUILT: [&str; 2] = ["store", "max_keys"];
 pub(crate) fn rewritten(old: &RulesFile, new: &RulesFile) -> Vec<String> {
     let of_rules = new.rules.iter().filter_map(|rule| Some((rule, old.rule(&rule.name)?)));
     let of_rules = of_rules.flat_map(|(rule, before)| {
-        changes(&before.fields, &rule.fields, &REPORTED).into_iter().map(|change| format!("rule \"{}\": {change}", rule.name))
+        changes(&before.fields, &rule.fields, &REPORTED)
+            .into_iter()
+            .map(|change| format!("rule \"{}\": {change}", rule.name))
     });
     let of_file = changes(&old.table, &new.table, &["rule"]).into_iter().map(|change| {
         let is_built = BUILT.iter().any(|field| change.starts_with(field));
@@ -25,12 +27,17 @@ pub(crate) fn rewritten(old: &RulesFile, new: &RulesFile) -> Vec<String> {
 fn changes(old: &Table, new: &Table, except: &[&str]) -> Vec<String> {
     let gone = old.keys().filter(|field| !new.contains_key(*field));
     let fields = new.keys().chain(gone).filter(|field| !except.contains(&field.as_str()));
-    fields.filter(|field| old.get(*field) != new.get(*field)).map(|field| change(field, old.get(field), new.get(field))).collect()
+    fields
+        .filter(|field| old.get(*field) != new.get(*field))
+        .map(|field| change(field, old.get(field), new.get(field)))
+        .collect()
 }
 
 fn change(field: &str, old: Option<&Value>, new: Option<&Value>) -> String {
     match (old, new) {
-        (Some(Value::Array(old)), Some(Value::Array(new))) if is_flat(old) && is_flat(new) => list_change(field, old, new),
+        (Some(Value::Array(old)), Some(Value::Array(new))) if is_flat(old) && is_flat(new) => {
+            list_change(field, old, new)
+        }
         (Some(Value::Table(_)), _) | (_, Some(Value::Table(_))) => format!("[{field}] is written otherwise"),
         (Some(old), Some(new)) if is_plain(old) && is_plain(new) => format!("{field}: {old} -> {new}"),
         (None, Some(new)) if is_plain(new) => format!("{field} = {new} is new"),

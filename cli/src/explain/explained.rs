@@ -13,8 +13,17 @@ use crate::{
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Explained {
     /// It governs the request, once for each key: two readings of a path may have two.
-    Governs { rule: String, limits: String, tier: Option<String>, enforcement: String, key: Key },
-    DoesNot { rule: String, reasons: Vec<String> },
+    Governs {
+        rule: String,
+        limits: String,
+        tier: Option<String>,
+        enforcement: String,
+        key: Key,
+    },
+    DoesNot {
+        rule: String,
+        reasons: Vec<String>,
+    },
 }
 
 /// The key of a request.
@@ -144,7 +153,10 @@ mod tests {
         let text = |text: &str| text.to_owned();
         let key = Key::Found { sources: text("header:x-account"), parts: text("acme") };
         let (tier, enforcement) = (Some(text("pro")), text("on"));
-        assert_eq!(explained[0], Explained::Governs { rule: text("api"), limits: text("900/minute"), tier, enforcement, key });
+        assert_eq!(
+            explained[0],
+            Explained::Governs { rule: text("api"), limits: text("900/minute"), tier, enforcement, key }
+        );
         let key = Key::Found { sources: text("path:id + peer_ip"), parts: text("7 + 192.0.2.1") };
         let (limits, enforcement) = (text("60/minute, 1800/hour"), text("shadow"));
         assert_eq!(explained[1], Explained::Governs { rule: text("bots"), limits, tier: None, enforcement, key });
@@ -163,11 +175,14 @@ mod tests {
         assert_eq!(reasons_of(&explained, "api"), ["the path /other is not under \"/api\""]);
         assert_eq!(reasons_of(&explained, "bots"), ["no route of it is that of GET /other"]);
         let beta = reasons_of(&explained, "beta");
-        assert_eq!(beta, [
-            "the host a.example.com is not \"beta.example.com\"",
-            "the method GET is not \"POST\"",
-            "the header field x-plan is missing, and has to be \"beta\"",
-        ]);
+        assert_eq!(
+            beta,
+            [
+                "the host a.example.com is not \"beta.example.com\"",
+                "the method GET is not \"POST\"",
+                "the header field x-plan is missing, and has to be \"beta\"",
+            ]
+        );
         assert_eq!(reasons_of(&explained, "jobs"), ["it is for no requests: the program asks it by name"]);
     }
 
@@ -175,13 +190,19 @@ mod tests {
     fn a_more_specific_route_of_another_rule_is_a_reason() {
         let explained = explained(Request::get("/api/bots/import"));
         assert_eq!(reasons_of(&explained, "bots"), ["rule \"import\" has a more specific route for it"]);
-        assert_eq!(reasons_of(&explained, "rest"), ["it is for requests that match no route, and rule \"import\" has one for this"]);
+        assert_eq!(
+            reasons_of(&explained, "rest"),
+            ["it is for requests that match no route, and rule \"import\" has one for this"]
+        );
     }
 
     #[test]
     fn a_method_of_another_route_is_a_reason() {
         let explained = explained(Request::delete("/api/bots/7"));
-        assert_eq!(reasons_of(&explained, "bots"), ["no route of it is that of DELETE /api/bots/7, though the path is of \"GET|PUT /api/bots/{id}\""]);
+        assert_eq!(
+            reasons_of(&explained, "bots"),
+            ["no route of it is that of DELETE /api/bots/7, though the path is of \"GET|PUT /api/bots/{id}\""]
+        );
     }
 
     #[test]

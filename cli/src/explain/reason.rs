@@ -60,7 +60,9 @@ impl Asking<'_> {
             return Some(format!("the request is exempt from all rules by {exemption}"));
         }
         let own = of(self.rule.fields.get("exempt"));
-        own.iter().find(|exemption| exempts(exemption)).map(|exemption| format!("the rule exempts the request by {exemption}"))
+        own.iter()
+            .find(|exemption| exempts(exemption))
+            .map(|exemption| format!("the rule exempts the request by {exemption}"))
     }
 
     fn routes(&self) -> Option<String> {
@@ -113,7 +115,9 @@ impl Asking<'_> {
     fn other_rule(&self) -> String {
         let Ok(limiter) = self.file.variant(&self.file.table) else { return String::new() };
         let matched = limiter.matching(&RequestView::new(self.request));
-        let by_route = matched.iter().filter(|matched| self.file.rule(matched.rule()).is_some_and(|rule| !rule.routes().is_empty()));
+        let by_route = matched
+            .iter()
+            .filter(|matched| self.file.rule(matched.rule()).is_some_and(|rule| !rule.routes().is_empty()));
         let names: Vec<String> = by_route.map(|matched| format!("\"{}\"", matched.rule())).collect();
         let (rules, has) = if names.len() == 1 { ("rule", "has") } else { ("rules", "have") };
         let names = names.join(" and ");

@@ -10,7 +10,8 @@ pub(super) fn find(rule: &RuleTable, found: &mut Vec<Finding>) {
     if rule.fields.contains_key("on_missing") || rule.texts("applies_to") == ["no_requests"] {
         return;
     }
-    let is_of_client = |part: &&str| part.split('|').all(|source| OF_CLIENTS.iter().any(|kind| source.trim().starts_with(kind)));
+    let is_of_client =
+        |part: &&str| part.split('|').all(|source| OF_CLIENTS.iter().any(|kind| source.trim().starts_with(kind)));
     if let Some(part) = rule.keys().into_iter().flatten().find(is_of_client) {
         let text = format!(
             "all requests without {part} share one history, so those of one client use up those of all: write on_missing = \

@@ -43,7 +43,8 @@ fn reason_of_idleness(quota: &Quota, policy: &TierPolicy) -> Option<String> {
         let times = other.window().as_nanos().max(1);
         let most = u128::from(other.limit()) * quota.window().as_nanos().div_ceil(times);
         let is_shorter = other.window() < quota.window();
-        (is_shorter && u128::from(quota.limit()) >= most).then(|| format!("{other} lets no more than {most} through in that time"))
+        (is_shorter && u128::from(quota.limit()) >= most)
+            .then(|| format!("{other} lets no more than {most} through in that time"))
     })
 }
 

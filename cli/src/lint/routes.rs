@@ -59,7 +59,9 @@ fn sample(route: &str) -> Option<Request<()>> {
     let method = methods.split('|').next().filter(|method| *method != "*").unwrap_or("GET");
     let mut target = String::new();
     let mut rest = path;
-    while let Some((before, (_, after))) = rest.split_once('{').and_then(|(before, at)| Some((before, at.split_once('}')?))) {
+    while let Some((before, (_, after))) =
+        rest.split_once('{').and_then(|(before, at)| Some((before, at.split_once('}')?)))
+    {
         target.push_str(before);
         target.push_str("0sample0");
         rest = after;
@@ -94,6 +96,9 @@ mod tests {
 
     #[test]
     fn rules_of_other_routes_do_not_meet() {
-        assert_eq!(found(&format!("{}{}", rule("a", "routes = ['GET /a/{x}']"), rule("b", "routes = ['POST /b']"))), []);
+        assert_eq!(
+            found(&format!("{}{}", rule("a", "routes = ['GET /a/{x}']"), rule("b", "routes = ['POST /b']"))),
+            []
+        );
     }
 }

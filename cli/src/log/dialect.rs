@@ -71,7 +71,8 @@ pub(super) fn apache(format: &str) -> Result<Vec<Piece>, String> {
     while let Some((text, after)) = rest.split_once('%') {
         pieces.push(Piece::Text(text.to_owned()));
         // Which statuses a field is for, and whether of the first or the last of several requests.
-        let after = after.trim_start_matches(|char: char| matches!(char, '<' | '>' | '!' | ',') || char.is_ascii_digit());
+        let after =
+            after.trim_start_matches(|char: char| matches!(char, '<' | '>' | '!' | ',') || char.is_ascii_digit());
         let (name, behind) = match after.strip_prefix('{') {
             Some(inner) => inner.split_once('}').ok_or_else(|| format!("%{after}: the brace is not closed"))?,
             None => ("", after),
@@ -131,7 +132,16 @@ pub(super) fn envoy(format: &str) -> Result<Vec<Piece>, String> {
         rest = &after[end + 1..];
     }
     pieces.push(Piece::Text(rest.trim_end_matches('\n').to_owned()));
-    Ok(pieces)
+    Ok(with_peer(pieces))
+}
+
+/// Takes the address that Envoy has added to `x-forwarded-for` for that of the client, if the format has no other.
+fn with_peer(mut pieces: Vec<Piece>) -> Vec<Piece> {
+    let forwarded = Piece::Field(Field::Header("x-forwarded-for".to_owned()));
+    if !pieces.contains(&Piece::Field(Field::Peer)) {
+        pieces.iter_mut().filter(|piece| **piece == forwarded).for_each(|piece| *piece = Piece::Field(Field::Peer));
+    }
+    pieces
 }
 
 fn envoy_operator(operator: &str) -> Field {
@@ -174,7 +184,8 @@ mod tests {
     fn the_letters_of_apache_are_fields() {
         let found = fields(apache("%a %{X-Account}i %>s %{sid}C %{msec}t %400,501{Host}i %% %U%q"));
         let (header, cookie) = (Field::Header("x-account".into()), Field::Cookie("sid".into()));
-        let expected = [Field::Peer, header, Field::Ignored, cookie, Field::Time, Field::Host, Field::Target, Field::Query];
+        let expected =
+            [Field::Peer, header, Field::Ignored, cookie, Field::Time, Field::Host, Field::Target, Field::Query];
         assert_eq!(found, expected);
         assert!(apache("%").is_err() && apache("%{x").is_err());
     }
@@ -190,7 +201,9 @@ mod tests {
     fn the_known_formats_have_what_a_request_needs() {
         for format in [apache(COMMON), apache(COMBINED), envoy(ENVOY), nginx(ALB)] {
             let found = fields(format);
-            assert!(found.contains(&Field::Time) && (found.contains(&Field::Request) || found.contains(&Field::Target)));
+            assert!(
+                found.contains(&Field::Time) && (found.contains(&Field::Request) || found.contains(&Field::Target))
+            );
         }
     }
 }

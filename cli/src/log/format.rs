@@ -71,7 +71,9 @@ impl Format {
         };
         match missing {
             Some(what) => Err(Failure::usage(format!("--format {name}: its lines do not have {what}"))),
-            None => Ok(Self { name: name.to_owned(), lines: LineFormat::Template(template), escape: Escape::Backslash }),
+            None => {
+                Ok(Self { name: name.to_owned(), lines: LineFormat::Template(template), escape: Escape::Backslash })
+            }
         }
     }
 
@@ -85,9 +87,10 @@ impl Format {
             json.want(&path, &field, layout);
         }
         for text in fields {
-            let (field, path) = text.split_once('=').filter(|(field, path)| !field.is_empty() && !path.is_empty()).ok_or_else(|| {
-                Failure::usage(format!("--field {text}: write --field path=request.uri"))
-            })?;
+            let (field, path) = text
+                .split_once('=')
+                .filter(|(field, path)| !field.is_empty() && !path.is_empty())
+                .ok_or_else(|| Failure::usage(format!("--field {text}: write --field path=request.uri")))?;
             json.want(path, &json_field(field), layout);
         }
         Ok(Self { name: name.to_owned(), lines: LineFormat::Json(json), escape: Escape::Json })
@@ -238,10 +241,22 @@ mod tests {
             ("common", r#"1.2.3.4 - - [29/Feb/2024:00:00:01 +0000] "GET /x HTTP/1.1" 200 5"#),
             ("combined", r#"1.2.3.4 - ann [29/Feb/2024:00:00:01 +0000] "GET /x HTTP/1.1" 200 5 "-" "curl""#),
             ("nginx=$msec $request_method $uri", "1709164801.000 GET /x"),
-            ("envoy", r#"[2024-02-29T00:00:01.000Z] "GET /x HTTP/1.1" 200 - 0 5 1 1 "-" "curl" "id" "a.b" "10.0.0.1:80""#),
-            ("alb", r#"h2 2024-02-29T00:00:01.000000Z app/x 1.2.3.4:5 10.0.0.1:80 0 0 0 200 200 1 1 "GET https://a.b:443/x HTTP/2.0" "curl" - -"#),
-            ("caddy", r#"{"ts":1709164801.0,"request":{"remote_ip":"1.2.3.4","method":"GET","host":"a.b","uri":"/x"}}"#),
-            ("traefik", r#"{"StartUTC":"2024-02-29T00:00:01Z","RequestMethod":"GET","RequestPath":"/x","ClientHost":"1.2.3.4"}"#),
+            (
+                "envoy",
+                r#"[2024-02-29T00:00:01.000Z] "GET /x HTTP/1.1" 200 - 0 5 1 1 "-" "curl" "id" "a.b" "10.0.0.1:80""#,
+            ),
+            (
+                "alb",
+                r#"h2 2024-02-29T00:00:01.000000Z app/x 1.2.3.4:5 10.0.0.1:80 0 0 0 200 200 1 1 "GET https://a.b:443/x HTTP/2.0" "curl" - -"#,
+            ),
+            (
+                "caddy",
+                r#"{"ts":1709164801.0,"request":{"remote_ip":"1.2.3.4","method":"GET","host":"a.b","uri":"/x"}}"#,
+            ),
+            (
+                "traefik",
+                r#"{"StartUTC":"2024-02-29T00:00:01Z","RequestMethod":"GET","RequestPath":"/x","ClientHost":"1.2.3.4"}"#,
+            ),
             ("json", r#"{"time":"2024-02-29T00:00:01Z","request":"GET /x HTTP/1.1"}"#),
         ];
         for (name, line) in lines {

@@ -196,16 +196,36 @@ mod tests {
     #[test]
     fn a_path_leads_to_a_value() {
         let line = r#" {"a": {"b": [1, {"c": "no"}], "Uri": "/x"}, "uri": "/y", "n": null, "t": 1.5, "l": ["/z", "/w"], "a.b": "/v"} "#;
-        for (path, value) in
-            [("a.uri", "/x"), ("uri", "/y"), ("/a/Uri", "/x"), ("n", ""), ("t", "1.5"), ("l", "/z"), ("/a.b", "/v"), ("x", ""), ("a", "")]
-        {
+        for (path, value) in [
+            ("a.uri", "/x"),
+            ("uri", "/y"),
+            ("/a/Uri", "/x"),
+            ("n", ""),
+            ("t", "1.5"),
+            ("l", "/z"),
+            ("/a.b", "/v"),
+            ("x", ""),
+            ("a", ""),
+        ] {
             assert_eq!(read(path, line).as_deref(), Some(value), "{path}");
         }
     }
 
     #[test]
     fn what_is_no_object_is_refused() {
-        for line in ["", "[]", "x", "{", r#"{"a""#, r#"{"a":"#, r#"{"a":1"#, r#"{"a":1}}"#, r#"{"a":1,}"#, r#"{"a":"x}"#, r#"{"a" 1}"#] {
+        for line in [
+            "",
+            "[]",
+            "x",
+            "{",
+            r#"{"a""#,
+            r#"{"a":"#,
+            r#"{"a":1"#,
+            r#"{"a":1}}"#,
+            r#"{"a":1,}"#,
+            r#"{"a":"x}"#,
+            r#"{"a" 1}"#,
+        ] {
             assert_eq!(read("a", line), None, "{line}");
         }
         assert_eq!(read("a", "{}").as_deref(), Some(""));

@@ -150,7 +150,11 @@ mod tests {
         for length in [CHUNK - 1, CHUNK, CHUNK + 1, 3 * CHUNK + 7] {
             let text = format!("first\n{}\nlast\n", "x".repeat(length));
             let found = lines(text.as_bytes(), 1 << 20);
-            assert_eq!((found.len(), found[0].as_deref(), found[2].as_deref()), (3, Some(&b"first"[..]), Some(&b"last"[..])), "{length}");
+            assert_eq!(
+                (found.len(), found[0].as_deref(), found[2].as_deref()),
+                (3, Some(&b"first"[..]), Some(&b"last"[..])),
+                "{length}"
+            );
             assert!(found[1].is_none() || length < CHUNK, "{length}");
         }
         assert_eq!(lines("x".repeat(CHUNK + 5).as_bytes(), 1 << 20), [None]);

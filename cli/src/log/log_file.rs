@@ -4,9 +4,7 @@ use std::{io, path::Path};
 
 use crate::{
     failure::Failure,
-    log::{
-        Escape, Format, Input, Layout, Lines, Moment, Progress, Record, Reorder, Spans, format::Line, lines::Found,
-    },
+    log::{Escape, Format, Input, Layout, Lines, Moment, Progress, Record, Reorder, Spans, format::Line, lines::Found},
 };
 
 /// The lines that are shown of those that cannot be read.
@@ -45,7 +43,12 @@ pub(crate) struct Unreadable {
 
 impl LogFile {
     /// Opens a log, and finds its format if it is not told.
-    pub(crate) fn open(path: &Path, format: Option<&Format>, layout: &mut Layout, progress: &Progress) -> Result<Self, Failure> {
+    pub(crate) fn open(
+        path: &Path,
+        format: Option<&Format>,
+        layout: &mut Layout,
+        progress: &Progress,
+    ) -> Result<Self, Failure> {
         let mut lines = Lines::new(Input::open(path, progress)?);
         let format = match format {
             Some(format) => format.clone(),

@@ -57,7 +57,8 @@ impl Reorder {
     }
 
     fn earliest(&self) -> Option<i64> {
-        let (first, late) = (self.in_order.front().map(|record| record.time), self.late.peek().map(|late| late.record.time));
+        let (first, late) =
+            (self.in_order.front().map(|record| record.time), self.late.peek().map(|late| late.record.time));
         first.into_iter().chain(late).min()
     }
 }

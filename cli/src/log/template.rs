@@ -133,7 +133,9 @@ mod tests {
 
     #[test]
     fn fields_end_where_the_text_behind_them_begins() {
-        let fields = |line: &str| read("$remote_addr \"$request_method\" [$http_x_account]", line, &[Layout::PEER, Layout::METHOD, 5]);
+        let fields = |line: &str| {
+            read("$remote_addr \"$request_method\" [$http_x_account]", line, &[Layout::PEER, Layout::METHOD, 5])
+        };
         let expected = ["1.2.3.4", "GET", "a \"b\""].map(str::to_owned).to_vec();
         assert_eq!(fields("1.2.3.4 \"GET\" [a \"b\"]"), Some(expected));
         assert_eq!(fields("1.2.3.4 GET [a]"), None);

@@ -62,7 +62,17 @@ mod tests {
     #[test]
     fn the_longest_stretch_is_the_one_that_took_longest() {
         let mut key = KeyStats::new("a", 0, 1);
-        for (now, is_refused) in [(0, false), (10, true), (20, true), (30, false), (40, true), (90, true), (91, true), (95, false), (99, true)] {
+        for (now, is_refused) in [
+            (0, false),
+            (10, true),
+            (20, true),
+            (30, false),
+            (40, true),
+            (90, true),
+            (91, true),
+            (95, false),
+            (99, true),
+        ] {
             key.note(now, is_refused);
         }
         assert_eq!(key.longest, Some(Stretch { from: 40, until: 91, refused: 3 }));

@@ -2,12 +2,12 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
-/// Reads an address with or without a port.
+/// Reads an address with or without a port; of a list the last one, which the server has added itself.
 pub(crate) fn parse_peer(text: &[u8]) -> Option<SocketAddr> {
     if let Some(address) = parse_ipv4(text) {
         return Some(SocketAddr::new(IpAddr::V4(address), 0));
     }
-    let text = std::str::from_utf8(text).ok()?;
+    let text = std::str::from_utf8(text).ok()?.rsplit(',').next()?.trim();
     let bare = text.strip_prefix('[').and_then(|text| text.strip_suffix(']')).unwrap_or(text);
     let address = bare.parse::<IpAddr>().map(|address| SocketAddr::new(address, 0));
     address.or_else(|_| text.parse()).ok()
@@ -59,6 +59,7 @@ mod tests {
         assert_eq!(peer("2001:db8::1").as_deref(), Some("[2001:db8::1]:0"));
         assert_eq!(peer("[2001:db8::1]").as_deref(), Some("[2001:db8::1]:0"));
         assert_eq!(peer("[2001:db8::1]:80").as_deref(), Some("[2001:db8::1]:80"));
+        assert_eq!(peer("10.0.0.1, 192.0.2.1").as_deref(), Some("192.0.2.1:0"));
         for text in ["", "unix:", "1.2.3", "1.2.3.256", "1.2.3.4.5", "1..2.3", "host"] {
             assert_eq!(peer(text), None, "{text}");
         }

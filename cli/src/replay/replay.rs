@@ -171,7 +171,9 @@ impl Counts<'_> {
             if stats.first.is_none() {
                 stats.first = Some(Refusal { time: now, key: key.name.to_string() });
             }
-            let longest = key.longest.filter(|stretch| stats.longest.as_ref().is_none_or(|(_, known)| stretch.is_longer_than(*known)));
+            let longest = key
+                .longest
+                .filter(|stretch| stats.longest.as_ref().is_none_or(|(_, known)| stretch.is_longer_than(*known)));
             if let Some(stretch) = longest {
                 stats.longest = Some((key.name.to_string(), stretch));
             }
@@ -214,9 +216,8 @@ fn key_name(
     let parts = limiter.rule(matched.rule()).ok().and_then(|rule| rule.parts_of(view));
     let Some(parts) = parts.filter(|_| matched.key().is_some()) else { return "(without the key)".to_owned() };
     let addresses = addresses.get(matched.rule()).map(Vec::as_slice).unwrap_or_default();
-    let shown = parts.iter().enumerate().map(|(at, part)| {
-        show_part(part, addresses.get(at).copied().unwrap_or_default())
-    });
+    let shown =
+        parts.iter().enumerate().map(|(at, part)| show_part(part, addresses.get(at).copied().unwrap_or_default()));
     shown.collect::<Vec<_>>().join(" + ")
 }
 
@@ -232,7 +233,8 @@ mod tests {
         let file = RulesFile::parse("f", &format!("{RULE}{rest}"), ProgramSources::default()).unwrap();
         let headers = file.headers();
         let mut layout = Layout::new(headers.iter().map(String::as_str));
-        let mut format = Format::parse("nginx=$msec $remote_addr $http_x_account $request_uri", &[], &mut layout).unwrap().unwrap();
+        let mut format =
+            Format::parse("nginx=$msec $remote_addr $http_x_account $request_uri", &[], &mut layout).unwrap().unwrap();
         let mut replay = Replay::new(&file, &layout).unwrap();
         for line in lines {
             let record = format.record(&format!("1709164{line} /x"), &mut layout).unwrap();
@@ -243,7 +245,8 @@ mod tests {
 
     #[test]
     fn requests_are_refused_as_the_limiter_refuses_them() {
-        let lines = ["800.000 1.2.3.4 a", "800.500 1.2.3.4 b", "800.900 1.2.3.4 a", "801.000 1.2.3.4 a", "801.400 5.6.7.8 a"];
+        let lines =
+            ["800.000 1.2.3.4 a", "800.500 1.2.3.4 b", "800.900 1.2.3.4 a", "801.000 1.2.3.4 a", "801.400 5.6.7.8 a"];
         let replay = replay("key = 'peer_ip'\nquotas = ['2/s']", &lines);
         let stats = &replay.rules[0];
         assert_eq!((stats.requests, stats.refused, stats.keys, stats.keys_refused), (5, 1, 2, 1));
@@ -275,8 +278,10 @@ mod tests {
 
     #[test]
     fn tiers_are_counted_apart() {
-        let lines = ["800.000 1.2.3.4 acme", "800.100 1.2.3.4 acme", "800.200 1.2.3.4 globex", "800.300 1.2.3.4 globex"];
-        let rest = "key = 'header:x-account'\nquotas = ['1/s']\n[rule.tiers]\npro = ['2/s']\n[rule.overrides]\nacme = 'pro'";
+        let lines =
+            ["800.000 1.2.3.4 acme", "800.100 1.2.3.4 acme", "800.200 1.2.3.4 globex", "800.300 1.2.3.4 globex"];
+        let rest =
+            "key = 'header:x-account'\nquotas = ['1/s']\n[rule.tiers]\npro = ['2/s']\n[rule.overrides]\nacme = 'pro'";
         let replay = replay(rest, &lines);
         let found: Vec<_> = replay.rules.iter().map(|stats| (stats.title(), stats.requests, stats.refused)).collect();
         assert_eq!(found, [("a".to_owned(), 2, 1), ("a, tier pro".to_owned(), 2, 0)]);

@@ -172,7 +172,12 @@ mod tests {
 
     #[test]
     fn a_target_that_is_no_uri_is_encoded_as_clients_should_have() {
-        let target = |path: &str| request("nginx=$msec \"$request\"", &[], &format!("1709164801 \"GET {path} HTTP/1.1\"")).unwrap().uri().to_string();
+        let target = |path: &str| {
+            request("nginx=$msec \"$request\"", &[], &format!("1709164801 \"GET {path} HTTP/1.1\""))
+                .unwrap()
+                .uri()
+                .to_string()
+        };
         assert_eq!(target(r"/a\x22b<c>^`"), "/a%22b%3Cc%3E%5E%60");
         assert_eq!(target("/a b"), "/a%20b");
         assert_eq!(target("https://a.b:443/x"), "https://a.b:443/x");
@@ -181,7 +186,9 @@ mod tests {
     #[test]
     fn a_field_that_is_missing_is_not_that_of_the_request_before() {
         let mut layout = Layout::new(["x-account"]);
-        let mut format = Format::parse("nginx=$msec $request_uri $remote_addr $http_x_account $host", &[], &mut layout).unwrap().unwrap();
+        let mut format = Format::parse("nginx=$msec $request_uri $remote_addr $http_x_account $host", &[], &mut layout)
+            .unwrap()
+            .unwrap();
         let mut builder = RequestBuilder::default();
         let first = format.record("1709164801 /x 1.2.3.4 acme a.b", &mut layout).unwrap();
         assert!(builder.build(&first, &layout, format.escape()).unwrap().headers().contains_key("x-account"));

@@ -59,10 +59,13 @@ impl RuleStats {
             let window = i64::try_from(quota.window().as_nanos().div_ceil(1_000_000)).unwrap_or(i64::MAX);
             Trial::new(quota.limit(), window.max(1), rule.counts_denied())
         };
-        let on_missing = rule.fields.get("on_missing").map_or_else(|| "share".to_owned(), |value| match value.as_str() {
-            Some(word) => word.to_owned(),
-            None => value.to_string(),
-        });
+        let on_missing = rule.fields.get("on_missing").map_or_else(
+            || "share".to_owned(),
+            |value| match value.as_str() {
+                Some(word) => word.to_owned(),
+                None => value.to_string(),
+            },
+        );
         Self {
             rule: rule.name.clone(),
             tier: policy.tier.clone(),

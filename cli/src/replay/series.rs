@@ -49,7 +49,8 @@ impl Series {
     #[cold]
     fn halve(&mut self) {
         self.width *= 2;
-        self.buckets = self.buckets.chunks(2).map(|pair| pair.iter().skip(1).fold(pair[0].clone(), Bucket::joined)).collect();
+        self.buckets =
+            self.buckets.chunks(2).map(|pair| pair.iter().skip(1).fold(pair[0].clone(), Bucket::joined)).collect();
     }
 }
 

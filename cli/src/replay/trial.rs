@@ -118,7 +118,8 @@ impl Trial {
     pub(crate) fn candidates(&self) -> Vec<Candidate> {
         let lowest = self.lowest();
         let is_of_interest = |level: &&Candidate| level.limit >= lowest && level.limit < self.peak;
-        let round: Vec<_> = self.levels.iter().filter(is_of_interest).filter(|level| level.limit != self.limit).collect();
+        let round: Vec<_> =
+            self.levels.iter().filter(is_of_interest).filter(|level| level.limit != self.limit).collect();
         let own = self.levels.iter().filter(is_of_interest).find(|level| level.limit == self.limit);
         let room = CANDIDATES - usize::from(own.is_some());
         let spread = (0..room.min(round.len())).map(|at| *round[spread(at, room, round.len())]);

@@ -50,6 +50,9 @@ mod tests {
         let shares = [(0, 9), (1, 2), (1, 3), (1, 100_000), (99_999, 100_000), (3, 3), (0, 0)];
         let expected = ["0 %", "50 %", "33.33 %", "under 0.01 %", "over 99.99 %", "100 %", "0 %"];
         assert_eq!(shares.map(|(part, whole)| percent(part, whole)), expected);
-        assert_eq!([0, 999, 61_000, 7_500_000, 86_400_000].map(duration), ["0 s", "999 ms", "1 min 1 s", "2 h 5 min", "1 d"]);
+        assert_eq!(
+            [0, 999, 61_000, 7_500_000, 86_400_000].map(duration),
+            ["0 s", "999 ms", "1 min 1 s", "2 h 5 min", "1 d"]
+        );
     }
 }

@@ -75,7 +75,8 @@ fn stretch(stretch: Stretch) -> Value {
 }
 
 fn quota(quota: &QuotaReport) -> Value {
-    let candidate = |candidate: &Candidate| json!({"limit": candidate.limit, "refused": candidate.refused, "keys": candidate.keys});
+    let candidate =
+        |candidate: &Candidate| json!({"limit": candidate.limit, "refused": candidate.refused, "keys": candidate.keys});
     json!({
         "quota": quota.quota,
         "limit": quota.limit,

@@ -37,7 +37,10 @@ fn write_page(html: &mut String, report: &Report) -> Result {
     unreadable(html, report)?;
     // A script ends at the first tag that says so, also in a string.
     let data = json(report).to_string().replace('<', "\\u003c");
-    writeln!(html, "<script type=\"application/json\" id=\"report\">{data}</script>\n<script>\n{SCRIPT}</script>\n</body>\n</html>")
+    writeln!(
+        html,
+        "<script type=\"application/json\" id=\"report\">{data}</script>\n<script>\n{SCRIPT}</script>\n</body>\n</html>"
+    )
 }
 
 fn head(html: &mut String, report: &Report) -> Result {
@@ -72,7 +75,8 @@ fn figures(html: &mut String, figures: &[(&str, String, bool)]) -> Result {
 fn of_rule(html: &mut String, rule: &RuleReport, at: usize) -> Result {
     let stats = &rule.stats;
     let (title, limits) = (escaped(&stats.title()), escaped(&rule.limits()));
-    let enforcement = if stats.enforcement == "on" { String::new() } else { format!(" ({})", escaped(&stats.enforcement)) };
+    let enforcement =
+        if stats.enforcement == "on" { String::new() } else { format!(" ({})", escaped(&stats.enforcement)) };
     writeln!(html, "<section>\n<h2>{title} <span class=\"limits\">{limits}{enforcement}</span></h2>")?;
     if stats.requests == 0 {
         html.push_str("<p class=\"note\">No request of the log is governed by it.</p>\n</section>\n");
@@ -121,18 +125,25 @@ fn of_quota(html: &mut String, quota: &QuotaReport, plot: Option<&Plot>, (rule, 
          <output data-figure=\"limit\"></output> per {window} alone would refuse <output data-figure=\"refused\"></output> \
          requests (<output data-figure=\"share\"></output>) of <output data-figure=\"keys\"></output> keys\n</div>"
     )?;
-    writeln!(html, "<div class=\"scroll\"><table>\n<tr><th>limit per {window}</th><th>refused</th><th>keys</th><th></th></tr>")?;
+    writeln!(
+        html,
+        "<div class=\"scroll\"><table>\n<tr><th>limit per {window}</th><th>refused</th><th>keys</th><th></th></tr>"
+    )?;
     for (at, candidate) in quota.candidates.iter().enumerate() {
         let (limit, refused, keys) = (grouped(candidate.limit), grouped(candidate.refused), grouped(candidate.keys));
         let mark = quota.mark(candidate);
-        writeln!(html, "<tr data-at=\"{at}\"><td>{limit}</td><td>{refused}</td><td>{keys}</td><td class=\"mark\">{mark}</td></tr>")?;
+        writeln!(
+            html,
+            "<tr data-at=\"{at}\"><td>{limit}</td><td>{refused}</td><td>{keys}</td><td class=\"mark\">{mark}</td></tr>"
+        )?;
     }
     html.push_str("</table></div>\n</div>\n");
     Ok(())
 }
 
 fn of_keys(html: &mut String, rule: &RuleReport) -> Result {
-    let most: String = rule.quotas.iter().map(|quota| format!("<th>most per {}</th>", escaped(&quota.window))).collect();
+    let most: String =
+        rule.quotas.iter().map(|quota| format!("<th>most per {}</th>", escaped(&quota.window))).collect();
     writeln!(
         html,
         "<h3>The keys that suffer</h3>\n<div class=\"scroll\"><table class=\"keys\">\n\

@@ -7,13 +7,17 @@ use plotters::{
 
 use crate::{
     log::Moment,
+    replay::Series,
     report::{QuotaReport, RuleReport},
 };
 
-const WIDTH: u32 = 760;
-const HEIGHT: u32 = 330;
+const WIDTH: u32 = 620;
+const HEIGHT: u32 = 340;
 /// Of this, the plot of demand has so much.
 const DEMAND_HEIGHT: u32 = 240;
+const FONT: &str = "sans-serif";
+/// A point of the line stands for at least this part of the window.
+const PARTS_OF_WINDOW: i64 = 6;
 const DEMAND: RGBColor = RGBColor(31, 87, 153);
 const REFUSED: RGBColor = RGBColor(190, 48, 36);
 const GRID: RGBColor = RGBColor(228, 228, 228);
@@ -38,7 +42,7 @@ pub(crate) fn plot(rule: &RuleReport, at: usize) -> Option<Plot> {
     let (top, bottom, left, right, most) = {
         let root = SVGBackend::with_string(&mut svg, (WIDTH, HEIGHT)).into_drawing_area();
         let (upper, lower) = root.split_vertically(DEMAND_HEIGHT);
-        let drawn = demand(&upper, rule, (at, quota), start).ok()?;
+        let drawn = demand(&upper, rule, (at, quota)).ok()?;
         refusals(&lower, rule, start).ok()?;
         root.present().ok()?;
         drawn
@@ -57,14 +61,18 @@ fn demand(
     area: &Area<'_>,
     rule: &RuleReport,
     (at, quota): (usize, &QuotaReport),
-    start: i64,
 ) -> Result<(i32, i32, i32, i32, f64), Box<dyn std::error::Error>> {
-    let series = rule.series();
     let end = end(rule);
-    let highest = quota.candidates.iter().map(|candidate| candidate.limit).filter(|limit| *limit <= quota.peak.max(quota.limit));
+    let highest =
+        quota.candidates.iter().map(|candidate| candidate.limit).filter(|limit| *limit <= quota.peak.max(quota.limit));
     let most = highest.max().unwrap_or(1).max(1) as f64 * 1.08;
     let caption = format!("most requests of one key per {}", quota.window);
-    let mut chart = ChartBuilder::on(area).margin_right(14).margin_top(8).x_label_area_size(8).y_label_area_size(64).build_cartesian_2d(0.0..end, 0.0..most)?;
+    let mut chart = ChartBuilder::on(area)
+        .margin_right(14)
+        .margin_top(8)
+        .x_label_area_size(8)
+        .y_label_area_size(70)
+        .build_cartesian_2d(0.0..end, 0.0..most)?;
     chart
         .configure_mesh()
         .light_line_style(WHITE)
@@ -72,17 +80,36 @@ fn demand(
         .x_labels(6)
         .x_label_formatter(&|_| String::new())
         .y_labels(5)
+        .label_style((FONT, 15))
         .y_label_formatter(&|value| crate::report::grouped(value.round() as u64))
         .draw()?;
-    let points = series.buckets.iter().enumerate().map(|(number, bucket)| {
-        (number as f64 + 0.5, bucket.peaks.get(at).copied().unwrap_or_default() as f64)
-    });
-    chart.draw_series(LineSeries::new(points, DEMAND.stroke_width(2)))?;
-    area.draw_text(&caption, &("sans-serif", 13).into_text_style(area).color(&DEMAND), (74, 6))?;
-    let _ = start;
+    chart.draw_series(LineSeries::new(points(rule.series(), at, quota.window_millis), DEMAND.stroke_width(2)))?;
+    area.draw_text(&caption, &(FONT, 15).into_text_style(area).color(&DEMAND), (80, 6))?;
     let corner = |point: (f64, f64)| chart.backend_coord(&point);
     let ((left, bottom), (right, top)) = (corner((0.0, 0.0)), corner((end, most)));
     Ok((top, bottom, left, right, most))
+}
+
+/// Returns the points of the line of demand.
+///
+/// A key that asks for nothing for a moment still has its requests in the window, so the line goes on until that has passed.
+fn points(series: &Series, at: usize, window: i64) -> Vec<(f64, f64)> {
+    let together =
+        usize::try_from(window / PARTS_OF_WINDOW / series.width).unwrap_or(1).clamp(1, 1 + series.buckets.len() / 40);
+    let window = (window / series.width) as f64;
+    let mut points: Vec<(f64, f64)> = Vec::new();
+    for (number, buckets) in series.buckets.chunks(together).enumerate() {
+        let peak = buckets.iter().filter_map(|bucket| bucket.peaks.get(at)).max().copied().unwrap_or_default();
+        let x = number as f64 * together as f64 + buckets.len() as f64 / 2.0;
+        if peak == 0 {
+            continue;
+        }
+        if let Some((before, _)) = points.last().copied().filter(|(before, _)| x - before > window + together as f64) {
+            points.extend([(before + window, 0.0), (x, 0.0)]);
+        }
+        points.push((x, peak as f64));
+    }
+    points
 }
 
 /// Draws the refusals, with the times below.
@@ -91,21 +118,23 @@ fn refusals(area: &Area<'_>, rule: &RuleReport, start: i64) -> Result<(), Box<dy
     let most = series.buckets.iter().map(|bucket| bucket.refused).max().unwrap_or_default().max(1) as f64;
     let mut chart = ChartBuilder::on(area)
         .margin_right(14)
-        .x_label_area_size(24)
-        .y_label_area_size(64)
+        .x_label_area_size(28)
+        .y_label_area_size(70)
         .build_cartesian_2d::<std::ops::Range<f64>, std::ops::Range<f64>>(0.0..end(rule), 0.0..most)?;
-    let time = |number: &f64| label(start + (number * series.width as f64) as i64, series.width * series.buckets.len() as i64);
+    let time =
+        |number: &f64| label(start + (number * series.width as f64) as i64, series.width * series.buckets.len() as i64);
     chart
         .configure_mesh()
         .disable_mesh()
         .x_labels(6)
         .x_label_formatter(&time)
         .y_labels(2)
+        .label_style((FONT, 15))
         .y_label_formatter(&|value: &f64| crate::report::grouped(value.round() as u64))
         .draw()?;
     bars(&mut chart, rule)?;
     let caption = format!("refused per {}", crate::report::duration(series.width));
-    area.draw_text(&caption, &("sans-serif", 13).into_text_style(area).color(&REFUSED), (74, 0))?;
+    area.draw_text(&caption, &(FONT, 15).into_text_style(area).color(&REFUSED), (80, 0))?;
     Ok(())
 }
 
@@ -133,5 +162,26 @@ fn label(millis: i64, span: i64) -> String {
         ..600_000 => text.get(11..19).unwrap_or_default().to_owned(),
         600_000..172_800_000 => time.to_owned(),
         _ => format!("{day} {time}"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_line_goes_on_for_a_window_and_then_falls() {
+        let mut series = Series::default();
+        for second in [0, 1, 3, 100] {
+            series.at(second * 1000, 1).peaks[0] = 5;
+        }
+        let expected = [(0.5, 5.0), (1.5, 5.0), (3.5, 5.0), (8.5, 0.0), (100.5, 0.0), (100.5, 5.0)];
+        assert_eq!(points(&series, 0, 5_000), expected);
+    }
+
+    #[test]
+    fn times_are_as_short_as_the_span_allows() {
+        let at = 1_709_164_801_000;
+        assert_eq!([60_000, 3_600_000, 864_000_000].map(|span| label(at, span)), ["00:00:01", "00:00", "02-29 00:00"]);
     }
 }

@@ -32,20 +32,29 @@ pub(super) fn notes(report: &Report) -> Vec<String> {
         notes.push(format!("{late} lines came more than 5 s after later ones, and count at the time of those"));
     }
     for header in &report.absent_headers {
-        notes.push(format!("no request has {header}, which a rule reads: is it in the log, and named in --format or --field?"));
+        notes.push(format!(
+            "no request has {header}, which a rule reads: is it in the log, and named in --format or --field?"
+        ));
     }
     if report.has_no_peer {
         notes.push("the log has no addresses of clients".to_owned());
     }
     if report.has_forgotten {
-        notes.push("keys that were like new ones were forgotten to make room, so the numbers of keys are upper bounds".to_owned());
+        notes.push(
+            "keys that were like new ones were forgotten to make room, so the numbers of keys are upper bounds"
+                .to_owned(),
+        );
     }
     if report.overflowed > 0 {
         let (requests, max_keys) = (grouped(report.overflowed), report.max_keys);
-        notes.push(format!("{requests} requests were of keys beyond max_keys = {max_keys}, and shared one history per rule"));
+        notes.push(format!(
+            "{requests} requests were of keys beyond max_keys = {max_keys}, and shared one history per rule"
+        ));
     }
     if report.rules.iter().flat_map(|rule| &rule.quotas).any(|quota| quota.is_rounded) {
-        notes.push("figures of limits over 4096 are rounded up, by at most the requests of a 4096th of the window".to_owned());
+        notes.push(
+            "figures of limits over 4096 are rounded up, by at most the requests of a 4096th of the window".to_owned(),
+        );
     }
     notes
 }
@@ -67,7 +76,8 @@ fn head(text: &mut String, report: &Report) -> Result {
         writeln!(text, "{} to {} UTC", Moment::display(first), Moment::display(totals.last))?;
     }
     let share = percent(totals.refused, totals.requests);
-    let (requests, refused, ungoverned) = (grouped(totals.requests), grouped(totals.refused), grouped(totals.ungoverned));
+    let (requests, refused, ungoverned) =
+        (grouped(totals.requests), grouped(totals.refused), grouped(totals.ungoverned));
     writeln!(text, "{requests} requests, {refused} refused ({share}), {ungoverned} governed by no rule")?;
     for note in notes(report) {
         writeln!(text, "note: {note}")?;
@@ -84,9 +94,20 @@ fn of_rule(text: &mut String, rule: &RuleReport, report: &Report) -> Result {
     if stats.requests == 0 {
         return Ok(());
     }
-    writeln!(text, "  {:16} {} ({})", format!("{would}refused"), grouped(stats.refused), percent(stats.refused, stats.requests))?;
+    writeln!(
+        text,
+        "  {:16} {} ({})",
+        format!("{would}refused"),
+        grouped(stats.refused),
+        percent(stats.refused, stats.requests)
+    )?;
     let about = if report.has_forgotten || report.overflowed > 0 { "about " } else { "" };
-    writeln!(text, "  keys             {about}{}, {} of them {would}refused", grouped(stats.keys), grouped(stats.keys_refused))?;
+    writeln!(
+        text,
+        "  keys             {about}{}, {} of them {would}refused",
+        grouped(stats.keys),
+        grouped(stats.keys_refused)
+    )?;
     if stats.without_key > 0 {
         writeln!(text, "  without the key  {} (on_missing is {})", grouped(stats.without_key), stats.on_missing)?;
     }

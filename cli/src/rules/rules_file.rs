@@ -103,15 +103,21 @@ impl RulesFile {
             "grpc-health" => &["content-type"],
             _ => &[],
         });
-        let proxies = self.table.get("client_ip").and_then(Value::as_table).map(|client_ip| {
-            client_ip.get("header").and_then(Value::as_str).unwrap_or("x-forwarded-for")
-        });
+        let proxies = self
+            .table
+            .get("client_ip")
+            .and_then(Value::as_table)
+            .map(|client_ip| client_ip.get("header").and_then(Value::as_str).unwrap_or("x-forwarded-for"));
         let of_sources = sources.iter().filter_map(|source| match source.split_once(':')? {
             ("header" | "metadata", name) => Some(name),
             ("cookie", _) => Some("cookie"),
             _ => None,
         });
-        let all = of_sources.chain(conditions).chain(of_exemptions.copied()).chain(proxies).chain(self.sources.header_names());
+        let all = of_sources
+            .chain(conditions)
+            .chain(of_exemptions.copied())
+            .chain(proxies)
+            .chain(self.sources.header_names());
         all.map(str::to_ascii_lowercase).collect()
     }
 }
@@ -135,8 +141,11 @@ mod tests {
         assert_eq!((rule.line_of("quotas"), rule.line_of("tiers"), rule.line_of("routes")), (10, 13, 7));
         let limits: Vec<_> = rule.policies.iter().map(|policy| (policy.tier.as_deref(), policy.limits())).collect();
         let text = |text: &str| text.to_owned();
-        let expected =
-            [(None, text("60/minute, 1800/hour")), (Some("pro"), text("600/minute")), (Some("staff"), text("unlimited"))];
+        let expected = [
+            (None, text("60/minute, 1800/hour")),
+            (Some("pro"), text("600/minute")),
+            (Some("staff"), text("unlimited")),
+        ];
         assert_eq!(limits, expected);
         assert_eq!((file.max_keys(), rule.enforcement()), (7, "shadow"));
     }
