@@ -38,7 +38,7 @@ fn replay() -> Command {
     command
         .arg(rules())
         .arg(option("format", "FORMAT", "The format of the logs: auto (the default), common, combined, nginx='$remote_addr ...', apache='%h ...', envoy, envoy='[%START_TIME%] ...', alb, w3c, caddy, traefik or json"))
-        .arg(list("field", "NAME=PATH", "Where a log in JSON has something: time=ts, path=request.uri, header:x-account=/headers/0; may be repeated"))
+        .arg(list("field", "NAME=PATH", "Where a log in JSON has something: time=ts, path=request.uri, header:x-account=headers.x-account; may be repeated"))
         .arg(source("claim:account=header:x-account", "What stands for a key source of the program: header:NAME, query:NAME, cookie:NAME, peer_ip or field:NAME; may be repeated"))
         .arg(flag("json", "Prints the figures as JSON"))
         .arg(option("html", "FILE", "Writes a page with plots, which needs no network").value_parser(value_parser!(PathBuf)))

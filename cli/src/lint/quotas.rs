@@ -53,9 +53,10 @@ fn large_history(rule: &RuleTable, policy: &TierPolicy) -> Option<u64> {
     let resolution = rule.fields.get("resolution").and_then(toml::Value::as_integer).unwrap_or(4096);
     let resolution = u64::try_from(resolution).unwrap_or(MOST_UNITS);
     let is_large = |quota: &&Quota| quota.limit() > resolution || quota.window().as_secs() > LONGEST_SECONDS;
-    let large = policy.quotas.iter().filter(is_large).count() as u64;
+    let buckets = policy.quotas.iter().filter(is_large).map(|quota| quota.limit().min(2 * resolution));
     let exact = policy.quotas.iter().filter(|quota| !is_large(quota)).map(Quota::limit).max().unwrap_or(0);
-    let bytes = exact * if large > 0 { 8 } else { 4 } + large * 12 * 2 * resolution;
+    let is_compact = !policy.quotas.iter().any(|quota| is_large(&quota));
+    let bytes = exact * if is_compact { 4 } else { 8 } + 12 * buckets.sum::<u64>();
     (bytes > 4 * MOST_UNITS).then_some(bytes)
 }
 
@@ -86,7 +87,8 @@ mod tests {
     fn a_history_of_more_than_16_kb_is_found() {
         assert_eq!(of("'4096/hour'"), []);
         assert_eq!(of("'4097/hour'"), [("large-history", 5)]);
-        assert_eq!(of("'60/13d'"), [("large-history", 5)]);
+        assert_eq!(of("'60/13d'"), []);
+        assert_eq!(of("'2000/13d'"), [("large-history", 5)]);
         assert_eq!(of("'100000/hour']\nresolution = 512\nhosts = ['a.b'"), []);
     }
 

@@ -97,21 +97,22 @@ impl KeyTable {
                 &*key.name != OTHERS && key.pressure(trials) < heaviest[key.rule] && key.is_forgettable(now, trials)
             })
             .collect();
-        let mut places = Vec::with_capacity(keys.len());
-        let mut kept = 0;
-        for is_forgotten in &forgotten {
+        self.remove(&forgotten);
+        self.ids.len() < self.max_keys
+    }
+
+    /// Removes keys, and moves the others together.
+    fn remove(&mut self, forgotten: &[bool]) {
+        let (mut places, mut kept) = (Vec::with_capacity(forgotten.len()), 0);
+        for is_forgotten in forgotten {
             places.push(kept);
             kept += u32::from(!is_forgotten);
         }
+        self.has_forgotten |= (kept as usize) < forgotten.len();
         self.ids.retain(|_, at| !forgotten[*at as usize]);
         self.ids.values_mut().chain(self.others.values_mut()).for_each(|at| *at = places[*at as usize]);
-        let mut at = 0;
-        self.keys.retain(|_| {
-            at += 1;
-            !forgotten[at - 1]
-        });
-        self.has_forgotten |= (kept as usize) < forgotten.len();
-        self.ids.len() < self.max_keys
+        let mut forgotten = forgotten.iter();
+        self.keys.retain(|_| forgotten.next().is_some_and(|is_forgotten| !is_forgotten));
     }
 
     /// Returns, for each rule, the pressure of its tenth key.

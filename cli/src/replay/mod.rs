@@ -14,6 +14,7 @@ mod request_builder;
 mod rolling_count;
 mod rule_stats;
 mod series;
+mod stretch;
 mod trial;
 
 pub(crate) use key_stats::KeyStats;
@@ -22,6 +23,7 @@ pub(crate) use peer::{parse_peer, show_part};
 pub(crate) use replay::{Replay, Totals};
 pub(crate) use request_builder::RequestBuilder;
 pub(crate) use rolling_count::RollingCount;
-pub(crate) use rule_stats::{Refusal, RuleStats, Stretch};
+pub(crate) use rule_stats::{Refusal, RuleStats};
 pub(crate) use series::Series;
+pub(crate) use stretch::Stretch;
 pub(crate) use trial::{Candidate, KeyTrial, Trial};

@@ -8,7 +8,7 @@ use tower_quota::{Decision, KeyRejected, MatchedRule, RateLimiter, clock::Manual
 use crate::{
     failure::Failure,
     log::{Escape, Layout, Record},
-    replay::{HistoryId, KeyTable, Refusal, RequestBuilder, RuleStats, show_part},
+    replay::{HistoryId, KeyTable, RequestBuilder, RuleStats, show_part},
     rules::RulesFile,
 };
 
@@ -167,16 +167,7 @@ impl Counts<'_> {
             *peak = (*peak).max(trial.note(key, now));
         }
         if is_refused {
-            stats.keys_refused += u64::from(key.refused == 1);
-            if stats.first.is_none() {
-                stats.first = Some(Refusal { time: now, key: key.name.to_string() });
-            }
-            let longest = key
-                .longest
-                .filter(|stretch| stats.longest.as_ref().is_none_or(|(_, known)| stretch.is_longer_than(*known)));
-            if let Some(stretch) = longest {
-                stats.longest = Some((key.name.to_string(), stretch));
-            }
+            stats.note_refusal(key, now);
         }
     }
 
@@ -224,7 +215,7 @@ fn key_name(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{log::Format, rules::ProgramSources};
+    use crate::{log::Format, replay::Refusal, rules::ProgramSources};
 
     const RULE: &str = "[[rule]]\nname = 'a'\napplies_to = 'every_request'\n";
 

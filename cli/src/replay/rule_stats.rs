@@ -3,7 +3,7 @@
 use tower_quota::Quota;
 
 use crate::{
-    replay::{Series, Trial},
+    replay::{KeyStats, Series, Stretch, Trial},
     rules::{RuleTable, TierPolicy},
 };
 
@@ -34,25 +34,6 @@ pub(crate) struct Refusal {
     pub(crate) key: String,
 }
 
-/// A time in which all requests of a key were refused.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Stretch {
-    pub(crate) from: i64,
-    pub(crate) until: i64,
-    pub(crate) refused: u64,
-}
-
-impl Stretch {
-    pub(crate) const fn millis(self) -> i64 {
-        self.until - self.from
-    }
-
-    /// Compares the time that they took, and then the requests.
-    pub(crate) const fn is_longer_than(self, other: Self) -> bool {
-        self.millis() > other.millis() || (self.millis() == other.millis() && self.refused > other.refused)
-    }
-}
-
 impl RuleStats {
     pub(crate) fn new(rule: &RuleTable, policy: &TierPolicy) -> Self {
         let trial = |quota: &Quota| {
@@ -81,6 +62,19 @@ impl RuleStats {
             first: None,
             longest: None,
             series: Series::default(),
+        }
+    }
+
+    /// Counts a refusal of a key, which has counted it already.
+    pub(super) fn note_refusal(&mut self, key: &KeyStats, now: i64) {
+        self.keys_refused += u64::from(key.refused == 1);
+        if self.first.is_none() {
+            self.first = Some(Refusal { time: now, key: key.name.to_string() });
+        }
+        let is_longest =
+            |stretch: &Stretch| self.longest.as_ref().is_none_or(|(_, longest)| stretch.is_longer_than(*longest));
+        if let Some(stretch) = key.longest.filter(is_longest) {
+            self.longest = Some((key.name.to_string(), stretch));
         }
     }
 

@@ -21,7 +21,8 @@ pub(crate) fn page(report: &Report) -> String {
 }
 
 fn write_page(html: &mut String, report: &Report) -> Result {
-    let title = format!("{} against {}", report.rules_file, report.logs.join(", "));
+    let logs: Vec<&str> = report.logs.iter().map(|log| file_name(log)).collect();
+    let title = format!("{} against {}", file_name(&report.rules_file), logs.join(", "));
     let title = escaped(&title);
     write!(
         html,
@@ -82,6 +83,17 @@ fn of_rule(html: &mut String, rule: &RuleReport, at: usize) -> Result {
         html.push_str("<p class=\"note\">No request of the log is governed by it.</p>\n</section>\n");
         return Ok(());
     }
+    figures_of_rule(html, rule)?;
+    for (number, quota) in rule.quotas.iter().enumerate() {
+        of_quota(html, quota, plot(rule, number).as_ref(), (at, number))?;
+    }
+    of_keys(html, rule)?;
+    html.push_str("</section>\n");
+    Ok(())
+}
+
+fn figures_of_rule(html: &mut String, rule: &RuleReport) -> Result {
+    let stats = &rule.stats;
     let refused = format!("{} ({})", grouped(stats.refused), percent(stats.refused, stats.requests));
     let none = || "never".to_owned();
     let first = rule.first().map_or_else(none, |first| format!("{}, {}", Moment::display(first.time), first.key));
@@ -99,13 +111,7 @@ fn of_rule(html: &mut String, rule: &RuleReport, at: usize) -> Result {
             ("first refusal", first, false),
             ("longest stretch", longest, false),
         ],
-    )?;
-    for (number, quota) in rule.quotas.iter().enumerate() {
-        of_quota(html, quota, plot(rule, number).as_ref(), (at, number))?;
-    }
-    of_keys(html, rule)?;
-    html.push_str("</section>\n");
-    Ok(())
+    )
 }
 
 fn of_quota(html: &mut String, quota: &QuotaReport, plot: Option<&Plot>, (rule, number): (usize, usize)) -> Result {
@@ -176,6 +182,11 @@ fn unreadable(html: &mut String, report: &Report) -> Result {
     }
     html.push_str("</ul>\n");
     Ok(())
+}
+
+/// Returns the last part of a path, which is enough for a title.
+fn file_name(path: &str) -> &str {
+    path.rsplit('/').next().unwrap_or(path)
 }
 
 /// Escapes a text for an element or an attribute in double quotes.
