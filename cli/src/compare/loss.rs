@@ -49,7 +49,7 @@ fn losses_of(before: &RuleTable, now: &RuleTable) -> Vec<Loss> {
     }
     losses.extend(before.policies.iter().filter_map(|policy| of_policy(policy, now)));
     losses.extend(of_overrides(before, now));
-    if now.fields.get("on_missing").is_some_and(|value| value.is_integer())
+    if now.fields.get("on_missing").is_some_and(toml::Value::is_integer)
         && before.fields.get("on_missing") != now.fields.get("on_missing")
     {
         losses.push(loss(now, "requests without the key", "they are refused now".to_owned()));

@@ -32,6 +32,16 @@ pub(crate) struct Plot {
     pub(crate) most: f64,
 }
 
+/// The edges of a plot in pixels, and the demand at its upper one.
+struct Frame {
+    left: i32,
+    right: i32,
+    top: i32,
+    bottom: i32,
+    most: f64,
+}
+
+type DrawingError = Box<dyn std::error::Error>;
 type Area<'a> = DrawingArea<SVGBackend<'a>, Shift>;
 
 /// Draws the plot of a quota, which is number `at` of its rule.
@@ -39,7 +49,7 @@ pub(crate) fn plot(rule: &RuleReport, at: usize) -> Option<Plot> {
     let quota = rule.quotas.get(at)?;
     let start = rule.series().start?;
     let mut svg = String::new();
-    let (top, bottom, left, right, most) = {
+    let Frame { left, right, top, bottom, most } = {
         let root = SVGBackend::with_string(&mut svg, (WIDTH, HEIGHT)).into_drawing_area();
         let (upper, lower) = root.split_vertically(DEMAND_HEIGHT);
         let drawn = demand(&upper, rule, (at, quota)).ok()?;
@@ -56,12 +66,8 @@ pub(crate) fn plot(rule: &RuleReport, at: usize) -> Option<Plot> {
     Some(Plot { svg, bottom, top, most })
 }
 
-/// Draws the largest demand of a key. Returns the edges of the plot in pixels, and the demand at its upper one.
-fn demand(
-    area: &Area<'_>,
-    rule: &RuleReport,
-    (at, quota): (usize, &QuotaReport),
-) -> Result<(i32, i32, i32, i32, f64), Box<dyn std::error::Error>> {
+/// Draws the largest demand of a key.
+fn demand(area: &Area<'_>, rule: &RuleReport, (at, quota): (usize, &QuotaReport)) -> Result<Frame, DrawingError> {
     let end = end(rule);
     let highest =
         quota.candidates.iter().map(|candidate| candidate.limit).filter(|limit| *limit <= quota.peak.max(quota.limit));
@@ -87,7 +93,7 @@ fn demand(
     area.draw_text(&caption, &(FONT, 15).into_text_style(area).color(&DEMAND), (80, 6))?;
     let corner = |point: (f64, f64)| chart.backend_coord(&point);
     let ((left, bottom), (right, top)) = (corner((0.0, 0.0)), corner((end, most)));
-    Ok((top, bottom, left, right, most))
+    Ok(Frame { left, right, top, bottom, most })
 }
 
 /// Returns the points of the line of demand.
@@ -113,7 +119,7 @@ fn points(series: &Series, at: usize, window: i64) -> Vec<(f64, f64)> {
 }
 
 /// Draws the refusals, with the times below.
-fn refusals(area: &Area<'_>, rule: &RuleReport, start: i64) -> Result<(), Box<dyn std::error::Error>> {
+fn refusals(area: &Area<'_>, rule: &RuleReport, start: i64) -> Result<(), DrawingError> {
     let series = rule.series();
     let most = series.buckets.iter().map(|bucket| bucket.refused).max().unwrap_or_default().max(1) as f64;
     let mut chart = ChartBuilder::on(area)
@@ -141,7 +147,7 @@ fn refusals(area: &Area<'_>, rule: &RuleReport, start: i64) -> Result<(), Box<dy
 fn bars(
     chart: &mut ChartContext<'_, SVGBackend<'_>, Cartesian2d<RangedCoordf64, RangedCoordf64>>,
     rule: &RuleReport,
-) -> Result<(), Box<dyn std::error::Error>> {
+) -> Result<(), DrawingError> {
     let buckets = rule.series().buckets.iter().enumerate().filter(|(_, bucket)| bucket.refused > 0);
     chart.draw_series(buckets.map(|(number, bucket)| {
         let (left, right) = (number as f64, number as f64 + 1.0);

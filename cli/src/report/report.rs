@@ -114,11 +114,11 @@ impl RuleReport {
         Self { stats: stats.clone(), quotas, top: keys.into_iter().take(MOST_KEYS).map(TopKey::new).collect() }
     }
 
-    pub(crate) fn series(&self) -> &Series {
+    pub(crate) const fn series(&self) -> &Series {
         &self.stats.series
     }
 
-    pub(crate) fn first(&self) -> Option<&Refusal> {
+    pub(crate) const fn first(&self) -> Option<&Refusal> {
         self.stats.first.as_ref()
     }
 
