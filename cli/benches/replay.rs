@@ -1,5 +1,7 @@
 //! How many lines a second `replay` takes on one core, beside `wc -l`, which only looks for their ends.
 //!
+//! Counted is the time of the processor, which is that of one core: both have one thread. It is read where Linux has it.
+//!
 //! `cargo bench -p tower-quota-cli`. The log is made anew: 2,000,000 lines of 20,000 clients, in nginx's combined format.
 
 use std::{
@@ -7,10 +9,12 @@ use std::{
     io::{self, BufWriter, Write},
     path::Path,
     process::Command,
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 const LINES: u64 = 2_000_000;
+/// The unit of the times in `/proc`.
+const TICK: Duration = Duration::from_millis(10);
 /// The first of them is slower: nothing is in the caches yet.
 const RUNS: usize = 3;
 const RULES: &str = r#"
@@ -43,7 +47,7 @@ fn main() -> io::Result<()> {
         command.arg("-l").arg(&log);
         command
     })?;
-    println!("{LINES} lines, {} MB, one thread, fastest of {RUNS}", bytes / 1_000_000);
+    println!("{LINES} lines, {} MB, time of the processor, fastest of {RUNS}", bytes / 1_000_000);
     for (name, took) in [("tower-quota replay", replay), ("wc -l", count)] {
         println!("{name:20} {:>8.2} s  {:>12.0} lines/s", took.as_secs_f64(), LINES as f64 / took.as_secs_f64());
     }
@@ -51,16 +55,24 @@ fn main() -> io::Result<()> {
     Ok(())
 }
 
-#[expect(clippy::disallowed_methods, reason = "a benchmark reads the time")]
 fn fastest(command: impl Fn() -> Command) -> io::Result<Duration> {
     let mut fastest = Duration::MAX;
     for _ in 0..RUNS {
-        let began = Instant::now();
+        let before = time_of_children()?;
         let output = command().output()?;
         assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-        fastest = fastest.min(began.elapsed());
+        fastest = fastest.min(time_of_children()?.saturating_sub(before));
     }
-    Ok(fastest)
+    Ok(fastest.max(TICK))
+}
+
+/// Returns the time that the processor has spent on the programs that were run and have ended.
+fn time_of_children() -> io::Result<Duration> {
+    let stat = std::fs::read_to_string("/proc/self/stat")?;
+    // The name of the program, which may have spaces in it, is in parentheses before.
+    let fields = stat.rsplit_once(')').map_or("", |(_, fields)| fields);
+    let ticks = fields.split_ascii_whitespace().skip(13).take(2).filter_map(|field| field.parse::<u32>().ok());
+    Ok(TICK * ticks.sum::<u32>())
 }
 
 /// Writes a log of 200 requests a second. Some clients ask much more than others do.
