@@ -491,8 +491,8 @@ pub mod tiers;
 pub use error::{CheckError, ConfigError, NoCosts, UnknownRule, UnknownTier};
 pub use http::{RateLimit, RateLimitLayer, ResponseFuture};
 pub use limiter::{
-    AnyRateLimiter, Changes, Decision, MatchedRule, QuotaStatus, RateLimiter, RateLimiterBuilder, Reservation,
-    RuleHandle,
+    AnyRateLimiter, Changes, Decision, KeyRejected, MatchedRule, QuotaStatus, RateLimiter, RateLimiterBuilder,
+    Reservation, RuleHandle,
 };
 pub use policy::{Enforcement, Policy, Quota};
 pub use request::RequestKind;

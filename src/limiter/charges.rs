@@ -1,6 +1,6 @@
 //! The charges of one request, and the marks that they leave in it.
 
-use std::{hash::BuildHasher, sync::Arc};
+use std::{fmt, hash::BuildHasher, sync::Arc};
 
 use hashbrown::{DefaultHashBuilder, HashSet};
 use http::StatusCode;
@@ -33,9 +33,11 @@ pub(crate) struct Charges {
     pub(super) seen: Option<Box<HashSet<Charge>>>,
 }
 
-/// The rejection of a request that does not carry the key of a rule.
-#[derive(Clone, Debug)]
-pub(crate) struct KeyRejected {
+/// The error of a limiter that was asked about a request that does not carry the key of a rule, and the rule
+/// [rejects](crate::OnMissing::Reject) such requests. See [`RateLimiter::check_request`](crate::RateLimiter::check_request).
+#[derive(Clone, thiserror::Error)]
+#[error("the request does not carry the key of rule \"{}\"", self.rule())]
+pub struct KeyRejected {
     pub(crate) rulebook: Arc<RulebookRef>,
     pub(crate) rule: RuleId,
     pub(crate) status: StatusCode,
@@ -89,10 +91,28 @@ pub(crate) struct HeldCharges {
 }
 
 impl KeyRejected {
+    /// Returns the name of the rule that rejects the request.
+    #[must_use]
+    pub fn rule(&self) -> &str {
+        self.names().0
+    }
+
+    /// Returns the status that the rule rejects it with.
+    #[must_use]
+    pub const fn status(&self) -> StatusCode {
+        self.status
+    }
+
     /// Returns the name and the enforcement level of the rule that rejected the request.
     pub(crate) fn names(&self) -> (&str, &str) {
         let rule = self.rulebook.rule(self.rule);
         (rule.name(), rule.level())
+    }
+}
+
+impl fmt::Debug for KeyRejected {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("KeyRejected").field("rule", &self.rule()).field("status", &self.status).finish()
     }
 }
 

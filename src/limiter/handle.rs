@@ -137,6 +137,31 @@ impl<K: RequestKind> RateLimiter<K> {
         Ok(self.decide_at_once(self.charges(charges)?, Detail::None).is_admitted())
     }
 
+    /// Decides about a request as a layer would, under all rules that govern it, and charges it if it is admitted: for
+    /// programs that have requests and no service, such as one that replays a log. Nothing in the request tells of charges
+    /// that were made further out, so asking twice charges twice.
+    ///
+    /// ```
+    /// use http::Request;
+    /// use tower_quota::{Policy, RateLimiter, Rule, http::RequestView, key};
+    ///
+    /// let rule = Rule::new("calls").every_request().key(key::header("x-account")).policy(Policy::per_minute(1));
+    /// let limiter = RateLimiter::builder().rule(rule).build()?;
+    ///
+    /// let request = Request::get("/calls").header("x-account", "acme").body(())?;
+    /// assert!(limiter.check_request(&RequestView::new(&request))?.is_admitted());
+    /// assert!(!limiter.check_request(&RequestView::new(&request))?.is_admitted());
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// If the request does not carry the key of a rule that [rejects](crate::OnMissing::Reject) it then. Nothing is charged.
+    pub fn check_request(&self, request: K::View<'_>) -> Result<Decision, KeyRejected> {
+        let charges = self.charges_of(request, |_| true, |_| SmallVec::new())?;
+        Ok(self.decide_at_once(charges, Detail::Full))
+    }
+
     /// Returns the number of histories that are kept, one per rule and key.
     #[must_use]
     pub fn len(&self) -> usize {
@@ -320,8 +345,8 @@ impl<K: RequestKind, S: Store> RateLimiter<K, S> {
         let rules = self.rules();
         let visit = |visit: Visit<'_, '_, K>| {
             let key = visit.is_found.then(|| visit.key.key());
-            let (rule, _) = self.judge(&rules, &visit);
-            let matched = MatchedRule::new(Arc::clone(rules.rulebook.local()), rule, key);
+            let (rule, charge) = self.judge(&rules, &visit);
+            let matched = MatchedRule::new(Arc::clone(rules.rulebook.local()), rule, charge.scope(), key);
             // Several readings of a path may lead to the same rule and key.
             if !found.iter().any(|known| matched.is_same(known)) {
                 found.push(matched);

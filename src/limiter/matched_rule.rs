@@ -36,17 +36,18 @@ use crate::{
 pub struct MatchedRule {
     rulebook: Arc<RulebookRef>,
     rule: RuleTier,
+    scope: u32,
     key: Option<Key>,
 }
 
 impl MatchedRule {
-    pub(super) const fn new(rulebook: Arc<RulebookRef>, rule: RuleTier, key: Option<Key>) -> Self {
-        Self { rulebook, rule, key }
+    pub(super) const fn new(rulebook: Arc<RulebookRef>, rule: RuleTier, scope: u32, key: Option<Key>) -> Self {
+        Self { rulebook, rule, scope, key }
     }
 
-    /// Returns `true` if it is the same rule with the same key.
+    /// Returns `true` if it is the same rule with the same key, and so the same history.
     pub(super) fn is_same(&self, other: &Self) -> bool {
-        self.rule == other.rule && self.key == other.key
+        self.rule == other.rule && self.scope == other.scope && self.key == other.key
     }
 
     /// Returns the rule's name.
@@ -59,6 +60,13 @@ impl MatchedRule {
     #[must_use]
     pub fn level(&self) -> &str {
         self.compiled().level()
+    }
+
+    /// Returns the number of the scope, as [`Charge::scope`](crate::store::Charge::scope) does: with the key it names the
+    /// history. A rule has one scope, or [one for each route](crate::Rule::per_route).
+    #[must_use]
+    pub const fn scope(&self) -> u32 {
+        self.scope
     }
 
     /// Returns the key, as [`RateLimiter::key`](crate::RateLimiter::key) makes it, or `None` if the request does not carry it.

@@ -335,6 +335,29 @@ impl<K: RequestKind, S: Store> RuleHandle<K, S> {
         location.rules.matcher.key_of(location.rule, request, &self.limiter.state.hasher)
     }
 
+    /// Reads the parts of the key that the rule counts a request by, as they were before they became a [`Key`]: for reports, and
+    /// for operators. They identify users. Returns `None` if the request does not carry the key.
+    ///
+    /// An address is its bytes: 4, or those of the prefix of IPv6.
+    ///
+    /// ```
+    /// use http::Request;
+    /// use tower_quota::{Policy, RateLimiter, Rule, http::RequestView, key};
+    ///
+    /// let rule = Rule::new("tables").routes(["GET /tables/{table}"]).key((key::header("x-account"), key::path("table")));
+    /// let limiter = RateLimiter::builder().rule(rule.policy(Policy::per_minute(60))).build()?;
+    ///
+    /// let request = Request::get("/tables/orders").header("x-account", "acme").body(())?;
+    /// let parts = limiter.rule("tables")?.parts_of(&RequestView::new(&request));
+    /// assert_eq!(parts, Some(vec![b"acme".to_vec(), b"orders".to_vec()]));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    #[must_use]
+    pub fn parts_of(&self, request: K::View<'_>) -> Option<Vec<Vec<u8>>> {
+        let location = self.location();
+        location.rules.matcher.parts_of(location.rule, request, &self.limiter.state.hasher)
+    }
+
     fn ask_async(
         &self,
         key: &impl KeyParts,

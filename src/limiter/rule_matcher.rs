@@ -177,17 +177,32 @@ impl<K: RequestKind> RuleMatcher<K> {
     /// Reads the key that a rule counts a request by: with the extractor of the route, if the request matches one. Neither
     /// conditions nor exemptions play a part.
     pub(super) fn key_of(&self, rule: RuleId, request: K::View<'_>, hasher: &KeyHasher) -> Option<Key> {
+        self.find(rule, request, |rule_key, group, request| rule_key.find(group, request, hasher))
+    }
+
+    /// Reads the parts of that key.
+    pub(super) fn parts_of(&self, rule: RuleId, request: K::View<'_>, hasher: &KeyHasher) -> Option<Vec<Vec<u8>>> {
+        self.find(rule, request, |rule_key, group, request| rule_key.parts(group, request, hasher))
+    }
+
+    /// Finds something in a request for a rule, with `find`, which is given the group of the route.
+    fn find<T>(
+        &self,
+        rule: RuleId,
+        request: K::View<'_>,
+        find: impl Fn(&RuleKey<K>, usize, K::View<'_>) -> Option<T>,
+    ) -> Option<T> {
         let rule_key = self.keys.get(rule.index())?;
         let (mut is_matched, mut found) = (false, None);
         for table in self.tables() {
             self.visit_routes(table, request, |target, request| {
                 if target.rule == rule {
                     is_matched = true;
-                    found = found.or_else(|| rule_key.find(target.group, request, hasher));
+                    found = found.take().or_else(|| find(rule_key, target.group, request));
                 }
             });
         }
-        if is_matched { found } else { rule_key.find(0, request, hasher) }
+        if is_matched { found } else { find(rule_key, 0, request) }
     }
 
     /// Returns all tables of routes.
@@ -335,6 +350,14 @@ impl<K: RequestKind> RuleKey<K> {
     fn find(&self, group: usize, request: K::View<'_>, hasher: &KeyHasher) -> Option<Key> {
         let mut key = KeyBuilder::for_target(self.target, hasher);
         self.read(group, request, &mut key).then(|| key.key())
+    }
+
+    /// Returns the parts of the key, if the request carries it.
+    fn parts(&self, group: usize, request: K::View<'_>, hasher: &KeyHasher) -> Option<Vec<Vec<u8>>> {
+        let raw = RefCell::default();
+        let mut key = KeyBuilder::for_target(self.target, hasher).keeping_parts(Some(&raw));
+        let is_found = self.read(group, request, &mut key);
+        is_found.then(|| raw.borrow().iter().map(|part| part.to_vec()).collect())
     }
 
     /// Reads the key with the extractor of one of the groups of routes. Returns `false`, and leaves the shared key, if the

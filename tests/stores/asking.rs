@@ -219,6 +219,60 @@ fn the_key_is_read_where_the_route_of_the_request_has_it() {
 }
 
 #[test]
+fn a_request_without_a_service_is_decided_by_all_its_rules() {
+    let rule = |name: &str, most| Rule::new(name).key(key::header("x-account")).policy(Policy::per_minute(most));
+    let limiter = frozen([
+        rule("api", 2).paths_under(["/api"]),
+        rule("export", 1).routes(["POST /api/export"]).on_missing(OnMissing::Reject(StatusCode::UNAUTHORIZED)),
+    ]);
+    let check = |request: http::request::Builder| {
+        limiter.check_request(&RequestView::new(&request.body(()).unwrap())).map(|decision| decision.is_admitted())
+    };
+    let export = || Request::post("/api/export").header("x-account", "acme");
+    assert!(check(export()).unwrap());
+    assert!(!check(export()).unwrap(), "one rule of both denies");
+    assert!(check(Request::get("/api/x").header("x-account", "acme")).unwrap(), "the other was not charged for that");
+    assert!(check(Request::get("/elsewhere")).unwrap(), "no rule governs it");
+    let rejected = check(Request::post("/api/export")).unwrap_err();
+    assert_eq!((rejected.rule(), rejected.status()), ("export", StatusCode::UNAUTHORIZED));
+    assert_eq!(rejected.to_string(), "the request does not carry the key of rule \"export\"");
+    assert_eq!(limiter.len(), 2, "a rejected request is charged nowhere");
+}
+
+#[test]
+fn histories_are_told_apart_by_scope_and_key() {
+    let rule = Rule::new("bots").routes(["GET /a/{id}", "GET /b/{id}"]).key(key::path("id")).per_route();
+    let limiter = frozen([rule.policy(Policy::per_minute(1))]);
+    let history = |path: &str| {
+        let request = Request::get(path).body(()).unwrap();
+        let matched = limiter.matching(&RequestView::new(&request));
+        (matched[0].scope(), matched[0].key())
+    };
+    assert_eq!(history("/a/1"), history("/a/1?x"));
+    assert_ne!(history("/a/1"), history("/b/1"));
+    assert_eq!(history("/a/1").1, history("/b/1").1);
+}
+
+#[test]
+fn the_parts_of_a_key_are_those_of_the_route_of_the_request() {
+    let rule = Rule::new("bots")
+        .routes(["GET /bots/{id}"])
+        .key((key::path("id"), key::peer_ip()))
+        .group(key::query("id"), ["POST /import"])
+        .policy(Policy::per_minute(9));
+    let bots = frozen([rule]).rule("bots").unwrap();
+    let parts = |request: http::request::Builder| {
+        let request = request.extension(PeerAddr("192.0.2.1:1".parse().unwrap())).body(()).unwrap();
+        bots.parts_of(&RequestView::new(&request))
+    };
+    let long = "a name of more than twenty-seven bytes";
+    let found = parts(Request::get(format!("/bots/{}", long.replace(' ', "%20"))));
+    assert_eq!(found, Some(vec![long.as_bytes().to_vec(), vec![192, 0, 2, 1]]));
+    assert_eq!(parts(Request::post("/import?id=7")), Some(vec![b"7".to_vec()]));
+    assert_eq!(parts(Request::post("/import")), None);
+}
+
+#[test]
 fn requests_without_a_key_can_be_asked_about_by_the_shared_one() {
     let limiter = frozen([Rule::new("calls").every_request().key(key::header("x")).policy(Policy::per_minute(1))]);
     let calls = limiter.rule("calls").unwrap();

@@ -1,0 +1,81 @@
+//! What is counted of one key.
+
+use smallvec::SmallVec;
+
+use crate::replay::{KeyTrial, Stretch, Trial};
+
+/// A key of a rule, and what became of its requests.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct KeyStats {
+    /// The parts of the key, as people read them.
+    pub(crate) name: Box<str>,
+    /// The index of its rule, or of the tier of it.
+    pub(crate) rule: usize,
+    pub(crate) requests: u64,
+    pub(crate) refused: u64,
+    pub(crate) first_refused: Option<i64>,
+    pub(crate) longest: Option<Stretch>,
+    /// The present run of refusals.
+    stretch: Option<Stretch>,
+    pub(crate) trials: SmallVec<[KeyTrial; 2]>,
+}
+
+impl KeyStats {
+    pub(crate) fn new(name: &str, rule: usize, quotas: usize) -> Self {
+        Self { name: name.into(), rule, trials: (0..quotas).map(|_| KeyTrial::default()).collect(), ..Self::default() }
+    }
+
+    /// Counts a request that was refused, or not.
+    #[inline]
+    pub(crate) fn note(&mut self, now: i64, is_refused: bool) {
+        self.requests += 1;
+        if !is_refused {
+            self.stretch = None;
+            return;
+        }
+        self.refused += 1;
+        self.first_refused.get_or_insert(now);
+        let stretch = self.stretch.get_or_insert(Stretch { from: now, until: now, refused: 0 });
+        stretch.until = now;
+        stretch.refused += 1;
+        if self.longest.is_none_or(|longest| stretch.is_longer_than(longest)) {
+            self.longest = Some(*stretch);
+        }
+    }
+
+    /// Returns the largest number of requests in the window of any quota, as a share of its limit: who suffers first.
+    pub(crate) fn pressure(&self, trials: &[Trial]) -> f64 {
+        let shares = self.trials.iter().zip(trials).map(|(key, trial)| key.peak as f64 / trial.limit.max(1) as f64);
+        shares.fold(0.0, f64::max)
+    }
+
+    /// Returns `true` if nothing of it counts any more, and nothing of it is worth a line of the report.
+    pub(crate) fn is_forgettable(&mut self, now: i64, trials: &[Trial]) -> bool {
+        self.refused == 0 && self.trials.iter_mut().zip(trials).all(|(key, trial)| key.is_idle(now, trial.window))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_longest_stretch_is_the_one_that_took_longest() {
+        let mut key = KeyStats::new("a", 0, 1);
+        for (now, is_refused) in [
+            (0, false),
+            (10, true),
+            (20, true),
+            (30, false),
+            (40, true),
+            (90, true),
+            (91, true),
+            (95, false),
+            (99, true),
+        ] {
+            key.note(now, is_refused);
+        }
+        assert_eq!(key.longest, Some(Stretch { from: 40, until: 91, refused: 3 }));
+        assert_eq!((key.requests, key.refused, key.first_refused), (9, 6, Some(10)));
+    }
+}

@@ -1,0 +1,213 @@
+//! What one quota alone would refuse, at other limits than its own.
+
+use crate::replay::RollingCount;
+
+/// The digits that limits begin with, as people choose them.
+const ROUND: [u64; 6] = [10, 15, 20, 30, 50, 70];
+const MOST_DECADES: u32 = 9;
+/// The candidates that are reported below the limit that refuses nobody.
+pub(crate) const CANDIDATES: usize = 8;
+
+/// A quota, and what its limit could be: the limits that are tried, and what each would have refused.
+///
+/// A refused request is not charged, so every limit has counts of its own. A key needs those only for limits that it has
+/// exceeded: below them all its requests are admitted.
+#[derive(Clone, Debug)]
+pub(crate) struct Trial {
+    pub(crate) limit: u64,
+    pub(crate) window: i64,
+    counts_denied: bool,
+    levels: Vec<Candidate>,
+    /// The largest number of requests of one key in a window: the smallest limit that refuses nobody.
+    pub(crate) peak: u64,
+    /// Some counts are of moments that were taken together.
+    pub(crate) is_rounded: bool,
+}
+
+/// A limit, and what it would have refused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Candidate {
+    pub(crate) limit: u64,
+    pub(crate) refused: u64,
+    pub(crate) keys: u64,
+}
+
+/// One key under the limits of a trial.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct KeyTrial {
+    demand: RollingCount,
+    pub(crate) peak: u64,
+    /// The limits that the key has exceeded, lowest first: all of those of the trial but the first and the last ones.
+    exceeded: Vec<Exceeded>,
+    first_level: usize,
+}
+
+/// A limit that a key has exceeded, and the requests that it would have admitted.
+#[derive(Clone, Debug)]
+struct Exceeded {
+    admitted: RollingCount,
+}
+
+impl Trial {
+    /// Creates the trial of a quota, which has a window in milliseconds.
+    pub(crate) fn new(limit: u64, window: i64, counts_denied: bool) -> Self {
+        let round = (0..MOST_DECADES).flat_map(|decade| ROUND.map(|digits| digits * 10_u64.pow(decade) / 10));
+        let mut limits: Vec<u64> = round.filter(|limit| *limit > 0).chain([limit]).collect();
+        limits.sort_unstable();
+        limits.dedup();
+        let levels = limits.into_iter().map(|limit| Candidate { limit, refused: 0, keys: 0 }).collect();
+        Self { limit, window, counts_denied, levels, peak: 0, is_rounded: false }
+    }
+
+    /// Counts a request of a key. Returns how many of it the window holds now, if none is refused.
+    #[inline]
+    pub(crate) fn note(&mut self, key: &mut KeyTrial, now: i64) -> u64 {
+        key.demand.expire(now, self.window);
+        let before = key.demand.count();
+        if before > 0 || !key.exceeded.is_empty() {
+            self.note_levels(key, now, before);
+        }
+        self.is_rounded |= key.demand.push(now, self.window);
+        key.peak = key.peak.max(before + 1);
+        self.peak = self.peak.max(before + 1);
+        before + 1
+    }
+
+    /// Counts a request of a key at the limits that the key has exceeded, or exceeds with it.
+    fn note_levels(&mut self, key: &mut KeyTrial, now: i64, before: u64) {
+        self.drop_low_levels(key);
+        for (exceeded, level) in key.exceeded.iter_mut().zip(&mut self.levels[key.first_level..]) {
+            if self.counts_denied {
+                level.refused += u64::from(before >= level.limit);
+                continue;
+            }
+            exceeded.admitted.expire(now, self.window);
+            if exceeded.admitted.count() >= level.limit {
+                level.refused += 1;
+            } else {
+                exceeded.admitted.push(now, self.window);
+            }
+        }
+        while let Some(level) = self.levels.get_mut(key.first_level + key.exceeded.len()) {
+            if level.limit > before {
+                return;
+            }
+            level.refused += 1;
+            level.keys += 1;
+            let admitted = if self.counts_denied { RollingCount::default() } else { key.demand.clone() };
+            key.exceeded.push(Exceeded { admitted });
+        }
+    }
+
+    /// Forgets the limits of a key that will not be reported. The peak only grows, and so does the lowest limit of interest.
+    fn drop_low_levels(&self, key: &mut KeyTrial) {
+        let lowest = self.lowest();
+        let low = self.levels[key.first_level..].iter().take_while(|level| level.limit < lowest).count();
+        if low > 0 {
+            key.exceeded.drain(..low.min(key.exceeded.len()));
+            key.first_level += low;
+        }
+    }
+
+    /// Returns the lowest limit that is of interest: an eighth of the present one, or of what was needed.
+    fn lowest(&self) -> u64 {
+        (self.limit.min(self.peak) / 8).max(1)
+    }
+
+    /// Returns what some limits below the peak would have refused, lowest first: round numbers, and the present limit.
+    pub(crate) fn candidates(&self) -> Vec<Candidate> {
+        let lowest = self.lowest();
+        let is_of_interest = |level: &&Candidate| level.limit >= lowest && level.limit < self.peak;
+        let round: Vec<_> =
+            self.levels.iter().filter(is_of_interest).filter(|level| level.limit != self.limit).collect();
+        let own = self.levels.iter().filter(is_of_interest).find(|level| level.limit == self.limit);
+        let room = CANDIDATES - usize::from(own.is_some());
+        let spread = (0..room.min(round.len())).map(|at| *round[spread(at, room, round.len())]);
+        let mut chosen: Vec<Candidate> = spread.chain(own.copied()).collect();
+        chosen.sort_unstable_by_key(|candidate| candidate.limit);
+        chosen
+    }
+}
+
+/// Returns the index of number `at` of `room` that are spread evenly over `length`; all, if there is room.
+const fn spread(at: usize, room: usize, length: usize) -> usize {
+    if length <= room || room < 2 { at } else { at * (length - 1) / (room - 1) }
+}
+
+impl KeyTrial {
+    /// Drops what has left the window. Returns `true` if nothing is left: the key is like a new one.
+    pub(crate) fn is_idle(&mut self, now: i64, window: i64) -> bool {
+        self.demand.expire(now, window);
+        self.demand.is_empty()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use proptest::prelude::*;
+    use tower_quota::{Policy, Quota, RateLimiter, Rule, clock::ManualClock};
+
+    use super::*;
+
+    /// Asks a limiter of one quota, and returns what it refuses, and of how many keys.
+    fn refused(policy: Policy, requests: &[(i64, usize)]) -> (u64, u64) {
+        let clock = ManualClock::new();
+        let rule = Rule::new("a").no_requests().policy(policy);
+        let limiter = RateLimiter::builder().clock(clock.clone()).rule(rule).build().unwrap();
+        let (handle, mut refused) = (limiter.rule("a").unwrap(), [0; 3]);
+        for (now, key) in requests {
+            clock.set(Duration::from_millis(u64::try_from(*now).unwrap()));
+            refused[*key] += u64::from(!handle.admit(*key));
+        }
+        (refused.iter().sum(), refused.iter().filter(|refused| **refused > 0).count() as u64)
+    }
+
+    #[test]
+    fn the_candidates_are_round_numbers_below_the_peak() {
+        let mut trial = Trial::new(60, 60_000, false);
+        let mut key = KeyTrial::default();
+        for now in 0..400 {
+            trial.note(&mut key, now);
+        }
+        let limits: Vec<u64> = trial.candidates().iter().map(|candidate| candidate.limit).collect();
+        assert_eq!((trial.peak, limits), (400, vec![7, 10, 20, 50, 60, 70, 150, 300]));
+        assert!(trial.candidates().iter().all(|candidate| candidate.refused == 400 - candidate.limit));
+    }
+
+    #[test]
+    fn whoever_asks_once_needs_a_limit_of_one() {
+        let mut trial = Trial::new(60, 60_000, false);
+        assert_eq!(trial.note(&mut KeyTrial::default(), 0), 1);
+        assert_eq!((trial.peak, trial.candidates()), (1, vec![]));
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(48))]
+
+        #[test]
+        fn every_candidate_refuses_what_a_limiter_of_it_would(
+            steps in prop::collection::vec((0_i64..300, 0_usize..3), 1..300),
+            limit in 1_u64..40,
+            counts_denied: bool,
+        ) {
+            let mut trial = Trial::new(limit, 2_000, counts_denied);
+            let (mut keys, mut now, mut requests) = (vec![KeyTrial::default(); 3], 0, Vec::new());
+            for (step, key) in steps {
+                now += step;
+                requests.push((now, key));
+                trial.note(&mut keys[key], now);
+            }
+            let ask = |limit: u64| {
+                let policy = Policy::new(Quota::new(limit, Duration::from_millis(2_000)));
+                refused(if counts_denied { policy.count_denied() } else { policy }, &requests)
+            };
+            for candidate in trial.candidates() {
+                prop_assert_eq!(ask(candidate.limit), (candidate.refused, candidate.keys), "limit {}", candidate.limit);
+            }
+            prop_assert_eq!(ask(trial.peak).0, 0);
+            prop_assert!(trial.peak == 1 || ask(trial.peak - 1).0 > 0);
+        }
+    }
+}
