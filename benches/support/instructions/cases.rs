@@ -15,7 +15,7 @@ use http::{HeaderValue, Request, Response, header::CONTENT_TYPE};
 use tokio::runtime::Builder;
 use tower::{Layer, Service, service_fn};
 use tower_quota::{
-    Policy, RateLimitLayer, RateLimiter, Rule,
+    Policy, RateLimitLayer, RateLimiter, Reservation, Rule,
     client::{PaceLayer, pace::PaceError},
     clock::ManualClock,
     http::{DecisionIn, Headers},
@@ -28,6 +28,7 @@ pub(crate) const MOST: usize = 12_000;
 const KEY: &str = "acct-00000000000000000000";
 /// The hour admits that often, so that a key has 1600 live units.
 const STEP: Duration = Duration::from_millis(2200);
+const SECOND: Duration = Duration::from_secs(1);
 
 /// A decision, and what has to be there before it.
 pub(crate) struct Case {
@@ -49,7 +50,9 @@ const IN_FLIGHT: usize = 20_000;
 const BARE: &str = "the bare service";
 const TOLD: &str = "one hot key, admitted";
 
-pub(crate) const CASES: [Case; 16] = [
+const RESERVED: &str = "a reservation that keeps its estimate";
+
+pub(crate) const CASES: [Case; 21] = [
     case("yes or no, admitted", || yes_or_no(STEP)),
     case("yes or no, denied", || yes_or_no(Duration::ZERO)),
     case(TOLD, || hot(pair(), STEP)),
@@ -58,6 +61,11 @@ pub(crate) const CASES: [Case; 16] = [
     case("a new key", new_key),
     case("two rules, admitted", two_rules),
     case("two rules, yes or no, admitted", two_rules_yes_or_no),
+    case("a cost, yes or no, admitted", || cost_yes_or_no(SECOND)),
+    case("a cost, admitted", || cost(SECOND)),
+    case("a denied cost", || cost(Duration::ZERO)),
+    case(RESERVED, || reservation(|_| ())),
+    case("a settlement", || reservation(|reservation| reservation.settle("tokens", 400))).less(RESERVED),
     case(BARE, || request_to(bare(), || ())),
     case("the default layer, admitted", || behind_layer(|layer| layer, STEP)).less(BARE),
     case("the default layer, denied", || behind_layer(|layer| layer, Duration::ZERO)).less(BARE),
@@ -150,6 +158,46 @@ fn two_rules_yes_or_no() -> Decide {
         clock.advance(STEP);
         let _ = black_box(limiter.admit_all([("calls", black_box(KEY)), ("tables", black_box(KEY))]));
     })
+}
+
+/// A rule that counts tokens, of which the minute has room for ninety requests and the day for more than a hundred thousand.
+fn tokens() -> Rule {
+    let policy = Policy::per_minute(90_000).and_per_day(200_000_000);
+    Rule::new("tokens").no_requests().policy(policy).cost("tokens", 1)
+}
+
+fn cost(step: Duration) -> Decide {
+    let (limiter, clock) = limiter_of(tokens());
+    let tokens = limiter.rule("tokens").expect("it has that name");
+    filled(move || {
+        clock.advance(step);
+        drop(black_box(tokens.check_cost(black_box(KEY), 1000)));
+    })
+}
+
+fn cost_yes_or_no(step: Duration) -> Decide {
+    let (limiter, clock) = limiter_of(tokens());
+    let tokens = limiter.rule("tokens").expect("it has that name");
+    filled(move || {
+        clock.advance(step);
+        let _ = black_box(tokens.admit_cost(black_box(KEY), 1000));
+    })
+}
+
+/// A request that reserves, and what it does with that.
+fn reservation(settle: fn(&Reservation)) -> Decide {
+    let (limiter, clock) = limiter_of(tokens().reserve("tokens", 1));
+    let tokens = limiter.rule("tokens").expect("it has that name");
+    filled(move || {
+        clock.advance(SECOND);
+        let decision = tokens.check_cost(black_box(KEY), 1000).expect("the rule has costs");
+        settle(decision.reservation().expect("there is room"));
+    })
+}
+
+fn limiter_of(rule: Rule) -> (RateLimiter, ManualClock) {
+    let clock = ManualClock::new();
+    (RateLimiter::builder().clock(clock.clone()).rule(rule).build().expect("the rule is sound"), clock)
 }
 
 /// A service that answers at once, with a header field as nearly all do: an answer without one would leave to the layer what
