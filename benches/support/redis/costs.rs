@@ -5,7 +5,7 @@ use std::sync::{
     atomic::{AtomicU64, Ordering},
 };
 
-use redis::{Cmd, Value, aio::ConnectionLike, cmd};
+use redis::{Cmd, Value, aio::MultiplexedConnection, cmd};
 
 use super::{
     rounds::Case,
@@ -184,22 +184,23 @@ fn options(mode: u8, now: u64, stamp: u64, logs: usize) -> Vec<u8> {
     options
 }
 
-fn sent(connection: &redis::aio::MultiplexedConnection, calls: Vec<Cmd>) -> Answer {
+/// Sends calls one right after the other, so that no other comes between.
+fn sent(connection: &MultiplexedConnection, calls: Vec<Cmd>) -> Answer {
     let mut connection = connection.clone();
     Box::pin(async move {
-        let mut is_admitted = false;
+        let mut pipeline = redis::pipe();
         for call in calls {
-            let reply = connection.req_packed_command(&call).await.expect("the server answers");
-            is_admitted |= matches!(&reply, Value::BulkString(header) if header.get(6) == Some(&1))
-                || matches!(&reply, Value::Array(headers) if headers.iter().any(is_admission));
+            pipeline.add_command(call);
         }
-        is_admitted
+        let replies: Vec<Value> = pipeline.query_async(&mut connection).await.expect("the server answers");
+        replies.iter().any(is_admission)
     })
 }
 
 /// A log that admits, or units that were given back.
 fn is_admission(reply: &Value) -> bool {
     match reply {
+        Value::Array(replies) => replies.iter().any(is_admission),
         Value::BulkString(header) => header.get(6) == Some(&1),
         Value::Int(units) => *units > 0,
         _ => false,

@@ -48,7 +48,11 @@ fn layout(number: u8) -> Layout {
         2 => Policy::per_day(1_000_000),
         _ => Policy::per_second(5).and_per_hour(18_000).and_per_day(Quota::MAX_LIMIT),
     };
-    if number >= 128 { Layout::with_costs(&policy, &[policy.clone()]) } else { Layout::new(&Plan::new(&policy)) }
+    if number >= 128 {
+        Layout::with_costs(&policy, std::slice::from_ref(&policy))
+    } else {
+        Layout::new(&Plan::new(&policy))
+    }
 }
 
 /// Returns replies that look like those of the script.
