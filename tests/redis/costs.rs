@@ -5,6 +5,8 @@ use std::time::Duration;
 use tower_quota::{Decision, Policy, Rule, clock::ManualClock};
 use tower_quota_tests::redis::{Limiter, Server, limiter, remaining, store};
 
+/// A unit with a cost leaves its window up to so much later.
+const MILLI: Duration = Duration::from_millis(1);
 const SECOND: Duration = Duration::from_secs(1);
 const HOUR: Duration = Duration::from_secs(3600);
 
@@ -35,7 +37,8 @@ async fn a_cost_is_admitted_whole_or_not_at_all_and_waits_for_its_room() {
     assert!(check(&one, 7).await.is_admitted());
     clock.advance(SECOND);
     let denied = check(&other, 4).await;
-    assert_eq!((denied.is_admitted(), denied.retry_after()), (false, Some(SECOND * 59)));
+    let late = denied.retry_after().unwrap().checked_sub(SECOND * 59).unwrap();
+    assert!(!denied.is_admitted() && late < MILLI, "{late:?}");
     assert!(check(&other, 3).await.is_admitted());
     assert_eq!(left(&one).await, [0]);
     let never = check(&one, 11).await;
