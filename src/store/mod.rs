@@ -104,6 +104,19 @@
 //!   back when the lease expires.
 //! * During an outage `OnOutage::Local` follows reloads and tiers, with its share of each limit.
 //!
+//! ## Costs
+//!
+//! * A cost is decided in the same call as the other charges of the request, and shares a batch with them. A settlement is one
+//!   call for each hash slot, within the deadline, and is never sent twice.
+//! * If the server cannot be asked the settlement is lost: the estimate stays counted until it leaves the window, and units
+//!   that are owed are not recorded. `Reservation::settle_async` returns the error; the response is not touched.
+//! * With `OnOutage::Local` costs are decided against the share in this process, by their estimates: what is decided there is
+//!   not settled. A cost that is over the share and not over the limit is denied for a second, not for ever. With
+//!   `OnOutage::Open` nothing is recorded, so there is nothing to settle.
+//! * Rules with costs are never leased, and their denials are not cached.
+//! * A request with charges in several hash slots that one of them denies, or whose caller hangs up, gives its units back to
+//!   the entries that recorded them.
+//!
 //! ## Operation
 //!
 //! **Names.** Keys are named `prefix:{tag}:rule:level:key`, for example `quota:{d67567e8}:bots:account:acme`, with the rule's

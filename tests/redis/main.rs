@@ -2,6 +2,7 @@
 
 mod cluster;
 mod connection;
+mod costs;
 mod distance;
 mod enforcement;
 mod harness;

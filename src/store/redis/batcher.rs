@@ -20,7 +20,7 @@ use crate::{
     clock::Timestamp,
     key::Charge,
     store::{
-        Verdict,
+        Receipt, Verdict,
         redis::{
             failure::{Failure, RUNTIME_ENDED},
             history_commands::{HistoryCommands, single_reply},
@@ -58,7 +58,7 @@ struct CoalescedRequests(Vec<BatchedRequest>);
 
 /// Units to give back, because the request that they were admitted for was cancelled.
 struct PendingRefund {
-    charges: Vec<Charge>,
+    charges: Vec<(Charge, Option<Receipt>)>,
     admitted_at: Timestamp,
     units: u8,
 }
@@ -192,11 +192,12 @@ impl Batcher {
                 self.denials.record_admitted(charge);
             }
         }
-        // Not where denials are to be counted, and not where a refund is about to make room.
+        // Not where denials are to be counted, not where a refund is about to make room, and not where settlements may.
         if let Ok(reply) = reply
             && reply.units < units
             && refund.is_none()
             && !self.is_decided_alone(&charges)
+            && !self.commands.has_costs(&charges)
         {
             self.denials.insert(&charges, &reply.verdict_on(units), asked, self.commands.timer.now());
         }

@@ -10,7 +10,7 @@ use crate::{
     error::Unavailable,
     key::Charge,
     store::{
-        Verdict,
+        QuotaState, Receipt, Verdict,
         redis::{
             batcher::{Batcher, RefundOnDrop},
             failure::{Failure, RUNTIME_ENDED},
@@ -42,7 +42,7 @@ pub(super) struct SlotGroup {
 }
 
 /// The reserved charges, with the moment at which they were admitted.
-type Reserved = Vec<(Vec<Charge>, Timestamp)>;
+type Reserved = Vec<(Vec<(Charge, Option<Receipt>)>, Timestamp)>;
 
 /// The decision about one group.
 type GroupResult = Result<Verdict, Failure>;
@@ -74,7 +74,8 @@ impl CrossSlotDecider {
         });
         let (decided, reserved) = receiver.await.ok_or_else(|| Unavailable::new(RUNTIME_ENDED))?;
         for (charges, _) in &reserved {
-            self.fallback.record_admitted(charges);
+            let charges: Vec<Charge> = charges.iter().map(|(charge, _)| *charge).collect();
+            self.fallback.record_admitted(&charges);
         }
         decided
     }
@@ -118,8 +119,9 @@ impl CrossSlotDecider {
                 Some((verdict.refundable(&group.charges), verdict.now))
             }));
             let (groups, results) = ([groups, &others].concat(), [results, other_results].concat());
-            let verdict = || self.merge(charges, &groups, &results, true, 0);
-            return (Ok(if is_complete { verdict() } else { Verdict::new(true) }), reserved);
+            let merged = self.merge(charges, &groups, &results, true, 0);
+            let open = || Verdict { notes: merged.notes.clone(), ..Verdict::new(true) };
+            return (Ok(if is_complete { merged } else { open() }), reserved);
         }
         let decider = Arc::clone(self);
         let rollback = tokio::spawn(async move { decider.roll_back(reserved).await });
@@ -130,6 +132,7 @@ impl CrossSlotDecider {
         if let Ok(verdict) = &decided
             && results.iter().all(Result::is_ok)
             && !self.commands.counts_denied(charges)
+            && !self.commands.has_costs(charges)
             && charges.iter().all(|charge| charge.enforcement.is_enforced())
         {
             self.denials.insert(charges, verdict, asked, self.commands.timer.now());
@@ -235,8 +238,13 @@ impl CrossSlotDecider {
                 if is_full {
                     merged.set_without_room(*position);
                 }
-                let refunded = u64::from(is_rolled_back && !is_full && !self.commands.counts_denied(&[*charge]));
+                let is_refunded = is_rolled_back && !is_full && !self.commands.counts_denied(&[*charge]);
+                let refunded = if is_refunded { self.commands.cost(charge) } else { 0 };
+                if let Some(receipt) = verdict.and_then(|verdict| verdict.receipt(at)).filter(|_| !is_refunded) {
+                    merged.set_receipt(*position, receipt);
+                }
                 let state = |_| match known.next() {
+                    Some((_, state)) if state.changes_at == QuotaState::NEVER => (state.used, Duration::MAX),
                     Some((now, state)) => (state.used.saturating_sub(refunded), now.until(state.changes_at)),
                     None => (0, Duration::ZERO),
                 };

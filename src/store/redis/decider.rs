@@ -2,13 +2,14 @@
 
 use std::{panic, sync::Arc, time::Duration};
 
+use futures_util::future::join_all;
 use tokio::runtime::Handle;
 
 use crate::{
     error::Unavailable,
     key::Charge,
     store::{
-        BoxFuture, MaybeReady, Verdict,
+        BoxFuture, MaybeReady, Settlement, Verdict,
         redis::{
             batcher::Batcher,
             cross_slot::{CrossSlotDecider, SlotGroup},
@@ -19,6 +20,7 @@ use crate::{
             lease_borrower::{BorrowOutcome, LeaseBorrower},
             lease_pool::LeaseStep,
             recent_denials::RecentDenials,
+            script::Recorded,
             timer::Deadline,
         },
     },
@@ -98,6 +100,51 @@ impl Decider {
             self.fallback.reset(charge);
         }
         found.map(Verdict::new).map_err(Failure::into_unavailable)
+    }
+
+    /// Settles costs where they were recorded: one call for each hash slot, all at the same time. None is sent a second time.
+    pub(super) async fn settle(&self, settlements: &[Settlement]) -> Result<Verdict, Unavailable> {
+        let deadline = self.deadline()?;
+        let is_cluster = self.commands.servers.is_cluster();
+        let changes =
+            settlements.iter().enumerate().filter(|(_, settlement)| settlement.units() != settlement.charge().units);
+        let mut slots: Vec<Vec<(usize, &Settlement)>> = Vec::new();
+        for (at, settlement) in changes {
+            let shares = |slot: &&mut Vec<(usize, &Settlement)>| {
+                let first = slot.first().map(|(_, first)| first.charge().tenant());
+                !is_cluster || first == Some(settlement.charge().tenant())
+            };
+            match slots.iter_mut().find(shares) {
+                Some(slot) => slot.push((at, settlement)),
+                None => slots.push(vec![(at, settlement)]),
+            }
+        }
+        let settled = join_all(slots.iter().map(|slot| self.settle_slot(slot, deadline))).await;
+        let mut verdict = Verdict::new(true);
+        for moved in settled {
+            for (at, units) in moved.map_err(Failure::into_unavailable)? {
+                verdict.set_moved(at, units);
+            }
+        }
+        Ok(verdict)
+    }
+
+    /// Returns how many units each settlement has moved.
+    async fn settle_slot(
+        &self,
+        settlements: &[(usize, &Settlement)],
+        deadline: Deadline,
+    ) -> Result<Vec<(usize, u64)>, Failure> {
+        let parts = settlements.iter().map(|(_, settlement)| match settlement.debt() {
+            0 => (*settlement.charge(), settlement.surplus(), Some(Recorded::from_receipt(settlement.receipt()))),
+            debt => (*settlement.charge(), debt, None),
+        });
+        let moved = self.commands.settle(&parts.collect::<Vec<_>>(), deadline).await?;
+        if moved.len() < settlements.len() && moved.iter().all(Result::is_ok) {
+            return Err(Failure::other("the server left a settlement out"));
+        }
+        let moved = settlements.iter().zip(moved).map(|((at, _), units)| Ok((*at, units.map_err(Failure::Server)?)));
+        moved.collect()
     }
 
     /// Checks that every server can be reached, decides and writes.

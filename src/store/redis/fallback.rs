@@ -1,14 +1,17 @@
 //! Decides without the server, while that is unavailable.
 
-use std::{fmt, sync::Arc};
+use std::{fmt, sync::Arc, time::Duration};
 
 use crate::{
     clock::Clock,
     error::{ConfigError, Unavailable},
     history::Plan,
     key::Charge,
-    store::{MemoryStore, Scopes, Setup, Store, Verdict, redis::failure::Failure},
+    store::{MemoryStore, QuotaState, Scopes, Setup, Store, Verdict, redis::failure::Failure},
 };
+
+/// When a request may come back that costs more than the share of this process.
+const RETRY_AFTER: Duration = Duration::from_secs(1);
 
 /// The fate of requests while the store is unavailable: fail open, fail closed, or decide locally.
 ///
@@ -122,7 +125,25 @@ impl LocalFallback {
         for (state, missing) in verdict.states.iter_mut().zip(missing) {
             state.used = state.used.saturating_add(missing);
         }
+        self.expect_the_server(charges, &mut verdict);
         (!verdict.is_stale).then_some(verdict)
+    }
+
+    /// Leaves out the receipts, which mean nothing to the server. A cost that is only too high for the share is possible again
+    /// when the server is.
+    fn expect_the_server(&self, charges: &[Charge], verdict: &mut Verdict) {
+        let full: Vec<usize> = (0..charges.len()).filter(|at| verdict.is_without_room(*at)).collect();
+        verdict.notes = None;
+        full.into_iter().for_each(|at| verdict.set_without_room(at));
+        let limits = charges.iter().flat_map(|charge| {
+            let windows = self.whole.plan(charge).into_iter().flat_map(Plan::windows);
+            windows.map(|window| (charge.units, window.limit))
+        });
+        for (state, (units, limit)) in verdict.states.iter_mut().zip(limits) {
+            if state.changes_at == QuotaState::NEVER && units <= limit {
+                state.changes_at = verdict.now.saturating_add(RETRY_AFTER).nanos();
+            }
+        }
     }
 
     fn record(&self, charges: &[Charge]) {

@@ -2,7 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use futures_util::future::try_join_all;
+use futures_util::future::{join, try_join_all};
 use redis::{RedisResult, Value};
 
 use crate::{
@@ -11,7 +11,7 @@ use crate::{
     key::Charge,
     policy::{Enforcement, Policy},
     store::{
-        Scopes, Verdict,
+        Receipt, Scopes, Verdict,
         redis::{
             failure::Failure,
             key_name::{hash_slot, hash_slot_of_tenant, key_name, probe_key_name},
@@ -36,8 +36,9 @@ pub(super) struct HistoryCommands {
     pub(super) timer: Timer,
 }
 
-/// The layouts of some charges, with the keys that the names of their strings begin with, and how they are enforced.
-type NamedLayouts = Box<[(Arc<PlanLayout>, String, Enforcement)]>;
+/// The layouts of some charges, with the keys that the names of their strings begin with, and how they are enforced and what
+/// they cost.
+type NamedLayouts = Box<[(Arc<PlanLayout>, String, Enforcement, u64)]>;
 
 impl HistoryCommands {
     /// Runs the script on several requests, each for so many units, in one call.
@@ -54,7 +55,11 @@ impl HistoryCommands {
         let requests = charged.iter().zip(requests).map(|(charges, (_, units))| Request { charges, units: *units });
         let requests: Vec<_> = requests.collect();
         let reply = self.call(&requests, mode, deadline).await?;
-        Script::replies(&requests, reply).map_err(Failure::Server)
+        let mut replies = Script::replies(&requests, reply).map_err(Failure::Server)?;
+        if mode == Mode::Decide {
+            replies.iter_mut().filter_map(|reply| reply.as_mut().ok()).for_each(Reply::note_receipts);
+        }
+        Ok(replies)
     }
 
     /// Returns what would be decided about charges in one slot.
@@ -66,18 +71,38 @@ impl HistoryCommands {
     /// Gives back so many units of each charge that were admitted at that moment.
     pub(super) async fn refund(
         &self,
+        charges: &[(Charge, Option<Receipt>)],
+        admitted_at: Timestamp,
+        units: u8,
+        deadline: Deadline,
+    ) -> Result<(), Failure> {
+        let refunded = charges.iter().copied().filter(|(charge, _)| !self.counts_denied(&[*charge]));
+        let (costs, charges): (Vec<_>, Vec<_>) = refunded.partition(|(charge, _)| self.has_costs(&[*charge]));
+        let charges: Vec<Charge> = charges.into_iter().map(|(charge, _)| charge).collect();
+        // What was recorded with a cost goes back from there. A charge of nothing has no receipt.
+        let costs = costs.into_iter().filter_map(|(charge, receipt)| {
+            let total = charge.units.saturating_mul(u64::from(units));
+            Some((charge, total, Some(Recorded::from_receipt(receipt?))))
+        });
+        let costs: Vec<_> = costs.collect();
+        let settled = async { self.settle(&costs, deadline).await.map(drop) };
+        let (settled, refunded) = join(settled, self.refund_units(&charges, admitted_at, units, deadline)).await;
+        settled.and(refunded)
+    }
+
+    async fn refund_units(
+        &self,
         charges: &[Charge],
         admitted_at: Timestamp,
         units: u8,
         deadline: Deadline,
     ) -> Result<(), Failure> {
-        let charges: Vec<Charge> = charges.iter().copied().filter(|charge| !self.counts_denied(&[*charge])).collect();
         let refund = async |charges: &[Charge]| {
             let named = self.named(charges);
             let charges = &*charged(&named);
             self.call(&[Request { charges, units }], Mode::Refund(admitted_at), deadline).await.map(drop)
         };
-        match charges.as_slice() {
+        match charges {
             [] => Ok(()),
             charges => match refund(charges).await {
                 // While a slot moves, only commands with one key are sure to find it.
@@ -93,8 +118,22 @@ impl HistoryCommands {
     /// on. Returns how many units that made. Settles none after one whose history it cannot read.
     ///
     /// A settlement is not sent again if it may have been done.
-    #[expect(dead_code, reason = "the store does not settle yet")]
     pub(super) async fn settle(
+        &self,
+        settlements: &[(Charge, u64, Option<Recorded>)],
+        deadline: Deadline,
+    ) -> Result<Vec<RedisResult<u64>>, Failure> {
+        match self.settle_together(settlements, deadline).await {
+            // While a slot moves, only commands with one key are sure to find it; this one was not executed.
+            Err(failure) if failure.is_try_again() && settlements.len() > 1 => {
+                let one_by_one = settlements.chunks(1).map(|settlement| self.settle_together(settlement, deadline));
+                Ok(try_join_all(one_by_one).await?.into_iter().flatten().collect())
+            }
+            settled => settled,
+        }
+    }
+
+    async fn settle_together(
         &self,
         settlements: &[(Charge, u64, Option<Recorded>)],
         deadline: Deadline,
@@ -103,7 +142,7 @@ impl HistoryCommands {
         let named: Vec<_> = named.collect();
         let parts = named.iter().flatten().zip(settlements);
         let settled: Vec<_> = parts
-            .map(|((plan, key, _), (_, units, recorded))| Settled {
+            .map(|((plan, key, ..), (_, units, recorded))| Settled {
                 logs: &plan.layout,
                 key: key.as_bytes(),
                 units: *units,
@@ -143,6 +182,16 @@ impl HistoryCommands {
         charges.iter().filter_map(|charge| self.scopes.plan(charge)).any(Plan::counts_denied)
     }
 
+    /// Returns whether requests have costs under the rule of any of the charges.
+    pub(super) fn has_costs(&self, charges: &[Charge]) -> bool {
+        charges.iter().filter_map(|charge| self.scopes.plan(charge)).any(Plan::has_costs)
+    }
+
+    /// Returns the units that a request costs a history.
+    pub(super) fn cost(&self, charge: &Charge) -> u64 {
+        if self.has_costs(&[*charge]) { charge.units } else { 1 }
+    }
+
     /// Returns whether other plans judge the history of a charge, too.
     pub(super) fn has_siblings(&self, charge: &Charge) -> bool {
         self.scopes.plan(charge).is_some_and(Plan::has_siblings)
@@ -178,7 +227,8 @@ impl HistoryCommands {
     fn named(&self, charges: &[Charge]) -> NamedLayouts {
         let named = charges.iter().filter_map(|charge| {
             let (scope, plan) = (self.scopes.get(charge.scope())?, self.layouts.get(charge)?);
-            Some((plan, key_name(&self.prefix, scope, charge), charge.enforcement))
+            let units = if plan.layout.has_costs() { charge.units } else { 1 };
+            Some((plan, key_name(&self.prefix, scope, charge), charge.enforcement, units))
         });
         named.collect()
     }
@@ -202,11 +252,11 @@ pub(super) fn single_reply(replies: Vec<RedisResult<Reply>>) -> Result<Reply, Fa
 }
 
 fn charged(named: &NamedLayouts) -> Vec<Charged<'_>> {
-    let charged = named.iter().map(|(plan, key, enforcement)| Charged {
+    let charged = named.iter().map(|(plan, key, enforcement, units)| Charged {
         logs: &plan.layout,
         key: key.as_bytes(),
         enforcement: *enforcement,
-        units: 1,
+        units: *units,
     });
     charged.collect()
 }

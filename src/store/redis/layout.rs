@@ -104,7 +104,6 @@ impl Layout {
 
     /// The logs of a plan with costs, whose histories all of these policies judge: every quota counts cells, and the exact log
     /// answers for none.
-    #[cfg_attr(not(test), expect(dead_code, reason = "no plan has costs yet"))]
     pub(crate) fn with_costs(policy: &Policy, all: &[Policy]) -> Self {
         let plan = Plan::among(policy, all);
         let cells = Cells::with_costs(plan.tick(), all);

@@ -11,6 +11,7 @@ use crate::{
     store::{
         Scopes,
         redis::{LeaseConfig, layout::Layout},
+        scopes::Judge,
     },
 };
 
@@ -56,9 +57,28 @@ impl Layouts {
                 let lengthened = Plan::new(&lease.lengthened(&judge.policy));
                 PlanLayout { layout: Layout::new(&lengthened), is_leased: true }
             }
+            None if judge.plan.has_costs() => PlanLayout { layout: self.with_costs(judge), is_leased: false },
             None => PlanLayout { layout: Layout::new(&judge.plan), is_leased: false },
         };
         Some(Arc::clone(self.known.write().entry(plan).or_insert_with(|| Arc::new(layout))))
+    }
+}
+
+impl Layouts {
+    /// Returns the layout of a plan with costs. All tiers of its rule have a say in it, so that their logs are alike.
+    fn with_costs(&self, judge: &Judge) -> Layout {
+        if !judge.is_tier {
+            return Layout::with_costs(&judge.policy, std::slice::from_ref(&judge.policy));
+        }
+        let judges = self.scopes.judges().map(|(_, other)| other);
+        let tiers = judges.filter(|other| {
+            other.scope == judge.scope
+                && other.is_tier
+                && other.plan.has_costs()
+                && other.plan.has_shape_of(&judge.plan)
+        });
+        let policies: Vec<_> = tiers.map(|tier| tier.policy.clone()).collect();
+        Layout::with_costs(&judge.policy, &policies)
     }
 }
 

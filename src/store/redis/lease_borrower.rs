@@ -121,7 +121,9 @@ impl LeaseBorrower {
         if left > 0 {
             let deadline = Deadline::after(self.commands.deadline);
             // If the server cannot be reached it keeps the units: too many are counted then, never too few.
-            drop(self.commands.refund(charges, lease.admitted_at(), left as u8, deadline).await);
+            // Charges with costs are never lent.
+            let charges: Vec<_> = charges.iter().map(|charge| (*charge, None)).collect();
+            drop(self.commands.refund(&charges, lease.admitted_at(), left as u8, deadline).await);
         }
     }
 

@@ -125,6 +125,9 @@ const fn refusal_of(judge: &Judge) -> Option<&'static str> {
     if judge.policy.counts_denied() {
         return Some("it counts denials, so the server has to decide about each request");
     }
+    if judge.plan.has_costs() {
+        return Some("its requests have costs, or settle them, so the server has to decide about each of them");
+    }
     if judge.is_tier {
         return Some(
             "it has tiers, and leased units would be of one of them: the server has to decide about each request",

@@ -9,6 +9,7 @@ use crate::{
     key::Charge,
     policy::Enforcement,
     store::{
+        Receipt,
         contract::{QuotaState, Verdict},
         redis::layout::{Encoding, Layout, TICK, low_bytes},
     },
@@ -104,7 +105,6 @@ pub(crate) struct Reply {
     /// Requests that were admitted, of those that were alike.
     pub(crate) units: u32,
     /// Where the units of each charge with costs were recorded. Empty if no plan has any.
-    #[cfg_attr(not(test), expect(dead_code, reason = "the store does not settle yet"))]
     pub(crate) recorded: Vec<Option<Recorded>>,
     /// What a request costs each quota. Empty if that is one unit everywhere.
     costs: Vec<u64>,
@@ -289,6 +289,10 @@ impl Script {
 }
 
 impl Recorded {
+    pub(crate) const fn from_receipt(receipt: Receipt) -> Self {
+        Self { history: receipt.history(), at: receipt.recorded_at() }
+    }
+
     /// Takes into account what a cell log replies: the youngest of them says for which receipts all are valid.
     fn see(&mut self, header: &[u8]) -> Option<()> {
         self.history = self.history.max(number(header, BORN, MOMENT)?);
@@ -298,6 +302,15 @@ impl Recorded {
 }
 
 impl Reply {
+    /// Notes in the verdict where the units of each charge with costs were recorded.
+    pub(crate) fn note_receipts(&mut self) {
+        for (at, recorded) in self.recorded.iter().enumerate() {
+            if let Some(Recorded { history, at: moment }) = *recorded {
+                self.verdict.set_receipt(at, Receipt::new(history, moment));
+            }
+        }
+    }
+
     /// The verdict on one of several requests that were alike: the first of them, the second and so on.
     pub(crate) fn verdict_on(self, place: u32) -> Verdict {
         let mut verdict = self.verdict;
@@ -326,9 +339,11 @@ impl Charged<'_> {
 impl Verdict {
     /// Returns those charges whose units can be given back. A soft one without room keeps its unit: it may have taken the place of
     /// an older one, which no history remembers beyond its limit.
-    pub(super) fn refundable(&self, charges: &[Charge]) -> Vec<Charge> {
+    /// Each comes with its receipt, if it has costs.
+    pub(super) fn refundable(&self, charges: &[Charge]) -> Vec<(Charge, Option<Receipt>)> {
         let all = if self.admitted { charges } else { &[] };
-        all.iter().enumerate().filter(|(at, _)| !self.is_without_room(*at)).map(|(_, charge)| *charge).collect()
+        let with_room = all.iter().enumerate().filter(|(at, _)| !self.is_without_room(*at));
+        with_room.map(|(at, charge)| (*charge, self.receipt(at))).collect()
     }
 
     /// Returns those charges that were recorded.

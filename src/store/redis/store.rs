@@ -7,7 +7,7 @@ use crate::{
     error::{ConfigError, Unavailable},
     key::Charge,
     store::{
-        BoxFuture, MaybeReady, Scopes, Setup, Store, Verdict,
+        BoxFuture, CostSupport, MaybeReady, Scopes, Settlement, Setup, Store, Verdict,
         redis::{
             Health, LeaseConfig, OnOutage,
             batcher::Batcher,
@@ -335,6 +335,15 @@ impl Store for RedisStore {
     fn reset(&self, charges: &[Charge], _: &mut Verdict) -> MaybeReady<BoxFuture> {
         let (decider, charges) = (self.decider().cloned(), charges.to_vec());
         MaybeReady::Pending(Box::pin(async move { decider.ok_or_else(not_opened)?.reset(&charges).await }))
+    }
+
+    fn cost_support(&self) -> CostSupport {
+        CostSupport::Settlements
+    }
+
+    fn settle(&self, settlements: &[Settlement], _: &mut Verdict) -> MaybeReady<BoxFuture> {
+        let (decider, settlements) = (self.decider().cloned(), settlements.to_vec());
+        MaybeReady::Pending(Box::pin(async move { decider.ok_or_else(not_opened)?.settle(&settlements).await }))
     }
 
     fn since_1970(&self) -> Duration {
