@@ -416,13 +416,6 @@ impl Verdict {
         receipts.iter().find(|(other, _)| *other as usize == charge).map(|(_, receipt)| *receipt)
     }
 
-    /// Returns the units that a settlement has moved.
-    pub(crate) fn moved(&self, settlement: usize) -> u64 {
-        let moved = self.notes.as_ref().map(|notes| &notes.moved);
-        let of_it = moved.and_then(|moved| moved.iter().find(|(other, _)| *other as usize == settlement));
-        of_it.map_or(0, |(_, units)| *units)
-    }
-
     /// Returns `true` if the request is admitted.
     #[must_use]
     pub const fn is_admitted(&self) -> bool {

@@ -223,6 +223,6 @@ fn rules_that_settle_at_the_end_of_a_call_are_none_for_messages() {
     for name in ["reserving", "counting"] {
         let error = limiter.layer().per_message(["plain", name]).unwrap_err();
         assert_eq!((error.field(), error.value()), ("per_message", &*format!("{name:?}")));
-        assert!(error.to_string().contains("use another rule for messages"), "{error}");
+        assert!(error.reason().contains("a message has nothing to settle"), "{error}");
     }
 }

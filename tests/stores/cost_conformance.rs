@@ -115,7 +115,7 @@ struct History {
 }
 
 impl Histories {
-    fn number(&mut self) -> u64 {
+    const fn number(&mut self) -> u64 {
         self.numbers += 1;
         self.numbers
     }
