@@ -256,7 +256,7 @@ mod tests {
         let calls = limiter.rule("calls").unwrap();
         assert!(calls.admit("ann"));
         let MaybeDecided::Ready(decision) = limiter.decide(&held, Detail::Full) else { unreachable!("in memory") };
-        assert_eq!(decision.exhausted().map(|quota| quota.name().to_owned()).collect::<Vec<_>>(), ["hour"]);
+        assert_eq!(decision.exhausted().map(|quota| quota.name().into_owned()).collect::<Vec<_>>(), ["hour"]);
         assert_eq!(decision.quotas().count(), 2, "the rule that is gone has no part in it");
     }
 }

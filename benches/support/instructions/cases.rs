@@ -55,9 +55,9 @@ const RESERVED: &str = "a reservation that keeps its estimate";
 pub(crate) const CASES: [Case; 21] = [
     case("yes or no, admitted", || yes_or_no(STEP)),
     case("yes or no, denied", || yes_or_no(Duration::ZERO)),
-    case(TOLD, || hot(pair(), STEP)),
-    case("one hot key, denied", || hot(pair(), Duration::ZERO)),
-    case("a third quota, admitted", || hot(pair().and_per_second(10), STEP)).less(TOLD),
+    case(TOLD, || hot(&pair(), STEP)),
+    case("one hot key, denied", || hot(&pair(), Duration::ZERO)),
+    case("a third quota, admitted", || hot(&pair().and_per_second(10), STEP)).less(TOLD),
     case("a new key", new_key),
     case("two rules, admitted", two_rules),
     case("two rules, yes or no, admitted", two_rules_yes_or_no),
@@ -115,8 +115,8 @@ fn filled(mut decide: impl FnMut() + 'static) -> Decide {
     Box::new(decide)
 }
 
-fn hot(policy: Policy, step: Duration) -> Decide {
-    let (limiter, clock) = limiter(&["calls"], &policy);
+fn hot(policy: &Policy, step: Duration) -> Decide {
+    let (limiter, clock) = limiter(&["calls"], policy);
     let calls = limiter.rule("calls").expect("it has that name");
     filled(move || {
         clock.advance(step);
