@@ -17,6 +17,8 @@ use crate::{
 };
 
 const SECOND: Duration = Duration::from_secs(1);
+/// By so much may the units of a cost leave late: they are exact to a millisecond.
+const LATE: Duration = Duration::from_millis(1);
 const MINUTE: Duration = Duration::from_secs(60);
 const HOUR: Duration = Duration::from_secs(3600);
 const ANN: (usize, &str) = (0, "ann");
@@ -113,7 +115,7 @@ async fn free<S: Store>(mut harness: CostHarness<S>) -> Result<(), Violation> {
     for units in [0, 10, 0, 1, 0] {
         let _ = harness.decide(ANN, units).await?;
     }
-    harness.advance(MINUTE);
+    harness.advance(MINUTE + LATE);
     charge(&mut harness, 10).await.map(drop)
 }
 
@@ -125,7 +127,7 @@ async fn two_costs<S: Store>(mut harness: CostHarness<S>) -> Result<(), Violatio
         harness.advance(SECOND);
         let _ = harness.decide((0, key), 4).await?;
     }
-    harness.advance(MINUTE);
+    harness.advance(MINUTE + LATE);
     harness.decide_together(&[(0, "ann"), (1, "ann")]).await.map(drop)
 }
 
@@ -151,7 +153,7 @@ async fn down<S: Store>(mut harness: CostHarness<S>) -> Result<(), Violation> {
         harness.advance(20 * SECOND);
         harness.settle(&open, settled).await?;
         charge(&mut harness, 10 - settled).await?;
-        harness.advance(MINUTE);
+        harness.advance(MINUTE + LATE);
     }
     Ok(())
 }
@@ -169,13 +171,13 @@ async fn down_in_part<S: Store>(mut harness: CostHarness<S>) -> Result<(), Viola
 /// Settles when the minute has passed and the hour has not, and when both have.
 async fn late<S: Store>(mut harness: CostHarness<S>) -> Result<(), Violation> {
     let (early, later) = (charge(&mut harness, 6).await?, charge(&mut harness, 4).await?);
-    harness.advance(MINUTE);
+    harness.advance(MINUTE + LATE);
     let beside = charge(&mut harness, 10).await?;
     harness.settle(&early, 1).await?;
     harness.advance(HOUR - MINUTE);
     charge(&mut harness, 5).await?;
     harness.settle(&later, 0).await?;
-    harness.advance(HOUR);
+    harness.advance(HOUR + LATE);
     harness.settle(&beside, 0).await
 }
 
@@ -191,7 +193,7 @@ async fn up<S: Store>(mut harness: CostHarness<S>) -> Result<(), Violation> {
         }
     }
     // One whose estimate has left all windows owes the overrun alone.
-    harness.advance(HOUR);
+    harness.advance(HOUR + LATE);
     let open = charge(&mut harness, 2).await?;
     harness.advance(2 * HOUR);
     harness.settle(&open, 9).await?;

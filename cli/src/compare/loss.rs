@@ -104,7 +104,7 @@ mod tests {
     use crate::rules::ProgramSources;
 
     fn file(rest: &str) -> RulesFile {
-        let text = format!("[[rule]]\nname = 'a'\nkey = 'peer_ip'\napplies_to = 'every_request'\n{rest}");
+        let text = format!("[[rule]]\nname = 'a'\nkey = 'header:x-account'\napplies_to = 'every_request'\n{rest}");
         RulesFile::parse("f", &text, ProgramSources::default()).unwrap()
     }
 

@@ -324,11 +324,13 @@ while group <= groups do
   charge = charged
   for i = first, last do
     local log, text = parts and parts[i]
-    local is_due, said = has_room, admitted
+    -- Who is admitted is told when the oldest unit leaves, all others when there is room for their cost.
+    local is_due, said, fits = has_room, admitted, has_room and mode == 'd'
     if kinds and kinds[i] then
       if not log or log == true or not (log.is_cells or log[27]) then leader = i end
       local is_full = rooms[leader] <= 0
       is_due, said = has_room and not (is_full and kinds[i] == 2), is_full and admitted + 2 or admitted
+      fits = fits and not is_full
     end
     if log == true then
       charge, text = charge + 1, EMPTY
@@ -381,7 +383,7 @@ while group <= groups do
       end
       if owed then
         text = owed
-      elseif used + its_cost > limit + 1 or its_denials and used > cap then
+      elseif not fits and used + its_cost > limit + 1 or its_denials and used > cap then
         if not log.is_cells then
           room_of_cells, record_cells, keep_cells, told_of_cells, rare_of_cells, _, settle_cells, _, named_cells = part('cells')
           log = named_cells(log, text)
@@ -396,7 +398,7 @@ while group <= groups do
       else
         text = keep_cells(log, mode, now)
       end
-      text = owed or told_of_cells(log, text)
+      text = owed or fits and not log.counts_denied and text or told_of_cells(log, text)
     else
       if log then
         h, s, n, key, width, format, header, held, moved, counts_denied, siblings, own, need, life, tick, is_shared, most_told,
