@@ -44,7 +44,8 @@ mod tests {
     use crate::lint::finding::found;
 
     fn of(tiers: &str) -> Vec<(&'static str, usize)> {
-        let rule = "[[rule]]\nname = 'a'\nkey = 'header:x-account'\napplies_to = 'every_request'\nquotas = ['60/minute', '1800/hour']";
+        let rule =
+            "[[rule]]\nname = 'a'\nkey = 'host'\napplies_to = 'every_request'\nquotas = ['60/minute', '1800/hour']";
         found(&format!("{rule}\n[rule.tiers]\n{tiers}"))
     }
 
