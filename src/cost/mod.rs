@@ -85,7 +85,7 @@
 //!
 //! A request is never denied while there is room for its cost. Room is exact to a millisecond while a key has at most 4096
 //! admissions in its longest window, whatever the limit is. Beyond that, admissions that are 1/4096 of a window apart leave
-//! together, with the later of them.
+//! together, with the later of them. On Redis a limit over 4096 does that from the first admission on.
 //!
 //! The wait is that of this cost, if nobody else comes and nothing is given back: it may prove to be shorter, and never too
 //! short. A small request may pass while a large one is denied.
@@ -95,7 +95,7 @@
 //! # Memory
 //!
 //! A key of a rule with costs takes about 200 bytes with one admission, and 8 bytes for each further one in its longest window,
-//! whatever these cost: 33 kB with 4096, and at most 41 kB for each quota beyond that. It is twice that with limits over 2^30
+//! whatever these cost: 33 kB with 4096, and at most 42 kB for each quota beyond that. It is twice that with limits over 2^30
 //! or windows over 12 days. [`Policy::resolution`](crate::Policy::resolution) makes it less.
 
 mod cost;

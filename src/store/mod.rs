@@ -113,6 +113,8 @@
 //! * With `OnOutage::Local` costs are decided against the share in this process, by their estimates: what is decided there is
 //!   not settled. A cost that is over the share and not over the limit is denied for a second, not for ever. With
 //!   `OnOutage::Open` nothing is recorded, so there is nothing to settle.
+//! * Units leave up to a millisecond late, and under limits over 4096 up to 1/4096 of the window
+//!   ([`Policy::resolution`](crate::Policy::resolution)), never early. A history has one string for each of its windows.
 //! * Rules with costs are never leased, and their denials are not cached.
 //! * A request with charges in several hash slots that one of them denies, or whose caller hangs up, gives its units back to
 //!   the entries that recorded them.
