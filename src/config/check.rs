@@ -105,40 +105,24 @@ impl<'a> Check<'a> {
             (FieldKind::Flag, DeValue::String(text)) if matches!(&**text, "true" | "false") => {
                 format!("true and false have no quotes: write {name} = {text}")
             }
-            (FieldKind::Flag, _) => format!("expected true or false: write {}", field.assignment()),
             (FieldKind::Number(_), DeValue::String(text)) if text.parse::<u32>().is_ok() => {
                 format!("a number has no quotes: write {name} = {text}")
             }
             (FieldKind::Number(_), DeValue::Integer(_)) => {
                 format!("the number is too small or too large: write {}", field.assignment())
             }
-            (FieldKind::Number(_), _) => format!("expected a whole number: write {}", field.assignment()),
-            (FieldKind::Fraction, _) => format!("expected a number such as 0.25: write {}", field.assignment()),
             (FieldKind::Duration, DeValue::Integer(_) | DeValue::Float(_)) => {
                 format!("a duration is a string with a unit: write {name} = \"{quote}ms\" or {name} = \"{quote}s\"")
             }
-            (FieldKind::Duration, _) => format!("expected a duration: write {}", field.assignment()),
             (FieldKind::Texts, DeValue::String(text)) => {
                 format!("expected an array of strings: write {name} = {}", texts_in(text))
             }
-            (FieldKind::Texts, _) => format!("expected an array of strings: write {}", field.assignment()),
             (FieldKind::Text, DeValue::Integer(_) | DeValue::Float(_) | DeValue::Boolean(_) | DeValue::Datetime(_)) => {
                 format!("a string has quotes: write {name} = \"{quote}\"")
-            }
-            (FieldKind::Text, _) => format!("expected a string: write {}", field.assignment()),
-            (FieldKind::TextOrTexts, _) => {
-                format!("expected a string or an array of strings: write {}", field.assignment())
-            }
-            (FieldKind::TextsByName, _) => {
-                format!("expected a table of names and strings: write {}", field.assignment())
             }
             (FieldKind::NumberOrText, DeValue::Integer(_)) => {
                 format!("a cost is a whole number from 0 on: write {}", field.assignment())
             }
-            (FieldKind::NumberOrText, _) => {
-                format!("expected a whole number or a string: write {}", field.assignment())
-            }
-            (FieldKind::WordOrStatus, _) => format!("expected a word or a status: write {}", field.assignment()),
             (FieldKind::Table(schema), DeValue::Array(_)) => {
                 format!("this table occurs once: write {}, in single brackets", schema.header)
             }
@@ -148,6 +132,7 @@ impl<'a> Check<'a> {
             (FieldKind::Table(schema) | FieldKind::Tables(schema), _) => {
                 format!("write {} and its fields below it", schema.header)
             }
+            (kind, _) => format!("expected {}: write {}", kind.in_words(), field.assignment()),
         }
     }
 

@@ -50,6 +50,25 @@ pub(super) enum FieldKind {
     Tables(&'static Schema),
 }
 
+impl FieldKind {
+    /// Returns what a field of this kind has as its value.
+    pub(super) const fn in_words(self) -> &'static str {
+        match self {
+            Self::Flag => "true or false",
+            Self::Number(_) => "a whole number",
+            Self::Fraction => "a number such as 0.25",
+            Self::Duration => "a duration",
+            Self::Text => "a string",
+            Self::Texts => "an array of strings",
+            Self::TextOrTexts => "a string or an array of strings",
+            Self::WordOrStatus => "a word or a status",
+            Self::TextsByName => "a table of names and strings",
+            Self::NumberOrText => "a whole number or a string",
+            Self::Table(_) | Self::Tables(_) => "a table",
+        }
+    }
+}
+
 pub(super) static FILE: Schema = Schema {
     header: "",
     prefix: "",
