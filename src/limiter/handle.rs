@@ -15,11 +15,11 @@ use parking_lot::Mutex;
 use smallvec::SmallVec;
 
 use crate::{
-    error::{CheckError, ConfigError, UnknownRule, UnknownTier},
+    error::{CheckError, ConfigError, UnknownRule},
     key::{Charge, ChargeTarget, Key, KeyBuilder, KeyHasher, KeyParts},
     limiter::{
-        AppliedMarks, ChargeMark, ChargeMarks, Charges, CompiledTier, DecidedMore, DecidingMore, Decision, HeldCharges,
-        KeyRejected, MatchedRule, MaybeDecided, Reservation, RuleTier, Rules, Settler, ShardedRulebook, Version,
+        AppliedMarks, ChargeMark, ChargeMarks, Charges, Decision, HeldCharges, KeyRejected, MatchedRule, MaybeDecided,
+        Reservation, RuleTier, Rules, Settler, ShardedRulebook, Version,
         held_units::HeldUnits,
         rule_matcher::Visit,
         tiers::{Asking, PushedTiers},
@@ -27,7 +27,7 @@ use crate::{
     policy::Enforcement,
     request::{Http, RequestKind},
     rule::{Rule, RuleId},
-    store::{AnyStore, BoxFuture, Detail, MaybeReady, MemoryStore, Scopes, Settlement, Store, Verdict},
+    store::{AnyStore, Detail, MemoryStore, Scopes, Store},
     warn::warn,
 };
 
@@ -74,11 +74,11 @@ pub(super) struct State<K: RequestKind, S> {
     /// Hashes the keys in charge marks.
     secret: DefaultHashBuilder,
     /// The tiers that were set at run time, by the names of the rules in lower case.
-    pushed: Mutex<HashMap<String, Arc<PushedTiers>>>,
+    pub(super) pushed: Mutex<HashMap<String, Arc<PushedTiers>>>,
     /// The enforcement that was set at run time, by the names of the rules in lower case.
-    enforced: Mutex<HashMap<String, Enforcement>>,
+    pub(super) enforced: Mutex<HashMap<String, Enforcement>>,
     /// How often that was changed, for charges that are held.
-    switched: AtomicU64,
+    pub(super) switched: AtomicU64,
     /// The rules that a reload has removed, by their names in lower case. Their handles go on.
     gone: Mutex<HashMap<String, GoneRule<K>>>,
     /// Held while the rules are replaced.
@@ -218,116 +218,6 @@ impl<K: RequestKind, S: Store> RateLimiter<K, S> {
             held: HeldUnits::default(),
         };
         Ok(Self { state: Arc::new(state) })
-    }
-
-    /// Sets the tier of a key for as long as this process runs, in place of what the rule says: for a customer whom support
-    /// gives more. `None` returns the key to what the rule says.
-    ///
-    /// It holds from the next request on, with the same history. A reload of the rules keeps it; if the tier is gone then,
-    /// it has no effect. Each process has its own; to set many, call [`replace_tiers`](Self::replace_tiers).
-    ///
-    /// # Errors
-    ///
-    /// If no rule has the name, or the rule has no such tier.
-    pub fn set_tier(&self, rule: &str, key: impl KeyParts, tier: Option<&str>) -> Result<(), UnknownTier> {
-        let pushed = self.pushed_to(rule, tier)?;
-        pushed.set(self.key(key), tier);
-        Ok(())
-    }
-
-    /// Replaces all tiers that were [set at run time](Self::set_tier) for a rule: for programs that read them from a database
-    /// now and then.
-    ///
-    /// # Errors
-    ///
-    /// If no rule has the name, or the rule has no tier of one of the names. Nothing is replaced then.
-    pub fn replace_tiers<P, N>(&self, rule: &str, tiers: impl IntoIterator<Item = (P, N)>) -> Result<(), UnknownTier>
-    where
-        P: KeyParts,
-        N: AsRef<str>,
-    {
-        let mut all = HashMap::new();
-        for (key, tier) in tiers {
-            self.pushed_to(rule, Some(tier.as_ref()))?;
-            all.insert(self.key(key), Arc::from(tier.as_ref()));
-        }
-        self.pushed_to(rule, None)?.replace(all);
-        Ok(())
-    }
-
-    /// Sets how a rule is enforced for as long as this process runs, in place of what the rule says: to try a rule on real
-    /// requests before it denies any, or to let go of one that denies too many.
-    ///
-    /// It holds from the next request on, and survives [reloads](Self::reload), until
-    /// [`enforce_as_configured`](Self::enforce_as_configured). Each process has its own.
-    ///
-    /// ```
-    /// use tower_quota::{Enforcement, Policy, RateLimiter, Rule};
-    ///
-    /// let jobs = Rule::new("jobs").no_requests().policy(Policy::per_minute(1));
-    /// let limiter = RateLimiter::builder().rule(jobs).build()?;
-    /// let jobs = limiter.rule("jobs")?;
-    /// assert!(jobs.admit("acme") && !jobs.admit("acme"));
-    ///
-    /// limiter.enforce("jobs", Enforcement::Shadow)?;
-    /// assert!(jobs.admit("acme"));
-    /// limiter.enforce_as_configured("jobs")?;
-    /// assert!(!jobs.admit("acme"));
-    /// # Ok::<(), Box<dyn std::error::Error>>(())
-    /// ```
-    ///
-    /// # Errors
-    ///
-    /// If no rule has the name.
-    pub fn enforce(&self, rule: &str, enforcement: Enforcement) -> Result<(), UnknownRule> {
-        self.switch(rule, Some(enforcement))
-    }
-
-    /// Returns a rule to the enforcement that it [was given](Rule::enforcement), after [`enforce`](Self::enforce).
-    ///
-    /// # Errors
-    ///
-    /// If no rule has the name.
-    pub fn enforce_as_configured(&self, rule: &str) -> Result<(), UnknownRule> {
-        self.switch(rule, None)
-    }
-
-    /// Returns how a rule is enforced now.
-    ///
-    /// # Errors
-    ///
-    /// If no rule has the name.
-    pub fn enforcement(&self, rule: &str) -> Result<Enforcement, UnknownRule> {
-        let rules = self.rules();
-        let id = rules.rulebook.id(rule).ok_or_else(|| unknown_rule(&rules, rule))?;
-        Ok(rules.switches.enforcement(id))
-    }
-
-    fn switch(&self, rule: &str, enforcement: Option<Enforcement>) -> Result<(), UnknownRule> {
-        let _reloading = self.state.reloading.lock();
-        let rules = self.rules();
-        let id = rules.rulebook.id(rule).ok_or_else(|| unknown_rule(&rules, rule))?;
-        let compiled = rules.rulebook.rule(id);
-        let name = compiled.name().to_ascii_lowercase();
-        match enforcement {
-            Some(enforcement) => drop(self.state.enforced.lock().insert(name, enforcement)),
-            None => drop(self.state.enforced.lock().remove(&name)),
-        }
-        rules.switches.set(id, enforcement.unwrap_or_else(|| compiled.configured_enforcement()));
-        self.state.switched.fetch_add(1, Ordering::Release);
-        Ok(())
-    }
-
-    /// Returns the tiers that were set at run time for a rule, which has to have this one.
-    fn pushed_to(&self, rule: &str, tier: Option<&str>) -> Result<Arc<PushedTiers>, UnknownTier> {
-        let rules = self.rules();
-        let id = rules.rulebook.id(rule).ok_or_else(|| UnknownTier::from(unknown_rule(&rules, rule)))?;
-        let compiled = rules.rulebook.rule(id);
-        if let Some(tier) = tier.filter(|tier| compiled.tier_named(tier).is_none()) {
-            let names = compiled.tiers().iter().filter_map(CompiledTier::name);
-            return Err(UnknownTier::tier(compiled.name(), tier, names));
-        }
-        Ok(pushed_tiers(&mut self.state.pushed.lock(), compiled.name()))
     }
 
     /// Returns the key that is made of these parts, to compare with [the key of a request](crate::RuleHandle::key_of).
@@ -502,7 +392,7 @@ impl<K: RequestKind, S: Store> RateLimiter<K, S> {
 
     /// Returns the charges to the same histories as the rules have them now, and as these are enforced now.
     #[cold]
-    fn renewed(&self, held: &HeldCharges) -> HeldCharges {
+    pub(super) fn renewed(&self, held: &HeldCharges) -> HeldCharges {
         let (switched, rules) = (self.switched(), self.rules());
         let mut charges = Charges::default();
         for (charge, used) in held.charges.charges.iter().zip(&held.charges.rules) {
@@ -517,44 +407,6 @@ impl<K: RequestKind, S: Store> RateLimiter<K, S> {
             }
         }
         HeldCharges { charges, rulebook: Arc::clone(rules.rulebook.local()), version: rules.version, switched }
-    }
-}
-
-impl<K: RequestKind, S: Store> Settler for State<K, S> {
-    fn settle(&self, settlements: &[Settlement]) -> MaybeReady<BoxFuture, Verdict> {
-        let mut verdict = Verdict::new(true);
-        match self.store.settle(settlements, &mut verdict).boxed() {
-            MaybeReady::Ready(()) => MaybeReady::Ready(verdict),
-            MaybeReady::Pending(settled) => MaybeReady::Pending(settled),
-        }
-    }
-
-    fn decide_more(self: Arc<Self>, held: HeldCharges) -> MaybeReady<DecidingMore, DecidedMore> {
-        let limiter = RateLimiter { state: self };
-        let mut held = limiter.renewed(&held);
-        loop {
-            let mut verdict = Verdict::new(false);
-            match limiter.state.store.decide(&held.charges.charges, &mut verdict) {
-                MaybeReady::Ready(()) if verdict.is_stale => held = limiter.renewed(&held),
-                MaybeReady::Ready(()) => return MaybeReady::Ready(DecidedMore { held, verdict }),
-                MaybeReady::Pending(verdict) => {
-                    let decided = async move { Ok(DecidedMore { held, verdict: verdict.await? }) };
-                    return MaybeReady::Pending(Box::pin(decided));
-                }
-            }
-        }
-    }
-
-    fn hold(&self, charge: &Charge, at: u64) {
-        self.held.hold(charge, at);
-    }
-
-    fn release(&self, charge: &Charge, at: u64) {
-        self.held.release(charge, at);
-    }
-
-    fn held_since(&self, charge: &Charge, since: u64) -> u64 {
-        self.held.since(charge, since)
     }
 }
 
@@ -663,7 +515,7 @@ impl<K: RequestKind> GoneRule<K> {
     }
 }
 
-fn pushed_tiers(all: &mut HashMap<String, Arc<PushedTiers>>, rule: &str) -> Arc<PushedTiers> {
+pub(super) fn pushed_tiers(all: &mut HashMap<String, Arc<PushedTiers>>, rule: &str) -> Arc<PushedTiers> {
     Arc::clone(all.entry(rule.to_ascii_lowercase()).or_default())
 }
 

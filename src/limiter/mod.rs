@@ -1,6 +1,7 @@
 //! The limiter: rules that are checked and compiled, and the decisions about requests.
 //!
 //! * [`RateLimiter`]: the handle that all layers share; [`RateLimiterBuilder`] checks everything that it is built from.
+//! * [`operations`]: what operators change while requests go on; [`settling`] is the limiter as reservations know it.
 //! * [`RuleHandle`]: one rule of a limiter, to check keys without a request.
 //! * [`RuleMatcher`]: from a request to [`Charges`]. Only this depends on the kind of request; [`watch`] looks for signs of
 //!   deployment mistakes there.
@@ -22,6 +23,7 @@ mod handle;
 mod held_units;
 mod matched_rule;
 mod message;
+mod operations;
 mod policy_field;
 mod quota_status;
 mod reservation;
@@ -31,6 +33,7 @@ mod rule_matcher;
 mod rulebook;
 mod rules;
 mod seen;
+mod settling;
 mod switches;
 mod thread_shard;
 mod tiers;
@@ -53,7 +56,7 @@ pub(crate) use charges::{AppliedMarks, ChargeMark, ChargeMarks, Charges, HeldCha
 pub(crate) use compiled_rule::{CompiledRule, CompiledTier, RuleTargets, RuleTier, Version};
 pub(crate) use decision::{DeferredCall, MaybeDecided, PendingDecision, already_applied};
 pub(crate) use message::{MessageTemplate, missing_key, whole_seconds};
-pub(crate) use reservation::{DecidedMore, DecidingMore, ReservationGuard, Settler};
+pub(crate) use reservation::{ReservationGuard, Settler};
 pub(crate) use rule_matcher::RuleMatcher;
 #[cfg(feature = "config")]
 pub(crate) use rule_matcher::UNMATCHED;
