@@ -2,7 +2,6 @@
 
 use std::{
     convert::Infallible,
-    net::SocketAddr,
     pin::Pin,
     task::{Context, Waker},
     time::Duration,
@@ -14,47 +13,24 @@ use http_body::{Body, Frame};
 use http_body_util::{BodyExt, Empty, StreamBody};
 use tokio::sync::mpsc;
 use tokio_stream::{StreamExt, wrappers::UnboundedReceiverStream};
-use tonic::{Code, transport::Server};
+use tonic::Code;
 use tonic_types::StatusExt;
 use tower::{Layer, ServiceExt, service_fn};
 use tower_quota::{
-    Policy, Quota, RateLimiter, Rule,
+    Policy, RateLimiter, Rule,
     cost::{self, MessageHead},
     grpc::{MessageDenied, RequestBody},
-    key, outcome,
+    outcome,
 };
 use tower_quota_tests::{
-    echo::{Client, Echo, METHODS, listen},
+    echo::METHODS,
     limiter::{frozen, limiter},
 };
 
-use crate::messages::{call, framed, in_pieces, read};
-
-fn rule(name: &str, limit: u64) -> Rule {
-    let rule = Rule::new(name).routes(["/echo.Echo/{*method}"]).key(key::metadata("x-tenant")).level("tenant");
-    rule.policy(Quota::per_minute(limit))
-}
+use crate::messages::{acme, call, framed, in_pieces, read, rule, serve, used};
 
 fn bytes(limit: u64) -> Rule {
     rule("bytes", limit).cost("bytes", 0).message_cost(cost::message_length())
-}
-
-/// Serves the echo, with the bytes of messages charged.
-fn serve(limiter: &RateLimiter, rules: &[&'static str]) -> SocketAddr {
-    let (address, incoming) = listen();
-    let layer = limiter.layer().per_message(rules.iter().copied()).unwrap();
-    tokio::spawn(Server::builder().layer(layer).add_service(Echo::default()).serve_with_incoming(incoming));
-    address
-}
-
-async fn acme(server: SocketAddr) -> Client {
-    Client::connect(server).await.with("x-tenant", "acme")
-}
-
-fn used(limiter: &RateLimiter, rule: &str) -> u64 {
-    let decision = limiter.rule(rule).unwrap().peek("acme");
-    let quota = decision.quotas().next().unwrap();
-    quota.limit() - quota.remaining()
 }
 
 /// The bytes of a message with this text: its tag, its length and its letters.

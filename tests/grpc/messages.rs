@@ -34,24 +34,24 @@ use tower_quota_tests::{
 
 pub(crate) type BoxError = Box<dyn std::error::Error + Send + Sync>;
 
-fn rule(name: &str, limit: u64) -> Rule {
+pub(crate) fn rule(name: &str, limit: u64) -> Rule {
     let rule = Rule::new(name).routes(["/echo.Echo/{*method}"]).key(key::metadata("x-tenant")).level("tenant");
     rule.policy(Quota::per_minute(limit))
 }
 
-/// Serves the echo, with `messages` charged for each message.
-fn serve(limiter: &RateLimiter) -> SocketAddr {
+/// Serves the echo, with these rules charged for each message.
+pub(crate) fn serve(limiter: &RateLimiter, rules: &[&'static str]) -> SocketAddr {
     let (address, incoming) = listen();
-    let layer = limiter.layer().per_message(["messages"]).unwrap();
+    let layer = limiter.layer().per_message(rules.iter().copied()).unwrap();
     tokio::spawn(Server::builder().layer(layer).add_service(Echo::default()).serve_with_incoming(incoming));
     address
 }
 
-async fn acme(server: SocketAddr) -> Client {
+pub(crate) async fn acme(server: SocketAddr) -> Client {
     Client::connect(server).await.with("x-tenant", "acme")
 }
 
-fn used(limiter: &RateLimiter, rule: &str) -> u64 {
+pub(crate) fn used(limiter: &RateLimiter, rule: &str) -> u64 {
     let decision = limiter.rule(rule).unwrap().peek("acme");
     let quota = decision.quotas().next().unwrap();
     quota.limit() - quota.remaining()
@@ -73,7 +73,7 @@ fn assert_tells_everything(refused: &Status) {
 #[tokio::test]
 async fn a_conversation_ends_when_the_policy_runs_out_and_goes_on_a_minute_later() {
     let (limiter, clock) = limiter([rule("messages", 3)]);
-    let acme = acme(serve(&limiter)).await;
+    let acme = acme(serve(&limiter, &["messages"])).await;
     for _ in 0..2 {
         let (say, texts) = mpsc::unbounded_channel();
         let mut heard = acme.talk(UnboundedReceiverStream::new(texts)).await.unwrap();
@@ -92,7 +92,7 @@ async fn a_conversation_ends_when_the_policy_runs_out_and_goes_on_a_minute_later
 #[tokio::test]
 async fn an_upload_that_is_too_long_is_refused_before_it_is_answered() {
     let limiter = frozen([rule("messages", 3)]);
-    let acme = acme(serve(&limiter)).await;
+    let acme = acme(serve(&limiter, &["messages"])).await;
     assert_tells_everything(&acme.collect("one two three four five").await.unwrap_err());
     assert_eq!(used(&limiter, "messages"), 3);
 }
@@ -101,7 +101,7 @@ async fn an_upload_that_is_too_long_is_refused_before_it_is_answered() {
 async fn each_kind_of_call_costs_as_many_units_as_it_has_messages() {
     for (method, units) in METHODS.into_iter().zip([1, 1, 3, 3]) {
         let limiter = frozen([rule("messages", 100), rule("calls", 100)]);
-        let acme = acme(serve(&limiter)).await;
+        let acme = acme(serve(&limiter, &["messages"])).await;
         acme.call(method, "one two three").await.unwrap();
         assert_eq!((used(&limiter, "messages"), used(&limiter, "calls")), (units, 1), "{method}");
     }
@@ -110,7 +110,7 @@ async fn each_kind_of_call_costs_as_many_units_as_it_has_messages() {
 #[tokio::test]
 async fn a_call_is_refused_as_it_opens_when_nothing_is_left() {
     let limiter = frozen([rule("messages", 3)]);
-    let acme = acme(serve(&limiter)).await;
+    let acme = acme(serve(&limiter, &["messages"])).await;
     assert_eq!(acme.collect("one two three").await.unwrap(), "one two three");
     for method in METHODS {
         assert_tells_everything(&acme.call(method, "more").await.unwrap_err());
@@ -120,7 +120,7 @@ async fn a_call_is_refused_as_it_opens_when_nothing_is_left() {
 #[tokio::test]
 async fn tenants_talk_undisturbed_by_each_other() {
     let limiter = frozen([rule("messages", 3)]);
-    let server = serve(&limiter);
+    let server = serve(&limiter, &["messages"]);
     assert!(acme(server).await.collect("one two three four").await.is_err());
     let globex = Client::connect(server).await.with("x-tenant", "globex");
     assert_eq!(globex.collect("one two three").await.unwrap(), "one two three");
