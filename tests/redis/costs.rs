@@ -75,3 +75,14 @@ async fn a_settlement_after_a_reset_takes_nothing_of_others() {
     first.reservation().unwrap().settle_async("tokens", 0).await.unwrap();
     assert_eq!(left(&one).await, [70]);
 }
+
+#[tokio::test]
+async fn requests_of_one_key_that_cost_differently_are_charged_for_themselves_in_one_batch() {
+    let server = Server::start();
+    let ([one, _], _) = two(&server, &tokens(Policy::per_minute(100)).cost("tokens", 1));
+    let (small, large) = tokio::join!(check(&one, 1), check(&one, 100));
+    assert_eq!((small.is_admitted(), large.is_admitted()), (true, false));
+    let (large, small) = tokio::join!(check(&one, 90), check(&one, 2));
+    assert!(large.is_admitted() && small.is_admitted());
+    assert_eq!(left(&one).await, [7]);
+}

@@ -241,6 +241,11 @@ impl BatchedRequest {
     }
 }
 
+/// Returns whether requests with these charges are decided alike: they are for the same histories, and cost the same.
+fn are_alike(some: &[Charge], others: &[Charge]) -> bool {
+    some == others && some.iter().zip(others).all(|(one, other)| one.units == other.units)
+}
+
 impl CoalescedRequests {
     /// Coalesces consecutive requests with the same charges, unless they are to be decided alone.
     ///
@@ -248,7 +253,8 @@ impl CoalescedRequests {
     fn coalesce(requests: Vec<BatchedRequest>, is_decided_alone: impl Fn(&[Charge]) -> bool) -> Vec<Self> {
         let mut all: Vec<Self> = Vec::new();
         for request in requests {
-            let is_same = |other: &&mut Self| other.charges() == request.charges && !is_decided_alone(&request.charges);
+            let is_same =
+                |other: &&mut Self| are_alike(other.charges(), &request.charges) && !is_decided_alone(&request.charges);
             match all.last_mut().filter(is_same) {
                 Some(coalesced) => coalesced.0.push(request),
                 None => all.push(Self(vec![request])),
