@@ -218,8 +218,8 @@ impl Charge {
 }
 
 impl PartialEq for Charge {
-    /// Compares what is charged. How that is enforced and what it costs is no part of it: within one request it is the same for
-    /// the same charge.
+    /// Compares what is charged: the history, and the policy that judges it. How that is enforced and what it costs is no part
+    /// of it.
     #[inline]
     fn eq(&self, other: &Self) -> bool {
         self.target == other.target && self.key == other.key

@@ -7,9 +7,11 @@ use http::StatusCode;
 use smallvec::SmallVec;
 
 use crate::{
+    error::Unavailable,
     key::Charge,
     limiter::{RuleTier, RulebookRef, Version},
     rule::RuleId,
+    store::Verdict,
 };
 
 /// Up to this many charges a linear search is faster than hashing.
@@ -17,6 +19,15 @@ const FEW: usize = 16;
 
 /// The rules of some charges, in the same order, and the tiers by which they judge.
 pub(crate) type RuleTiers = SmallVec<[RuleTier; 4]>;
+
+/// Returns the verdict under these rules where a store may have been unavailable: rules that are not enforced refuse nobody,
+/// not even while nothing is known of them.
+pub(crate) fn verdict_under(rules: &[RuleTier], verdict: Result<Verdict, Unavailable>) -> Result<Verdict, Unavailable> {
+    match verdict {
+        Err(_) if !rules.iter().any(|used| used.enforcement.is_enforced()) => Ok(Verdict::new(true)),
+        verdict => verdict,
+    }
+}
 
 /// The marks of the charges that this limiter has made for a request further out.
 pub(crate) struct AppliedMarks<'a> {
@@ -60,11 +71,14 @@ pub(crate) struct ChargeMark {
 }
 
 impl Charges {
-    /// Adds a charge, unless it is there already: two readings of a path may lead to the same history.
+    /// Adds a charge, unless it is there already: two readings of a path may lead to the same history. Then the larger cost
+    /// counts, as nobody knows which reading the service takes.
     pub(crate) fn add(&mut self, rule: RuleTier, charge: Charge) {
         if self.is_new(charge) {
             self.charges.push(charge);
             self.rules.push(rule);
+        } else if let Some(known) = self.charges.iter_mut().find(|known| **known == charge) {
+            known.units = known.units.max(charge.units);
         }
     }
 
