@@ -258,13 +258,13 @@ impl Plan {
         self.form == Form::Exact
     }
 
-    /// Returns the form of the histories.
     /// Returns `true` if requests have costs, or may give units back.
     #[inline]
     pub(crate) const fn has_costs(&self) -> bool {
         matches!(self.form, Form::Costs | Form::WideCosts)
     }
 
+    /// Returns the form of the histories.
     pub(crate) const fn form(&self) -> Form {
         self.form
     }

@@ -216,6 +216,13 @@ impl Scopes {
         self.0.judges.get(of_number.plan).map(|judge| &judge.plan)
     }
 
+    /// Returns the target of charges by the newest rules that keep histories in a scope.
+    pub(crate) fn newest_target(&self, scope: u32) -> Option<ChargeTarget> {
+        let shapes = self.0.shapes.iter().filter(|(_, shape)| shape.scope == scope);
+        let (number, shape) = shapes.max_by_key(|(_, shape)| shape.version.load(Ordering::Acquire))?;
+        Some(ChargeTarget { scope, shape: number as u32, plan: shape.plan })
+    }
+
     /// Returns `true` if histories may be moved from one shape to the other: no newer version of the rules wants the first.
     pub(crate) fn may_move(&self, from: u32, to: u32) -> bool {
         let version = |shape: u32| self.0.shapes.get(shape as usize).map(|shape| shape.version.load(Ordering::Acquire));

@@ -47,6 +47,9 @@ pub struct Settlement {
 }
 
 impl Receipt {
+    /// The receipt of units in a history that keys share: none of them is given back.
+    pub(crate) const SHARED: Self = Self { history: 0, recorded_at: 0 };
+
     /// Creates the receipt of units that were recorded in a history, at some time or position.
     #[must_use]
     pub const fn new(history: u64, recorded_at: u64) -> Self {

@@ -8,6 +8,7 @@ use crate::{
     history::{Plan, Room},
     key::Charge,
     store::{
+        Receipt,
         contract::{Detail, Verdict},
         memory::{
             shards::Shards,
@@ -93,7 +94,7 @@ impl<'a> FastPath<'a> {
             let history = &mut item.slot(&mut self.tables)?.history;
             if item.plan.has_costs() {
                 let receipt = history.charge_units(item.plan, item.charge.units(), verdict.now);
-                self.shards.note_receipt(item.charge, at, receipt, verdict);
+                self.shards.note_receipt(item.charge, at, Receipt::from_history(receipt), verdict);
             } else {
                 history.charge(item.plan, verdict.now);
             }
@@ -123,7 +124,7 @@ impl<'a> FastPath<'a> {
             let (states, history) = (verdict.states.get_mut(begin..end)?, &mut item.slot(&mut self.tables)?.history);
             if item.plan.has_costs() {
                 let receipt = history.admit_cost(item.plan, item.charge.units(), now, states);
-                self.shards.note_receipt(item.charge, at, receipt, verdict);
+                self.shards.note_receipt(item.charge, at, Receipt::from_history(receipt), verdict);
             } else {
                 history.admit(item.plan, now, states);
             }

@@ -10,7 +10,7 @@ use parking_lot::{Mutex, MutexGuard};
 
 use crate::{
     clock::{Clock, Timestamp},
-    history::{self, History, Plan},
+    history::{History, Plan},
     key::Charge,
     store::{
         Receipt, Scopes, Settlement,
@@ -219,19 +219,10 @@ impl Shards {
     }
 
     /// Notes in a verdict where the units of a charge were recorded, if they may be given back.
-    pub(super) fn note_receipt(&self, charge: &Charge, at: usize, receipt: history::Receipt, verdict: &mut Verdict) {
-        if let Some(receipt) = Receipt::from_history(receipt).filter(|_| self.scopes.settles(charge)) {
+    pub(super) fn note_receipt(&self, charge: &Charge, at: usize, receipt: Option<Receipt>, verdict: &mut Verdict) {
+        if let Some(receipt) = receipt.filter(|_| self.scopes.settles(charge)) {
             verdict.set_receipt(at, receipt);
         }
-    }
-
-    /// Returns the same charge of the shape that the history has by now.
-    pub(super) fn reshaped(&self, charge: &Charge) -> Charge {
-        let hash = self.hash(charge);
-        let mut table = self.lock(Self::shard_of(hash));
-        let slot = table.as_mut().and_then(|table| table.find_in_any_shape(hash, charge, &self.scopes));
-        let target = slot.and_then(|slot| self.scopes.target_of_shape(slot.shape()));
-        Charge { target: target.unwrap_or(charge.target), ..*charge }
     }
 
     /// Evicts idle histories among the next buckets of one table. Returns the number of buckets examined.

@@ -7,7 +7,7 @@ use crate::{
     error::{ConfigError, Unavailable},
     key::Charge,
     store::{
-        CostSupport, Scopes, Settlement,
+        CostSupport, Receipt, Scopes, Settlement,
         contract::{MaybeReady, Setup, Store, Verdict},
         memory::{
             fast_path::FastPath,
@@ -93,9 +93,10 @@ impl MemoryStore {
     /// Records units, whether there is room for them or not. Returns how many.
     fn owe(&self, charge: &Charge, units: u64) -> u64 {
         loop {
-            let charge = Charge { units, ..self.shards.reshaped(charge) };
-            // The history may get another shape in between.
-            if self.record(&[charge]).is_ok() {
+            // By the newest rules, since another history of the scope may have their shape already.
+            let target = self.shards.scopes().newest_target(charge.scope()).unwrap_or(charge.target);
+            // They may be replaced in between.
+            if self.record(&[Charge { target, units, ..*charge }]).is_ok() {
                 return units;
             }
         }
@@ -160,7 +161,7 @@ impl MemoryStore {
         let mut table = self.shards.lock(Shards::shard_of(hash))?;
         let slot = table.find(hash, charge).filter(|slot| !slot.may_share_overflow())?;
         let now = self.shards.sync(slot, plan, verdict.now, clock);
-        let receipt = slot.history.decide_cost(plan, charge.units(), now, verdict);
+        let receipt = Receipt::from_history(slot.history.decide_cost(plan, charge.units(), now, verdict));
         let is_sweep_due = table.count_decision();
         drop(table);
         self.shards.note_receipt(charge, 0, receipt, verdict);

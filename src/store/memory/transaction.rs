@@ -5,9 +5,10 @@ use smallvec::SmallVec;
 
 use crate::{
     clock::{Clock, Timestamp},
-    history::{History, Plan, Receipt},
+    history::{History, Plan},
     key::Charge,
     store::{
+        Receipt,
         contract::{QuotaState, QuotaStates, Verdict},
         memory::{
             overflow::{Overflow, RangeUsages, UnitRange},
@@ -39,7 +40,7 @@ struct Item<'a> {
     states: QuotaStates,
     has_room: bool,
     /// Where the units were recorded, if they may be given back.
-    receipt: Receipt,
+    receipt: Option<Receipt>,
     /// The shared units that may be the key's own.
     range: Option<UnitRange>,
     /// The units of the range that each quota counts; empty if there is none.
@@ -314,6 +315,7 @@ impl<'a> Transaction<'a> {
             }
             Target::Overflow => {
                 self.overflow().admit(&item.charge, plan, now, &mut item.states);
+                item.receipt = Some(Receipt::SHARED);
                 let ends_at = now.ceil_ticks(plan.tick()).saturating_add(plan.horizon());
                 self.store.extend_overflow(plan.tick().beginning(ends_at));
             }
@@ -369,7 +371,7 @@ impl<'a> Item<'a> {
             target: Target::Own,
             states: QuotaStates::new(),
             has_room: true,
-            receipt: Receipt::NONE,
+            receipt: None,
             range: None,
             range_usages: RangeUsages::new(),
         }
@@ -402,10 +404,17 @@ impl<'a> Item<'a> {
 }
 
 /// Records an admitted charge, in the history and in the states measured before. Returns where.
-fn admit(history: &mut History, charge: &Charge, plan: &Plan, now: Timestamp, states: &mut [QuotaState]) -> Receipt {
-    if plan.has_costs() {
-        return history.admit_cost(plan, charge.units, now, states);
+fn admit(
+    history: &mut History,
+    charge: &Charge,
+    plan: &Plan,
+    now: Timestamp,
+    states: &mut [QuotaState],
+) -> Option<Receipt> {
+    // A debt may be owed by a history that has lost its costs in the meantime.
+    if plan.has_costs() || charge.units != 1 {
+        return Receipt::from_history(history.admit_cost(plan, charge.units, now, states));
     }
     history.admit(plan, now, states);
-    Receipt::NONE
+    None
 }
