@@ -32,8 +32,7 @@ impl<K: RequestKind, S: Store> RateLimiter<K, S> {
     /// `rules` is given an empty builder and adds all rules, also those that stay as they are. Rules are recognised by
     /// their name, ignoring case, and their level: their histories stay, and are judged by the new limits from then on. So
     /// whoever has used 60 of 60 has 40 left of 100, and none of 30 until the window has passed. Rules with another level
-    /// count other keys, and begin afresh in memory; on a server histories are found by the rule's name alone. A longer window
-    /// knows what the old one still remembers.
+    /// count other keys, and begin afresh. A longer window knows what the old one still remembers.
     ///
     /// A request that is being decided sees the old rules or the new ones, from beginning to end. [`RuleHandle`]s and layers
     /// follow. The store, its settings, `max_keys` and the clock stay as they were built.
@@ -127,7 +126,7 @@ fn changes_of(old: &CompiledRule, new: &CompiledRule) -> Vec<String> {
     let name = new.name();
     if old.level() != new.level() {
         let (before, now) = (old.level(), new.level());
-        return vec![format!("rule \"{name}\": level {before} -> {now}, whose histories in memory begin afresh")];
+        return vec![format!("rule \"{name}\": level {before} -> {now}, whose histories begin afresh")];
     }
     let mut changes = Vec::new();
     let (before, now) = (old.configured_enforcement(), new.configured_enforcement());
@@ -213,7 +212,7 @@ mod tests {
         );
         assert_eq!(
             changes([rule("api", "60/minute").level("user")], [shadow.level("team")]),
-            [r#"rule "api": level user -> team, whose histories in memory begin afresh"#]
+            [r#"rule "api": level user -> team, whose histories begin afresh"#]
         );
     }
 

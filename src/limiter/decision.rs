@@ -19,7 +19,7 @@ use crate::{
     key::Charge,
     limiter::{
         ChargeMark, ChargeMarks, CompiledRule, CompiledTier, QuotaStatus, Reservation, RuleTier, RuleTiers,
-        RulebookRef, Settler, ShardedRulebook, message::MessageContext, reservation::Ledger, seen::Seen,
+        RulebookRef, Settler, ShardedRulebook, message::MessageContext, reservation::Ledger, seen::Seen, verdict_under,
     },
     policy::Enforcement,
     response::ResponseSettings,
@@ -169,6 +169,14 @@ impl Decision {
     #[must_use]
     pub fn reservation(&self) -> Option<&Reservation> {
         self.costing.as_ref()?.reservation.as_ref()
+    }
+
+    /// Returns `true` if the request was admitted. What it has reserved stays as it is, for want of somebody who could settle it.
+    pub(crate) fn into_answer(self) -> bool {
+        if let Some(reservation) = self.reservation() {
+            reservation.keep();
+        }
+        self.is_admitted()
     }
 
     /// Returns `true` if the request costs more than some quota admits: it is denied however long the caller waits.
@@ -537,11 +545,7 @@ where
         let this = self.project();
         let verdict = ready!(this.verdict.poll(cx));
         let mut decision = this.decision.take().expect("polled after completion");
-        *decision.verdict_mut() = match verdict {
-            // Rules that are not enforced refuse nobody, not even while nothing is known of them.
-            Err(_) if !decision.rules.iter().any(|used| used.enforcement.is_enforced()) => Verdict::new(true),
-            verdict => verdict?,
-        };
+        *decision.verdict_mut() = verdict_under(&decision.rules, verdict)?;
         Poll::Ready(Ok(decision.completed()))
     }
 }

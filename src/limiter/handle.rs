@@ -134,7 +134,7 @@ impl<K: RequestKind> RateLimiter<K> {
         &self,
         charges: impl IntoIterator<Item = (&'r str, P)>,
     ) -> Result<bool, UnknownRule> {
-        Ok(self.decide_at_once(self.charges(charges)?, Detail::None).is_admitted())
+        Ok(self.decide_at_once(self.charges(charges)?, Detail::None).into_answer())
     }
 
     /// Decides about a request as a layer would, under all rules that govern it, and charges it if it is admitted: for

@@ -52,7 +52,7 @@ pub use rule_handle::RuleHandle;
 pub(crate) use answer_settings::AnswerSettings;
 #[cfg(feature = "config")]
 pub(crate) use builder::too_many_rules;
-pub(crate) use charges::{AppliedMarks, ChargeMark, ChargeMarks, Charges, HeldCharges, RuleTiers};
+pub(crate) use charges::{AppliedMarks, ChargeMark, ChargeMarks, Charges, HeldCharges, RuleTiers, verdict_under};
 pub(crate) use compiled_rule::{CompiledRule, CompiledTier, RuleTargets, RuleTier, Version};
 pub(crate) use decision::{DeferredCall, MaybeDecided, PendingDecision, already_applied};
 pub(crate) use message::{MessageTemplate, missing_key, whole_seconds};

@@ -87,14 +87,17 @@ pub(super) struct Ledger {
 #[derive(Debug)]
 struct Entry {
     rule: RuleTier,
-    parts: SmallVec<[Part; 1]>,
+    parts: Parts,
     observed: Option<u64>,
     is_settled: bool,
 }
 
+/// Units that were recorded at different times, oldest first.
+pub(super) type Parts = SmallVec<[Part; 1]>;
+
 /// Units that were recorded at one time.
-#[derive(Clone, Copy, Debug)]
-struct Part {
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Part {
     charge: Charge,
     receipt: Receipt,
     /// The nanosecond of the decision.
@@ -154,15 +157,20 @@ impl Reservation {
     ///
     /// Dropping the future may leave the estimate as it was. It is not settled again in any case.
     pub async fn settle_async(&self, unit: &str, units: u64) -> Result<(), Unavailable> {
+        let mut pending: SmallVec<[BoxFuture; 1]> = SmallVec::new();
         for ledger in &self.ledgers {
             let settlements = ledger.settlements(|entry| (ledger.unit(entry) == unit).then_some(units));
             if !settlements.is_empty()
                 && let MaybeReady::Pending(settled) = ledger.settler.settle(&settlements)
             {
-                settled.await?;
+                pending.push(settled);
             }
         }
-        Ok(())
+        let mut all = Ok(());
+        for settled in pending {
+            all = all.and(settled.await.map(drop));
+        }
+        all
     }
 
     /// Notes what the request has cost so far, for [`Unsettled::Observed`]: in place of what was noted before. It changes
@@ -183,14 +191,18 @@ impl Reservation {
     }
 
     /// Takes the reservation from the response: what nobody has settled by then is settled when the last clone of the handle
-    /// that this returns is dropped, and no longer at the end of the response. For batches and queues.
+    /// that this returns is dropped, and no longer at the end of the response. For batches and queues. A second call returns a
+    /// handle that settles nothing when it is dropped.
     #[must_use = "dropping it settles the reservation"]
     pub fn take(&self) -> Self {
-        for ledger in &self.ledgers {
-            ledger.is_taken.store(true, Ordering::Release);
-        }
-        let _guard = Some(Arc::new(TakenGuard(self.ledgers.clone())));
-        Self { ledgers: self.ledgers.clone(), _guard }
+        let is_first = |ledger: &&Arc<Ledger>| !ledger.is_taken.swap(true, Ordering::AcqRel);
+        let taken = TakenGuard(self.ledgers.iter().filter(is_first).cloned().collect());
+        Self { ledgers: self.ledgers.clone(), _guard: Some(Arc::new(taken)) }
+    }
+
+    /// Leaves what is reserved as it is: there is nobody who could settle it.
+    pub(crate) fn keep(&self) {
+        self.ledgers.iter().for_each(|ledger| ledger.settle(|entry| Some(entry.reserved())));
     }
 
     /// Puts the reservations of a request into its extensions, beside those of limiters further out. A part of a batch that was
@@ -313,15 +325,7 @@ impl Ledger {
 
     /// Settles the entries for which `cost` returns what they cost.
     fn settle(&self, cost: impl Fn(&Entry) -> Option<u64>) {
-        let settlements = self.settlements(cost);
-        if settlements.is_empty() {
-            return;
-        }
-        if let MaybeReady::Pending(settled) = self.settler.settle(&settlements)
-            && let Some(runtime) = &self.runtime
-        {
-            drop(runtime.spawn(settled));
-        }
+        self.send(&self.settlements(cost));
     }
 
     /// Marks the entries as settled for which `cost` returns what they cost. Returns the settlements that are to be made.
@@ -373,9 +377,10 @@ impl Ledger {
         HeldCharges { charges, rulebook: Arc::clone(&self.rulebook), version: Version::default(), switched: 0 }
     }
 
-    /// Adds further units that were admitted to the entries of the same histories.
-    pub(super) fn extend(&self, decided: &DecidedMore) {
+    /// Adds further units that were admitted to the entries of the same histories. Returns what was added.
+    pub(super) fn extend(&self, decided: &DecidedMore) -> Parts {
         let (charges, verdict) = (&decided.held.charges.charges, &decided.verdict);
+        let mut added = SmallVec::new();
         let mut entries = self.entries.lock();
         for (at, charge) in charges.iter().enumerate() {
             // If it was settled meanwhile, the further units are kept, as those of any other request.
@@ -384,7 +389,35 @@ impl Ledger {
                 let part = Part { charge: *charge, receipt, at: verdict.now.nanos() };
                 self.settler.hold(charge, part.at);
                 entry.parts.push(part);
+                added.push(part);
             }
+        }
+        added
+    }
+
+    /// Gives back what was [added](Self::extend), as far as it is not settled with the rest.
+    pub(super) fn retract(&self, added: &[Part]) {
+        let mut settlements = Vec::new();
+        for part in added {
+            let mut entries = self.entries.lock();
+            let open = entries.iter_mut().find(|entry| !entry.is_settled && entry.holds(&part.charge));
+            let Some(entry) = open else { continue };
+            if let Some(at) = entry.parts.iter().rposition(|other| other == part) {
+                entry.parts.remove(at);
+                self.settler.release(&part.charge, part.at);
+                settlements.push(Settlement::new(part.charge, part.receipt, 0));
+            }
+        }
+        self.send(&settlements);
+    }
+
+    /// Settles in the store; in a task, if the answer has to be awaited.
+    fn send(&self, settlements: &[Settlement]) {
+        if !settlements.is_empty()
+            && let MaybeReady::Pending(settled) = self.settler.settle(settlements)
+            && let Some(runtime) = &self.runtime
+        {
+            drop(runtime.spawn(settled));
         }
     }
 }

@@ -70,6 +70,8 @@ impl<K: RequestKind, S: Store> RateLimiter<K, S> {
 impl<K: RequestKind> RuleHandle<K> {
     /// Returns `true` if one request of `key` is admitted, and so charged: [`check`](Self::check) for callers that need no more
     /// than that. It takes half the instructions, and fewer cache lines.
+    ///
+    /// What a rule [reserves](crate::Rule::reserve) stays charged: [`check`](Self::check) has the reservation to settle.
     #[must_use = "it may not be admitted"]
     pub fn admit(&self, key: impl KeyParts) -> bool {
         if self.is_plain() {
@@ -81,7 +83,7 @@ impl<K: RequestKind> RuleHandle<K> {
                 return verdict.is_admitted();
             }
         }
-        self.ask(&key, None, Detail::None, MemoryStore::decide).is_admitted()
+        self.ask(&key, None, Detail::None, MemoryStore::decide).into_answer()
     }
 
     /// Returns `true` if one request of `key` that costs so many units is admitted, and so charged, as
@@ -92,7 +94,7 @@ impl<K: RequestKind> RuleHandle<K> {
     /// If the rule counts requests.
     pub fn admit_cost(&self, key: impl KeyParts, units: u64) -> Result<bool, NoCosts> {
         self.check_has_costs()?;
-        Ok(self.ask(&key, Some(units), Detail::None, MemoryStore::decide).is_admitted())
+        Ok(self.ask(&key, Some(units), Detail::None, MemoryStore::decide).into_answer())
     }
 
     /// Decides about one request of `key`, and charges it if it is admitted.
@@ -230,7 +232,7 @@ impl<K: RequestKind, S: Store> RuleHandle<K, S> {
     ///
     /// Dropping the future may leave the request charged.
     pub async fn admit_async(&self, key: impl KeyParts) -> Result<bool, Unavailable> {
-        Ok(self.ask_async(&key, None, Detail::None, S::decide).wait().await?.is_admitted())
+        Ok(self.ask_async(&key, None, Detail::None, S::decide).wait().await?.into_answer())
     }
 
     /// Returns `true` if one request that costs so many units is admitted, as [`admit_cost`](RuleHandle::admit_cost) does, in any
@@ -245,7 +247,7 @@ impl<K: RequestKind, S: Store> RuleHandle<K, S> {
     /// Dropping the future may leave the request charged.
     pub async fn admit_cost_async(&self, key: impl KeyParts, units: u64) -> Result<bool, CheckError> {
         self.check_has_costs()?;
-        Ok(self.ask_async(&key, Some(units), Detail::None, S::decide).wait().await?.is_admitted())
+        Ok(self.ask_async(&key, Some(units), Detail::None, S::decide).wait().await?.into_answer())
     }
 
     /// Decides about one request that costs so many units, as [`check_cost`](RuleHandle::check_cost) does, in any store.

@@ -8,6 +8,7 @@ use crate::{
         HeldCharges, RateLimiter, Settler,
         handle::State,
         reservation::{DecidedMore, DecidingMore},
+        verdict_under,
     },
     request::RequestKind,
     store::{BoxFuture, MaybeReady, Settlement, Store, Verdict},
@@ -31,7 +32,10 @@ impl<K: RequestKind, S: Store> Settler for State<K, S> {
                 MaybeReady::Ready(()) if verdict.is_stale => held = limiter.renewed(&held),
                 MaybeReady::Ready(()) => return MaybeReady::Ready(DecidedMore { held, verdict }),
                 MaybeReady::Pending(verdict) => {
-                    let decided = async move { Ok(DecidedMore { held, verdict: verdict.await? }) };
+                    let decided = async move {
+                        let verdict = verdict_under(&held.charges.rules, verdict.await)?;
+                        Ok(DecidedMore { held, verdict })
+                    };
                     return MaybeReady::Pending(Box::pin(decided));
                 }
             }

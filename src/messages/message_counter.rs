@@ -190,7 +190,11 @@ impl<T: Store> MessageCounter<T> {
     fn conclude(&mut self, decided: Result<Decision, Unavailable>) {
         self.pending = None;
         self.end = match decided {
-            Ok(decision) if decision.is_admitted() => None,
+            Ok(decision) if decision.is_admitted() => {
+                // A reload may have given the rule costs that are settled, which a message has not.
+                decision.into_answer();
+                None
+            }
             Ok(decision) => Some(EndReason::Denied(decision)),
             Err(unavailable) => Some(EndReason::Unavailable(unavailable)),
         };

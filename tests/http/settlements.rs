@@ -363,6 +363,22 @@ async fn a_limiter_that_is_mounted_twice_reserves_once_and_two_limiters_settle_t
 }
 
 #[tokio::test]
+async fn further_units_that_one_of_two_limiters_denies_stay_charged_in_none() {
+    let (outer, inner) = (frozen([tokens()]), frozen([tokens().reserve("tokens", 900)]));
+    let handler = service_fn(async |request: Request<()>| {
+        let reservation = request.extensions().get::<Reservation>().unwrap();
+        for _ in 0..3 {
+            assert!(!reservation.reserve_more("tokens", 200).unwrap().is_admitted());
+        }
+        assert!(reservation.reserve_more_async("tokens", 50).await.unwrap().is_admitted());
+        Ok::<_, Infallible>(Response::new(String::new()))
+    });
+    let service = outer.layer().layer(inner.layer().layer(handler));
+    service.oneshot(Request::new(())).await.unwrap().into_body().collect().await.unwrap();
+    assert_eq!([left(&outer), left(&inner)], [850, 50]);
+}
+
+#[tokio::test]
 async fn a_part_of_a_batch_settles_its_own_reservation_and_not_that_of_the_batch() {
     let limiter = frozen([tokens().when(|request: &RequestView<'_>| request.uri().path() != "/free")]);
     let part = service_fn(async |request: Request<()>| {

@@ -2,8 +2,10 @@
 
 use std::time::Duration;
 
+use http::Request;
 use tower_quota::{
     ConfigError, Decision, Policy, Quota, RateLimiter, Reservation, Rule, Unsettled, clock::ManualClock,
+    http::RequestView, key,
 };
 use tower_quota_tests::limiter::{limiter, limiter_for};
 
@@ -360,6 +362,78 @@ fn in_a_full_table_the_shared_history_is_charged_and_gives_nothing_back() {
     assert!(!handle.check_cost("bob", 6000).unwrap().is_admitted());
     clock.advance(MINUTE);
     assert!(handle.check_cost("bob", 6000).unwrap().is_admitted());
+}
+
+#[test]
+fn in_a_full_table_a_debt_is_owed_all_the_same() {
+    let (limiter, _) = limiter_for(1, [reserved()]);
+    assert!(limiter.rule("tokens").unwrap().check_cost("filler", 1).unwrap().is_admitted());
+    let reservation = reserve(&limiter, 100);
+    assert!(reservation.reserve_more("tokens", 900).unwrap().is_admitted());
+    assert_eq!(reservation.reserved("tokens"), 1000);
+    reservation.settle("tokens", 20_000);
+    assert!(!admitted(&limiter, 1));
+}
+
+/// The shared history has the shape of the newer rules already, and the key's own has not.
+#[test]
+fn a_debt_is_recorded_though_another_history_was_given_a_newer_shape() {
+    let (limiter, _) = limiter_for(1, [reserved()]);
+    let reservation = reserve(&limiter, 100);
+    let wider = tokens(Policy::per_minute(20_000).and_per_hour(50_000)).reserve("tokens", 2000);
+    limiter.reload(|builder| Ok(builder.rule(wider))).unwrap();
+    assert!(limiter.rule("tokens").unwrap().check_cost("bob", 1).unwrap().is_admitted());
+    reservation.settle("tokens", 15_000);
+    assert_eq!(left(&limiter), [5000, 35_000]);
+}
+
+#[test]
+fn a_debt_counts_in_full_where_the_rule_has_lost_its_costs() {
+    let requests = || tokens(Policy::per_minute(1000));
+    let (limiter, _) = limiter([requests().reserve("tokens", 1)]);
+    let reservation = reserve(&limiter, 10);
+    limiter.reload(|builder| Ok(builder.rule(requests()))).unwrap();
+    reservation.settle("tokens", 310);
+    assert_eq!(left(&limiter), [690]);
+}
+
+#[test]
+fn what_is_only_asked_for_stays_charged_whatever_counts_if_nobody_settles() {
+    let rule = || tokens(Policy::per_minute(10)).reserve("tokens", 4).unsettled(Unsettled::Release);
+    let limiter = limiter_of(rule());
+    let handle = limiter.rule("tokens").unwrap();
+    assert_eq!([handle.admit("ann"), handle.admit("ann"), handle.admit("ann")], [true, true, false]);
+    assert!(handle.admit_cost("bob", 7).unwrap() && !handle.admit_cost("bob", 7).unwrap());
+    let all = || limiter.admit_all([("tokens", "carl")]).unwrap();
+    assert_eq!([all(), all(), all()], [true, true, false]);
+}
+
+#[test]
+fn of_several_handles_that_take_a_reservation_the_first_settles_it() {
+    let (limiter, _) = limiter([reserved().unsettled(Unsettled::Release)]);
+    let reservation = reserve(&limiter, 2000);
+    let (first, second) = (reservation.take(), reservation.take());
+    drop((second, reservation));
+    assert_eq!(left(&limiter)[0], 18_000);
+    drop(first);
+    assert_eq!(left(&limiter)[0], 20_000);
+}
+
+/// The router behind may read the path either way.
+#[test]
+fn a_path_that_reads_as_two_routes_costs_what_the_dearer_one_does() {
+    let rule = Rule::new("cases")
+        .routes(["GET /cases/{id}"])
+        .routes_costing(10, ["GET /cases/export"])
+        .key(key::constant("all"))
+        .policy(Policy::per_minute(100))
+        .cost("points", 1);
+    let limiter = limiter_of(rule);
+    for (path, cost) in [("/cases/7", 1), ("/cases/export", 10), ("/cases/%65xport", 10)] {
+        let request = Request::get(path).body(()).unwrap();
+        let decision = limiter.check_request(&RequestView::new(&request)).unwrap();
+        assert_eq!(decision.quotas().map(|quota| quota.cost()).collect::<Vec<_>>(), [cost], "{path}");
+    }
 }
 
 #[test]

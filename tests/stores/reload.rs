@@ -133,7 +133,7 @@ fn a_rule_of_another_level_begins_afresh() {
     let limiter = frozen([calls("2/minute").level("user")]);
     assert_eq!(ask(&limiter, 9), 2);
     let changes = reload(&limiter, calls("2/minute").level("team"));
-    assert_eq!(changes, r#"rule "calls": level user -> team, whose histories in memory begin afresh"#);
+    assert_eq!(changes, r#"rule "calls": level user -> team, whose histories begin afresh"#);
     assert_eq!(ask(&limiter, 9), 2);
     // And the old one is still there if the level comes back.
     reload(&limiter, calls("3/minute").level("user"));
