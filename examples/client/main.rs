@@ -5,8 +5,8 @@
 //! cargo run --release --example client
 //! ```
 //!
-//! It takes about half a minute and prints a table. It fails if a paced call is refused, or if pacing takes 5 % longer than
-//! it must.
+//! It takes about half a minute and prints a table. It fails if a paced call is refused, or if pacing takes a window longer
+//! than it must: one window may be missed on a busy machine.
 
 mod batch;
 mod progress;
@@ -48,8 +48,9 @@ async fn main() -> Result<(), BoxError> {
     let adapted = batch.run("limit unknown", adapting, Some(unknown.handle())).await?;
 
     print_table(&[bare, retried, paced, adapted]);
-    if paced.refused > 0 || paced.time > best_time().mul_f64(1.05) {
-        return Err("the paced calls should not be refused, nor take 5 % longer than they must".into());
+    // On a busy machine a call may arrive so late that the server asks for a pause, and the last one misses its window.
+    if paced.refused > 0 || paced.time > (best_time() + LIMIT.window()).mul_f64(1.05) {
+        return Err("the paced calls should not be refused, nor take a window longer than they must".into());
     }
     Ok(())
 }
