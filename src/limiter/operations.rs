@@ -81,7 +81,7 @@ impl<K: RequestKind, S: Store> RateLimiter<K, S> {
         self.switch(rule, Some(enforcement))
     }
 
-    /// Returns a rule to the enforcement that it [was given](Rule::enforcement), after [`enforce`](Self::enforce).
+    /// Returns a rule to the enforcement that it [was given](crate::Rule::enforcement), after [`enforce`](Self::enforce).
     ///
     /// # Errors
     ///
