@@ -58,11 +58,38 @@ impl ExactLog {
         (age < Ages::reach(after, newest)).then(|| newest.saturating_sub(age.into()))
     }
 
+    /// Returns a number of entries that can be added before more than `limit` are later than `after`: up to `most`, and often
+    /// half of what is possible. Entries are read near to each other while few are free.
+    pub(crate) fn free(&self, after: u64, newest: u64, limit: usize, most: usize) -> usize {
+        let (block, ring) = self.view();
+        let (ages, reach) = (Ages::new(block, ring, newest), Ages::reach(after, newest));
+        let (unused, most) = (limit.saturating_sub(ring.len()), most.min(limit));
+        let fits = |count: usize| count <= unused || ages.age(ring.len() + count - limit - 1) >= reach;
+        let mut free = unused.min(most);
+        let mut next = (2 * free).max(1);
+        while next <= most && fits(next) {
+            (free, next) = (next, 2 * next);
+        }
+        free
+    }
+
     /// Returns `true` if one more entry would need more memory.
     #[inline]
     pub(crate) fn fills_its_memory(&self) -> bool {
         let (block, ring) = self.view();
         ring.len() == block.len()
+    }
+
+    /// Adds an entry if that needs no more memory, and makes no more than `capacity`. Returns `false` if not.
+    #[inline]
+    pub(crate) fn push_in_place(&mut self, timestamp: u64, capacity: usize) -> bool {
+        match self {
+            Self::Heap { block, ring } => ring.push_in_place(block, timestamp as u32, capacity),
+            Self::Inline { len, timestamps } => {
+                let free = timestamps.get_mut(usize::from(*len)).filter(|_| usize::from(*len) < capacity);
+                free.map(|free| (*free, *len) = (timestamp as u32, *len + 1)).is_some()
+            }
+        }
     }
 
     /// Adds an entry. The memory doubles when it is full, up to `capacity`.

@@ -7,6 +7,7 @@ use crate::{
         cost_entry::{SmallEntry, WideEntry},
         cost_log::{CostLog, Costs, Identity},
         exact_log::{ExactLog, split_newest},
+        newest::Newest,
         plan::{Exact, Form, Plan, Window},
         receipt::Receipt,
         ring::Ring,
@@ -26,8 +27,8 @@ const STRETCH: u64 = Plan::LONGEST_COMPACT_WINDOW;
 /// call, because reading the oldest unit would wait for memory.
 #[derive(Debug)]
 pub(crate) struct History {
-    /// Tick of the newest unit, in full.
-    newest: u64,
+    /// The tick of the newest unit in full, and the units that have room from then on.
+    newest: Newest,
     log: Log,
 }
 
@@ -43,7 +44,7 @@ impl History {
     /// leaves earlier than before, and later by at most what the shapes differ in precision.
     pub(crate) fn reshaped(self, from: &Plan, to: &Plan) -> Self {
         if from.tick() == to.tick() && from.is_compact() && to.is_compact() {
-            return self;
+            return Self { newest: Newest::new(self.newest.tick()), ..self };
         }
         let mut reshaped = Self::new(to);
         let tick = |tick| to.tick().from(from.tick(), tick);
@@ -59,7 +60,7 @@ impl History {
         let identity = self.identity().map(|kept| Identity { forgotten: forgotten(kept.forgotten), ..kept });
         let last = recorded.last().map_or(0, |(at, _)| *at);
         // With receipts no unit is recorded before one that was given back.
-        let newest = if identity.is_some() { tick(self.newest) } else { last };
+        let newest = if identity.is_some() { tick(self.newest.tick()) } else { last };
         reshaped.restore(to, &recorded, newest, identity);
         reshaped
     }
@@ -78,7 +79,7 @@ impl History {
             Log::Bucketed(log) => log.restore(plan, recorded),
             Log::Costs(log) => log.restore(plan, recorded, newest, identity),
         }
-        self.newest = newest;
+        self.newest = Newest::new(newest);
     }
 
     fn identity(&self) -> Option<Identity> {
@@ -91,9 +92,9 @@ impl History {
     /// Returns the ticks in which units count as recorded, oldest first, and how many in each.
     pub(super) fn recorded(&self, plan: &Plan) -> Vec<(u64, u64)> {
         match &self.log {
-            Log::Exact(log) => (0..log.len()).map(|at| (log.get(at, self.newest), 1)).collect(),
-            Log::Bucketed(log) => log.recorded(plan, self.newest),
-            Log::Costs(log) => log.recorded(self.newest),
+            Log::Exact(log) => (0..log.len()).map(|at| (log.get(at, self.newest.tick()), 1)).collect(),
+            Log::Bucketed(log) => log.recorded(plan, self.newest.tick()),
+            Log::Costs(log) => log.recorded(self.newest.tick()),
         }
     }
 
@@ -104,18 +105,18 @@ impl History {
             Form::Costs => Log::Costs(Box::new(CostLog::<SmallEntry>::new(plan))),
             Form::WideCosts => Log::Costs(Box::new(CostLog::<WideEntry>::new(plan))),
         };
-        Self { newest: 0, log }
+        Self { newest: Newest::default(), log }
     }
 
     /// Returns `true` if no unit counts any more, so that the history answers as a new one does.
     pub(crate) const fn is_idle(&self, plan: &Plan, now: Timestamp) -> bool {
-        self.newest.saturating_add(plan.horizon()) <= now.floor_ticks(plan.tick())
+        self.newest.tick().saturating_add(plan.horizon()) <= now.floor_ticks(plan.tick())
     }
 
     /// Returns `true` if the newest unit lies after `now`: another thread read the clock later, or the clock stepped back.
     #[inline]
     pub(crate) const fn is_ahead_of(&self, plan: &Plan, now: Timestamp) -> bool {
-        self.newest > now.ceil_ticks(plan.tick())
+        self.newest.tick() > now.ceil_ticks(plan.tick())
     }
 
     /// Drops the units that have left every window.
@@ -123,10 +124,10 @@ impl History {
         match &mut self.log {
             Log::Exact(log) => {
                 let expired = now.floor_ticks(plan.tick()).saturating_sub(plan.horizon());
-                log.expire_until(expired, self.newest);
+                log.expire_until(expired, self.newest.tick());
             }
-            Log::Bucketed(log) => log.expire(plan, self.newest, now.floor_ticks(plan.tick())),
-            Log::Costs(log) => log.expire(plan, self.newest, now.floor_ticks(plan.tick())),
+            Log::Bucketed(log) => log.expire(plan, self.newest.tick(), now.floor_ticks(plan.tick())),
+            Log::Costs(log) => log.expire(plan, self.newest.tick(), now.floor_ticks(plan.tick())),
         }
     }
 
@@ -140,15 +141,15 @@ impl History {
         match &mut self.log {
             Log::Exact(log) => {
                 let expired = now.saturating_sub(window.ticks);
-                let (used, oldest) = log.count_after(expired, self.newest, window.limit_as_len());
+                let (used, oldest) = log.count_after(expired, self.newest.tick(), window.limit_as_len());
                 (used as u64, oldest + window.ticks)
             }
             Log::Bucketed(log) => {
                 let used = log.used(window, now);
-                (used, log.leaves_at(plan, self.newest, window, used, window.excess(used)))
+                (used, log.leaves_at(plan, self.newest.tick(), window, used, window.excess(used)))
             }
             Log::Costs(log) => {
-                let (used, changes_at) = log.usage(plan, window, 1, self.newest, now);
+                let (used, changes_at) = log.usage(plan, window, 1, self.newest.tick(), now);
                 (used, changes_at.unwrap_or(u64::MAX))
             }
         }
@@ -168,7 +169,7 @@ impl History {
     /// Agrees with [`usage`](Self::usage), reads fewer entries, and the history need not be expired.
     #[inline]
     pub(crate) fn room_at(&mut self, plan: &Plan, now: Timestamp) -> Option<u64> {
-        let (now, newest) = (now.floor_ticks(plan.tick()), self.newest);
+        let (now, newest) = (now.floor_ticks(plan.tick()), self.newest.tick());
         match &mut self.log {
             Log::Exact(log) => plan.windows().iter().find_map(|window| {
                 let expired = now.saturating_sub(window.ticks);
@@ -188,31 +189,95 @@ impl History {
         match &self.log {
             Log::Exact(log) => {
                 let oldest = log.len().saturating_sub(used as usize);
-                log.get(oldest + nth.saturating_sub(1) as usize, self.newest) + window.ticks
+                log.get(oldest + nth.saturating_sub(1) as usize, self.newest.tick()) + window.ticks
             }
-            Log::Bucketed(log) => log.leaves_at(plan, self.newest, window, used, nth),
-            Log::Costs(log) => log.leaves_at(window, used, nth, self.newest),
+            Log::Bucketed(log) => log.leaves_at(plan, self.newest.tick(), window, used, nth),
+            Log::Costs(log) => log.leaves_at(window, used, nth, self.newest.tick()),
         }
+    }
+
+    /// Records one unit if all windows have room for it. If not, returns the tick in which the first full window has room.
+    #[inline]
+    pub(crate) fn charge_if_room(&mut self, plan: &Plan, now: Timestamp) -> Option<u64> {
+        if self.charge_on_credit(plan, now) {
+            return None;
+        }
+        let room_at = self.room_at(plan, now);
+        if room_at.is_none() {
+            self.charge_with_room(plan, now);
+        }
+        room_at
+    }
+
+    /// Records one unit if it is known to have room, which takes no look at the log. Returns `false` if it is not known.
+    #[inline]
+    pub(crate) fn charge_on_credit(&mut self, plan: &Plan, now: Timestamp) -> bool {
+        let has_credit = self.has_credit(plan, now);
+        if has_credit {
+            self.charge(plan, now);
+        }
+        has_credit
+    }
+
+    /// Returns `true` if one unit is known to have room.
+    ///
+    /// The credit is that of the only plan without siblings. A thread whose clock lags behind the newest unit has to look, since
+    /// more units may count at its time.
+    #[inline]
+    pub(crate) const fn has_credit(&self, plan: &Plan, now: Timestamp) -> bool {
+        self.newest.credit() > 0 && !self.is_ahead_of(plan, now) && !plan.has_siblings()
+    }
+
+    /// Records one unit that all windows have room for, and notes how many more they have room for.
+    pub(crate) fn charge_with_room(&mut self, plan: &Plan, now: Timestamp) {
+        let free = if self.newest.credit() > 0 { 0 } else { self.free_units(plan, now) };
+        self.charge(plan, now);
+        if free > 1 {
+            self.newest = self.newest.with_credit(free - 1);
+        }
+    }
+
+    /// Returns a number of units that all windows have room for now and later, often half of all that they do.
+    fn free_units(&self, plan: &Plan, now: Timestamp) -> usize {
+        let Log::Exact(log) = &self.log else { return 0 };
+        if plan.has_siblings() || plan.counts_denied() {
+            return 0;
+        }
+        // The clock of another thread may lag by a part of a tick, unseen.
+        let now = now.ceil_ticks(plan.tick()).saturating_sub(1);
+        plan.windows().iter().fold(Newest::MOST_CREDIT, |most, window| {
+            let expired = now.saturating_sub(window.ticks);
+            log.free(expired, self.newest.tick(), window.limit_as_len(), most)
+        })
     }
 
     /// Records one unit at `now`.
     #[inline]
     pub(crate) fn charge(&mut self, plan: &Plan, now: Timestamp) {
-        self.record(plan, now.ceil_ticks(plan.tick()), now.floor_ticks(plan.tick()));
+        let timestamp = self.newest.tick().max(now.ceil_ticks(plan.tick()));
+        let is_recorded = match &mut self.log {
+            Log::Exact(log) if (self.newest.tick() ^ timestamp) < STRETCH => {
+                log.push_in_place(timestamp, capacity(plan))
+            }
+            _ => false,
+        };
+        if !is_recorded {
+            self.record(plan, timestamp, now.floor_ticks(plan.tick()));
+        }
+        self.newest = self.newest.charged_at(timestamp);
     }
 
-    /// Records one unit in a tick; what had expired `now` may be dropped.
-    #[inline]
-    fn record(&mut self, plan: &Plan, tick: u64, now: u64) {
-        let timestamp = self.newest.max(tick);
-        let enters_stretch = (self.newest ^ timestamp) >= STRETCH;
+    /// Records one unit in a tick that is not before the newest; what had expired `now` may be dropped.
+    #[inline(never)]
+    fn record(&mut self, plan: &Plan, timestamp: u64, now: u64) {
+        let newest = self.newest.tick();
         match &mut self.log {
             Log::Exact(log) => {
                 // The memory grows only for units that count, and units too old for 32 bits have to go.
-                if enters_stretch || log.fills_its_memory() {
-                    log.expire_until(now.saturating_sub(plan.horizon()), self.newest);
+                if (newest ^ timestamp) >= STRETCH || log.fills_its_memory() {
+                    log.expire_until(now.saturating_sub(plan.horizon()), newest);
                 }
-                let capacity = plan.exact().map_or(1, |Exact { capacity, .. }| capacity);
+                let capacity = capacity(plan);
                 // More units exist only where denials count, or in a shared history. The newest ones matter.
                 if log.len() >= capacity {
                     log.keep(capacity - 1);
@@ -220,9 +285,8 @@ impl History {
                 log.push(timestamp, capacity);
             }
             Log::Bucketed(log) => log.charge(plan, timestamp),
-            Log::Costs(log) => log.charge(plan, 1, timestamp, self.newest, now),
+            Log::Costs(log) => log.charge(plan, 1, timestamp, newest, now),
         }
-        self.newest = timestamp;
     }
 
     /// Sets units from the future to `now`, if they are so far ahead that the clock must have stepped back. Returns `true`
@@ -233,23 +297,24 @@ impl History {
     /// units wait until the clock has caught up.
     pub(crate) fn clamp_to(&mut self, plan: &Plan, now: Timestamp) -> bool {
         let latest = now.ceil_ticks(plan.tick());
-        if self.newest <= now.saturating_add(Plan::SMALL_LEAD).ceil_ticks(plan.tick()) {
+        if self.newest.tick() <= now.saturating_add(Plan::SMALL_LEAD).ceil_ticks(plan.tick()) {
             return false;
         }
         match &mut self.log {
             Log::Exact(log) => {
                 // Units that had left every window when the newest was recorded do not return. The newest timestamp is
                 // rounded up, so the clock may have shown one tick less.
-                log.expire_until(self.newest.saturating_sub(plan.horizon().saturating_add(1)), self.newest);
-                log.clamp(latest, self.newest);
+                let newest = self.newest.tick();
+                log.expire_until(newest.saturating_sub(plan.horizon().saturating_add(1)), newest);
+                log.clamp(latest, newest);
             }
-            Log::Bucketed(log) => log.clamp(plan, latest, self.newest),
+            Log::Bucketed(log) => log.clamp(plan, latest, self.newest.tick()),
             Log::Costs(log) => {
-                let expired = self.newest.saturating_sub(plan.horizon().saturating_add(1));
-                log.clamp(expired, latest, self.newest);
+                let expired = self.newest.tick().saturating_sub(plan.horizon().saturating_add(1));
+                log.clamp(expired, latest, self.newest.tick());
             }
         }
-        self.newest = latest;
+        self.newest = Newest::new(latest);
         true
     }
 
@@ -276,7 +341,7 @@ impl History {
     /// Returns the number of units that `window` counts, without regard to its limit.
     pub(crate) fn used(&mut self, plan: &Plan, window: &Window, now: Timestamp) -> u64 {
         match &mut self.log {
-            Log::Costs(log) => log.used(plan, window, self.newest, now.floor_ticks(plan.tick())),
+            Log::Costs(log) => log.used(plan, window, self.newest.tick(), now.floor_ticks(plan.tick())),
             // An exact log counts up to the limit.
             Log::Exact(_) | Log::Bucketed(_) => self.usage(plan, &Window { limit: u64::MAX, ..*window }, now).0,
         }
@@ -286,7 +351,7 @@ impl History {
     /// returns the tick in which the oldest of these units leaves, and if it never has, `None`.
     pub(crate) fn usage_for(&mut self, plan: &Plan, window: &Window, units: u64, now: Timestamp) -> (u64, Option<u64>) {
         if let Log::Costs(log) = &mut self.log {
-            return log.usage(plan, window, units, self.newest, now.floor_ticks(plan.tick()));
+            return log.usage(plan, window, units, self.newest.tick(), now.floor_ticks(plan.tick()));
         }
         let used = self.used(plan, window, now);
         let leaves = |excess: u64| self.leaves_at(plan, window, used, excess.max(1));
@@ -297,7 +362,7 @@ impl History {
     /// that does not count more units than its limit.
     pub(crate) fn room_for(&mut self, plan: &Plan, units: u64, now: Timestamp) -> Room {
         if let Log::Costs(log) = &mut self.log {
-            return log.room(plan, units, self.newest, now.floor_ticks(plan.tick()));
+            return log.room(plan, units, self.newest.tick(), now.floor_ticks(plan.tick()));
         }
         self.expire(plan, now);
         let rooms = plan.windows().iter().map(|window| match self.usage_for(plan, window, units, now) {
@@ -313,17 +378,17 @@ impl History {
         if units == 0 {
             return Receipt::NONE;
         }
-        let (timestamp, asked) = (self.newest.max(now.ceil_ticks(plan.tick())), now.floor_ticks(plan.tick()));
+        let (timestamp, asked) = (self.newest.tick().max(now.ceil_ticks(plan.tick())), now.floor_ticks(plan.tick()));
         match &mut self.log {
             Log::Costs(log) => {
-                log.charge(plan, units, timestamp, self.newest, asked);
+                log.charge(plan, units, timestamp, self.newest.tick(), asked);
                 let recorded_at = Timestamp::from_nanos(plan.tick().beginning(timestamp));
-                self.newest = timestamp;
+                self.newest = Newest::new(timestamp);
                 return Receipt { id: Some(log.identity().id), recorded_at };
             }
             Log::Bucketed(log) => {
                 log.restore(plan, &[(timestamp, units.min(plan.most_units()))]);
-                self.newest = timestamp;
+                self.newest = Newest::new(timestamp);
             }
             // More cannot change any answer.
             Log::Exact(_) => (0..units.min(plan.most_units())).for_each(|_| self.charge(plan, now)),
@@ -344,8 +409,14 @@ impl History {
     /// Returns the log of costs that a receipt is of, and the tick of its newest unit.
     fn log_of(&mut self, receipt: Receipt) -> Option<(&mut dyn Costs, u64)> {
         match &mut self.log {
-            Log::Costs(log) if receipt.id == Some(log.identity().id) => Some((log.as_mut(), self.newest)),
+            Log::Costs(log) if receipt.id == Some(log.identity().id) => Some((log.as_mut(), self.newest.tick())),
             _ => None,
         }
     }
+}
+
+/// Returns the maximum number of entries of an exact log.
+#[inline]
+fn capacity(plan: &Plan) -> usize {
+    plan.exact().map_or(1, |Exact { capacity, .. }| capacity)
 }

@@ -19,7 +19,7 @@
 //! of units at its end. The usage of a quota is the difference of two totals.
 //!
 //! * [`plan`]: a policy compiled for the arithmetic.
-//! * [`history`]: the log, in one of three forms.
+//! * [`history`]: the log, in one of three forms. [`newest`] is the tick of its newest unit, and what is known to have room.
 //! * [`exact_log`]: timestamps of 32 bits, for quotas of up to 4096 and windows of up to 12 days. They are in ticks, which
 //!   are as short as 32 bits allow for the longest window.
 //! * [`ring`]: the ring buffer for more than a few timestamps.
@@ -34,6 +34,7 @@ mod cost_log;
 mod exact_log;
 mod grid;
 mod history;
+mod newest;
 mod plan;
 mod receipt;
 mod ring;

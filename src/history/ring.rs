@@ -44,11 +44,21 @@ impl Ring {
         if self.len() == block.len() && !self.grow(block, capacity) {
             return;
         }
+        self.push_in_place(block, timestamp, usize::MAX);
+    }
+
+    /// Adds a timestamp if the block has space for it, and fewer than `capacity` are there. Returns `false` if not.
+    #[inline]
+    pub(super) fn push_in_place(&mut self, block: &mut [u32], timestamp: u32, capacity: usize) -> bool {
+        if self.len() >= block.len().min(capacity) {
+            return false;
+        }
         let free = self.index(block, self.len());
         if let Some(free) = block.get_mut(free) {
             *free = timestamp;
             self.len += 1;
         }
+        true
     }
 
     /// Drops all but the newest `count` timestamps.

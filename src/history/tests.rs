@@ -11,6 +11,7 @@ use crate::{
 };
 
 mod costs;
+mod credit;
 
 const MILLI: u64 = 1_000_000;
 const DAY: u64 = 86_400_000 * MILLI;
@@ -77,10 +78,8 @@ impl Subject {
     fn admits(&mut self, nanos: u64) -> bool {
         let now = Timestamp::from_nanos(nanos);
         self.history.clamp_to(&self.plan, now);
-        let has_room = self.history.room_at(&self.plan, now).is_none();
-        if has_room {
-            self.history.charge(&self.plan, now);
-        } else {
+        let has_room = self.history.charge_if_room(&self.plan, now).is_none();
+        if !has_room {
             // As when the reason is reported.
             self.history.expire(&self.plan, now);
         }

@@ -13,9 +13,8 @@ impl History {
     pub(super) fn decide(&mut self, plan: &Plan, now: Timestamp, verdict: &mut Verdict) -> Option<u64> {
         verdict.now = now;
         if verdict.detail != Detail::Full && !plan.counts_denied() {
-            let Some(room_at) = self.room_at(plan, now) else {
+            let Some(room_at) = self.charge_if_room(plan, now) else {
                 verdict.admitted = true;
-                self.charge(plan, now);
                 return None;
             };
             if verdict.detail == Detail::None {

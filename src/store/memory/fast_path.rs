@@ -80,7 +80,7 @@ impl<'a> FastPath<'a> {
             let history = &mut item.slot(&mut self.tables)?.history;
             let has_room = match item.plan.has_costs() {
                 true => history.room_for(item.plan, item.charge.units(), now) == Room::Now,
-                false => history.room_at(item.plan, now).is_none(),
+                false => history.has_credit(item.plan, now) || history.room_at(item.plan, now).is_none(),
             };
             if !has_room {
                 return Some(false);
@@ -96,7 +96,7 @@ impl<'a> FastPath<'a> {
                 let receipt = history.charge_units(item.plan, item.charge.units(), verdict.now);
                 self.shards.note_receipt(item.charge, at, Receipt::from_history(receipt), verdict);
             } else {
-                history.charge(item.plan, verdict.now);
+                history.charge_with_room(item.plan, verdict.now);
             }
         }
         Some(())

@@ -1,0 +1,138 @@
+//! Decisions on credit against decisions that look at the log each time.
+
+use super::*;
+
+/// What happens to a history.
+#[derive(Clone, Copy, Debug)]
+enum Step {
+    /// A caller asks, so long after the last.
+    Ask(u64),
+    /// A thread asks whose clock lags by so much.
+    AskLate(u64),
+    /// The clock steps back by so much, and a caller asks.
+    StepBack(u64),
+    /// The rules are reloaded: another plan judges.
+    Reload(usize),
+    /// A caller is told how much is left.
+    Measure,
+    /// A unit is charged whether there is room or not.
+    Record,
+}
+
+fn steps() -> impl Strategy<Value = Vec<Step>> {
+    let step = prop_oneof![
+        6 => Just(Step::Ask(0)),
+        4 => (0..3 * MILLI).prop_map(Step::Ask),
+        3 => (0..100 * MILLI).prop_map(Step::Ask),
+        1 => (0..5_000 * MILLI).prop_map(Step::Ask),
+        1 => (0..12 * MILLI).prop_map(Step::AskLate),
+        1 => (0..2_000u64).prop_map(Step::AskLate),
+        1 => (0..500 * MILLI).prop_map(Step::StepBack),
+        1 => (0usize..4).prop_map(Step::Reload),
+        1 => Just(Step::Measure),
+        1 => Just(Step::Record),
+    ];
+    prop::collection::vec(step, 1..400)
+}
+
+/// Returns the plans of one scope in the order in which rules were reloaded: only the first has no siblings.
+fn plans(policies: &[Policy]) -> Vec<Plan> {
+    let plans = policies.iter().enumerate();
+    plans.map(|(at, policy)| if at == 0 { Plan::new(policy) } else { Plan::new(policy).with_siblings() }).collect()
+}
+
+/// A history that is judged by one plan after the other.
+struct Judged<'a> {
+    plans: &'a [Plan],
+    at: usize,
+    history: History,
+}
+
+impl<'a> Judged<'a> {
+    fn new(plans: &'a [Plan]) -> Self {
+        Self { plans, at: 0, history: History::new(&plans[0]) }
+    }
+
+    /// Takes a step at that time. Returns the tick in which there is room, if the unit was denied.
+    fn take(
+        &mut self,
+        step: Step,
+        now: Timestamp,
+        ask: fn(&mut History, &Plan, Timestamp) -> Option<u64>,
+    ) -> Option<u64> {
+        let plan = &self.plans[self.at];
+        if self.history.is_ahead_of(plan, now) {
+            self.history.clamp_to(plan, now);
+        }
+        match step {
+            Step::Ask(_) | Step::AskLate(_) | Step::StepBack(_) => return ask(&mut self.history, plan, now),
+            Step::Measure => self.history.expire(plan, now),
+            Step::Record => self.history.charge(plan, now),
+            Step::Reload(to) => {
+                let to = to % self.plans.len();
+                let old = std::mem::replace(&mut self.history, History::new(&self.plans[to]));
+                self.history =
+                    if plan.has_shape_of(&self.plans[to]) { old } else { old.reshaped(plan, &self.plans[to]) };
+                self.at = to;
+            }
+        }
+        None
+    }
+}
+
+fn after_a_look(history: &mut History, plan: &Plan, now: Timestamp) -> Option<u64> {
+    let room_at = history.room_at(plan, now);
+    if room_at.is_none() {
+        history.charge(plan, now);
+    }
+    room_at
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(400))]
+
+    #[test]
+    fn credit_changes_no_decision(
+        policies in prop::collection::vec(policies(), 1..4),
+        limits in prop::collection::vec(1u64..60, 1..3),
+        steps in steps(),
+    ) {
+        // Some plans have the shape of the first, and other limits.
+        let alike = limits.iter().map(|limit| policies[0].with_limits(|_| *limit));
+        let all: Vec<Policy> = policies.iter().cloned().chain(alike).collect();
+        let plans = plans(&all);
+        let (mut on_credit, mut looking) = (Judged::new(&plans), Judged::new(&plans));
+        let mut clock = 10_000 * MILLI;
+        for step in steps {
+            let now = match step {
+                Step::Ask(after) => { clock += after; clock }
+                Step::StepBack(by) => { clock -= by.min(clock); clock }
+                Step::AskLate(by) => clock.saturating_sub(by),
+                _ => clock,
+            };
+            let now = Timestamp::from_nanos(now);
+            let denied_until = on_credit.take(step, now, History::charge_if_room);
+            prop_assert_eq!(denied_until, looking.take(step, now, after_a_look), "{:?} at {:?}", step, now);
+            prop_assert_eq!(on_credit.history.entries(), looking.history.entries());
+        }
+    }
+}
+
+#[test]
+fn units_on_credit_are_those_that_have_room() {
+    let plan = Plan::new(&Policy::per_second(5).and_per_minute(7));
+    let (mut history, now) = (History::new(&plan), Timestamp::from_nanos(MILLI));
+    assert!(!history.charge_on_credit(&plan, now));
+    assert_eq!(history.charge_if_room(&plan, now), None);
+    assert_eq!((0..9).filter(|_| history.charge_on_credit(&plan, now)).count(), 4);
+    assert!(history.room_at(&plan, now).is_some());
+}
+
+#[test]
+fn a_thread_whose_clock_lags_has_no_credit() {
+    let plan = Plan::new(&Policy::per_second(5));
+    let mut history = History::new(&plan);
+    assert_eq!(history.charge_if_room(&plan, Timestamp::from_nanos(5 * MILLI)), None);
+    assert!(!history.has_credit(&plan, Timestamp::from_nanos(4 * MILLI)));
+    assert!(history.has_credit(&plan, Timestamp::from_nanos(5 * MILLI)));
+}
