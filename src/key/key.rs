@@ -146,13 +146,6 @@ impl Key {
     pub(crate) fn text(self) -> Text {
         self.packed.text()
     }
-
-    /// Returns a number that differs for most keys. An attacker can make it the same for many, so use it only where
-    /// that gains nothing.
-    #[inline]
-    pub(crate) const fn mixed(self) -> u64 {
-        self.packed.mixed()
-    }
 }
 
 impl PartialEq for Key {
@@ -290,15 +283,6 @@ impl PackedKey {
         }
     }
 
-    /// Returns a number that differs for most keys. An attacker can make it the same for many, so use it only where
-    /// that gains nothing.
-    #[inline]
-    pub(crate) const fn mixed(self) -> u64 {
-        let [first, second, third, rest] = self.to_words();
-        let word = first ^ second.rotate_left(21) ^ third.rotate_left(42) ^ rest;
-        word.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 56
-    }
-
     /// Returns the number of the tenant with this key, as the first part of others.
     #[inline]
     pub(super) fn tenant(self, hasher: &KeyHasher) -> u32 {
@@ -332,7 +316,7 @@ impl PackedKey {
     }
 
     #[inline]
-    pub(super) const fn to_words(self) -> [u64; 4] {
+    pub(crate) const fn to_words(self) -> [u64; 4] {
         let [first, second, third] = self.words;
         [first, second, third, self.rest as u64]
     }

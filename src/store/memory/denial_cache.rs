@@ -1,7 +1,7 @@
 //! A cache of denials that need no look at a history.
 
 use std::{
-    cell::RefCell,
+    cell::{Cell, RefCell},
     sync::atomic::{AtomicU64, Ordering},
 };
 
@@ -10,11 +10,13 @@ use parking_lot::Mutex;
 use crate::{
     clock::Timestamp,
     key::Charge,
-    store::contract::{Detail, QuotaStates, Verdict},
+    store::contract::{Detail, QuotaState, Verdict},
 };
 
 /// Denials that one thread caches.
 const ENTRIES: usize = 64;
+/// Maximum number of quotas whose states are cached. With more of them, callers that need detail look at the history.
+const STATES: usize = 4;
 /// Cached answers of a thread between two steps of the sweep, as with decisions.
 const ANSWERS_PER_STEP: u32 = 64;
 
@@ -42,35 +44,42 @@ struct Epoch {
     change: Mutex<()>,
 }
 
-/// The denials that one thread has cached.
+/// The denials that one thread has cached. Nothing in it has to be dropped, so that threads reach it without a check.
 struct ThreadCache {
-    entries: [Option<CachedDenial>; ENTRIES],
-    answers: u32,
+    entries: [Entry; ENTRIES],
+    answers: Cell<u32>,
+}
+
+/// A cached denial, and the hash of its key, which is looked at first: most keys are not denied.
+struct Entry {
+    hash: Cell<u64>,
+    denial: RefCell<Option<CachedDenial>>,
 }
 
 /// A denial that stays the same from `decided_at` until `until`.
+#[derive(Clone, Copy)]
 struct CachedDenial {
     epoch: u64,
     charge: Charge,
     decided_at: Timestamp,
     /// In nanoseconds.
     until: u64,
-    /// Empty if the caller needed no detail.
-    states: QuotaStates,
+    /// Number of states; none if the caller needed no detail.
+    count: usize,
+    states: [QuotaState; STATES],
 }
 
 static NEXT_EPOCH: AtomicU64 = AtomicU64::new(0);
 
 thread_local! {
-    static CACHE: RefCell<ThreadCache> =
-        const { RefCell::new(ThreadCache { entries: [const { None }; ENTRIES], answers: 0 }) };
+    static CACHE: ThreadCache = const { ThreadCache { entries: [const { Entry::empty() }; ENTRIES], answers: Cell::new(0) } };
 }
 
 impl DenialCache {
     /// Invalidates the denials of a key if one has ended. To be called with the history locked, by every decision.
     #[inline]
-    pub(super) fn invalidate_ended(&self, charge: &Charge, now: Timestamp) {
-        if let Some(epoch) = self.epochs.get(entry_of(charge))
+    pub(super) fn invalidate_ended(&self, hash: u64, now: Timestamp) {
+        if let Some(epoch) = self.epochs.get(entry_of(hash))
             && now.nanos() >= epoch.ends_at.load(Ordering::Acquire)
         {
             epoch.advance();
@@ -78,16 +87,16 @@ impl DenialCache {
     }
 
     /// Invalidates the denials of a key. To be called with the history locked, after a change that is no decision.
-    pub(super) fn invalidate(&self, charge: &Charge) {
-        if let Some(epoch) = self.epochs.get(entry_of(charge)) {
+    pub(super) fn invalidate(&self, hash: u64) {
+        if let Some(epoch) = self.epochs.get(entry_of(hash)) {
             epoch.advance();
         }
     }
 
     /// Invalidates the denials of a key if there are any. To be called with the history locked, by whoever charges a history that
     /// other plans judge too: a denial by one of them says more units then.
-    pub(super) fn invalidate_cached(&self, charge: &Charge) {
-        if let Some(epoch) = self.epochs.get(entry_of(charge))
+    pub(super) fn invalidate_cached(&self, hash: u64) {
+        if let Some(epoch) = self.epochs.get(entry_of(hash))
             && epoch.ends_at.load(Ordering::Acquire) != u64::MAX
         {
             epoch.advance();
@@ -97,35 +106,56 @@ impl DenialCache {
     /// Writes the verdict at its time, if a denial is cached. Returns whether a step of the sweep is due, or `None` if
     /// no denial is cached.
     #[inline]
-    pub(super) fn get(&self, charge: &Charge, verdict: &mut Verdict) -> Option<bool> {
-        with_cache(|cache| {
-            let denial = cache.entries.get(entry_of(charge))?.as_ref().filter(|denial| denial.charge == *charge)?;
-            let is_enough = verdict.detail == Detail::None || !denial.states.is_empty();
-            if !is_enough
-                || denial.epoch != self.epochs.get(entry_of(charge))?.number.load(Ordering::Acquire)
-                || !denial.holds_at(verdict.now)
-            {
-                return None;
+    pub(super) fn get(&self, hash: u64, charge: &Charge, verdict: &mut Verdict) -> Option<bool> {
+        self.with_cached(hash, charge, verdict.now, |denial| {
+            if verdict.detail != Detail::None {
+                let states = denial.states.get(..denial.count).filter(|states| !states.is_empty())?;
+                verdict.states.extend_from_slice(states);
             }
             verdict.admitted = false;
-            if verdict.detail != Detail::None {
-                verdict.states.extend(denial.states.iter().copied());
+            Some(())
+        })
+    }
+
+    /// Runs `answer` on the denial of a key, if it is cached and holds `now`. Returns whether a step of the sweep is due, or
+    /// `None` if there is no such denial or no answer.
+    #[inline]
+    fn with_cached(
+        &self,
+        hash: u64,
+        charge: &Charge,
+        now: Timestamp,
+        answer: impl FnOnce(&CachedDenial) -> Option<()>,
+    ) -> Option<bool> {
+        with_cache(|cache| {
+            let entry = cache.entries.get(entry_of(hash)).filter(|entry| entry.hash.get() == hash)?;
+            let denial = entry.denial.try_borrow().ok()?;
+            let denial = denial.as_ref().filter(|denial| denial.charge == *charge && denial.holds_at(now))?;
+            if denial.epoch != self.epochs.get(entry_of(hash))?.number.load(Ordering::Acquire) {
+                return None;
             }
-            cache.answers = cache.answers.wrapping_add(1);
-            Some(cache.answers.is_multiple_of(ANSWERS_PER_STEP))
+            answer(denial)?;
+            cache.answers.set(cache.answers.get().wrapping_add(1));
+            Some(cache.answers.get().is_multiple_of(ANSWERS_PER_STEP))
         })
     }
 
     /// Caches a denial that stays the same `until` that nanosecond, as far as it has detail. To be called with the history
     /// locked.
-    pub(super) fn insert(&self, charge: &Charge, verdict: &Verdict, until: u64) {
-        let states = QuotaStates::from_slice(&verdict.states);
+    pub(super) fn insert(&self, hash: u64, charge: &Charge, verdict: &Verdict, until: u64) {
         with_cache(|cache| {
-            let epoch = self.epochs.get(entry_of(charge))?.include(until);
-            let denial = CachedDenial { epoch, charge: *charge, decided_at: verdict.now, until, states };
-            *cache.entries.get_mut(entry_of(charge))? = Some(denial);
+            let epoch = self.epochs.get(entry_of(hash))?.include(until);
+            let entry = cache.entries.get(entry_of(hash))?;
+            *entry.denial.try_borrow_mut().ok()? = Some(CachedDenial::new(epoch, charge, verdict, until));
+            entry.hash.set(hash);
             Some(())
         });
+    }
+}
+
+impl Entry {
+    const fn empty() -> Self {
+        Self { hash: Cell::new(0), denial: RefCell::new(None) }
     }
 }
 
@@ -155,6 +185,13 @@ impl Epoch {
 }
 
 impl CachedDenial {
+    fn new(epoch: u64, charge: &Charge, verdict: &Verdict, until: u64) -> Self {
+        let mut states = [QuotaState { used: 0, changes_at: 0 }; STATES];
+        let count = if verdict.states.len() <= STATES { verdict.states.len() } else { 0 };
+        states.iter_mut().zip(&verdict.states).for_each(|(place, state)| *place = *state);
+        Self { epoch, charge: *charge, decided_at: verdict.now, until, count, states }
+    }
+
     /// Returns `true` if the denial holds at `now`. Before it was decided there may have been more units.
     #[inline]
     fn holds_at(&self, now: Timestamp) -> bool {
@@ -170,14 +207,15 @@ impl Default for DenialCache {
 
 /// Runs `act` on the cache of this thread, unless the thread is about to end.
 #[inline]
-fn with_cache<T>(act: impl FnOnce(&mut ThreadCache) -> Option<T>) -> Option<T> {
-    CACHE.try_with(|cache| act(&mut *cache.try_borrow_mut().ok()?)).ok()?
+fn with_cache<T>(act: impl FnOnce(&ThreadCache) -> Option<T>) -> Option<T> {
+    CACHE.try_with(act).ok()?
 }
 
-/// Returns the entry of a key. Keys that share one evict each other, which costs them a look at their histories.
+/// Returns the entry of a key by the hash of key and scope. Keys that share one evict each other, which costs them a look at
+/// their histories. Tables use the lowest bits.
 #[inline]
-const fn entry_of(charge: &Charge) -> usize {
-    charge.key.mixed() as usize % ENTRIES
+const fn entry_of(hash: u64) -> usize {
+    (hash >> 48) as usize % ENTRIES
 }
 
 #[cfg(test)]

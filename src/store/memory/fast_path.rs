@@ -56,7 +56,7 @@ impl<'a> FastPath<'a> {
             }
             let item = tables.locate(hash, charge, plan)?;
             item.slot(&mut tables).filter(|slot| !slot.may_share_overflow() && !slot.history.is_ahead_of(plan, now))?;
-            shards.denials().invalidate_ended(charge, now);
+            shards.denials().invalidate_ended(hash, now);
             items.push(item);
         }
         Some(Self { shards, items, tables })

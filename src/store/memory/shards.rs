@@ -1,7 +1,7 @@
 //! All histories, in tables that are locked one by one.
 
 use std::{
-    hash::BuildHasher,
+    hash::{BuildHasher, Hasher},
     sync::atomic::{AtomicU64, AtomicUsize, Ordering},
 };
 
@@ -111,13 +111,18 @@ impl Shards {
     /// Sets units from the future to `now`, if the clock has stepped back.
     pub(super) fn clamp_to(&self, slot: &mut Slot, plan: &Plan, now: Timestamp) {
         if slot.history.clamp_to(plan, now) {
-            self.denials.invalidate(&slot.charge(&self.scopes));
+            self.denials.invalidate(self.hash(&slot.charge(&self.scopes)));
         }
     }
 
+    /// Returns the hash of key and scope in four words, by which shard, slot and cached denial are found.
     #[inline]
     pub(super) fn hash(&self, charge: &Charge) -> u64 {
-        self.hasher.hash_one((charge.key, charge.target.scope))
+        let [first, second, third, rest] = charge.key.packed().to_words();
+        let mut hasher = self.hasher.build_hasher();
+        let words = [first, second, third, rest | u64::from(charge.scope()) << 32];
+        words.into_iter().for_each(|word| hasher.write_u64(word));
+        hasher.finish()
     }
 
     /// Returns the shard of a hash. Its table uses the lowest and the highest bits, so other bits choose the shard.
@@ -200,7 +205,7 @@ impl Shards {
         }
         if let (Some(old), Some(new)) = (self.scopes.plan_of_shape(from), self.scopes.plan(charge)) {
             slot.reshape(old, new, target);
-            self.denials.invalidate(charge);
+            self.denials.invalidate(hash);
         }
         Ok(())
     }
@@ -239,14 +244,15 @@ impl Shards {
             return false;
         }
         let charge = slot.charge(&self.scopes);
+        let hash = self.hash(&charge);
         if slot.may_share_overflow() || self.is_overflow_live(now) {
-            let (hash, mut overflow) = (self.hash(&charge), self.lock_overflow());
+            let mut overflow = self.lock_overflow();
             if slot.may_share_overflow() && !overflow.has_left(hash, charge.target, plan, now, clock) {
                 return false;
             }
             overflow.evict(hash, charge.scope(), self.max_keys);
         }
-        self.denials.invalidate_ended(&charge, now);
+        self.denials.invalidate_ended(hash, now);
         true
     }
 
@@ -258,7 +264,7 @@ impl Shards {
         let had_slot = table.remove(hash, charge, &self.scopes);
         self.release_slots(usize::from(had_slot));
         let had_shared = self.is_overflow_live(now) && self.lock_overflow().forget(hash, charge, now, self.max_keys);
-        self.denials.invalidate(charge);
+        self.denials.invalidate(hash);
         had_slot || had_shared
     }
 

@@ -131,7 +131,7 @@ impl<'a> Transaction<'a> {
         self.measure(true);
         self.for_each_item(|transaction, item| {
             transaction.charge(item);
-            transaction.store.denials().invalidate(&item.charge);
+            transaction.store.denials().invalidate(item.hash);
         });
     }
 
@@ -239,7 +239,7 @@ impl<'a> Transaction<'a> {
         let (store, now, clock, mut states) = (self.store, self.now, self.clock, QuotaStates::new());
         let has_room = match item.target {
             Target::Own => {
-                store.denials().invalidate_ended(&item.charge, now);
+                store.denials().invalidate_ended(item.hash, now);
                 self.slot(item).is_some_and(|slot| item.measure(&mut slot.history, now, &mut states))
             }
             Target::New => item.measure(&mut History::new(item.plan), now, &mut states),
@@ -297,9 +297,9 @@ impl<'a> Transaction<'a> {
         let (now, plan) = (self.now, item.plan);
         match item.target {
             Target::Own => {
-                self.store.denials().invalidate_ended(&item.charge, now);
+                self.store.denials().invalidate_ended(item.hash, now);
                 if plan.has_siblings() || !item.charge.enforcement.is_enforced() {
-                    self.store.denials().invalidate_cached(&item.charge);
+                    self.store.denials().invalidate_cached(item.hash);
                 }
                 if let Some(slot) = self.slot(item) {
                     item.receipt = admit(&mut slot.history, &item.charge, plan, now, &mut item.states);
