@@ -75,12 +75,10 @@ impl<K: RequestKind> RuleHandle<K> {
     #[must_use = "it may not be admitted"]
     pub fn admit(&self, key: impl KeyParts) -> bool {
         if self.is_plain() {
-            let mut verdict = Verdict::with_detail(Detail::None);
             let builder = &mut self.builder();
             key.write(builder);
-            self.limiter.state.store.decide(slice::from_ref(builder.charge()), &mut verdict);
-            if !verdict.is_stale {
-                return verdict.is_admitted();
+            if let Some(is_admitted) = self.limiter.state.store.admits(builder.charge()) {
+                return is_admitted;
             }
         }
         self.ask(&key, None, Detail::None, MemoryStore::decide).into_answer()

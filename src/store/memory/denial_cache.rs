@@ -117,6 +117,12 @@ impl DenialCache {
         })
     }
 
+    /// Returns whether a step of the sweep is due, or `None` if no denial is cached that holds `now`.
+    #[inline]
+    pub(super) fn holds(&self, hash: u64, charge: &Charge, now: Timestamp) -> Option<bool> {
+        self.with_cached(hash, charge, now, |_| Some(()))
+    }
+
     /// Runs `answer` on the denial of a key, if it is cached and holds `now`. Returns whether a step of the sweep is due, or
     /// `None` if there is no such denial or no answer.
     #[inline]

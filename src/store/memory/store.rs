@@ -1,6 +1,6 @@
 //! The store in this process.
 
-use std::{fmt, future::Pending, sync::Arc, time::Duration};
+use std::{fmt, future::Pending, slice, sync::Arc, time::Duration};
 
 use crate::{
     clock::{Clock, SystemClock, Timestamp},
@@ -8,7 +8,7 @@ use crate::{
     key::Charge,
     store::{
         CostSupport, Receipt, Scopes, Settlement,
-        contract::{MaybeReady, Setup, Store, Verdict},
+        contract::{Detail, MaybeReady, Setup, Store, Verdict},
         memory::{
             fast_path::FastPath,
             shards::{Shards, Stale},
@@ -60,6 +60,26 @@ impl MemoryStore {
         self.decide_together(charges, verdict);
     }
 
+    /// Returns `true` if a charge is admitted, as [`decide`](Self::decide) does, for callers that need no verdict. Returns `None`,
+    /// with nothing changed, if the charge is of older rules than its history.
+    ///
+    /// The charge must be enforced.
+    #[inline]
+    pub(crate) fn admits(&self, charge: &Charge) -> Option<bool> {
+        let (now, hash) = (Timestamp::read(&*self.clock), self.shards.hash(charge));
+        let (is_admitted, is_sweep_due) = match self.shards.denials().holds(hash, charge, now) {
+            Some(is_sweep_due) => (false, is_sweep_due),
+            None => match self.charge_on_credit(hash, charge, now) {
+                Some(is_sweep_due) => (true, is_sweep_due),
+                None => return self.admits_after_a_look(hash, charge, now),
+            },
+        };
+        if is_sweep_due {
+            self.shards.sweep(now, &*self.clock);
+        }
+        Some(is_admitted)
+    }
+
     /// Writes the verdict that [`decide`](Self::decide) would write now, and charges nothing.
     pub(crate) fn peek(&self, charges: &[Charge], verdict: &mut Verdict) {
         let clock = &*self.clock;
@@ -103,6 +123,30 @@ impl MemoryStore {
     /// Forgets one history, and returns `true` if there was one, or if shared units may have been the key's.
     pub(crate) fn reset(&self, charge: &Charge) -> bool {
         self.shards.remove(charge, Timestamp::read(&*self.clock))
+    }
+
+    /// Charges a key that is known to have room. Returns whether a step of the sweep is due, or `None`, with nothing changed, if
+    /// it is not known.
+    #[inline]
+    fn charge_on_credit(&self, hash: u64, charge: &Charge, now: Timestamp) -> Option<bool> {
+        let plan = self.shards.scopes().plan(charge)?;
+        let mut table = self.shards.lock(Shards::shard_of(hash))?;
+        let slot = table.find(hash, charge).filter(|slot| !slot.may_share_overflow())?;
+        if !slot.history.charge_on_credit(plan, now) {
+            return None;
+        }
+        self.shards.denials().invalidate_ended(hash, now);
+        Some(table.count_decision())
+    }
+
+    /// Returns what [`admits`](Self::admits) does if the history has to be looked at.
+    #[inline(never)]
+    fn admits_after_a_look(&self, hash: u64, charge: &Charge, now: Timestamp) -> Option<bool> {
+        let mut verdict = Verdict { now, ..Verdict::with_detail(Detail::None) };
+        if self.decide_alone(hash, charge, &mut verdict).is_none() {
+            self.decide_together(slice::from_ref(charge), &mut verdict);
+        }
+        (!verdict.is_stale).then_some(verdict.admitted)
     }
 
     /// Decides about a single charge in one of three short ways. Returns `None`, with nothing changed, if all are closed.
