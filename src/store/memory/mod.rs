@@ -4,13 +4,14 @@
 //! * [`denial_cache`]: the first, a known denial without a look at any history.
 //! * [`decide`]: the second, a decision about one history. [`fast_path`] is the same for several charges.
 //! * [`transaction`]: the third, any number of charges of keys with and without histories.
-//! * [`shards`]: all histories, in tables that are locked one by one. Each is a [`table`].
+//! * [`shards`]: all histories, in tables that are locked one by one. Each is a [`table`], which is a [`probe_table`] with a sweep.
 //! * [`overflow`]: the histories that keys share while the store is full.
 
 mod decide;
 mod denial_cache;
 mod fast_path;
 mod overflow;
+mod probe_table;
 mod shards;
 mod store;
 mod table;

@@ -111,7 +111,7 @@ impl Shards {
     /// Sets units from the future to `now`, if the clock has stepped back.
     pub(super) fn clamp_to(&self, slot: &mut Slot, plan: &Plan, now: Timestamp) {
         if slot.history.clamp_to(plan, now) {
-            self.denials.invalidate(self.hash(&slot.charge(&self.scopes)));
+            self.denials.invalidate(self.hash_of(slot));
         }
     }
 
@@ -125,7 +125,12 @@ impl Shards {
         hasher.finish()
     }
 
-    /// Returns the shard of a hash. Its table uses the lowest and the highest bits, so other bits choose the shard.
+    /// Returns the hash of the key and the scope of a slot.
+    pub(super) fn hash_of(&self, slot: &Slot) -> u64 {
+        self.hash(&slot.charge(&self.scopes))
+    }
+
+    /// Returns the shard of a hash. Its table uses the lowest bits, so others choose the shard.
     pub(super) const fn shard_of(hash: u64) -> usize {
         (hash >> 40) as usize % SHARDS
     }
@@ -183,7 +188,7 @@ impl Shards {
         self.sweep_table(table, NEWCOMER_STEP, now, clock);
         let mut history = History::new(plan);
         history.decide(plan, now, verdict);
-        table.insert(hash, Slot::new(charge, false, history), |slot| self.hash(&slot.charge(&self.scopes)));
+        table.insert(hash, Slot::new(charge, false, history), |slot| self.hash_of(slot));
         Some(())
     }
 
@@ -232,7 +237,8 @@ impl Shards {
 
     /// Evicts idle histories among the next buckets of one table. Returns the number of buckets examined.
     pub(super) fn sweep_table(&self, table: &mut Table, buckets: usize, now: Timestamp, clock: &dyn Clock) -> usize {
-        let swept = table.sweep(buckets, &self.scopes, |slot, plan| self.begin_eviction(slot, plan, now, clock));
+        let evict = |slot: &mut Slot, plan: &Plan| self.begin_eviction(slot, plan, now, clock);
+        let swept = table.sweep(buckets, &self.scopes, evict, |slot| self.hash_of(slot));
         self.release_slots(swept.evicted);
         swept.examined
     }
@@ -261,7 +267,7 @@ impl Shards {
     pub(super) fn remove(&self, charge: &Charge, now: Timestamp) -> bool {
         let hash = self.hash(charge);
         let Some(mut table) = self.lock(Self::shard_of(hash)) else { return false };
-        let had_slot = table.remove(hash, charge, &self.scopes);
+        let had_slot = table.remove(hash, charge, &self.scopes, |slot| self.hash_of(slot));
         self.release_slots(usize::from(had_slot));
         let had_shared = self.is_overflow_live(now) && self.lock_overflow().forget(hash, charge, now, self.max_keys);
         self.denials.invalidate(hash);

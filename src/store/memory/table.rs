@@ -1,12 +1,10 @@
 //! The table of one shard: slots with histories, and the sweep that evicts idle ones.
 
-use hashbrown::{HashTable, hash_table::OccupiedEntry};
-
 use crate::{
     history::{History, Plan},
     key::{Charge, ChargeTarget, Key, PackedKey},
     policy::Enforcement,
-    store::Scopes,
+    store::{Scopes, memory::probe_table::ProbeTable},
 };
 
 /// Buckets examined in one step of the sweep.
@@ -17,8 +15,8 @@ const DECISIONS_PER_STEP: u32 = 64;
 /// The histories of a shard, and the progress of the sweep.
 #[derive(Debug, Default)]
 pub(super) struct Table {
-    slots: HashTable<Slot>,
-    /// The bucket that was examined last.
+    slots: ProbeTable<Slot>,
+    /// The bucket that is examined next.
     swept: usize,
     decisions: u32,
 }
@@ -43,35 +41,49 @@ pub(super) struct Swept {
 }
 
 impl Table {
+    #[inline]
     pub(super) fn find(&mut self, hash: u64, charge: &Charge) -> Option<&mut Slot> {
-        self.slots.find_mut(hash, |slot| slot.holds(charge))
+        let bucket = self.bucket_of(hash, charge)?;
+        self.slot_in(bucket)
     }
 
     /// Returns the bucket of a history. It is valid until a history is inserted or removed.
     #[inline]
     pub(super) fn bucket_of(&self, hash: u64, charge: &Charge) -> Option<usize> {
-        self.slots.find_bucket_index(hash, |slot| slot.holds(charge))
+        self.slots.find(hash, |slot| slot.holds(charge))
     }
 
     /// Returns the slot in a bucket.
     #[inline]
     pub(super) fn slot_in(&mut self, bucket: usize) -> Option<&mut Slot> {
-        self.slots.get_bucket_mut(bucket)
+        self.slots.get_mut(bucket)
     }
 
     /// Finds the history of the same key in whatever shape.
     pub(super) fn find_in_any_shape(&mut self, hash: u64, charge: &Charge, scopes: &Scopes) -> Option<&mut Slot> {
-        self.slots.find_mut(hash, |slot| slot.key == charge.key.packed() && slot.scope(scopes) == Some(charge.scope()))
+        let bucket = self.bucket_in_any_shape(hash, charge, scopes)?;
+        self.slot_in(bucket)
+    }
+
+    fn bucket_in_any_shape(&self, hash: u64, charge: &Charge, scopes: &Scopes) -> Option<usize> {
+        let is_of_key = |slot: &Slot| slot.key == charge.key.packed() && slot.scope(scopes) == Some(charge.scope());
+        self.slots.find(hash, is_of_key)
     }
 
     pub(super) fn insert(&mut self, hash: u64, slot: Slot, hash_of: impl Fn(&Slot) -> u64) {
-        self.slots.insert_unique(hash, slot, hash_of);
+        self.slots.insert(hash, slot, hash_of);
     }
 
     /// Removes the history of the same key, in whatever shape, and returns `true` if there was one.
-    pub(super) fn remove(&mut self, hash: u64, charge: &Charge, scopes: &Scopes) -> bool {
-        let is_one = |slot: &Slot| slot.key == charge.key.packed() && slot.scope(scopes) == Some(charge.scope());
-        self.slots.find_entry(hash, is_one).map(OccupiedEntry::remove).is_ok()
+    pub(super) fn remove(
+        &mut self,
+        hash: u64,
+        charge: &Charge,
+        scopes: &Scopes,
+        hash_of: impl Fn(&Slot) -> u64,
+    ) -> bool {
+        let bucket = self.bucket_in_any_shape(hash, charge, scopes);
+        bucket.and_then(|bucket| self.slots.remove(bucket, hash_of)).is_some()
     }
 
     /// Counts a decision, and returns `true` if a step of the sweep is due.
@@ -85,18 +97,23 @@ impl Table {
     }
 
     /// Examines the next `buckets`, and removes the slots that `evict` returns `true` for.
-    pub(super) fn sweep(&mut self, buckets: usize, scopes: &Scopes, evict: impl Fn(&mut Slot, &Plan) -> bool) -> Swept {
-        // An empty table has one bucket by its own account.
-        let buckets = if self.slots.is_empty() { 0 } else { buckets.min(self.slots.num_buckets()) };
-        let mut swept = Swept { examined: buckets, evicted: 0 };
+    pub(super) fn sweep(
+        &mut self,
+        buckets: usize,
+        scopes: &Scopes,
+        evict: impl Fn(&mut Slot, &Plan) -> bool,
+        hash_of: impl Fn(&Slot) -> u64,
+    ) -> Swept {
+        let mut swept = Swept { examined: buckets.min(self.slots.places()), evicted: 0 };
         for _ in 0..swept.examined {
-            self.swept = (self.swept + 1) % self.slots.num_buckets();
-            let Ok(mut entry) = self.slots.get_bucket_entry(self.swept) else { continue };
-            let slot = entry.get_mut();
-            let Some(plan) = scopes.plan_of_shape(slot.shape()) else { continue };
-            if evict(slot, plan) {
-                entry.remove();
+            self.swept %= self.slots.places();
+            let slot = self.slots.get_mut(self.swept);
+            if slot.is_some_and(|slot| scopes.plan_of_shape(slot.shape()).is_some_and(|plan| evict(slot, plan))) {
+                // The next slot may be in this bucket then.
+                self.slots.remove(self.swept, &hash_of);
                 swept.evicted += 1;
+            } else {
+                self.swept += 1;
             }
         }
         swept
@@ -156,7 +173,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_slot_is_one_cache_line() {
-        assert_eq!(size_of::<Slot>(), 64);
+    fn a_slot_is_one_cache_line_and_so_is_a_free_one() {
+        assert_eq!((size_of::<Slot>(), size_of::<Option<Slot>>()), (64, 64));
     }
 }

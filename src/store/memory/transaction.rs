@@ -343,7 +343,7 @@ impl<'a> Transaction<'a> {
             self.overflow().insert_range(item.hash, range);
         }
         if let Some(table) = self.table(item.hash) {
-            table.insert(item.hash, slot, |slot| store.hash(&slot.charge(store.scopes())));
+            table.insert(item.hash, slot, |slot| store.hash_of(slot));
         }
     }
 

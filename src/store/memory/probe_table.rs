@@ -1,0 +1,182 @@
+//! A hash table with open addressing.
+
+/// A hash table whose items lie where their hashes say, or in the next free place.
+///
+/// An item is usually found with its first cache line, where a table with tags beside its items takes one line for the tag and
+/// one for the item. Removal leaves no gap behind: later items of the same run move back.
+#[derive(Debug)]
+pub(super) struct ProbeTable<T> {
+    /// Zero, or a power of two. At least one place in eight is free, so that every search ends soon.
+    places: Box<[Option<T>]>,
+    len: usize,
+}
+
+impl<T> ProbeTable<T> {
+    /// Places of the smallest table that is not empty.
+    const FEWEST_PLACES: usize = 4;
+
+    /// Returns the number of places, free or not.
+    pub(super) const fn places(&self) -> usize {
+        self.places.len()
+    }
+
+    /// Returns the place of the item that is wanted. It is valid until an item is inserted or removed.
+    #[inline]
+    pub(super) fn find(&self, hash: u64, is_wanted: impl Fn(&T) -> bool) -> Option<usize> {
+        let mut at = self.home(hash);
+        while let Some(item) = self.places.get(at)?.as_ref() {
+            if is_wanted(item) {
+                return Some(at);
+            }
+            at = self.after(at);
+        }
+        None
+    }
+
+    /// Returns the item in a place.
+    #[inline]
+    pub(super) fn get_mut(&mut self, place: usize) -> Option<&mut T> {
+        self.places.get_mut(place)?.as_mut()
+    }
+
+    /// Inserts an item that is not there yet.
+    pub(super) fn insert(&mut self, hash: u64, item: T, hash_of: impl Fn(&T) -> u64) {
+        if (self.len + 1) * 8 > self.places() * 7 {
+            self.grow(hash_of);
+        }
+        self.place(hash, item);
+        self.len += 1;
+    }
+
+    /// Removes the item in a place. The next item may be there afterwards.
+    pub(super) fn remove(&mut self, place: usize, hash_of: impl Fn(&T) -> u64) -> Option<T> {
+        let removed = self.places.get_mut(place)?.take()?;
+        self.len -= 1;
+        let (mut free, mut at) = (place, self.after(place));
+        while let Some(item) = self.places.get(at).and_then(Option::as_ref) {
+            // No item lies before its home.
+            if self.distance(self.home(hash_of(item)), at) >= self.distance(free, at) {
+                self.places.swap(free, at);
+                free = at;
+            }
+            at = self.after(at);
+        }
+        Some(removed)
+    }
+
+    #[cold]
+    fn grow(&mut self, hash_of: impl Fn(&T) -> u64) {
+        let places = (2 * self.places()).max(Self::FEWEST_PLACES);
+        let larger = std::iter::repeat_with(|| None).take(places).collect();
+        for item in std::mem::replace(&mut self.places, larger).into_iter().flatten() {
+            self.place(hash_of(&item), item);
+        }
+    }
+
+    fn place(&mut self, hash: u64, item: T) {
+        let mut at = self.home(hash);
+        while self.places.get(at).is_some_and(Option::is_some) {
+            at = self.after(at);
+        }
+        if let Some(free) = self.places.get_mut(at) {
+            *free = Some(item);
+        }
+    }
+
+    /// Returns the place where a search begins.
+    #[inline]
+    const fn home(&self, hash: u64) -> usize {
+        hash as usize & self.places().wrapping_sub(1)
+    }
+
+    #[inline]
+    const fn after(&self, place: usize) -> usize {
+        (place + 1) & self.places().wrapping_sub(1)
+    }
+
+    /// Returns the number of steps from one place to another.
+    const fn distance(&self, from: usize, to: usize) -> usize {
+        to.wrapping_sub(from) & self.places().wrapping_sub(1)
+    }
+}
+
+impl<T> Default for ProbeTable<T> {
+    fn default() -> Self {
+        Self { places: Box::default(), len: 0 }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use hashbrown::HashTable;
+    use proptest::prelude::*;
+
+    use super::*;
+
+    /// An item: its hash, and what tells it from others with that hash.
+    type Item = (u64, u8);
+
+    #[derive(Clone, Copy, Debug)]
+    enum Step {
+        Insert(Item),
+        Remove(Item),
+        Find(Item),
+    }
+
+    /// Hashes of few homes, so that runs are long, and of homes at the end of small tables, so that runs go round.
+    fn steps() -> impl Strategy<Value = Vec<Step>> {
+        let hash = prop_oneof![0u64..4, 0u64..64, (0u64..8).prop_map(|back| u64::MAX - back), any::<u64>()];
+        let item = || (hash.clone(), 0u8..3);
+        let step = prop_oneof![
+            5 => item().prop_map(Step::Insert),
+            3 => item().prop_map(Step::Remove),
+            1 => item().prop_map(Step::Find),
+        ];
+        prop::collection::vec(step, 1..600)
+    }
+
+    fn hash_of(item: &Item) -> u64 {
+        item.0
+    }
+
+    fn contents(table: &ProbeTable<Item>) -> Vec<Item> {
+        let mut items: Vec<Item> = table.places.iter().flatten().copied().collect();
+        items.sort_unstable();
+        items
+    }
+
+    proptest! {
+        #[test]
+        fn a_table_holds_what_one_of_another_kind_does(steps in steps()) {
+            let (mut table, mut other) = (ProbeTable::default(), HashTable::new());
+            for step in steps {
+                match step {
+                    Step::Insert(item) => {
+                        let place = table.find(item.0, |found| *found == item);
+                        prop_assert_eq!(place.is_some(), other.find(item.0, |found| *found == item).is_some());
+                        if place.is_none() {
+                            table.insert(item.0, item, hash_of);
+                            other.insert_unique(item.0, item, hash_of);
+                        }
+                    }
+                    Step::Remove(item) => {
+                        let place = table.find(item.0, |found| *found == item);
+                        let removed = place.and_then(|place| table.remove(place, hash_of));
+                        let entry = other.find_entry(item.0, |found| *found == item);
+                        prop_assert_eq!(removed, entry.ok().map(|entry| entry.remove().0));
+                    }
+                    Step::Find(item) => {
+                        let found = table.find(item.0, |found| *found == item).and_then(|place| table.get_mut(place).copied());
+                        prop_assert_eq!(found, other.find(item.0, |found| *found == item).copied());
+                    }
+                }
+                prop_assert_eq!(table.len, other.len());
+                prop_assert!(table.len * 8 <= table.places() * 7);
+            }
+            let mut all: Vec<Item> = other.into_iter().collect();
+            all.sort_unstable();
+            prop_assert_eq!(contents(&table), all.clone());
+            prop_assert!(all.iter().all(|item| table.find(item.0, |found| found == item).is_some()));
+        }
+    }
+}
