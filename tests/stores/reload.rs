@@ -345,3 +345,16 @@ fn a_long_window_without_buckets_is_not_refilled_by_a_smaller_limit_in_between()
     reload(&limiter, calls("120/30d"));
     assert_eq!(ask(&limiter, 200), 20);
 }
+
+#[test]
+fn a_newcomer_to_a_full_table_takes_the_place_of_an_idle_key_after_a_reload() {
+    let (limiter, clock) = limiter_for(1, [calls("2/minute")]);
+    assert_eq!(admitted(&limiter, "calls", "filler", 1), 1);
+    clock.advance(SECOND * 30);
+    assert_eq!(admitted(&limiter, "calls", "ann", 1), 1);
+    reload(&limiter, calls("2/30s"));
+    // What was shared still counts, and the filler does not.
+    clock.advance(SECOND * 31);
+    assert_eq!(admitted(&limiter, "calls", "bob", 9), 2);
+    assert_eq!(limiter.len(), 1);
+}

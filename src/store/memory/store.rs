@@ -84,7 +84,7 @@ impl MemoryStore {
     /// Writes the verdict that [`decide`](Self::decide) would write now, and charges nothing.
     pub(crate) fn peek(&self, charges: &[Charge], verdict: &mut Verdict) {
         let clock = &*self.clock;
-        match Transaction::begin(&self.shards, charges, Timestamp::read(clock), clock) {
+        match Transaction::begin_peek(&self.shards, charges, Timestamp::read(clock), clock) {
             Ok(transaction) => *verdict = transaction.peek(),
             Err(Stale) => verdict.is_stale = true,
         }

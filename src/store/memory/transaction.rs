@@ -59,7 +59,7 @@ enum Target {
 }
 
 impl<'a> Transaction<'a> {
-    /// Locks the histories of all charges.
+    /// Locks the histories of all charges, and looks for places for those that have none.
     ///
     /// # Errors
     ///
@@ -70,6 +70,27 @@ impl<'a> Transaction<'a> {
         now: Timestamp,
         clock: &'a dyn Clock,
     ) -> Result<Self, Stale> {
+        let mut transaction = Self::lock(store, charges, now, clock);
+        // The sweep locks the overflow, and whatever follows may hold it.
+        transaction.for_each_item(Self::sweep_for_newcomer);
+        transaction.prepare()
+    }
+
+    /// Locks the histories of all charges, for a decision that charges nothing.
+    ///
+    /// # Errors
+    ///
+    /// If a history has the shape of newer rules than its charge is of.
+    pub(super) fn begin_peek(
+        store: &'a Shards,
+        charges: &[Charge],
+        now: Timestamp,
+        clock: &'a dyn Clock,
+    ) -> Result<Self, Stale> {
+        Self::lock(store, charges, now, clock).prepare()
+    }
+
+    fn lock(store: &'a Shards, charges: &[Charge], now: Timestamp, clock: &'a dyn Clock) -> Self {
         let items: SmallVec<[Item<'a>; 2]> = charges
             .iter()
             .filter_map(|charge| Some(Item::new(*charge, store.scopes().plan(charge)?, store.hash(charge))))
@@ -78,10 +99,14 @@ impl<'a> Transaction<'a> {
         numbers.sort_unstable();
         numbers.dedup();
         let shards = numbers.into_iter().filter_map(|number| Some((number, store.lock(number)?))).collect();
-        let mut transaction = Self { store, clock, now, shards, overflow: None, items, has_newcomer: false };
-        transaction.reshape()?;
-        transaction.sync();
-        Ok(transaction)
+        Self { store, clock, now, shards, overflow: None, items, has_newcomer: false }
+    }
+
+    /// Gives the histories the shapes and the time to decide at.
+    fn prepare(mut self) -> Result<Self, Stale> {
+        self.reshape()?;
+        self.sync();
+        Ok(self)
     }
 
     /// Gives histories the shapes that the charges want, where the rules were reloaded since.
@@ -194,9 +219,6 @@ impl<'a> Transaction<'a> {
 
     /// Finds the target of every item, and returns `true` if all that are enforced have room. Reserves slots only if `reserve` is set.
     fn measure(&mut self, reserve: bool) -> bool {
-        if reserve {
-            self.for_each_item(Self::sweep_for_newcomer);
-        }
         let mut admitted = true;
         self.for_each_item(|transaction, item| {
             let may_share_overflow = transaction.find_target(item, reserve);
@@ -223,11 +245,11 @@ impl<'a> Transaction<'a> {
     /// Evicts idle histories for a key that is about to get a slot. This comes before anything is measured: an idle history
     /// of this very decision may be among them.
     fn sweep_for_newcomer(&mut self, item: &mut Item<'a>) {
-        if self.slot(item).is_some() {
-            return;
-        }
         let (store, now, clock) = (self.store, self.now, self.clock);
         if let Some(table) = self.table(item.hash) {
+            if table.find_in_any_shape(item.hash, &item.charge, store.scopes()).is_some() {
+                return;
+            }
             store.sweep_table(table, NEWCOMER_STEP, now, clock);
         }
         if store.is_full() {
