@@ -13,10 +13,10 @@ use std::{
 use fastrand::Rng;
 use parking_lot::{Condvar, Mutex};
 use tower_quota::{
-    Decision, Policy, Quota, RateLimiter, Rule,
+    Decision, Policy, Quota, RateLimiter, Reservation, Rule,
     clock::{Clock, ManualClock},
 };
-use tower_quota_tests::limiter::{limiter_for, rule};
+use tower_quota_tests::limiter::{limiter_for, rule, with_rules};
 
 const RULES: [&str; 3] = ["a", "b", "c"];
 const MILLI: u64 = 1_000_000;
@@ -325,7 +325,7 @@ fn denials_that_threads_remember_are_those_that_a_look_at_the_history_finds() {
                         assert!(is_room || !decision.is_admitted(), "more than N: {}", context());
                         world.note(&charges, decision.is_admitted());
                     }
-                    5 => {
+                    5..=7 => {
                         let admitted = limiter.rule(RULES[charge.0]).unwrap().admit(&charge.1);
                         assert_eq!(admitted, peeked.is_admitted(), "{}", context());
                         world.note(&charges[..1], admitted);
@@ -373,6 +373,16 @@ fn a_full_table_gives_nothing_away_and_denies_nobody_without_a_reason() {
                 continue;
             }
             let is_room = world.is_room_in_truth(&charges, &policies);
+            if charges.len() == 1 && world.dice.bool() {
+                let (rule, key) = &charges[0];
+                let admitted = limiter.rule(RULES[*rule]).unwrap().admit(key);
+                assert!(is_room || !admitted, "more than N: {}", context());
+                world.note(&charges, admitted);
+                if admitted || policies[*rule].counts_denied() {
+                    all.entry(*rule).or_default().0.push(world.truth);
+                }
+                continue;
+            }
             let decision = check(&limiter, &charges);
             assert!(is_room || !decision.is_admitted(), "more than N: {}", context());
             // Whoever has come in the last window may stand in the way of somebody without a place, and nobody else.
@@ -410,5 +420,85 @@ fn a_full_table_gives_nothing_away_and_denies_nobody_without_a_reason() {
             }
         }
         assert!(limiter.len() <= 5);
+    });
+}
+
+/// The rules of one version: their policies, and whether their requests have costs.
+type Rulebook = [(Policy, bool); RULES.len()];
+
+/// Two quotas of these windows, so that many versions of a rule have the same windows and other limits.
+fn policy_of(dice: &mut Rng, windows: [u64; 2]) -> Policy {
+    let quotas = windows.into_iter().enumerate().map(|(at, window)| {
+        let most = if dice.bool() { 4 } else { 30 };
+        Quota::new(dice.u64(2..=most), Duration::from_millis(window)).named(format!("q{at}"))
+    });
+    quotas.collect::<Policy>().resolution(16)
+}
+
+/// A few versions of the rules, of which most differ in a limit alone.
+fn rulebooks(dice: &mut Rng) -> Vec<Rulebook> {
+    let windows = RULES.map(|_| [dice.choice([5, 250]).unwrap(), dice.choice([1000, 60_000, 864_000_000]).unwrap()]);
+    let version = |dice: &mut Rng| {
+        windows.map(|windows| match dice.u8(0..8) {
+            0 => (policy(dice), false),
+            1 => (policy_of(dice, windows), true),
+            _ => (policy_of(dice, windows), false),
+        })
+    };
+    (0..dice.usize(1..5)).map(|_| version(dice)).collect()
+}
+
+fn rules_of(rulebook: &Rulebook) -> impl Iterator<Item = Rule> {
+    RULES.iter().zip(rulebook).map(|(name, (policy, has_costs))| {
+        let rule = rule(name, policy.clone());
+        if *has_costs { rule.reserve("units", 2) } else { rule }
+    })
+}
+
+#[test]
+fn every_short_way_answers_what_a_look_at_each_history_does() {
+    rounds(|dice| {
+        let rulebooks = rulebooks(dice);
+        let (keys, places) = dice.choice([(3, 1000), (40, 1000), (8, 4)]).unwrap();
+        let (limiter, clock) = limiter_for(places, rules_of(&rulebooks[0]));
+        clock.set(Duration::from_secs(1 << dice.u32(0..20)));
+        // Handles from before all reloads, as callers keep them.
+        let handles = RULES.map(|name| limiter.rule(name).unwrap());
+        let mut reservations = Vec::new();
+        let mut world = World::new(dice);
+        for _ in 0..OPERATIONS_OF_A_ROUND {
+            world.pass_time(&clock);
+            let charges = charges(dice, keys);
+            let named = || charges.iter().map(|(rule, key)| (RULES[*rule], key));
+            let (handle, key) = (&handles[charges[0].0], &charges[0].1);
+            let context = || format!("{charges:?} at {:?} of {rulebooks:?}", clock.now());
+            match dice.u8(0..24) {
+                0 => drop(handle.reset(key)),
+                1 => {
+                    let rulebook = dice.choice(&rulebooks).unwrap();
+                    limiter.reload(|builder| Ok(with_rules(builder, rules_of(rulebook)))).unwrap();
+                }
+                2 => {
+                    if let Some(reservation) = reservations.pop() {
+                        Reservation::settle(&reservation, "units", dice.u64(0..6));
+                    }
+                }
+                way => {
+                    let has_room = charges.iter().all(|(rule, key)| handles[*rule].peek(key).is_admitted());
+                    let admitted = match (way, charges.len()) {
+                        (3..=14, 1) => handle.admit(key),
+                        (3..=14, _) => limiter.admit_all(named()).unwrap(),
+                        _ => {
+                            let decision = check(&limiter, &charges);
+                            reservations.extend(decision.reservation().cloned());
+                            decision.is_admitted()
+                        }
+                    };
+                    // Newcomers to a full table look for a place first, and a look takes none.
+                    let is_crowded = places < RULES.len() * 40;
+                    assert!(is_crowded || admitted == has_room, "{}", context());
+                }
+            }
+        }
     });
 }

@@ -88,6 +88,29 @@ fn after_a_look(history: &mut History, plan: &Plan, now: Timestamp) -> Option<u6
     room_at
 }
 
+/// Takes the steps under the plans of these policies, on credit and with a look at each, and expects the same of both.
+fn assert_credit_changes_nothing(policies: &[Policy], steps: &[Step]) {
+    let plans = plans(policies);
+    let (mut on_credit, mut looking) = (Judged::new(&plans), Judged::new(&plans));
+    let mut clock = 10_000 * MILLI;
+    for step in steps {
+        match step {
+            Step::Ask(after) => clock += after,
+            Step::StepBack(by) => clock = clock.saturating_sub(*by),
+            _ => {}
+        }
+        let now = match step {
+            Step::AskLate(by) => clock.saturating_sub(*by),
+            _ => clock,
+        };
+        let now = Timestamp::from_nanos(now);
+        let denied_until = on_credit.take(*step, now, History::charge_if_room);
+        assert_eq!(denied_until, looking.take(*step, now, after_a_look), "{step:?} at {now:?}");
+        assert_eq!(on_credit.history.entries(), looking.history.entries());
+    }
+}
+
+// More are run by `PROPTEST_CASES=10000 cargo test --release credit`.
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(400))]
 
@@ -100,22 +123,20 @@ proptest! {
         // Some plans have the shape of the first, and other limits.
         let alike = limits.iter().map(|limit| policies[0].with_limits(|_| *limit));
         let all: Vec<Policy> = policies.iter().cloned().chain(alike).collect();
-        let plans = plans(&all);
-        let (mut on_credit, mut looking) = (Judged::new(&plans), Judged::new(&plans));
-        let mut clock = 10_000 * MILLI;
-        for step in steps {
-            let now = match step {
-                Step::Ask(after) => { clock += after; clock }
-                Step::StepBack(by) => { clock -= by.min(clock); clock }
-                Step::AskLate(by) => clock.saturating_sub(by),
-                _ => clock,
-            };
-            let now = Timestamp::from_nanos(now);
-            let denied_until = on_credit.take(step, now, History::charge_if_room);
-            prop_assert_eq!(denied_until, looking.take(step, now, after_a_look), "{:?} at {:?}", step, now);
-            prop_assert_eq!(on_credit.history.entries(), looking.history.entries());
-        }
+        assert_credit_changes_nothing(&all, &steps);
     }
+}
+
+#[test]
+fn credit_ends_with_the_room_of_a_history_that_was_in_buckets() {
+    let days = |days: u64| Duration::from_secs(days * 86_400);
+    let exact = Policy::new(Quota::new(18, days(10)));
+    let bucketed = Policy::new(Quota::new(17, days(40)).named("long")).and(Quota::new(2, days(10))).resolution(16);
+    // A bucket counts until its end, which is later than the unit that is recorded next.
+    let into_buckets_and_back = [Step::Reload(1), Step::Ask(373_434_550), Step::Record, Step::Reload(0)];
+    let back = [Step::Ask(85_286_866), Step::StepBack(85_721_416), Step::Ask(0), Step::Ask(1), Step::Ask(0)];
+    let steps = [&[Step::Ask(0); 12][..], &[Step::Record], &into_buckets_and_back, &back];
+    assert_credit_changes_nothing(&[exact, bucketed], &steps.concat());
 }
 
 #[test]

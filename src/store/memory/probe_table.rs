@@ -121,6 +121,8 @@ mod tests {
         Insert(Item),
         Remove(Item),
         Find(Item),
+        /// Examines so many places as the sweep does, and removes what has this number.
+        Sweep(usize, u8),
     }
 
     /// Hashes of few homes, so that runs are long, and of homes at the end of small tables, so that runs go round.
@@ -131,6 +133,7 @@ mod tests {
             5 => item().prop_map(Step::Insert),
             3 => item().prop_map(Step::Remove),
             1 => item().prop_map(Step::Find),
+            1 => (0usize..40, 0u8..3).prop_map(|(places, number)| Step::Sweep(places, number)),
         ];
         prop::collection::vec(step, 1..600)
     }
@@ -145,10 +148,11 @@ mod tests {
         items
     }
 
+    // More are run by `PROPTEST_CASES=10000 cargo test --release probe_table`.
     proptest! {
         #[test]
         fn a_table_holds_what_one_of_another_kind_does(steps in steps()) {
-            let (mut table, mut other) = (ProbeTable::default(), HashTable::new());
+            let (mut table, mut other, mut swept) = (ProbeTable::default(), HashTable::new(), 0);
             for step in steps {
                 match step {
                     Step::Insert(item) => {
@@ -169,6 +173,19 @@ mod tests {
                         let found = table.find(item.0, |found| *found == item).and_then(|place| table.get_mut(place).copied());
                         prop_assert_eq!(found, other.find(item.0, |found| *found == item).copied());
                     }
+                    Step::Sweep(places, number) => {
+                        for _ in 0..places.min(table.places()) {
+                            swept %= table.places();
+                            match table.get_mut(swept).copied().filter(|item| item.1 == number) {
+                                None => swept += 1,
+                                Some(item) => {
+                                    prop_assert_eq!(table.remove(swept, hash_of), Some(item));
+                                    let entry = other.find_entry(item.0, |found| *found == item);
+                                    prop_assert_eq!(entry.ok().map(|entry| entry.remove().0), Some(item));
+                                }
+                            }
+                        }
+                    }
                 }
                 prop_assert_eq!(table.len, other.len());
                 prop_assert!(table.len * 8 <= table.places() * 7);
@@ -177,6 +194,26 @@ mod tests {
             all.sort_unstable();
             prop_assert_eq!(contents(&table), all.clone());
             prop_assert!(all.iter().all(|item| table.find(item.0, |found| found == item).is_some()));
+        }
+
+        #[test]
+        fn a_sweep_of_as_many_places_as_there_are_examines_every_item(
+            items in prop::collection::hash_set((prop_oneof![0u64..4, 0u64..64, any::<u64>()], 0u8..3), 0..100),
+            start in 0usize..128,
+        ) {
+            let mut table = ProbeTable::default();
+            items.iter().for_each(|item| table.insert(item.0, *item, hash_of));
+            let (mut swept, places) = (start, table.places());
+            for _ in 0..places + items.len() {
+                swept %= places;
+                match table.get_mut(swept).is_some_and(|item| item.1 == 0) {
+                    true => assert!(table.remove(swept, hash_of).is_some()),
+                    false => swept += 1,
+                }
+            }
+            let mut kept: Vec<Item> = items.into_iter().filter(|item| item.1 != 0).collect();
+            kept.sort_unstable();
+            prop_assert_eq!(contents(&table), kept);
         }
     }
 }
