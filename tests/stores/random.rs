@@ -29,9 +29,14 @@ type Standing = (u64, bool, Duration);
 
 /// Runs rounds until a third of all operations are done, each with a seed that a failure prints.
 fn rounds(round: impl Fn(&mut Rng)) {
+    rounds_of(3, round);
+}
+
+/// Runs rounds until one in so many of all operations is done.
+fn rounds_of(one_in: u64, round: impl Fn(&mut Rng)) {
     let number = |name: &str, otherwise: u64| env::var(name).map_or(otherwise, |text| text.parse().unwrap());
     let (seed, operations) = (number("RANDOM_SEED", 0), number("RANDOM_OPERATIONS", OPERATIONS));
-    for seed in seed..seed + operations / 3 / OPERATIONS_OF_A_ROUND {
+    for seed in seed..seed + operations / one_in / OPERATIONS_OF_A_ROUND {
         let told = Detail(seed);
         round(&mut Rng::with_seed(seed));
         std::mem::forget(told);
@@ -457,7 +462,8 @@ fn rules_of(rulebook: &Rulebook) -> impl Iterator<Item = Rule> {
 
 #[test]
 fn every_short_way_answers_what_a_look_at_each_history_does() {
-    rounds(|dice| {
+    // Each of these operations is many.
+    rounds_of(30, |dice| {
         let rulebooks = rulebooks(dice);
         let (keys, places) = dice.choice([(3, 1000), (40, 1000), (8, 4)]).unwrap();
         let (limiter, clock) = limiter_for(places, rules_of(&rulebooks[0]));
