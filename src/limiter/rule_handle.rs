@@ -75,9 +75,10 @@ impl<K: RequestKind> RuleHandle<K> {
     #[must_use = "it may not be admitted"]
     pub fn admit(&self, key: impl KeyParts) -> bool {
         if self.is_plain() {
-            let builder = &mut self.builder();
+            let store = &self.limiter.state.store;
+            let (now, builder) = (store.now(), &mut self.builder());
             key.write(builder);
-            if let Some(is_admitted) = self.limiter.state.store.admits(builder.charge()) {
+            if let Some(is_admitted) = store.admits(builder.charge(), now) {
                 return is_admitted;
             }
         }
@@ -98,10 +99,12 @@ impl<K: RequestKind> RuleHandle<K> {
     /// Decides about one request of `key`, and charges it if it is admitted.
     pub fn check(&self, key: impl KeyParts) -> Decision {
         if self.is_plain() {
+            let store = &self.limiter.state.store;
             let mut decision = self.location.pending(self.location.own_policy(), Detail::Full);
+            decision.verdict_mut().now = store.now();
             let builder = &mut self.builder();
             key.write(builder);
-            self.limiter.state.store.decide(slice::from_ref(builder.charge()), decision.verdict_mut());
+            store.decide_at_once(slice::from_ref(builder.charge()), decision.verdict_mut());
             if !decision.is_stale() {
                 return decision;
             }

@@ -48,10 +48,25 @@ impl MemoryStore {
         self.shards.len()
     }
 
+    /// Returns the time for [`decide_at_once`](Self::decide_at_once) and [`admits`](Self::admits).
+    ///
+    /// Callers read it before they make a key: nothing has to be there before the processor's counter is read, so the key is made
+    /// and hashed while the lock still waits for the counter.
+    #[inline]
+    pub(crate) fn now(&self) -> Timestamp {
+        Timestamp::read(&*self.clock)
+    }
+
     /// Admits all charges or none of them, and writes the verdict in place.
     #[inline]
     pub(crate) fn decide(&self, charges: &[Charge], verdict: &mut Verdict) {
-        verdict.now = Timestamp::read(&*self.clock);
+        verdict.now = self.now();
+        self.decide_at_once(charges, verdict);
+    }
+
+    /// Does what [`decide`](Self::decide) does, at the time in the verdict, which was read just before.
+    #[inline]
+    pub(crate) fn decide_at_once(&self, charges: &[Charge], verdict: &mut Verdict) {
         if let [charge] = charges
             && charge.enforcement.is_enforced()
             && self.decide_one(charge, verdict).is_some()
@@ -61,13 +76,13 @@ impl MemoryStore {
         self.decide_together(charges, verdict);
     }
 
-    /// Returns `true` if a charge is admitted, as [`decide`](Self::decide) does, for callers that need no verdict. Returns `None`,
-    /// with nothing changed, if the charge is of older rules than its history.
+    /// Returns `true` if a charge is admitted, as [`decide_at_once`](Self::decide_at_once) does, for callers that need no verdict.
+    /// Returns `None`, with nothing changed, if the charge is of older rules than its history.
     ///
     /// The charge must be enforced.
     #[inline]
-    pub(crate) fn admits(&self, charge: &Charge) -> Option<bool> {
-        let (now, hash) = (Timestamp::read(&*self.clock), self.shards.hash(charge));
+    pub(crate) fn admits(&self, charge: &Charge, now: Timestamp) -> Option<bool> {
+        let hash = self.shards.hash(charge);
         let (is_admitted, is_sweep_due) = match self.shards.denials().holds(hash, charge, now) {
             Some(is_sweep_due) => (false, is_sweep_due),
             None => match self.charge_on_credit(hash, charge, now) {
