@@ -10,7 +10,7 @@ use parking_lot::Mutex;
 use crate::{
     clock::Timestamp,
     key::Charge,
-    store::contract::{Detail, QuotaState, Verdict},
+    store::contract::{Detail, QuotaState, QuotaStates, Verdict},
 };
 
 /// Denials that one thread caches.
@@ -109,8 +109,11 @@ impl DenialCache {
     pub(super) fn get(&self, hash: u64, charge: &Charge, verdict: &mut Verdict) -> Option<bool> {
         self.with_cached(hash, charge, verdict.now, |denial| {
             if verdict.detail != Detail::None {
-                let states = denial.states.get(..denial.count).filter(|states| !states.is_empty())?;
-                verdict.states.extend_from_slice(states);
+                if denial.count == 0 {
+                    return None;
+                }
+                // All four are copied, which takes fewer steps than to copy as many as there are.
+                verdict.states = QuotaStates::from_buf_and_len(denial.states, denial.count);
             }
             verdict.admitted = false;
             Some(())
