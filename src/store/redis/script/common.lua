@@ -3,7 +3,7 @@
 -- read is kept. It decides these as well, and writes the same: without a loop over logs, and with the header in locals and not
 -- in a table, this is a fifth cheaper.
 
-local call, pack, read, sub = redis.call, struct.pack, struct.unpack, string.sub
+local call, pcall, pack, read, sub = redis.call, redis.pcall, struct.pack, struct.unpack, string.sub
 local now, seen = 0, nil
 repeat
   local spec, options, arguments = ARGV[1], ARGV[2], #ARGV
@@ -15,13 +15,9 @@ repeat
     now = time
   end
 
-  -- What is not reckoned with stays a text: the tag, and the longest window with what is kept.
-  local tag, kind, tick, ttl, kept, longest, limit, shorter, other_limit
-  if n == 2 then
-    tag, kind, tick, ttl, kept, longest, limit, shorter, other_limit = read('<c6c3I2I6c10xxxxxxI7I6I7I6', spec)
-  else
-    tag, kind, tick, ttl, kept, longest, limit = read('<c6c3I2I6c10xxxxxxI7I6', spec)
-  end
+  -- What is not reckoned with stays a text: the tag, and the longest window with what is kept. Of one quota that is all.
+  local tag, kind, tick, ttl, kept, longest, limit, shorter, other_limit =
+    read(n == 2 and '<c6c3I2I6c10xxxxxxI7I6I7I6' or '<c6c3I2I6c10xxxxxxI7I6', spec)
   if kind ~= (n == 2 and '\4\0\2' or '\4\0\1') then break end
   if now == 0 then
     local time = call('TIME')
@@ -30,15 +26,10 @@ repeat
   local key = KEYS[1]
   local header = 50 + 11 * n
   local full = header + 64 * (n + 1)
-  seen = redis.pcall('GETRANGE', key, '0', n == 2 and '263' or '188')
+  seen = pcall('GETRANGE', key, '0', n == 2 and '263' or '188')
   if #seen <= header then break end
-  local its_tag, _, decided, room, next, newest, lives, its_kept, live, count, oldest, other_count, other_oldest
-  if n == 2 then
-    its_tag, _, decided, room, next, newest, lives, its_kept, live, count, oldest, other_count, other_oldest =
-      read('<c6BI7I4I4I7I7c10I4I4I7I4I7', seen)
-  else
-    its_tag, _, decided, room, next, newest, lives, its_kept, live, count, oldest = read('<c6BI7I4I4I7I7c10I4I4I7', seen)
-  end
+  local its_tag, _, decided, room, next, newest, lives, its_kept, live, count, oldest, other_count, other_oldest =
+    read(n == 2 and '<c6BI7I4I4I7I7c10I4I4I7I4I7' or '<c6BI7I4I4I7I7c10I4I4I7', seen)
   local s, held, past = seen, (next - 1) % 16 + 1, now % tick
   local stamp = past > 0 and now - past + tick or now
   if its_tag ~= tag or its_kept ~= kept or now < decided

@@ -103,7 +103,7 @@ while group <= groups do
       charge = charge + 1
       cost = owed or read('<I6', amounts, 6 * charge - 5)
     end
-    s, whole, moved, copies, over, seen = seen or redis.pcall('GETRANGE', key, '0', last_byte), nil, false
+    s, whole, moved, copies, over, seen = seen or pcall('GETRANGE', key, '0', last_byte), nil, false
     if s.err then
       return part('stopped')(string.find(s.err, 'WRONGTYPE', 1, true) and 'TOWERQUOTA corrupt: not a string' or s.err, replies, group)
     end
@@ -263,9 +263,12 @@ while group <= groups do
           window, limit = shorter, other_limit
         end
         local count, oldest, expired = h[at], h[at + 1], now - window
+        local had = count
         -- Here stands cursor.lua.
-        if j == 1 and count ~= h[at] then moved = true end
-        h[at], h[at + 1] = count, oldest
+        if count ~= had then
+          if j == 1 then moved = true end
+          h[at], h[at + 1] = count, oldest
+        end
         if count + extra > limit or counts_denied == 1 and count + extra > most_told then
           -- Where denials count no more are told of than any answer is about.
           over = over or {}
