@@ -82,7 +82,7 @@ async fn compare(effort: Effort) -> Result<(), String> {
     let server = Server::start().await?;
     let version = server.info("server", "redis_version").await;
     println!("redis-server {version}, a processor each for server and client: {}, {effort:?}\n", server.is_pinned());
-    let script = load(&server, include!("../src/store/redis/script/text.rs")).await;
+    let script = load(&server, &include!("../src/store/redis/script/text.rs")).await;
     let mut cases = cases(&server, effort).await;
     cases.extend(costs::cases(&server, &script).await);
     let before = [server.cpu(), server.cpu_ticks()];

@@ -15,9 +15,9 @@ use crate::{
     },
 };
 
-const TEXT: &str = include!("script/text.rs");
+pub(super) static TEXT: LazyLock<String> = LazyLock::new(|| include!("script/text.rs"));
 
-static DECIDE: LazyLock<redis::Script> = LazyLock::new(|| redis::Script::new(TEXT));
+static DECIDE: LazyLock<redis::Script> = LazyLock::new(|| redis::Script::new(&TEXT));
 
 /// How the code begins of an error about a value under our key that is not ours.
 const CORRUPT: &str = "TOWERQUOTA";
@@ -137,7 +137,7 @@ impl Script {
 
     /// The call to be sent if it does not: then nothing was executed.
     pub(crate) fn call_in_full(self, requests: &[Request<'_>], mode: Mode) -> Cmd {
-        self.command("EVAL", TEXT, requests, mode)
+        self.command("EVAL", &TEXT, requests, mode)
     }
 
     fn command(self, name: &str, script: &str, requests: &[Request<'_>], mode: Mode) -> Cmd {
@@ -162,7 +162,7 @@ impl Script {
 
     /// The call to be sent if it does not: then nothing was executed.
     pub(crate) fn settle_in_full(self, settlements: &[Settled<'_>]) -> Cmd {
-        self.settling("EVAL", TEXT, settlements)
+        self.settling("EVAL", &TEXT, settlements)
     }
 
     fn settling(self, name: &str, script: &str, settlements: &[Settled<'_>]) -> Cmd {
@@ -520,6 +520,7 @@ mod tests {
             ["key = ", "name = ", "exact = ", "names[#names + 1] = "].iter().any(|name| line.contains(name))
         });
         let of_those = [
+            "KEYS[1]",
             "KEYS[i]",
             "KEYS[first",
             "key = places[19]",

@@ -1,5 +1,6 @@
 //! The script against the histories in memory, and against the obvious model: a list of admissions.
 
+mod common;
 mod costs;
 mod tiers;
 mod writers;

@@ -4,11 +4,11 @@
 
 local TAG, ADMITTED, DECIDED, ROOM, NEXT, NEWEST, LIVES, WINDOW, KEPT, LIVE = 1, 2, 3, 4, 5, 6, 7, 8, 9, 10
 local SMALL_LEAD, EMPTY = 10000, ''
-local call, pack, read, sub, spread, floor = redis.call, struct.pack, struct.unpack, string.sub, unpack, math.floor
+local spread, floor = unpack, math.floor
 local CELLS = '<I6BI7I4I4I7I7I7I3I4I6I7I7I6I6I7'
 
 local logs = #KEYS
-local mode, now, given, options, amounts, groups = 'd', 0, 0, ARGV[logs + 1], ARGV[logs + 2], 1
+local mode, given, options, amounts, groups = 'd', 0, ARGV[logs + 1], ARGV[logs + 2], 1
 if options then
   mode, now, given = read('<c1I7I7', options)
   groups = (#options - 15) / 3
@@ -103,7 +103,7 @@ while group <= groups do
       charge = charge + 1
       cost = owed or read('<I6', amounts, 6 * charge - 5)
     end
-    s, whole, moved, copies, over = redis.pcall('GETRANGE', key, '0', last_byte), nil, false
+    s, whole, moved, copies, over, seen = seen or pcall('GETRANGE', key, '0', last_byte), nil, false
     if s.err then
       return part('stopped')(string.find(s.err, 'WRONGTYPE', 1, true) and 'TOWERQUOTA corrupt: not a string' or s.err, replies, group)
     end
@@ -243,10 +243,10 @@ while group <= groups do
         end
       until is_read
 
-      -- Each cursor is moved past the units that have left its window; nearly always by one of them or by none. A unit
-      -- that a denied request is about to add needs a place too. Where no limit holds units back, the oldest make place for new ones.
+      -- A unit that a denied request is about to add needs a place too. Where no limit holds units back, the oldest make place for
+      -- new ones.
       local next, newest, room, entry, live = h[NEXT], h[NEWEST], h[ROOM], width == 4 and '<I4' or '<I6', h[LIVE]
-      local modulus, block_size = (width == 4 and 4294967296 or 281474976710656) * tick, 16 * width
+      local modulus, size, fault = (width == 4 and 4294967296 or 281474976710656) * tick, 16 * width, nil
       local extra, most = 0, live
       if live > room * 16 + held then return part('stopped')('TOWERQUOTA corrupt: more units than entries', replies, group) end
       if counts_denied > 0 and mode == 'd' then
@@ -263,30 +263,10 @@ while group <= groups do
           window, limit = shorter, other_limit
         end
         local count, oldest, expired = h[at], h[at + 1], now - window
-        if count > 0 and (oldest <= expired or count > most) then
-          if count > room * 16 + held then return part('stopped')('TOWERQUOTA corrupt: more units than entries', replies, group) end
-          if newest <= expired then
-            count = 0
-          else
-            local number, block, offset = next - count, s, header + 1
-            if count > held then offset = offset + block_size * j end
-            repeat
-              count, number = count - 1, number + 1
-              if count == 0 then break end
-              if count == held then
-                block, offset = s, header + 1
-              elseif number % 16 == 0 then
-                local from = full + number / 16 % room * block_size
-                block, offset = whole and sub(whole, from + 1, from + block_size)
-                  or call('GETRANGE', key, from, from + block_size - 1), 1
-                if #block < block_size then return part('stopped')('TOWERQUOTA corrupt: a ring that is too short', replies, group) end
-                copies = copies or {}
-                copies[j] = block
-              end
-              oldest = newest - (newest - read(entry, block, offset + number % 16 * width) * tick) % modulus
-            until oldest > expired and count <= most
-          end
-          if j == 1 and count ~= h[11] then moved = true end
+        local had = count
+        -- Here stands cursor.lua.
+        if count ~= had then
+          if j == 1 then moved = true end
           h[at], h[at + 1] = count, oldest
         end
         if count + extra > limit or counts_denied == 1 and count + extra > most_told then
@@ -297,6 +277,7 @@ while group <= groups do
         if limit - count < room_left then room_left = limit - count end
         if j == 1 and (not is_shared or h[WINDOW] == window) then live = count end
       end
+      if fault then return part('stopped')('TOWERQUOTA corrupt: ' .. fault, replies, group) end
       if is_shared and newest <= now - h[WINDOW] then live = 0 end
       h[LIVE] = live
       if room_left > 1 then

@@ -1,6 +1,7 @@
 // The script as it is sent. What a decision rarely needs are parts of one function, for each function costs as it is made.
 concat!(
     include_str!("header.lua"),
+    include_str!("common.lua"),
     "local function part(noun, ring, memory, cells)\nif noun == 'stopped' then\n",
     include_str!("stopped.lua"),
     "elseif noun == 'memory' then\nlocal function rings()\n",
@@ -24,3 +25,4 @@ concat!(
     "end\nend\n",
     include_str!("decide.lua"),
 )
+.replace("-- Here stands cursor.lua.\n", include_str!("cursor.lua"))
