@@ -3,9 +3,10 @@
 //! * [`Replay`]: the requests of a log, one after another, asked of a [`RateLimiter`](tower_quota::RateLimiter) as a layer asks
 //!   it. A [`RequestBuilder`] makes them out of records.
 //! * [`RuleStats`]: what is counted of one rule, or of a tier of it; [`KeyTable`] and [`KeyStats`]: of its keys.
-//! * [`Trial`]: what one quota alone would refuse at other limits, by a [`RollingCount`] of each key and limit.
+//! * [`Trial`]: what one quota alone would refuse at other limits, by a [`RollingCount`] of each key and its [`Admissions`].
 //! * [`Series`]: demand and refusals over time.
 
+mod admissions;
 mod key_stats;
 mod key_table;
 mod peer;
@@ -17,6 +18,7 @@ mod series;
 mod stretch;
 mod trial;
 
+pub(crate) use admissions::Admissions;
 pub(crate) use key_stats::KeyStats;
 pub(crate) use key_table::{HistoryId, KeyTable};
 pub(crate) use peer::{parse_peer, show_part};

@@ -3,7 +3,9 @@
 use std::time::Duration;
 
 use hashbrown::HashMap;
-use tower_quota::{Decision, KeyRejected, MatchedRule, RateLimiter, clock::ManualClock, http::RequestView};
+use tower_quota::{
+    Decision, Enforcement, KeyRejected, MatchedRule, QuotaStatus, RateLimiter, clock::ManualClock, http::RequestView,
+};
 
 use crate::{
     failure::Failure,
@@ -86,12 +88,11 @@ impl Replay {
         };
         self.totals.requests += 1;
         let view = RequestView::new(request);
-        let matched = self.limiter.matching(&view);
+        let (matched, decided) = self.limiter.check_matching(&view);
         if matched.is_empty() {
             self.totals.ungoverned += 1;
             return;
         }
-        let decided = self.limiter.check_request(&view);
         let is_refused = decided.as_ref().map_or(true, |decision| !decision.is_admitted());
         self.totals.refused += u64::from(is_refused);
         let mut counts = Counts {
@@ -184,15 +185,17 @@ impl Counts<'_> {
 /// Returns `true` if a rule refuses the request, or would if it were enforced.
 #[inline]
 fn is_refused_by(decided: &Result<Decision, KeyRejected>, matched: &MatchedRule) -> bool {
-    match decided {
-        Ok(decision) => {
-            let denied_by = decision.exhausted().any(|quota| quota.rule() == matched.rule());
-            denied_by || {
-                let mut not_enforced = decision.would_be_denied_by().chain(decision.over_soft_limits());
-                not_enforced.any(|quota| quota.rule() == matched.rule())
-            }
+    let is_of_rule = |quota: &QuotaStatus<'_>| quota.rule() == matched.rule();
+    match (decided, matched.enforcement()) {
+        (Ok(_), Enforcement::Off) => false,
+        (Ok(decision), Enforcement::On) => {
+            !decision.is_admitted() && decision.exhausted().any(|quota| is_of_rule(&quota))
         }
-        Err(rejected) => rejected.rule() == matched.rule(),
+        (Ok(decision), _) => {
+            let without_room = decision.exhausted().chain(decision.would_be_denied_by());
+            without_room.chain(decision.over_soft_limits()).any(|quota| is_of_rule(&quota))
+        }
+        (Err(rejected), _) => rejected.rule() == matched.rule(),
     }
 }
 

@@ -72,6 +72,11 @@ impl RollingCount {
         }
     }
 
+    /// Returns the moment of each request, the oldest first.
+    pub(crate) fn moments(&self) -> impl Iterator<Item = i64> {
+        self.moments.iter().flat_map(|(moment, number)| std::iter::repeat_n(*moment, *number as usize))
+    }
+
     pub(crate) fn is_empty(&self) -> bool {
         self.moments.is_empty()
     }

@@ -1,6 +1,6 @@
 //! What one quota alone would refuse, at other limits than its own.
 
-use crate::replay::RollingCount;
+use crate::replay::{Admissions, RollingCount};
 
 /// The digits that limits begin with, as people choose them.
 const ROUND: [u64; 6] = [10, 15, 20, 30, 50, 70];
@@ -37,15 +37,18 @@ pub(crate) struct Candidate {
 pub(crate) struct KeyTrial {
     demand: RollingCount,
     pub(crate) peak: u64,
-    /// The limits that the key has exceeded, lowest first: all of those of the trial but the first and the last ones.
-    exceeded: Vec<Exceeded>,
+    /// The number of limits below those of `exceeded`.
     first_level: usize,
+    /// The limits that the key has exceeded: all of those of the trial but the first and the last ones.
+    exceeded_count: usize,
+    /// What these have admitted; nothing, if refused requests are charged as well.
+    exceeded: Admissions,
 }
 
-/// A limit that a key has exceeded, and the requests that it would have admitted.
-#[derive(Clone, Debug)]
-struct Exceeded {
-    admitted: RollingCount,
+impl Candidate {
+    pub(crate) const fn new(limit: u64) -> Self {
+        Self { limit, refused: 0, keys: 0 }
+    }
 }
 
 impl Trial {
@@ -55,7 +58,7 @@ impl Trial {
         let mut limits: Vec<u64> = round.filter(|limit| *limit > 0).chain([limit]).collect();
         limits.sort_unstable();
         limits.dedup();
-        let levels = limits.into_iter().map(|limit| Candidate { limit, refused: 0, keys: 0 }).collect();
+        let levels = limits.into_iter().map(Candidate::new).collect();
         Self { limit, window, counts_denied, levels, peak: 0, is_rounded: false }
     }
 
@@ -64,7 +67,7 @@ impl Trial {
     pub(crate) fn note(&mut self, key: &mut KeyTrial, now: i64) -> u64 {
         key.demand.expire(now, self.window);
         let before = key.demand.count();
-        if before > 0 || !key.exceeded.is_empty() {
+        if before > 0 || key.exceeded_count > 0 {
             self.note_levels(key, now, before);
         }
         self.is_rounded |= key.demand.push(now, self.window);
@@ -76,35 +79,36 @@ impl Trial {
     /// Counts a request of a key at the limits that the key has exceeded, or exceeds with it.
     fn note_levels(&mut self, key: &mut KeyTrial, now: i64, before: u64) {
         self.drop_low_levels(key);
-        for (exceeded, level) in key.exceeded.iter_mut().zip(&mut self.levels[key.first_level..]) {
-            if self.counts_denied {
-                level.refused += u64::from(before >= level.limit);
-                continue;
-            }
-            exceeded.admitted.expire(now, self.window);
-            if exceeded.admitted.count() >= level.limit {
-                level.refused += 1;
-            } else {
-                exceeded.admitted.push(now, self.window);
-            }
+        let levels = &mut self.levels[key.first_level..];
+        if self.counts_denied {
+            let exceeded = levels.iter_mut().take(key.exceeded_count);
+            exceeded.for_each(|level| level.refused += u64::from(before >= level.limit));
+        } else {
+            key.exceeded.ask(now, self.window, levels);
         }
-        while let Some(level) = self.levels.get_mut(key.first_level + key.exceeded.len()) {
+        while let Some(level) = self.levels.get_mut(key.first_level + key.exceeded_count) {
             if level.limit > before {
                 return;
             }
             level.refused += 1;
             level.keys += 1;
-            let admitted = if self.counts_denied { RollingCount::default() } else { key.demand.clone() };
-            key.exceeded.push(Exceeded { admitted });
+            key.exceeded_count += 1;
+            if !self.counts_denied {
+                key.exceeded.push(level.limit, &key.demand, now, self.window);
+            }
         }
     }
 
     /// Forgets the limits of a key that will not be reported. The peak only grows, and so does the lowest limit of interest.
+    #[inline]
     fn drop_low_levels(&self, key: &mut KeyTrial) {
         let lowest = self.lowest();
-        let low = self.levels[key.first_level..].iter().take_while(|level| level.limit < lowest).count();
-        if low > 0 {
-            key.exceeded.drain(..low.min(key.exceeded.len()));
+        if self.levels.get(key.first_level).is_some_and(|level| level.limit < lowest) {
+            let levels = &self.levels[key.first_level..];
+            let low = levels.iter().take_while(|level| level.limit < lowest).count();
+            let exceeded = low.min(key.exceeded_count);
+            key.exceeded.remove_lowest(&levels[..exceeded]);
+            key.exceeded_count -= exceeded;
             key.first_level += low;
         }
     }
