@@ -40,6 +40,7 @@ fn replay() -> Command {
         .arg(option("format", "FORMAT", "The format of the logs: auto (the default), common, combined, nginx='$remote_addr ...', apache='%h ...', envoy, envoy='[%START_TIME%] ...', alb, w3c, caddy, traefik or json"))
         .arg(list("field", "NAME=PATH", "Where a log in JSON has something: time=ts, path=request.uri, header:x-account=headers.x-account; may be repeated"))
         .arg(source("claim:account=header:x-account", "What stands for a key source of the program: header:NAME, query:NAME, cookie:NAME, peer_ip or field:NAME; may be repeated"))
+        .arg(list("cost", "UNIT=SOURCE", "What the requests of rules with this unit cost, such as tokens=json:/usage/total_tokens or bytes=response-bytes: json:PATH, field:NAME, header:NAME, response-bytes or request-bytes; may be repeated"))
         .arg(flag("json", "Prints the figures as JSON"))
         .arg(option("html", "FILE", "Writes a page with plots, which needs no network").value_parser(value_parser!(PathBuf)))
         .arg(flag("strict", "Ends with exit code 3 if a line cannot be read"))

@@ -25,9 +25,10 @@ pub(crate) struct Admissions {
 }
 
 impl Admissions {
-    /// Adds a limit that is larger than all before, and has admitted all of this `demand` so far.
-    pub(crate) fn push(&mut self, limit: u64, demand: &RollingCount, now: i64, window: i64) {
-        if !self.logs.is_empty() || limit > MOST_SLOTS || window > LONGEST_WINDOW {
+    /// Adds a limit that is larger than all before, and has admitted all of this `demand` so far. It has no ring if requests
+    /// may cost other than one unit.
+    pub(crate) fn push(&mut self, limit: u64, has_costs: bool, demand: &RollingCount, now: i64, window: i64) {
+        if has_costs || !self.logs.is_empty() || limit > MOST_SLOTS || window > LONGEST_WINDOW {
             self.logs.push(demand.clone());
             return;
         }
@@ -51,15 +52,15 @@ impl Admissions {
 
     /// Asks all limits about a request, and counts the refusals. The levels begin with those of these limits.
     #[inline]
-    pub(crate) fn ask(&mut self, now: i64, window: i64, levels: &mut [Candidate]) {
+    pub(crate) fn ask(&mut self, units: u64, now: i64, window: i64, levels: &mut [Candidate]) {
         let (of_rings, of_logs) = levels.split_at_mut(self.oldest.len());
         self.ask_rings(now, window, of_rings);
         for (log, level) in self.logs.iter_mut().zip(of_logs) {
             log.expire(now, window);
-            if log.count() >= level.limit {
+            if log.count().saturating_add(units) > level.limit {
                 level.refused += 1;
             } else {
-                log.push(now, window);
+                log.push(units, now, window);
             }
         }
     }
@@ -117,10 +118,10 @@ mod tests {
     fn refused(window: i64, times: impl IntoIterator<Item = i64>) -> [u64; 4] {
         let (mut admissions, mut levels) = (Admissions::default(), LIMITS.map(Candidate::new));
         for now in times {
-            admissions.ask(now, window, &mut levels);
+            admissions.ask(1, now, window, &mut levels);
             if admissions.oldest.len() + admissions.logs.len() == 0 {
-                LIMITS.iter().for_each(|limit| admissions.push(*limit, &RollingCount::default(), now, window));
-                admissions.ask(now, window, &mut levels);
+                LIMITS.iter().for_each(|limit| admissions.push(*limit, false, &RollingCount::default(), now, window));
+                admissions.ask(1, now, window, &mut levels);
             }
         }
         levels.map(|level| level.refused)
@@ -151,14 +152,14 @@ mod tests {
     fn a_new_limit_has_admitted_what_came_so_far_and_the_lowest_can_be_forgotten() {
         let (mut admissions, mut demand, mut levels) =
             (Admissions::default(), RollingCount::default(), LIMITS.map(Candidate::new));
-        (7..9).for_each(|now| drop(demand.push(now, 1_000)));
-        admissions.push(1, &demand, 9, 1_000);
-        admissions.push(2, &demand, 9, 1_000);
-        admissions.ask(9, 1_000, &mut levels);
+        assert!(!demand.push(1, 7, 1_000) && !demand.push(1, 8, 1_000));
+        admissions.push(1, false, &demand, 9, 1_000);
+        admissions.push(2, false, &demand, 9, 1_000);
+        admissions.ask(1, 9, 1_000, &mut levels);
         assert_eq!(levels.map(|level| level.refused), [1, 1, 0, 0]);
         admissions.remove_lowest(&levels[..1]);
-        admissions.ask(1_007, 1_000, &mut levels[1..]);
-        admissions.ask(1_007, 1_000, &mut levels[1..]);
+        admissions.ask(1, 1_007, 1_000, &mut levels[1..]);
+        admissions.ask(1, 1_007, 1_000, &mut levels[1..]);
         assert_eq!((admissions.oldest.len(), levels.map(|level| level.refused)), (1, [1, 2, 0, 0]));
     }
 }

@@ -12,6 +12,8 @@ pub(crate) struct KeyStats {
     /// The index of its rule, or of the tier of it.
     pub(crate) rule: usize,
     pub(crate) requests: u64,
+    /// The units that these cost.
+    pub(crate) units: u64,
     pub(crate) refused: u64,
     pub(crate) first_refused: Option<i64>,
     pub(crate) longest: Option<Stretch>,
@@ -27,8 +29,9 @@ impl KeyStats {
 
     /// Counts a request that was refused, or not.
     #[inline]
-    pub(crate) fn note(&mut self, now: i64, is_refused: bool) {
+    pub(crate) fn note(&mut self, now: i64, units: u64, is_refused: bool) {
         self.requests += 1;
+        self.units = self.units.saturating_add(units);
         if !is_refused {
             self.stretch = None;
             return;
@@ -43,7 +46,7 @@ impl KeyStats {
         }
     }
 
-    /// Returns the largest number of requests in the window of any quota, as a share of its limit: who suffers first.
+    /// Returns the most units in the window of any quota, as a share of its limit: who suffers first.
     pub(crate) fn pressure(&self, trials: &[Trial]) -> f64 {
         let shares = self.trials.iter().zip(trials).map(|(key, trial)| key.peak as f64 / trial.limit.max(1) as f64);
         shares.fold(0.0, f64::max)
@@ -73,9 +76,9 @@ mod tests {
             (95, false),
             (99, true),
         ] {
-            key.note(now, is_refused);
+            key.note(now, 2, is_refused);
         }
         assert_eq!(key.longest, Some(Stretch { from: 40, until: 91, refused: 3 }));
-        assert_eq!((key.requests, key.refused, key.first_refused), (9, 6, Some(10)));
+        assert_eq!((key.requests, key.units, key.refused, key.first_refused), (9, 18, 6, Some(10)));
     }
 }

@@ -51,7 +51,10 @@ impl Replay {
         let rules: Vec<RuleStats> = file
             .rules
             .iter()
-            .flat_map(|rule| rule.policies.iter().map(|policy| RuleStats::new(rule, policy)))
+            .flat_map(|rule| {
+                let cost = rule.unit().and_then(|unit| layout.cost(&file.costs().of_unit(unit)?.header));
+                rule.policies.iter().map(move |policy| RuleStats::new(rule, policy, cost))
+            })
             .collect();
         let mut by_name: HashMap<String, Vec<usize>> = HashMap::new();
         for (at, stats) in rules.iter().enumerate() {
@@ -103,7 +106,7 @@ impl Replay {
             keys: &mut self.keys,
         };
         for matched in &matched {
-            counts.note(matched, &view, &decided, now);
+            counts.note(matched, record, (&view, &decided), now);
         }
     }
 
@@ -115,6 +118,11 @@ impl Replay {
         self.totals.last = now;
         self.clock.set(Duration::from_millis(u64::try_from(now).unwrap_or_default()));
         now
+    }
+
+    /// Returns `true` if some request had this header field.
+    pub(crate) fn has_read(&self, layout: &Layout, name: &str) -> bool {
+        layout.headers().any(|(place, header)| header == name && self.present[place])
     }
 
     /// Returns the header fields that a rule may read, and no request had.
@@ -139,15 +147,15 @@ impl Counts<'_> {
     fn note(
         &mut self,
         matched: &MatchedRule,
-        view: &RequestView<'_>,
-        decided: &Result<Decision, KeyRejected>,
+        record: &Record,
+        (view, decided): (&RequestView<'_>, &Result<Decision, KeyRejected>),
         now: i64,
     ) {
         let Some(rule) = self.index_of(matched) else { return };
-        let is_refused = is_refused_by(decided, matched);
+        let (is_refused, units) = (is_refused_by(decided, matched), matched.units());
         let stats = &mut self.rules[rule];
-        stats.requests += 1;
-        stats.refused += u64::from(is_refused);
+        let is_stated = stats.cost.is_none_or(|cost| cost.read(record.raw(cost.place)).is_some());
+        stats.note(units, is_stated, is_refused);
         stats.without_key += u64::from(matched.key().is_none());
         let quotas = stats.trials.len();
         let bucket = stats.series.at(now, quotas);
@@ -161,11 +169,11 @@ impl Counts<'_> {
         let (limiter, addresses) = (self.limiter, self.addresses);
         let name = || key_name(limiter, addresses, matched, view);
         let key = self.keys.get(id, (rule, now), self.rules, name);
-        key.note(now, is_refused);
+        key.note(now, units, is_refused);
         let stats = &mut self.rules[rule];
         let bucket = stats.series.at(now, quotas);
         for ((trial, key), peak) in stats.trials.iter_mut().zip(&mut key.trials).zip(&mut bucket.peaks) {
-            *peak = (*peak).max(trial.note(key, now));
+            *peak = (*peak).max(trial.note(key, units, now));
         }
         if is_refused {
             stats.note_refusal(key, now);

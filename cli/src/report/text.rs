@@ -36,6 +36,7 @@ pub(super) fn notes(report: &Report) -> Vec<String> {
             "no request has {header}, which a rule reads: is it in the log, and named in --format or --field?"
         ));
     }
+    notes.extend(report.cost_notes.iter().cloned());
     if report.has_no_peer {
         notes.push("the log has no addresses of clients".to_owned());
     }
@@ -101,6 +102,10 @@ fn of_rule(text: &mut String, rule: &RuleReport, report: &Report) -> Result {
         grouped(stats.refused),
         percent(stats.refused, stats.requests)
     )?;
+    if let Some(unit) = rule.unit() {
+        let (units, refused) = (grouped(stats.units), grouped(stats.units_refused));
+        writeln!(text, "  {unit:16} {units}, {refused} of them {would}refused")?;
+    }
     let about = if report.has_forgotten || report.overflowed > 0 { "about " } else { "" };
     writeln!(
         text,
@@ -119,12 +124,13 @@ fn of_rule(text: &mut String, rule: &RuleReport, report: &Report) -> Result {
         let from = Moment::display(stretch.from);
         writeln!(text, "  longest stretch  {length} from {from}, {refused} refused, {}", shortened(key))?;
     }
-    rule.quotas.iter().try_for_each(|quota| of_quota(text, quota))?;
+    rule.quotas.iter().try_for_each(|quota| of_quota(text, quota, rule.unit()))?;
     of_keys(text, rule)
 }
 
-fn of_quota(text: &mut String, quota: &QuotaReport) -> Result {
-    writeln!(text, "  {} alone: the smallest limit that refuses nobody is {}", quota.quota, grouped(quota.peak))?;
+fn of_quota(text: &mut String, quota: &QuotaReport, unit: Option<&str>) -> Result {
+    let (smallest, of_unit) = (grouped(quota.peak), unit.map(|unit| format!(" {unit}")).unwrap_or_default());
+    writeln!(text, "  {}{of_unit} alone: the smallest limit that refuses nobody is {smallest}", quota.quota)?;
     writeln!(text, "  {:>14}  {:>12}  {:>9}", format!("per {}", quota.window), "refused", "keys")?;
     for candidate in &quota.candidates {
         let mark = quota.mark(candidate);
@@ -137,10 +143,12 @@ fn of_quota(text: &mut String, quota: &QuotaReport) -> Result {
 fn of_keys(text: &mut String, rule: &RuleReport) -> Result {
     let width = rule.top.iter().map(|key| shortened(&key.key).chars().count()).max().unwrap_or_default().max(3);
     let most: String = rule.quotas.iter().map(|quota| format!("  {:>12}", format!("most/{}", quota.window))).collect();
-    writeln!(text, "  {:width$}  {:>12}  {:>12}{most}", "key", "requests", "refused")?;
+    let unit = rule.unit().map(|unit| format!("  {unit:>12}")).unwrap_or_default();
+    writeln!(text, "  {:width$}  {:>12}{unit}  {:>12}{most}", "key", "requests", "refused")?;
     for key in &rule.top {
         let (name, peaks) = (shortened(&key.key), peaks(key));
-        writeln!(text, "  {name:width$}  {:>12}  {:>12}{peaks}", grouped(key.requests), grouped(key.refused))?;
+        let units = rule.unit().map(|_| format!("  {:>12}", grouped(key.units))).unwrap_or_default();
+        writeln!(text, "  {name:width$}  {:>12}{units}  {:>12}{peaks}", grouped(key.requests), grouped(key.refused))?;
     }
     Ok(())
 }
