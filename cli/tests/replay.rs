@@ -201,13 +201,13 @@ fn a_rule_with_a_unit_costs_what_the_log_says() {
     let found = ["unit", "units", "units_refused", "refused"].map(|name| rule[name].clone());
     assert_eq!(found, [Value::from("tokens"), 1500.into(), 500.into(), 1.into()]);
     assert_eq!(rule["quotas"][0]["smallest_that_refuses_nobody"], 1500);
-    assert_eq!((&rule["limits"], &rule["top_keys"][0]["units"]), (&Value::from("1000/minute tokens"), &1500.into()));
+    assert_eq!((&rule["limits"], &rule["top_keys"][0]["units"]), (&Value::from("1000 tokens/minute"), &1500.into()));
     let note = "rule \"chat\": requests without tokens at json:/usage/total: 1, which cost what the rule says (500)";
     assert!(figures["notes"].as_array().unwrap().contains(&note.into()), "{}", figures["notes"]);
     let estimated = replay(&[]);
     assert_eq!((&estimated["rules"][0]["units"], &estimated["rules"][0]["refused"]), (&1500.into(), &1.into()));
     let notes = estimated["notes"].to_string();
-    assert!(notes.contains("what it says without its program (500 tokens): name what the log says"), "{notes}");
+    assert!(notes.contains("requests are charged their estimates (500 tokens); name what the log says"), "{notes}");
 }
 
 #[test]
@@ -264,6 +264,11 @@ fn a_log_that_is_none_is_refused() {
     let rules = data("rules.toml");
     let run_of = |arguments: &[&str]| run(&[&["replay", "--rules", &rules], arguments].concat());
     assert!(run_of(&[&rules]).stderr.contains("its lines look like no known format"), "it is no log");
+    let nginx =
+        run_with_input(&["replay", "--rules", &rules, "-"], b"a [29/Feb/2024:00:00:01 +0000] \"GET /x HTTP/1.1\"\n");
+    assert!(nginx.stderr.contains("look like common, and are not: name their format"), "{}", nginx.stderr);
+    let other = run_of(&[&data("caddy.json"), "--format", "common"]);
+    assert_eq!((other.code, other.stdout.contains("note: no line can be read: is this the format?")), (3, true));
     assert_eq!(run_of(&["/nowhere/access.log"]).code, 1);
     assert_eq!(run_of(&[&data("combined.log"), "--format", "clf"]).code, 64);
     let empty = run_with_input(&["replay", "--rules", &rules, "-"], b"");

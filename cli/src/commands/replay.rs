@@ -87,6 +87,6 @@ fn answer(matches: &ArgMatches, report: &Report) -> Result<Answer, Failure> {
         fs::write(path, page(report)).map_err(|error| Failure::io(Path::new(path), &error))?;
     }
     let text = if matches.get_flag("json") { format!("{:#}\n", json(report)) } else { text(report) };
-    let is_failure = matches.get_flag("strict") && report.lines.unreadable > 0;
+    let is_failure = report.lines.unreadable > 0 && (matches.get_flag("strict") || report.totals.requests == 0);
     Ok(Answer { text, code: if is_failure { Failure::UNREADABLE } else { 0 } })
 }

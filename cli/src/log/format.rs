@@ -51,7 +51,7 @@ impl Format {
             ("apache", Some(custom)) => dialect::apache(custom),
             ("w3c", None) => return Ok(Some(Self::w3c())),
             ("caddy" | "traefik" | "json", None) => return Self::json(name, fields, layout).map(Some),
-            _ => return Err(Failure::usage(format!("--format {text}: unknown; known are {NAMES}"))),
+            _ => return Err(unknown(text)),
         };
         let pieces = pieces.map_err(|reason| Failure::usage(format!("--format {name}: {reason}")))?;
         Ok(Some(Self::template(name, &pieces, layout)?))
@@ -104,6 +104,13 @@ impl Format {
         self.escape
     }
 
+    /// Returns `true` if it can read some of these lines.
+    pub(super) fn reads_any(&self, lines: &[&[u8]], layout: &Layout) -> bool {
+        let (mut format, mut layout, mut spans) = (self.clone(), layout.clone(), Spans::default());
+        let mut reads = |line: &[u8]| matches!(format.read(line, &mut layout, &mut spans), Ok(Line::Request(_)));
+        lines.iter().any(|line| reads(line))
+    }
+
     /// Reads a line, and sets the places of its fields. Returns the reason if it cannot be read.
     #[inline]
     pub(super) fn read(&mut self, line: &[u8], layout: &mut Layout, spans: &mut Spans) -> Result<Line, &'static str> {
@@ -150,6 +157,17 @@ impl Format {
             _ => None,
         }
     }
+}
+
+/// Returns what is wrong with the name of a format, which may be a format without its name.
+fn unknown(text: &str) -> Failure {
+    let name = match () {
+        () if text.contains('$') => "nginx",
+        () if ["%START_TIME", "%REQ("].iter().any(|part| text.contains(part)) => "envoy",
+        () if text.contains('%') => "apache",
+        () => return Failure::usage(format!("--format {text}: unknown; known are {NAMES}")),
+    };
+    Failure::usage(format!("--format {text}: write the server before it: --format {name}='{text}'"))
 }
 
 /// Returns the meaning of a name on the left of `--field`.
@@ -233,6 +251,9 @@ mod tests {
     fn a_format_that_is_none_is_refused() {
         assert!(refusal("clf", &[]).contains("known are auto, common"));
         assert!(refusal("common=x", &[]).contains("unknown"));
+        assert!(refusal("$msec $request", &[]).contains("write the server before it: --format nginx='$msec $request'"));
+        assert!(refusal("[%START_TIME%]", &[]).contains("--format envoy='["));
+        assert!(refusal("%h %r", &[]).contains("--format apache='%h %r'"));
         assert!(refusal("nginx=$request", &[]).contains("do not have a time"));
         assert!(refusal("nginx=$time_local $status", &[]).contains("do not have a request"));
         assert!(refusal("nginx=$time_local ${request", &[]).contains("the brace is not closed"));

@@ -70,14 +70,41 @@ impl LogFile {
         let mut lines = Lines::new(Input::open(path, progress)?);
         let format = match format {
             Some(format) => format.clone(),
-            None => detected(path, &mut lines, fields, layout)?,
+            None => Self::detect(path, &mut lines, fields, layout)?,
         };
         Ok(Self::new(lines, format))
     }
 
-    fn new(lines: Lines, format: Format) -> Self {
+    pub(crate) fn new(lines: Lines, format: Format) -> Self {
         let (reorder, spans, newest, ahead, is_at_end) = (Reorder::default(), Spans::default(), None, None, false);
         Self { lines, format, reorder, spans, newest, ahead, is_at_end }
+    }
+
+    /// Finds the format by the first lines. A file without any has no lines of another format.
+    pub(crate) fn detect(
+        path: &Path,
+        lines: &mut Lines,
+        fields: &[String],
+        layout: &mut Layout,
+    ) -> Result<Format, Failure> {
+        let preview = lines.preview().map_err(|error| Failure::io(path, &error))?;
+        let first = preview.iter().find(|line| !line.trim_ascii().is_empty()).copied();
+        let lines_or_none = if first.is_some() { &*preview } else { &[&b"{}"[..]] };
+        let format = Format::detect(lines_or_none, fields, layout)?;
+        let reason = match &format {
+            Some(format) if first.is_none() || format.reads_any(&preview, layout) => None,
+            Some(format) => Some(format!("its lines look like {}, and are not", format.name())),
+            None => Some("its lines look like no known format".to_owned()),
+        };
+        match (format, reason) {
+            (Some(format), None) => Ok(format),
+            (_, reason) => Err(Failure::new(format!(
+                "{}: {}: name their format, as in --format nginx='$remote_addr ...'. The first is: {}",
+                path.display(),
+                reason.unwrap_or_default(),
+                shown(first.unwrap_or_default())
+            ))),
+        }
     }
 
     pub(crate) const fn format(&self) -> &Format {
@@ -179,21 +206,6 @@ impl UnreadableLines {
             self.shown.push(Unreadable { file: file.to_owned(), line: number, reason, text });
         }
     }
-}
-
-/// Finds the format by the first lines. A file without any has no lines of another format.
-fn detected(path: &Path, lines: &mut Lines, fields: &[String], layout: &mut Layout) -> Result<Format, Failure> {
-    let preview = lines.preview().map_err(|error| Failure::io(path, &error))?;
-    let is_empty = preview.iter().all(|line| line.trim_ascii().is_empty());
-    let format = Format::detect(if is_empty { &[b"{}"] } else { &preview }, fields, layout)?;
-    format.ok_or_else(|| {
-        let first = preview.iter().find(|line| !line.trim_ascii().is_empty()).copied().unwrap_or_default();
-        Failure::new(format!(
-            "{}: its lines look like no known format: name one with --format. The first is: {}",
-            path.display(),
-            shown(first)
-        ))
-    })
 }
 
 /// Returns the beginning of a line, on one line.

@@ -1,11 +1,11 @@
 //! What several limits would have admitted of one key.
 
-use crate::replay::{Candidate, RollingCount};
+use smallvec::SmallVec;
+
+use crate::replay::{Candidate, Demand, Epoch, LONGEST_WINDOW, RollingCount};
 
 /// A limit up to this has a ring of as many slots. Larger ones have a log, whose moments are taken together.
 const MOST_SLOTS: u64 = 4096;
-/// Rings keep times of 32 bits, which have to be of much more than one window.
-const LONGEST_WINDOW: i64 = 1 << 30;
 
 /// The admissions of one key by each of some limits, lowest limit first.
 ///
@@ -14,12 +14,11 @@ const LONGEST_WINDOW: i64 = 1 << 30;
 /// ring is looked at.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Admissions {
-    /// The moment that the times in the rings are counted from.
-    base: i64,
+    epoch: Epoch,
     /// The rings, one behind the other.
     slots: Vec<u32>,
     /// The index of the oldest slot of each ring.
-    oldest: Vec<u32>,
+    oldest: SmallVec<[u16; 8]>,
     /// The limits that have no ring, which are the largest ones.
     logs: Vec<RollingCount>,
 }
@@ -27,17 +26,16 @@ pub(crate) struct Admissions {
 impl Admissions {
     /// Adds a limit that is larger than all before, and has admitted all of this `demand` so far. It has no ring if requests
     /// may cost other than one unit.
-    pub(crate) fn push(&mut self, limit: u64, has_costs: bool, demand: &RollingCount, now: i64, window: i64) {
+    pub(crate) fn push(&mut self, limit: u64, has_costs: bool, demand: &Demand, now: i64, window: i64) {
         if has_costs || !self.logs.is_empty() || limit > MOST_SLOTS || window > LONGEST_WINDOW {
-            self.logs.push(demand.clone());
+            self.logs.push(demand.to_log(window));
             return;
         }
-        self.moment(now, window);
-        let (from, base) = (self.slots.len(), self.base);
-        let moments = demand.moments().map(|moment| u32::try_from(moment - base).unwrap_or(0));
+        self.epoch.horizon(now, window, || self.slots.iter_mut());
+        let (from, epoch) = (self.slots.len(), self.epoch);
         self.slots.reserve_exact(limit as usize);
-        self.slots.extend(moments.take(limit as usize));
-        self.oldest.push((self.slots.len() - from) as u32 % limit as u32);
+        self.slots.extend(demand.moments().map(|moment| epoch.short(moment)).take(limit as usize));
+        self.oldest.push(((self.slots.len() - from) as u64 % limit) as u16);
         self.slots.resize(from + limit as usize, 0);
     }
 
@@ -70,9 +68,7 @@ impl Admissions {
         if self.oldest.is_empty() {
             return;
         }
-        let moment = self.moment(now, window);
-        // What came then or before has left the window.
-        let horizon = moment - window as u32;
+        let horizon = self.epoch.horizon(now, window, || self.slots.iter_mut());
         let mut slots = &mut self.slots[..];
         for (oldest, level) in self.oldest.iter_mut().zip(levels) {
             let (ring, behind) = slots.split_at_mut(level.limit as usize);
@@ -80,31 +76,11 @@ impl Admissions {
             if *slot > horizon {
                 level.refused += 1;
             } else {
-                *slot = moment;
-                *oldest = if u64::from(*oldest) + 1 == level.limit { 0 } else { *oldest + 1 };
+                *slot = horizon + window as u32;
+                *oldest = if u64::from(*oldest + 1) == level.limit { 0 } else { *oldest + 1 };
             }
             slots = behind;
         }
-    }
-
-    /// Returns the time now as rings keep it, which is at least one window.
-    #[inline]
-    fn moment(&mut self, now: i64, window: i64) -> u32 {
-        match u32::try_from(now - self.base) {
-            Ok(moment) if i64::from(moment) >= window => moment,
-            _ => self.rebase(now, window),
-        }
-    }
-
-    /// Counts from one window ago. What came before that becomes 0, which has left the window as well.
-    #[cold]
-    fn rebase(&mut self, now: i64, window: i64) -> u32 {
-        let base = now - window;
-        for slot in &mut self.slots {
-            *slot = u32::try_from(self.base + i64::from(*slot) - base).unwrap_or(0);
-        }
-        self.base = base;
-        window as u32
     }
 }
 
@@ -120,7 +96,7 @@ mod tests {
         for now in times {
             admissions.ask(1, now, window, &mut levels);
             if admissions.oldest.len() + admissions.logs.len() == 0 {
-                LIMITS.iter().for_each(|limit| admissions.push(*limit, false, &RollingCount::default(), now, window));
+                LIMITS.iter().for_each(|limit| admissions.push(*limit, false, &Demand::default(), now, window));
                 admissions.ask(1, now, window, &mut levels);
             }
         }
@@ -151,8 +127,8 @@ mod tests {
     #[test]
     fn a_new_limit_has_admitted_what_came_so_far_and_the_lowest_can_be_forgotten() {
         let (mut admissions, mut demand, mut levels) =
-            (Admissions::default(), RollingCount::default(), LIMITS.map(Candidate::new));
-        assert!(!demand.push(1, 7, 1_000) && !demand.push(1, 8, 1_000));
+            (Admissions::default(), Demand::default(), LIMITS.map(Candidate::new));
+        assert!(!demand.push(1, 7, 1_000, true) && !demand.push(1, 8, 1_000, true));
         admissions.push(1, false, &demand, 9, 1_000);
         admissions.push(2, false, &demand, 9, 1_000);
         admissions.ask(1, 9, 1_000, &mut levels);

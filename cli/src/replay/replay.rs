@@ -22,6 +22,8 @@ pub(crate) struct Replay {
     pub(crate) rules: Vec<RuleStats>,
     /// The rules of each name, in the order of `rules`: first without a tier, then by tier.
     by_name: HashMap<String, Vec<usize>>,
+    /// The rule that was found last at each place of the list of a request: most requests have the same list.
+    usual: Vec<usize>,
     /// The rules whose keys have addresses as parts.
     addresses: HashMap<String, Vec<bool>>,
     pub(crate) keys: KeyTable,
@@ -72,6 +74,7 @@ impl Replay {
             addresses: addresses.collect(),
             rules,
             by_name,
+            usual: Vec::new(),
             keys: KeyTable::new(file.max_keys()),
             totals: Totals::default(),
             present: vec![false; layout.len()],
@@ -102,11 +105,12 @@ impl Replay {
             limiter: &self.limiter,
             rules: &mut self.rules,
             by_name: &self.by_name,
+            usual: &mut self.usual,
             addresses: &self.addresses,
             keys: &mut self.keys,
         };
-        for matched in &matched {
-            counts.note(matched, record, (&view, &decided), now);
+        for (place, matched) in matched.iter().enumerate() {
+            counts.note((place, matched), record, (&view, &decided), now);
         }
     }
 
@@ -137,6 +141,7 @@ struct Counts<'a> {
     limiter: &'a RateLimiter,
     rules: &'a mut [RuleStats],
     by_name: &'a HashMap<String, Vec<usize>>,
+    usual: &'a mut Vec<usize>,
     addresses: &'a HashMap<String, Vec<bool>>,
     keys: &'a mut KeyTable,
 }
@@ -146,12 +151,12 @@ impl Counts<'_> {
     #[inline]
     fn note(
         &mut self,
-        matched: &MatchedRule,
+        (place, matched): (usize, &MatchedRule),
         record: &Record,
         (view, decided): (&RequestView<'_>, &Result<Decision, KeyRejected>),
         now: i64,
     ) {
-        let Some(rule) = self.index_of(matched) else { return };
+        let Some(rule) = self.index_of(place, matched) else { return };
         let (is_refused, units) = (is_refused_by(decided, matched), matched.units());
         let stats = &mut self.rules[rule];
         let is_stated = stats.cost.is_none_or(|cost| cost.read(record.raw(cost.place)).is_some());
@@ -181,12 +186,17 @@ impl Counts<'_> {
     }
 
     /// Returns the index of a rule, or of the tier that the key is in.
-    fn index_of(&self, matched: &MatchedRule) -> Option<usize> {
-        let indices = self.by_name.get(matched.rule())?;
-        match &**indices {
-            [only] => Some(*only),
-            several => several.iter().copied().find(|at| self.rules[*at].tier.as_deref() == matched.tier()),
+    #[inline]
+    fn index_of(&mut self, place: usize, matched: &MatchedRule) -> Option<usize> {
+        let is_it =
+            |at: &usize| self.rules[*at].rule == matched.rule() && self.rules[*at].tier.as_deref() == matched.tier();
+        if let Some(at) = self.usual.get(place).copied().filter(is_it) {
+            return Some(at);
         }
+        let at = self.by_name.get(matched.rule())?.iter().copied().find(is_it)?;
+        self.usual.resize(self.usual.len().max(place + 1), at);
+        self.usual[place] = at;
+        Some(at)
     }
 }
 

@@ -79,10 +79,6 @@ impl RollingCount {
     pub(crate) fn moments(&self) -> impl Iterator<Item = i64> {
         self.moments.iter().flat_map(|(moment, units)| std::iter::repeat_n(*moment, *units as usize))
     }
-
-    pub(crate) fn is_empty(&self) -> bool {
-        self.moments.is_empty()
-    }
 }
 
 #[cfg(test)]
@@ -98,7 +94,7 @@ mod tests {
         rolling.expire(1004, 1000);
         assert_eq!(rolling.count(), 1);
         rolling.expire(1005, 1000);
-        assert!(rolling.is_empty() && rolling.count() == 0);
+        assert!(rolling.moments.is_empty() && rolling.count() == 0);
     }
 
     #[test]
@@ -109,7 +105,7 @@ mod tests {
         assert_eq!((rolling.count(), rolling.moments().collect::<Vec<_>>()), (2, vec![6, 6]));
         assert!(!rolling.push(0, 2000, 1000));
         rolling.expire(2000, 1000);
-        assert!(rolling.is_empty());
+        assert!(rolling.moments.is_empty());
     }
 
     #[test]

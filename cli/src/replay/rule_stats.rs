@@ -91,13 +91,13 @@ impl RuleStats {
 
     /// Counts a refusal of a key, which has counted it already.
     pub(super) fn note_refusal(&mut self, key: &KeyStats, now: i64) {
-        self.keys_refused += u64::from(key.refused == 1);
+        self.keys_refused += u64::from(key.refused() == 1);
         if self.first.is_none() {
             self.first = Some(Refusal { time: now, key: key.name.to_string() });
         }
         let is_longest =
             |stretch: &Stretch| self.longest.as_ref().is_none_or(|(_, longest)| stretch.is_longer_than(*longest));
-        if let Some(stretch) = key.longest.filter(is_longest) {
+        if let Some(stretch) = key.longest().filter(is_longest) {
             self.longest = Some((key.name.to_string(), stretch));
         }
     }

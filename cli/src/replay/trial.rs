@@ -1,6 +1,6 @@
 //! What one quota alone would refuse, at other limits than its own.
 
-use crate::replay::{Admissions, RollingCount};
+use crate::replay::{Admissions, Demand, LONGEST_WINDOW};
 
 /// The digits that limits begin with, as people choose them.
 const ROUND: [u64; 6] = [10, 15, 20, 30, 50, 70];
@@ -21,6 +21,8 @@ pub(crate) struct Trial {
     counts_denied: bool,
     /// Requests may cost other than one unit.
     has_costs: bool,
+    /// The demand of a key may be kept as times of 32 bits.
+    is_short: bool,
     levels: Vec<Candidate>,
     /// The most units of one key in a window: the smallest limit that refuses nobody.
     pub(crate) peak: u64,
@@ -39,12 +41,12 @@ pub(crate) struct Candidate {
 /// One key under the limits of a trial.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct KeyTrial {
-    demand: RollingCount,
+    demand: Demand,
     pub(crate) peak: u64,
     /// The number of limits below those of `exceeded`.
-    first_level: usize,
+    first_level: u8,
     /// The limits that the key has exceeded: all of those of the trial but the first and the last ones.
-    exceeded_count: usize,
+    exceeded_count: u8,
     /// What these have admitted; nothing, if refused requests are charged as well.
     exceeded: Admissions,
 }
@@ -64,34 +66,42 @@ impl Trial {
         limits.sort_unstable();
         limits.dedup();
         let levels = limits.into_iter().map(Candidate::new).collect();
-        Self { limit, window, counts_denied, has_costs, levels, peak: 0, is_rounded: false }
+        Self {
+            limit,
+            window,
+            counts_denied,
+            has_costs,
+            is_short: !has_costs && window <= LONGEST_WINDOW,
+            levels,
+            peak: 0,
+            is_rounded: false,
+        }
     }
 
     /// Counts the units of a request of a key. Returns how many of it the window holds now, if none is refused.
     #[inline]
     pub(crate) fn note(&mut self, key: &mut KeyTrial, units: u64, now: i64) -> u64 {
-        key.demand.expire(now, self.window);
-        let with_it = key.demand.count().saturating_add(units);
+        let with_it = key.demand.count(now, self.window).saturating_add(units);
         key.peak = key.peak.max(with_it);
         self.peak = self.peak.max(with_it);
         if with_it > 1 || key.exceeded_count > 0 {
             self.note_levels(key, units, now, with_it);
         }
-        self.is_rounded |= key.demand.push(units, now, self.window);
+        self.is_rounded |= key.demand.push(units, now, self.window, self.is_short);
         with_it
     }
 
     /// Counts a request of a key at the limits that the key has exceeded, or exceeds with it.
     fn note_levels(&mut self, key: &mut KeyTrial, units: u64, now: i64, with_it: u64) {
         self.drop_low_levels(key);
-        let levels = &mut self.levels[key.first_level..];
+        let levels = &mut self.levels[usize::from(key.first_level)..];
         if self.counts_denied {
-            let exceeded = levels.iter_mut().take(key.exceeded_count);
+            let exceeded = levels.iter_mut().take(key.exceeded_count.into());
             exceeded.for_each(|level| level.refused += u64::from(with_it > level.limit));
         } else {
             key.exceeded.ask(units, now, self.window, levels);
         }
-        while let Some(level) = self.levels.get_mut(key.first_level + key.exceeded_count) {
+        while let Some(level) = self.levels.get_mut(usize::from(key.first_level + key.exceeded_count)) {
             if level.limit >= with_it {
                 return;
             }
@@ -108,11 +118,11 @@ impl Trial {
     #[inline]
     fn drop_low_levels(&self, key: &mut KeyTrial) {
         let lowest = self.lowest();
-        if self.levels.get(key.first_level).is_some_and(|level| level.limit < lowest) {
-            let levels = &self.levels[key.first_level..];
-            let low = levels.iter().take_while(|level| level.limit < lowest).count();
+        if self.levels.get(usize::from(key.first_level)).is_some_and(|level| level.limit < lowest) {
+            let levels = &self.levels[usize::from(key.first_level)..];
+            let low = levels.iter().take_while(|level| level.limit < lowest).count() as u8;
             let exceeded = low.min(key.exceeded_count);
-            key.exceeded.remove_lowest(&levels[..exceeded]);
+            key.exceeded.remove_lowest(&levels[..exceeded.into()]);
             key.exceeded_count -= exceeded;
             key.first_level += low;
         }
@@ -146,8 +156,7 @@ const fn spread(at: usize, room: usize, length: usize) -> usize {
 impl KeyTrial {
     /// Drops what has left the window. Returns `true` if nothing is left: the key is like a new one.
     pub(crate) fn is_idle(&mut self, now: i64, window: i64) -> bool {
-        self.demand.expire(now, window);
-        self.demand.is_empty()
+        self.demand.count(now, window) == 0
     }
 }
 

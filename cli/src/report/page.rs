@@ -5,6 +5,7 @@ use std::fmt::{Result, Write};
 use crate::{
     log::Moment,
     report::{Plot, QuotaReport, Report, RuleReport, duration, grouped, json, percent, plot, text::notes},
+    rules::with_unit,
 };
 
 const STYLE: &str = include_str!("page.css");
@@ -84,6 +85,10 @@ fn of_rule(html: &mut String, rule: &RuleReport, at: usize) -> Result {
         return Ok(());
     }
     figures_of_rule(html, rule)?;
+    if stats.keys == 0 {
+        html.push_str("<p class=\"note\">No request of the log carries its key.</p>\n</section>\n");
+        return Ok(());
+    }
     for (number, quota) in rule.quotas.iter().enumerate() {
         of_quota(html, (quota, rule.unit()), plot(rule, number).as_ref(), (at, number))?;
     }
@@ -126,9 +131,9 @@ fn of_quota(
     plot: Option<&Plot>,
     (rule, number): (usize, usize),
 ) -> Result {
-    let (text, window) = (escaped(&quota.quota), escaped(&quota.window));
+    let (text, window) = (escaped(&with_unit(&quota.quota, unit)), escaped(&quota.window));
     let unit = unit.map(|unit| format!(" {}", escaped(unit))).unwrap_or_default();
-    writeln!(html, "<div>\n<h3>{text}{unit}: the smallest limit that refuses nobody is {}</h3>", grouped(quota.peak))?;
+    writeln!(html, "<div>\n<h3>{text}: the smallest limit that refuses nobody is {}</h3>", grouped(quota.peak))?;
     let mut edges = String::new();
     if let Some(plot) = plot {
         writeln!(html, "{}", plot.svg)?;

@@ -3,7 +3,7 @@
 use crate::{
     log::{Merge, UnreadableLines, field_of_header},
     replay::{Candidate, KeyStats, Refusal, Replay, RuleStats, Series, Stretch, Totals},
-    rules::{RuleTable, RulesFile},
+    rules::{RuleTable, RulesFile, with_unit},
 };
 
 /// The keys that are named of each rule.
@@ -118,20 +118,22 @@ fn cost_note(rule: &RuleTable, replay: &Replay, merge: &Merge, file: &RulesFile)
             format!("rule \"{name}\": requests without {unit} at {}: {unstated}, which cost {otherwise}", cost.source)
         });
     }
-    let is_program = rule.cost_text().is_some_and(|text| !file.sources().costs_without(text).is_empty());
-    (rule.fields.contains_key("reserve") || is_program).then(|| {
-        format!(
-            "rule \"{name}\": requests cost what it says without its program ({} {unit}): name what the log says, as in \
-             --cost {unit}=json:/usage/total_{unit}",
-            own()
-        )
-    })
+    let has_program = rule.cost_text().is_some_and(|text| !file.sources().costs_without(text).is_empty());
+    let what = match rule.fields.contains_key("reserve") {
+        true => "requests are charged their estimates",
+        false if has_program => "requests cost what the rule says without its program",
+        false => return None,
+    };
+    Some(format!(
+        "rule \"{name}\": {what} ({} {unit}); name what the log says, if it does, as in --cost {unit}=json:/usage/{unit}",
+        own()
+    ))
 }
 
 impl RuleReport {
     fn new(stats: &RuleStats, replay: &Replay, at: usize) -> Self {
         let mut keys: Vec<&KeyStats> = replay.keys.of_rule(at).collect();
-        let rank = |key: &KeyStats| (key.refused, key.pressure(&stats.trials));
+        let rank = |key: &KeyStats| (key.refused(), key.pressure(&stats.trials));
         keys.sort_by(|one, other| {
             let ((refused, pressure), (most_refused, most_pressure)) = (rank(one), rank(other));
             most_refused.cmp(&refused).then(most_pressure.total_cmp(&pressure)).then_with(|| one.name.cmp(&other.name))
@@ -174,11 +176,7 @@ impl RuleReport {
     /// Returns the limits as the file has them.
     pub(crate) fn limits(&self) -> String {
         let quotas: Vec<&str> = self.quotas.iter().map(|quota| quota.quota.as_str()).collect();
-        match self.unit() {
-            _ if quotas.is_empty() => "unlimited".to_owned(),
-            None => quotas.join(", "),
-            Some(unit) => format!("{} {unit}", quotas.join(", ")),
-        }
+        if quotas.is_empty() { "unlimited".to_owned() } else { with_unit(&quotas.join(", "), self.unit()) }
     }
 }
 
@@ -188,9 +186,9 @@ impl TopKey {
             key: key.name.to_string(),
             requests: key.requests,
             units: key.units,
-            refused: key.refused,
-            first_refused: key.first_refused,
-            longest: key.longest,
+            refused: key.refused(),
+            first_refused: key.first_refused(),
+            longest: key.longest(),
             peaks: key.trials.iter().map(|trial| trial.peak).collect(),
         }
     }

@@ -5,6 +5,7 @@ use std::fmt::{Result, Write};
 use crate::{
     log::Moment,
     report::{QuotaReport, Report, RuleReport, TopKey, duration, grouped, percent},
+    rules::with_unit,
 };
 
 /// The widest name of a key that is shown whole.
@@ -24,6 +25,9 @@ pub(crate) fn text(report: &Report) -> String {
 /// Returns what readers have to know of the figures.
 pub(super) fn notes(report: &Report) -> Vec<String> {
     let mut notes = Vec::new();
+    if report.totals.requests == 0 && report.lines.unreadable > 0 {
+        notes.push("no line can be read: is this the format? Name another one with --format".to_owned());
+    }
     if report.lines.is_coarse {
         notes.push("times are of whole seconds, so all requests of a second count at its beginning".to_owned());
     }
@@ -116,6 +120,9 @@ fn of_rule(text: &mut String, rule: &RuleReport, report: &Report) -> Result {
     if stats.without_key > 0 {
         writeln!(text, "  without the key  {} (on_missing is {})", grouped(stats.without_key), stats.on_missing)?;
     }
+    if stats.keys == 0 {
+        return Ok(());
+    }
     if let Some(first) = rule.first() {
         writeln!(text, "  first refusal    {}, {}", Moment::display(first.time), shortened(&first.key))?;
     }
@@ -129,8 +136,8 @@ fn of_rule(text: &mut String, rule: &RuleReport, report: &Report) -> Result {
 }
 
 fn of_quota(text: &mut String, quota: &QuotaReport, unit: Option<&str>) -> Result {
-    let (smallest, of_unit) = (grouped(quota.peak), unit.map(|unit| format!(" {unit}")).unwrap_or_default());
-    writeln!(text, "  {}{of_unit} alone: the smallest limit that refuses nobody is {smallest}", quota.quota)?;
+    let (smallest, quota_text) = (grouped(quota.peak), with_unit(&quota.quota, unit));
+    writeln!(text, "  {quota_text} alone: the smallest limit that refuses nobody is {smallest}")?;
     writeln!(text, "  {:>14}  {:>12}  {:>9}", format!("per {}", quota.window), "refused", "keys")?;
     for candidate in &quota.candidates {
         let mark = quota.mark(candidate);

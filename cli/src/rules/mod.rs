@@ -7,5 +7,5 @@ mod rules_file;
 
 pub(crate) use costs::Costs;
 pub(crate) use program_sources::ProgramSources;
-pub(crate) use rule_table::{RuleTable, TierPolicy};
+pub(crate) use rule_table::{RuleTable, TierPolicy, with_unit};
 pub(crate) use rules_file::RulesFile;

@@ -151,6 +151,11 @@ impl TierPolicy {
     }
 }
 
+/// Returns limits with the unit that they are of: `50000 tokens/minute`.
+pub(crate) fn with_unit(limits: &str, unit: Option<&str>) -> String {
+    unit.map_or_else(|| limits.to_owned(), |unit| limits.replace('/', &format!(" {unit}/")))
+}
+
 impl PartialEq for TierPolicy {
     /// Compares the limits, whatever the quotas and the tier are called.
     fn eq(&self, other: &Self) -> bool {
