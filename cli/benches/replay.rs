@@ -73,7 +73,7 @@ impl Processor {
         (self.user + self.system).max(TICK)
     }
 
-    fn since(self, before: Self) -> Self {
+    const fn since(self, before: Self) -> Self {
         Self { user: self.user.saturating_sub(before.user), system: self.system.saturating_sub(before.system) }
     }
 }

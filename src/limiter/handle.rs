@@ -181,7 +181,6 @@ impl<K: RequestKind> RateLimiter<K> {
     ///
     /// The decision is an error if the request does not carry the key of a rule that [rejects](crate::OnMissing::Reject) it
     /// then. Nothing is charged in that case.
-    #[must_use]
     pub fn check_matching(&self, request: K::View<'_>) -> (Vec<MatchedRule>, Result<Decision, KeyRejected>) {
         let (switched, rules) = (self.switched(), self.rules());
         let (mut found, mut charges) = (Vec::new(), Charges::default());
@@ -389,8 +388,7 @@ impl<K: RequestKind, S: Store> RateLimiter<K, S> {
             wanted,
             &applied,
             &self.state.hasher,
-            note,
-            |visit| self.judge(rules, visit),
+            (note, |visit: &Visit<'_, '_, K>| self.judge(rules, visit)),
             charges,
         );
         let rulebook = || Arc::clone(rules.rulebook.local());

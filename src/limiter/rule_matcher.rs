@@ -145,8 +145,7 @@ impl<K: RequestKind> RuleMatcher<K> {
         wanted: impl Fn(RuleId) -> Option<Enforcement>,
         applied: &AppliedMarks<'_>,
         hasher: &KeyHasher,
-        mut note: impl FnMut(&Visit<'_, '_, K>) -> bool,
-        judge: impl Fn(&Visit<'_, '_, K>) -> (RuleTier, Charge),
+        (mut note, judge): (impl FnMut(&Visit<'_, '_, K>) -> bool, impl Fn(&Visit<'_, '_, K>) -> (RuleTier, Charge)),
         charges: &mut Charges,
     ) -> Result<(), (RuleId, StatusCode)> {
         if self.is_exempt(request) {
