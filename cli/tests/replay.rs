@@ -115,9 +115,8 @@ fn lines_that_cannot_be_read_are_counted_and_shown() {
     let run = run_with_input(&arguments, log.as_bytes());
     assert_eq!(run.code, 0);
     let expected = "-: combined, 163 lines, 2 unreadable\n  -:161: it has no request: 192.0.2.9 - - [29/Feb/2024:00:00:01 +0000] \
-                    \"\\\\x16\\\\x03\\\\x01\" 400 0 \"-\" \"-\"\n  -:162: it has another format: cut o\n";
-    let expected = expected.replace('"', "\\\"");
-    assert!(run.stdout.starts_with(&expected), "{}", run.stdout);
+                    \"\\x16\\x03\\x01\" 400 0 \"-\" \"-\"\n  -:162: it has another format: cut o\n";
+    assert!(run.stdout.starts_with(expected), "{}", run.stdout);
     assert_eq!(run_with_input(&[&arguments[..], &["--strict"]].concat(), log.as_bytes()).code, 3);
     let clean = std::fs::read(data("combined.log")).unwrap();
     assert_eq!(run_with_input(&[&arguments[..], &["--strict"]].concat(), &clean).code, 0);
@@ -204,6 +203,17 @@ fn a_rule_with_a_unit_costs_what_the_log_says() {
     assert_eq!((&rule["limits"], &rule["top_keys"][0]["units"]), (&Value::from("1000 tokens/minute"), &1500.into()));
     let note = "rule \"chat\": requests without tokens at json:/usage/total: 1, which cost what the rule says (500)";
     assert!(figures["notes"].as_array().unwrap().contains(&note.into()), "{}", figures["notes"]);
+    let page = std::path::Path::new(&path).with_file_name("report.html").display().to_string();
+    replay(&["--cost", "tokens=json:/usage/total", "--html", &page]);
+    let page = std::fs::read_to_string(&page).unwrap();
+    for part in [
+        "limit in tokens per minute",
+        "most tokens of one key per minute",
+        "<dt>tokens refused</dt>",
+        "1000 tokens/minute",
+    ] {
+        assert!(page.contains(part), "{part}");
+    }
     let estimated = replay(&[]);
     assert_eq!((&estimated["rules"][0]["units"], &estimated["rules"][0]["refused"]), (&1500.into(), &1.into()));
     let notes = estimated["notes"].to_string();

@@ -208,10 +208,16 @@ impl UnreadableLines {
     }
 }
 
-/// Returns the beginning of a line, on one line.
+/// Returns the beginning of a line, without what a terminal would not show. Quotes and backslashes are as the log has them.
 fn shown(line: &[u8]) -> String {
     let cut = &line[..line.len().min(MOST_BYTES_SHOWN)];
-    let text = String::from_utf8_lossy(cut).escape_debug().to_string();
+    let mut text = String::new();
+    for char in String::from_utf8_lossy(cut).chars() {
+        match char {
+            '"' | '\'' | '\\' => text.push(char),
+            _ => text.extend(char.escape_debug()),
+        }
+    }
     text + if cut.len() < line.len() { "..." } else { "" }
 }
 

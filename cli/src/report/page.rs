@@ -132,6 +132,7 @@ fn of_quota(
     (rule, number): (usize, usize),
 ) -> Result {
     let (text, window) = (escaped(&with_unit(&quota.quota, unit)), escaped(&quota.window));
+    let of = escaped(unit.unwrap_or("requests"));
     let unit = unit.map(|unit| format!(" {}", escaped(unit))).unwrap_or_default();
     writeln!(html, "<div>\n<h3>{text}: the smallest limit that refuses nobody is {}</h3>", grouped(quota.peak))?;
     let mut edges = String::new();
@@ -144,13 +145,13 @@ fn of_quota(
     writeln!(
         html,
         "<div class=\"trial\" hidden data-rule=\"{rule}\" data-quota=\"{number}\"{edges}>\n\
-         <input type=\"range\" min=\"0\" max=\"{last}\" step=\"1\" value=\"{own}\" aria-label=\"limit{unit} per {window}\">\n\
+         <input type=\"range\" min=\"0\" max=\"{last}\" step=\"1\" value=\"{own}\" aria-label=\"limit in {of} per {window}\">\n\
          <output data-figure=\"limit\"></output>{unit} per {window} alone would refuse <output data-figure=\"refused\"></output> \
          requests (<output data-figure=\"share\"></output>) of <output data-figure=\"keys\"></output> keys\n</div>"
     )?;
     writeln!(
         html,
-        "<div class=\"scroll\"><table>\n<tr><th>limit{unit} per {window}</th><th>refused</th><th>keys</th><th></th></tr>"
+        "<div class=\"scroll\"><table>\n<tr><th>limit in {of} per {window}</th><th>refused</th><th>keys</th><th></th></tr>"
     )?;
     for (at, candidate) in quota.candidates.iter().enumerate() {
         let (limit, refused, keys) = (grouped(candidate.limit), grouped(candidate.refused), grouped(candidate.keys));
