@@ -214,6 +214,9 @@ fn a_rule_with_a_unit_costs_what_the_log_says() {
     ] {
         assert!(page.contains(part), "{part}");
     }
+    let text = std::fs::read_to_string(&path).unwrap();
+    std::fs::write(&path, format!("{text}unsettled = 'release'\n")).unwrap();
+    assert_eq!(replay(&["--cost", "tokens=json:/usage/total"])["rules"], figures["rules"], "nothing gives units back");
     let estimated = replay(&[]);
     assert_eq!((&estimated["rules"][0]["units"], &estimated["rules"][0]["refused"]), (&1500.into(), &1.into()));
     let notes = estimated["notes"].to_string();
@@ -267,6 +270,13 @@ fn one_line_of_another_year_makes_no_other_late() {
     assert_eq!((&figures["late"], &figures["unreadable"]), (&0.into(), &1.into()));
     assert_eq!(figures["unreadable_lines"][0]["line"], 52);
     assert_eq!(figures["rules"].take(), rules_of(&[&data("combined.log")]));
+}
+
+#[test]
+fn a_rule_that_counts_some_outcomes_says_that_it_counts_all_here() {
+    let (_folder, path) = file_of(&format!("{TOKENS}count_only = ['failures']\n"));
+    let run = run_with_input(&["replay", "--rules", &path, "-"], TOKENS_LOG.as_bytes());
+    assert!(run.stdout.contains("note: rule \"chat\": it counts some outcomes alone"), "{}", run.stdout);
 }
 
 #[test]

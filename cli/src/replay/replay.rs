@@ -49,7 +49,7 @@ pub(crate) struct Totals {
 impl Replay {
     pub(crate) fn new(file: &RulesFile, layout: &Layout) -> Result<Self, Failure> {
         let clock = ManualClock::new();
-        let limiter = file.limiter(clock.clone()).map_err(|error| Failure::config(&file.name, &error))?;
+        let limiter = file.limiter_of_log(clock.clone()).map_err(|error| Failure::config(&file.name, &error))?;
         let rules: Vec<RuleStats> = file
             .rules
             .iter()

@@ -19,7 +19,7 @@ pub(crate) struct Report {
     pub(crate) totals: Totals,
     /// The header fields that rules read, and no request has.
     pub(crate) absent_headers: Vec<String>,
-    /// What is to be known of the costs of rules.
+    /// What is to be known of the costs of rules, and of the outcomes that they count.
     pub(crate) cost_notes: Vec<String>,
     /// The logs are of formats that have no address.
     pub(crate) has_no_peer: bool,
@@ -80,7 +80,12 @@ impl Report {
             lines,
             totals: replay.totals.clone(),
             absent_headers: absent_headers(replay, merge, file),
-            cost_notes: file.rules.iter().filter_map(|rule| cost_note(rule, replay, merge, file)).collect(),
+            cost_notes: file
+                .rules
+                .iter()
+                .flat_map(|rule| [cost_note(rule, replay, merge, file), outcome_note(rule)])
+                .flatten()
+                .collect(),
             has_no_peer: !merge.may_have(crate::log::Layout::PEER),
             has_forgotten: replay.keys.has_forgotten,
             overflowed: replay.keys.overflowed,
@@ -128,6 +133,13 @@ fn cost_note(rule: &RuleTable, replay: &Replay, merge: &Merge, file: &RulesFile)
         "rule \"{name}\": {what} ({} {unit}); name what the log says, if it does, as in --cost {unit}=json:/usage/{unit}",
         own()
     ))
+}
+
+/// Returns what is to be known of a rule that does not count every request.
+fn outcome_note(rule: &RuleTable) -> Option<String> {
+    let counts_only = rule.fields.contains_key("count_only");
+    let name = &rule.name;
+    counts_only.then(|| format!("rule \"{name}\": it counts some outcomes alone (count_only), and here every request"))
 }
 
 impl RuleReport {

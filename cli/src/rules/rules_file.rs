@@ -53,6 +53,17 @@ impl RulesFile {
         self.build(&self.table, clock)
     }
 
+    /// Builds a limiter of all rules for the requests of a log. Nothing settles reservations there, so they are kept, whatever
+    /// the file says of those that nobody settles.
+    pub(crate) fn limiter_of_log(&self, clock: impl Clock) -> Result<RateLimiter, ConfigError> {
+        let mut table = self.table.clone();
+        let rules = table.get_mut("rule").and_then(Value::as_array_mut).into_iter().flatten();
+        for rule in rules.filter_map(Value::as_table_mut).filter(|rule| rule.contains_key("reserve")) {
+            rule.insert("unsettled".to_owned(), Value::from("keep"));
+        }
+        self.build(&table, clock)
+    }
+
     /// Builds a limiter of other rules than those of the file.
     pub(crate) fn variant(&self, table: &Table) -> Result<RateLimiter, ConfigError> {
         self.build(table, ManualClock::new())
