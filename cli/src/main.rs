@@ -5,6 +5,8 @@ mod commands;
 mod compare;
 mod explain;
 mod failure;
+#[cfg(test)]
+mod fuzzing;
 mod lint;
 mod log;
 mod replay;

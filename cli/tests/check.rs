@@ -35,7 +35,8 @@ fn findings_are_told_and_denied_and_allowed() {
          it out [idle-quota]\n"
     );
     let told = run(&["check", &path]);
-    assert_eq!((told.code, told.stdout), (0, format!("{finding}{path}: 1 rule, 1 finding\n")));
+    let page = "idle-quota: see docs/command-line.md#idle-quota\n";
+    assert_eq!((told.code, told.stdout), (0, format!("{finding}{page}{path}: 1 rule, 1 finding\n")));
     assert_eq!(run(&["check", &path, "--deny"]).code, 2);
     assert_eq!(run(&["check", &path, "--deny", "--allow", "idle-quota"]).code, 0);
     assert_eq!(run(&["check", &path, "--allow", "nothing"]).code, 64);

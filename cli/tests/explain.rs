@@ -3,6 +3,20 @@
 use crate::program::{data, file_of, run};
 
 #[test]
+fn a_rule_with_a_unit_says_what_the_request_costs() {
+    let (_folder, path) = file_of(
+        "[[rule]]\nname = 'a'\nkey = 'peer_ip'\nquotas = ['50/minute']\napplies_to = 'every_request'\nunit = 'points'\n\
+         cost = 'header:x-points | 5'\n",
+    );
+    let explain = |more: &[&str]| run(&[&["explain", "--rules", &path, "GET /x"], more].concat()).stdout;
+    let missing = explain(&[]);
+    assert!(missing.contains("governs it: 50 points/minute\n") && missing.contains("it costs 5 points"), "{missing}");
+    assert!(missing.contains("(an address is named with --peer)"), "{missing}");
+    let found = explain(&["--peer", "192.0.2.1", "-H", "x-points: 7"]);
+    assert!(found.contains("by peer_ip: 192.0.2.1\n  it costs 7 points\n"), "{found}");
+}
+
+#[test]
 fn rules_that_govern_come_first_and_the_others_say_why_not() {
     let rules = data("rules.toml");
     let run = run(&["explain", "--rules", &rules, "POST /bots/7/export?x=1", "--peer", "192.0.2.1"]);

@@ -3,7 +3,7 @@
 use std::{fmt, sync::Arc};
 
 use crate::{
-    key::Key,
+    key::{Charge, Key},
     limiter::{CompiledRule, RuleTier, RulebookRef},
     policy::{Enforcement, Policy},
 };
@@ -37,12 +37,18 @@ pub struct MatchedRule {
     rulebook: Arc<RulebookRef>,
     rule: RuleTier,
     scope: u32,
+    units: u64,
     key: Option<Key>,
 }
 
 impl MatchedRule {
-    pub(super) const fn new(rulebook: Arc<RulebookRef>, rule: RuleTier, scope: u32, key: Option<Key>) -> Self {
-        Self { rulebook, rule, scope, key }
+    pub(super) const fn new(rulebook: Arc<RulebookRef>, rule: RuleTier, charge: Charge, key: Option<Key>) -> Self {
+        Self { rulebook, rule, scope: charge.scope(), units: charge.units, key }
+    }
+
+    /// Makes the larger cost of two the one that counts.
+    pub(super) fn include(&mut self, same: &Self) {
+        self.units = self.units.max(same.units);
     }
 
     /// Returns `true` if it is the same rule with the same key, and so the same history.
@@ -67,6 +73,13 @@ impl MatchedRule {
     #[must_use]
     pub const fn scope(&self) -> u32 {
         self.scope
+    }
+
+    /// Returns the units that the request [costs](crate::Rule::cost): 1 if the rule counts requests, the estimate if it
+    /// [reserves](crate::Rule::reserve).
+    #[must_use]
+    pub const fn units(&self) -> u64 {
+        self.units
     }
 
     /// Returns the key, as [`RateLimiter::key`](crate::RateLimiter::key) makes it, or `None` if the request does not carry it.

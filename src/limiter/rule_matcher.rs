@@ -133,7 +133,8 @@ impl<K: RequestKind> RuleMatcher<K> {
 
     /// Adds the charges of a request under the `wanted` rules to `charges`, except those that are `applied` already.
     ///
-    /// `wanted` returns how a rule is enforced; `None` if it is not to be looked at. A rule that found the key of the request further out does not need it a second time.
+    /// `wanted` returns how a rule is enforced; `None` if it is not to be looked at. `note` is called with each of the others,
+    /// and returns whether it is charged. A rule that found the key of the request further out does not need it a second time.
     ///
     /// # Errors
     ///
@@ -144,7 +145,7 @@ impl<K: RequestKind> RuleMatcher<K> {
         wanted: impl Fn(RuleId) -> Option<Enforcement>,
         applied: &AppliedMarks<'_>,
         hasher: &KeyHasher,
-        judge: impl Fn(&Visit<'_, '_, K>) -> (RuleTier, Charge),
+        (mut note, judge): (impl FnMut(&Visit<'_, '_, K>) -> bool, impl Fn(&Visit<'_, '_, K>) -> (RuleTier, Charge)),
         charges: &mut Charges,
     ) -> Result<(), (RuleId, StatusCode)> {
         if self.is_exempt(request) {
@@ -153,6 +154,9 @@ impl<K: RequestKind> RuleMatcher<K> {
         let mut rejected = None;
         self.visit_rules(request, wanted, hasher, |visit| {
             let (rule, enforcement, is_found) = (visit.rule, visit.enforcement, visit.is_found);
+            if !note(&visit) {
+                return;
+            }
             let Some(rule_key) = self.keys.get(rule.index()) else { return };
             self.watch.note_key(rule, visit.key, is_found);
             let mut add = || {

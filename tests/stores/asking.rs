@@ -17,7 +17,7 @@ use http::{HeaderValue, Request, StatusCode};
 use parking_lot::Mutex;
 use proptest::prelude::*;
 use tower_quota::{
-    ConfigError, MatchedRule, OnMissing, Policy, RateLimiter, Rule, RuleHandle,
+    ConfigError, Enforcement, MatchedRule, OnMissing, Policy, RateLimiter, Rule, RuleHandle,
     http::{PeerAddr, RequestView},
     key::{self, Key, KeyExtractor, KeyParts},
     store::{Charge, MaybeReady, Setup, Store, Unavailable, Verdict},
@@ -237,6 +237,41 @@ fn a_request_without_a_service_is_decided_by_all_its_rules() {
     assert_eq!((rejected.rule(), rejected.status()), ("export", StatusCode::UNAUTHORIZED));
     assert_eq!(rejected.to_string(), "the request does not carry the key of rule \"export\"");
     assert_eq!(limiter.len(), 2, "a rejected request is charged nowhere");
+}
+
+#[test]
+fn a_request_is_matched_and_decided_at_once() {
+    let rule = |name: &str| Rule::new(name).key(key::header("x-account")).policy(Policy::per_minute(9));
+    let limiter = frozen([
+        rule("api").every_request().cost("points", |request: &RequestView<'_>| request.uri().path().len() as u64),
+        rule("off").every_request().enforcement(Enforcement::Off),
+        rule("skip").every_request().on_missing(OnMissing::Skip),
+        rule("export").routes(["POST /export"]).on_missing(OnMissing::Reject(StatusCode::UNAUTHORIZED)),
+    ]);
+    let check = |request: http::request::Builder| {
+        let request = request.body(()).unwrap();
+        let view = RequestView::new(&request);
+        let (matched, decided) = limiter.check_matching(&view);
+        let summary = |matched: &[MatchedRule]| {
+            let one = |matched: &MatchedRule| (matched.rule().to_owned(), matched.units(), matched.key());
+            matched.iter().map(one).collect::<Vec<_>>()
+        };
+        assert_eq!(summary(&matched), summary(&limiter.matching(&view)));
+        let units: Vec<_> = matched.iter().map(|matched| (matched.rule().to_owned(), matched.units())).collect();
+        (units, decided.map(|decision| decision.is_admitted()))
+    };
+    let found =
+        |found: &[(&str, u64)]| found.iter().map(|(rule, units)| ((*rule).to_owned(), *units)).collect::<Vec<_>>();
+    let (matched, rejected) = check(Request::post("/export"));
+    assert_eq!(matched, found(&[("export", 1), ("api", 7), ("off", 1), ("skip", 1)]));
+    assert_eq!(rejected.unwrap_err().rule(), "export");
+    assert!(limiter.is_empty(), "a rejected request is charged nowhere");
+    for (path, is_admitted) in [("/x/y/z", true), ("/x", true), ("/x", false)] {
+        let (matched, decided) = check(Request::get(path).header("x-account", "acme"));
+        assert_eq!(matched, found(&[("api", path.len() as u64), ("off", 1), ("skip", 1)]));
+        assert_eq!(decided.unwrap(), is_admitted, "{path}");
+    }
+    assert_eq!(limiter.len(), 2, "a rule that is off is not charged");
 }
 
 #[test]

@@ -7,7 +7,7 @@ use clap::ArgMatches;
 use crate::{
     commands::{Answer, counted, path, texts},
     failure::Failure,
-    lint,
+    lint::{self, CODES, PAGE},
     rules::{ProgramSources, RulesFile},
 };
 
@@ -21,6 +21,9 @@ pub(super) fn run(matches: &ArgMatches) -> Result<Answer, Failure> {
     let mut text = String::new();
     for finding in &findings {
         let _ = writeln!(text, "{}: {finding}", file.name);
+    }
+    for code in CODES.iter().filter(|code| findings.iter().any(|finding| finding.code == **code)) {
+        let _ = writeln!(text, "{code}: see {PAGE}#{code}");
     }
     let summary = match findings.len() {
         0 => "nothing found".to_owned(),

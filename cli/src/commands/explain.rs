@@ -33,7 +33,7 @@ pub(super) fn run(matches: &ArgMatches) -> Result<Answer, Failure> {
 fn describe(text: &mut String, explained: &Explained) {
     // Writing to a string does not fail.
     let _ = match explained {
-        Explained::Governs { rule, limits, tier, enforcement, key } => {
+        Explained::Governs { rule, limits, tier, enforcement, cost, key } => {
             let tier = tier.as_ref().map(|tier| format!(" (tier {tier})")).unwrap_or_default();
             let enforcement = if enforcement == "on" { String::new() } else { format!(", {enforcement}") };
             let key = match key {
@@ -42,7 +42,8 @@ fn describe(text: &mut String, explained: &Explained) {
                     format!("by {sources}, which the request does not carry: {outcome}")
                 }
             };
-            writeln!(text, "\nrule \"{rule}\" governs it: {limits}{tier}{enforcement}\n  {key}")
+            let cost = cost.as_ref().map(|cost| format!("\n  it costs {cost}")).unwrap_or_default();
+            writeln!(text, "\nrule \"{rule}\" governs it: {limits}{tier}{enforcement}\n  {key}{cost}")
         }
         Explained::DoesNot { rule, reasons } => {
             writeln!(text, "\nrule \"{rule}\" does not:\n  {}", reasons.join("\n  "))

@@ -15,7 +15,7 @@ use crate::{
     log::{Format, Layout, LogFile, Merge, Progress},
     replay::Replay,
     report::{Report, json, page, text},
-    rules::{ProgramSources, RulesFile},
+    rules::{Costs, ProgramSources, RulesFile},
 };
 
 /// The requests between two looks at the progress.
@@ -25,25 +25,28 @@ const STEP: u64 = 8192;
 pub(super) fn run(matches: &ArgMatches) -> Result<Answer, Failure> {
     let file = rules(matches)?;
     let headers = file.headers();
-    let mut layout = Layout::new(headers.iter().map(String::as_str));
+    let mut layout = Layout::new(headers.iter().map(String::as_str))
+        .with_costs(file.costs().iter().map(|cost| (cost.header.as_str(), cost.is_of_bytes())));
     let format = matches.get_one::<String>("format").map_or("auto", String::as_str);
-    let fields = texts(matches, "field");
+    let mut fields = texts(matches, "field");
     let format = if fields.is_empty() || format != "auto" { format } else { "json" };
-    let format = Format::parse(format, &fields, &mut layout)?;
+    fields.extend(file.costs().json_fields());
+    let format = if format == "auto" { None } else { Format::parse(format, &fields, &mut layout)? };
     let logs: Vec<PathBuf> = matches.get_many::<PathBuf>("LOG").into_iter().flatten().cloned().collect();
     let progress = Progress::default();
-    let open = |log: &PathBuf| LogFile::open(log, format.as_ref(), &mut layout, &progress);
+    let open = |log: &PathBuf| LogFile::open(log, format.as_ref(), &fields, &mut layout, &progress);
     let opened = logs.iter().map(open).collect::<Result<Vec<_>, _>>()?;
     let mut merge = Merge::new(opened, layout);
     let mut replay = Replay::new(&file, &merge.layout)?;
     replay_all(&mut replay, &mut merge, &bar(&logs), &progress)?;
     let names: Vec<String> = logs.iter().map(|log| log.display().to_string()).collect();
-    answer(matches, &Report::new(&replay, &merge, (&file.name, &names), file.max_keys()))
+    answer(matches, &Report::new(&replay, &merge, &file, &names))
 }
 
 /// Reads the rules, all of whose sources have to be in the log.
 fn rules(matches: &ArgMatches) -> Result<RulesFile, Failure> {
     let file = RulesFile::read(path(matches, "rules"), ProgramSources::of_log(&texts(matches, "source"))?)?;
+    let file = file.with_costs(Costs::parse(&texts(matches, "cost"))?)?;
     match file.sources().claims_without(&file.table).first() {
         None => Ok(file),
         Some(claim) => Err(Failure::usage(format!(
@@ -84,6 +87,6 @@ fn answer(matches: &ArgMatches, report: &Report) -> Result<Answer, Failure> {
         fs::write(path, page(report)).map_err(|error| Failure::io(Path::new(path), &error))?;
     }
     let text = if matches.get_flag("json") { format!("{:#}\n", json(report)) } else { text(report) };
-    let is_failure = matches.get_flag("strict") && report.lines.unreadable > 0;
+    let is_failure = report.lines.unreadable > 0 && (matches.get_flag("strict") || report.totals.requests == 0);
     Ok(Answer { text, code: if is_failure { Failure::UNREADABLE } else { 0 } })
 }

@@ -6,7 +6,7 @@ use tower_quota::{ConfigError, MatchedRule, RateLimiter, http::RequestView};
 use crate::{
     explain::reasons,
     replay::show_part,
-    rules::{RuleTable, RulesFile},
+    rules::{RuleTable, RulesFile, with_unit},
 };
 
 /// One rule, and what it has to do with a request.
@@ -18,6 +18,8 @@ pub(crate) enum Explained {
         limits: String,
         tier: Option<String>,
         enforcement: String,
+        /// What the request costs, if the rule counts other units than requests.
+        cost: Option<String>,
         key: Key,
     },
     DoesNot {
@@ -54,16 +56,21 @@ pub(crate) fn explain(file: &RulesFile, request: &Request<()>) -> Result<Vec<Exp
 fn governed(limiter: &RateLimiter, rule: &RuleTable, matched: &MatchedRule, request: &Request<()>) -> Explained {
     let sources = rule.keys().iter().map(|parts| parts.join(" + ")).collect::<Vec<_>>().join(", or on other routes ");
     let limits = rule.policy(matched.tier()).map(crate::rules::TierPolicy::limits).unwrap_or_default();
+    let limits = with_unit(&limits, rule.unit());
     let parts = limiter.rule(&rule.name).ok().and_then(|handle| handle.parts_of(&RequestView::new(request)));
     let key = match parts.filter(|_| matched.key().is_some()) {
         Some(parts) => Key::Found { sources, parts: shown(rule, &parts) },
-        None => Key::Missing { sources, outcome: outcome(rule) },
+        None => {
+            let hint = if sources.contains("_ip") { " (an address is named with --peer)" } else { "" };
+            Key::Missing { sources, outcome: outcome(rule) + hint }
+        }
     };
     Explained::Governs {
         rule: rule.name.clone(),
         limits,
         tier: matched.tier().map(str::to_owned),
         enforcement: matched.enforcement().as_str().to_owned(),
+        cost: rule.unit().map(|unit| format!("{} {unit}", matched.units())),
         key,
     }
 }
@@ -152,14 +159,17 @@ mod tests {
         let explained = explained(Request::get("/api/bots/7").header("x-account", "acme"));
         let text = |text: &str| text.to_owned();
         let key = Key::Found { sources: text("header:x-account"), parts: text("acme") };
-        let (tier, enforcement) = (Some(text("pro")), text("on"));
+        let (tier, enforcement, cost) = (Some(text("pro")), text("on"), None);
         assert_eq!(
             explained[0],
-            Explained::Governs { rule: text("api"), limits: text("900/minute"), tier, enforcement, key }
+            Explained::Governs { rule: text("api"), limits: text("900/minute"), tier, enforcement, cost, key }
         );
         let key = Key::Found { sources: text("path:id + peer_ip"), parts: text("7 + 192.0.2.1") };
         let (limits, enforcement) = (text("60/minute, 1800/hour"), text("shadow"));
-        assert_eq!(explained[1], Explained::Governs { rule: text("bots"), limits, tier: None, enforcement, key });
+        assert_eq!(
+            explained[1],
+            Explained::Governs { rule: text("bots"), limits, tier: None, enforcement, cost: None, key }
+        );
     }
 
     #[test]

@@ -52,6 +52,10 @@ fn reason_of_idleness(quota: &Quota, policy: &TierPolicy) -> Option<String> {
 fn large_history(rule: &RuleTable, policy: &TierPolicy) -> Option<u64> {
     let resolution = rule.fields.get("resolution").and_then(toml::Value::as_integer).unwrap_or(4096);
     let resolution = u64::try_from(resolution).unwrap_or(MOST_UNITS);
+    // With costs it is the number of requests that takes memory, and not that of units.
+    if rule.unit().is_some() {
+        return None;
+    }
     let is_large = |quota: &&Quota| quota.limit() > resolution || quota.window().as_secs() > LONGEST_SECONDS;
     let buckets = policy.quotas.iter().filter(is_large).map(|quota| quota.limit().min(2 * resolution));
     let exact = policy.quotas.iter().filter(|quota| !is_large(quota)).map(Quota::limit).max().unwrap_or(0);

@@ -1,9 +1,6 @@
 //! The languages in which servers describe the lines of their logs.
 
-use crate::{
-    log::{Field, template::Piece},
-    rules::field_header,
-};
+use crate::log::{Field, field_header, template::Piece};
 
 /// Apache's and nginx's names for these.
 pub(super) const COMMON: &str = r#"%h %l %u %t "%r" %>s %b"#;
@@ -54,7 +51,10 @@ fn nginx_variable(name: &str) -> Piece {
         "args" | "query_string" => Field::Query,
         "host" | "http_host" => Field::Host,
         "remote_addr" => Field::Peer,
-        _ if name.starts_with("upstream_") => return Piece::List,
+        "body_bytes_sent" | "bytes_sent" | "sent_bytes" => Field::ResponseBytes(name.to_owned()),
+        "content_length" | "request_length" | "received_bytes" => Field::RequestBytes(name.to_owned()),
+        // Of several upstreams the last one's header fields are written.
+        _ if name.starts_with("upstream_") && !name.starts_with("upstream_http_") => return Piece::List,
         _ => match (name.strip_prefix("http_"), name.strip_prefix("cookie_")) {
             (Some(header), _) => Field::Header(header.replace('_', "-")),
             (_, Some(cookie)) => Field::Cookie(cookie.to_owned()),
@@ -105,6 +105,8 @@ fn apache_field(name: &str, letter: char, pieces: &mut Vec<Piece>) {
         ('i', name) if name.eq_ignore_ascii_case("host") => Field::Host,
         ('i', name) => Field::Header(name.to_ascii_lowercase()),
         ('C', name) => Field::Cookie(name.to_owned()),
+        ('b' | 'B' | 'O', _) => Field::ResponseBytes("bytes".to_owned()),
+        ('I', _) => Field::RequestBytes("received".to_owned()),
         ('u', _) => Field::Header(field_header("remote_user")),
         ('e' | 'n', name) => Field::Header(field_header(name)),
         _ => Field::Ignored,
@@ -153,6 +155,8 @@ fn envoy_operator(operator: &str) -> Field {
         ("REQ", ":path" | "x-envoy-original-path") | ("PATH", _) => Field::Target,
         ("REQ", ":authority" | "host") => Field::Host,
         ("REQ", _) => Field::Header(argument),
+        ("BYTES_SENT" | "RESPONSE_BODY_BYTES", _) => Field::ResponseBytes(name.to_owned()),
+        ("BYTES_RECEIVED", _) => Field::RequestBytes(name.to_owned()),
         (name, _) if name.starts_with("DOWNSTREAM_DIRECT_REMOTE_ADDRESS") => Field::Peer,
         (name, _) if name.starts_with("DOWNSTREAM_REMOTE_ADDRESS") => Field::Peer,
         _ => Field::Header(field_header(name)),

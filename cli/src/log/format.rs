@@ -2,8 +2,9 @@
 
 use crate::{
     failure::Failure,
-    log::{Escape, Field, JsonLine, Layout, Moment, Spans, Template, W3c, detect, dialect, template::Piece},
-    rules::field_header,
+    log::{
+        Escape, Field, JsonLine, Layout, Moment, Spans, Template, W3c, detect, dialect, field_header, template::Piece,
+    },
 };
 
 /// The formats that can be named.
@@ -37,7 +38,8 @@ impl Format {
     pub(crate) fn parse(text: &str, fields: &[String], layout: &mut Layout) -> Result<Option<Self>, Failure> {
         let (name, custom) = text.split_once('=').map_or((text, None), |(name, custom)| (name, Some(custom)));
         if !fields.is_empty() && !matches!(name, "json" | "caddy" | "traefik") {
-            return Err(Failure::usage(format!("--field is for --format json, and this is {name}")));
+            let reason = "--field and --cost ...=json: are for logs in JSON, and this is";
+            return Err(Failure::usage(format!("{reason} {name}")));
         }
         let pieces = match (name, custom) {
             ("auto", None) => return Ok(None),
@@ -49,16 +51,15 @@ impl Format {
             ("apache", Some(custom)) => dialect::apache(custom),
             ("w3c", None) => return Ok(Some(Self::w3c())),
             ("caddy" | "traefik" | "json", None) => return Self::json(name, fields, layout).map(Some),
-            _ => return Err(Failure::usage(format!("--format {text}: unknown; known are {NAMES}"))),
+            _ => return Err(unknown(text)),
         };
         let pieces = pieces.map_err(|reason| Failure::usage(format!("--format {name}: {reason}")))?;
         Ok(Some(Self::template(name, &pieces, layout)?))
     }
 
     /// Finds the format of a log by its first lines.
-    pub(crate) fn detect(lines: &[&[u8]], layout: &mut Layout) -> Option<Self> {
-        let name = detect::name(lines)?;
-        Self::parse(name, &[], layout).ok().flatten()
+    pub(crate) fn detect(lines: &[&[u8]], fields: &[String], layout: &mut Layout) -> Result<Option<Self>, Failure> {
+        detect::name(lines).map_or(Ok(None), |name| Self::parse(name, fields, layout))
     }
 
     fn template(name: &str, pieces: &[Piece], layout: &mut Layout) -> Result<Self, Failure> {
@@ -82,17 +83,16 @@ impl Format {
     }
 
     fn json(name: &str, fields: &[String], layout: &mut Layout) -> Result<Self, Failure> {
+        let parse = |text: &String| {
+            let parts = text.split_once('=').filter(|(field, path)| !field.is_empty() && !path.is_empty());
+            let wrong = || Failure::usage(format!("--field {text}: write --field path=request.uri"));
+            parts.map(|(field, path)| (path.to_owned(), json_field(field))).ok_or_else(wrong)
+        };
+        let named: Vec<(String, Field)> = fields.iter().map(parse).collect::<Result<_, _>>()?;
+        let is_named = |field: &Field| named.iter().any(|(_, other)| other.replaces(field));
+        let usual = json_preset(name, layout).into_iter().filter(|(_, field)| !is_named(field));
         let mut json = JsonLine::default();
-        for (path, field) in json_preset(name, layout) {
-            json.want(&path, &field, layout);
-        }
-        for text in fields {
-            let (field, path) = text
-                .split_once('=')
-                .filter(|(field, path)| !field.is_empty() && !path.is_empty())
-                .ok_or_else(|| Failure::usage(format!("--field {text}: write --field path=request.uri")))?;
-            json.want(path, &json_field(field), layout);
-        }
+        usual.chain(named.iter().cloned()).for_each(|(path, field)| json.want(&path, &field, layout));
         Ok(Self { name: name.to_owned(), lines: LineFormat::Json(json), escape: Escape::Json })
     }
 
@@ -102,6 +102,13 @@ impl Format {
 
     pub(crate) const fn escape(&self) -> Escape {
         self.escape
+    }
+
+    /// Returns `true` if it can read some of these lines.
+    pub(super) fn reads_any(&self, lines: &[&[u8]], layout: &Layout) -> bool {
+        let (mut format, mut layout, mut spans) = (self.clone(), layout.clone(), Spans::default());
+        let mut reads = |line: &[u8]| matches!(format.read(line, &mut layout, &mut spans), Ok(Line::Request(_)));
+        lines.iter().any(|line| reads(line))
     }
 
     /// Reads a line, and sets the places of its fields. Returns the reason if it cannot be read.
@@ -152,6 +159,17 @@ impl Format {
     }
 }
 
+/// Returns what is wrong with the name of a format, which may be a format without its name.
+fn unknown(text: &str) -> Failure {
+    let name = match () {
+        () if text.contains('$') => "nginx",
+        () if ["%START_TIME", "%REQ("].iter().any(|part| text.contains(part)) => "envoy",
+        () if text.contains('%') => "apache",
+        () => return Failure::usage(format!("--format {text}: unknown; known are {NAMES}")),
+    };
+    Failure::usage(format!("--format {text}: write the server before it: --format {name}='{text}'"))
+}
+
 /// Returns the meaning of a name on the left of `--field`.
 fn json_field(name: &str) -> Field {
     match name {
@@ -173,22 +191,26 @@ fn json_field(name: &str) -> Field {
 
 /// Returns where the logs of this server have what is wanted.
 fn json_preset(name: &str, layout: &Layout) -> Vec<(String, Field)> {
-    let fixed: &[(&str, Field)] = match name {
-        "caddy" => &[
+    let fixed = match name {
+        "caddy" => vec![
             ("ts", Field::Time),
             ("request.method", Field::Method),
             ("request.uri", Field::Target),
             ("request.host", Field::Host),
             ("request.remote_ip", Field::Peer),
+            ("size", Field::ResponseBytes("size".to_owned())),
+            ("bytes_read", Field::RequestBytes("bytes_read".to_owned())),
         ],
-        "traefik" => &[
+        "traefik" => vec![
             ("StartUTC", Field::Time),
             ("RequestMethod", Field::Method),
             ("RequestPath", Field::Target),
             ("RequestHost", Field::Host),
             ("ClientHost", Field::Peer),
+            ("DownstreamContentSize", Field::ResponseBytes("DownstreamContentSize".to_owned())),
+            ("RequestContentSize", Field::RequestBytes("RequestContentSize".to_owned())),
         ],
-        _ => &[
+        _ => vec![
             ("time", Field::Time),
             ("ts", Field::Time),
             ("timestamp", Field::Time),
@@ -201,15 +223,17 @@ fn json_preset(name: &str, layout: &Layout) -> Vec<(String, Field)> {
             ("request_uri", Field::Target),
             ("host", Field::Host),
             ("remote_addr", Field::Peer),
+            ("body_bytes_sent", Field::ResponseBytes("body_bytes_sent".to_owned())),
+            ("bytes_sent", Field::ResponseBytes("bytes_sent".to_owned())),
         ],
     };
-    let header = |name: &str| match name {
-        _ if fixed[0].0 == "ts" => format!("/request/headers/{name}"),
-        _ if fixed[0].0 == "StartUTC" => format!("/request_{name}"),
-        _ => format!("/{name}"),
+    let header = |header: &str| match name {
+        "caddy" => format!("/request/headers/{header}"),
+        "traefik" => format!("/request_{header}"),
+        _ => format!("/{header}"),
     };
     let headers = layout.headers().map(|(_, name)| (header(name.as_str()), Field::Header(name.as_str().to_owned())));
-    fixed.iter().map(|(path, field)| ((*path).to_owned(), field.clone())).chain(headers).collect()
+    fixed.into_iter().map(|(path, field)| (path.to_owned(), field)).chain(headers).collect()
 }
 
 #[cfg(test)]
@@ -227,11 +251,30 @@ mod tests {
     fn a_format_that_is_none_is_refused() {
         assert!(refusal("clf", &[]).contains("known are auto, common"));
         assert!(refusal("common=x", &[]).contains("unknown"));
+        assert!(refusal("$msec $request", &[]).contains("write the server before it: --format nginx='$msec $request'"));
+        assert!(refusal("[%START_TIME%]", &[]).contains("--format envoy='["));
+        assert!(refusal("%h %r", &[]).contains("--format apache='%h %r'"));
         assert!(refusal("nginx=$request", &[]).contains("do not have a time"));
         assert!(refusal("nginx=$time_local $status", &[]).contains("do not have a request"));
         assert!(refusal("nginx=$time_local ${request", &[]).contains("the brace is not closed"));
-        assert!(refusal("common", &["time=ts"]).contains("is for --format json"));
+        assert!(refusal("common", &["time=ts"]).contains("are for logs in JSON, and this is common"));
         assert!(refusal("json", &["time"]).contains("--field path=request.uri"));
+    }
+
+    #[test]
+    fn a_field_that_is_named_stands_where_it_is_named_alone() {
+        let path_of = |fields: &[&str]| {
+            let fields: Vec<_> = fields.iter().map(|field| (*field).to_owned()).collect();
+            let mut layout = Layout::default();
+            let mut format = Format::parse("json", &fields, &mut layout).unwrap().unwrap();
+            let line = r#"{"time":1709164801,"path":"/no","method":"GET","url":"/yes","line":"PUT /line HTTP/1.1"}"#;
+            let record = format.record(line, &mut layout).unwrap();
+            let text = |place| String::from_utf8(record.raw(place).to_vec()).unwrap();
+            format!("{} {}", text(Layout::METHOD), text(Layout::TARGET))
+        };
+        assert_eq!(path_of(&[]), "GET /no");
+        assert_eq!(path_of(&["path=url"]), "GET /yes");
+        assert_eq!(path_of(&["request=line"]), "PUT /line");
     }
 
     #[test]

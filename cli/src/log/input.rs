@@ -66,8 +66,12 @@ impl Input {
             Some("-") => Box::new(io::stdin()),
             _ => Box::new(File::open(path).map_err(in_file)?),
         };
-        let reader = decompressed(Counted { inner: reader, progress: progress.clone() }).map_err(in_file)?;
-        Ok(Self { name, reader })
+        Self::from_reader(&name, Counted { inner: reader, progress: progress.clone() }).map_err(in_file)
+    }
+
+    /// Reads from anything, as from a file of this name.
+    pub(crate) fn from_reader(name: &str, reader: impl Read + 'static) -> io::Result<Self> {
+        Ok(Self { name: name.to_owned(), reader: decompressed(reader)? })
     }
 }
 

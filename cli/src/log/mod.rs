@@ -25,7 +25,7 @@ mod w3c;
 pub(crate) use format::Format;
 pub(crate) use input::{Input, Progress};
 pub(crate) use json_line::JsonLine;
-pub(crate) use layout::{Field, Layout};
+pub(crate) use layout::{CostPlace, Field, Layout, REQUEST_BYTES, RESPONSE_BYTES, field_header, field_of_header};
 pub(crate) use lines::Lines;
 pub(crate) use log_file::{LogFile, UnreadableLines};
 pub(crate) use merge::Merge;

@@ -1,9 +1,6 @@
 //! Lines of columns that a directive of the file names: the Extended Log File Format of CloudFront and IIS.
 
-use crate::{
-    log::{Field, Layout, Span, Spans},
-    rules::field_header,
-};
+use crate::log::{Field, Layout, Span, Spans, field_header};
 
 /// The columns, as the last `#Fields:` directive names them.
 #[derive(Clone, Debug, Default)]
@@ -62,6 +59,8 @@ fn field(name: &str) -> Field {
         // CloudFront's own domain, and the one that the client asked for.
         "x-host-header" | "cs-host" => Field::Host,
         "x-forwarded-for" => Field::Header(lower),
+        "sc-bytes" => Field::ResponseBytes(lower),
+        "cs-bytes" => Field::RequestBytes(lower),
         _ => match lower.strip_prefix("cs(").and_then(|rest| rest.strip_suffix(')')) {
             Some("host") => Field::Ignored,
             Some(header) => Field::Header(header.to_owned()),

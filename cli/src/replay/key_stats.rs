@@ -12,12 +12,21 @@ pub(crate) struct KeyStats {
     /// The index of its rule, or of the tier of it.
     pub(crate) rule: usize,
     pub(crate) requests: u64,
-    pub(crate) refused: u64,
-    pub(crate) first_refused: Option<i64>,
-    pub(crate) longest: Option<Stretch>,
-    /// The present run of refusals.
-    stretch: Option<Stretch>,
+    /// The units that these cost.
+    pub(crate) units: u64,
+    /// Most keys have none.
+    refusals: Option<Box<Refusals>>,
     pub(crate) trials: SmallVec<[KeyTrial; 2]>,
+}
+
+/// The refusals of a key.
+#[derive(Clone, Debug)]
+struct Refusals {
+    count: u64,
+    first: i64,
+    longest: Stretch,
+    /// The present run of refusals.
+    present: Option<Stretch>,
 }
 
 impl KeyStats {
@@ -27,23 +36,31 @@ impl KeyStats {
 
     /// Counts a request that was refused, or not.
     #[inline]
-    pub(crate) fn note(&mut self, now: i64, is_refused: bool) {
+    pub(crate) fn note(&mut self, now: i64, units: u64, is_refused: bool) {
         self.requests += 1;
-        if !is_refused {
-            self.stretch = None;
-            return;
-        }
-        self.refused += 1;
-        self.first_refused.get_or_insert(now);
-        let stretch = self.stretch.get_or_insert(Stretch { from: now, until: now, refused: 0 });
-        stretch.until = now;
-        stretch.refused += 1;
-        if self.longest.is_none_or(|longest| stretch.is_longer_than(longest)) {
-            self.longest = Some(*stretch);
+        self.units = self.units.saturating_add(units);
+        match &mut self.refusals {
+            Some(refusals) if is_refused => refusals.note(now),
+            Some(refusals) => refusals.present = None,
+            None if is_refused => self.refusals = Some(Box::new(Refusals::new(now))),
+            None => {}
         }
     }
 
-    /// Returns the largest number of requests in the window of any quota, as a share of its limit: who suffers first.
+    pub(crate) fn refused(&self) -> u64 {
+        self.refusals.as_ref().map_or(0, |refusals| refusals.count)
+    }
+
+    pub(crate) fn first_refused(&self) -> Option<i64> {
+        self.refusals.as_ref().map(|refusals| refusals.first)
+    }
+
+    /// Returns the longest time in which all its requests were refused.
+    pub(crate) fn longest(&self) -> Option<Stretch> {
+        self.refusals.as_ref().map(|refusals| refusals.longest)
+    }
+
+    /// Returns the most units in the window of any quota, as a share of its limit: who suffers first.
     pub(crate) fn pressure(&self, trials: &[Trial]) -> f64 {
         let shares = self.trials.iter().zip(trials).map(|(key, trial)| key.peak as f64 / trial.limit.max(1) as f64);
         shares.fold(0.0, f64::max)
@@ -51,7 +68,24 @@ impl KeyStats {
 
     /// Returns `true` if nothing of it counts any more, and nothing of it is worth a line of the report.
     pub(crate) fn is_forgettable(&mut self, now: i64, trials: &[Trial]) -> bool {
-        self.refused == 0 && self.trials.iter_mut().zip(trials).all(|(key, trial)| key.is_idle(now, trial.window))
+        self.refusals.is_none() && self.trials.iter_mut().zip(trials).all(|(key, trial)| key.is_idle(now, trial.window))
+    }
+}
+
+impl Refusals {
+    const fn new(now: i64) -> Self {
+        let stretch = Stretch { from: now, until: now, refused: 1 };
+        Self { count: 1, first: now, longest: stretch, present: Some(stretch) }
+    }
+
+    fn note(&mut self, now: i64) {
+        self.count += 1;
+        let stretch = self.present.get_or_insert(Stretch { from: now, until: now, refused: 0 });
+        stretch.until = now;
+        stretch.refused += 1;
+        if stretch.is_longer_than(self.longest) {
+            self.longest = *stretch;
+        }
     }
 }
 
@@ -73,9 +107,9 @@ mod tests {
             (95, false),
             (99, true),
         ] {
-            key.note(now, is_refused);
+            key.note(now, 2, is_refused);
         }
-        assert_eq!(key.longest, Some(Stretch { from: 40, until: 91, refused: 3 }));
-        assert_eq!((key.requests, key.refused, key.first_refused), (9, 6, Some(10)));
+        assert_eq!(key.longest(), Some(Stretch { from: 40, until: 91, refused: 3 }));
+        assert_eq!((key.requests, key.units, key.refused(), key.first_refused()), (9, 18, 6, Some(10)));
     }
 }

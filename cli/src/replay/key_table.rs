@@ -150,9 +150,9 @@ mod tests {
 
     fn note(table: &mut KeyTable, rules: &mut [RuleStats], key: u64, now: i64) -> String {
         let stats = table.get(id(key), (0, now), rules, || key.to_string());
-        stats.note(now, false);
+        stats.note(now, 1, false);
         let (name, trials) = (stats.name.to_string(), &mut stats.trials);
-        rules[0].trials[0].note(&mut trials[0], now);
+        rules[0].trials[0].note(&mut trials[0], 1, now);
         name
     }
 

@@ -3,7 +3,9 @@
 use std::time::Duration;
 
 use hashbrown::HashMap;
-use tower_quota::{Decision, KeyRejected, MatchedRule, RateLimiter, clock::ManualClock, http::RequestView};
+use tower_quota::{
+    Decision, Enforcement, KeyRejected, MatchedRule, QuotaStatus, RateLimiter, clock::ManualClock, http::RequestView,
+};
 
 use crate::{
     failure::Failure,
@@ -20,6 +22,8 @@ pub(crate) struct Replay {
     pub(crate) rules: Vec<RuleStats>,
     /// The rules of each name, in the order of `rules`: first without a tier, then by tier.
     by_name: HashMap<String, Vec<usize>>,
+    /// The rule that was found last at each place of the list of a request: most requests have the same list.
+    usual: Vec<usize>,
     /// The rules whose keys have addresses as parts.
     addresses: HashMap<String, Vec<bool>>,
     pub(crate) keys: KeyTable,
@@ -45,11 +49,14 @@ pub(crate) struct Totals {
 impl Replay {
     pub(crate) fn new(file: &RulesFile, layout: &Layout) -> Result<Self, Failure> {
         let clock = ManualClock::new();
-        let limiter = file.limiter(clock.clone()).map_err(|error| Failure::config(&file.name, &error))?;
+        let limiter = file.limiter_of_log(clock.clone()).map_err(|error| Failure::config(&file.name, &error))?;
         let rules: Vec<RuleStats> = file
             .rules
             .iter()
-            .flat_map(|rule| rule.policies.iter().map(|policy| RuleStats::new(rule, policy)))
+            .flat_map(|rule| {
+                let cost = rule.unit().and_then(|unit| layout.cost(&file.costs().of_unit(unit)?.header));
+                rule.policies.iter().map(move |policy| RuleStats::new(rule, policy, cost))
+            })
             .collect();
         let mut by_name: HashMap<String, Vec<usize>> = HashMap::new();
         for (at, stats) in rules.iter().enumerate() {
@@ -67,6 +74,7 @@ impl Replay {
             addresses: addresses.collect(),
             rules,
             by_name,
+            usual: Vec::new(),
             keys: KeyTable::new(file.max_keys()),
             totals: Totals::default(),
             present: vec![false; layout.len()],
@@ -86,23 +94,23 @@ impl Replay {
         };
         self.totals.requests += 1;
         let view = RequestView::new(request);
-        let matched = self.limiter.matching(&view);
+        let (matched, decided) = self.limiter.check_matching(&view);
         if matched.is_empty() {
             self.totals.ungoverned += 1;
             return;
         }
-        let decided = self.limiter.check_request(&view);
         let is_refused = decided.as_ref().map_or(true, |decision| !decision.is_admitted());
         self.totals.refused += u64::from(is_refused);
         let mut counts = Counts {
             limiter: &self.limiter,
             rules: &mut self.rules,
             by_name: &self.by_name,
+            usual: &mut self.usual,
             addresses: &self.addresses,
             keys: &mut self.keys,
         };
-        for matched in &matched {
-            counts.note(matched, &view, &decided, now);
+        for (place, matched) in matched.iter().enumerate() {
+            counts.note((place, matched), record, (&view, &decided), now);
         }
     }
 
@@ -114,6 +122,11 @@ impl Replay {
         self.totals.last = now;
         self.clock.set(Duration::from_millis(u64::try_from(now).unwrap_or_default()));
         now
+    }
+
+    /// Returns `true` if some request had this header field.
+    pub(crate) fn has_read(&self, layout: &Layout, name: &str) -> bool {
+        layout.headers().any(|(place, header)| header == name && self.present[place])
     }
 
     /// Returns the header fields that a rule may read, and no request had.
@@ -128,6 +141,7 @@ struct Counts<'a> {
     limiter: &'a RateLimiter,
     rules: &'a mut [RuleStats],
     by_name: &'a HashMap<String, Vec<usize>>,
+    usual: &'a mut Vec<usize>,
     addresses: &'a HashMap<String, Vec<bool>>,
     keys: &'a mut KeyTable,
 }
@@ -137,16 +151,16 @@ impl Counts<'_> {
     #[inline]
     fn note(
         &mut self,
-        matched: &MatchedRule,
-        view: &RequestView<'_>,
-        decided: &Result<Decision, KeyRejected>,
+        (place, matched): (usize, &MatchedRule),
+        record: &Record,
+        (view, decided): (&RequestView<'_>, &Result<Decision, KeyRejected>),
         now: i64,
     ) {
-        let Some(rule) = self.index_of(matched) else { return };
-        let is_refused = is_refused_by(decided, matched);
+        let Some(rule) = self.index_of(place, matched) else { return };
+        let (is_refused, units) = (is_refused_by(decided, matched), matched.units());
         let stats = &mut self.rules[rule];
-        stats.requests += 1;
-        stats.refused += u64::from(is_refused);
+        let is_stated = stats.cost.is_none_or(|cost| cost.read(record.raw(cost.place)).is_some());
+        stats.note(units, is_stated, is_refused);
         stats.without_key += u64::from(matched.key().is_none());
         let quotas = stats.trials.len();
         let bucket = stats.series.at(now, quotas);
@@ -160,11 +174,11 @@ impl Counts<'_> {
         let (limiter, addresses) = (self.limiter, self.addresses);
         let name = || key_name(limiter, addresses, matched, view);
         let key = self.keys.get(id, (rule, now), self.rules, name);
-        key.note(now, is_refused);
+        key.note(now, units, is_refused);
         let stats = &mut self.rules[rule];
         let bucket = stats.series.at(now, quotas);
         for ((trial, key), peak) in stats.trials.iter_mut().zip(&mut key.trials).zip(&mut bucket.peaks) {
-            *peak = (*peak).max(trial.note(key, now));
+            *peak = (*peak).max(trial.note(key, units, now));
         }
         if is_refused {
             stats.note_refusal(key, now);
@@ -172,27 +186,34 @@ impl Counts<'_> {
     }
 
     /// Returns the index of a rule, or of the tier that the key is in.
-    fn index_of(&self, matched: &MatchedRule) -> Option<usize> {
-        let indices = self.by_name.get(matched.rule())?;
-        match &**indices {
-            [only] => Some(*only),
-            several => several.iter().copied().find(|at| self.rules[*at].tier.as_deref() == matched.tier()),
+    #[inline]
+    fn index_of(&mut self, place: usize, matched: &MatchedRule) -> Option<usize> {
+        let is_it =
+            |at: &usize| self.rules[*at].rule == matched.rule() && self.rules[*at].tier.as_deref() == matched.tier();
+        if let Some(at) = self.usual.get(place).copied().filter(is_it) {
+            return Some(at);
         }
+        let at = self.by_name.get(matched.rule())?.iter().copied().find(is_it)?;
+        self.usual.resize(self.usual.len().max(place + 1), at);
+        self.usual[place] = at;
+        Some(at)
     }
 }
 
 /// Returns `true` if a rule refuses the request, or would if it were enforced.
 #[inline]
 fn is_refused_by(decided: &Result<Decision, KeyRejected>, matched: &MatchedRule) -> bool {
-    match decided {
-        Ok(decision) => {
-            let denied_by = decision.exhausted().any(|quota| quota.rule() == matched.rule());
-            denied_by || {
-                let mut not_enforced = decision.would_be_denied_by().chain(decision.over_soft_limits());
-                not_enforced.any(|quota| quota.rule() == matched.rule())
-            }
+    let is_of_rule = |quota: &QuotaStatus<'_>| quota.rule() == matched.rule();
+    match (decided, matched.enforcement()) {
+        (Ok(_), Enforcement::Off) => false,
+        (Ok(decision), Enforcement::On) => {
+            !decision.is_admitted() && decision.exhausted().any(|quota| is_of_rule(&quota))
         }
-        Err(rejected) => rejected.rule() == matched.rule(),
+        (Ok(decision), _) => {
+            let without_room = decision.exhausted().chain(decision.would_be_denied_by());
+            without_room.chain(decision.over_soft_limits()).any(|quota| is_of_rule(&quota))
+        }
+        (Err(rejected), _) => rejected.rule() == matched.rule(),
     }
 }
 

@@ -32,6 +32,12 @@ impl RequestBuilder {
                 None => drop(headers.remove(name)),
             }
         }
+        for (cost, name) in layout.costs() {
+            match cost.read(record.raw(cost.place)) {
+                Some(units) => drop(headers.insert(name.clone(), HeaderValue::from(units))),
+                None => drop(headers.remove(name)),
+            }
+        }
         match value(record, Layout::HOST, escape) {
             Some(value) => drop(headers.insert(HOST, value)),
             None => drop(headers.remove(HOST)),
@@ -160,6 +166,20 @@ mod tests {
         assert_eq!(request.headers()["cookie"], "sid=one; lang=two");
         assert_eq!(request.headers()["host"], "a.b:80");
         assert_eq!(request.extensions().get::<PeerAddr>().unwrap().0.to_string(), "1.2.3.4:0");
+    }
+
+    #[test]
+    fn a_cost_is_a_field_of_the_request() {
+        let mut layout = Layout::new(["x-a", "x-b"]).with_costs([("x-a", false), ("x-b", true)]);
+        let mut format =
+            Format::parse("nginx=$msec $request_uri $http_x_a $http_x_b", &[], &mut layout).unwrap().unwrap();
+        let mut builder = RequestBuilder::default();
+        for (line, found) in [("7.5 9", [Some("8"), Some("9")]), ("x -", [None, Some("0")])] {
+            let record = format.record(&format!("1709164801 /x {line}"), &mut layout).unwrap();
+            let request = builder.build(&record, &layout, format.escape()).unwrap();
+            let read = |name: &str| request.headers().get(name).map(|value| value.to_str().unwrap());
+            assert_eq!([read("x-a"), read("x-b")], found, "{line}");
+        }
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! How many requests a rolling window holds.
+//! How many units a rolling window holds.
 
 use std::collections::VecDeque;
 
@@ -6,13 +6,13 @@ use std::collections::VecDeque;
 /// resolution does for large limits.
 const RESOLUTION: usize = 4096;
 
-/// The requests of the last window: a sliding-window log of moments, in milliseconds.
+/// The units of the last window: a sliding-window log of moments, in milliseconds, and the units of each.
 #[derive(Clone, Debug)]
 pub(crate) struct RollingCount {
     /// Until then nothing leaves the window, so there is no need to look at the moments.
     quiet_until: i64,
     count: u64,
-    moments: VecDeque<(i64, u32)>,
+    moments: VecDeque<(i64, u64)>,
 }
 
 impl Default for RollingCount {
@@ -32,12 +32,12 @@ impl RollingCount {
 
     fn expire_some(&mut self, now: i64, window: i64) {
         self.quiet_until = i64::MAX;
-        while let Some((moment, number)) = self.moments.front() {
+        while let Some((moment, units)) = self.moments.front() {
             if moment.saturating_add(window) > now {
                 self.quiet_until = moment.saturating_add(window);
                 return;
             }
-            self.count -= u64::from(*number);
+            self.count -= *units;
             self.moments.pop_front();
         }
     }
@@ -46,34 +46,38 @@ impl RollingCount {
         self.count
     }
 
-    /// Adds a request. Returns `true` if its moment was taken together with another one, and so made later than it is.
+    /// Adds the units of a request; of none, nothing. Returns `true` if its moment was taken together with another one, and so made later than it is.
     #[inline]
-    pub(crate) fn push(&mut self, now: i64, window: i64) -> bool {
+    pub(crate) fn push(&mut self, units: u64, now: i64, window: i64) -> bool {
+        if units == 0 {
+            return false;
+        }
         if self.count == 0 {
             self.quiet_until = now.saturating_add(window);
         }
-        self.count += 1;
+        self.count = self.count.saturating_add(units);
         let is_full = self.moments.len() >= RESOLUTION;
         let part = (window / RESOLUTION as i64).max(1);
         match self.moments.back_mut() {
-            Some((moment, number)) if *moment == now => {
-                *number = number.saturating_add(1);
+            Some((moment, known)) if *moment == now => {
+                *known = known.saturating_add(units);
                 false
             }
-            Some((moment, number)) if is_full && moment.div_euclid(part) == now.div_euclid(part) => {
+            Some((moment, known)) if is_full && moment.div_euclid(part) == now.div_euclid(part) => {
                 // The only moment, if it is one, leaves later now; to look for it early does no harm.
-                (*moment, *number) = (now, number.saturating_add(1));
+                (*moment, *known) = (now, known.saturating_add(units));
                 true
             }
             _ => {
-                self.moments.push_back((now, 1));
+                self.moments.push_back((now, units));
                 false
             }
         }
     }
 
-    pub(crate) fn is_empty(&self) -> bool {
-        self.moments.is_empty()
+    /// Returns the moment of each unit, the oldest first.
+    pub(crate) fn moments(&self) -> impl Iterator<Item = i64> {
+        self.moments.iter().flat_map(|(moment, units)| std::iter::repeat_n(*moment, *units as usize))
     }
 }
 
@@ -86,11 +90,22 @@ mod tests {
     #[test]
     fn a_request_leaves_the_window_exactly_when_the_window_has_passed() {
         let mut rolling = RollingCount::default();
-        rolling.push(5, 1000);
+        rolling.push(1, 5, 1000);
         rolling.expire(1004, 1000);
         assert_eq!(rolling.count(), 1);
         rolling.expire(1005, 1000);
-        assert!(rolling.is_empty() && rolling.count() == 0);
+        assert!(rolling.moments.is_empty() && rolling.count() == 0);
+    }
+
+    #[test]
+    fn units_leave_the_window_together_and_nothing_is_no_moment() {
+        let mut rolling = RollingCount::default();
+        assert_eq!([(7, 5), (0, 6), (2, 6)].map(|(units, now)| rolling.push(units, now, 1000)), [false; 3]);
+        rolling.expire(1005, 1000);
+        assert_eq!((rolling.count(), rolling.moments().collect::<Vec<_>>()), (2, vec![6, 6]));
+        assert!(!rolling.push(0, 2000, 1000));
+        rolling.expire(2000, 1000);
+        assert!(rolling.moments.is_empty());
     }
 
     #[test]
@@ -101,7 +116,7 @@ mod tests {
             while exact.front().is_some_and(|moment| moment + window <= now) {
                 exact.pop_front();
             }
-            rolling.push(now, window);
+            rolling.push(1, now, window);
             exact.push_back(now);
             let surplus = rolling.count() - exact.len() as u64;
             assert!(surplus <= 10, "{surplus} at {now}");
@@ -116,7 +131,7 @@ mod tests {
             for step in steps {
                 now += step;
                 rolling.expire(now, window);
-                prop_assert!(!rolling.push(now, window));
+                prop_assert!(!rolling.push(1, now, window));
                 all.push(now);
                 prop_assert_eq!(rolling.count(), all.iter().filter(|moment| **moment + window > now).count() as u64);
             }

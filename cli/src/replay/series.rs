@@ -19,7 +19,7 @@ pub(crate) struct Series {
 pub(crate) struct Bucket {
     pub(crate) requests: u64,
     pub(crate) refused: u64,
-    /// The largest demand of a key in the window of each quota.
+    /// The largest demand of a key, in units, in the window of each quota.
     pub(crate) peaks: SmallVec<[u64; 2]>,
 }
 

@@ -1,10 +1,12 @@
 //! What one quota alone would refuse, at other limits than its own.
 
-use crate::replay::RollingCount;
+use crate::replay::{Admissions, Demand, LONGEST_WINDOW};
 
 /// The digits that limits begin with, as people choose them.
 const ROUND: [u64; 6] = [10, 15, 20, 30, 50, 70];
 const MOST_DECADES: u32 = 9;
+/// Limits of bytes may be as large as limits can be.
+const MOST_DECADES_OF_COSTS: u32 = 15;
 /// The candidates that are reported below the limit that refuses nobody.
 pub(crate) const CANDIDATES: usize = 8;
 
@@ -17,8 +19,12 @@ pub(crate) struct Trial {
     pub(crate) limit: u64,
     pub(crate) window: i64,
     counts_denied: bool,
+    /// Requests may cost other than one unit.
+    has_costs: bool,
+    /// The demand of a key may be kept as times of 32 bits.
+    is_short: bool,
     levels: Vec<Candidate>,
-    /// The largest number of requests of one key in a window: the smallest limit that refuses nobody.
+    /// The most units of one key in a window: the smallest limit that refuses nobody.
     pub(crate) peak: u64,
     /// Some counts are of moments that were taken together.
     pub(crate) is_rounded: bool,
@@ -35,76 +41,89 @@ pub(crate) struct Candidate {
 /// One key under the limits of a trial.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct KeyTrial {
-    demand: RollingCount,
+    demand: Demand,
     pub(crate) peak: u64,
-    /// The limits that the key has exceeded, lowest first: all of those of the trial but the first and the last ones.
-    exceeded: Vec<Exceeded>,
-    first_level: usize,
+    /// The number of limits below those of `exceeded`.
+    first_level: u8,
+    /// The limits that the key has exceeded: all of those of the trial but the first and the last ones.
+    exceeded_count: u8,
+    /// What these have admitted; nothing, if refused requests are charged as well.
+    exceeded: Admissions,
 }
 
-/// A limit that a key has exceeded, and the requests that it would have admitted.
-#[derive(Clone, Debug)]
-struct Exceeded {
-    admitted: RollingCount,
+impl Candidate {
+    pub(crate) const fn new(limit: u64) -> Self {
+        Self { limit, refused: 0, keys: 0 }
+    }
 }
 
 impl Trial {
     /// Creates the trial of a quota, which has a window in milliseconds.
-    pub(crate) fn new(limit: u64, window: i64, counts_denied: bool) -> Self {
-        let round = (0..MOST_DECADES).flat_map(|decade| ROUND.map(|digits| digits * 10_u64.pow(decade) / 10));
+    pub(crate) fn new(limit: u64, window: i64, counts_denied: bool, has_costs: bool) -> Self {
+        let decades = if has_costs { MOST_DECADES_OF_COSTS } else { MOST_DECADES };
+        let round = (0..decades).flat_map(|decade| ROUND.map(|digits| digits * 10_u64.pow(decade) / 10));
         let mut limits: Vec<u64> = round.filter(|limit| *limit > 0).chain([limit]).collect();
         limits.sort_unstable();
         limits.dedup();
-        let levels = limits.into_iter().map(|limit| Candidate { limit, refused: 0, keys: 0 }).collect();
-        Self { limit, window, counts_denied, levels, peak: 0, is_rounded: false }
+        let levels = limits.into_iter().map(Candidate::new).collect();
+        Self {
+            limit,
+            window,
+            counts_denied,
+            has_costs,
+            is_short: !has_costs && window <= LONGEST_WINDOW,
+            levels,
+            peak: 0,
+            is_rounded: false,
+        }
     }
 
-    /// Counts a request of a key. Returns how many of it the window holds now, if none is refused.
+    /// Counts the units of a request of a key. Returns how many of it the window holds now, if none is refused.
     #[inline]
-    pub(crate) fn note(&mut self, key: &mut KeyTrial, now: i64) -> u64 {
-        key.demand.expire(now, self.window);
-        let before = key.demand.count();
-        if before > 0 || !key.exceeded.is_empty() {
-            self.note_levels(key, now, before);
+    pub(crate) fn note(&mut self, key: &mut KeyTrial, units: u64, now: i64) -> u64 {
+        let with_it = key.demand.count(now, self.window).saturating_add(units);
+        key.peak = key.peak.max(with_it);
+        self.peak = self.peak.max(with_it);
+        if with_it > 1 || key.exceeded_count > 0 {
+            self.note_levels(key, units, now, with_it);
         }
-        self.is_rounded |= key.demand.push(now, self.window);
-        key.peak = key.peak.max(before + 1);
-        self.peak = self.peak.max(before + 1);
-        before + 1
+        self.is_rounded |= key.demand.push(units, now, self.window, self.is_short);
+        with_it
     }
 
     /// Counts a request of a key at the limits that the key has exceeded, or exceeds with it.
-    fn note_levels(&mut self, key: &mut KeyTrial, now: i64, before: u64) {
+    fn note_levels(&mut self, key: &mut KeyTrial, units: u64, now: i64, with_it: u64) {
         self.drop_low_levels(key);
-        for (exceeded, level) in key.exceeded.iter_mut().zip(&mut self.levels[key.first_level..]) {
-            if self.counts_denied {
-                level.refused += u64::from(before >= level.limit);
-                continue;
-            }
-            exceeded.admitted.expire(now, self.window);
-            if exceeded.admitted.count() >= level.limit {
-                level.refused += 1;
-            } else {
-                exceeded.admitted.push(now, self.window);
-            }
+        let levels = &mut self.levels[usize::from(key.first_level)..];
+        if self.counts_denied {
+            let exceeded = levels.iter_mut().take(key.exceeded_count.into());
+            exceeded.for_each(|level| level.refused += u64::from(with_it > level.limit));
+        } else {
+            key.exceeded.ask(units, now, self.window, levels);
         }
-        while let Some(level) = self.levels.get_mut(key.first_level + key.exceeded.len()) {
-            if level.limit > before {
+        while let Some(level) = self.levels.get_mut(usize::from(key.first_level + key.exceeded_count)) {
+            if level.limit >= with_it {
                 return;
             }
             level.refused += 1;
             level.keys += 1;
-            let admitted = if self.counts_denied { RollingCount::default() } else { key.demand.clone() };
-            key.exceeded.push(Exceeded { admitted });
+            key.exceeded_count += 1;
+            if !self.counts_denied {
+                key.exceeded.push(level.limit, self.has_costs, &key.demand, now, self.window);
+            }
         }
     }
 
     /// Forgets the limits of a key that will not be reported. The peak only grows, and so does the lowest limit of interest.
+    #[inline]
     fn drop_low_levels(&self, key: &mut KeyTrial) {
         let lowest = self.lowest();
-        let low = self.levels[key.first_level..].iter().take_while(|level| level.limit < lowest).count();
-        if low > 0 {
-            key.exceeded.drain(..low.min(key.exceeded.len()));
+        if self.levels.get(usize::from(key.first_level)).is_some_and(|level| level.limit < lowest) {
+            let levels = &self.levels[usize::from(key.first_level)..];
+            let low = levels.iter().take_while(|level| level.limit < lowest).count() as u8;
+            let exceeded = low.min(key.exceeded_count);
+            key.exceeded.remove_lowest(&levels[..exceeded.into()]);
+            key.exceeded_count -= exceeded;
             key.first_level += low;
         }
     }
@@ -137,8 +156,7 @@ const fn spread(at: usize, room: usize, length: usize) -> usize {
 impl KeyTrial {
     /// Drops what has left the window. Returns `true` if nothing is left: the key is like a new one.
     pub(crate) fn is_idle(&mut self, now: i64, window: i64) -> bool {
-        self.demand.expire(now, window);
-        self.demand.is_empty()
+        self.demand.count(now, window) == 0
     }
 }
 
@@ -151,25 +169,63 @@ mod tests {
 
     use super::*;
 
+    /// A request: its time, the number of its key, and its cost.
+    type Request = (i64, usize, u64);
+
     /// Asks a limiter of one quota, and returns what it refuses, and of how many keys.
-    fn refused(policy: Policy, requests: &[(i64, usize)]) -> (u64, u64) {
+    fn refused(policy: Policy, has_costs: bool, requests: &[Request]) -> (u64, u64) {
         let clock = ManualClock::new();
         let rule = Rule::new("a").no_requests().policy(policy);
+        let rule = if has_costs { rule.cost("points", 1) } else { rule };
         let limiter = RateLimiter::builder().clock(clock.clone()).rule(rule).build().unwrap();
         let (handle, mut refused) = (limiter.rule("a").unwrap(), [0; 3]);
-        for (now, key) in requests {
+        for (now, key, units) in requests {
             clock.set(Duration::from_millis(u64::try_from(*now).unwrap()));
-            refused[*key] += u64::from(!handle.admit(*key));
+            let is_admitted =
+                if has_costs { handle.check_cost(*key, *units).unwrap().is_admitted() } else { handle.admit(*key) };
+            refused[*key] += u64::from(!is_admitted);
         }
         (refused.iter().sum(), refused.iter().filter(|refused| **refused > 0).count() as u64)
     }
 
+    /// Compares the candidates of a trial of requests with limiters.
+    fn compare(limit: u64, counts_denied: bool, has_costs: bool, requests: &[Request]) {
+        let mut trial = Trial::new(limit, 2_000, counts_denied, has_costs);
+        let mut keys = vec![KeyTrial::default(); 3];
+        for (now, key, units) in requests {
+            trial.note(&mut keys[*key], *units, *now);
+        }
+        let ask = |limit: u64| {
+            let policy = Policy::new(Quota::new(limit, Duration::from_millis(2_000)));
+            refused(if counts_denied { policy.count_denied() } else { policy }, has_costs, requests)
+        };
+        for candidate in trial.candidates() {
+            assert_eq!(ask(candidate.limit), (candidate.refused, candidate.keys), "limit {}", candidate.limit);
+        }
+        if trial.peak > 0 {
+            assert_eq!(ask(trial.peak).0, 0);
+        }
+        assert!(trial.peak <= 1 || ask(trial.peak - 1).0 > 0);
+    }
+
+    /// Requests so long apart, at their times.
+    fn at_times(steps: Vec<(i64, usize, u64)>) -> Vec<Request> {
+        let mut now = 0;
+        steps
+            .into_iter()
+            .map(|(step, key, units)| {
+                now += step;
+                (now, key, units)
+            })
+            .collect()
+    }
+
     #[test]
     fn the_candidates_are_round_numbers_below_the_peak() {
-        let mut trial = Trial::new(60, 60_000, false);
+        let mut trial = Trial::new(60, 60_000, false, false);
         let mut key = KeyTrial::default();
         for now in 0..400 {
-            trial.note(&mut key, now);
+            trial.note(&mut key, 1, now);
         }
         let limits: Vec<u64> = trial.candidates().iter().map(|candidate| candidate.limit).collect();
         assert_eq!((trial.peak, limits), (400, vec![7, 10, 20, 50, 60, 70, 150, 300]));
@@ -178,8 +234,8 @@ mod tests {
 
     #[test]
     fn whoever_asks_once_needs_a_limit_of_one() {
-        let mut trial = Trial::new(60, 60_000, false);
-        assert_eq!(trial.note(&mut KeyTrial::default(), 0), 1);
+        let mut trial = Trial::new(60, 60_000, false, false);
+        assert_eq!(trial.note(&mut KeyTrial::default(), 1, 0), 1);
         assert_eq!((trial.peak, trial.candidates()), (1, vec![]));
     }
 
@@ -188,26 +244,20 @@ mod tests {
 
         #[test]
         fn every_candidate_refuses_what_a_limiter_of_it_would(
-            steps in prop::collection::vec((0_i64..300, 0_usize..3), 1..300),
+            steps in prop::collection::vec((0_i64..300, 0_usize..3, Just(1)), 1..300),
             limit in 1_u64..40,
             counts_denied: bool,
         ) {
-            let mut trial = Trial::new(limit, 2_000, counts_denied);
-            let (mut keys, mut now, mut requests) = (vec![KeyTrial::default(); 3], 0, Vec::new());
-            for (step, key) in steps {
-                now += step;
-                requests.push((now, key));
-                trial.note(&mut keys[key], now);
-            }
-            let ask = |limit: u64| {
-                let policy = Policy::new(Quota::new(limit, Duration::from_millis(2_000)));
-                refused(if counts_denied { policy.count_denied() } else { policy }, &requests)
-            };
-            for candidate in trial.candidates() {
-                prop_assert_eq!(ask(candidate.limit), (candidate.refused, candidate.keys), "limit {}", candidate.limit);
-            }
-            prop_assert_eq!(ask(trial.peak).0, 0);
-            prop_assert!(trial.peak == 1 || ask(trial.peak - 1).0 > 0);
+            compare(limit, counts_denied, false, &at_times(steps));
+        }
+
+        #[test]
+        fn every_candidate_refuses_the_costs_that_a_limiter_of_it_would(
+            steps in prop::collection::vec((0_i64..300, 0_usize..3, prop_oneof![0_u64..4, 0_u64..5_000]), 1..200),
+            limit in 1_u64..20_000,
+            counts_denied: bool,
+        ) {
+            compare(limit, counts_denied, true, &at_times(steps));
         }
     }
 }

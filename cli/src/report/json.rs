@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use crate::{
     log::Moment,
     replay::{Candidate, Stretch},
-    report::{QuotaReport, Report, RuleReport, TopKey},
+    report::{QuotaReport, Report, RuleReport, TopKey, text::notes},
 };
 
 /// Returns the figures as JSON. Times are in milliseconds since 1970, and as text.
@@ -27,6 +27,7 @@ pub(crate) fn json(report: &Report) -> Value {
         "ungoverned": report.totals.ungoverned,
         "late": report.totals.late,
         "absent_headers": report.absent_headers,
+        "notes": notes(report),
         "has_no_peer": report.has_no_peer,
         "max_keys": report.max_keys,
         "overflowed": report.overflowed,
@@ -53,6 +54,9 @@ fn rule(report: &RuleReport) -> Value {
         "enforcement": stats.enforcement,
         "requests": stats.requests,
         "refused": stats.refused,
+        "unit": stats.unit,
+        "units": stats.units,
+        "units_refused": stats.units_refused,
         "keys": stats.keys,
         "keys_refused": stats.keys_refused,
         "without_key": stats.without_key,
@@ -92,6 +96,7 @@ fn top_key(key: &TopKey) -> Value {
     json!({
         "key": key.key,
         "requests": key.requests,
+        "units": key.units,
         "refused": key.refused,
         "first_refused": key.first_refused.map(moment),
         "longest_stretch": key.longest.map(stretch),

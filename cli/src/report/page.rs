@@ -5,6 +5,7 @@ use std::fmt::{Result, Write};
 use crate::{
     log::Moment,
     report::{Plot, QuotaReport, Report, RuleReport, duration, grouped, json, percent, plot, text::notes},
+    rules::with_unit,
 };
 
 const STYLE: &str = include_str!("page.css");
@@ -84,8 +85,12 @@ fn of_rule(html: &mut String, rule: &RuleReport, at: usize) -> Result {
         return Ok(());
     }
     figures_of_rule(html, rule)?;
+    if stats.keys == 0 {
+        html.push_str("<p class=\"note\">No request of the log carries its key.</p>\n</section>\n");
+        return Ok(());
+    }
     for (number, quota) in rule.quotas.iter().enumerate() {
-        of_quota(html, quota, plot(rule, number).as_ref(), (at, number))?;
+        of_quota(html, (quota, rule.unit()), plot(rule, number).as_ref(), (at, number))?;
     }
     of_keys(html, rule)?;
     html.push_str("</section>\n");
@@ -100,6 +105,12 @@ fn figures_of_rule(html: &mut String, rule: &RuleReport) -> Result {
     let longest = stats.longest.as_ref().map_or_else(none, |(key, stretch)| {
         format!("{}, {} refused, {key}", duration(stretch.millis()), grouped(stretch.refused))
     });
+    if let Some(unit) = rule.unit() {
+        let share = percent(stats.units_refused, stats.units);
+        let refused = format!("{} ({share})", grouped(stats.units_refused));
+        let (asked, of_refused) = (escaped(unit), format!("{} refused", escaped(unit)));
+        figures(html, &[(&asked, grouped(stats.units), false), (&of_refused, refused, stats.units_refused > 0)])?;
+    }
     figures(
         html,
         &[
@@ -114,8 +125,15 @@ fn figures_of_rule(html: &mut String, rule: &RuleReport) -> Result {
     )
 }
 
-fn of_quota(html: &mut String, quota: &QuotaReport, plot: Option<&Plot>, (rule, number): (usize, usize)) -> Result {
-    let (text, window) = (escaped(&quota.quota), escaped(&quota.window));
+fn of_quota(
+    html: &mut String,
+    (quota, unit): (&QuotaReport, Option<&str>),
+    plot: Option<&Plot>,
+    (rule, number): (usize, usize),
+) -> Result {
+    let (text, window) = (escaped(&with_unit(&quota.quota, unit)), escaped(&quota.window));
+    let of = escaped(unit.unwrap_or("requests"));
+    let unit = unit.map(|unit| format!(" {}", escaped(unit))).unwrap_or_default();
     writeln!(html, "<div>\n<h3>{text}: the smallest limit that refuses nobody is {}</h3>", grouped(quota.peak))?;
     let mut edges = String::new();
     if let Some(plot) = plot {
@@ -127,13 +145,13 @@ fn of_quota(html: &mut String, quota: &QuotaReport, plot: Option<&Plot>, (rule, 
     writeln!(
         html,
         "<div class=\"trial\" hidden data-rule=\"{rule}\" data-quota=\"{number}\"{edges}>\n\
-         <input type=\"range\" min=\"0\" max=\"{last}\" step=\"1\" value=\"{own}\" aria-label=\"limit per {window}\">\n\
-         <output data-figure=\"limit\"></output> per {window} alone would refuse <output data-figure=\"refused\"></output> \
+         <input type=\"range\" min=\"0\" max=\"{last}\" step=\"1\" value=\"{own}\" aria-label=\"limit in {of} per {window}\">\n\
+         <output data-figure=\"limit\"></output>{unit} per {window} alone would refuse <output data-figure=\"refused\"></output> \
          requests (<output data-figure=\"share\"></output>) of <output data-figure=\"keys\"></output> keys\n</div>"
     )?;
     writeln!(
         html,
-        "<div class=\"scroll\"><table>\n<tr><th>limit per {window}</th><th>refused</th><th>keys</th><th></th></tr>"
+        "<div class=\"scroll\"><table>\n<tr><th>limit in {of} per {window}</th><th>refused</th><th>keys</th><th></th></tr>"
     )?;
     for (at, candidate) in quota.candidates.iter().enumerate() {
         let (limit, refused, keys) = (grouped(candidate.limit), grouped(candidate.refused), grouped(candidate.keys));
@@ -150,19 +168,21 @@ fn of_quota(html: &mut String, quota: &QuotaReport, plot: Option<&Plot>, (rule, 
 fn of_keys(html: &mut String, rule: &RuleReport) -> Result {
     let most: String =
         rule.quotas.iter().map(|quota| format!("<th>most per {}</th>", escaped(&quota.window))).collect();
+    let unit = rule.unit().map(|unit| format!("<th>{}</th>", escaped(unit))).unwrap_or_default();
     writeln!(
         html,
         "<h3>The keys that suffer</h3>\n<div class=\"scroll\"><table class=\"keys\">\n\
-         <tr><th>key</th><th>requests</th><th>refused</th>{most}<th>longest stretch</th></tr>"
+         <tr><th>key</th><th>requests</th>{unit}<th>refused</th>{most}<th>longest stretch</th></tr>"
     )?;
     for key in &rule.top {
         let name = escaped(&key.key);
         let peaks: String = key.peaks.iter().map(|peak| format!("<td>{}</td>", grouped(*peak))).collect();
+        let units = rule.unit().map(|_| format!("<td>{}</td>", grouped(key.units))).unwrap_or_default();
         let longest = key.longest.map_or_else(String::new, |stretch| duration(stretch.millis()));
         let class = if key.refused > 0 { " class=\"bad\"" } else { "" };
         writeln!(
             html,
-            "<tr><td class=\"key\" title=\"{name}\">{name}</td><td>{}</td><td{class}>{}</td>{peaks}<td>{longest}</td></tr>",
+            "<tr><td class=\"key\" title=\"{name}\">{name}</td><td>{}</td>{units}<td{class}>{}</td>{peaks}<td>{longest}</td></tr>",
             grouped(key.requests),
             grouped(key.refused)
         )?;

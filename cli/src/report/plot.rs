@@ -72,7 +72,7 @@ fn demand(area: &Area<'_>, rule: &RuleReport, (at, quota): (usize, &QuotaReport)
     let highest =
         quota.candidates.iter().map(|candidate| candidate.limit).filter(|limit| *limit <= quota.peak.max(quota.limit));
     let most = highest.max().unwrap_or(1).max(1) as f64 * 1.08;
-    let caption = format!("most requests of one key per {}", quota.window);
+    let caption = format!("most {} of one key per {}", rule.unit().unwrap_or("requests"), quota.window);
     let mut chart = ChartBuilder::on(area)
         .margin_right(14)
         .margin_top(8)

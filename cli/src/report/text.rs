@@ -5,6 +5,7 @@ use std::fmt::{Result, Write};
 use crate::{
     log::Moment,
     report::{QuotaReport, Report, RuleReport, TopKey, duration, grouped, percent},
+    rules::with_unit,
 };
 
 /// The widest name of a key that is shown whole.
@@ -24,6 +25,9 @@ pub(crate) fn text(report: &Report) -> String {
 /// Returns what readers have to know of the figures.
 pub(super) fn notes(report: &Report) -> Vec<String> {
     let mut notes = Vec::new();
+    if report.totals.requests == 0 && report.lines.unreadable > 0 {
+        notes.push("no line can be read: is this the format? Name another one with --format".to_owned());
+    }
     if report.lines.is_coarse {
         notes.push("times are of whole seconds, so all requests of a second count at its beginning".to_owned());
     }
@@ -36,6 +40,7 @@ pub(super) fn notes(report: &Report) -> Vec<String> {
             "no request has {header}, which a rule reads: is it in the log, and named in --format or --field?"
         ));
     }
+    notes.extend(report.cost_notes.iter().cloned());
     if report.has_no_peer {
         notes.push("the log has no addresses of clients".to_owned());
     }
@@ -101,6 +106,10 @@ fn of_rule(text: &mut String, rule: &RuleReport, report: &Report) -> Result {
         grouped(stats.refused),
         percent(stats.refused, stats.requests)
     )?;
+    if let Some(unit) = rule.unit() {
+        let (units, refused) = (grouped(stats.units), grouped(stats.units_refused));
+        writeln!(text, "  {unit:16} {units}, {refused} of them {would}refused")?;
+    }
     let about = if report.has_forgotten || report.overflowed > 0 { "about " } else { "" };
     writeln!(
         text,
@@ -111,6 +120,9 @@ fn of_rule(text: &mut String, rule: &RuleReport, report: &Report) -> Result {
     if stats.without_key > 0 {
         writeln!(text, "  without the key  {} (on_missing is {})", grouped(stats.without_key), stats.on_missing)?;
     }
+    if stats.keys == 0 {
+        return Ok(());
+    }
     if let Some(first) = rule.first() {
         writeln!(text, "  first refusal    {}, {}", Moment::display(first.time), shortened(&first.key))?;
     }
@@ -119,12 +131,13 @@ fn of_rule(text: &mut String, rule: &RuleReport, report: &Report) -> Result {
         let from = Moment::display(stretch.from);
         writeln!(text, "  longest stretch  {length} from {from}, {refused} refused, {}", shortened(key))?;
     }
-    rule.quotas.iter().try_for_each(|quota| of_quota(text, quota))?;
+    rule.quotas.iter().try_for_each(|quota| of_quota(text, quota, rule.unit()))?;
     of_keys(text, rule)
 }
 
-fn of_quota(text: &mut String, quota: &QuotaReport) -> Result {
-    writeln!(text, "  {} alone: the smallest limit that refuses nobody is {}", quota.quota, grouped(quota.peak))?;
+fn of_quota(text: &mut String, quota: &QuotaReport, unit: Option<&str>) -> Result {
+    let (smallest, quota_text) = (grouped(quota.peak), with_unit(&quota.quota, unit));
+    writeln!(text, "  {quota_text} alone: the smallest limit that refuses nobody is {smallest}")?;
     writeln!(text, "  {:>14}  {:>12}  {:>9}", format!("per {}", quota.window), "refused", "keys")?;
     for candidate in &quota.candidates {
         let mark = quota.mark(candidate);
@@ -137,10 +150,12 @@ fn of_quota(text: &mut String, quota: &QuotaReport) -> Result {
 fn of_keys(text: &mut String, rule: &RuleReport) -> Result {
     let width = rule.top.iter().map(|key| shortened(&key.key).chars().count()).max().unwrap_or_default().max(3);
     let most: String = rule.quotas.iter().map(|quota| format!("  {:>12}", format!("most/{}", quota.window))).collect();
-    writeln!(text, "  {:width$}  {:>12}  {:>12}{most}", "key", "requests", "refused")?;
+    let unit = rule.unit().map(|unit| format!("  {unit:>12}")).unwrap_or_default();
+    writeln!(text, "  {:width$}  {:>12}{unit}  {:>12}{most}", "key", "requests", "refused")?;
     for key in &rule.top {
         let (name, peaks) = (shortened(&key.key), peaks(key));
-        writeln!(text, "  {name:width$}  {:>12}  {:>12}{peaks}", grouped(key.requests), grouped(key.refused))?;
+        let units = rule.unit().map(|_| format!("  {:>12}", grouped(key.units))).unwrap_or_default();
+        writeln!(text, "  {name:width$}  {:>12}{units}  {:>12}{peaks}", grouped(key.requests), grouped(key.refused))?;
     }
     Ok(())
 }

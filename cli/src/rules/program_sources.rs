@@ -3,15 +3,12 @@
 use std::{collections::BTreeSet, env, env::VarError};
 
 use toml::{Table, Value};
-use tower_quota::{config::Sources, key};
+use tower_quota::{config::Sources, http::RequestView, key};
 
-use crate::failure::Failure;
+use crate::{failure::Failure, log::field_header};
 
 /// The beginning of the names of sources that are the program's, by custom.
 const CLAIM: &str = "claim:";
-/// The beginning of the names of the header fields that carry the fields of a log which are no header fields.
-const FIELD: &str = "x-tower-quota-field-";
-
 /// The key sources of the program, and what stands in for them here.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct ProgramSources {
@@ -73,13 +70,22 @@ impl ProgramSources {
 
     /// Returns the claims that a file names and that have no stand-in.
     pub(crate) fn claims_without(&self, file: &Table) -> Vec<String> {
-        let is_given = |claim: &String| self.given.iter().any(|(name, _)| name == claim);
-        claims(file).into_iter().filter(|claim| !is_given(claim)).collect()
+        claims(file).into_iter().filter(|claim| !self.is_given(claim)).collect()
+    }
+
+    /// Returns the sources of costs that a text names, that are the program's, and that have no stand-in.
+    pub(crate) fn costs_without(&self, text: &str) -> Vec<String> {
+        cost_names(text).filter(|name| !self.is_given(name)).map(str::to_owned).collect()
+    }
+
+    fn is_given(&self, name: &str) -> bool {
+        self.given.iter().any(|(given, _)| given == name)
     }
 
     /// Returns the sources for a reader of this file. Claims without a stand-in are sources that no request has.
     pub(crate) fn sources(&self, file: &Table) -> Sources {
-        let missing = self.claims_without(file).into_iter().map(|claim| (claim, StandIn::Nothing));
+        let names = claims(file).into_iter().chain(costs(file));
+        let missing = names.filter(|name: &String| !self.is_given(name)).map(|name| (name, StandIn::Nothing));
         let all = self.given.iter().cloned().chain(missing);
         all.fold(Sources::new().environment(variable), |sources, (name, stand_in)| stand_in.add_to(sources, name))
     }
@@ -104,9 +110,12 @@ impl StandIn {
         }
     }
 
+    /// Adds it as a source of keys, and as one of costs: a file uses it as one of both.
     fn add_to(self, sources: Sources, name: String) -> Sources {
+        let cost = self.clone();
+        let sources = sources.cost_source(name.clone(), move |request| cost.units(request));
         match self {
-            Self::Nothing => sources.source(name, key::header(format!("{FIELD}nothing"))),
+            Self::Nothing => sources.source(name, key::header(field_header("nothing"))),
             Self::Constant(value) => sources.source(name, key::constant(value)),
             Self::Header(header) => sources.source(name, key::header(header)),
             Self::Query(parameter) => sources.source(name, key::query(parameter)),
@@ -114,12 +123,15 @@ impl StandIn {
             Self::PeerIp => sources.source(name, key::peer_ip()),
         }
     }
-}
 
-/// Returns the name of the header field that carries a field of a log.
-pub(crate) fn field_header(name: &str) -> String {
-    let plain = |char: char| if char.is_ascii_alphanumeric() { char.to_ascii_lowercase() } else { '-' };
-    FIELD.chars().chain(name.chars().map(plain)).collect()
+    /// Returns the units that it stands for.
+    fn units(&self, request: &RequestView<'_>) -> Option<u64> {
+        match self {
+            Self::Constant(value) => value.parse().ok(),
+            Self::Header(header) => request.headers().get(header)?.to_str().ok()?.trim().parse().ok(),
+            _ => None,
+        }
+    }
 }
 
 /// Reads an environment variable, or makes one up: a file is checked where it is written, and not only where it is served.
@@ -138,6 +150,20 @@ fn claims(file: &Table) -> BTreeSet<String> {
         }
     }
     found
+}
+
+/// Returns the sources of costs that are the program's: those that are neither built in nor a likely misspelling of that.
+fn costs(file: &Table) -> BTreeSet<String> {
+    let rules = file.get("rule").and_then(Value::as_array).into_iter().flatten();
+    let costs = rules.flat_map(|rule| ["cost", "reserve"].map(|field| rule.get(field).and_then(Value::as_str)));
+    costs.flatten().flat_map(cost_names).map(str::to_owned).collect()
+}
+
+fn cost_names(text: &str) -> impl Iterator<Item = &str> {
+    let names = text.split('|').map(str::trim).filter(|name| !name.is_empty());
+    names.filter(|name| {
+        !name.contains(':') && !name.starts_with("content") && name.bytes().any(|byte| !byte.is_ascii_digit())
+    })
 }
 
 /// Returns one text, or those of a list.
@@ -162,6 +188,13 @@ mod tests {
         assert_eq!(ProgramSources::default().claims_without(&file), ["claim:a", "claim:c", "claim:plan"]);
         let given = ProgramSources::named(&["claim:a".to_owned(), "claim:c=x".to_owned()]);
         assert_eq!(given.claims_without(&file), ["claim:plan"]);
+    }
+
+    #[test]
+    fn a_source_of_costs_is_the_programs_unless_it_is_built_in() {
+        let text = "header:x-points | prompt | content_length | cl 2 | 50";
+        assert_eq!(ProgramSources::default().costs_without(text), ["prompt", "cl 2"]);
+        assert_eq!(ProgramSources::named(&["prompt".to_owned()]).costs_without(text), ["cl 2"]);
     }
 
     #[test]

@@ -87,6 +87,21 @@ impl RuleTable {
         self.fields.get(field).map(texts).unwrap_or_default()
     }
 
+    /// Returns the unit of its costs; `None` if it counts requests.
+    pub(crate) fn unit(&self) -> Option<&str> {
+        self.fields.get("unit").and_then(Value::as_str)
+    }
+
+    /// Returns the sources of its cost; `None` if that is a number, or it counts requests.
+    pub(crate) fn cost_text(&self) -> Option<&str> {
+        ["cost", "reserve"].into_iter().find_map(|field| self.fields.get(field)?.as_str())
+    }
+
+    /// Returns its cost or its estimate, if that is a number.
+    pub(crate) fn fixed_cost(&self) -> Option<i64> {
+        ["cost", "reserve"].into_iter().find_map(|field| self.fields.get(field)?.as_integer())
+    }
+
     pub(crate) fn groups(&self) -> impl Iterator<Item = &Table> {
         self.fields.get("group").and_then(Value::as_array).into_iter().flatten().filter_map(Value::as_table)
     }
@@ -134,6 +149,11 @@ impl TierPolicy {
     pub(crate) fn suffix(&self) -> String {
         self.tier.as_ref().map(|tier| format!(", tier \"{tier}\"")).unwrap_or_default()
     }
+}
+
+/// Returns limits with the unit that they are of: `50000 tokens/minute`.
+pub(crate) fn with_unit(limits: &str, unit: Option<&str>) -> String {
+    unit.map_or_else(|| limits.to_owned(), |unit| limits.replace('/', &format!(" {unit}/")))
 }
 
 impl PartialEq for TierPolicy {

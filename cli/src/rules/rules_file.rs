@@ -10,7 +10,7 @@ use tower_quota::{
 
 use crate::{
     failure::Failure,
-    rules::{ProgramSources, RuleTable, program_sources::texts},
+    rules::{Costs, ProgramSources, RuleTable, program_sources::texts},
 };
 
 const DEFAULT_MAX_KEYS: usize = 1_000_000;
@@ -24,6 +24,7 @@ pub(crate) struct RulesFile {
     pub(crate) table: Table,
     pub(crate) rules: Vec<RuleTable>,
     sources: ProgramSources,
+    costs: Costs,
 }
 
 impl RulesFile {
@@ -40,7 +41,8 @@ impl RulesFile {
         let builder = RateLimiter::builder().store_from_file().toml(text, &sources.sources(&table))?;
         let _: AnyRateLimiter = builder.build()?;
         let rules = RuleTable::all(text, &table);
-        let mut file = Self { name: name.to_owned(), text: text.to_owned(), table, rules, sources };
+        let mut file =
+            Self { name: name.to_owned(), text: text.to_owned(), table, rules, sources, costs: Costs::default() };
         let limiter = file.limiter(ManualClock::new())?;
         file.rules.iter_mut().for_each(|rule| rule.read_policies(&limiter));
         Ok(file)
@@ -51,6 +53,17 @@ impl RulesFile {
         self.build(&self.table, clock)
     }
 
+    /// Builds a limiter of all rules for the requests of a log. Nothing settles reservations there, so they are kept, whatever
+    /// the file says of those that nobody settles.
+    pub(crate) fn limiter_of_log(&self, clock: impl Clock) -> Result<RateLimiter, ConfigError> {
+        let mut table = self.table.clone();
+        let rules = table.get_mut("rule").and_then(Value::as_array_mut).into_iter().flatten();
+        for rule in rules.filter_map(Value::as_table_mut).filter(|rule| rule.contains_key("reserve")) {
+            rule.insert("unsettled".to_owned(), Value::from("keep"));
+        }
+        self.build(&table, clock)
+    }
+
     /// Builds a limiter of other rules than those of the file.
     pub(crate) fn variant(&self, table: &Table) -> Result<RateLimiter, ConfigError> {
         self.build(table, ManualClock::new())
@@ -59,6 +72,7 @@ impl RulesFile {
     fn build(&self, table: &Table, clock: impl Clock) -> Result<RateLimiter, ConfigError> {
         let mut in_memory = table.clone();
         in_memory.remove("store");
+        self.costs.add_to(&mut in_memory);
         RateLimiter::builder().clock(clock).toml(&in_memory.to_string(), &self.sources.sources(table))?.build()
     }
 
@@ -73,6 +87,25 @@ impl RulesFile {
     pub(crate) fn changes_to(&self, new: &Self) -> Result<Changes, ConfigError> {
         let limiter = self.limiter(ManualClock::new())?;
         limiter.reload(|builder| builder.toml(&new.text, &new.sources.sources(&new.table)))
+    }
+
+    /// Returns the file with these costs in place of its own.
+    pub(crate) fn with_costs(self, costs: Costs) -> Result<Self, Failure> {
+        let units: BTreeSet<&str> = self.rules.iter().filter_map(RuleTable::unit).collect();
+        if let Some(cost) = costs.iter().find(|cost| !units.contains(&*cost.unit)) {
+            let (unit, source) = (&cost.unit, &cost.source);
+            let known: Vec<&str> = units.into_iter().collect();
+            let known = match &*known {
+                [] => "all rules count requests".to_owned(),
+                units => format!("units are {}", units.join(", ")),
+            };
+            return Err(Failure::usage(format!("--cost {unit}={source}: no rule has this unit; {known}")));
+        }
+        Ok(Self { costs, ..self })
+    }
+
+    pub(crate) const fn costs(&self) -> &Costs {
+        &self.costs
     }
 
     pub(crate) const fn sources(&self) -> &ProgramSources {
@@ -117,9 +150,20 @@ impl RulesFile {
             .chain(conditions)
             .chain(of_exemptions.copied())
             .chain(proxies)
-            .chain(self.sources.header_names());
+            .chain(self.sources.header_names())
+            .chain(self.rules.iter().filter_map(RuleTable::cost_text).flat_map(cost_headers))
+            .chain(self.costs.iter().map(|cost| cost.header.as_str()));
         all.map(str::to_ascii_lowercase).collect()
     }
+}
+
+/// Returns the header fields that a text of costs names.
+fn cost_headers(text: &str) -> impl Iterator<Item = &str> {
+    text.split('|').map(str::trim).filter_map(|source| match source.split_once(':') {
+        Some(("header", name)) => Some(name),
+        None if source == "content-length" => Some(source),
+        _ => None,
+    })
 }
 
 #[cfg(test)]
