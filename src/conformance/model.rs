@@ -73,7 +73,7 @@ impl Timestamps {
     }
 
     fn forget_old(&mut self, now: Duration) {
-        let old = self.all.iter().take_while(|at| at.saturating_add(self.remembered) <= now).count();
+        let old = self.all.partition_point(|at| at.saturating_add(self.remembered) <= now);
         self.unsure = self.unsure.max(old);
     }
 
@@ -85,7 +85,7 @@ impl Timestamps {
     /// Returns the number of units within `window` before `now` that every store remembers. A unit at t counts while
     /// now < t + window.
     pub(super) fn counted(&self, window: Duration, now: Duration) -> u64 {
-        counted(self.sure(), window, now)
+        live(self.sure(), window, now).len() as u64
     }
 
     /// Returns the bounds of the units that a quota may count, each of them later by up to `late`.
@@ -93,7 +93,7 @@ impl Timestamps {
         let window = quota.window();
         Bounds {
             min: self.counted(window, now).min(quota.limit()),
-            max: counted(&self.all, window + late, now).min(quota.limit()),
+            max: (live(&self.all, window + late, now).len() as u64).min(quota.limit()),
         }
     }
 
@@ -107,7 +107,7 @@ impl Timestamps {
         now: Duration,
     ) -> Bounds<Duration> {
         let window = quota.window();
-        let oldest = |of: &[Duration], window: Duration| of.iter().find(|at| **at + window > now).copied();
+        let oldest = |of: &[Duration], window: Duration| live(of, window, now).first().copied();
         let newest = |of: &[Duration]| of.len().checked_sub(quota.limit() as usize).and_then(|at| of.get(at)).copied();
         let (first, last) = if exhausted {
             (newest(self.sure()), newest(&self.all))
@@ -127,8 +127,9 @@ impl Default for Timestamps {
     }
 }
 
-fn counted(units: &[Duration], window: Duration, now: Duration) -> u64 {
-    units.iter().filter(|at| **at + window > now).count() as u64
+/// Returns the units that a window still counts, of a list with the oldest first.
+fn live(units: &[Duration], window: Duration, now: Duration) -> &[Duration] {
+    &units[units.partition_point(|at| *at + window <= now)..]
 }
 
 /// Returns `true` if the reported state of a quota can be compared with the model.

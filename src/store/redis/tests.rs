@@ -219,18 +219,19 @@ fn starts() -> impl Strategy<Value = u64> {
     prop_oneof![Just(START), Just(WRAP), (0u64..1_000_000).prop_map(|micros| START + micros)]
 }
 
-/// Runs `property` on random input of `strategy`, so many times, with a server.
+/// Runs `property` on random input of `strategy`, so many times, or as often as `PROPTEST_CASES` says, with a server.
 fn check<S: Strategy>(
     cases: u32,
     strategy: S,
     property: impl Fn(&mut Connection, S::Value) -> Result<(), TestCaseError>,
 ) {
+    let wanted = std::env::var("PROPTEST_CASES").ok().and_then(|cases| cases.parse().ok());
     let server = Server::start();
     let connection = std::cell::RefCell::new(server.connection());
     let mut runner = proptest::test_runner::TestRunner::new(ProptestConfig {
         failure_persistence: None,
         max_shrink_iters: 2000,
-        ..ProptestConfig::with_cases(cases)
+        ..ProptestConfig::with_cases(wanted.unwrap_or(cases))
     });
     runner
         .run(&strategy, |input| property(&mut connection.borrow_mut(), input))
@@ -240,7 +241,7 @@ fn check<S: Strategy>(
 #[test]
 fn the_script_decides_as_the_history_in_memory_does_whatever_the_clock_does() {
     let input = (policies(), starts(), prop::collection::vec(jump(), 1..500));
-    check(120, input, |connection, (policy, start, steps)| {
+    check(60, input, |connection, (policy, start, steps)| {
         let mut subjects = [Subject::new(&policy)];
         for now in times(start, &steps) {
             let told_by_script = told(&ask(connection, &subjects, now, Mode::Decide).unwrap());
@@ -255,7 +256,7 @@ fn rings_that_go_round_and_grow_then_are_read_as_the_history_in_memory() {
     let quota = (17u64..400, 300u64..5000).prop_map(|(limit, millis)| Quota::new(limit, Duration::from_millis(millis)));
     let phase = (1usize..150, 0i64..60_000);
     let input = (prop::collection::vec(quota, 1..4), 0u8..4, prop::collection::vec(phase, 1..12));
-    check(100, input, |connection, (quotas, kind, phases)| {
+    check(50, input, |connection, (quotas, kind, phases)| {
         let named = quotas.into_iter().enumerate().map(|(at, quota)| quota.named(format!("q{at}")));
         let policy = Policy::from_iter(named).resolution(if kind % 2 == 0 { 4096 } else { 16 });
         let mut subjects = [Subject::new(&if kind < 2 { policy } else { policy.count_denied() })];
@@ -288,7 +289,7 @@ fn a_log_with_nothing_alive_still_knows_how_far_it_is_ahead_of_the_clock() {
 #[test]
 fn several_charges_are_decided_as_the_store_in_memory_does() {
     let input = (prop::collection::vec(policies(), 2..4), starts(), prop::collection::vec(jump(), 1..400));
-    check(80, input, |connection, (policies, start, steps)| {
+    check(40, input, |connection, (policies, start, steps)| {
         let mut subjects: Vec<_> = policies.iter().map(Subject::new).collect();
         for (turn, now) in times(start, &steps).into_iter().enumerate() {
             // Now and then one of them is charged alone, so that they differ in what they have used.
@@ -321,7 +322,7 @@ fn charges_of_every_enforcement_are_decided_as_the_store_in_memory_does() {
     let steps = prop::collection::vec((jump(), prop::option::weighted(0.05, enforcements)), 1..400);
     // Of quotas that never deny memory may keep fewer units beyond a limit than the server does.
     let sound = policies().prop_filter("a quota never denies", |policy| policy.idle_quotas().next().is_none());
-    check(120, (prop::collection::vec(sound, 1..4), starts(), steps), |connection, (policies, start, steps)| {
+    check(60, (prop::collection::vec(sound, 1..4), starts(), steps), |connection, (policies, start, steps)| {
         let mut subjects: Vec<_> = policies.iter().map(Subject::new).collect();
         let enforcements = [Enforcement::Shadow, Enforcement::On, Enforcement::Soft];
         let switch = |subjects: &mut [Subject], to: &[Enforcement]| {
@@ -716,7 +717,7 @@ fn cells_count_to_limits_of_48_bits() {
 #[test]
 fn several_requests_in_one_call_are_decided_as_one_after_the_other() {
     let input = (prop::collection::vec(policies(), 3), starts(), prop::collection::vec((jump(), 1usize..9), 1..120));
-    check(80, input, |connection, (policies, start, steps)| {
+    check(40, input, |connection, (policies, start, steps)| {
         let mut subjects: Vec<_> = policies.iter().map(Subject::new).collect();
         let mut now = start;
         for (turn, (step, requests)) in steps.into_iter().enumerate() {
@@ -742,7 +743,7 @@ fn several_units_are_taken_as_one_after_the_other_and_no_more_than_there_is_room
     let lenient = policies()
         .prop_map(|policy| policy.quotas().cloned().collect::<Policy>().resolution(policy.entries_per_window()));
     let input = (prop::collection::vec(lenient, 1..3), starts(), prop::collection::vec((jump(), 1u8..40), 1..200));
-    check(80, input, |connection, (policies, start, steps)| {
+    check(40, input, |connection, (policies, start, steps)| {
         let mut subjects: Vec<_> = policies.iter().map(Subject::new).collect();
         let mut now = start;
         for (step, most) in steps {

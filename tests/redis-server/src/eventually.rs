@@ -6,7 +6,7 @@ use std::{
 };
 
 /// How long to wait at most for what should be there at once. It only keeps a test from hanging for ever.
-pub(crate) const GUARD: Duration = Duration::from_secs(20);
+pub(crate) const GUARD: Duration = Duration::from_secs(60);
 
 /// Tries until there is something. Panics with `what` if there never is.
 #[track_caller]
