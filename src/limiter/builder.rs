@@ -11,15 +11,18 @@ use crate::{
     clock::{Clock, SystemClock},
     error::ConfigError,
     limiter::{AnswerSettings, MessageTemplate, RateLimiter, Rules, Version},
+    observe::{Check, Event, Observer, ObserverSettings, ShowKeys, Stopwatch},
     request::{Http, Plain, RequestKind},
     response::{RefusalFormat, ResponseSettings},
     rule::{Rule, RuleId, exempt::Exemption},
     store::{MemoryStore, Scopes, Setup, Store},
+    warn::{ManyLimiters, Warning},
 };
 
 const DEFAULT_MAX_KEYS: usize = 1_000_000;
 
 static NEXT_LIMITER: AtomicU64 = AtomicU64::new(0);
+static LIMITERS: ManyLimiters = ManyLimiters::new();
 
 /// The builder of a [`RateLimiter`]: its rules and settings.
 ///
@@ -53,6 +56,7 @@ pub struct RateLimiterBuilder<K: RequestKind = Http, S = MemoryStore> {
     pub(super) exemptions: Vec<Exemption<K>>,
     /// Its rules are for a limiter that has its store already.
     pub(crate) is_reload: bool,
+    observer: ObserverSettings,
     clock: Arc<dyn Clock>,
     store: S,
 }
@@ -78,6 +82,7 @@ impl<K: RequestKind> Default for RateLimiterBuilder<K> {
             response: ResponseSettings::default(),
             exemptions: Vec::new(),
             is_reload: false,
+            observer: ObserverSettings::default(),
             clock: Arc::new(SystemClock::new()),
             store: MemoryStore::default(),
         }
@@ -144,6 +149,7 @@ impl<K: RequestKind, S: Store> RateLimiterBuilder<K, S> {
             response: self.response,
             exemptions: self.exemptions,
             is_reload: self.is_reload,
+            observer: self.observer,
             clock: self.clock,
             store,
         }
@@ -155,6 +161,53 @@ impl<K: RequestKind, S: Store> RateLimiterBuilder<K, S> {
     /// filled in for the exhausted quota with the longest wait. `{{` and `}}` are braces of the text.
     pub fn message(mut self, template: impl Into<String>) -> Self {
         self.message = Some(template.into());
+        self
+    }
+
+    /// Sets a closure that is called with every [event](crate::observe): decisions of layers, handles, messages and paced calls,
+    /// settlements, reloads, outages and warnings. None by default, and a second one replaces the first.
+    ///
+    /// It runs within the request that it is about, while nothing is locked, so it has to be quick. If it panics, that
+    /// request fails, and no other.
+    ///
+    /// ```
+    /// use tower_quota::{Policy, RateLimiter, Rule, observe::{Event, RequestOutcome}};
+    ///
+    /// let limiter = RateLimiter::builder()
+    ///     .rule(Rule::new("jobs").no_requests().policy(Policy::per_minute(60)))
+    ///     .on_decision(|event| match event {
+    ///         Event::Decided(decided) if decided.outcome() != RequestOutcome::Admitted => println!("{decided:?}"),
+    ///         Event::Warned(warned) => println!("{}: {}", warned.code(), warned.text()),
+    ///         _ => {}
+    ///     })
+    ///     .build()?;
+    /// # let _ = limiter;
+    /// # Ok::<(), tower_quota::ConfigError>(())
+    /// ```
+    pub fn on_decision(mut self, hook: impl Fn(&Event<'_>) + Send + Sync + 'static) -> Self {
+        self.observer.hook = Some(Box::new(hook));
+        self
+    }
+
+    /// Sets how [events](Self::on_decision) show keys. Defaults to [`ShowKeys::Hidden`], because keys identify users.
+    pub const fn show_keys(mut self, show: ShowKeys) -> Self {
+        self.observer.show_keys = show;
+        self
+    }
+
+    /// Turns off a [check](crate::observe#warnings) for mistakes in the deployment.
+    ///
+    /// ```
+    /// use tower_quota::{Policy, RateLimiter, Rule, observe::Check};
+    ///
+    /// let policy = Policy::per_minute(60).and_per_hour(10);
+    /// let builder = || RateLimiter::builder().rule(Rule::new("jobs").no_requests().policy(policy.clone()));
+    /// assert_eq!(builder().build()?.warnings()[0].check(), Check::QuotaIdle);
+    /// assert!(builder().without(Check::QuotaIdle).build()?.warnings().is_empty());
+    /// # Ok::<(), tower_quota::ConfigError>(())
+    /// ```
+    pub const fn without(mut self, check: Check) -> Self {
+        self.observer.without |= check.bit();
         self
     }
 
@@ -175,13 +228,26 @@ impl<K: RequestKind, S: Store> RateLimiterBuilder<K, S> {
         let _ = self.clock.now();
         let scopes = Scopes::with_capacity(self.rules.iter().map(Rule::plan_count).sum());
         let id = NEXT_LIMITER.fetch_add(1, Ordering::Relaxed);
-        let rules =
-            Rules::compile((&self.rules, &self.exemptions), answers, &scopes, Version { limiter: id, number: 1 })?;
+        let version = Version { limiter: id, number: 1 };
+        let observer = Arc::new(Observer::new(self.observer));
+        let rules = Rules::compile((&self.rules, &self.exemptions), answers, &scopes, (version, &observer))?;
         rules.rulebook.warn_of_idle_quotas();
         let mut store = self.store;
         rules.rulebook.check_support(store.cost_support())?;
-        store.open(Setup { scopes: scopes.clone(), max_keys: self.max_keys, clock: self.clock })?;
-        RateLimiter::new(rules, &self.rules, scopes, store)
+        let setup = Setup {
+            scopes: scopes.clone(),
+            max_keys: self.max_keys,
+            clock: self.clock,
+            observer: Arc::clone(&observer),
+        };
+        store.open(setup)?;
+        let limiter = RateLimiter::new(rules, &self.rules, scopes, store)?;
+        if !cfg!(test)
+            && let Some(count) = LIMITERS.note(Stopwatch::start().started_at())
+        {
+            observer.warn(&Warning::ManyLimiters(count), None);
+        }
+        Ok(limiter)
     }
 
     /// Finds every mistake in the settings. Returns how refused callers are answered.

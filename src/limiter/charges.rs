@@ -10,6 +10,7 @@ use crate::{
     error::Unavailable,
     key::Charge,
     limiter::{RuleTier, RulebookRef, Version},
+    observe::RequestOutcome,
     rule::RuleId,
     store::Verdict,
 };
@@ -42,6 +43,8 @@ pub(crate) struct Charges {
     pub(crate) rules: RuleTiers,
     /// The charges, as soon as they are many.
     pub(super) seen: Option<Box<HashSet<Charge>>>,
+    /// The request is exempt from all rules, or from one that would govern it.
+    pub(super) is_exempt: bool,
 }
 
 /// The error of a limiter that was asked about a request that does not carry the key of a rule, and the rule
@@ -80,6 +83,11 @@ impl Charges {
         } else if let Some(known) = self.charges.iter_mut().find(|known| **known == charge) {
             known.units = known.units.max(charge.units);
         }
+    }
+
+    /// Returns the outcome of a request that has no charges.
+    pub(super) const fn outcome_without_rules(&self) -> RequestOutcome {
+        if self.is_exempt { RequestOutcome::Exempt } else { RequestOutcome::Ungoverned }
     }
 
     #[inline]

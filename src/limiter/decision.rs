@@ -15,12 +15,15 @@ use pin_project_lite::pin_project;
 use smallvec::SmallVec;
 
 use crate::{
+    clock::Timestamp,
     error::Unavailable,
     key::Charge,
     limiter::{
-        ChargeMark, ChargeMarks, CompiledRule, CompiledTier, QuotaStatus, Reservation, RuleTier, RuleTiers,
-        RulebookRef, Settler, ShardedRulebook, message::MessageContext, reservation::Ledger, seen::Seen, verdict_under,
+        ChargeMark, ChargeMarks, CompiledRule, CompiledTier, Observation, QuotaStatus, Reservation, RuleTier,
+        RuleTiers, RulebookRef, Settler, ShardedRulebook, message::MessageContext, reservation::Ledger, seen::Seen,
+        verdict_under,
     },
+    observe::Stopwatch,
     policy::Enforcement,
     response::ResponseSettings,
     store::{Detail, MaybeReady, Verdict},
@@ -97,6 +100,8 @@ pin_project! {
         #[pin]
         verdict: F,
         decision: Option<Decision>,
+        // When it was asked for, if somebody observes decisions.
+        observed_since: Option<Stopwatch>,
     }
 }
 
@@ -104,6 +109,9 @@ pin_project! {
 /// charges once.
 pub(crate) fn already_applied(rulebook: &ShardedRulebook, extensions: &Extensions) -> SmallVec<[ChargeMark; 4]> {
     let Some(last) = extensions.get::<Decision>() else { return SmallVec::new() };
+    if last.marks.is_empty() && last.rulebook.is_of(rulebook) {
+        rulebook.observation().note_copy();
+    }
     let outer = extensions.get::<OuterDecisions>().map_or(&[][..], |outer| &outer.0);
     outer.iter().chain(iter::once(last)).flat_map(|decision| decision.marks_of(rulebook)).copied().collect()
 }
@@ -112,13 +120,46 @@ impl Decision {
     /// Creates a decision under these rules, whose verdict is yet to be written.
     #[inline]
     pub(crate) fn pending(rulebook: Arc<RulebookRef>, rules: RuleTiers, detail: Detail) -> Self {
-        Self { rulebook, rules, verdict: Verdict::with_detail(detail), marks: ChargeMarks::default(), costing: None }
+        let verdict = Verdict::with_detail(rulebook.observation().detail(detail));
+        Self { rulebook, rules, verdict, marks: ChargeMarks::default(), costing: None }
     }
 
-    /// Keeps the charges, if some rule has costs: what was charged has to be told, and perhaps settled.
+    pub(super) fn observation(&self) -> &Observation {
+        self.rulebook.observation()
+    }
+
+    /// Returns the rules, by the indices of the charges.
+    #[inline]
+    pub(super) fn rule_tiers(&self) -> &[RuleTier] {
+        &self.rules
+    }
+
+    #[inline]
+    pub(super) fn has_without_room(&self) -> bool {
+        self.verdict.has_without_room()
+    }
+
+    /// Returns `true` if this charge had no room and does not deny.
+    pub(super) fn is_without_room(&self, charge: usize) -> bool {
+        self.verdict.is_without_room(charge)
+    }
+
+    /// Returns a charge, if the charges were kept.
+    pub(super) fn charge(&self, at: usize) -> Option<&Charge> {
+        self.costing.as_ref()?.charges.get(at)
+    }
+
+    /// Returns the time of the decision by the clock of the store.
+    #[inline]
+    pub(super) const fn decided_at(&self) -> Timestamp {
+        self.verdict.now
+    }
+
+    /// Keeps the charges, if some rule has costs or a hook is told of decisions: what was charged has to be told, and perhaps
+    /// settled.
     #[inline]
     pub(crate) fn with_costs(self, charges: &[Charge], settler: impl FnOnce() -> Arc<dyn Settler>) -> Self {
-        if self.rulebook.has_costs() { self.keeping_charges(charges, settler()) } else { self }
+        if self.rulebook.keeps_charges() { self.keeping_charges(charges, settler()) } else { self }
     }
 
     #[cold]
@@ -244,7 +285,7 @@ impl Decision {
     }
 
     /// Returns the status of each quota, also of rules in shadow, with the index of its charge.
-    fn statuses(&self) -> impl Iterator<Item = (usize, QuotaStatus<'_>)> {
+    pub(super) fn statuses(&self) -> impl Iterator<Item = (usize, QuotaStatus<'_>)> {
         let quotas = self.rules().enumerate().flat_map(|(at, (used, rule, tier))| {
             tier.quotas().map(move |(quota, name)| (at, used.enforcement, rule, tier, quota, name))
         });
@@ -384,7 +425,7 @@ impl Decision {
 
     /// Returns the rule of each charge.
     #[inline]
-    fn rules(&self) -> impl Iterator<Item = (RuleTier, &CompiledRule, &CompiledTier)> {
+    pub(super) fn rules(&self) -> impl Iterator<Item = (RuleTier, &CompiledRule, &CompiledTier)> {
         self.rules.iter().map(|used| {
             let rule = self.rulebook.rule(used.rule);
             (*used, rule, rule.tier(used.tier))
@@ -501,8 +542,20 @@ impl<F> MaybeDecided<F> {
     pub(crate) fn ask(mut decision: Decision, ask: impl FnOnce(&mut Verdict) -> MaybeReady<F>) -> Self {
         match ask(decision.verdict_mut()) {
             MaybeReady::Ready(()) => Self::Ready(decision.completed()),
-            MaybeReady::Pending(verdict) => Self::Pending(PendingDecision { verdict, decision: Some(decision) }),
+            MaybeReady::Pending(verdict) => {
+                Self::Pending(PendingDecision { verdict, decision: Some(decision), observed_since: None })
+            }
         }
+    }
+
+    /// Reports the decision, now or when it is there.
+    #[inline]
+    pub(crate) fn observed(mut self) -> Self {
+        match &mut self {
+            Self::Ready(decision) => decision.observe(),
+            Self::Pending(pending) => pending.observed_since = Some(Stopwatch::start()),
+        }
+        self
     }
 
     /// Adds the marks of the charges to a decision, unless it denies.
@@ -545,8 +598,17 @@ where
         let this = self.project();
         let verdict = ready!(this.verdict.poll(cx));
         let mut decision = this.decision.take().expect("polled after completion");
-        *decision.verdict_mut() = verdict_under(&decision.rules, verdict)?;
-        Poll::Ready(Ok(decision.completed()))
+        let (observed_since, is_known) = (this.observed_since.take(), verdict.is_ok());
+        let verdict = verdict_under(&decision.rules, verdict);
+        if let Some(began) = observed_since {
+            decision.observe_answer(began, is_known, verdict.is_ok());
+        }
+        *decision.verdict_mut() = verdict?;
+        let decision = decision.completed();
+        if observed_since.is_some() && is_known {
+            decision.observe();
+        }
+        Poll::Ready(Ok(decision))
     }
 }
 

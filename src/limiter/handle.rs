@@ -19,11 +19,12 @@ use crate::{
     key::{Charge, ChargeTarget, Key, KeyBuilder, KeyHasher, KeyParts},
     limiter::{
         AppliedMarks, ChargeMark, ChargeMarks, Charges, Decision, HeldCharges, KeyRejected, MatchedRule, MaybeDecided,
-        Reservation, RuleTier, Rules, Settler, ShardedRulebook, Version,
+        Observation, Reservation, RuleTier, Rules, Settler, ShardedRulebook, Version,
         held_units::HeldUnits,
         rule_matcher::Visit,
         tiers::{Asking, PushedTiers},
     },
+    observe::{RequestOutcome, Warned},
     policy::Enforcement,
     request::{Http, RequestKind},
     rule::{Rule, RuleId},
@@ -203,6 +204,7 @@ impl<K: RequestKind, S: Store> RateLimiter<K, S> {
         let hasher = store.key_secret().map_or_else(KeyHasher::default, KeyHasher::with_secret);
         let mut pushed = HashMap::new();
         let compiled = compiled.with_tiers(rules, &hasher, |rule| pushed_tiers(&mut pushed, rule))?;
+        compiled.rulebook.observation().note_loaded();
         let state = State {
             version: AtomicU64::new(compiled.version.number),
             rules: ArcSwap::from_pointee(compiled),
@@ -259,9 +261,13 @@ impl<K: RequestKind, S: Store> RateLimiter<K, S> {
     ) -> Result<Option<MaybeDecided<S::Future>>, KeyRejected> {
         loop {
             let rules = self.rules();
-            let mut charges = Charges::default();
-            self.add_charges(&mut charges, &rules, request, |_| true, marks(&rules.rulebook))?;
+            let marks = marks(&rules.rulebook);
+            let (is_first, mut charges) = (marks.is_empty(), Charges::default());
+            self.add_charges(&mut charges, &rules, request, |_| true, marks)?;
             if charges.charges.is_empty() {
+                if is_first {
+                    rules.rulebook.observation().report_undecided(charges.outcome_without_rules());
+                }
                 return Ok(None);
             }
             let tiers = mem::take(&mut charges.rules);
@@ -269,7 +275,8 @@ impl<K: RequestKind, S: Store> RateLimiter<K, S> {
                 .with_costs(&charges.charges, || self.settler());
             let decided = MaybeDecided::ask(decision, |verdict| self.state.store.decide(&charges.charges, verdict));
             if !decided.is_stale() {
-                return Ok(Some(if recorded { decided.with_marks(|| self.marks(&charges)) } else { decided }));
+                let decided = if recorded { decided.with_marks(|| self.marks(&charges)) } else { decided };
+                return Ok(Some(self.observed(decided, rules.rulebook.observation())));
             }
         }
     }
@@ -289,15 +296,46 @@ impl<K: RequestKind, S: Store> RateLimiter<K, S> {
         if self.is_current(held.version) && self.switched() == held.switched {
             let decided = ask(held);
             if !decided.is_stale() {
-                return decided;
+                return self.observed(decided, held.rulebook.observation());
             }
         }
         loop {
-            let decided = ask(&self.renewed(held));
+            let renewed = self.renewed(held);
+            let decided = ask(&renewed);
             if !decided.is_stale() {
-                return decided;
+                return self.observed(decided, renewed.rulebook.observation());
             }
         }
+    }
+
+    /// Reports a decision, now or when it is there, and looks at the figures of the store now and then.
+    #[inline]
+    pub(super) fn observed(
+        &self,
+        decided: MaybeDecided<S::Future>,
+        observation: &Observation,
+    ) -> MaybeDecided<S::Future> {
+        if observation.is_observed() {
+            let at = if let MaybeDecided::Ready(decision) = &decided { Some(decision.decided_at()) } else { None };
+            observation.observer.look(at, || self.state.store.figures());
+        }
+        decided.observed()
+    }
+
+    /// Returns the [warnings](crate::observe#warnings) that were given so far, each once.
+    ///
+    /// ```
+    /// use tower_quota::{Policy, RateLimiter, Rule};
+    ///
+    /// let policy = Policy::per_minute(60).and_per_hour(10);
+    /// let limiter = RateLimiter::builder().rule(Rule::new("jobs").no_requests().policy(policy)).build()?;
+    /// let warning = &limiter.warnings()[0];
+    /// assert_eq!((warning.code(), warning.rule()), ("quota-idle", Some("jobs")));
+    /// # Ok::<(), tower_quota::ConfigError>(())
+    /// ```
+    #[must_use]
+    pub fn warnings(&self) -> Vec<Warned> {
+        self.rules().rulebook.observation().observer.warnings()
     }
 
     /// Returns the marks of these charges.
@@ -339,7 +377,11 @@ impl<K: RequestKind, S: Store> RateLimiter<K, S> {
             charges,
         );
         let rulebook = || Arc::clone(rules.rulebook.local());
-        matched.map_err(|(rule, status)| KeyRejected { rulebook: rulebook(), rule, status })
+        if let Err((rule, status)) = matched {
+            rules.rulebook.observation().report_undecided(RequestOutcome::MissingKey);
+            return Err(KeyRejected { rulebook: rulebook(), rule, status });
+        }
+        Ok(())
     }
 
     /// Returns the charges to the keys of several rules.
@@ -417,6 +459,15 @@ impl<K: RequestKind, S> fmt::Debug for State<K, S> {
 }
 
 impl<K: RequestKind> RateLimiter<K> {
+    /// Looks at the figures of the store now and then.
+    #[inline]
+    pub(super) fn look(&self, decision: &Decision) {
+        let observation = decision.observation();
+        if observation.is_observed() {
+            observation.observer.look(Some(decision.decided_at()), || self.state.store.figures());
+        }
+    }
+
     /// Decides about charges in this process.
     fn decide_at_once(&self, held: HeldCharges, detail: Detail) -> Decision {
         let HeldCharges { charges, rulebook, version, switched } = held;
@@ -424,7 +475,10 @@ impl<K: RequestKind> RateLimiter<K> {
             Decision::pending(rulebook, charges.rules, detail).with_costs(&charges.charges, || self.settler());
         self.state.store.decide(&charges.charges, decision.verdict_mut());
         if !decision.is_stale() {
-            return decision.completed();
+            let decision = decision.completed();
+            self.look(&decision);
+            decision.observe();
+            return decision;
         }
         let (rulebook, rules) = decision.into_rules();
         let stale = HeldCharges { charges: Charges { rules, ..charges }, rulebook, version, switched };
@@ -496,6 +550,7 @@ impl<K: RequestKind, S> RateLimiter<K, S> {
             self.state.gone.lock().insert(rule.name().to_ascii_lowercase(), gone);
         }
         new.take_effect(&self.state.scopes);
+        new.rulebook.observation().note_loaded();
         self.state.rules.store(Arc::clone(&new));
         self.state.version.store(number, Ordering::Release);
         self.state.gone.lock().retain(|name, _| is_gone(name));

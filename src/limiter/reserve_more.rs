@@ -76,6 +76,7 @@ impl<'a> More<'a> {
         let decision = Decision::pending(held.rulebook, held.charges.rules, Detail::Full);
         let mut decision = decision.with_costs(&held.charges.charges, || Arc::clone(&ledger.settler));
         *decision.verdict_mut() = verdict;
+        decision.observe();
         self.last = Some(decision);
         is_admitted
     }

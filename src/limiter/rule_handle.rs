@@ -9,8 +9,9 @@ use crate::{
     key::{Charge, ChargeTarget, Key, KeyBuilder, KeyParts},
     limiter::{
         CompiledRule, CompiledTier, Decision, MaybeDecided, RateLimiter, RuleTier, RulebookRef, Rules, Version,
-        handle::unknown_rule,
+        handle::unknown_rule, observation::is_logging,
     },
+    observe::Stopwatch,
     policy::Enforcement,
     request::{Http, RequestKind},
     rule::RuleId,
@@ -75,15 +76,37 @@ impl<K: RequestKind> RuleHandle<K> {
     #[must_use = "it may not be admitted"]
     pub fn admit(&self, key: impl KeyParts) -> bool {
         if self.is_plain() {
-            let mut verdict = Verdict::with_detail(Detail::None);
+            let detail = self.location.rules.rulebook.observation().detail(Detail::None);
+            let mut verdict = Verdict::with_detail(detail);
             let builder = &mut self.builder();
             key.write(builder);
             self.limiter.state.store.decide(slice::from_ref(builder.charge()), &mut verdict);
             if !verdict.is_stale {
-                return verdict.is_admitted();
+                return self.conclude(verdict);
             }
         }
-        self.ask(&key, None, Detail::None, MemoryStore::decide).into_answer()
+        self.ask(&key, None, Detail::None, MemoryStore::decide).observed_by(&self.limiter).into_answer()
+    }
+
+    /// Reports the verdict on a plain request, and returns `true` if it is admitted.
+    #[inline]
+    fn conclude(&self, verdict: Verdict) -> bool {
+        let observation = self.location.rules.rulebook.observation();
+        if !observation.is_observed() && !is_logging() {
+            return verdict.is_admitted();
+        }
+        let own = self.location.own_policy();
+        if !is_logging() {
+            observation.observer.look(Some(verdict.now), || Store::figures(&self.limiter.state.store));
+            match verdict.is_admitted() {
+                true => observation.count_admitted(&[own]),
+                false => observation.count_denied_alone(self.location.compiled(), own, &verdict),
+            }
+            return verdict.is_admitted();
+        }
+        let mut decision = self.location.pending(own, Detail::OnDenial);
+        *decision.verdict_mut() = verdict;
+        decision.observed_by(&self.limiter).is_admitted()
     }
 
     /// Returns `true` if one request of `key` that costs so many units is admitted, and so charged, as
@@ -94,7 +117,7 @@ impl<K: RequestKind> RuleHandle<K> {
     /// If the rule counts requests.
     pub fn admit_cost(&self, key: impl KeyParts, units: u64) -> Result<bool, NoCosts> {
         self.check_has_costs()?;
-        Ok(self.ask(&key, Some(units), Detail::None, MemoryStore::decide).into_answer())
+        Ok(self.ask(&key, Some(units), Detail::None, MemoryStore::decide).observed_by(&self.limiter).into_answer())
     }
 
     /// Decides about one request of `key`, and charges it if it is admitted.
@@ -105,10 +128,10 @@ impl<K: RequestKind> RuleHandle<K> {
             key.write(builder);
             self.limiter.state.store.decide(slice::from_ref(builder.charge()), decision.verdict_mut());
             if !decision.is_stale() {
-                return decision;
+                return decision.observed_by(&self.limiter);
             }
         }
-        self.ask(&key, None, Detail::Full, MemoryStore::decide)
+        self.ask(&key, None, Detail::Full, MemoryStore::decide).observed_by(&self.limiter)
     }
 
     /// Decides about one request of `key` that costs so many units, and charges it if it is admitted.
@@ -140,7 +163,7 @@ impl<K: RequestKind> RuleHandle<K> {
     /// If the rule counts requests.
     pub fn check_cost(&self, key: impl KeyParts, units: u64) -> Result<Decision, NoCosts> {
         self.check_has_costs()?;
-        Ok(self.ask(&key, Some(units), Detail::Full, MemoryStore::decide))
+        Ok(self.ask(&key, Some(units), Detail::Full, MemoryStore::decide).observed_by(&self.limiter))
     }
 
     /// Returns what [`check_cost`](Self::check_cost) would return now, and charges nothing.
@@ -171,7 +194,8 @@ impl<K: RequestKind> RuleHandle<K> {
     #[inline]
     fn is_plain(&self) -> bool {
         let Location { rules, version, is_uncommon, .. } = &self.location;
-        !is_uncommon && self.limiter.is_current(*version) && rules.switches.are_all_on()
+        let is_common = !is_uncommon && !rules.rulebook.observation().has_hook();
+        is_common && self.limiter.is_current(*version) && rules.switches.are_all_on()
     }
 
     /// Creates the builder of a charge to the rule's own policy.
@@ -232,7 +256,7 @@ impl<K: RequestKind, S: Store> RuleHandle<K, S> {
     ///
     /// Dropping the future may leave the request charged.
     pub async fn admit_async(&self, key: impl KeyParts) -> Result<bool, Unavailable> {
-        Ok(self.ask_async(&key, None, Detail::None, S::decide).wait().await?.into_answer())
+        Ok(self.decide_async(&key, None, Detail::None).wait().await?.into_answer())
     }
 
     /// Returns `true` if one request that costs so many units is admitted, as [`admit_cost`](RuleHandle::admit_cost) does, in any
@@ -247,7 +271,7 @@ impl<K: RequestKind, S: Store> RuleHandle<K, S> {
     /// Dropping the future may leave the request charged.
     pub async fn admit_cost_async(&self, key: impl KeyParts, units: u64) -> Result<bool, CheckError> {
         self.check_has_costs()?;
-        Ok(self.ask_async(&key, Some(units), Detail::None, S::decide).wait().await?.into_answer())
+        Ok(self.decide_async(&key, Some(units), Detail::None).wait().await?.into_answer())
     }
 
     /// Decides about one request that costs so many units, as [`check_cost`](RuleHandle::check_cost) does, in any store.
@@ -261,7 +285,7 @@ impl<K: RequestKind, S: Store> RuleHandle<K, S> {
     /// Dropping the future may leave the request charged.
     pub async fn check_cost_async(&self, key: impl KeyParts, units: u64) -> Result<Decision, CheckError> {
         self.check_has_costs()?;
-        Ok(self.ask_async(&key, Some(units), Detail::Full, S::decide).wait().await?)
+        Ok(self.decide_async(&key, Some(units), Detail::Full).wait().await?)
     }
 
     /// Returns what [`check_cost_async`](Self::check_cost_async) would return now, and charges nothing.
@@ -271,7 +295,7 @@ impl<K: RequestKind, S: Store> RuleHandle<K, S> {
     /// If the rule counts requests, or if the store cannot answer.
     pub async fn peek_cost_async(&self, key: impl KeyParts, units: u64) -> Result<Decision, CheckError> {
         self.check_has_costs()?;
-        Ok(self.ask_async(&key, Some(units), Detail::Full, S::peek).wait().await?)
+        Ok(self.peek_async_as(&key, Some(units)).await?)
     }
 
     /// Decides about one request of `key`, as [`check`](RuleHandle::check) does, in any store.
@@ -284,7 +308,7 @@ impl<K: RequestKind, S: Store> RuleHandle<K, S> {
     ///
     /// Dropping the future may leave the request charged.
     pub async fn check_async(&self, key: impl KeyParts) -> Result<Decision, Unavailable> {
-        self.ask_async(&key, None, Detail::Full, S::decide).wait().await
+        self.decide_async(&key, None, Detail::Full).wait().await
     }
 
     /// Returns what [`check_async`](Self::check_async) would return now, and charges nothing.
@@ -293,7 +317,7 @@ impl<K: RequestKind, S: Store> RuleHandle<K, S> {
     ///
     /// If the store cannot answer.
     pub async fn peek_async(&self, key: impl KeyParts) -> Result<Decision, Unavailable> {
-        self.ask_async(&key, None, Detail::Full, S::peek).wait().await
+        self.peek_async_as(&key, None).await
     }
 
     /// Deletes the histories of `key`, as [`reset`](RuleHandle::reset) does, in any store.
@@ -305,7 +329,12 @@ impl<K: RequestKind, S: Store> RuleHandle<K, S> {
         let (charges, mut verdict) = (self.on_all_routes(&key), Verdict::default());
         let found = match self.limiter.state.store.reset(&charges, &mut verdict) {
             MaybeReady::Ready(()) => verdict,
-            MaybeReady::Pending(found) => found.await?,
+            MaybeReady::Pending(found) => {
+                let (rules, began) = (self.limiter.rules_to_keep(), Stopwatch::start());
+                let found = found.await;
+                rules.rulebook.observation().observer.note_duration("reset", began);
+                found?
+            }
         };
         Ok(found.is_admitted())
     }
@@ -358,6 +387,24 @@ impl<K: RequestKind, S: Store> RuleHandle<K, S> {
     pub fn parts_of(&self, request: K::View<'_>) -> Option<Vec<Vec<u8>>> {
         let location = self.location();
         location.rules.matcher.parts_of(location.rule, request, &self.limiter.state.hasher)
+    }
+
+    async fn peek_async_as(&self, key: &impl KeyParts, units: Option<u64>) -> Result<Decision, Unavailable> {
+        match self.ask_async(key, units, Detail::Full, S::peek) {
+            MaybeDecided::Ready(decision) => Ok(decision),
+            MaybeDecided::Pending(pending) => {
+                let (rules, began) = (self.limiter.rules_to_keep(), Stopwatch::start());
+                let decision = pending.await;
+                rules.rulebook.observation().observer.note_duration("peek", began);
+                decision
+            }
+        }
+    }
+
+    /// Asks for a decision that is reported.
+    fn decide_async(&self, key: &impl KeyParts, units: Option<u64>, detail: Detail) -> MaybeDecided<S::Future> {
+        let rules = self.limiter.rules();
+        self.limiter.observed(self.ask_async(key, units, detail, S::decide), rules.rulebook.observation())
     }
 
     fn ask_async(
@@ -476,6 +523,16 @@ impl<K: RequestKind, S: Store> RuleHandle<K, S> {
         let builder = &mut KeyBuilder::for_target(location.target, &self.limiter.state.hasher);
         key.write(builder);
         location.compiled().targets(0).map(|target| builder.charge_for(target)).collect()
+    }
+}
+
+impl Decision {
+    /// Reports the decision, which was made in this process.
+    #[inline]
+    fn observed_by<K: RequestKind>(self, limiter: &RateLimiter<K>) -> Self {
+        limiter.look(&self);
+        self.observe();
+        self
     }
 }
 

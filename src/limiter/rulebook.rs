@@ -7,14 +7,15 @@ use hashbrown::HashMap;
 use crate::{
     error::ConfigError,
     limiter::{
-        AnswerSettings, CompiledRule, CompiledTier, MessageTemplate, RuleTargets,
+        AnswerSettings, CompiledRule, CompiledTier, MessageTemplate, Observation, RuleTargets,
         thread_shard::{SHARDS, thread_shard},
     },
+    observe::Observer,
     request::RequestKind,
     response::ResponseSettings,
     rule::{Rule, RuleId},
     store::CostSupport,
-    warn::warn,
+    warn::Warning,
 };
 
 /// Up to this many names a linear search is faster than hashing.
@@ -33,6 +34,7 @@ pub(crate) struct Rulebook {
     limiter: u64,
     has_costs: bool,
     has_settlements: bool,
+    observation: Observation,
 }
 
 /// A rulebook for many threads.
@@ -53,7 +55,7 @@ impl Rulebook {
         rules: &[Rule<K>],
         targets: Vec<RuleTargets>,
         answers: AnswerSettings,
-        limiter: u64,
+        (limiter, observer): (u64, &Arc<Observer>),
     ) -> Result<Self, ConfigError> {
         let compiled = rules.iter().zip(targets).map(|(rule, targets)| {
             let compiled = CompiledRule::from_rule(rule, targets, rules.len() > 1, &answers);
@@ -64,6 +66,7 @@ impl Rulebook {
         let rulebook = Self {
             has_costs: compiled.iter().any(CompiledRule::has_costs),
             has_settlements: compiled.iter().any(|rule| rule.settling().is_some()),
+            observation: Observation::new(observer, &compiled),
             rules: compiled,
             by_name: names().map(|(id, name)| (name.to_owned(), id)).collect(),
             by_folded_name: names().map(|(id, name)| (name.to_ascii_lowercase(), id)).collect(),
@@ -85,6 +88,18 @@ impl Rulebook {
     #[inline]
     pub(crate) const fn has_costs(&self) -> bool {
         self.has_costs
+    }
+
+    /// Returns `true` if decisions keep their charges: requests may cost other than one unit, or a hook is told of the keys.
+    #[inline]
+    pub(crate) const fn keeps_charges(&self) -> bool {
+        self.has_costs() || self.observation.has_hook()
+    }
+
+    /// Returns what is told of decisions.
+    #[inline]
+    pub(crate) const fn observation(&self) -> &Observation {
+        &self.observation
     }
 
     /// Returns `true` if some rule settles costs later.
@@ -133,10 +148,8 @@ impl Rulebook {
     pub(super) fn warn_of_idle_quotas(&self) {
         for rule in &self.rules {
             for (idle, other) in rule.tiers().iter().flat_map(|tier| tier.policy().idle_quotas()) {
-                let (name, idle, other) = (rule.name(), idle.to_string(), other.to_string());
-                warn(format_args!(
-                    "rule \"{name}\": {idle} never denies, because {other} has no room before it: leave one out"
-                ));
+                let warning = Warning::QuotaIdle(idle.to_string(), other.to_string());
+                self.observation.observer.warn(&warning, Some((rule.name(), "")));
             }
         }
     }
@@ -235,7 +248,9 @@ mod tests {
     fn sharded(limiter: u64) -> ShardedRulebook {
         let rule = Rule::<Http>::new("calls").no_requests().policy(Policy::per_minute(1));
         let version = Version { limiter, number: 1 };
-        Rules::compile((&[rule], &[]), AnswerSettings::default(), &Scopes::default(), version).unwrap().rulebook
+        Rules::compile((&[rule], &[]), AnswerSettings::default(), &Scopes::default(), (version, &Arc::default()))
+            .unwrap()
+            .rulebook
     }
 
     #[test]
@@ -272,10 +287,10 @@ mod warnings {
     #[test]
     fn a_quota_that_never_denies_is_warned_of_once_when_the_limiter_is_built() {
         let (sound, idle) = (Policy::per_minute(60).and_per_hour(1800), Policy::per_minute(60).and_per_hour(10));
-        assert_eq!(
-            logged_while_building(&[sound.clone(), idle]),
-            [r#"WARN rule "rule1": 60/minute never denies, because 10/hour has no room before it: leave one out"#]
-        );
+        let lines = logged_while_building(&[sound.clone(), idle]);
+        let [line] = &lines[..] else { panic!("{lines:#?}") };
+        let text = r#"WARN rule "rule1": 60/minute never denies, because 10/hour has no room before it: leave one out"#;
+        assert!(line.starts_with(text) && line.contains(r#"code="quota-idle""#), "{line}");
         assert!(logged_while_building(&[sound.spread_evenly()]).is_empty());
     }
 }

@@ -26,11 +26,11 @@ impl Log {
         (log, tracing::subscriber::set_default(subscriber.finish()))
     }
 
-    /// The lines since the last time.
+    /// The warnings since the last time.
     fn lines(&self) -> Vec<String> {
         let text = String::from_utf8(std::mem::take(&mut *self.0.lock())).unwrap();
         assert!(!text.contains("secret"), "a key is nobody's business: {text}");
-        text.lines().map(ToOwned::to_owned).collect()
+        text.lines().filter(|line| line.contains("WARN")).map(ToOwned::to_owned).collect()
     }
 
     /// The one warning since the last time, which names the rule `calls` and its level.

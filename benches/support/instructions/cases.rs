@@ -12,6 +12,8 @@ use std::{
 };
 
 use http::{HeaderValue, Request, Response, header::CONTENT_TYPE};
+#[cfg(feature = "metrics")]
+use metrics::{Counter, Gauge, Histogram, Key, KeyName, Metadata, Recorder, SharedString, Unit};
 use tokio::runtime::Builder;
 use tower::{Layer, Service, service_fn};
 use tower_quota::{
@@ -100,6 +102,31 @@ fn pair() -> Policy {
     Policy::per_minute(60).and_per_hour(1800)
 }
 
+#[cfg(feature = "metrics")]
+/// Keeps each metric in an atomic number of its own.
+struct Atomics;
+
+#[cfg(feature = "metrics")]
+impl Recorder for Atomics {
+    fn describe_counter(&self, _: KeyName, _: Option<Unit>, _: SharedString) {}
+
+    fn describe_gauge(&self, _: KeyName, _: Option<Unit>, _: SharedString) {}
+
+    fn describe_histogram(&self, _: KeyName, _: Option<Unit>, _: SharedString) {}
+
+    fn register_counter(&self, _: &Key, _: &Metadata<'_>) -> Counter {
+        Counter::from_arc(std::sync::Arc::new(std::sync::atomic::AtomicU64::new(0)))
+    }
+
+    fn register_gauge(&self, _: &Key, _: &Metadata<'_>) -> Gauge {
+        Gauge::from_arc(std::sync::Arc::new(std::sync::atomic::AtomicU64::new(0)))
+    }
+
+    fn register_histogram(&self, _: &Key, _: &Metadata<'_>) -> Histogram {
+        Histogram::noop()
+    }
+}
+
 fn limiter(rules: &[&str], policy: &Policy) -> (RateLimiter, ManualClock) {
     let clock = ManualClock::new();
     let builder = rules.iter().fold(RateLimiter::builder().clock(clock.clone()), |builder, rule| {
@@ -131,6 +158,12 @@ fn yes_or_no(step: Duration) -> Decide {
         clock.advance(step);
         black_box(calls.admit(black_box(KEY)));
     })
+}
+
+#[cfg(feature = "metrics")]
+/// Counts by atomic numbers, as exporters do.
+fn counted(prepare: impl FnOnce() -> Decide) -> Decide {
+    metrics::with_local_recorder(&Atomics, prepare)
 }
 
 fn new_key() -> Decide {

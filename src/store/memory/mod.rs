@@ -10,6 +10,7 @@
 mod decide;
 mod denial_cache;
 mod fast_path;
+mod heaviest;
 mod overflow;
 mod shards;
 mod store;

@@ -29,6 +29,7 @@ mod cluster;
 mod cluster_nodes;
 mod connect;
 mod connection;
+mod counts;
 mod cross_slot;
 mod decider;
 mod failure;

@@ -1,0 +1,229 @@
+//! The observer of a limiter: gives events to the hook, counts, and remembers the warnings that were given.
+
+use std::{
+    fmt,
+    sync::atomic::{AtomicBool, AtomicU64, Ordering},
+    time::Duration,
+};
+
+use parking_lot::Mutex;
+
+#[cfg(feature = "metrics")]
+use crate::observe::meters::LimiterMeters;
+use crate::{
+    clock::Timestamp,
+    error::ConfigError,
+    key::Key,
+    observe::{
+        Check, Event, Figures, KeyView, Outage, Reloaded, RequestOutcome, ShowKeys, Stopwatch, Warned,
+        key_view::KeyViewer,
+    },
+    warn::{Warning, log},
+};
+
+/// A closure that is called with every event.
+pub(crate) type Hook = dyn Fn(&Event<'_>) + Send + Sync;
+
+/// The maximum number of warnings that are remembered.
+const MOST_WARNINGS: usize = 1000;
+/// The time between two looks at the figures of the store.
+const LOOK_EVERY: Duration = Duration::from_millis(100);
+
+/// The settings of an observer.
+#[derive(Default)]
+pub(crate) struct ObserverSettings {
+    pub(crate) hook: Option<Box<Hook>>,
+    pub(crate) show_keys: ShowKeys,
+    /// The checks that are off, as bits.
+    pub(crate) without: u32,
+}
+
+/// The observer of one limiter, whatever the version of its rules.
+#[derive(Default)]
+pub(crate) struct Observer {
+    hook: Option<Box<Hook>>,
+    keys: KeyViewer,
+    without: u32,
+    warnings: Mutex<Vec<Warned>>,
+    /// The times from which on the figures of the store are looked at again: by the clock of the store, and by that of the
+    /// system where an answer is awaited.
+    next_looks: [AtomicU64; 2],
+    started: Option<Stopwatch>,
+    is_out: AtomicBool,
+    /// `None` in trials of rules that may never be used.
+    #[cfg(feature = "metrics")]
+    meters: Option<LimiterMeters>,
+}
+
+impl Observer {
+    /// Creates the observer of a limiter that is being built.
+    pub(crate) fn new(settings: ObserverSettings) -> Self {
+        Self {
+            hook: settings.hook,
+            keys: KeyViewer::new(settings.show_keys),
+            without: settings.without,
+            started: Some(Stopwatch::start()),
+            #[cfg(feature = "metrics")]
+            meters: Some(LimiterMeters::register()),
+            ..Self::default()
+        }
+    }
+
+    /// Returns `true` if somebody wants to know of every decision.
+    pub(crate) const fn is_observing(&self) -> bool {
+        #[cfg(feature = "metrics")]
+        let counts = self.meters.is_some();
+        #[cfg(not(feature = "metrics"))]
+        let counts = false;
+        self.hook.is_some() || counts
+    }
+
+    pub(crate) const fn has_hook(&self) -> bool {
+        self.hook.is_some()
+    }
+
+    #[cfg(feature = "metrics")]
+    pub(crate) const fn meters(&self) -> Option<&LimiterMeters> {
+        self.meters.as_ref()
+    }
+
+    /// Returns the time since the limiter was built.
+    #[cfg(feature = "tracing")]
+    pub(crate) fn elapsed(&self) -> Duration {
+        self.started.map(Stopwatch::elapsed).unwrap_or_default()
+    }
+
+    /// Calls the hook. Nothing is locked by callers. While a panic unwinds it is not called: a second one would end the process.
+    pub(crate) fn emit(&self, event: &Event<'_>) {
+        if let Some(hook) = self.hook.as_ref().filter(|_| !std::thread::panicking()) {
+            hook(event);
+        }
+    }
+
+    pub(crate) fn view(&self, key: Key) -> KeyView {
+        self.keys.view(key)
+    }
+
+    /// Counts a request.
+    #[inline]
+    #[cfg_attr(not(feature = "metrics"), expect(clippy::missing_const_for_fn, reason = "its twin counts"))]
+    pub(crate) fn count_request(&self, outcome: RequestOutcome) {
+        #[cfg(feature = "metrics")]
+        if let Some(meters) = &self.meters {
+            meters.request(outcome);
+        }
+        #[cfg(not(feature = "metrics"))]
+        let _ = outcome;
+    }
+
+    /// Gives a warning, unless the check is off or the warning was given before. It is about a rule and its level, or about the
+    /// limiter. To be called while nothing is locked.
+    #[cold]
+    pub(crate) fn warn(&self, warning: &Warning, about: Option<(&str, &str)>) {
+        let check = warning.check();
+        if self.without & check.bit() != 0 {
+            return;
+        }
+        let rule = about.map(|(rule, _)| rule.to_owned());
+        let warned = Warned { check, rule, text: warning.to_string() };
+        if self.is_first(&warned) {
+            log(warning, about);
+            #[cfg(feature = "metrics")]
+            if let Some(meters) = &self.meters {
+                meters.warned(check);
+            }
+            self.emit(&Event::Warned(&warned));
+        }
+    }
+
+    fn is_first(&self, warned: &Warned) -> bool {
+        let mut warnings = self.warnings.lock();
+        // One rule may have several quotas that never deny.
+        let is_same = |other: &Warned| {
+            (other.check, &other.rule) == (warned.check, &warned.rule)
+                && (warned.check != Check::QuotaIdle || other.text == warned.text)
+        };
+        let is_first = warnings.len() < MOST_WARNINGS && !warnings.iter().any(is_same);
+        if is_first {
+            warnings.push(warned.clone());
+        }
+        is_first
+    }
+
+    /// Returns the warnings that were given so far.
+    pub(crate) fn warnings(&self) -> Vec<Warned> {
+        self.warnings.lock().clone()
+    }
+
+    /// Reports that the rules were replaced, or why not.
+    pub(crate) fn reloaded(&self, result: Result<&[String], &ConfigError>) {
+        #[cfg(feature = "tracing")]
+        match result {
+            Ok(changes) => {
+                let (count, changes) = (changes.len(), changes.join("; "));
+                tracing::info!(target: "tower_quota", count, "reloaded: {changes}");
+            }
+            Err(error) => tracing::error!(target: "tower_quota", "not reloaded, the rules stay as they are: {error}"),
+        }
+        #[cfg(feature = "metrics")]
+        if let Some(meters) = &self.meters {
+            meters.reloaded(result.is_ok());
+        }
+        self.emit(&Event::Reloaded(&Reloaded { result }));
+    }
+
+    /// Looks at the figures of the store, if the last look was long enough ago by its clock, or by that of the system if the
+    /// answer has to be awaited.
+    #[inline]
+    pub(crate) fn look(&self, now: Option<Timestamp>, figures: impl FnOnce() -> Figures) {
+        let [by_store, by_system] = &self.next_looks;
+        let (next, now) = match now {
+            Some(now) => (by_store, now.nanos()),
+            None => (by_system, self.started.map_or(0, |started| nanos(started.elapsed()))),
+        };
+        // Stores of one's own need not state a time.
+        if now >= next.load(Ordering::Relaxed) || now == 0 {
+            next.store(now.saturating_add(nanos(LOOK_EVERY)), Ordering::Relaxed);
+            self.note_figures(&figures());
+        }
+    }
+
+    #[cold]
+    fn note_figures(&self, figures: &Figures) {
+        #[cfg(feature = "metrics")]
+        if let Some(meters) = &self.meters {
+            meters.note_figures(figures);
+        }
+        let is_out = figures.is_out;
+        if self.is_out.swap(is_out, Ordering::Relaxed) != is_out {
+            self.emit(&Event::Outage(&Outage { is_over: !is_out }));
+        }
+    }
+
+    /// Notes how long the store took for an operation that was awaited.
+    #[cfg_attr(not(feature = "metrics"), expect(clippy::missing_const_for_fn, reason = "its twin notes"))]
+    pub(crate) fn note_duration(&self, operation: &'static str, began: Stopwatch) {
+        #[cfg(feature = "metrics")]
+        if let Some(meters) = &self.meters {
+            meters.note_duration(operation, began.elapsed());
+        }
+        #[cfg(not(feature = "metrics"))]
+        let _ = (operation, began);
+    }
+}
+
+fn nanos(duration: Duration) -> u64 {
+    u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
+}
+
+impl fmt::Debug for Observer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Observer").field("has_hook", &self.has_hook()).finish_non_exhaustive()
+    }
+}
+
+impl fmt::Debug for ObserverSettings {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ObserverSettings").field("show_keys", &self.show_keys).finish_non_exhaustive()
+    }
+}
