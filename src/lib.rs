@@ -488,8 +488,8 @@ pub mod tiers;
 pub use error::{CheckError, ConfigError, NoCosts, UnknownRule, UnknownTier};
 pub use http::{RateLimit, RateLimitLayer, ResponseFuture};
 pub use limiter::{
-    AnyRateLimiter, Changes, Decision, HeavyKey, KeyRejected, MatchedRule, QuotaStatus, RateLimiter, RateLimiterBuilder,
-    Reservation, RuleHandle,
+    AnyRateLimiter, Changes, Decision, HeavyKey, KeyRejected, MatchedRule, QuotaStatus, RateLimiter,
+    RateLimiterBuilder, Reservation, RuleHandle,
 };
 pub use policy::{Enforcement, Policy, Quota};
 pub use request::RequestKind;

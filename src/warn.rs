@@ -41,6 +41,8 @@ pub enum Check {
     ManyLimiters,
     /// `clock-stepped-back`: the clock was set back.
     ClockSteppedBack,
+    /// `redis-evicts`: a server of the store evicts keys.
+    RedisEvicts,
     /// `unknown-tier`: a request names a tier that the rule does not have.
     UnknownTier,
     /// `unknown-unit`: a settlement is in a unit that no rule counts.
@@ -80,6 +82,9 @@ pub(crate) enum Warning {
     ManyLimiters(u32),
     /// The clock was set back.
     ClockSteppedBack,
+    /// A server evicts keys by this policy, and has evicted so many.
+    #[cfg(feature = "redis")]
+    RedisEvicts(String, u64),
     /// A request names a tier that the rule does not have.
     UnknownTier,
     /// A settlement is in a unit that no rule of the request counts.
@@ -106,6 +111,14 @@ pub(crate) struct OnePeer {
 #[derive(Debug)]
 pub(crate) struct ManyLimiters(Mutex<Option<(Instant, u32)>>);
 
+/// How many of how many were of a sort.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Shared {
+    pub(crate) some: u32,
+    pub(crate) all: u32,
+    pub(crate) is_too_much: bool,
+}
+
 /// Counts how many of the first ones are of some sort, and finds out once that they are too many.
 #[derive(Debug)]
 pub(crate) struct Share {
@@ -128,7 +141,7 @@ const IN_VAIN: std::ops::Range<u32> = 100..200;
 impl Check {
     /// All of them, in the order of their numbers.
     #[cfg(test)]
-    const ALL: [Self; 17] = [
+    const ALL: [Self; 18] = [
         Self::ProxyUntrusted,
         Self::PeerMissing,
         Self::OnePeer,
@@ -142,6 +155,7 @@ impl Check {
         Self::TableFull,
         Self::ManyLimiters,
         Self::ClockSteppedBack,
+        Self::RedisEvicts,
         Self::UnknownTier,
         Self::UnknownUnit,
         Self::PreflightRefused,
@@ -165,6 +179,7 @@ impl Check {
             Self::TableFull => "table-full",
             Self::ManyLimiters => "many-limiters",
             Self::ClockSteppedBack => "clock-stepped-back",
+            Self::RedisEvicts => "redis-evicts",
             Self::UnknownTier => "unknown-tier",
             Self::UnknownUnit => "unknown-unit",
             Self::PreflightRefused => "preflight-refused",
@@ -194,6 +209,8 @@ impl Warning {
             Self::TableFull => Check::TableFull,
             Self::ManyLimiters(_) => Check::ManyLimiters,
             Self::ClockSteppedBack => Check::ClockSteppedBack,
+            #[cfg(feature = "redis")]
+            Self::RedisEvicts(..) => Check::RedisEvicts,
             Self::UnknownTier => Check::UnknownTier,
             Self::UnknownUnit(_) => Check::UnknownUnit,
             Self::PreflightRefused => Check::PreflightRefused,
@@ -228,7 +245,7 @@ impl fmt::Display for Warning {
             ),
             Self::RuleIdle => write!(
                 f,
-                "the rule has governed none of the first {SAMPLE} requests: if it should have, compare its methods and paths with \
+                "the rule has governed none of the first {WHOLE_SAMPLE} requests: if it should have, compare its methods and paths with \
                  those that come in, prefixes included{}",
                 without_axum(
                     "; inside of a nested axum router the prefix is gone, unless the feature `axum` of tower-quota is on"
@@ -268,6 +285,12 @@ impl fmt::Display for Warning {
             Self::ClockSteppedBack => f.write_str(
                 "the clock was set back, and units that were in the future count from now on: denials may last for up to a window longer",
             ),
+            #[cfg(feature = "redis")]
+            Self::RedisEvicts(policy, evicted) => write!(
+                f,
+                "a server evicts keys (maxmemory-policy {policy}, {evicted} evicted so far), and a history that is evicted forgets what it \
+                 has counted: set maxmemory-policy noeviction, or give rate limits a server of their own"
+            ),
             Self::UnknownTier => {
                 f.write_str("a request names a tier that the rule does not have, and is held to the rule's own policy")
             }
@@ -291,8 +314,10 @@ const fn without_axum(text: &str) -> &str {
     if cfg!(feature = "axum") { "" } else { text }
 }
 
-/// The number of requests in a sample, of a rule or of a limiter.
+/// The number of requests in a sample of a rule.
 pub(crate) const SAMPLE: u32 = 1000;
+/// The number of requests in the sample of a limiter.
+pub(crate) const WHOLE_SAMPLE: u32 = 10_000;
 
 impl WarnOnce {
     /// Returns `true` if the warning was not given before.
@@ -367,14 +392,14 @@ impl Share {
         Self { of, percent, all: AtomicU32::new(0), some: AtomicU32::new(0) }
     }
 
-    /// Counts one more. Returns how many of how many were of the sort, once, if they are too many.
-    pub(crate) fn note(&self, is_one: bool) -> Option<(u32, u32)> {
+    /// Counts one more. Returns what was counted when all are, which is once.
+    pub(crate) fn note(&self, is_one: bool) -> Option<Shared> {
         if self.all.load(Ordering::Relaxed) >= self.of {
             return None;
         }
         let some = self.some.fetch_add(u32::from(is_one), Ordering::Relaxed) + u32::from(is_one);
         let all = self.all.fetch_add(1, Ordering::Relaxed) + 1;
-        (all == self.of && some * 100 > all * self.percent).then_some((some, all))
+        (all == self.of).then_some(Shared { some, all, is_too_much: some * 100 > all * self.percent })
     }
 }
 
@@ -431,7 +456,7 @@ pub(crate) fn log(warning: &Warning, about: Option<(&str, &str)>) {
 pub(crate) const fn log(_: &Warning, _: Option<(&str, &str)>) {}
 
 /// Logs a warning.
-#[cfg(all(feature = "tracing", any(feature = "redis", feature = "tiers")))]
+#[cfg(feature = "tracing")]
 pub(crate) fn warn(text: impl fmt::Display) {
     tracing::warn!(target: "tower_quota", "{text}");
 }
@@ -442,7 +467,7 @@ pub(crate) fn info(text: impl fmt::Display) {
     tracing::info!(target: "tower_quota", "{text}");
 }
 
-#[cfg(all(not(feature = "tracing"), any(feature = "redis", feature = "tiers")))]
+#[cfg(not(feature = "tracing"))]
 pub(crate) fn warn(_: impl fmt::Display) {}
 
 #[cfg(all(not(feature = "tracing"), feature = "redis"))]
@@ -466,10 +491,11 @@ mod tests {
     fn a_share_is_too_much_once_and_only_when_all_are_counted() {
         let share = Share::new(10, 50);
         assert!((0..9).all(|at| share.note(at < 6).is_none()));
-        assert_eq!(share.note(false), Some((6, 10)));
+        assert_eq!(share.note(false), Some(Shared { some: 6, all: 10, is_too_much: true }));
         assert!((0..20).all(|_| share.note(true).is_none()));
         let share = Share::new(10, 50);
-        assert!((0..20).all(|at| share.note(at < 5).is_none()));
+        let shared: Vec<_> = (0..20).filter_map(|at| share.note(at < 5)).collect();
+        assert_eq!(shared, [Shared { some: 5, all: 10, is_too_much: false }]);
     }
 
     #[test]

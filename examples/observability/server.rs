@@ -41,7 +41,10 @@ pub(crate) fn limiter() -> Result<RateLimiter, ConfigError> {
 
 /// Returns the app. The endpoint for Prometheus is beside the limiter, not behind it.
 pub(crate) fn app(limiter: &RateLimiter, metrics: PrometheusHandle) -> Router {
+    let counted = limiter.clone();
     let render = move || async move {
+        // What was counted last is shown, too.
+        counted.flush_metrics();
         metrics.run_upkeep();
         metrics.render()
     };

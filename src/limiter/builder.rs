@@ -195,6 +195,13 @@ impl<K: RequestKind, S: Store> RateLimiterBuilder<K, S> {
         self
     }
 
+    /// Sets whether the limiter counts through the facade of the crate `metrics`. Defaults to `true`.
+    #[cfg(feature = "metrics")]
+    pub const fn metrics(mut self, counts: bool) -> Self {
+        self.observer.is_uncounted = !counts;
+        self
+    }
+
     /// Turns off a [check](crate::observe#warnings) for mistakes in the deployment.
     ///
     /// ```

@@ -24,7 +24,7 @@ use crate::{
         verdict_under,
     },
     observe::Stopwatch,
-    policy::Enforcement,
+    policy::{Enforcement, PolicyName, Quota},
     response::ResponseSettings,
     store::{Detail, MaybeReady, Verdict},
 };
@@ -120,7 +120,7 @@ impl Decision {
     /// Creates a decision under these rules, whose verdict is yet to be written.
     #[inline]
     pub(crate) fn pending(rulebook: Arc<RulebookRef>, rules: RuleTiers, detail: Detail) -> Self {
-        let verdict = Verdict::with_detail(rulebook.observation().detail(detail));
+        let verdict = Verdict::with_detail(rulebook.detail(detail));
         Self { rulebook, rules, verdict, marks: ChargeMarks::default(), costing: None }
     }
 
@@ -128,10 +128,25 @@ impl Decision {
         self.rulebook.observation()
     }
 
+    /// Returns `true` if it is to be reported: somebody wants to know of every decision, or it may be logged.
+    #[inline]
+    pub(super) fn is_watched(&self) -> bool {
+        self.rulebook.is_watched()
+    }
+
+    /// Returns the number of the threads whose reference to the rulebook this has.
+    pub(super) fn thread(&self) -> usize {
+        self.rulebook.thread()
+    }
+
     /// Returns the rules, by the indices of the charges.
     #[inline]
     pub(super) fn rule_tiers(&self) -> &[RuleTier] {
         &self.rules
+    }
+
+    pub(super) const fn verdict(&self) -> &Verdict {
+        &self.verdict
     }
 
     #[inline]
@@ -158,26 +173,24 @@ impl Decision {
     /// Keeps the charges, if some rule has costs or a hook is told of decisions: what was charged has to be told, and perhaps
     /// settled.
     #[inline]
-    pub(crate) fn with_costs(self, charges: &[Charge], settler: impl FnOnce() -> Arc<dyn Settler>) -> Self {
-        if self.rulebook.keeps_charges() { self.keeping_charges(charges, settler()) } else { self }
-    }
-
-    #[cold]
-    fn keeping_charges(self, charges: &[Charge], settler: Arc<dyn Settler>) -> Self {
-        let charges = SmallVec::from_slice(charges);
-        Self { costing: Some(Box::new(Costing { charges, settler, reservation: None, held: SmallVec::new() })), ..self }
+    pub(crate) fn keep_charges(&mut self, charges: &[Charge], settler: impl FnOnce() -> Arc<dyn Settler>) {
+        if self.rulebook.keeps_charges() {
+            self.costing = Some(Costing::new(charges, settler()));
+        }
     }
 
     /// Makes the reservation of an admitted request, or looks for units in flight if it is denied. To be called when the verdict
     /// is there.
     #[inline]
-    pub(crate) fn completed(self) -> Self {
-        if self.costing.is_some() { self.with_reservation() } else { self }
+    pub(crate) fn complete(&mut self) {
+        if self.costing.is_some() {
+            self.reserve();
+        }
     }
 
     #[cold]
-    fn with_reservation(mut self) -> Self {
-        let Some(mut costing) = self.costing.take() else { return self };
+    fn reserve(&mut self) {
+        let Some(mut costing) = self.costing.take() else { return };
         if self.verdict.admitted {
             let rulebook = Arc::clone(&self.rulebook);
             let settler = Arc::clone(&costing.settler);
@@ -188,7 +201,6 @@ impl Decision {
             costing.held = self.held_units(&costing);
         }
         self.costing = Some(costing);
-        self
     }
 
     /// Returns the units in flight that each quota counts.
@@ -297,6 +309,21 @@ impl Decision {
                 Some(costing) => (at, costing.told_in(status, at, index)),
                 None => (at, status),
             }
+        })
+    }
+
+    /// Returns the status of one quota: of its charge, and by its index among all quotas.
+    #[inline]
+    pub(super) fn status<'a>(
+        &'a self,
+        (charge, index): (usize, usize),
+        rule: (&'a CompiledRule, &'a CompiledTier, Enforcement),
+        (quota, name): (&'a Quota, &'a PolicyName),
+    ) -> Option<QuotaStatus<'a>> {
+        let status = QuotaStatus::new(rule, quota, name, *self.verdict.states.get(index)?, &self.verdict);
+        Some(match &self.costing {
+            Some(costing) => costing.told_in(status, charge, index),
+            None => status,
         })
     }
 
@@ -499,6 +526,12 @@ impl Decision {
 }
 
 impl Costing {
+    #[cold]
+    fn new(charges: &[Charge], settler: Arc<dyn Settler>) -> Box<Self> {
+        let charges = SmallVec::from_slice(charges);
+        Box::new(Self { charges, settler, reservation: None, held: SmallVec::new() })
+    }
+
     /// Adds to the status of a quota what the request costs, and what is in flight.
     fn told_in<'a>(&self, status: QuotaStatus<'a>, charge: usize, quota: usize) -> QuotaStatus<'a> {
         let cost = self.charges.get(charge).map_or(1, Charge::units);
@@ -541,21 +574,12 @@ impl<F> MaybeDecided<F> {
     #[inline]
     pub(crate) fn ask(mut decision: Decision, ask: impl FnOnce(&mut Verdict) -> MaybeReady<F>) -> Self {
         match ask(decision.verdict_mut()) {
-            MaybeReady::Ready(()) => Self::Ready(decision.completed()),
-            MaybeReady::Pending(verdict) => {
-                Self::Pending(PendingDecision { verdict, decision: Some(decision), observed_since: None })
+            MaybeReady::Ready(()) => {
+                decision.complete();
+                Self::Ready(decision)
             }
+            MaybeReady::Pending(verdict) => Self::Pending(PendingDecision::new(verdict, decision, None)),
         }
-    }
-
-    /// Reports the decision, now or when it is there.
-    #[inline]
-    pub(crate) fn observed(mut self) -> Self {
-        match &mut self {
-            Self::Ready(decision) => decision.observe(),
-            Self::Pending(pending) => pending.observed_since = Some(Stopwatch::start()),
-        }
-        self
     }
 
     /// Adds the marks of the charges to a decision, unless it denies.
@@ -587,6 +611,13 @@ where
     }
 }
 
+impl<F> PendingDecision<F> {
+    /// Creates a decision that is reported when it is there, if somebody has begun to watch.
+    pub(super) const fn new(verdict: F, decision: Decision, observed_since: Option<Stopwatch>) -> Self {
+        Self { verdict, decision: Some(decision), observed_since }
+    }
+}
+
 impl<F> Future for PendingDecision<F>
 where
     F: Future<Output = Result<Verdict, Unavailable>>,
@@ -604,9 +635,9 @@ where
             decision.observe_answer(began, is_known, verdict.is_ok());
         }
         *decision.verdict_mut() = verdict?;
-        let decision = decision.completed();
+        decision.complete();
         if observed_since.is_some() && is_known {
-            decision.observe();
+            decision.report();
         }
         Poll::Ready(Ok(decision))
     }

@@ -19,16 +19,16 @@ use crate::{
     key::{Charge, ChargeTarget, Key, KeyBuilder, KeyHasher, KeyParts},
     limiter::{
         AppliedMarks, ChargeMark, ChargeMarks, Charges, Decision, HeldCharges, KeyRejected, MatchedRule, MaybeDecided,
-        Observation, Reservation, RuleTier, Rules, Settler, ShardedRulebook, Version,
+        PendingDecision, Reservation, RuleTier, Rules, Settler, ShardedRulebook, Version,
         held_units::HeldUnits,
         rule_matcher::Visit,
         tiers::{Asking, PushedTiers},
     },
-    observe::{RequestOutcome, Warned},
+    observe::{RequestOutcome, Stopwatch, Warned},
     policy::Enforcement,
     request::{Http, RequestKind},
     rule::{Rule, RuleId},
-    store::{AnyStore, Detail, MemoryStore, Scopes, Store},
+    store::{AnyStore, Detail, MaybeReady, MemoryStore, Scopes, Store},
     warn::warn,
 };
 
@@ -271,12 +271,11 @@ impl<K: RequestKind, S: Store> RateLimiter<K, S> {
                 return Ok(None);
             }
             let tiers = mem::take(&mut charges.rules);
-            let decision = Decision::pending(Arc::clone(rules.rulebook.local()), tiers, detail)
-                .with_costs(&charges.charges, || self.settler());
-            let decided = MaybeDecided::ask(decision, |verdict| self.state.store.decide(&charges.charges, verdict));
+            let mut decision = Decision::pending(Arc::clone(rules.rulebook.local()), tiers, detail);
+            decision.keep_charges(&charges.charges, || self.settler());
+            let decided = self.ask(decision, &charges.charges);
             if !decided.is_stale() {
-                let decided = if recorded { decided.with_marks(|| self.marks(&charges)) } else { decided };
-                return Ok(Some(self.observed(decided, rules.rulebook.observation())));
+                return Ok(Some(if recorded { decided.with_marks(|| self.marks(&charges)) } else { decided }));
             }
         }
     }
@@ -289,37 +288,80 @@ impl<K: RequestKind, S: Store> RateLimiter<K, S> {
     /// Decides about charges, by the rules as they are now.
     pub(crate) fn decide(&self, held: &HeldCharges, detail: Detail) -> MaybeDecided<S::Future> {
         let ask = |held: &HeldCharges| {
-            let decision = Decision::pending(Arc::clone(&held.rulebook), held.charges.rules.clone(), detail)
-                .with_costs(&held.charges.charges, || self.settler());
-            MaybeDecided::ask(decision, |verdict| self.state.store.decide(&held.charges.charges, verdict))
+            let mut decision = Decision::pending(Arc::clone(&held.rulebook), held.charges.rules.clone(), detail);
+            decision.keep_charges(&held.charges.charges, || self.settler());
+            self.ask(decision, &held.charges.charges)
         };
         if self.is_current(held.version) && self.switched() == held.switched {
             let decided = ask(held);
             if !decided.is_stale() {
-                return self.observed(decided, held.rulebook.observation());
+                return decided;
             }
         }
         loop {
-            let renewed = self.renewed(held);
-            let decided = ask(&renewed);
+            let decided = ask(&self.renewed(held));
             if !decided.is_stale() {
-                return self.observed(decided, renewed.rulebook.observation());
+                return decided;
             }
         }
     }
 
-    /// Reports a decision, now or when it is there, and looks at the figures of the store now and then.
+    /// Asks the store for the verdict of a decision, which is reported now or when it is there, unless it is stale.
     #[inline]
-    pub(super) fn observed(
-        &self,
-        decided: MaybeDecided<S::Future>,
-        observation: &Observation,
-    ) -> MaybeDecided<S::Future> {
-        if observation.is_observed() {
-            let at = if let MaybeDecided::Ready(decision) = &decided { Some(decision.decided_at()) } else { None };
-            observation.observer.look(at, || self.state.store.figures());
+    pub(super) fn ask(&self, mut decision: Decision, charges: &[Charge]) -> MaybeDecided<S::Future> {
+        match self.state.store.decide(charges, decision.verdict_mut()) {
+            MaybeReady::Ready(()) => {
+                decision.complete();
+                self.observe(&decision);
+                MaybeDecided::Ready(decision)
+            }
+            MaybeReady::Pending(verdict) => {
+                let since = self.observe_from_now_on(&decision);
+                MaybeDecided::Pending(PendingDecision::new(verdict, decision, since))
+            }
         }
-        decided.observed()
+    }
+
+    /// Reports a decision that is made, if somebody wants to know, and checks its costs.
+    #[inline]
+    pub(super) fn observe(&self, decision: &Decision) {
+        if decision.is_needed() {
+            self.report(decision);
+        }
+    }
+
+    /// Returns the time, if a decision that is awaited is to be reported.
+    fn observe_from_now_on(&self, decision: &Decision) -> Option<Stopwatch> {
+        let is_needed = decision.is_needed();
+        is_needed.then(|| {
+            decision.observation().observer.look(None, || self.state.store.figures());
+            Stopwatch::start()
+        })
+    }
+
+    /// Reports a decision, and looks at the figures of the store now and then.
+    #[inline(never)]
+    fn report(&self, decision: &Decision) {
+        if decision.is_stale() {
+            return;
+        }
+        let observation = decision.observation();
+        if observation.is_observed() {
+            observation.observer.look(Some(decision.decided_at()), || self.state.store.figures());
+        }
+        match decision.is_counted_alone() {
+            true => observation.count_admitted(decision.thread(), decision.rule_tiers()),
+            false => decision.report(),
+        }
+    }
+
+    /// Hands all counts on to the recorder of metrics, and the figures of the store as they are now. To be called where metrics are
+    /// read: decisions count in memory of their thread, and hand on every 64 of a kind, or at the first one after 100 ms. Without
+    /// this, what a limiter has counted last is not to be seen until it decides again, or is dropped.
+    #[cfg(feature = "metrics")]
+    pub fn flush_metrics(&self) {
+        let figures = self.state.store.figures();
+        self.rules().rulebook.observation().observer.look_now(&figures);
     }
 
     /// Returns the [warnings](crate::observe#warnings) that were given so far, each once.
@@ -459,30 +501,37 @@ impl<K: RequestKind, S> fmt::Debug for State<K, S> {
 }
 
 impl<K: RequestKind> RateLimiter<K> {
-    /// Looks at the figures of the store now and then.
-    #[inline]
-    pub(super) fn look(&self, decision: &Decision) {
-        let observation = decision.observation();
-        if observation.is_observed() {
-            observation.observer.look(Some(decision.decided_at()), || self.state.store.figures());
-        }
-    }
-
     /// Decides about charges in this process.
     fn decide_at_once(&self, held: HeldCharges, detail: Detail) -> Decision {
-        let HeldCharges { charges, rulebook, version, switched } = held;
-        let mut decision =
-            Decision::pending(rulebook, charges.rules, detail).with_costs(&charges.charges, || self.settler());
+        let HeldCharges { charges, rulebook, .. } = held;
+        let mut decision = Decision::pending(rulebook, charges.rules, detail);
+        decision.keep_charges(&charges.charges, || self.settler());
         self.state.store.decide(&charges.charges, decision.verdict_mut());
-        if !decision.is_stale() {
-            let decision = decision.completed();
-            self.look(&decision);
-            decision.observe();
-            return decision;
+        if decision.is_stale() {
+            let (rulebook, rules) = decision.into_rules();
+            // Of no version: the charges are renewed in any case.
+            let charges = Charges { rules, ..charges };
+            let stale = HeldCharges { charges, rulebook, version: Version::default(), switched: 0 };
+            decision = self.decide_by_newer_rules(stale, detail);
         }
-        let (rulebook, rules) = decision.into_rules();
-        let stale = HeldCharges { charges: Charges { rules, ..charges }, rulebook, version, switched };
-        self.decide_at_once(self.renewed(&stale), detail)
+        decision.complete();
+        self.observe(&decision);
+        decision
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn decide_by_newer_rules(&self, mut held: HeldCharges, detail: Detail) -> Decision {
+        loop {
+            held = self.renewed(&held);
+            let rules = held.charges.rules.clone();
+            let mut decision = Decision::pending(Arc::clone(&held.rulebook), rules, detail);
+            decision.keep_charges(&held.charges.charges, || self.settler());
+            self.state.store.decide(&held.charges.charges, decision.verdict_mut());
+            if !decision.is_stale() {
+                return decision;
+            }
+        }
     }
 }
 

@@ -3,12 +3,12 @@
 use std::time::Duration;
 
 #[cfg(feature = "metrics")]
-use crate::observe::RuleMeters;
+use crate::observe::DecisionMeters;
 #[cfg(feature = "tracing")]
 use crate::observe::{NoRoom, is_on, record_in_span};
 use crate::{
     key::Charge,
-    limiter::{CompiledRule, Decision, Observation, QuotaStatus, RuleTier},
+    limiter::{CompiledRule, Decision, Observation, QuotaStatus, RuleTier, observation::is_logging},
     observe::{Decided, Event, KeyView, QuotaUse, RequestOutcome, RuleDecided, RuleOutcome, Stopwatch},
     store::Verdict,
 };
@@ -46,33 +46,40 @@ impl Answer {
         }
     }
 
+    /// Counts the quotas that had no room, and the longest wait.
     #[cfg(feature = "metrics")]
-    fn count(&self, meters: &RuleMeters, used: RuleTier) {
+    fn count(&self, meters: &DecisionMeters, thread: usize, used: RuleTier) {
         if self.exhausted == 0 {
             return;
         }
-        (0..self.quotas)
-            .filter(|at| self.exhausted & 1 << (*at).min(63) != 0)
-            .for_each(|at| meters.exhausted(used.tier, at));
+        let (rule, mut exhausted) = (used.rule.index(), self.exhausted);
+        while exhausted != 0 {
+            meters.exhausted(thread, (rule, used.tier), exhausted.trailing_zeros() as usize);
+            exhausted &= exhausted - 1;
+        }
         if !self.is_never_possible {
-            meters.note_wait(self.longest);
+            meters.note_wait(rule, self.longest);
         }
     }
 }
 
 /// What observers are told.
 impl Decision {
-    /// Reports the decision. To be called once, when nothing is locked.
+    /// Returns `true` if it is to be reported, or its costs are to be checked.
     #[inline]
-    pub(crate) fn observe(&self) {
-        let observation = self.observation();
-        if observation.is_needed() {
-            self.report(observation);
-        }
+    pub(super) fn is_needed(&self) -> bool {
+        self.is_watched() || self.has_costs() && self.observation().is_counting_costs()
     }
 
-    /// Notes how long the store took. If its verdict is not known, this reports the request, which passes all the same
-    /// if no rule is enforced.
+    /// Returns `true` if nothing is to be reported of it but that all its rules have admitted it.
+    #[inline]
+    pub(super) fn is_counted_alone(&self) -> bool {
+        let is_plain = self.is_admitted() && !self.has_costs() && !self.has_without_room();
+        is_plain && !is_logging() && !self.observation().has_hook()
+    }
+
+    /// Notes how long the store took. If its verdict is not known, this reports the request, which passes all the same if no rule is
+    /// enforced.
     pub(super) fn observe_answer(&self, began: Stopwatch, is_known: bool, passes: bool) {
         let observation = self.observation();
         observation.observer.note_duration("decide", began);
@@ -83,12 +90,24 @@ impl Decision {
         }
     }
 
+    /// Reports the decision, and checks its costs. To be called once, when nothing is locked.
     #[inline(never)]
-    fn report(&self, observation: &Observation) {
-        if self.is_admitted() && !observation.has_costs() && !self.has_without_room() {
-            observation.count_admitted(self.rule_tiers());
-        } else {
-            self.report_rules(observation);
+    pub(super) fn report(&self) {
+        let observation = self.observation();
+        if !self.is_watched() {
+            return self.check_costs();
+        }
+        match (self.only_rule().filter(|_| !self.has_costs()), self.rule_tiers()) {
+            _ if self.is_admitted() && !self.has_costs() && !self.has_without_room() => {
+                observation.count_admitted(self.thread(), self.rule_tiers());
+            }
+            (Some((rule, _)), [used]) if !self.is_admitted() => {
+                observation.count_denial(self.thread(), *used, rule, self.verdict());
+            }
+            _ => self.count_answers(observation),
+        }
+        if self.has_costs() {
+            self.check_costs();
         }
         #[cfg(feature = "tracing")]
         if is_on() {
@@ -99,37 +118,67 @@ impl Decision {
         }
     }
 
-    /// Counts the answers of all rules, in one pass over the quotas.
-    fn report_rules(&self, observation: &Observation) {
-        let (mut quotas, mut is_possible) = (self.statuses().peekable(), true);
+    /// Looks whether the request is never possible, while the first requests are still counted.
+    fn check_costs(&self) {
+        let observation = self.observation();
+        if !self.has_costs() || !observation.is_counting_costs() {
+            return;
+        }
         for (at, (used, rule, _)) in self.rules().enumerate() {
-            let mut answer = Answer::default();
-            while let Some((_, quota)) = quotas.next_if(|(of, _)| *of == at) {
-                answer.add(&quota);
-            }
-            is_possible &= !answer.is_never_possible;
-            observation.count_rule(used, answer.outcome(used, self.is_without_room(at)));
             if rule.has_costs() {
-                observation.note_never_possible(used, rule, answer.is_never_possible);
-            }
-            #[cfg(feature = "metrics")]
-            if let Some(meters) = observation.meters(used) {
-                answer.count(meters, used);
-                let is_charged = used.enforcement.is_charged(self.is_admitted(), !self.is_without_room(at));
-                if let Some(charge) = self.charge(at).filter(|_| is_charged && rule.has_costs()) {
-                    meters.charged(charge.units());
-                }
+                let is_never = self.quotas_of(at).any(|quota| quota.is_never_possible());
+                observation.note_never_possible(used, rule, is_never);
             }
         }
-        observation.observer.count_request(match self.is_admitted() {
-            true => RequestOutcome::Admitted,
-            false if is_possible => RequestOutcome::Denied,
-            false => RequestOutcome::NeverPossible,
-        });
+    }
+
+    /// Counts the answers of all rules, in one pass over the quotas.
+    fn count_answers(&self, observation: &Observation) {
+        let (mut index, mut is_possible, mut only) = (0, true, None);
+        let is_alone = self.rule_tiers().len() == 1;
+        for (at, (used, rule, tier)) in self.rules().enumerate() {
+            let mut answer = Answer::default();
+            for (quota, name) in tier.quotas() {
+                if let Some(status) = self.status((at, index), (rule, tier, used.enforcement), (quota, name)) {
+                    answer.add(&status);
+                }
+                index += 1;
+            }
+            is_possible &= !answer.is_never_possible;
+            let outcome = answer.outcome(used, self.is_without_room(at));
+            match is_alone && is_possible {
+                true => only = Some((used, outcome)),
+                false => observation.count_answer(self.thread(), used, outcome),
+            }
+            #[cfg(feature = "metrics")]
+            if let Some(meters) = observation.meters() {
+                answer.count(meters, self.thread(), used);
+                let is_charged = used.enforcement.is_charged(self.is_admitted(), !self.is_without_room(at));
+                if let Some(charge) = self.charge(at).filter(|_| is_charged && rule.has_costs()) {
+                    meters.charged(self.thread(), used.rule.index(), charge.units());
+                }
+            }
+            #[cfg(not(feature = "metrics"))]
+            let _ = rule;
+        }
+        match only {
+            Some((used, outcome)) => observation.count_only_answer(self.thread(), used, outcome),
+            None => observation.count_request(self.thread(), self.counted_outcome(is_possible)),
+        }
+    }
+
+    const fn counted_outcome(&self, is_possible: bool) -> RequestOutcome {
+        match () {
+            () if self.is_admitted() => RequestOutcome::Admitted,
+            () if is_possible => RequestOutcome::Denied,
+            () => RequestOutcome::NeverPossible,
+        }
     }
 
     fn request_outcome(&self) -> RequestOutcome {
         match () {
+            // It is off.
+            () if self.rule_tiers().is_empty() => RequestOutcome::Ungoverned,
             () if self.is_admitted() => RequestOutcome::Admitted,
             () if self.is_never_possible() => RequestOutcome::NeverPossible,
             () => RequestOutcome::Denied,
@@ -201,18 +250,17 @@ impl<'a> QuotaStatus<'a> {
 }
 
 impl Observation {
-    /// Counts a denial by one rule that counts requests, and that no other looks at.
-    pub(super) fn count_denied_alone(&self, rule: &CompiledRule, used: RuleTier, verdict: &Verdict) {
+    /// Counts a denial by one rule that counts requests and that is enforced, and that no other looks at.
+    pub(super) fn count_denial(&self, thread: usize, used: RuleTier, rule: &CompiledRule, verdict: &Verdict) {
         let tier = rule.tier(used.tier);
         let mut answer = Answer::default();
         for ((quota, name), state) in tier.quotas().zip(&verdict.states) {
             answer.add(&QuotaStatus::new((rule, tier, used.enforcement), quota, name, *state, verdict));
         }
-        self.observer.count_request(RequestOutcome::Denied);
-        self.count_rule(used, answer.outcome(used, false));
+        self.count_only_answer(thread, used, answer.outcome(used, false));
         #[cfg(feature = "metrics")]
-        if let Some(meters) = self.meters(used) {
-            answer.count(meters, used);
+        if let Some(meters) = self.meters() {
+            answer.count(meters, thread, used);
         }
     }
 }

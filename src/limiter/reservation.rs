@@ -147,13 +147,14 @@ impl Reservation {
     /// With a store that is not in this process, this returns at once, and a task of the runtime in which the request was
     /// decided does it. If that fails, it is not tried again, and the estimate stays.
     pub fn settle(&self, unit: &str, units: u64) {
-        self.check_unit(unit);
-        for ledger in &self.ledgers {
-            ledger.settle(|entry| (ledger.unit(entry) == unit).then_some((units, true)));
+        let settled = self.ledgers.iter().map(|ledger| ledger.settle(|entry| ledger.told(entry, unit, units)));
+        if settled.sum::<usize>() == 0 {
+            self.check_unit(unit);
         }
     }
 
     /// Warns of a unit that no rule of the request reserves.
+    #[cold]
     fn check_unit(&self, unit: &str) {
         let mut rules = self.ledgers.iter().flat_map(|ledger| ledger.rulebook.rules());
         if let Some(ledger) = self.ledgers.first()
@@ -176,7 +177,7 @@ impl Reservation {
         self.check_unit(unit);
         let mut pending: SmallVec<[_; 1]> = SmallVec::new();
         for ledger in &self.ledgers {
-            let batch = ledger.batch(|entry| (ledger.unit(entry) == unit).then_some((units, true)));
+            let batch = ledger.batch(|entry| ledger.told(entry, unit, units));
             if let Some(settled) = ledger.settle_batch(batch) {
                 pending.push(settled);
             }
@@ -338,25 +339,35 @@ impl Ledger {
         open.map(Entry::reserved).max().unwrap_or(0)
     }
 
-    /// Settles the entries for which `cost` returns what they cost, and whether anybody said so.
-    fn settle(&self, cost: impl Fn(&Entry) -> Option<(u64, bool)>) {
-        if let Some(settled) = self.settle_batch(self.batch(cost))
+    /// Returns the cost of an entry that somebody has told, if it is in this unit.
+    fn told(&self, entry: &Entry, unit: &str, units: u64) -> Option<(u64, bool)> {
+        (self.unit(entry) == unit).then_some((units, true))
+    }
+
+    /// Settles the entries for which `cost` returns what they cost, and whether anybody said so. Returns how many there are.
+    fn settle(&self, cost: impl Fn(&Entry) -> Option<(u64, bool)>) -> usize {
+        let batch = self.batch(cost);
+        let len = batch.len;
+        if len > 0
+            && let Some(settled) = self.settle_batch(batch)
             && let Some(runtime) = &self.runtime
         {
             drop(runtime.spawn(settled));
         }
+        len
     }
 
-    /// Settles a batch in the store, and reports it. Returns what has to be awaited, if anything has.
+    /// Settles a batch in the store, and reports it if somebody wants to know. Returns what has to be awaited, if anything has.
     fn settle_batch(&self, batch: Batch) -> Option<impl Future<Output = Result<Verdict, Unavailable>> + Send + use<>> {
-        let ready = Verdict::new(true);
         let settled = match &*batch.settlements {
-            [] => MaybeReady::Ready(ready),
+            [] => MaybeReady::Ready(Verdict::new(true)),
             settlements => self.settler.settle(settlements),
         };
         match settled {
             MaybeReady::Ready(verdict) => {
-                batch.report(&self.rulebook, Ok(&verdict));
+                if !batch.entries.is_empty() {
+                    batch.report(&self.rulebook, Ok(&verdict));
+                }
                 None
             }
             MaybeReady::Pending(settled) => {
@@ -374,14 +385,14 @@ impl Ledger {
     /// Marks the entries as settled for which `cost` returns what they cost. Returns the settlements that are to be made.
     fn batch(&self, cost: impl Fn(&Entry) -> Option<(u64, bool)>) -> Batch {
         let mut batch = Batch::default();
+        let is_followed = self.rulebook.observation().is_following_settlements();
         for entry in self.entries.lock().iter_mut().filter(|entry| !entry.is_settled) {
             if let Some((units, is_told)) = cost(entry) {
                 entry.settle(units, &mut batch.settlements);
                 entry.parts.iter().for_each(|part| self.settler.release(&part.charge, part.at));
-                let (reserved, end) = (entry.reserved(), batch.settlements.len());
-                if let Some(part) = entry.parts.first() {
-                    let (rule, key) = (entry.rule, part.charge.key());
-                    batch.entries.push(BatchEntry { rule, key, reserved, units, is_told, end });
+                batch.len += 1;
+                if is_followed {
+                    batch.entries.extend(entry.told((units, is_told), batch.settlements.len()));
                 }
             }
         }
@@ -487,6 +498,13 @@ impl Entry {
 
     fn reserved(&self) -> u64 {
         self.parts.iter().map(|part| part.charge.units()).fold(0, u64::saturating_add)
+    }
+
+    /// Returns what is told of it: what it cost, and whether anybody said so. `end` is the index behind its last settlement.
+    #[cold]
+    fn told(&self, (units, is_told): (u64, bool), end: usize) -> Option<BatchEntry> {
+        let key = self.parts.first()?.charge.key();
+        Some(BatchEntry { rule: self.rule, key, reserved: self.reserved(), units, is_told, end })
     }
 
     /// Spreads what it cost over its parts, oldest first; the last one gets what is beyond all of them.

@@ -9,9 +9,9 @@ use crate::{
     key::{Charge, ChargeTarget, Key, KeyBuilder, KeyParts},
     limiter::{
         CompiledRule, CompiledTier, Decision, MaybeDecided, RateLimiter, RuleTier, RulebookRef, Rules, Version,
-        handle::unknown_rule, observation::is_logging,
+        handle::unknown_rule, observation::is_logging, thread_shard::thread_shard,
     },
-    observe::Stopwatch,
+    observe::{RuleOutcome, Stopwatch},
     policy::Enforcement,
     request::{Http, RequestKind},
     rule::RuleId,
@@ -49,8 +49,10 @@ struct Location<K: RequestKind> {
     /// The target of charges without a tier.
     target: ChargeTarget,
     version: Version,
-    /// It has tiers or costs.
+    /// It has tiers or costs, or a hook is told of its decisions.
     is_uncommon: bool,
+    /// It has none of that, and nobody observes its decisions.
+    is_simple: bool,
 }
 
 impl<K: RequestKind, S: Store> RateLimiter<K, S> {
@@ -75,38 +77,38 @@ impl<K: RequestKind> RuleHandle<K> {
     /// What a rule [reserves](crate::Rule::reserve) stays charged: [`check`](Self::check) has the reservation to settle.
     #[must_use = "it may not be admitted"]
     pub fn admit(&self, key: impl KeyParts) -> bool {
-        if self.is_plain() {
-            let detail = self.location.rules.rulebook.observation().detail(Detail::None);
-            let mut verdict = Verdict::with_detail(detail);
+        if self.is_simple() {
+            let mut verdict = Verdict::with_detail(Detail::None);
             let builder = &mut self.builder();
             key.write(builder);
             self.limiter.state.store.decide(slice::from_ref(builder.charge()), &mut verdict);
             if !verdict.is_stale {
-                return self.conclude(verdict);
+                return verdict.is_admitted();
             }
         }
-        self.ask(&key, None, Detail::None, MemoryStore::decide).observed_by(&self.limiter).into_answer()
+        self.admit_watched(&key)
     }
 
-    /// Reports the verdict on a plain request, and returns `true` if it is admitted.
-    #[inline]
-    fn conclude(&self, verdict: Verdict) -> bool {
-        let observation = self.location.rules.rulebook.observation();
-        if !observation.is_observed() && !is_logging() {
-            return verdict.is_admitted();
-        }
-        let own = self.location.own_policy();
-        if !is_logging() {
-            observation.observer.look(Some(verdict.now), || Store::figures(&self.limiter.state.store));
-            match verdict.is_admitted() {
-                true => observation.count_admitted(&[own]),
-                false => observation.count_denied_alone(self.location.compiled(), own, &verdict),
+    /// Admits in any case that is not the usual one.
+    #[inline(never)]
+    fn admit_watched(&self, key: &impl KeyParts) -> bool {
+        if self.is_plain() && !is_logging() {
+            let mut verdict = Verdict::with_detail(Detail::OnDenial);
+            let builder = &mut self.builder();
+            key.write(builder);
+            self.limiter.state.store.decide(slice::from_ref(builder.charge()), &mut verdict);
+            if !verdict.is_stale {
+                let observation = self.location.rules.rulebook.observation();
+                observation.observer.look(Some(verdict.now), || Store::figures(&self.limiter.state.store));
+                let own = self.location.own_policy();
+                match verdict.is_admitted() {
+                    true => observation.count_only_answer(thread_shard(), own, RuleOutcome::Admitted),
+                    false => observation.count_denial(thread_shard(), own, self.location.compiled(), &verdict),
+                }
+                return verdict.is_admitted();
             }
-            return verdict.is_admitted();
         }
-        let mut decision = self.location.pending(own, Detail::OnDenial);
-        *decision.verdict_mut() = verdict;
-        decision.observed_by(&self.limiter).is_admitted()
+        self.decide_now(key, None, Detail::None).into_answer()
     }
 
     /// Returns `true` if one request of `key` that costs so many units is admitted, and so charged, as
@@ -117,7 +119,7 @@ impl<K: RequestKind> RuleHandle<K> {
     /// If the rule counts requests.
     pub fn admit_cost(&self, key: impl KeyParts, units: u64) -> Result<bool, NoCosts> {
         self.check_has_costs()?;
-        Ok(self.ask(&key, Some(units), Detail::None, MemoryStore::decide).observed_by(&self.limiter).into_answer())
+        Ok(self.decide_now(&key, Some(units), Detail::None).into_answer())
     }
 
     /// Decides about one request of `key`, and charges it if it is admitted.
@@ -128,10 +130,11 @@ impl<K: RequestKind> RuleHandle<K> {
             key.write(builder);
             self.limiter.state.store.decide(slice::from_ref(builder.charge()), decision.verdict_mut());
             if !decision.is_stale() {
-                return decision.observed_by(&self.limiter);
+                self.limiter.observe(&decision);
+                return decision;
             }
         }
-        self.ask(&key, None, Detail::Full, MemoryStore::decide).observed_by(&self.limiter)
+        self.decide_now(&key, None, Detail::Full)
     }
 
     /// Decides about one request of `key` that costs so many units, and charges it if it is admitted.
@@ -163,7 +166,7 @@ impl<K: RequestKind> RuleHandle<K> {
     /// If the rule counts requests.
     pub fn check_cost(&self, key: impl KeyParts, units: u64) -> Result<Decision, NoCosts> {
         self.check_has_costs()?;
-        Ok(self.ask(&key, Some(units), Detail::Full, MemoryStore::decide).observed_by(&self.limiter))
+        Ok(self.decide_now(&key, Some(units), Detail::Full))
     }
 
     /// Returns what [`check_cost`](Self::check_cost) would return now, and charges nothing.
@@ -194,14 +197,26 @@ impl<K: RequestKind> RuleHandle<K> {
     #[inline]
     fn is_plain(&self) -> bool {
         let Location { rules, version, is_uncommon, .. } = &self.location;
-        let is_common = !is_uncommon && !rules.rulebook.observation().has_hook();
-        is_common && self.limiter.is_current(*version) && rules.switches.are_all_on()
+        !is_uncommon && self.limiter.is_current(*version) && rules.switches.are_all_on()
+    }
+
+    /// Returns `true` if it [is plain](Self::is_plain), and nobody observes decisions.
+    #[inline]
+    fn is_simple(&self) -> bool {
+        let Location { rules, version, is_simple, .. } = &self.location;
+        *is_simple && self.limiter.is_current(*version) && rules.switches.are_all_on() && !is_logging()
     }
 
     /// Creates the builder of a charge to the rule's own policy.
     #[inline]
     fn builder(&self) -> KeyBuilder<'_> {
         KeyBuilder::for_target(self.location.target, &self.limiter.state.hasher)
+    }
+
+    fn decide_now(&self, key: &impl KeyParts, units: Option<u64>, detail: Detail) -> Decision {
+        let decision = self.ask(key, units, detail, MemoryStore::decide);
+        self.limiter.observe(&decision);
+        decision
     }
 
     #[inline(never)]
@@ -218,7 +233,9 @@ impl<K: RequestKind> RuleHandle<K> {
             }
             decision
         };
-        self.ask_until_current(key, units, detail, decide, Decision::is_stale).completed()
+        let mut decision = self.ask_until_current(key, units, detail, decide, Decision::is_stale);
+        decision.complete();
+        decision
     }
 }
 
@@ -390,7 +407,11 @@ impl<K: RequestKind, S: Store> RuleHandle<K, S> {
     }
 
     async fn peek_async_as(&self, key: &impl KeyParts, units: Option<u64>) -> Result<Decision, Unavailable> {
-        match self.ask_async(key, units, Detail::Full, S::peek) {
+        let peek = |decision, charges: &[Charge]| match charges {
+            [] => MaybeDecided::Ready(decision),
+            charges => MaybeDecided::ask(decision, |verdict| self.limiter.state.store.peek(charges, verdict)),
+        };
+        match self.ask_until_current(key, units, Detail::Full, peek, MaybeDecided::is_stale) {
             MaybeDecided::Ready(decision) => Ok(decision),
             MaybeDecided::Pending(pending) => {
                 let (rules, began) = (self.limiter.rules_to_keep(), Stopwatch::start());
@@ -403,20 +424,12 @@ impl<K: RequestKind, S: Store> RuleHandle<K, S> {
 
     /// Asks for a decision that is reported.
     fn decide_async(&self, key: &impl KeyParts, units: Option<u64>, detail: Detail) -> MaybeDecided<S::Future> {
-        let rules = self.limiter.rules();
-        self.limiter.observed(self.ask_async(key, units, detail, S::decide), rules.rulebook.observation())
-    }
-
-    fn ask_async(
-        &self,
-        key: &impl KeyParts,
-        units: Option<u64>,
-        detail: Detail,
-        ask: impl Fn(&S, &[Charge], &mut Verdict) -> MaybeReady<S::Future>,
-    ) -> MaybeDecided<S::Future> {
         let decide = |decision, charges: &[Charge]| match charges {
-            [] => MaybeDecided::Ready(decision),
-            charges => MaybeDecided::ask(decision, |verdict| ask(&self.limiter.state.store, charges, verdict)),
+            [] => {
+                self.limiter.observe(&decision);
+                MaybeDecided::Ready(decision)
+            }
+            charges => self.limiter.ask(decision, charges),
         };
         self.ask_until_current(key, units, detail, decide, MaybeDecided::is_stale)
     }
@@ -509,7 +522,9 @@ impl<K: RequestKind, S: Store> RuleHandle<K, S> {
 
     /// Creates the decision about a charge by the rule in a tier.
     fn pending(&self, location: &Location<K>, rule: RuleTier, charge: &Charge, detail: Detail) -> Decision {
-        location.pending(rule, detail).with_costs(slice::from_ref(charge), || self.limiter.settler())
+        let mut decision = location.pending(rule, detail);
+        decision.keep_charges(slice::from_ref(charge), || self.limiter.settler());
+        decision
     }
 
     fn check_has_costs(&self) -> Result<(), NoCosts> {
@@ -523,16 +538,6 @@ impl<K: RequestKind, S: Store> RuleHandle<K, S> {
         let builder = &mut KeyBuilder::for_target(location.target, &self.limiter.state.hasher);
         key.write(builder);
         location.compiled().targets(0).map(|target| builder.charge_for(target)).collect()
-    }
-}
-
-impl Decision {
-    /// Reports the decision, which was made in this process.
-    #[inline]
-    fn observed_by<K: RequestKind>(self, limiter: &RateLimiter<K>) -> Self {
-        limiter.look(&self);
-        self.observe();
-        self
     }
 }
 
@@ -553,9 +558,11 @@ impl<K: RequestKind> Clone for Location<K> {
 impl<K: RequestKind> Location<K> {
     fn new(rules: Arc<Rules<K>>, rule: RuleId, tier: Option<u16>) -> Self {
         let compiled = rules.rulebook.rule(rule);
-        let is_uncommon = compiled.tiers().len() > 1 || compiled.has_costs();
+        let observation = rules.rulebook.observation();
+        let is_uncommon = compiled.tiers().len() > 1 || compiled.has_costs() || observation.has_hook();
+        let is_simple = !is_uncommon && !observation.is_observed();
         let target = compiled.target(0, 0);
-        Self { version: rules.version, rules, rule, tier, target, is_uncommon }
+        Self { version: rules.version, rules, rule, tier, target, is_uncommon, is_simple }
     }
 
     fn compiled(&self) -> &CompiledRule {

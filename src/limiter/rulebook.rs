@@ -8,13 +8,14 @@ use crate::{
     error::ConfigError,
     limiter::{
         AnswerSettings, CompiledRule, CompiledTier, MessageTemplate, Observation, RuleTargets,
+        observation::is_logging,
         thread_shard::{SHARDS, thread_shard},
     },
     observe::Observer,
     request::RequestKind,
     response::ResponseSettings,
     rule::{Rule, RuleId},
-    store::CostSupport,
+    store::{CostSupport, Detail},
     warn::Warning,
 };
 
@@ -32,7 +33,9 @@ pub(crate) struct Rulebook {
     answers: AnswerSettings,
     /// The number of the limiter that it is of.
     limiter: u64,
+    #[cfg(feature = "client")]
     has_costs: bool,
+    keeps_charges: bool,
     has_settlements: bool,
     observation: Observation,
 }
@@ -47,7 +50,13 @@ pub(crate) struct ShardedRulebook([Arc<RulebookRef>; SHARDS]);
 /// A reference to a rulebook. The count of its `Arc` has a cache line of its own.
 #[derive(Debug)]
 #[repr(align(128))]
-pub(crate) struct RulebookRef(Arc<Rulebook>);
+pub(crate) struct RulebookRef {
+    rulebook: Arc<Rulebook>,
+    /// What every decision looks at, on the line that it writes to in any case.
+    is_observed: bool,
+    has_hook: bool,
+    thread: usize,
+}
 
 impl Rulebook {
     /// Compiles the rules and checks their names against each other. Each rule has its histories in its range of `scopes`.
@@ -63,8 +72,11 @@ impl Rulebook {
         });
         let names = || rules.iter().enumerate().map(|(index, rule)| (RuleId::from_index(index), rule.name()));
         let compiled: Box<[CompiledRule]> = compiled.collect::<Result<_, _>>()?;
+        let has_costs = compiled.iter().any(CompiledRule::has_costs);
         let rulebook = Self {
-            has_costs: compiled.iter().any(CompiledRule::has_costs),
+            #[cfg(feature = "client")]
+            has_costs,
+            keeps_charges: has_costs || observer.has_hook(),
             has_settlements: compiled.iter().any(|rule| rule.settling().is_some()),
             observation: Observation::new(observer, &compiled),
             rules: compiled,
@@ -85,7 +97,7 @@ impl Rulebook {
     }
 
     /// Returns `true` if requests may cost other than one unit under some rule.
-    #[inline]
+    #[cfg(feature = "client")]
     pub(crate) const fn has_costs(&self) -> bool {
         self.has_costs
     }
@@ -93,7 +105,7 @@ impl Rulebook {
     /// Returns `true` if decisions keep their charges: requests may cost other than one unit, or a hook is told of the keys.
     #[inline]
     pub(crate) const fn keeps_charges(&self) -> bool {
-        self.has_costs() || self.observation.has_hook()
+        self.keeps_charges
     }
 
     /// Returns what is told of decisions.
@@ -185,7 +197,7 @@ impl Rulebook {
 impl ShardedRulebook {
     pub(super) fn new(rulebook: Rulebook) -> Self {
         let rulebook = Arc::new(rulebook);
-        Self(std::array::from_fn(|_| Arc::new(RulebookRef(Arc::clone(&rulebook)))))
+        Self(std::array::from_fn(|thread| Arc::new(RulebookRef::new(Arc::clone(&rulebook), thread))))
     }
 
     /// Returns the reference that this thread clones.
@@ -206,6 +218,33 @@ impl Deref for ShardedRulebook {
 }
 
 impl RulebookRef {
+    fn new(rulebook: Arc<Rulebook>, thread: usize) -> Self {
+        let observation = rulebook.observation();
+        let (is_observed, has_hook) = (observation.is_observed(), observation.has_hook());
+        Self { rulebook, is_observed, has_hook, thread }
+    }
+
+    /// Returns `true` if a decision is to be reported: somebody wants to know of every one, or it may be logged.
+    #[inline]
+    pub(super) fn is_watched(&self) -> bool {
+        self.is_observed || is_logging()
+    }
+
+    /// Returns how much a decision has to report of the quotas: what its caller needs, and what observers need.
+    #[inline]
+    pub(super) fn detail(&self, needed: Detail) -> Detail {
+        match needed {
+            _ if self.has_hook => Detail::Full,
+            Detail::None if self.is_watched() => Detail::OnDenial,
+            needed => needed,
+        }
+    }
+
+    /// Returns the number of the threads whose reference this is.
+    pub(super) const fn thread(&self) -> usize {
+        self.thread
+    }
+
     /// Returns `true` if both belong to one limiter, though perhaps to different versions of its rules.
     pub(crate) fn is_of(&self, rulebook: &ShardedRulebook) -> bool {
         self.limiter == rulebook.limiter
@@ -217,7 +256,7 @@ impl Deref for RulebookRef {
 
     #[inline]
     fn deref(&self) -> &Rulebook {
-        &self.0
+        &self.rulebook
     }
 }
 

@@ -1,7 +1,5 @@
 //! Reservations that are settled, as observers see them.
 
-use smallvec::SmallVec;
-
 use crate::{
     error::Unavailable,
     key::Key,
@@ -15,7 +13,10 @@ use crate::{
 pub(super) struct Batch {
     /// The parts of the reservations that cost other than was reserved.
     pub(super) settlements: Vec<Settlement>,
-    pub(super) entries: SmallVec<[BatchEntry; 2]>,
+    /// The number of reservations in it.
+    pub(super) len: usize,
+    /// Those reservations, if somebody wants to know of them.
+    pub(super) entries: Vec<BatchEntry>,
 }
 
 /// A reservation of one rule in a batch.
@@ -33,6 +34,7 @@ pub(super) struct BatchEntry {
 
 impl Batch {
     /// Reports what was settled, if a store could be asked.
+    #[cold]
     pub(super) fn report(&self, rulebook: &RulebookRef, answer: Result<&Verdict, &Unavailable>) {
         let mut begin = 0;
         for entry in &self.entries {

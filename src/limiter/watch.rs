@@ -1,7 +1,7 @@
 //! Watches the first requests for signs of a deployment mistake.
 //!
-//! Only the first thousand requests are counted, of the limiter and of each rule. A later request costs a look at each count,
-//! in memory that nobody writes any more.
+//! Only the first requests are counted: ten thousand of the limiter, and a thousand of each rule. A later request costs a look at
+//! each count, in memory that nobody writes any more.
 
 use std::sync::{
     Arc,
@@ -13,17 +13,17 @@ use crate::{
     observe::Observer,
     request::RequestKind,
     rule::{AppliesTo, OnMissing, Rule, RuleId},
-    warn::{SAMPLE, WarnOnce, Warning},
+    warn::{SAMPLE, WHOLE_SAMPLE, WarnOnce, Warning},
 };
 
-/// The percentage of requests without the key that is no matter of some clients any more.
-const NEARLY_ALL: u32 = 90;
+/// The percentage of requests without the key, all of which share one history, above which that is no matter of a few clients.
+const TOLERATED: u32 = 10;
 
 /// Counts the first requests of a limiter.
 #[derive(Debug)]
 pub(super) struct Watch {
     observer: Arc<Observer>,
-    requests: Sample,
+    requests: Sample<WHOLE_SAMPLE>,
     rules: Box<[RuleWatch]>,
 }
 
@@ -34,14 +34,14 @@ struct RuleWatch {
     level: Box<str>,
     may_be_idle: bool,
     on_missing: OnMissing,
-    requests: Sample,
+    requests: Sample<SAMPLE>,
     without_key: AtomicU32,
     warnings: WarnOnce,
 }
 
-/// Counts up to [`SAMPLE`] requests.
+/// Counts up to so many requests.
 #[derive(Debug, Default)]
-struct Sample(AtomicU32);
+struct Sample<const MOST: u32>(AtomicU32);
 
 impl Watch {
     pub(super) fn new<K: RequestKind>(rules: &[Rule<K>], observer: &Arc<Observer>) -> Self {
@@ -99,7 +99,7 @@ impl RuleWatch {
     /// expects some, but hardly all of them.
     const fn suspicious(&self) -> u32 {
         match self.on_missing {
-            OnMissing::Share => SAMPLE * NEARLY_ALL / 100,
+            OnMissing::Share => SAMPLE * TOLERATED / 100 + 1,
             OnMissing::Skip | OnMissing::Reject(_) => SAMPLE,
         }
     }
@@ -118,10 +118,10 @@ impl RuleWatch {
     }
 }
 
-impl Sample {
+impl<const MOST: u32> Sample<MOST> {
     #[inline]
     fn is_open(&self) -> bool {
-        self.0.load(Ordering::Relaxed) < SAMPLE
+        self.0.load(Ordering::Relaxed) < MOST
     }
 
     fn is_empty(&self) -> bool {
@@ -131,6 +131,6 @@ impl Sample {
     /// Counts one more, and returns `true` if it is the last one of the sample.
     #[cold]
     fn ends_with_this(&self) -> bool {
-        self.0.fetch_add(1, Ordering::Relaxed) + 1 == SAMPLE
+        self.0.fetch_add(1, Ordering::Relaxed) + 1 == MOST
     }
 }

@@ -1,13 +1,19 @@
 //! Metrics, through the facade of the crate `metrics`. All handles are registered when rules are compiled.
 
-use std::time::{Duration, SystemTime};
+use std::{
+    fmt, iter,
+    time::{Duration, SystemTime},
+};
 
 use metrics::{
     Counter, Gauge, Histogram, counter, describe_counter, describe_gauge, describe_histogram, gauge, histogram,
 };
 
 use crate::{
-    observe::{Check, Figures, RequestOutcome, RuleOutcome, ServerFigures, SettledOutcome},
+    observe::{
+        Check, Figures, RequestOutcome, RuleOutcome, ServerFigures, SettledOutcome,
+        tally::{Counters, Tally},
+    },
     policy::{Policy, Quota},
 };
 
@@ -27,21 +33,33 @@ pub(crate) struct LimiterMeters {
     loaded: Gauge,
 }
 
+/// The metrics of the rules of a limiter, in one version.
+pub(crate) struct DecisionMeters {
+    tally: Tally,
+    /// By the numbers of the rules.
+    rules: Box<[RuleMeters]>,
+}
+
+/// A rule that is to be counted: its name, the name of its units, and its tiers, the first of which is its own policy.
+pub(crate) struct CountedRule<'a> {
+    pub(crate) rule: &'a str,
+    pub(crate) unit: &'a str,
+    pub(crate) tiers: Vec<(&'a str, &'a Policy)>,
+}
+
 /// The metrics of one rule.
-pub(crate) struct RuleMeters {
-    tiers: Box<[TierMeters]>,
+struct RuleMeters {
+    /// The first place of each tier in the tally: that of its [`RuleOutcome`]s to requests which no other rule governs. Those to
+    /// other requests follow, and those of its quotas that had no room.
+    tiers: Box<[usize]>,
+    /// The place in the tally of the units that were charged.
+    charged: usize,
     units: [Counter; UNITS.len()],
     settlements: [Counter; SettledOutcome::ALL.len()],
     estimate_ratio: Histogram,
     retry_after: Histogram,
     #[cfg(feature = "client")]
     pace: (Gauge, Histogram),
-}
-
-/// The metrics of one tier of a rule.
-struct TierMeters {
-    decisions: [Counter; RuleOutcome::ALL.len()],
-    exhausted: Box<[Counter]>,
 }
 
 /// The kinds of units that are counted, by their numbers.
@@ -71,13 +89,6 @@ impl LimiterMeters {
             leased: ServerFigures::KINDS.map(|kind| counter!("tower_quota_leased_units_total", "kind" => kind)),
             reloads: RELOADS.map(|outcome| counter!("tower_quota_reloads_total", "outcome" => outcome)),
             loaded: gauge!("tower_quota_rules_loaded_timestamp_seconds"),
-        }
-    }
-
-    #[inline]
-    pub(super) fn request(&self, outcome: RequestOutcome) {
-        if let Some(counter) = self.requests.get(outcome as usize) {
-            counter.increment(1);
         }
     }
 
@@ -126,20 +137,123 @@ impl LimiterMeters {
     }
 }
 
-impl RuleMeters {
-    /// Registers the metrics of a rule: its name, the name of its units, and its tiers. The first is its own policy.
+impl fmt::Debug for DecisionMeters {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("DecisionMeters").field("tally", &self.tally).finish_non_exhaustive()
+    }
+}
+
+impl DecisionMeters {
+    /// Registers the metrics of all rules. Decisions are counted in so many copies.
     pub(crate) fn register<'a>(
-        rule: &str,
-        unit: &str,
-        tiers: impl Iterator<Item = (Option<&'a str>, &'a Policy)>,
+        limiter: &LimiterMeters,
+        rules: impl Iterator<Item = CountedRule<'a>>,
+        copies: usize,
     ) -> Self {
-        let name = || rule.to_owned();
-        let tiers = tiers.map(|(tier, policy)| TierMeters::register(rule, tier.unwrap_or_default(), policy));
+        // The places of the outcomes of requests are their numbers.
+        let mut places = limiter.requests.iter().map(|counter| [Some(counter.clone()), None]).collect();
+        let rules = rules.map(|rule| RuleMeters::register(&rule, limiter, &mut places)).collect();
+        Self { rules, tally: Tally::new(places, copies) }
+    }
+
+    /// Counts a request.
+    #[inline]
+    pub(crate) fn request(&self, thread: usize, outcome: RequestOutcome) {
+        self.tally.count(thread, outcome as usize);
+    }
+
+    /// Counts a request, and the answer of the only rule that governs it.
+    #[inline]
+    pub(crate) fn only_answer(&self, thread: usize, (rule, tier): (usize, u16), outcome: RuleOutcome) {
+        if let Some(first) = self.place(rule, tier) {
+            self.tally.count(thread, first + outcome as usize);
+        }
+    }
+
+    /// Counts the answer of one rule to a request.
+    #[inline]
+    pub(crate) fn answer(&self, thread: usize, (rule, tier): (usize, u16), outcome: RuleOutcome) {
+        if let Some(first) = self.place(rule, tier) {
+            self.tally.count(thread, first + RuleOutcome::ALL.len() + outcome as usize);
+        }
+    }
+
+    /// Counts that a quota of a tier had no room.
+    pub(crate) fn exhausted(&self, thread: usize, (rule, tier): (usize, u16), quota: usize) {
+        if let Some(first) = self.place(rule, tier) {
+            self.tally.count(thread, first + 2 * RuleOutcome::ALL.len() + quota);
+        }
+    }
+
+    /// Counts units that a request has been charged.
+    pub(crate) fn charged(&self, thread: usize, rule: usize, units: u64) {
+        if let Some(rule) = self.rules.get(rule) {
+            self.tally.add(thread, rule.charged, units);
+        }
+    }
+
+    /// Notes the wait that a caller was told by a rule.
+    pub(crate) fn note_wait(&self, rule: usize, wait: Duration) {
+        if let Some(rule) = self.rules.get(rule) {
+            rule.retry_after.record(wait);
+        }
+    }
+
+    /// Counts a reservation that was settled, and the units that were given back or are owed.
+    pub(crate) fn settled(&self, rule: usize, outcome: SettledOutcome, units: (u64, u64, u64)) {
+        if let Some(rule) = self.rules.get(rule) {
+            rule.settled(outcome, units);
+        }
+    }
+
+    /// Notes that a paced call waits for a rule.
+    #[cfg(feature = "client")]
+    pub(crate) fn begin_wait(&self, rule: usize) {
+        if let Some(RuleMeters { pace: (waiting, _), .. }) = self.rules.get(rule) {
+            waiting.increment(1.0);
+        }
+    }
+
+    /// Notes that a paced call has waited for so long.
+    #[cfg(feature = "client")]
+    pub(crate) fn end_wait(&self, rule: usize, waited: Duration) {
+        if let Some(RuleMeters { pace: (waiting, waits), .. }) = self.rules.get(rule) {
+            waiting.decrement(1.0);
+            waits.record(waited);
+        }
+    }
+
+    /// Hands on what was counted so far.
+    pub(crate) fn hand_on(&self) {
+        self.tally.hand_on();
+    }
+
+    #[inline]
+    fn place(&self, rule: usize, tier: u16) -> Option<usize> {
+        self.rules.get(rule)?.tiers.get(usize::from(tier)).copied()
+    }
+}
+
+impl RuleMeters {
+    /// Registers the metrics of a rule, and adds the counters of its decisions to those in the tally.
+    fn register(counted: &CountedRule<'_>, limiter: &LimiterMeters, places: &mut Vec<Counters>) -> Self {
+        let name = || counted.rule.to_owned();
+        let unit = || counted.unit.to_owned();
+        let units =
+            UNITS.map(|kind| counter!("tower_quota_units_total", "rule" => name(), "unit" => unit(), "kind" => kind));
+        let tiers = counted.tiers.iter().map(|(tier, policy)| {
+            register_limits(counted.rule, tier, policy);
+            let first = places.len();
+            places.extend(places_of_tier(counted.rule, tier, policy, limiter));
+            first
+        });
+        let tiers = tiers.collect();
+        let [charged, ..] = &units;
+        places.push([Some(charged.clone()), None]);
         Self {
-            tiers: tiers.collect(),
-            units: UNITS.map(
-                |kind| counter!("tower_quota_units_total", "rule" => name(), "unit" => unit.to_owned(), "kind" => kind),
-            ),
+            tiers,
+            charged: places.len() - 1,
+            units,
             settlements: SettledOutcome::ALL.map(
                 |outcome| counter!("tower_quota_settlements_total", "rule" => name(), "outcome" => outcome.as_str()),
             ),
@@ -153,49 +267,7 @@ impl RuleMeters {
         }
     }
 
-    /// Counts the answer of the rule to a request.
-    #[inline]
-    pub(crate) fn decided(&self, tier: u16, outcome: RuleOutcome) {
-        let tier = self.tiers.get(usize::from(tier));
-        if let Some(counter) = tier.and_then(|tier| tier.decisions.get(outcome as usize)) {
-            counter.increment(1);
-        }
-    }
-
-    /// Counts that a quota of a tier had no room.
-    pub(crate) fn exhausted(&self, tier: u16, quota: usize) {
-        let tier = self.tiers.get(usize::from(tier));
-        if let Some(counter) = tier.and_then(|tier| tier.exhausted.get(quota)) {
-            counter.increment(1);
-        }
-    }
-
-    /// Notes the wait that a caller was told by the rule.
-    pub(crate) fn note_wait(&self, wait: Duration) {
-        self.retry_after.record(wait);
-    }
-
-    /// Notes that a paced call waits.
-    #[cfg(feature = "client")]
-    pub(crate) fn begin_wait(&self) {
-        self.pace.0.increment(1.0);
-    }
-
-    /// Notes that a paced call has waited for so long.
-    #[cfg(feature = "client")]
-    pub(crate) fn end_wait(&self, waited: Duration) {
-        self.pace.0.decrement(1.0);
-        self.pace.1.record(waited);
-    }
-
-    /// Counts units that a request has been charged.
-    pub(crate) fn charged(&self, units: u64) {
-        let [charged, ..] = &self.units;
-        charged.increment(units);
-    }
-
-    /// Counts a reservation that was settled, and the units that were given back or are owed.
-    pub(crate) fn settled(&self, outcome: SettledOutcome, (reserved, units, moved): (u64, u64, u64)) {
+    fn settled(&self, outcome: SettledOutcome, (reserved, units, moved): (u64, u64, u64)) {
         if let Some(counter) = self.settlements.get(outcome as usize) {
             counter.increment(1);
         }
@@ -212,27 +284,29 @@ impl RuleMeters {
     }
 }
 
-impl TierMeters {
-    fn register(rule: &str, tier: &str, policy: &Policy) -> Self {
-        let names = || (rule.to_owned(), tier.to_owned());
-        for quota in policy.quotas() {
-            let quota_name = Quota::name(quota).into_owned();
-            let (rule, tier) = names();
-            let labels = [("rule", rule), ("quota", quota_name), ("tier", tier)];
-            gauge!("tower_quota_limit_units", &labels).set(quota.limit() as f64);
-            gauge!("tower_quota_window_seconds", &labels).set(quota.window().as_secs_f64());
-        }
-        let exhausted = policy.quotas().map(|quota| {
-            counter!("tower_quota_exhausted_total", "rule" => rule.to_owned(), "quota" => quota.name().into_owned())
-        });
-        Self {
-            decisions: RuleOutcome::ALL.map(|outcome| {
-                let (rule, tier) = names();
-                counter!("tower_quota_decisions_total", "rule" => rule, "tier" => tier, "outcome" => outcome.as_str())
-            }),
-            exhausted: exhausted.collect(),
-        }
+/// Registers and sets the limits and windows of a tier.
+fn register_limits(rule: &str, tier: &str, policy: &Policy) {
+    for quota in policy.quotas() {
+        let labels = [("rule", rule.to_owned()), ("quota", Quota::name(quota).into_owned()), ("tier", tier.to_owned())];
+        gauge!("tower_quota_limit_units", &labels).set(quota.limit() as f64);
+        gauge!("tower_quota_window_seconds", &labels).set(quota.window().as_secs_f64());
     }
+}
+
+/// Registers the counters of a tier's decisions, in the order of their places in the tally.
+fn places_of_tier(rule: &str, tier: &str, policy: &Policy, limiter: &LimiterMeters) -> Vec<Counters> {
+    let answers = RuleOutcome::ALL.map(|outcome| {
+        let (rule, tier) = (rule.to_owned(), tier.to_owned());
+        counter!("tower_quota_decisions_total", "rule" => rule, "tier" => tier, "outcome" => outcome.as_str())
+    });
+    let exhausted = policy.quotas().map(|quota| {
+        counter!("tower_quota_exhausted_total", "rule" => rule.to_owned(), "quota" => quota.name().into_owned())
+    });
+    let only = iter::zip(&answers, RuleOutcome::ALL).map(|(answer, outcome)| {
+        let request = limiter.requests.get(outcome.of_only_rule() as usize);
+        [Some(answer.clone()), request.cloned()]
+    });
+    only.chain(answers.iter().cloned().chain(exhausted).map(|counter| [Some(counter), None])).collect()
 }
 
 fn set_all(counters: &[Counter], counts: &[u64]) {

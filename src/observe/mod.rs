@@ -10,6 +10,8 @@ mod meters;
 mod observer;
 mod outcome;
 mod stopwatch;
+#[cfg(feature = "metrics")]
+mod tally;
 
 pub use crate::warn::Check;
 pub use event::{Decided, Event, Outage, QuotaUse, Reloaded, RuleDecided, Settled, Warned};
@@ -22,6 +24,6 @@ pub(crate) use figures::ServerFigures;
 #[cfg(feature = "tracing")]
 pub(crate) use log::{NoRoom, RuleLog, is_on, record_in_span, settled as log_settled};
 #[cfg(feature = "metrics")]
-pub(crate) use meters::RuleMeters;
+pub(crate) use meters::{CountedRule, DecisionMeters};
 pub(crate) use observer::{Observer, ObserverSettings};
 pub(crate) use stopwatch::Stopwatch;

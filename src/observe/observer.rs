@@ -1,5 +1,7 @@
 //! The observer of a limiter: gives events to the hook, counts, and remembers the warnings that were given.
 
+#[cfg(feature = "metrics")]
+use std::sync::{Arc, Weak};
 use std::{
     fmt,
     sync::atomic::{AtomicBool, AtomicU64, Ordering},
@@ -9,15 +11,12 @@ use std::{
 use parking_lot::Mutex;
 
 #[cfg(feature = "metrics")]
-use crate::observe::meters::LimiterMeters;
+use crate::observe::meters::{CountedRule, DecisionMeters, LimiterMeters};
 use crate::{
     clock::Timestamp,
     error::ConfigError,
     key::Key,
-    observe::{
-        Check, Event, Figures, KeyView, Outage, Reloaded, RequestOutcome, ShowKeys, Stopwatch, Warned,
-        key_view::KeyViewer,
-    },
+    observe::{Check, Event, Figures, KeyView, Outage, Reloaded, ShowKeys, Stopwatch, Warned, key_view::KeyViewer},
     warn::{Warning, log},
 };
 
@@ -26,8 +25,10 @@ pub(crate) type Hook = dyn Fn(&Event<'_>) + Send + Sync;
 
 /// The maximum number of warnings that are remembered.
 const MOST_WARNINGS: usize = 1000;
-/// The time between two looks at the figures of the store.
-const LOOK_EVERY: Duration = Duration::from_millis(100);
+/// The nanoseconds between two looks at the figures of the store.
+const LOOK_EVERY: u64 = 100_000_000;
+/// A time from which every other is far, also in wrapping arithmetic.
+const LONG_AGO: u64 = 1 << 63;
 
 /// The settings of an observer.
 #[derive(Default)]
@@ -36,6 +37,9 @@ pub(crate) struct ObserverSettings {
     pub(crate) show_keys: ShowKeys,
     /// The checks that are off, as bits.
     pub(crate) without: u32,
+    /// Whether nothing is to be counted.
+    #[cfg(feature = "metrics")]
+    pub(crate) is_uncounted: bool,
 }
 
 /// The observer of one limiter, whatever the version of its rules.
@@ -45,14 +49,17 @@ pub(crate) struct Observer {
     keys: KeyViewer,
     without: u32,
     warnings: Mutex<Vec<Warned>>,
-    /// The times from which on the figures of the store are looked at again: by the clock of the store, and by that of the
-    /// system where an answer is awaited.
-    next_looks: [AtomicU64; 2],
+    /// When the figures of the store were looked at last: by the clock of the store, and by that of the system where an answer is
+    /// awaited or states no time.
+    last_looks: [AtomicU64; 2],
     started: Option<Stopwatch>,
     is_out: AtomicBool,
     /// `None` in trials of rules that may never be used.
     #[cfg(feature = "metrics")]
     meters: Option<LimiterMeters>,
+    /// Those of each version of the rules that is still used.
+    #[cfg(feature = "metrics")]
+    decisions: Mutex<Vec<Weak<DecisionMeters>>>,
 }
 
 impl Observer {
@@ -63,8 +70,9 @@ impl Observer {
             keys: KeyViewer::new(settings.show_keys),
             without: settings.without,
             started: Some(Stopwatch::start()),
+            last_looks: [const { AtomicU64::new(LONG_AGO) }; 2],
             #[cfg(feature = "metrics")]
-            meters: Some(LimiterMeters::register()),
+            meters: (!settings.is_uncounted).then(LimiterMeters::register),
             ..Self::default()
         }
     }
@@ -104,16 +112,31 @@ impl Observer {
         self.keys.view(key)
     }
 
-    /// Counts a request.
-    #[inline]
-    #[cfg_attr(not(feature = "metrics"), expect(clippy::missing_const_for_fn, reason = "its twin counts"))]
-    pub(crate) fn count_request(&self, outcome: RequestOutcome) {
-        #[cfg(feature = "metrics")]
-        if let Some(meters) = &self.meters {
-            meters.request(outcome);
-        }
-        #[cfg(not(feature = "metrics"))]
-        let _ = outcome;
+    /// Registers the metrics of rules, whose decisions are counted in so many copies; `None` if nothing is counted.
+    #[cfg(feature = "metrics")]
+    pub(crate) fn register<'a>(
+        &self,
+        rules: impl Iterator<Item = CountedRule<'a>>,
+        copies: usize,
+    ) -> Option<Arc<DecisionMeters>> {
+        let meters = Arc::new(DecisionMeters::register(self.meters.as_ref()?, rules, copies));
+        let mut all = self.decisions.lock();
+        all.retain(|meters| meters.strong_count() > 0);
+        all.push(Arc::downgrade(&meters));
+        Some(meters)
+    }
+
+    /// Hands on all decisions that were counted so far.
+    #[cfg(feature = "metrics")]
+    fn hand_on(&self) {
+        let all: Vec<_> = self.decisions.lock().iter().filter_map(Weak::upgrade).collect();
+        all.iter().for_each(|meters| meters.hand_on());
+    }
+
+    /// Returns `true` if a check about the limiter is on, and has not found anything yet.
+    #[cfg(feature = "redis")]
+    pub(crate) fn is_on(&self, check: Check) -> bool {
+        self.without & check.bit() == 0 && !self.warnings.lock().iter().any(|warned| warned.check == check)
     }
 
     /// Gives a warning, unless the check is off or the warning was given before. It is about a rule and its level, or about the
@@ -172,24 +195,35 @@ impl Observer {
         self.emit(&Event::Reloaded(&Reloaded { result }));
     }
 
-    /// Looks at the figures of the store, if the last look was long enough ago by its clock, or by that of the system if the
-    /// answer has to be awaited.
+    /// Looks at the figures of the store and hands on what was counted, if the last look was long enough ago by its clock, or by
+    /// that of the system if the answer has to be awaited.
     #[inline]
     pub(crate) fn look(&self, now: Option<Timestamp>, figures: impl FnOnce() -> Figures) {
-        let [by_store, by_system] = &self.next_looks;
-        let (next, now) = match now {
-            Some(now) => (by_store, now.nanos()),
-            None => (by_system, self.started.map_or(0, |started| nanos(started.elapsed()))),
-        };
+        let [by_store, by_system] = &self.last_looks;
         // Stores of one's own need not state a time.
-        if now >= next.load(Ordering::Relaxed) || now == 0 {
-            next.store(now.saturating_add(nanos(LOOK_EVERY)), Ordering::Relaxed);
-            self.note_figures(&figures());
+        let (last, now) = match now.map(Timestamp::nanos) {
+            Some(now) if now > 0 => (by_store, now),
+            _ => (by_system, self.started.map_or(0, |started| nanos(started.elapsed()))),
+        };
+        let looked = last.load(Ordering::Relaxed);
+        if now.wrapping_sub(looked) >= LOOK_EVERY {
+            self.look_again((last, looked, now), figures);
         }
     }
 
     #[cold]
-    fn note_figures(&self, figures: &Figures) {
+    #[inline(never)]
+    fn look_again(&self, (last, looked, now): (&AtomicU64, u64, u64), figures: impl FnOnce() -> Figures) {
+        // One thread does.
+        if last.compare_exchange(looked, now, Ordering::Relaxed, Ordering::Relaxed).is_ok() {
+            self.look_now(&figures());
+        }
+    }
+
+    /// Notes the figures of the store, and hands on what was counted.
+    pub(crate) fn look_now(&self, figures: &Figures) {
+        #[cfg(feature = "metrics")]
+        self.hand_on();
         #[cfg(feature = "metrics")]
         if let Some(meters) = &self.meters {
             meters.note_figures(figures);

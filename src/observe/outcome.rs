@@ -86,6 +86,17 @@ outcomes! {
     }
 }
 
+impl RuleOutcome {
+    /// Returns the outcome of a request that no other rule governs, unless it is [never possible](RequestOutcome::NeverPossible).
+    #[cfg(feature = "metrics")]
+    pub(super) const fn of_only_rule(self) -> RequestOutcome {
+        match self {
+            Self::Admitted | Self::WouldDeny => RequestOutcome::Admitted,
+            Self::Denied | Self::Held => RequestOutcome::Denied,
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

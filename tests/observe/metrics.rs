@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, convert::Infallible, future::ready, time::Duration};
 
 use http::{Request, Response};
-use metrics_exporter_prometheus::PrometheusBuilder;
+use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusRecorder};
 use tower::{Layer, ServiceExt, service_fn};
 use tower_quota::{
     Enforcement, OnMissing, Policy, RateLimiter, Rule, clock::ManualClock, exempt, key, store::AnyStore,
@@ -177,6 +177,67 @@ fn limits_keys_and_the_full_table_are_shown() {
         [(r#"{outcome="failed"}"#, 1.0), (r#"{outcome="ok"}"#, 1.0)]
     );
     assert!(scrape.of("tower_quota_rules_loaded_timestamp_seconds") > 1.7e9);
+}
+
+/// Returns what has been counted so far of requests that were admitted.
+fn admitted(recorder: &PrometheusRecorder) -> u64 {
+    let text = recorder.handle().render();
+    let line = text.lines().find_map(|line| line.strip_prefix("tower_quota_requests_total{outcome=\"admitted\"} "));
+    line.map_or(0, |count| count.parse().unwrap())
+}
+
+#[test]
+fn counts_are_handed_on_by_the_number_by_the_time_and_when_somebody_asks() {
+    let recorder = PrometheusBuilder::new().build_recorder();
+    metrics::with_local_recorder(&recorder, || {
+        let (limiter, clock) = limiter([rule("calls", 1000)]);
+        let admit = |times: usize| (0..times).for_each(|_| assert!(limiter.rule("calls").unwrap().admit("ann")));
+        clock.advance(Duration::from_secs(1));
+        admit(63);
+        assert_eq!(admitted(&recorder), 0);
+        admit(1);
+        assert_eq!(admitted(&recorder), 64, "enough of a kind are handed on at once");
+        admit(2);
+        assert_eq!(admitted(&recorder), 64);
+        clock.advance(Duration::from_millis(100));
+        admit(1);
+        assert_eq!(admitted(&recorder), 66, "the first decision after a while hands the earlier ones on");
+        admit(1);
+        limiter.flush_metrics();
+        assert_eq!(admitted(&recorder), 68);
+        admit(2);
+        limiter.reload(|builder| Ok(builder.rule(rule("calls", 2000)))).unwrap();
+        admit(1);
+        limiter.flush_metrics();
+        assert_eq!(admitted(&recorder), 71, "earlier versions of the rules are not forgotten");
+    });
+}
+
+#[test]
+fn a_limiter_that_is_not_to_count_registers_nothing() {
+    let scrape = Scrape::after(|| {
+        let limiter: RateLimiter = RateLimiter::builder().metrics(false).rule(rule("calls", 1)).build().unwrap();
+        assert!(limiter.rule("calls").unwrap().admit("ann"));
+        limiter.flush_metrics();
+    });
+    assert!(scrape.0.is_empty(), "{:?}", scrape.0);
+}
+
+#[test]
+fn many_threads_lose_no_count() {
+    let scrape = Scrape::after(|| {
+        let (limiter, _) = limiter([rule("calls", 1_000_000)]);
+        std::thread::scope(|scope| {
+            for name in ["a", "b", "c", "d"] {
+                let calls = limiter.rule("calls").unwrap();
+                scope.spawn(move || {
+                    (0..1001).for_each(|_| assert!(calls.admit(name) && calls.check(name).is_admitted()))
+                });
+            }
+        });
+    });
+    assert_eq!(scrape.of(r#"tower_quota_requests_total{outcome="admitted"}"#), 8008.0);
+    assert_eq!(scrape.of(r#"tower_quota_decisions_total{rule="calls",tier="",outcome="admitted"}"#), 8008.0);
 }
 
 #[test]

@@ -75,6 +75,13 @@ pub(crate) struct Stale;
 
 impl Notices {
     #[cold]
+    #[inline(never)]
+    fn note(&self, what: &AtomicBool) {
+        what.store(true, Ordering::Relaxed);
+        self.are_any.store(true, Ordering::Release);
+    }
+
+    #[cold]
     fn take(&self) -> SmallVec<[Warning; 2]> {
         let mut warnings = SmallVec::new();
         if self.are_any.swap(false, Ordering::Acquire) {
@@ -121,8 +128,7 @@ impl Shards {
     /// Counts a charge of a key without a slot.
     pub(super) fn count_overflow(&self) {
         self.overflow_decisions.fetch_add(1, Ordering::Relaxed);
-        self.notices.is_full.store(true, Ordering::Relaxed);
-        self.notices.are_any.store(true, Ordering::Release);
+        self.notices.note(&self.notices.is_full);
     }
 
     /// Returns what is to be warned of, if there is anything. To be called while nothing is locked.
@@ -162,8 +168,7 @@ impl Shards {
     /// Sets units from the future to `now`, if the clock has stepped back.
     pub(super) fn clamp_to(&self, slot: &mut Slot, plan: &Plan, now: Timestamp) {
         if slot.history.clamp_to(plan, now) {
-            self.notices.has_stepped_back.store(true, Ordering::Relaxed);
-            self.notices.are_any.store(true, Ordering::Release);
+            self.notices.note(&self.notices.has_stepped_back);
             self.denials.invalidate(&slot.charge(&self.scopes));
         }
     }

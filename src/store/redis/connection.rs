@@ -6,12 +6,16 @@ use parking_lot::Mutex;
 use redis::{Client, Cmd, ConnectionInfo, RedisError, Value, aio::MultiplexedConnection};
 use tokio::{sync::watch, time::timeout};
 
-use crate::store::redis::{
-    circuit_breaker::CircuitBreaker,
-    connect::{CONNECT_TIMEOUT, TlsConfig, connect},
-    failure::Failure,
-    health::HealthTracker,
-    sentinels::Sentinels,
+use crate::{
+    observe::Observer,
+    store::redis::{
+        circuit_breaker::CircuitBreaker,
+        connect::{CONNECT_TIMEOUT, TlsConfig, connect},
+        eviction::warn_of_eviction,
+        failure::Failure,
+        health::HealthTracker,
+        sentinels::Sentinels,
+    },
 };
 
 /// The server that a connection leads to: one at a known address, or the master that sentinels know.
@@ -30,6 +34,7 @@ pub(super) struct Connection {
     endpoint: Endpoint,
     breaker: Arc<CircuitBreaker>,
     health: Arc<HealthTracker>,
+    observer: Arc<Observer>,
     state: Mutex<State>,
 }
 
@@ -74,8 +79,13 @@ impl Endpoint {
 }
 
 impl Connection {
-    pub(super) fn new(endpoint: Endpoint, breaker: Arc<CircuitBreaker>, health: Arc<HealthTracker>) -> Self {
-        Self { endpoint, breaker, health, state: Mutex::default() }
+    pub(super) fn new(
+        endpoint: Endpoint,
+        breaker: Arc<CircuitBreaker>,
+        health: Arc<HealthTracker>,
+        observer: Arc<Observer>,
+    ) -> Self {
+        Self { endpoint, breaker, health, observer, state: Mutex::default() }
     }
 
     /// Sends a command and waits for the reply. If the future is dropped, the reply is discarded.
@@ -158,7 +168,14 @@ impl Connection {
         let (sender, progress) = watch::channel(None);
         self.health.connecting();
         let (breaker, health) = (Arc::clone(&self.breaker), Arc::clone(&self.health));
-        tokio::spawn(establish(self.endpoint.clone(), sender, breaker, health));
+        let establishing = establish(self.endpoint.clone(), sender, breaker, health);
+        let observer = Arc::clone(&self.observer);
+        tokio::spawn(async move {
+            // Nobody waits for that any more.
+            if let Some(connection) = establishing.await {
+                warn_of_eviction(connection, &observer).await;
+            }
+        });
         state.generation += 1;
         state.progress = Some(progress.clone());
         (progress, state.generation)
@@ -210,12 +227,13 @@ fn has_sender(progress: &watch::Receiver<Progress>) -> bool {
     progress.has_changed().is_ok()
 }
 
+/// Connects, and tells those that wait. Returns the connection.
 async fn establish(
     endpoint: Endpoint,
     progress: watch::Sender<Progress>,
     breaker: Arc<CircuitBreaker>,
     health: Arc<HealthTracker>,
-) {
+) -> Option<MultiplexedConnection> {
     let late = |_| Err(format!("not connected within {}", humantime::format_duration(CONNECT_TIMEOUT)));
     let connected = timeout(CONNECT_TIMEOUT, endpoint.connect()).await.unwrap_or_else(late);
     match &connected {
@@ -225,8 +243,10 @@ async fn establish(
         }
         Err(reason) => health.disconnected(Some(reason)),
     }
+    let connection = connected.as_ref().ok().cloned();
     // An error means that no request waits any more.
     let _ = progress.send(Some(connected.map_err(Into::into)));
+    connection
 }
 
 async fn exchange(mut connection: MultiplexedConnection, command: &Cmd, asking: bool) -> Exchange {

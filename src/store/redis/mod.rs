@@ -32,6 +32,7 @@ mod connection;
 mod counts;
 mod cross_slot;
 mod decider;
+mod eviction;
 mod failure;
 mod fallback;
 mod health;

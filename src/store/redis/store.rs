@@ -254,7 +254,7 @@ impl RedisStore {
 
     fn build_decider(&self, setup: &Setup) -> Result<Decider, ConfigError> {
         let (timer, counts) = (self.timer(), Arc::new(Counts::default()));
-        let servers = Servers::new(&self.topology, &self.tls, &timer)?;
+        let servers = Servers::new(&self.topology, &self.tls, &timer, &setup.observer)?;
         let fallback = Arc::new(Fallback::new(self.on_outage, setup, Arc::clone(&counts))?);
         // A reservation in several slots is rolled back within a deadline.
         let confirm_after = if servers.is_cluster() { self.deadline } else { Duration::ZERO };
