@@ -7,6 +7,7 @@ use http::{Extensions, HeaderMap, Response, StatusCode, header::CONTENT_TYPE};
 use crate::{
     grpc::{Protocol, UNKNOWN, status_code},
     limiter::{Reservation, ReservationGuard},
+    observe::in_drop,
     outcome::Outcome,
 };
 
@@ -86,7 +87,7 @@ impl Conclusion {
 
 impl Drop for Conclusion {
     fn drop(&mut self) {
-        self.response_cut_off();
+        in_drop(|| self.response_cut_off());
     }
 }
 

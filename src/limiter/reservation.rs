@@ -21,7 +21,7 @@ use crate::{
         Charges, HeldCharges, RuleTier, RulebookRef, Version,
         settled::{Batch, BatchEntry},
     },
-    observe::Stopwatch,
+    observe::{Stopwatch, in_drop},
     outcome::Outcome,
     rule::{Settling, Unsettled},
     store::{BoxFuture, MaybeReady, Receipt, Settlement, Verdict},
@@ -283,7 +283,7 @@ impl Drop for ReservationGuard {
         if let Some(ledger) = self.0.take()
             && !ledger.is_taken.load(Ordering::Acquire)
         {
-            ledger.conclude(None);
+            in_drop(|| ledger.conclude(None));
         }
     }
 }
@@ -297,7 +297,7 @@ impl Clone for RecordedHere {
 
 impl Drop for TakenGuard {
     fn drop(&mut self) {
-        self.0.iter().for_each(|ledger| ledger.conclude(None));
+        self.0.iter().for_each(|ledger| in_drop(|| ledger.conclude(None)));
     }
 }
 
@@ -486,7 +486,9 @@ impl Ledger {
 
 impl Drop for Ledger {
     fn drop(&mut self) {
-        self.conclude(None);
+        if self.entries.get_mut().iter().any(|entry| !entry.is_settled) {
+            in_drop(|| self.conclude(None));
+        }
     }
 }
 

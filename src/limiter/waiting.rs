@@ -4,7 +4,10 @@ use std::sync::Arc;
 
 use tokio::time::Instant;
 
-use crate::limiter::{HeldCharges, RuleTiers, RulebookRef};
+use crate::{
+    limiter::{HeldCharges, RuleTiers, RulebookRef},
+    observe::in_drop,
+};
 
 /// A call that waits. When it is dropped, the wait has ended.
 #[derive(Debug)]
@@ -28,6 +31,6 @@ impl Waiting {
 impl Drop for Waiting {
     fn drop(&mut self) {
         let waited = self.since.elapsed();
-        self.rules.iter().for_each(|used| self.rulebook.observation().end_wait(*used, waited));
+        in_drop(|| self.rules.iter().for_each(|used| self.rulebook.observation().end_wait(*used, waited)));
     }
 }

@@ -2,6 +2,7 @@
 
 mod event;
 mod figures;
+mod in_drop;
 mod key_view;
 #[cfg(feature = "tracing")]
 mod log;
@@ -21,6 +22,7 @@ pub use outcome::{RequestOutcome, RuleOutcome, SettledOutcome};
 
 #[cfg(any(feature = "metrics", feature = "redis"))]
 pub(crate) use figures::ServerFigures;
+pub(crate) use in_drop::in_drop;
 #[cfg(feature = "tracing")]
 pub(crate) use log::{NoRoom, RuleLog, is_on, record_in_span, settled as log_settled};
 #[cfg(feature = "metrics")]

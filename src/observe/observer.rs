@@ -101,9 +101,9 @@ impl Observer {
         self.started.map(Stopwatch::elapsed).unwrap_or_default()
     }
 
-    /// Calls the hook. Nothing is locked by callers. While a panic unwinds it is not called: a second one would end the process.
+    /// Calls the hook. Nothing is locked by callers.
     pub(crate) fn emit(&self, event: &Event<'_>) {
-        if let Some(hook) = self.hook.as_ref().filter(|_| !std::thread::panicking()) {
+        if let Some(hook) = &self.hook {
             hook(event);
         }
     }

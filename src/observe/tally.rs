@@ -11,6 +11,8 @@ use std::{
 
 use metrics::Counter;
 
+use crate::observe::in_drop;
+
 /// A number that is handed on at once.
 const ENOUGH: u64 = 64;
 /// The numbers of a cache line and of its neighbour, which processors fetch together.
@@ -85,10 +87,7 @@ impl Tally {
 
 impl Drop for Tally {
     fn drop(&mut self) {
-        // A recorder that panics then would end the process.
-        if !std::thread::panicking() {
-            self.hand_on();
-        }
+        in_drop(|| self.hand_on());
     }
 }
 

@@ -246,6 +246,24 @@ async fn a_panic_of_the_hook_fails_that_request_alone() {
 }
 
 #[test]
+fn a_panic_of_the_hook_in_a_destructor_ends_there_and_the_reservation_is_settled() {
+    let rule = Rule::new("tokens").no_requests().policy(Policy::per_minute(100)).reserve("tokens", 60);
+    let rule = rule.unsettled(tower_quota::Unsettled::Release);
+    let limiter = RateLimiter::builder().rule(rule).on_decision(|event| {
+        assert!(!matches!(event, Event::Settled(_)), "boom");
+    });
+    let limiter: RateLimiter = limiter.build().unwrap();
+    let tokens = limiter.rule("tokens").unwrap();
+    drop(tokens.check("ann"));
+    let unwound = std::panic::catch_unwind(AssertUnwindSafe(|| {
+        let _decision = tokens.check("ann");
+        panic!("the handler");
+    }));
+    assert_eq!(unwound.unwrap_err().downcast_ref::<&str>(), Some(&"the handler"));
+    assert!(tokens.check("ann").is_admitted(), "nothing is left of the others");
+}
+
+#[test]
 fn a_hook_may_ask_the_limiter_itself() {
     let own: Arc<Mutex<Option<RateLimiter>>> = Arc::default();
     let (asked, answers) = (Arc::clone(&own), Arc::new(Mutex::new(Vec::new())));

@@ -4,4 +4,5 @@ mod events;
 mod heaviest;
 mod log;
 mod metrics;
+mod servers;
 mod warnings;
