@@ -7,7 +7,6 @@ use http::{Extensions, HeaderMap, Response, StatusCode, header::CONTENT_TYPE};
 use crate::{
     grpc::{Protocol, UNKNOWN, status_code},
     limiter::{Reservation, ReservationGuard},
-    observe::in_drop,
     outcome::Outcome,
 };
 
@@ -87,7 +86,7 @@ impl Conclusion {
 
 impl Drop for Conclusion {
     fn drop(&mut self) {
-        in_drop(|| self.response_cut_off());
+        self.response_cut_off();
     }
 }
 

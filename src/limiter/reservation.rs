@@ -283,7 +283,7 @@ impl Drop for ReservationGuard {
         if let Some(ledger) = self.0.take()
             && !ledger.is_taken.load(Ordering::Acquire)
         {
-            in_drop(|| ledger.conclude(None));
+            ledger.conclude(None);
         }
     }
 }
@@ -297,7 +297,7 @@ impl Clone for RecordedHere {
 
 impl Drop for TakenGuard {
     fn drop(&mut self) {
-        self.0.iter().for_each(|ledger| in_drop(|| ledger.conclude(None)));
+        self.0.iter().for_each(|ledger| ledger.conclude(None));
     }
 }
 
@@ -402,16 +402,17 @@ impl Ledger {
     /// Settles what nobody has settled, by the outcome of the request if it has one.
     fn conclude(&self, outcome: Option<&Outcome<'_>>) {
         let free = self.free_by_outcome(outcome);
-        self.settle(|entry| {
-            Some(match self.settling(entry.rule) {
-                Some(Settling::ByOutcome(_)) if free.contains(&entry.rule) => (0, true),
-                Some(Settling::ByOutcome(_)) => (entry.reserved(), true),
-                Some(Settling::Reserved(Unsettled::Observed)) if entry.observed.is_some() => {
-                    (entry.observed.unwrap_or_default(), true)
-                }
-                Some(Settling::Reserved(Unsettled::Release)) => (0, false),
-                _ => (entry.reserved(), false),
-            })
+        let cost = |entry: &Entry| match self.settling(entry.rule) {
+            Some(Settling::ByOutcome(_)) if free.contains(&entry.rule) => (0, true),
+            Some(Settling::ByOutcome(_)) => (entry.reserved(), true),
+            Some(Settling::Reserved(Unsettled::Observed)) if entry.observed.is_some() => {
+                (entry.observed.unwrap_or_default(), true)
+            }
+            Some(Settling::Reserved(Unsettled::Release)) => (0, false),
+            _ => (entry.reserved(), false),
+        };
+        in_drop(|| {
+            self.settle(|entry| Some(cost(entry)));
         });
     }
 
@@ -486,9 +487,7 @@ impl Ledger {
 
 impl Drop for Ledger {
     fn drop(&mut self) {
-        if self.entries.get_mut().iter().any(|entry| !entry.is_settled) {
-            in_drop(|| self.conclude(None));
-        }
+        self.conclude(None);
     }
 }
 

@@ -142,6 +142,7 @@ fn promtool() {
         Err(error) => panic!("{error}"),
     };
     check(&["check", "rules", &format!("{FOLDER}/alerts.yaml")]);
+    check(&["test", "rules", &format!("{FOLDER}/alerts_test.yaml")]);
     let groups = queries().into_iter().enumerate().map(|(at, (_, query))| {
         let query = query.replace("$__rate_interval", "1m").replace('\n', " ");
         format!("  - {{ record: \"query{at}\", expr: {} }}\n", serde_json::to_string(query.trim()).unwrap())

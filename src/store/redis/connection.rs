@@ -1,6 +1,15 @@
 //! The connection to one server.
 
-use std::{fmt, future::poll_fn, pin::pin, sync::Arc, task::Poll};
+use std::{
+    fmt,
+    future::poll_fn,
+    pin::pin,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    task::Poll,
+};
 
 use parking_lot::Mutex;
 use redis::{Client, Cmd, ConnectionInfo, RedisError, Value, aio::MultiplexedConnection};
@@ -35,6 +44,8 @@ pub(super) struct Connection {
     breaker: Arc<CircuitBreaker>,
     health: Arc<HealthTracker>,
     observer: Arc<Observer>,
+    /// The generation that was asked last whether the server evicts keys; zero before the first.
+    checked: AtomicU64,
     state: Mutex<State>,
 }
 
@@ -85,7 +96,7 @@ impl Connection {
         health: Arc<HealthTracker>,
         observer: Arc<Observer>,
     ) -> Self {
-        Self { endpoint, breaker, health, observer, state: Mutex::default() }
+        Self { endpoint, breaker, health, observer, checked: AtomicU64::new(0), state: Mutex::default() }
     }
 
     /// Sends a command and waits for the reply. If the future is dropped, the reply is discarded.
@@ -96,7 +107,10 @@ impl Connection {
             let (connection, generation) = self.connected().await?;
             match exchange(connection, command, asking).await {
                 Exchange::NotWritten => self.replace(generation, "it was closed while it was idle"),
-                Exchange::Replied(Ok(value)) => return Ok(value),
+                Exchange::Replied(Ok(value)) => {
+                    self.check_eviction(generation);
+                    return Ok(value);
+                }
                 Exchange::Replied(Err(error)) if error.is_io_error() || error.is_unrecoverable_error() => {
                     let reason = format!("the connection was lost: {error}");
                     self.replace(generation, &reason);
@@ -106,6 +120,21 @@ impl Connection {
             }
         }
         Err(Failure::other("the server closes every connection at once"))
+    }
+
+    /// Asks the server whether it evicts keys, in a task and once for each connection: as soon as it has answered something else.
+    fn check_eviction(&self, generation: u64) {
+        if self.checked.load(Ordering::Relaxed) != generation
+            && self.checked.swap(generation, Ordering::Relaxed) != generation
+            && let Some(connection) = self.established()
+        {
+            let observer = Arc::clone(&self.observer);
+            tokio::spawn(async move { warn_of_eviction(connection, &observer).await });
+        }
+    }
+
+    fn established(&self) -> Option<MultiplexedConnection> {
+        self.state.lock().progress.as_ref()?.borrow().as_ref()?.as_ref().ok().cloned()
     }
 
     /// Connects in the background, if there is no connection.
@@ -168,14 +197,7 @@ impl Connection {
         let (sender, progress) = watch::channel(None);
         self.health.connecting();
         let (breaker, health) = (Arc::clone(&self.breaker), Arc::clone(&self.health));
-        let establishing = establish(self.endpoint.clone(), sender, breaker, health);
-        let observer = Arc::clone(&self.observer);
-        tokio::spawn(async move {
-            // Nobody waits for that any more.
-            if let Some(connection) = establishing.await {
-                warn_of_eviction(connection, &observer).await;
-            }
-        });
+        tokio::spawn(establish(self.endpoint.clone(), sender, breaker, health));
         state.generation += 1;
         state.progress = Some(progress.clone());
         (progress, state.generation)
@@ -227,13 +249,12 @@ fn has_sender(progress: &watch::Receiver<Progress>) -> bool {
     progress.has_changed().is_ok()
 }
 
-/// Connects, and tells those that wait. Returns the connection.
 async fn establish(
     endpoint: Endpoint,
     progress: watch::Sender<Progress>,
     breaker: Arc<CircuitBreaker>,
     health: Arc<HealthTracker>,
-) -> Option<MultiplexedConnection> {
+) {
     let late = |_| Err(format!("not connected within {}", humantime::format_duration(CONNECT_TIMEOUT)));
     let connected = timeout(CONNECT_TIMEOUT, endpoint.connect()).await.unwrap_or_else(late);
     match &connected {
@@ -243,10 +264,8 @@ async fn establish(
         }
         Err(reason) => health.disconnected(Some(reason)),
     }
-    let connection = connected.as_ref().ok().cloned();
     // An error means that no request waits any more.
     let _ = progress.send(Some(connected.map_err(Into::into)));
-    connection
 }
 
 async fn exchange(mut connection: MultiplexedConnection, command: &Cmd, asking: bool) -> Exchange {
