@@ -195,6 +195,31 @@ impl<K: RequestKind, S: Store> RateLimiterBuilder<K, S> {
         self
     }
 
+    /// Remembers the names of up to so many keys that layers and paced calls were denied for: those that were denied last. None by
+    /// default, because names identify users. [`RateLimiter::name_of`] returns them.
+    ///
+    /// A key of several parts, or of one over 27 bytes, is a hash, so its name is lost otherwise. While this is on, every
+    /// request keeps the parts of its keys until it is decided.
+    ///
+    /// ```
+    /// use http::Request;
+    /// use tower_quota::{Policy, RateLimiter, Rule, http::RequestView, key};
+    ///
+    /// let rule = Rule::new("tables").routes(["GET /tables/{table}"]).key((key::header("x-account"), key::path("table")));
+    /// let limiter = RateLimiter::builder().rule(rule.policy(Policy::per_minute(1))).remember_names(1000).build()?;
+    ///
+    /// let request = Request::get("/tables/orders").header("x-account", "acme").body(())?;
+    /// assert!(limiter.check_request(&RequestView::new(&request))?.is_admitted());
+    /// assert!(!limiter.check_request(&RequestView::new(&request))?.is_admitted());
+    /// let heaviest = limiter.heaviest("tables", 1)?;
+    /// assert_eq!(limiter.name_of(heaviest[0].key()).as_deref(), Some("acme/orders"));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub const fn remember_names(mut self, most: usize) -> Self {
+        self.observer.names = most;
+        self
+    }
+
     /// Sets whether the limiter counts through the facade of the crate `metrics`. Defaults to `true`.
     #[cfg(feature = "metrics")]
     pub const fn metrics(mut self, counts: bool) -> Self {

@@ -8,7 +8,7 @@ use smallvec::SmallVec;
 
 use crate::{
     error::Unavailable,
-    key::Charge,
+    key::{Charge, Key, RawParts},
     limiter::{RuleTier, RulebookRef, Version},
     observe::RequestOutcome,
     rule::RuleId,
@@ -45,7 +45,12 @@ pub(crate) struct Charges {
     pub(super) seen: Option<Box<HashSet<Charge>>>,
     /// The request is exempt from all rules, or from one that would govern it.
     pub(super) is_exempt: bool,
+    /// The names of the keys, if they are to be remembered.
+    pub(super) names: Option<KeyNames>,
 }
+
+/// The parts of some keys.
+pub(super) type KeyNames = Box<SmallVec<[(Key, RawParts); 1]>>;
 
 /// The error of a limiter that was asked about a request that does not carry the key of a rule, and the rule
 /// [rejects](crate::OnMissing::Reject) such requests. See [`RateLimiter::check_request`](crate::RateLimiter::check_request).
@@ -83,6 +88,12 @@ impl Charges {
         } else if let Some(known) = self.charges.iter_mut().find(|known| **known == charge) {
             known.units = known.units.max(charge.units);
         }
+    }
+
+    /// Keeps the name of a key that is charged.
+    #[cold]
+    pub(super) fn name(&mut self, key: Key, parts: RawParts) {
+        self.names.get_or_insert_default().push((key, parts));
     }
 
     /// Returns the outcome of a request that has no charges.

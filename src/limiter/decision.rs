@@ -17,11 +17,11 @@ use smallvec::SmallVec;
 use crate::{
     clock::Timestamp,
     error::Unavailable,
-    key::Charge,
+    key::{Charge, Key, RawParts},
     limiter::{
         ChargeMark, ChargeMarks, CompiledRule, CompiledTier, Observation, QuotaStatus, Reservation, RuleTier,
-        RuleTiers, RulebookRef, Settler, ShardedRulebook, message::MessageContext, reservation::Ledger, seen::Seen,
-        verdict_under,
+        RuleTiers, RulebookRef, Settler, ShardedRulebook, charges::KeyNames, message::MessageContext,
+        reservation::Ledger, seen::Seen, verdict_under,
     },
     observe::Stopwatch,
     policy::{Enforcement, PolicyName, Quota},
@@ -73,6 +73,8 @@ struct Costing {
     charges: SmallVec<[Charge; 2]>,
     settler: Arc<dyn Settler>,
     reservation: Option<Reservation>,
+    /// The names of the keys, if they are to be remembered.
+    names: Option<KeyNames>,
     /// The units in flight that each quota counts, if the request is denied and some rule settles costs.
     held: SmallVec<[u64; 4]>,
 }
@@ -177,6 +179,20 @@ impl Decision {
         if self.rulebook.keeps_charges() {
             self.costing = Some(Costing::new(charges, settler()));
         }
+    }
+
+    /// Keeps the names of the keys, to be remembered if the request is denied.
+    #[cold]
+    pub(super) fn keep_names(&mut self, names: KeyNames) {
+        if let Some(costing) = &mut self.costing {
+            costing.names = Some(names);
+        }
+    }
+
+    /// Returns the parts of a key, if they were kept.
+    pub(super) fn name(&self, key: Key) -> Option<&RawParts> {
+        let mut names = self.costing.as_ref()?.names.as_ref()?.iter();
+        names.find(|(other, _)| *other == key).map(|(_, parts)| parts)
     }
 
     /// Makes the reservation of an admitted request, or looks for units in flight if it is denied. To be called when the verdict
@@ -529,7 +545,7 @@ impl Costing {
     #[cold]
     fn new(charges: &[Charge], settler: Arc<dyn Settler>) -> Box<Self> {
         let charges = SmallVec::from_slice(charges);
-        Box::new(Self { charges, settler, reservation: None, held: SmallVec::new() })
+        Box::new(Self { charges, settler, reservation: None, names: None, held: SmallVec::new() })
     }
 
     /// Adds to the status of a quota what the request costs, and what is in flight.

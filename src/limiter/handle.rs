@@ -273,6 +273,9 @@ impl<K: RequestKind, S: Store> RateLimiter<K, S> {
             let tiers = mem::take(&mut charges.rules);
             let mut decision = Decision::pending(Arc::clone(rules.rulebook.local()), tiers, detail);
             decision.keep_charges(&charges.charges, || self.settler());
+            if let Some(names) = charges.names.take() {
+                decision.keep_names(names);
+            }
             let decided = self.ask(decision, &charges.charges);
             if !decided.is_stale() {
                 return Ok(Some(if recorded { decided.with_marks(|| self.marks(&charges)) } else { decided }));
@@ -290,6 +293,9 @@ impl<K: RequestKind, S: Store> RateLimiter<K, S> {
         let ask = |held: &HeldCharges| {
             let mut decision = Decision::pending(Arc::clone(&held.rulebook), held.charges.rules.clone(), detail);
             decision.keep_charges(&held.charges.charges, || self.settler());
+            if let Some(names) = &held.charges.names {
+                decision.keep_names(names.clone());
+            }
             self.ask(decision, &held.charges.charges)
         };
         if self.is_current(held.version) && self.switched() == held.switched {
@@ -378,6 +384,14 @@ impl<K: RequestKind, S: Store> RateLimiter<K, S> {
     #[must_use]
     pub fn warnings(&self) -> Vec<Warned> {
         self.rules().rulebook.observation().observer.warnings()
+    }
+
+    /// Returns the name of a key: its part if it has one of up to 27 bytes, or else its parts with slashes in between, if it was
+    /// denied and its name is [remembered](crate::RateLimiterBuilder::remember_names). Bytes that are no printable ASCII are
+    /// escaped. Show it with care: keys identify users.
+    #[must_use]
+    pub fn name_of(&self, key: Key) -> Option<String> {
+        self.rules().rulebook.observation().observer.name_of(key)
     }
 
     /// Returns the marks of these charges.
@@ -506,6 +520,9 @@ impl<K: RequestKind> RateLimiter<K> {
         let HeldCharges { charges, rulebook, .. } = held;
         let mut decision = Decision::pending(rulebook, charges.rules, detail);
         decision.keep_charges(&charges.charges, || self.settler());
+        if let Some(names) = &charges.names {
+            decision.keep_names(names.clone());
+        }
         self.state.store.decide(&charges.charges, decision.verdict_mut());
         if decision.is_stale() {
             let (rulebook, rules) = decision.into_rules();

@@ -113,8 +113,22 @@ impl Decision {
         if is_on() {
             self.log(observation);
         }
+        if observation.observer.remembers_names() && !self.is_admitted() {
+            self.remember_names(observation);
+        }
         if observation.has_hook() {
             self.emit(observation);
+        }
+    }
+
+    /// Remembers the names of the keys that the request was denied for.
+    #[cold]
+    fn remember_names(&self, observation: &Observation) {
+        let denied = self.statuses().filter(|(_, quota)| quota.is_exhausted());
+        for key in denied.filter_map(|(at, _)| self.charge(at)).map(Charge::key) {
+            if let Some(parts) = self.name(key) {
+                observation.observer.remember(key, parts);
+            }
         }
     }
 

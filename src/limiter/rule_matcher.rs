@@ -38,6 +38,7 @@ pub(crate) struct RuleMatcher<K: RequestKind> {
     unmatched: Option<FilteredRule<K>>,
     /// By the numbers of the rules.
     keys: Box<[RuleKey<K>]>,
+    remembers_names: bool,
     watch: Watch,
 }
 
@@ -102,13 +103,16 @@ impl<K: RequestKind> RuleMatcher<K> {
         targets: &[RuleTargets],
         observer: &Arc<Observer>,
     ) -> Result<Self, ConfigError> {
+        let remembers_names = observer.remembers_names();
         let mut routes = Vec::new();
         let mut conditional = Vec::new();
         let mut keys = Vec::with_capacity(rules.len());
         let name_of = |id: RuleId| rules.get(id.index()).map_or_else(String::new, |rule| rule.name().to_owned());
         for ((id, rule), targets) in numbered(rules).zip(targets) {
             let in_rule = |error: ConfigError| error.in_rule(rule.name());
-            keys.push(RuleKey::from_rule(rule, targets[0][0]).map_err(in_rule)?);
+            let mut key = RuleKey::from_rule(rule, targets[0][0]).map_err(in_rule)?;
+            key.keeps_parts |= remembers_names;
+            keys.push(key);
             let own = route_targets(rule, id, targets).map_err(in_rule)?;
             match rule.filter().map_err(in_rule)? {
                 Some(filter) if !own.is_empty() => {
@@ -124,6 +128,7 @@ impl<K: RequestKind> RuleMatcher<K> {
             unrouted: unrouted(rules)?,
             unmatched: unmatched_rule(rules)?,
             keys: keys.into(),
+            remembers_names,
             watch: Watch::new(rules, observer),
         })
     }
@@ -167,6 +172,9 @@ impl<K: RequestKind> RuleMatcher<K> {
             self.watch.note_key(rule, visit.key, is_found);
             let mut add = || {
                 let (rule, charge) = judge(&visit);
+                if let Some(parts) = visit.raw.filter(|_| self.remembers_names) {
+                    charges.name(charge.key(), parts.borrow().clone());
+                }
                 charges.add(rule, charge);
             };
             match rule_key.on_missing {

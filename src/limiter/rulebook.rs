@@ -76,7 +76,7 @@ impl Rulebook {
         let rulebook = Self {
             #[cfg(feature = "client")]
             has_costs,
-            keeps_charges: has_costs || observer.has_hook(),
+            keeps_charges: has_costs || observer.has_hook() || observer.remembers_names(),
             has_settlements: compiled.iter().any(|rule| rule.settling().is_some()),
             observation: Observation::new(observer, &compiled),
             rules: compiled,

@@ -8,6 +8,7 @@ mod key_view;
 mod log;
 #[cfg(feature = "metrics")]
 mod meters;
+mod names;
 mod observer;
 mod outcome;
 mod stopwatch;

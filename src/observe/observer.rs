@@ -15,8 +15,11 @@ use crate::observe::meters::{CountedRule, DecisionMeters, LimiterMeters};
 use crate::{
     clock::Timestamp,
     error::ConfigError,
-    key::Key,
-    observe::{Check, Event, Figures, KeyView, Outage, Reloaded, ShowKeys, Stopwatch, Warned, key_view::KeyViewer},
+    key::{Key, RawParts},
+    observe::{
+        Check, Event, Figures, KeyView, Outage, Reloaded, ShowKeys, Stopwatch, Warned, key_view::KeyViewer,
+        names::Names,
+    },
     warn::{Warning, log},
 };
 
@@ -37,6 +40,8 @@ pub(crate) struct ObserverSettings {
     pub(crate) show_keys: ShowKeys,
     /// The checks that are off, as bits.
     pub(crate) without: u32,
+    /// The maximum number of names that are remembered.
+    pub(crate) names: usize,
     /// Whether nothing is to be counted.
     #[cfg(feature = "metrics")]
     pub(crate) is_uncounted: bool,
@@ -48,6 +53,7 @@ pub(crate) struct Observer {
     hook: Option<Box<Hook>>,
     keys: KeyViewer,
     without: u32,
+    names: Names,
     warnings: Mutex<Vec<Warned>>,
     /// When the figures of the store were looked at last: by the clock of the store, and by that of the system where an answer is
     /// awaited or states no time.
@@ -69,6 +75,7 @@ impl Observer {
             hook: settings.hook,
             keys: KeyViewer::new(settings.show_keys),
             without: settings.without,
+            names: Names::new(settings.names),
             started: Some(Stopwatch::start()),
             last_looks: [const { AtomicU64::new(LONG_AGO) }; 2],
             #[cfg(feature = "metrics")]
@@ -83,7 +90,23 @@ impl Observer {
         let counts = self.meters.is_some();
         #[cfg(not(feature = "metrics"))]
         let counts = false;
-        self.hook.is_some() || counts
+        self.hook.is_some() || counts || self.names.is_on()
+    }
+
+    /// Returns `true` if the names of keys are remembered.
+    pub(crate) const fn remembers_names(&self) -> bool {
+        self.names.is_on()
+    }
+
+    /// Remembers the name of a key that was denied.
+    #[cold]
+    pub(crate) fn remember(&self, key: Key, parts: &RawParts) {
+        self.names.remember(key, parts);
+    }
+
+    /// Returns the name of a key, if it is known.
+    pub(crate) fn name_of(&self, key: Key) -> Option<String> {
+        self.names.get(key)
     }
 
     pub(crate) const fn has_hook(&self) -> bool {

@@ -1,10 +1,12 @@
 //! The keys that use the most of their limits.
 
-use std::time::Duration;
+use std::{convert::Infallible, future::ready, time::Duration};
 
+use http::{Request, Response};
 use proptest::prelude::*;
-use tower_quota::{Policy, RateLimiter, Rule};
-use tower_quota_tests::limiter::limiter;
+use tower::{Layer, ServiceExt, service_fn};
+use tower_quota::{Policy, RateLimiter, Rule, clock::ManualClock, http::RequestView, key};
+use tower_quota_tests::{limiter::limiter, slow_store::SlowStore};
 
 fn rule(name: &str, policy: Policy) -> Rule {
     Rule::new(name).no_requests().policy(policy)
@@ -63,4 +65,45 @@ proptest! {
         expected.truncate(most);
         prop_assert_eq!(used(&limiter, "calls", most), expected);
     }
+}
+
+#[test]
+fn the_names_of_keys_that_were_denied_last_are_remembered_and_no_others() {
+    let rule = Rule::new("tables").every_request().key((key::header("x-account"), key::header("x-table")));
+    let builder = || RateLimiter::builder().clock(ManualClock::new()).rule(rule.clone().policy(Policy::per_minute(1)));
+    let ask = |limiter: &RateLimiter, account: &str| {
+        let request = Request::get("/").header("x-account", account).header("x-table", "orders").body(()).unwrap();
+        limiter.check_request(&RequestView::new(&request)).unwrap().is_admitted()
+    };
+    let limiter: RateLimiter = builder().remember_names(2).build().unwrap();
+    let name = |account: &str| limiter.name_of(limiter.key((account, "orders")));
+    assert!(ask(&limiter, "acme") && name("acme").is_none(), "it was not denied");
+    assert!(!ask(&limiter, "acme"));
+    assert_eq!(name("acme").as_deref(), Some("acme/orders"));
+    for account in ["globex", "acme", "initech"] {
+        (0..2).for_each(|_| drop(ask(&limiter, account)));
+    }
+    let known = ["acme", "globex", "initech"].map(|account| name(account).is_some());
+    assert_eq!(known, [true, false, true], "the one that was denied longest ago is forgotten");
+    assert_eq!(limiter.name_of(limiter.key("short")).as_deref(), Some("short"), "such a key tells it");
+
+    let limiter: RateLimiter = builder().build().unwrap();
+    assert!(ask(&limiter, "acme") && !ask(&limiter, "acme"));
+    assert_eq!(limiter.name_of(limiter.key(("acme", "orders"))), None, "it is off by default");
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_names_of_keys_are_remembered_whatever_store_denies() {
+    let rule = Rule::new("tables").every_request().key((key::header("x-account"), key::header("x-table")));
+    let store = SlowStore::new(Duration::from_millis(1));
+    let limiter =
+        RateLimiter::builder().store(store).rule(rule.policy(Policy::per_minute(1))).remember_names(9).build();
+    let limiter = limiter.unwrap();
+    let inner = service_fn(|_: Request<()>| ready(Ok::<_, Infallible>(Response::new(String::new()))));
+    let service = limiter.layer().layer(inner);
+    for status in [200, 429] {
+        let request = Request::get("/").header("x-account", "acme").header("x-table", "orders").body(()).unwrap();
+        assert_eq!(service.clone().oneshot(request).await.unwrap().status(), status);
+    }
+    assert_eq!(limiter.name_of(limiter.key(("acme", "orders"))).as_deref(), Some("acme/orders"));
 }
