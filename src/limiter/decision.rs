@@ -74,7 +74,7 @@ struct Costing {
     settler: Arc<dyn Settler>,
     reservation: Option<Reservation>,
     /// The names of the keys, if they are to be remembered.
-    names: Option<KeyNames>,
+    names: KeyNames,
     /// The units in flight that each quota counts, if the request is denied and some rule settles costs.
     held: SmallVec<[u64; 4]>,
 }
@@ -182,16 +182,16 @@ impl Decision {
     }
 
     /// Keeps the names of the keys, to be remembered if the request is denied.
-    #[cold]
-    pub(super) fn keep_names(&mut self, names: KeyNames) {
-        if let Some(costing) = &mut self.costing {
-            costing.names = Some(names);
+    #[inline]
+    pub(super) fn keep_names(&mut self, names: &[(Key, RawParts)]) {
+        if let Some(costing) = self.costing.as_mut().filter(|_| !names.is_empty()) {
+            costing.keep_names(names);
         }
     }
 
     /// Returns the parts of a key, if they were kept.
     pub(super) fn name(&self, key: Key) -> Option<&RawParts> {
-        let mut names = self.costing.as_ref()?.names.as_ref()?.iter();
+        let mut names = self.costing.as_ref()?.names.iter();
         names.find(|(other, _)| *other == key).map(|(_, parts)| parts)
     }
 
@@ -543,9 +543,14 @@ impl Decision {
 
 impl Costing {
     #[cold]
+    fn keep_names(&mut self, names: &[(Key, RawParts)]) {
+        self.names = names.to_vec();
+    }
+
+    #[cold]
     fn new(charges: &[Charge], settler: Arc<dyn Settler>) -> Box<Self> {
         let charges = SmallVec::from_slice(charges);
-        Box::new(Self { charges, settler, reservation: None, names: None, held: SmallVec::new() })
+        Box::new(Self { charges, settler, reservation: None, names: KeyNames::new(), held: SmallVec::new() })
     }
 
     /// Adds to the status of a quota what the request costs, and what is in flight.

@@ -273,9 +273,7 @@ impl<K: RequestKind, S: Store> RateLimiter<K, S> {
             let tiers = mem::take(&mut charges.rules);
             let mut decision = Decision::pending(Arc::clone(rules.rulebook.local()), tiers, detail);
             decision.keep_charges(&charges.charges, || self.settler());
-            if let Some(names) = charges.names.take() {
-                decision.keep_names(names);
-            }
+            decision.keep_names(charges.names());
             let decided = self.ask(decision, &charges.charges);
             if !decided.is_stale() {
                 return Ok(Some(if recorded { decided.with_marks(|| self.marks(&charges)) } else { decided }));
@@ -293,9 +291,7 @@ impl<K: RequestKind, S: Store> RateLimiter<K, S> {
         let ask = |held: &HeldCharges| {
             let mut decision = Decision::pending(Arc::clone(&held.rulebook), held.charges.rules.clone(), detail);
             decision.keep_charges(&held.charges.charges, || self.settler());
-            if let Some(names) = &held.charges.names {
-                decision.keep_names(names.clone());
-            }
+            decision.keep_names(held.charges.names());
             self.ask(decision, &held.charges.charges)
         };
         if self.is_current(held.version) && self.switched() == held.switched {
@@ -517,12 +513,10 @@ impl<K: RequestKind, S> fmt::Debug for State<K, S> {
 impl<K: RequestKind> RateLimiter<K> {
     /// Decides about charges in this process.
     fn decide_at_once(&self, held: HeldCharges, detail: Detail) -> Decision {
-        let HeldCharges { charges, rulebook, .. } = held;
-        let mut decision = Decision::pending(rulebook, charges.rules, detail);
+        let HeldCharges { mut charges, rulebook, .. } = held;
+        let mut decision = Decision::pending(rulebook, mem::take(&mut charges.rules), detail);
         decision.keep_charges(&charges.charges, || self.settler());
-        if let Some(names) = &charges.names {
-            decision.keep_names(names.clone());
-        }
+        decision.keep_names(charges.names());
         self.state.store.decide(&charges.charges, decision.verdict_mut());
         if decision.is_stale() {
             let (rulebook, rules) = decision.into_rules();

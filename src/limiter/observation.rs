@@ -60,7 +60,7 @@ impl Observation {
             has_hook: observer.has_hook(),
             #[cfg(feature = "metrics")]
             meters: observer.register(rules.iter().map(CompiledRule::counted), SHARDS),
-            rules: rules.iter().map(|_| RuleObservation::new()).collect(),
+            rules: rules.iter().map(|_| RuleObservation::default()).collect(),
             counting: [
                 rules.iter().filter(|rule| rule.has_costs()).count().into(),
                 rules.iter().filter(|rule| rule.settling().is_some()).count().into(),
@@ -265,8 +265,8 @@ impl CompiledRule {
     }
 }
 
-impl RuleObservation {
-    fn new() -> Self {
+impl Default for RuleObservation {
+    fn default() -> Self {
         Self {
             #[cfg(feature = "tracing")]
             log: RuleLog::default(),

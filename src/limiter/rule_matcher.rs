@@ -162,7 +162,7 @@ impl<K: RequestKind> RuleMatcher<K> {
         charges: &mut Charges,
     ) -> Result<(), (RuleId, StatusCode)> {
         if self.is_exempt(request) {
-            charges.is_exempt = true;
+            charges.exempt();
             return Ok(());
         }
         let mut rejected = None;
@@ -172,10 +172,10 @@ impl<K: RequestKind> RuleMatcher<K> {
             self.watch.note_key(rule, visit.key, is_found);
             let mut add = || {
                 let (rule, charge) = judge(&visit);
-                if let Some(parts) = visit.raw.filter(|_| self.remembers_names) {
-                    charges.name(charge.key(), parts.borrow().clone());
-                }
                 charges.add(rule, charge);
+                if self.remembers_names {
+                    charges.name(charge.key(), visit.raw);
+                }
             };
             match rule_key.on_missing {
                 _ if applied.contains(visit.key.charge(), is_found) => {}
@@ -188,7 +188,9 @@ impl<K: RequestKind> RuleMatcher<K> {
                 }
             }
         });
-        charges.is_exempt = is_exempt;
+        if is_exempt {
+            charges.exempt();
+        }
         self.watch.note_request();
         rejected.map_or(Ok(()), Err)
     }

@@ -145,6 +145,7 @@ impl QueuedCall {
     }
 
     /// Notes that the call has to wait, until it goes.
+    #[cfg_attr(not(feature = "metrics"), expect(clippy::missing_const_for_fn, reason = "its twin notes"))]
     fn note_wait(&mut self) {
         #[cfg(feature = "metrics")]
         if self.waiting.is_none() {
