@@ -499,6 +499,7 @@ mod tests {
     }
 
     #[test]
+    #[expect(clippy::disallowed_methods, reason = "a point in time to begin with")]
     fn limiters_are_too_many_only_within_ten_seconds() {
         let (limiters, now) = (ManyLimiters::new(), Instant::now());
         assert!((0..100).all(|_| limiters.note(now).is_none()));

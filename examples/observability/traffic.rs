@@ -30,8 +30,8 @@ pub(crate) async fn send(app: &Router, limiter: &RateLimiter, round: u64) -> Res
     call(app, "GET", "/not/limited", APPS[1]).await?;
     // Every fourth prompt says nothing of its cost, and every tenth costs more than was expected.
     let decision = limiter.rule(server::TOKENS)?.check(APPS[(round % 4) as usize]);
-    if let Some(reservation) = decision.reservation().filter(|_| round % 4 != 0) {
-        reservation.settle("tokens", if round % 10 == 0 { 1800 } else { 300 + 50 * (round % 10) });
+    if let Some(reservation) = decision.reservation().filter(|_| !round.is_multiple_of(4)) {
+        reservation.settle("tokens", if round.is_multiple_of(10) { 1800 } else { 300 + 50 * (round % 10) });
     }
     Ok(())
 }

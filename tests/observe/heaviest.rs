@@ -81,7 +81,7 @@ fn the_names_of_keys_that_were_denied_last_are_remembered_and_no_others() {
     assert!(!ask(&limiter, "acme"));
     assert_eq!(name("acme").as_deref(), Some("acme/orders"));
     for account in ["globex", "acme", "initech"] {
-        (0..2).for_each(|_| drop(ask(&limiter, account)));
+        assert!([ask(&limiter, account), ask(&limiter, account)].contains(&false));
     }
     let known = ["acme", "globex", "initech"].map(|account| name(account).is_some());
     assert_eq!(known, [true, false, true], "the one that was denied longest ago is forgotten");

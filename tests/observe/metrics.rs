@@ -231,7 +231,7 @@ fn many_threads_lose_no_count() {
             for name in ["a", "b", "c", "d"] {
                 let calls = limiter.rule("calls").unwrap();
                 scope.spawn(move || {
-                    (0..1001).for_each(|_| assert!(calls.admit(name) && calls.check(name).is_admitted()))
+                    (0..1001).for_each(|_| assert!(calls.admit(name) && calls.check(name).is_admitted()));
                 });
             }
         });

@@ -8,7 +8,7 @@ use tokio::{task::yield_now, time::timeout};
 use tower_quota::{
     Policy, RateLimiter, RateLimiterBuilder, Rule,
     http::Http,
-    observe::{Check, Event},
+    observe::{Check, Event, Warned},
     store::{OnOutage, RedisStore},
 };
 use tower_quota_tests::redis::{Limiter, Server, store};
@@ -84,7 +84,7 @@ fn a_server_that_evicts_is_a_warning_and_no_decision_fails_for_that() {
             yield_now().await;
         }
         let warnings = limiter.warnings();
-        assert_eq!(warnings.iter().map(|warned| warned.check()).collect::<Vec<_>>(), [Check::RedisEvicts]);
+        assert_eq!(warnings.iter().map(Warned::check).collect::<Vec<_>>(), [Check::RedisEvicts]);
         assert!(warnings[0].text().contains("maxmemory-policy allkeys-lru"), "{}", warnings[0].text());
 
         // Neither of these is one: the check is off, nothing is ever evicted, nobody may ask.

@@ -5,7 +5,9 @@ use std::{convert::Infallible, future::ready, net::SocketAddr, time::Duration};
 
 use http::{Request, Response};
 use tower::{Layer, ServiceExt, service_fn};
-use tower_quota::{Policy, RateLimiter, Rule, clock::ManualClock, http::PeerAddr, key, observe::Check};
+use tower_quota::{
+    Policy, RateLimiter, RateLimiterBuilder, Rule, clock::ManualClock, http::PeerAddr, key, observe::Check,
+};
 use tower_quota_tests::limiter::{limiter, limiter_for, rule};
 
 fn codes(limiter: &RateLimiter) -> Vec<&'static str> {
@@ -159,7 +161,7 @@ fn a_settlement_in_a_unit_that_no_rule_reserves_is_a_mistake() {
 fn each_check_can_be_turned_off() {
     let build = |off: Option<Check>| {
         let builder = RateLimiter::builder().clock(ManualClock::new()).rule(tokens());
-        let builder = off.into_iter().fold(builder, |builder, check| builder.without(check));
+        let builder = off.into_iter().fold(builder, RateLimiterBuilder::without);
         let limiter: RateLimiter = builder.build().unwrap();
         limiter.rule("tokens").unwrap().check("ann").reservation().unwrap().settle("token", 1);
         limiter
