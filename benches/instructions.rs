@@ -13,7 +13,7 @@
 //!
 //! Each case runs twice in a process of its own, once with more decisions. The difference is what the decisions took,
 //! without their preparation. Of the layers it is what they add to the bare service behind them, and of a third quota what it
-//! adds to a decision by two.
+//! adds to a decision by two. Of metrics it is what counting adds to a decision; all other limiters here count nothing.
 
 #![allow(clippy::expect_used, reason = "a benchmark may stop with a message")]
 

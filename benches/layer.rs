@@ -85,7 +85,8 @@ fn ours(style: impl FnOnce(RateLimitLayer) -> RateLimitLayer, every: Duration) -
     let clock = ManualClock::new();
     let policy = Policy::per_minute(60).and_per_hour(1800);
     let rule = Rule::new("calls").every_request().key(key::header("x-api-key")).level("key").policy(policy);
-    let limiter = RateLimiter::builder().rule(rule).clock(clock.clone()).build().expect("the rule is sound");
+    let limiter =
+        RateLimiter::builder().metrics(false).rule(rule).clock(clock.clone()).build().expect("the rule is sound");
     let mut serve = serve(style(limiter.layer()).layer(bare()));
     Box::new(move |request| {
         clock.advance(every);

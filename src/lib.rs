@@ -412,17 +412,12 @@
 //!
 //! # Warnings
 //!
-//! Mistakes in a rule are found when the limiter is built. Deployment mistakes show only in requests: each of these is logged as
-//! a warning through `tracing` (target `tower_quota`), once per rule. It names the rule and its level, and never a key.
+//! Mistakes in a rule are found when the limiter is built. Deployment mistakes show only in requests: each of these is a
+//! [warning](observe#warnings) with a code, once, in the log (target `tower_quota`) and in [`RateLimiter::warnings`]. It names the
+//! rule and its level, and never a key.
 //!
-//! | `code` | when | probable cause |
-//! |---|---|---|
-//! | `peer-missing` | a key needs the peer's address, and a request has none | the server does not attach it, or the feature `axum` is off |
-//! | `proxy-untrusted` | a request from a private network has `X-Forwarded-For`, and no proxy is trusted | `trust` does not name the proxy, so all clients behind it share one history |
-//! | `claim-missing` | the first hundred requests had no value of the type that a [`key::claim`] looks for | the limiter is in front of the layer that sets it |
-//! | `key-missing` | 90 % of a rule's first thousand requests lack the key (all of them, where [`OnMissing`] is not `Share`) | clients send it elsewhere or by another name |
-//! | `rule-idle` | a rule has governed none of the first thousand requests | its routes are not the paths that come in |
-//! | `preflight-refused` | a CORS preflight was refused | the limiter is outside of the [CORS layer](RateLimitLayer#cors) |
+//! The module [`observe`] is the page for operators: events, metrics, alerts, and how to go from a first look to an enforced
+//! limit.
 //!
 //! # Memory
 //!
@@ -441,11 +436,12 @@
 //! | `axum` | reads axum's `ConnectInfo`, `MatchedPath` and `OriginalUri` | no |
 //! | `client` | paces outgoing calls, reads what servers say, and retries | no |
 //! | `config` | reads rules and settings from a TOML file: `RateLimiter::from_toml` | no |
+//! | `metrics` | [counts](observe#metrics) through the crate `metrics`, for Prometheus and others | no |
 //! | `redis` | keeps histories on a Redis or Valkey server: [`store`] | no |
 //! | `redis-tls` | adds TLS to that: `rediss://` | no |
 //! | `test-util` | adds virtual time for Redis, and the suite `conformance` for a store of your own | no |
 //! | `tonic` | reads the peer's address from tonic's connect info; lets tonic's `add_service` take a service behind the layer | no |
-//! | `tracing` | logs [warnings](self#warnings) of deployment mistakes that only requests can show | yes |
+//! | `tracing` | logs [denials](observe#the-log), reloads, and [warnings](observe#warnings) of deployment mistakes | yes |
 //! | `tiers` | tiers that have to be looked up: `tiers::Cached` | no |
 //! | `watch` | follows the file of the rules, and reloads it: `RateLimiter::watch` | no |
 
@@ -461,6 +457,7 @@ pub mod cost;
 pub mod grpc;
 pub mod http;
 pub mod key;
+pub mod observe;
 pub mod outcome;
 pub mod plain;
 pub mod store;
@@ -491,8 +488,8 @@ pub mod tiers;
 pub use error::{CheckError, ConfigError, NoCosts, UnknownRule, UnknownTier};
 pub use http::{RateLimit, RateLimitLayer, ResponseFuture};
 pub use limiter::{
-    AnyRateLimiter, Changes, Decision, KeyRejected, MatchedRule, QuotaStatus, RateLimiter, RateLimiterBuilder,
-    Reservation, RuleHandle,
+    AnyRateLimiter, Changes, Decision, HeavyKey, KeyRejected, MatchedRule, QuotaStatus, RateLimiter,
+    RateLimiterBuilder, Reservation, RuleHandle,
 };
 pub use policy::{Enforcement, Policy, Quota};
 pub use request::RequestKind;

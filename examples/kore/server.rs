@@ -11,7 +11,7 @@ use axum::{
     response::Response,
 };
 use serde::{Deserialize, Serialize};
-use tower_quota::{ConfigError, RateLimiter, clock::Clock, config::Sources, key};
+use tower_quota::{ConfigError, RateLimiter, RateLimiterBuilder, clock::Clock, config::Sources, key};
 
 /// The secret that every app of this demonstration signs its tokens with. A real server knows one secret per app.
 const CLIENT_SECRET: &[u8] = b"not a secret";
@@ -26,8 +26,13 @@ struct Claims {
 
 /// Returns a limiter with the eight rules of `limits.toml`.
 pub(crate) fn limiter(clock: impl Clock) -> Result<RateLimiter, ConfigError> {
+    builder()?.clock(clock).build()
+}
+
+/// Returns the builder of that limiter.
+pub(crate) fn builder() -> Result<RateLimiterBuilder, ConfigError> {
     let sources = Sources::new().source("claim:appId", key::claim(|claims: &Claims| &claims.app_id));
-    RateLimiter::builder().toml(include_str!("limits.toml"), &sources)?.clock(clock).build()
+    RateLimiter::builder().toml(include_str!("limits.toml"), &sources)
 }
 
 /// Returns an app that answers every route. A request passes the verification of its token first, then the limiter.

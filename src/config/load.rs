@@ -111,7 +111,12 @@ impl<S: Store> RateLimiterBuilder<Http, S> {
         check_names(&builder.rules, &file.rules, lines)?;
         let builder = rules.into_iter().fold(builder, Self::rule);
         let scopes = Scopes::default();
-        let compiled = Rules::compile((&builder.rules, &[]), AnswerSettings::default(), &scopes, Version::default());
+        let compiled = Rules::compile(
+            (&builder.rules, &[]),
+            AnswerSettings::default(),
+            &scopes,
+            (Version::default(), &std::sync::Arc::default()),
+        );
         compiled.map_err(|error| locate(error, &file.rules, reader))?;
         Ok(builder)
     }

@@ -14,6 +14,7 @@ use crate::{
     grpc::{Code, DeniedStatus, Protocol, Status},
     http::{Refusal, RefusalBody, ResponseOptions, add_fields_of_refusal},
     limiter::Decision,
+    observe::Check,
     request::RequestView,
     warn::Warning,
 };
@@ -77,8 +78,10 @@ impl Refusal<'_> {
             Self::KeyMissing { rule, level, .. } => Some((rule, level)),
             Self::Unavailable(_) | Self::NotGrpc => None,
         };
-        if let Some((rule, level)) = names {
-            options.given.warn(Warning::PreflightRefused, rule, level);
+        if let (Some(about), Some(observer)) = (names, &options.observer)
+            && options.given.is_first(Check::PreflightRefused)
+        {
+            observer.warn(&Warning::PreflightRefused, Some(about));
         }
     }
 }

@@ -350,6 +350,7 @@ impl<T: Store> From<Option<RateLimiter<Http, T>>> for RateLimitLayer<T> {
     fn from(limiter: Option<RateLimiter<Http, T>>) -> Self {
         let options = limiter.as_ref().map_or_else(ResponseOptions::default, |limiter| ResponseOptions {
             calendar: Some(calendar(limiter.clone())),
+            observer: Some(Arc::clone(&limiter.rules().rulebook.observation().observer)),
             ..ResponseOptions::from_settings(limiter.rules().rulebook.response_settings())
         });
         Self { mount: Arc::new(Mount { limiter, options: Arc::new(options) }) }

@@ -8,6 +8,7 @@ use crate::{
     grpc::Protocol,
     http::{CallerProtocol, Conclusion, Refusal, RefusalBody},
     limiter::Reservation,
+    observe::Observer,
     request::RequestView,
     response::ResponseSettings,
     store::Detail,
@@ -30,6 +31,8 @@ pub(crate) struct ResponseOptions {
     /// The unit in which the bytes of responses are observed.
     pub(crate) observed_unit: Option<Arc<str>>,
     pub(crate) given: WarnOnce,
+    /// Gets the warnings; `None` for answers that no layer gives.
+    pub(crate) observer: Option<Arc<Observer>>,
 }
 
 impl CallerProtocol {

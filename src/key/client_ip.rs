@@ -16,7 +16,7 @@ use crate::{
         forwarded::{Entry, X_FORWARDED_FOR},
     },
     request::RequestView,
-    warn::Warning,
+    warn::{OnePeer, Warning},
 };
 
 /// IPv4 networks without clients on the Internet: to trust all others is to trust everybody.
@@ -84,6 +84,7 @@ pub struct ClientIp {
     name: &'static str,
     /// The first setting that cannot be used.
     mistake: Option<ConfigError>,
+    one_peer: OnePeer,
 }
 
 /// Counts by the address of the connection: no header is trusted.
@@ -106,7 +107,7 @@ pub struct ClientIp {
 /// ```
 #[must_use]
 pub const fn peer_ip() -> ClientIp {
-    ClientIp::new("peer_ip")
+    ClientIp::new(PEER_IP)
 }
 
 /// Counts by the address of the client behind the proxies that are [trusted](ClientIp::trust).
@@ -117,6 +118,9 @@ pub const fn client_ip() -> ClientIp {
     ClientIp::new("client_ip")
 }
 
+/// The name of the extractor that looks at no header.
+const PEER_IP: &str = "peer_ip";
+
 impl ClientIp {
     const fn new(name: &'static str) -> Self {
         Self {
@@ -125,6 +129,7 @@ impl ClientIp {
             ipv6_prefix: IPV6_PREFIX,
             name,
             mistake: None,
+            one_peer: OnePeer::new(),
         }
     }
 
@@ -264,6 +269,9 @@ impl KeyExtractor for ClientIp {
         let peer = peer.ip().to_canonical();
         if self.looks_like_an_untrusted_proxy(peer, request.headers()) {
             key.warn(|| Warning::ProxyUntrusted);
+        }
+        if self.name == PEER_IP && self.one_peer.is_found(peer, is_internal(peer)) {
+            key.warn(|| Warning::OnePeer);
         }
         self.address(self.client(peer, request.headers())).write(key);
         Ok(())

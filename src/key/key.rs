@@ -6,7 +6,6 @@ use std::{
 };
 
 use siphasher::sip128::Hash128;
-#[cfg(feature = "redis")]
 use smallvec::SmallVec;
 
 use crate::{key::KeyHasher, policy::Enforcement};
@@ -14,7 +13,6 @@ use crate::{key::KeyHasher, policy::Enforcement};
 /// Maximum length of a part that is kept as it is: room for an address, a number, or an identifier of usual length.
 pub(super) const MAX_VERBATIM: usize = 27;
 /// Bytes of a keyed hash, without its top byte.
-#[cfg(any(feature = "redis", test))]
 pub(super) const HASH_BYTES: usize = 15;
 /// Stands for the length of a key that is a hash.
 const HASHED: u8 = 0xff;
@@ -89,7 +87,6 @@ pub(crate) struct PackedKey {
 }
 
 /// The contents of a key, as far as they can still be told.
-#[cfg(feature = "redis")]
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Text {
     /// No part: the key that all requests without one share.
@@ -142,7 +139,6 @@ impl Key {
     }
 
     /// Returns its contents, as far as they can still be told.
-    #[cfg(feature = "redis")]
     pub(crate) fn text(self) -> Text {
         self.packed.text()
     }
@@ -273,7 +269,6 @@ impl PackedKey {
     }
 
     /// Returns its contents, as far as they can still be told.
-    #[cfg(feature = "redis")]
     pub(crate) fn text(self) -> Text {
         let part = |length| self.to_words().into_iter().flat_map(u64::to_le_bytes).take(length).collect();
         match self.length() {

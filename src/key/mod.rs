@@ -83,7 +83,6 @@ pub use query::{Query, query};
 
 pub(crate) use client_ip::parse_network;
 pub(crate) use hasher::KeyHasher;
-#[cfg(feature = "redis")]
 pub(crate) use key::Text;
 pub(crate) use key::{ChargeTarget, PackedKey};
 #[cfg(feature = "client")]

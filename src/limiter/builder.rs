@@ -11,15 +11,18 @@ use crate::{
     clock::{Clock, SystemClock},
     error::ConfigError,
     limiter::{AnswerSettings, MessageTemplate, RateLimiter, Rules, Version},
+    observe::{Check, Event, Observer, ObserverSettings, ShowKeys, Stopwatch},
     request::{Http, Plain, RequestKind},
     response::{RefusalFormat, ResponseSettings},
     rule::{Rule, RuleId, exempt::Exemption},
     store::{MemoryStore, Scopes, Setup, Store},
+    warn::{ManyLimiters, Warning},
 };
 
 const DEFAULT_MAX_KEYS: usize = 1_000_000;
 
 static NEXT_LIMITER: AtomicU64 = AtomicU64::new(0);
+static LIMITERS: ManyLimiters = ManyLimiters::new();
 
 /// The builder of a [`RateLimiter`]: its rules and settings.
 ///
@@ -53,6 +56,7 @@ pub struct RateLimiterBuilder<K: RequestKind = Http, S = MemoryStore> {
     pub(super) exemptions: Vec<Exemption<K>>,
     /// Its rules are for a limiter that has its store already.
     pub(crate) is_reload: bool,
+    observer: ObserverSettings,
     clock: Arc<dyn Clock>,
     store: S,
 }
@@ -78,6 +82,7 @@ impl<K: RequestKind> Default for RateLimiterBuilder<K> {
             response: ResponseSettings::default(),
             exemptions: Vec::new(),
             is_reload: false,
+            observer: ObserverSettings::default(),
             clock: Arc::new(SystemClock::new()),
             store: MemoryStore::default(),
         }
@@ -144,6 +149,7 @@ impl<K: RequestKind, S: Store> RateLimiterBuilder<K, S> {
             response: self.response,
             exemptions: self.exemptions,
             is_reload: self.is_reload,
+            observer: self.observer,
             clock: self.clock,
             store,
         }
@@ -155,6 +161,85 @@ impl<K: RequestKind, S: Store> RateLimiterBuilder<K, S> {
     /// filled in for the exhausted quota with the longest wait. `{{` and `}}` are braces of the text.
     pub fn message(mut self, template: impl Into<String>) -> Self {
         self.message = Some(template.into());
+        self
+    }
+
+    /// Sets a closure that is called with every [event](crate::observe): decisions of layers, handles, messages and paced calls,
+    /// settlements, reloads, outages and warnings. None by default, and a second one replaces the first.
+    ///
+    /// It runs within the request that it is about, while nothing is locked, so it has to be quick. If it panics, that
+    /// request fails, and no other.
+    ///
+    /// ```
+    /// use tower_quota::{Policy, RateLimiter, Rule, observe::{Event, RequestOutcome}};
+    ///
+    /// let limiter = RateLimiter::builder()
+    ///     .rule(Rule::new("jobs").no_requests().policy(Policy::per_minute(60)))
+    ///     .on_decision(|event| match event {
+    ///         Event::Decided(decided) if decided.outcome() != RequestOutcome::Admitted => println!("{decided:?}"),
+    ///         Event::Warned(warned) => println!("{}: {}", warned.code(), warned.text()),
+    ///         _ => {}
+    ///     })
+    ///     .build()?;
+    /// # let _ = limiter;
+    /// # Ok::<(), tower_quota::ConfigError>(())
+    /// ```
+    pub fn on_decision(mut self, hook: impl Fn(&Event<'_>) + Send + Sync + 'static) -> Self {
+        self.observer.hook = Some(Box::new(hook));
+        self
+    }
+
+    /// Sets how [events](Self::on_decision) show keys. Defaults to [`ShowKeys::Hidden`], because keys identify users.
+    pub const fn show_keys(mut self, show: ShowKeys) -> Self {
+        self.observer.show_keys = show;
+        self
+    }
+
+    /// Remembers the names of up to so many keys that layers and paced calls were denied for: those that were denied last. None by
+    /// default, because names identify users. [`RateLimiter::name_of`] returns them.
+    ///
+    /// A key of several parts, or of one over 27 bytes, is a hash, so its name is lost otherwise. While this is on, every
+    /// request keeps the parts of its keys until it is decided.
+    ///
+    /// ```
+    /// use http::Request;
+    /// use tower_quota::{Policy, RateLimiter, Rule, http::RequestView, key};
+    ///
+    /// let rule = Rule::new("tables").routes(["GET /tables/{table}"]).key((key::header("x-account"), key::path("table")));
+    /// let limiter = RateLimiter::builder().rule(rule.policy(Policy::per_minute(1))).remember_names(1000).build()?;
+    ///
+    /// let request = Request::get("/tables/orders").header("x-account", "acme").body(())?;
+    /// assert!(limiter.check_request(&RequestView::new(&request))?.is_admitted());
+    /// assert!(!limiter.check_request(&RequestView::new(&request))?.is_admitted());
+    /// let heaviest = limiter.heaviest("tables", 1)?;
+    /// assert_eq!(limiter.name_of(heaviest[0].key()).as_deref(), Some("acme/orders"));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub const fn remember_names(mut self, most: usize) -> Self {
+        self.observer.names = most;
+        self
+    }
+
+    /// Sets whether the limiter counts through the facade of the crate `metrics`. Defaults to `true`.
+    #[cfg(feature = "metrics")]
+    pub const fn metrics(mut self, counts: bool) -> Self {
+        self.observer.is_uncounted = !counts;
+        self
+    }
+
+    /// Turns off a [check](crate::observe#warnings) for mistakes in the deployment.
+    ///
+    /// ```
+    /// use tower_quota::{Policy, RateLimiter, Rule, observe::Check};
+    ///
+    /// let policy = Policy::per_minute(60).and_per_hour(10);
+    /// let builder = || RateLimiter::builder().rule(Rule::new("jobs").no_requests().policy(policy.clone()));
+    /// assert_eq!(builder().build()?.warnings()[0].check(), Check::QuotaIdle);
+    /// assert!(builder().without(Check::QuotaIdle).build()?.warnings().is_empty());
+    /// # Ok::<(), tower_quota::ConfigError>(())
+    /// ```
+    pub const fn without(mut self, check: Check) -> Self {
+        self.observer.without |= check.bit();
         self
     }
 
@@ -175,13 +260,26 @@ impl<K: RequestKind, S: Store> RateLimiterBuilder<K, S> {
         let _ = self.clock.now();
         let scopes = Scopes::with_capacity(self.rules.iter().map(Rule::plan_count).sum());
         let id = NEXT_LIMITER.fetch_add(1, Ordering::Relaxed);
-        let rules =
-            Rules::compile((&self.rules, &self.exemptions), answers, &scopes, Version { limiter: id, number: 1 })?;
+        let version = Version { limiter: id, number: 1 };
+        let observer = Arc::new(Observer::new(self.observer));
+        let rules = Rules::compile((&self.rules, &self.exemptions), answers, &scopes, (version, &observer))?;
         rules.rulebook.warn_of_idle_quotas();
         let mut store = self.store;
         rules.rulebook.check_support(store.cost_support())?;
-        store.open(Setup { scopes: scopes.clone(), max_keys: self.max_keys, clock: self.clock })?;
-        RateLimiter::new(rules, &self.rules, scopes, store)
+        let setup = Setup {
+            scopes: scopes.clone(),
+            max_keys: self.max_keys,
+            clock: self.clock,
+            observer: Arc::clone(&observer),
+        };
+        store.open(setup)?;
+        let limiter = RateLimiter::new(rules, &self.rules, scopes, store)?;
+        if !cfg!(test)
+            && let Some(count) = LIMITERS.note(Stopwatch::start().started_at())
+        {
+            observer.warn(&Warning::ManyLimiters(count), None);
+        }
+        Ok(limiter)
     }
 
     /// Finds every mistake in the settings. Returns how refused callers are answered.

@@ -1,6 +1,6 @@
 //! Rules that are replaced while requests go on, and what was changed by that.
 
-use std::fmt;
+use std::{fmt, sync::Arc};
 
 use crate::{
     error::ConfigError,
@@ -62,16 +62,27 @@ impl<K: RequestKind, S: Store> RateLimiter<K, S> {
     where
         F: FnOnce(RateLimiterBuilder<K>) -> Result<RateLimiterBuilder<K>, ConfigError>,
     {
+        let changes = self.replace(rules);
+        let observer = Arc::clone(&self.rules().rulebook.observation().observer);
+        observer.reloaded(changes.as_ref().map(|changes| &*changes.0));
+        changes
+    }
+
+    fn replace<F>(&self, rules: F) -> Result<Changes, ConfigError>
+    where
+        F: FnOnce(RateLimiterBuilder<K>) -> Result<RateLimiterBuilder<K>, ConfigError>,
+    {
         let mut empty = RateLimiterBuilder::default();
         empty.is_reload = true;
         let builder = rules(empty)?;
         let answers = builder.validate()?;
-        let _reloading = self.state.reloading.lock();
+        let reloading = self.state.reloading.lock();
         let new = self.compile_anew(&builder, answers)?;
         let changes = Changes::between(&self.rules().rulebook, &new.rulebook);
         new.rulebook.warn_of_idle_quotas();
         self.apply_switches(&new);
         self.replace_rules(new);
+        drop(reloading);
         Ok(changes)
     }
 
@@ -80,11 +91,18 @@ impl<K: RequestKind, S: Store> RateLimiter<K, S> {
         let Version { limiter, number } = self.rules().version;
         let version = Version { limiter, number: number + 1 };
         let trial_scopes = Scopes::default();
-        let trial = Rules::compile((&builder.rules, &builder.exemptions), answers.clone(), &trial_scopes, version)?;
+        let trial = Rules::compile(
+            (&builder.rules, &builder.exemptions),
+            answers.clone(),
+            &trial_scopes,
+            (version, &Arc::default()),
+        )?;
         trial.rulebook.check_support(self.state.store.cost_support())?;
         trial.with_tiers(&builder.rules, &self.state.hasher, |rule| self.pushed(rule))?;
         self.state.store.accept(&trial_scopes)?;
-        let rules = Rules::compile((&builder.rules, &builder.exemptions), answers, &self.state.scopes, version)?;
+        let observer = Arc::clone(&self.rules().rulebook.observation().observer);
+        let rules =
+            Rules::compile((&builder.rules, &builder.exemptions), answers, &self.state.scopes, (version, &observer))?;
         rules.with_tiers(&builder.rules, &self.state.hasher, |rule| self.pushed(rule))
     }
 }

@@ -1,6 +1,6 @@
 //! The charges of one request, and the marks that they leave in it.
 
-use std::{fmt, hash::BuildHasher, sync::Arc};
+use std::{cell::RefCell, fmt, hash::BuildHasher, sync::Arc};
 
 use hashbrown::{DefaultHashBuilder, HashSet};
 use http::StatusCode;
@@ -8,8 +8,9 @@ use smallvec::SmallVec;
 
 use crate::{
     error::Unavailable,
-    key::Charge,
+    key::{Charge, Key, RawParts},
     limiter::{RuleTier, RulebookRef, Version},
+    observe::RequestOutcome,
     rule::RuleId,
     store::Verdict,
 };
@@ -40,9 +41,23 @@ pub(crate) struct AppliedMarks<'a> {
 pub(crate) struct Charges {
     pub(crate) charges: SmallVec<[Charge; 4]>,
     pub(crate) rules: RuleTiers,
-    /// The charges, as soon as they are many.
-    pub(super) seen: Option<Box<HashSet<Charge>>>,
+    /// What few requests need: nearly always this is one empty word.
+    pub(super) rare: Option<Box<RareCharges>>,
 }
+
+/// What is kept of the charges of few requests.
+#[derive(Clone, Debug, Default)]
+pub(super) struct RareCharges {
+    /// The charges, as soon as they are many.
+    seen: Option<HashSet<Charge>>,
+    /// The request is exempt from all rules, or from one that would govern it.
+    is_exempt: bool,
+    /// The names of the keys, if they are to be remembered.
+    names: KeyNames,
+}
+
+/// The parts of some keys.
+pub(super) type KeyNames = Vec<(Key, RawParts)>;
 
 /// The error of a limiter that was asked about a request that does not carry the key of a rule, and the rule
 /// [rejects](crate::OnMissing::Reject) such requests. See [`RateLimiter::check_request`](crate::RateLimiter::check_request).
@@ -82,6 +97,32 @@ impl Charges {
         }
     }
 
+    /// Keeps the name of a key that is charged.
+    #[cold]
+    #[inline(never)]
+    pub(super) fn name(&mut self, key: Key, parts: Option<&RefCell<RawParts>>) {
+        if let Some(parts) = parts {
+            self.rare.get_or_insert_default().names.push((key, parts.borrow().clone()));
+        }
+    }
+
+    /// Returns the names of the keys that were kept.
+    pub(super) fn names(&self) -> &[(Key, RawParts)] {
+        self.rare.as_ref().map_or(&[], |rare| &rare.names)
+    }
+
+    /// Notes that the request is exempt from all rules, or from one that would govern it.
+    #[cold]
+    pub(super) fn exempt(&mut self) {
+        self.rare.get_or_insert_default().is_exempt = true;
+    }
+
+    /// Returns the outcome of a request that has no charges.
+    pub(super) fn outcome_without_rules(&self) -> RequestOutcome {
+        let is_exempt = self.rare.as_ref().is_some_and(|rare| rare.is_exempt);
+        if is_exempt { RequestOutcome::Exempt } else { RequestOutcome::Ungoverned }
+    }
+
     #[inline]
     fn is_new(&mut self, charge: Charge) -> bool {
         if self.charges.len() < FEW { !self.charges.contains(&charge) } else { self.is_new_among_many(charge) }
@@ -90,7 +131,8 @@ impl Charges {
     #[cold]
     fn is_new_among_many(&mut self, charge: Charge) -> bool {
         let charges = &self.charges;
-        self.seen.get_or_insert_with(|| Box::new(charges.iter().copied().collect())).insert(charge)
+        let seen = &mut self.rare.get_or_insert_default().seen;
+        seen.get_or_insert_with(|| charges.iter().copied().collect()).insert(charge)
     }
 }
 

@@ -15,13 +15,16 @@ use pin_project_lite::pin_project;
 use smallvec::SmallVec;
 
 use crate::{
+    clock::Timestamp,
     error::Unavailable,
-    key::Charge,
+    key::{Charge, Key, RawParts},
     limiter::{
-        ChargeMark, ChargeMarks, CompiledRule, CompiledTier, QuotaStatus, Reservation, RuleTier, RuleTiers,
-        RulebookRef, Settler, ShardedRulebook, message::MessageContext, reservation::Ledger, seen::Seen, verdict_under,
+        ChargeMark, ChargeMarks, CompiledRule, CompiledTier, Observation, QuotaStatus, Reservation, RuleTier,
+        RuleTiers, RulebookRef, Settler, ShardedRulebook, charges::KeyNames, message::MessageContext,
+        reservation::Ledger, seen::Seen, verdict_under,
     },
-    policy::Enforcement,
+    observe::Stopwatch,
+    policy::{Enforcement, PolicyName, Quota},
     response::ResponseSettings,
     store::{Detail, MaybeReady, Verdict},
 };
@@ -70,6 +73,8 @@ struct Costing {
     charges: SmallVec<[Charge; 2]>,
     settler: Arc<dyn Settler>,
     reservation: Option<Reservation>,
+    /// The names of the keys, if they are to be remembered.
+    names: KeyNames,
     /// The units in flight that each quota counts, if the request is denied and some rule settles costs.
     held: SmallVec<[u64; 4]>,
 }
@@ -97,6 +102,8 @@ pin_project! {
         #[pin]
         verdict: F,
         decision: Option<Decision>,
+        // When it was asked for, if somebody observes decisions.
+        observed_since: Option<Stopwatch>,
     }
 }
 
@@ -104,6 +111,9 @@ pin_project! {
 /// charges once.
 pub(crate) fn already_applied(rulebook: &ShardedRulebook, extensions: &Extensions) -> SmallVec<[ChargeMark; 4]> {
     let Some(last) = extensions.get::<Decision>() else { return SmallVec::new() };
+    if last.marks.is_empty() && last.rulebook.is_of(rulebook) {
+        rulebook.observation().note_copy();
+    }
     let outer = extensions.get::<OuterDecisions>().map_or(&[][..], |outer| &outer.0);
     outer.iter().chain(iter::once(last)).flat_map(|decision| decision.marks_of(rulebook)).copied().collect()
 }
@@ -112,31 +122,91 @@ impl Decision {
     /// Creates a decision under these rules, whose verdict is yet to be written.
     #[inline]
     pub(crate) fn pending(rulebook: Arc<RulebookRef>, rules: RuleTiers, detail: Detail) -> Self {
-        Self { rulebook, rules, verdict: Verdict::with_detail(detail), marks: ChargeMarks::default(), costing: None }
+        let verdict = Verdict::with_detail(rulebook.detail(detail));
+        Self { rulebook, rules, verdict, marks: ChargeMarks::default(), costing: None }
     }
 
-    /// Keeps the charges, if some rule has costs: what was charged has to be told, and perhaps settled.
+    pub(super) fn observation(&self) -> &Observation {
+        self.rulebook.observation()
+    }
+
+    /// Returns `true` if it is to be reported: somebody wants to know of every decision, or it may be logged.
     #[inline]
-    pub(crate) fn with_costs(self, charges: &[Charge], settler: impl FnOnce() -> Arc<dyn Settler>) -> Self {
-        if self.rulebook.has_costs() { self.keeping_charges(charges, settler()) } else { self }
+    pub(super) fn is_watched(&self) -> bool {
+        self.rulebook.is_watched()
     }
 
-    #[cold]
-    fn keeping_charges(self, charges: &[Charge], settler: Arc<dyn Settler>) -> Self {
-        let charges = SmallVec::from_slice(charges);
-        Self { costing: Some(Box::new(Costing { charges, settler, reservation: None, held: SmallVec::new() })), ..self }
+    /// Returns the number of the threads whose reference to the rulebook this has.
+    pub(super) fn thread(&self) -> usize {
+        self.rulebook.thread()
+    }
+
+    /// Returns the rules, by the indices of the charges.
+    #[inline]
+    pub(super) fn rule_tiers(&self) -> &[RuleTier] {
+        &self.rules
+    }
+
+    pub(super) const fn verdict(&self) -> &Verdict {
+        &self.verdict
+    }
+
+    #[inline]
+    pub(super) fn has_without_room(&self) -> bool {
+        self.verdict.has_without_room()
+    }
+
+    /// Returns `true` if this charge had no room and does not deny.
+    pub(super) fn is_without_room(&self, charge: usize) -> bool {
+        self.verdict.is_without_room(charge)
+    }
+
+    /// Returns a charge, if the charges were kept.
+    pub(super) fn charge(&self, at: usize) -> Option<&Charge> {
+        self.costing.as_ref()?.charges.get(at)
+    }
+
+    /// Returns the time of the decision by the clock of the store.
+    #[inline]
+    pub(super) const fn decided_at(&self) -> Timestamp {
+        self.verdict.now
+    }
+
+    /// Keeps the charges, if some rule has costs or a hook is told of decisions: what was charged has to be told, and perhaps
+    /// settled.
+    #[inline]
+    pub(crate) fn keep_charges(&mut self, charges: &[Charge], settler: impl FnOnce() -> Arc<dyn Settler>) {
+        if self.rulebook.keeps_charges() {
+            self.costing = Some(Costing::new(charges, settler()));
+        }
+    }
+
+    /// Keeps the names of the keys, to be remembered if the request is denied.
+    #[inline]
+    pub(super) fn keep_names(&mut self, names: &[(Key, RawParts)]) {
+        if let Some(costing) = self.costing.as_mut().filter(|_| !names.is_empty()) {
+            costing.keep_names(names);
+        }
+    }
+
+    /// Returns the parts of a key, if they were kept.
+    pub(super) fn name(&self, key: Key) -> Option<&RawParts> {
+        let mut names = self.costing.as_ref()?.names.iter();
+        names.find(|(other, _)| *other == key).map(|(_, parts)| parts)
     }
 
     /// Makes the reservation of an admitted request, or looks for units in flight if it is denied. To be called when the verdict
     /// is there.
     #[inline]
-    pub(crate) fn completed(self) -> Self {
-        if self.costing.is_some() { self.with_reservation() } else { self }
+    pub(crate) fn complete(&mut self) {
+        if self.costing.is_some() {
+            self.reserve();
+        }
     }
 
     #[cold]
-    fn with_reservation(mut self) -> Self {
-        let Some(mut costing) = self.costing.take() else { return self };
+    fn reserve(&mut self) {
+        let Some(mut costing) = self.costing.take() else { return };
         if self.verdict.admitted {
             let rulebook = Arc::clone(&self.rulebook);
             let settler = Arc::clone(&costing.settler);
@@ -147,7 +217,6 @@ impl Decision {
             costing.held = self.held_units(&costing);
         }
         self.costing = Some(costing);
-        self
     }
 
     /// Returns the units in flight that each quota counts.
@@ -244,7 +313,7 @@ impl Decision {
     }
 
     /// Returns the status of each quota, also of rules in shadow, with the index of its charge.
-    fn statuses(&self) -> impl Iterator<Item = (usize, QuotaStatus<'_>)> {
+    pub(super) fn statuses(&self) -> impl Iterator<Item = (usize, QuotaStatus<'_>)> {
         let quotas = self.rules().enumerate().flat_map(|(at, (used, rule, tier))| {
             tier.quotas().map(move |(quota, name)| (at, used.enforcement, rule, tier, quota, name))
         });
@@ -256,6 +325,21 @@ impl Decision {
                 Some(costing) => (at, costing.told_in(status, at, index)),
                 None => (at, status),
             }
+        })
+    }
+
+    /// Returns the status of one quota: of its charge, and by its index among all quotas.
+    #[inline]
+    pub(super) fn status<'a>(
+        &'a self,
+        (charge, index): (usize, usize),
+        rule: (&'a CompiledRule, &'a CompiledTier, Enforcement),
+        (quota, name): (&'a Quota, &'a PolicyName),
+    ) -> Option<QuotaStatus<'a>> {
+        let status = QuotaStatus::new(rule, quota, name, *self.verdict.states.get(index)?, &self.verdict);
+        Some(match &self.costing {
+            Some(costing) => costing.told_in(status, charge, index),
+            None => status,
         })
     }
 
@@ -384,7 +468,7 @@ impl Decision {
 
     /// Returns the rule of each charge.
     #[inline]
-    fn rules(&self) -> impl Iterator<Item = (RuleTier, &CompiledRule, &CompiledTier)> {
+    pub(super) fn rules(&self) -> impl Iterator<Item = (RuleTier, &CompiledRule, &CompiledTier)> {
         self.rules.iter().map(|used| {
             let rule = self.rulebook.rule(used.rule);
             (*used, rule, rule.tier(used.tier))
@@ -458,6 +542,17 @@ impl Decision {
 }
 
 impl Costing {
+    #[cold]
+    fn keep_names(&mut self, names: &[(Key, RawParts)]) {
+        self.names = names.to_vec();
+    }
+
+    #[cold]
+    fn new(charges: &[Charge], settler: Arc<dyn Settler>) -> Box<Self> {
+        let charges = SmallVec::from_slice(charges);
+        Box::new(Self { charges, settler, reservation: None, names: KeyNames::new(), held: SmallVec::new() })
+    }
+
     /// Adds to the status of a quota what the request costs, and what is in flight.
     fn told_in<'a>(&self, status: QuotaStatus<'a>, charge: usize, quota: usize) -> QuotaStatus<'a> {
         let cost = self.charges.get(charge).map_or(1, Charge::units);
@@ -500,8 +595,11 @@ impl<F> MaybeDecided<F> {
     #[inline]
     pub(crate) fn ask(mut decision: Decision, ask: impl FnOnce(&mut Verdict) -> MaybeReady<F>) -> Self {
         match ask(decision.verdict_mut()) {
-            MaybeReady::Ready(()) => Self::Ready(decision.completed()),
-            MaybeReady::Pending(verdict) => Self::Pending(PendingDecision { verdict, decision: Some(decision) }),
+            MaybeReady::Ready(()) => {
+                decision.complete();
+                Self::Ready(decision)
+            }
+            MaybeReady::Pending(verdict) => Self::Pending(PendingDecision::new(verdict, decision, None)),
         }
     }
 
@@ -534,6 +632,13 @@ where
     }
 }
 
+impl<F> PendingDecision<F> {
+    /// Creates a decision that is reported when it is there, if somebody has begun to watch.
+    pub(super) const fn new(verdict: F, decision: Decision, observed_since: Option<Stopwatch>) -> Self {
+        Self { verdict, decision: Some(decision), observed_since }
+    }
+}
+
 impl<F> Future for PendingDecision<F>
 where
     F: Future<Output = Result<Verdict, Unavailable>>,
@@ -545,8 +650,17 @@ where
         let this = self.project();
         let verdict = ready!(this.verdict.poll(cx));
         let mut decision = this.decision.take().expect("polled after completion");
-        *decision.verdict_mut() = verdict_under(&decision.rules, verdict)?;
-        Poll::Ready(Ok(decision.completed()))
+        let (observed_since, is_known) = (this.observed_since.take(), verdict.is_ok());
+        let verdict = verdict_under(&decision.rules, verdict);
+        if let Some(began) = observed_since {
+            decision.observe_answer(began, is_known, verdict.is_ok());
+        }
+        *decision.verdict_mut() = verdict?;
+        decision.complete();
+        if observed_since.is_some() && is_known {
+            decision.report();
+        }
+        Poll::Ready(Ok(decision))
     }
 }
 

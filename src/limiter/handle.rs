@@ -19,15 +19,16 @@ use crate::{
     key::{Charge, ChargeTarget, Key, KeyBuilder, KeyHasher, KeyParts},
     limiter::{
         AppliedMarks, ChargeMark, ChargeMarks, Charges, Decision, HeldCharges, KeyRejected, MatchedRule, MaybeDecided,
-        Reservation, RuleTier, Rules, Settler, ShardedRulebook, Version,
+        PendingDecision, Reservation, RuleTier, Rules, Settler, ShardedRulebook, Version,
         held_units::HeldUnits,
         rule_matcher::Visit,
         tiers::{Asking, PushedTiers},
     },
+    observe::{RequestOutcome, Stopwatch, Warned},
     policy::Enforcement,
     request::{Http, RequestKind},
     rule::{Rule, RuleId},
-    store::{AnyStore, Detail, MemoryStore, Scopes, Store},
+    store::{AnyStore, Detail, MaybeReady, MemoryStore, Scopes, Store},
     warn::warn,
 };
 
@@ -239,6 +240,7 @@ impl<K: RequestKind, S: Store> RateLimiter<K, S> {
         let hasher = store.key_secret().map_or_else(KeyHasher::default, KeyHasher::with_secret);
         let mut pushed = HashMap::new();
         let compiled = compiled.with_tiers(rules, &hasher, |rule| pushed_tiers(&mut pushed, rule))?;
+        compiled.rulebook.observation().note_loaded();
         let state = State {
             version: AtomicU64::new(compiled.version.number),
             rules: ArcSwap::from_pointee(compiled),
@@ -298,15 +300,20 @@ impl<K: RequestKind, S: Store> RateLimiter<K, S> {
     ) -> Result<Option<MaybeDecided<S::Future>>, KeyRejected> {
         loop {
             let rules = self.rules();
-            let mut charges = Charges::default();
-            self.add_charges(&mut charges, &rules, request, |_| true, marks(&rules.rulebook))?;
+            let marks = marks(&rules.rulebook);
+            let (is_first, mut charges) = (marks.is_empty(), Charges::default());
+            self.add_charges(&mut charges, &rules, request, |_| true, marks)?;
             if charges.charges.is_empty() {
+                if is_first {
+                    rules.rulebook.observation().report_undecided(charges.outcome_without_rules());
+                }
                 return Ok(None);
             }
             let tiers = mem::take(&mut charges.rules);
-            let decision = Decision::pending(Arc::clone(rules.rulebook.local()), tiers, detail)
-                .with_costs(&charges.charges, || self.settler());
-            let decided = MaybeDecided::ask(decision, |verdict| self.state.store.decide(&charges.charges, verdict));
+            let mut decision = Decision::pending(Arc::clone(rules.rulebook.local()), tiers, detail);
+            decision.keep_charges(&charges.charges, || self.settler());
+            decision.keep_names(charges.names());
+            let decided = self.ask(decision, &charges.charges);
             if !decided.is_stale() {
                 return Ok(Some(if recorded { decided.with_marks(|| self.marks(&charges)) } else { decided }));
             }
@@ -321,9 +328,10 @@ impl<K: RequestKind, S: Store> RateLimiter<K, S> {
     /// Decides about charges, by the rules as they are now.
     pub(crate) fn decide(&self, held: &HeldCharges, detail: Detail) -> MaybeDecided<S::Future> {
         let ask = |held: &HeldCharges| {
-            let decision = Decision::pending(Arc::clone(&held.rulebook), held.charges.rules.clone(), detail)
-                .with_costs(&held.charges.charges, || self.settler());
-            MaybeDecided::ask(decision, |verdict| self.state.store.decide(&held.charges.charges, verdict))
+            let mut decision = Decision::pending(Arc::clone(&held.rulebook), held.charges.rules.clone(), detail);
+            decision.keep_charges(&held.charges.charges, || self.settler());
+            decision.keep_names(held.charges.names());
+            self.ask(decision, &held.charges.charges)
         };
         if self.is_current(held.version) && self.switched() == held.switched {
             let decided = ask(held);
@@ -337,6 +345,88 @@ impl<K: RequestKind, S: Store> RateLimiter<K, S> {
                 return decided;
             }
         }
+    }
+
+    /// Asks the store for the verdict of a decision, which is reported now or when it is there, unless it is stale.
+    #[inline]
+    pub(super) fn ask(&self, mut decision: Decision, charges: &[Charge]) -> MaybeDecided<S::Future> {
+        match self.state.store.decide(charges, decision.verdict_mut()) {
+            MaybeReady::Ready(()) => {
+                decision.complete();
+                self.observe(&decision);
+                MaybeDecided::Ready(decision)
+            }
+            MaybeReady::Pending(verdict) => {
+                let since = self.observe_from_now_on(&decision);
+                MaybeDecided::Pending(PendingDecision::new(verdict, decision, since))
+            }
+        }
+    }
+
+    /// Reports a decision that is made, if somebody wants to know, and checks its costs.
+    #[inline]
+    pub(super) fn observe(&self, decision: &Decision) {
+        if decision.is_needed() {
+            self.report(decision);
+        }
+    }
+
+    /// Returns the time, if a decision that is awaited is to be reported.
+    fn observe_from_now_on(&self, decision: &Decision) -> Option<Stopwatch> {
+        let is_needed = decision.is_needed();
+        is_needed.then(|| {
+            decision.observation().observer.look(None, || self.state.store.figures());
+            Stopwatch::start()
+        })
+    }
+
+    /// Reports a decision, and looks at the figures of the store now and then.
+    #[inline(never)]
+    fn report(&self, decision: &Decision) {
+        if decision.is_stale() {
+            return;
+        }
+        let observation = decision.observation();
+        if observation.is_observed() {
+            observation.observer.look(Some(decision.decided_at()), || self.state.store.figures());
+        }
+        match decision.is_counted_alone() {
+            true => observation.count_admitted(decision.thread(), decision.rule_tiers()),
+            false => decision.report(),
+        }
+    }
+
+    /// Hands all counts on to the recorder of metrics, and the figures of the store as they are now. To be called where metrics are
+    /// read: decisions count in memory of their thread, and hand on every 64 of a kind, or at the first one after 100 ms. Without
+    /// this, what a limiter has counted last is not to be seen until it decides again, or is dropped.
+    #[cfg(feature = "metrics")]
+    pub fn flush_metrics(&self) {
+        let figures = self.state.store.figures();
+        self.rules().rulebook.observation().observer.look_now(&figures);
+    }
+
+    /// Returns the [warnings](crate::observe#warnings) that were given so far, each once.
+    ///
+    /// ```
+    /// use tower_quota::{Policy, RateLimiter, Rule};
+    ///
+    /// let policy = Policy::per_minute(60).and_per_hour(10);
+    /// let limiter = RateLimiter::builder().rule(Rule::new("jobs").no_requests().policy(policy)).build()?;
+    /// let warning = &limiter.warnings()[0];
+    /// assert_eq!((warning.code(), warning.rule()), ("quota-idle", Some("jobs")));
+    /// # Ok::<(), tower_quota::ConfigError>(())
+    /// ```
+    #[must_use]
+    pub fn warnings(&self) -> Vec<Warned> {
+        self.rules().rulebook.observation().observer.warnings()
+    }
+
+    /// Returns the name of a key: its part if it has one of up to 27 bytes, or else its parts with slashes in between, if it was
+    /// denied and its name is [remembered](crate::RateLimiterBuilder::remember_names). Bytes that are no printable ASCII are
+    /// escaped. Show it with care: keys identify users.
+    #[must_use]
+    pub fn name_of(&self, key: Key) -> Option<String> {
+        self.rules().rulebook.observation().observer.name_of(key)
     }
 
     /// Returns the marks of these charges.
@@ -392,7 +482,11 @@ impl<K: RequestKind, S: Store> RateLimiter<K, S> {
             charges,
         );
         let rulebook = || Arc::clone(rules.rulebook.local());
-        matched.map_err(|(rule, status)| KeyRejected { rulebook: rulebook(), rule, status })
+        if let Err((rule, status)) = matched {
+            rules.rulebook.observation().report_undecided(RequestOutcome::MissingKey);
+            return Err(KeyRejected { rulebook: rulebook(), rule, status });
+        }
+        Ok(())
     }
 
     /// Returns the charges to the keys of several rules.
@@ -472,16 +566,36 @@ impl<K: RequestKind, S> fmt::Debug for State<K, S> {
 impl<K: RequestKind> RateLimiter<K> {
     /// Decides about charges in this process.
     fn decide_at_once(&self, held: HeldCharges, detail: Detail) -> Decision {
-        let HeldCharges { charges, rulebook, version, switched } = held;
-        let mut decision =
-            Decision::pending(rulebook, charges.rules, detail).with_costs(&charges.charges, || self.settler());
+        let HeldCharges { mut charges, rulebook, .. } = held;
+        let mut decision = Decision::pending(rulebook, mem::take(&mut charges.rules), detail);
+        decision.keep_charges(&charges.charges, || self.settler());
+        decision.keep_names(charges.names());
         self.state.store.decide(&charges.charges, decision.verdict_mut());
-        if !decision.is_stale() {
-            return decision.completed();
+        if decision.is_stale() {
+            let (rulebook, rules) = decision.into_rules();
+            // Of no version: the charges are renewed in any case.
+            let charges = Charges { rules, ..charges };
+            let stale = HeldCharges { charges, rulebook, version: Version::default(), switched: 0 };
+            decision = self.decide_by_newer_rules(stale, detail);
         }
-        let (rulebook, rules) = decision.into_rules();
-        let stale = HeldCharges { charges: Charges { rules, ..charges }, rulebook, version, switched };
-        self.decide_at_once(self.renewed(&stale), detail)
+        decision.complete();
+        self.observe(&decision);
+        decision
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn decide_by_newer_rules(&self, mut held: HeldCharges, detail: Detail) -> Decision {
+        loop {
+            held = self.renewed(&held);
+            let rules = held.charges.rules.clone();
+            let mut decision = Decision::pending(Arc::clone(&held.rulebook), rules, detail);
+            decision.keep_charges(&held.charges.charges, || self.settler());
+            self.state.store.decide(&held.charges.charges, decision.verdict_mut());
+            if !decision.is_stale() {
+                return decision;
+            }
+        }
     }
 }
 
@@ -549,6 +663,7 @@ impl<K: RequestKind, S> RateLimiter<K, S> {
             self.state.gone.lock().insert(rule.name().to_ascii_lowercase(), gone);
         }
         new.take_effect(&self.state.scopes);
+        new.rulebook.observation().note_loaded();
         self.state.rules.store(Arc::clone(&new));
         self.state.version.store(number, Ordering::Release);
         self.state.gone.lock().retain(|name, _| is_gone(name));

@@ -11,6 +11,8 @@
 //! * [`Decision`]: the verdict on a request, with the names from the rulebook; [`QuotaStatus`] is its view of one quota.
 //! * [`Reservation`]: the units that a request has reserved, until they are settled; [`held_units`] counts those in flight,
 //!   and [`reserve_more`] adds to it.
+//! * [`Observation`]: the observer and what it keeps; [`report`] tells decisions to the hook, to metrics and to the log, and
+//!   [`settled`] does so with reservations.
 //! * [`AnswerSettings`]: the settings of answers; [`MessageTemplate`] is the sentence that a refused caller reads.
 
 mod answer_settings;
@@ -20,12 +22,15 @@ mod charges;
 mod compiled_rule;
 mod decision;
 mod handle;
+mod heaviest;
 mod held_units;
 mod matched_rule;
 mod message;
+mod observation;
 mod operations;
 mod policy_field;
 mod quota_status;
+mod report;
 mod reservation;
 mod reserve_more;
 mod rule_handle;
@@ -33,10 +38,13 @@ mod rule_matcher;
 mod rulebook;
 mod rules;
 mod seen;
+mod settled;
 mod settling;
 mod switches;
 mod thread_shard;
 mod tiers;
+#[cfg(all(feature = "client", feature = "metrics"))]
+mod waiting;
 mod watch;
 
 pub use builder::RateLimiterBuilder;
@@ -44,6 +52,7 @@ pub use changes::Changes;
 pub use charges::KeyRejected;
 pub use decision::Decision;
 pub use handle::{AnyRateLimiter, RateLimiter};
+pub use heaviest::HeavyKey;
 pub use matched_rule::MatchedRule;
 pub use quota_status::QuotaStatus;
 pub use reservation::Reservation;
@@ -56,11 +65,14 @@ pub(crate) use charges::{AppliedMarks, ChargeMark, ChargeMarks, Charges, HeldCha
 pub(crate) use compiled_rule::{CompiledRule, CompiledTier, RuleTargets, RuleTier, Version};
 pub(crate) use decision::{DeferredCall, MaybeDecided, PendingDecision, already_applied};
 pub(crate) use message::{MessageTemplate, missing_key, whole_seconds};
+pub(crate) use observation::Observation;
 pub(crate) use reservation::{ReservationGuard, Settler};
 pub(crate) use rule_matcher::RuleMatcher;
 #[cfg(feature = "config")]
 pub(crate) use rule_matcher::UNMATCHED;
 pub(crate) use rulebook::{Rulebook, RulebookRef, ShardedRulebook};
 pub(crate) use rules::Rules;
+#[cfg(all(feature = "client", feature = "metrics"))]
+pub(crate) use waiting::Waiting;
 
 use watch::Watch;

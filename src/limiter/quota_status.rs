@@ -125,6 +125,11 @@ impl<'a> QuotaStatus<'a> {
         self.quota.limit().saturating_sub(self.state.used)
     }
 
+    /// Returns the units that it counts.
+    pub(crate) const fn used(&self) -> u64 {
+        self.state.used
+    }
+
     /// Returns the name of the units that the limit is of: `requests`, unless the rule has a [cost](crate::Rule::cost).
     #[must_use]
     pub fn unit(&self) -> &'a str {

@@ -17,10 +17,15 @@ use tokio::runtime::Handle;
 use crate::{
     error::Unavailable,
     key::Charge,
-    limiter::{Charges, HeldCharges, RuleTier, RulebookRef, Version},
+    limiter::{
+        Charges, HeldCharges, RuleTier, RulebookRef, Version,
+        settled::{Batch, BatchEntry},
+    },
+    observe::{Stopwatch, in_drop},
     outcome::Outcome,
     rule::{Settling, Unsettled},
     store::{BoxFuture, MaybeReady, Receipt, Settlement, Verdict},
+    warn::Warning,
 };
 
 /// The units that a request has reserved, to say what it really cost.
@@ -142,8 +147,20 @@ impl Reservation {
     /// With a store that is not in this process, this returns at once, and a task of the runtime in which the request was
     /// decided does it. If that fails, it is not tried again, and the estimate stays.
     pub fn settle(&self, unit: &str, units: u64) {
-        for ledger in &self.ledgers {
-            ledger.settle(|entry| (ledger.unit(entry) == unit).then_some(units));
+        let settled = self.ledgers.iter().map(|ledger| ledger.settle(|entry| ledger.told(entry, unit, units)));
+        if settled.sum::<usize>() == 0 {
+            self.check_unit(unit);
+        }
+    }
+
+    /// Warns of a unit that no rule of the request reserves.
+    #[cold]
+    fn check_unit(&self, unit: &str) {
+        let mut rules = self.ledgers.iter().flat_map(|ledger| ledger.rulebook.rules());
+        if let Some(ledger) = self.ledgers.first()
+            && !rules.any(|rule| rule.settling().is_some() && rule.unit() == unit)
+        {
+            ledger.rulebook.observation().observer.warn(&Warning::UnknownUnit(unit.to_owned()), None);
         }
     }
 
@@ -157,12 +174,11 @@ impl Reservation {
     ///
     /// Dropping the future may leave the estimate as it was. It is not settled again in any case.
     pub async fn settle_async(&self, unit: &str, units: u64) -> Result<(), Unavailable> {
-        let mut pending: SmallVec<[BoxFuture; 1]> = SmallVec::new();
+        self.check_unit(unit);
+        let mut pending: SmallVec<[_; 1]> = SmallVec::new();
         for ledger in &self.ledgers {
-            let settlements = ledger.settlements(|entry| (ledger.unit(entry) == unit).then_some(units));
-            if !settlements.is_empty()
-                && let MaybeReady::Pending(settled) = ledger.settler.settle(&settlements)
-            {
+            let batch = ledger.batch(|entry| ledger.told(entry, unit, units));
+            if let Some(settled) = ledger.settle_batch(batch) {
                 pending.push(settled);
             }
         }
@@ -200,9 +216,9 @@ impl Reservation {
         Self { ledgers: self.ledgers.clone(), _guard: Some(Arc::new(taken)) }
     }
 
-    /// Leaves what is reserved as it is: there is nobody who could settle it.
+    /// Leaves what is reserved as it is: there is nobody who could settle it, and nothing to report.
     pub(crate) fn keep(&self) {
-        self.ledgers.iter().for_each(|ledger| ledger.settle(|entry| Some(entry.reserved())));
+        self.ledgers.iter().for_each(|ledger| drop(ledger.batch(|entry| Some((entry.reserved(), true)))));
     }
 
     /// Puts the reservations of a request into its extensions, beside those of limiters further out. A part of a batch that was
@@ -323,33 +339,80 @@ impl Ledger {
         open.map(Entry::reserved).max().unwrap_or(0)
     }
 
-    /// Settles the entries for which `cost` returns what they cost.
-    fn settle(&self, cost: impl Fn(&Entry) -> Option<u64>) {
-        self.send(&self.settlements(cost));
+    /// Returns the cost of an entry that somebody has told, if it is in this unit.
+    fn told(&self, entry: &Entry, unit: &str, units: u64) -> Option<(u64, bool)> {
+        (self.unit(entry) == unit).then_some((units, true))
+    }
+
+    /// Settles the entries for which `cost` returns what they cost, and whether anybody said so. Returns how many there are.
+    fn settle(&self, cost: impl Fn(&Entry) -> Option<(u64, bool)>) -> usize {
+        let batch = self.batch(cost);
+        let len = batch.len;
+        if len > 0
+            && let Some(settled) = self.settle_batch(batch)
+            && let Some(runtime) = &self.runtime
+        {
+            drop(runtime.spawn(settled));
+        }
+        len
+    }
+
+    /// Settles a batch in the store, and reports it if somebody wants to know. Returns what has to be awaited, if anything has.
+    fn settle_batch(&self, batch: Batch) -> Option<impl Future<Output = Result<Verdict, Unavailable>> + Send + use<>> {
+        let settled = match &*batch.settlements {
+            [] => MaybeReady::Ready(Verdict::new(true)),
+            settlements => self.settler.settle(settlements),
+        };
+        match settled {
+            MaybeReady::Ready(verdict) => {
+                if !batch.entries.is_empty() {
+                    batch.report(&self.rulebook, Ok(&verdict));
+                }
+                None
+            }
+            MaybeReady::Pending(settled) => {
+                let (rulebook, began) = (Arc::clone(&self.rulebook), Stopwatch::start());
+                Some(async move {
+                    let settled = settled.await;
+                    rulebook.observation().observer.note_duration("settle", began);
+                    batch.report(&rulebook, settled.as_ref());
+                    settled
+                })
+            }
+        }
     }
 
     /// Marks the entries as settled for which `cost` returns what they cost. Returns the settlements that are to be made.
-    fn settlements(&self, cost: impl Fn(&Entry) -> Option<u64>) -> Vec<Settlement> {
-        let mut settlements = Vec::new();
+    fn batch(&self, cost: impl Fn(&Entry) -> Option<(u64, bool)>) -> Batch {
+        let mut batch = Batch::default();
+        let is_followed = self.rulebook.observation().is_following_settlements();
         for entry in self.entries.lock().iter_mut().filter(|entry| !entry.is_settled) {
-            if let Some(units) = cost(entry) {
-                entry.settle(units, &mut settlements);
+            if let Some((units, is_told)) = cost(entry) {
+                entry.settle(units, &mut batch.settlements);
                 entry.parts.iter().for_each(|part| self.settler.release(&part.charge, part.at));
+                batch.len += 1;
+                if is_followed {
+                    batch.entries.extend(entry.told((units, is_told), batch.settlements.len()));
+                }
             }
         }
-        settlements
+        batch
     }
 
     /// Settles what nobody has settled, by the outcome of the request if it has one.
     fn conclude(&self, outcome: Option<&Outcome<'_>>) {
         let free = self.free_by_outcome(outcome);
-        self.settle(|entry| {
-            Some(match self.settling(entry.rule) {
-                Some(Settling::ByOutcome(_)) if free.contains(&entry.rule) => 0,
-                Some(Settling::Reserved(Unsettled::Observed)) => entry.observed.unwrap_or_else(|| entry.reserved()),
-                Some(Settling::Reserved(Unsettled::Release)) => 0,
-                _ => entry.reserved(),
-            })
+        let cost = |entry: &Entry| match self.settling(entry.rule) {
+            Some(Settling::ByOutcome(_)) if free.contains(&entry.rule) => (0, true),
+            Some(Settling::ByOutcome(_)) => (entry.reserved(), true),
+            Some(Settling::Reserved(Unsettled::Observed)) if entry.observed.is_some() => {
+                (entry.observed.unwrap_or_default(), true)
+            }
+            Some(Settling::Reserved(Unsettled::Release)) => (0, false),
+            _ => (entry.reserved(), false),
+        };
+        in_drop(|| {
+            self.settle(|entry| Some(cost(entry)));
         });
     }
 
@@ -436,6 +499,13 @@ impl Entry {
 
     fn reserved(&self) -> u64 {
         self.parts.iter().map(|part| part.charge.units()).fold(0, u64::saturating_add)
+    }
+
+    /// Returns what is told of it: what it cost, and whether anybody said so. `end` is the index behind its last settlement.
+    #[cold]
+    fn told(&self, (units, is_told): (u64, bool), end: usize) -> Option<BatchEntry> {
+        let key = self.parts.first()?.charge.key();
+        Some(BatchEntry { rule: self.rule, key, reserved: self.reserved(), units, is_told, end })
     }
 
     /// Spreads what it cost over its parts, oldest first; the last one gets what is beyond all of them.

@@ -73,9 +73,10 @@ impl<'a> More<'a> {
             self.added.push((ledger, ledger.extend(&decided)));
         }
         let DecidedMore { held, verdict } = decided;
-        let decision = Decision::pending(held.rulebook, held.charges.rules, Detail::Full);
-        let mut decision = decision.with_costs(&held.charges.charges, || Arc::clone(&ledger.settler));
+        let mut decision = Decision::pending(held.rulebook, held.charges.rules, Detail::Full);
+        decision.keep_charges(&held.charges.charges, || Arc::clone(&ledger.settler));
         *decision.verdict_mut() = verdict;
+        decision.report();
         self.last = Some(decision);
         is_admitted
     }

@@ -9,8 +9,9 @@ use crate::{
     key::{Charge, ChargeTarget, Key, KeyBuilder, KeyParts},
     limiter::{
         CompiledRule, CompiledTier, Decision, MaybeDecided, RateLimiter, RuleTier, RulebookRef, Rules, Version,
-        handle::unknown_rule,
+        handle::unknown_rule, observation::is_logging, thread_shard::thread_shard,
     },
+    observe::{RuleOutcome, Stopwatch},
     policy::Enforcement,
     request::{Http, RequestKind},
     rule::RuleId,
@@ -48,8 +49,10 @@ struct Location<K: RequestKind> {
     /// The target of charges without a tier.
     target: ChargeTarget,
     version: Version,
-    /// It has tiers or costs.
+    /// It has tiers or costs, or a hook is told of its decisions.
     is_uncommon: bool,
+    /// It has none of that, and nobody observes its decisions.
+    is_simple: bool,
 }
 
 impl<K: RequestKind, S: Store> RateLimiter<K, S> {
@@ -74,7 +77,7 @@ impl<K: RequestKind> RuleHandle<K> {
     /// What a rule [reserves](crate::Rule::reserve) stays charged: [`check`](Self::check) has the reservation to settle.
     #[must_use = "it may not be admitted"]
     pub fn admit(&self, key: impl KeyParts) -> bool {
-        if self.is_plain() {
+        if self.is_simple() {
             let store = &self.limiter.state.store;
             let (now, builder) = (store.now(), &mut self.builder());
             key.write(builder);
@@ -82,7 +85,29 @@ impl<K: RequestKind> RuleHandle<K> {
                 return is_admitted;
             }
         }
-        self.ask(&key, None, Detail::None, MemoryStore::decide).into_answer()
+        self.admit_watched(&key)
+    }
+
+    /// Admits in any case that is not the usual one.
+    #[inline(never)]
+    fn admit_watched(&self, key: &impl KeyParts) -> bool {
+        if self.is_plain() && !is_logging() {
+            let mut verdict = Verdict::with_detail(Detail::OnDenial);
+            let builder = &mut self.builder();
+            key.write(builder);
+            self.limiter.state.store.decide(slice::from_ref(builder.charge()), &mut verdict);
+            if !verdict.is_stale {
+                let observation = self.location.rules.rulebook.observation();
+                observation.observer.look(Some(verdict.now), || Store::figures(&self.limiter.state.store));
+                let own = self.location.own_policy();
+                match verdict.is_admitted() {
+                    true => observation.count_only_answer(thread_shard(), own, RuleOutcome::Admitted),
+                    false => observation.count_denial(thread_shard(), own, self.location.compiled(), &verdict),
+                }
+                return verdict.is_admitted();
+            }
+        }
+        self.decide_now(key, None, Detail::None).into_answer()
     }
 
     /// Returns `true` if one request of `key` that costs so many units is admitted, and so charged, as
@@ -93,7 +118,7 @@ impl<K: RequestKind> RuleHandle<K> {
     /// If the rule counts requests.
     pub fn admit_cost(&self, key: impl KeyParts, units: u64) -> Result<bool, NoCosts> {
         self.check_has_costs()?;
-        Ok(self.ask(&key, Some(units), Detail::None, MemoryStore::decide).into_answer())
+        Ok(self.decide_now(&key, Some(units), Detail::None).into_answer())
     }
 
     /// Decides about one request of `key`, and charges it if it is admitted.
@@ -106,10 +131,11 @@ impl<K: RequestKind> RuleHandle<K> {
             key.write(builder);
             store.decide_at_once(slice::from_ref(builder.charge()), decision.verdict_mut());
             if !decision.is_stale() {
+                self.limiter.observe(&decision);
                 return decision;
             }
         }
-        self.ask(&key, None, Detail::Full, MemoryStore::decide)
+        self.decide_now(&key, None, Detail::Full)
     }
 
     /// Decides about one request of `key` that costs so many units, and charges it if it is admitted.
@@ -141,7 +167,7 @@ impl<K: RequestKind> RuleHandle<K> {
     /// If the rule counts requests.
     pub fn check_cost(&self, key: impl KeyParts, units: u64) -> Result<Decision, NoCosts> {
         self.check_has_costs()?;
-        Ok(self.ask(&key, Some(units), Detail::Full, MemoryStore::decide))
+        Ok(self.decide_now(&key, Some(units), Detail::Full))
     }
 
     /// Returns what [`check_cost`](Self::check_cost) would return now, and charges nothing.
@@ -175,10 +201,23 @@ impl<K: RequestKind> RuleHandle<K> {
         !is_uncommon && self.limiter.is_current(*version) && rules.switches.are_all_on()
     }
 
+    /// Returns `true` if it [is plain](Self::is_plain), and nobody observes decisions.
+    #[inline]
+    fn is_simple(&self) -> bool {
+        let Location { rules, version, is_simple, .. } = &self.location;
+        *is_simple && self.limiter.is_current(*version) && rules.switches.are_all_on() && !is_logging()
+    }
+
     /// Creates the builder of a charge to the rule's own policy.
     #[inline]
     fn builder(&self) -> KeyBuilder<'_> {
         KeyBuilder::for_target(self.location.target, &self.limiter.state.hasher)
+    }
+
+    fn decide_now(&self, key: &impl KeyParts, units: Option<u64>, detail: Detail) -> Decision {
+        let decision = self.ask(key, units, detail, MemoryStore::decide);
+        self.limiter.observe(&decision);
+        decision
     }
 
     #[inline(never)]
@@ -195,7 +234,9 @@ impl<K: RequestKind> RuleHandle<K> {
             }
             decision
         };
-        self.ask_until_current(key, units, detail, decide, Decision::is_stale).completed()
+        let mut decision = self.ask_until_current(key, units, detail, decide, Decision::is_stale);
+        decision.complete();
+        decision
     }
 }
 
@@ -233,7 +274,7 @@ impl<K: RequestKind, S: Store> RuleHandle<K, S> {
     ///
     /// Dropping the future may leave the request charged.
     pub async fn admit_async(&self, key: impl KeyParts) -> Result<bool, Unavailable> {
-        Ok(self.ask_async(&key, None, Detail::None, S::decide).wait().await?.into_answer())
+        Ok(self.decide_async(&key, None, Detail::None).wait().await?.into_answer())
     }
 
     /// Returns `true` if one request that costs so many units is admitted, as [`admit_cost`](RuleHandle::admit_cost) does, in any
@@ -248,7 +289,7 @@ impl<K: RequestKind, S: Store> RuleHandle<K, S> {
     /// Dropping the future may leave the request charged.
     pub async fn admit_cost_async(&self, key: impl KeyParts, units: u64) -> Result<bool, CheckError> {
         self.check_has_costs()?;
-        Ok(self.ask_async(&key, Some(units), Detail::None, S::decide).wait().await?.into_answer())
+        Ok(self.decide_async(&key, Some(units), Detail::None).wait().await?.into_answer())
     }
 
     /// Decides about one request that costs so many units, as [`check_cost`](RuleHandle::check_cost) does, in any store.
@@ -262,7 +303,7 @@ impl<K: RequestKind, S: Store> RuleHandle<K, S> {
     /// Dropping the future may leave the request charged.
     pub async fn check_cost_async(&self, key: impl KeyParts, units: u64) -> Result<Decision, CheckError> {
         self.check_has_costs()?;
-        Ok(self.ask_async(&key, Some(units), Detail::Full, S::decide).wait().await?)
+        Ok(self.decide_async(&key, Some(units), Detail::Full).wait().await?)
     }
 
     /// Returns what [`check_cost_async`](Self::check_cost_async) would return now, and charges nothing.
@@ -272,7 +313,7 @@ impl<K: RequestKind, S: Store> RuleHandle<K, S> {
     /// If the rule counts requests, or if the store cannot answer.
     pub async fn peek_cost_async(&self, key: impl KeyParts, units: u64) -> Result<Decision, CheckError> {
         self.check_has_costs()?;
-        Ok(self.ask_async(&key, Some(units), Detail::Full, S::peek).wait().await?)
+        Ok(self.peek_async_as(&key, Some(units)).await?)
     }
 
     /// Decides about one request of `key`, as [`check`](RuleHandle::check) does, in any store.
@@ -285,7 +326,7 @@ impl<K: RequestKind, S: Store> RuleHandle<K, S> {
     ///
     /// Dropping the future may leave the request charged.
     pub async fn check_async(&self, key: impl KeyParts) -> Result<Decision, Unavailable> {
-        self.ask_async(&key, None, Detail::Full, S::decide).wait().await
+        self.decide_async(&key, None, Detail::Full).wait().await
     }
 
     /// Returns what [`check_async`](Self::check_async) would return now, and charges nothing.
@@ -294,7 +335,7 @@ impl<K: RequestKind, S: Store> RuleHandle<K, S> {
     ///
     /// If the store cannot answer.
     pub async fn peek_async(&self, key: impl KeyParts) -> Result<Decision, Unavailable> {
-        self.ask_async(&key, None, Detail::Full, S::peek).wait().await
+        self.peek_async_as(&key, None).await
     }
 
     /// Deletes the histories of `key`, as [`reset`](RuleHandle::reset) does, in any store.
@@ -306,7 +347,12 @@ impl<K: RequestKind, S: Store> RuleHandle<K, S> {
         let (charges, mut verdict) = (self.on_all_routes(&key), Verdict::default());
         let found = match self.limiter.state.store.reset(&charges, &mut verdict) {
             MaybeReady::Ready(()) => verdict,
-            MaybeReady::Pending(found) => found.await?,
+            MaybeReady::Pending(found) => {
+                let (rules, began) = (self.limiter.rules_to_keep(), Stopwatch::start());
+                let found = found.await;
+                rules.rulebook.observation().observer.note_duration("reset", began);
+                found?
+            }
         };
         Ok(found.is_admitted())
     }
@@ -361,16 +407,30 @@ impl<K: RequestKind, S: Store> RuleHandle<K, S> {
         location.rules.matcher.parts_of(location.rule, request, &self.limiter.state.hasher)
     }
 
-    fn ask_async(
-        &self,
-        key: &impl KeyParts,
-        units: Option<u64>,
-        detail: Detail,
-        ask: impl Fn(&S, &[Charge], &mut Verdict) -> MaybeReady<S::Future>,
-    ) -> MaybeDecided<S::Future> {
-        let decide = |decision, charges: &[Charge]| match charges {
+    async fn peek_async_as(&self, key: &impl KeyParts, units: Option<u64>) -> Result<Decision, Unavailable> {
+        let peek = |decision, charges: &[Charge]| match charges {
             [] => MaybeDecided::Ready(decision),
-            charges => MaybeDecided::ask(decision, |verdict| ask(&self.limiter.state.store, charges, verdict)),
+            charges => MaybeDecided::ask(decision, |verdict| self.limiter.state.store.peek(charges, verdict)),
+        };
+        match self.ask_until_current(key, units, Detail::Full, peek, MaybeDecided::is_stale) {
+            MaybeDecided::Ready(decision) => Ok(decision),
+            MaybeDecided::Pending(pending) => {
+                let (rules, began) = (self.limiter.rules_to_keep(), Stopwatch::start());
+                let decision = pending.await;
+                rules.rulebook.observation().observer.note_duration("peek", began);
+                decision
+            }
+        }
+    }
+
+    /// Asks for a decision that is reported.
+    fn decide_async(&self, key: &impl KeyParts, units: Option<u64>, detail: Detail) -> MaybeDecided<S::Future> {
+        let decide = |decision, charges: &[Charge]| match charges {
+            [] => {
+                self.limiter.observe(&decision);
+                MaybeDecided::Ready(decision)
+            }
+            charges => self.limiter.ask(decision, charges),
         };
         self.ask_until_current(key, units, detail, decide, MaybeDecided::is_stale)
     }
@@ -463,7 +523,9 @@ impl<K: RequestKind, S: Store> RuleHandle<K, S> {
 
     /// Creates the decision about a charge by the rule in a tier.
     fn pending(&self, location: &Location<K>, rule: RuleTier, charge: &Charge, detail: Detail) -> Decision {
-        location.pending(rule, detail).with_costs(slice::from_ref(charge), || self.limiter.settler())
+        let mut decision = location.pending(rule, detail);
+        decision.keep_charges(slice::from_ref(charge), || self.limiter.settler());
+        decision
     }
 
     fn check_has_costs(&self) -> Result<(), NoCosts> {
@@ -497,9 +559,11 @@ impl<K: RequestKind> Clone for Location<K> {
 impl<K: RequestKind> Location<K> {
     fn new(rules: Arc<Rules<K>>, rule: RuleId, tier: Option<u16>) -> Self {
         let compiled = rules.rulebook.rule(rule);
-        let is_uncommon = compiled.tiers().len() > 1 || compiled.has_costs();
+        let observation = rules.rulebook.observation();
+        let is_uncommon = compiled.tiers().len() > 1 || compiled.has_costs() || observation.has_hook();
+        let is_simple = !is_uncommon && !observation.is_observed();
         let target = compiled.target(0, 0);
-        Self { version: rules.version, rules, rule, tier, target, is_uncommon }
+        Self { version: rules.version, rules, rule, tier, target, is_uncommon, is_simple }
     }
 
     fn compiled(&self) -> &CompiledRule {

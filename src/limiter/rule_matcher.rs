@@ -1,6 +1,10 @@
 //! Finds the rules that govern a request, and the keys that it is counted by.
 
-use std::{cell::RefCell, fmt, sync::Arc};
+use std::{
+    cell::{Cell, RefCell},
+    fmt,
+    sync::Arc,
+};
 
 use http::StatusCode;
 
@@ -9,6 +13,7 @@ use crate::{
     error::ConfigError,
     key::{Charge, ChargeTarget, Key, KeyBuilder, KeyExtractor, KeyHasher, MissingKey, RawParts},
     limiter::{AppliedMarks, Charges, RuleTargets, RuleTier, Watch},
+    observe::Observer,
     policy::Enforcement,
     request::{Condition, Params, RequestKind, RequestView},
     rule::{
@@ -33,6 +38,7 @@ pub(crate) struct RuleMatcher<K: RequestKind> {
     unmatched: Option<FilteredRule<K>>,
     /// By the numbers of the rules.
     keys: Box<[RuleKey<K>]>,
+    remembers_names: bool,
     watch: Watch,
 }
 
@@ -92,14 +98,21 @@ pub(super) struct Visit<'a, 'r, K: RequestKind> {
 
 impl<K: RequestKind> RuleMatcher<K> {
     /// Compiles the rules, whose charges have these `targets`.
-    pub(super) fn from_rules(rules: &[Rule<K>], targets: &[RuleTargets]) -> Result<Self, ConfigError> {
+    pub(super) fn from_rules(
+        rules: &[Rule<K>],
+        targets: &[RuleTargets],
+        observer: &Arc<Observer>,
+    ) -> Result<Self, ConfigError> {
+        let remembers_names = observer.remembers_names();
         let mut routes = Vec::new();
         let mut conditional = Vec::new();
         let mut keys = Vec::with_capacity(rules.len());
         let name_of = |id: RuleId| rules.get(id.index()).map_or_else(String::new, |rule| rule.name().to_owned());
         for ((id, rule), targets) in numbered(rules).zip(targets) {
             let in_rule = |error: ConfigError| error.in_rule(rule.name());
-            keys.push(RuleKey::from_rule(rule, targets[0][0]).map_err(in_rule)?);
+            let mut key = RuleKey::from_rule(rule, targets[0][0]).map_err(in_rule)?;
+            key.keeps_parts |= remembers_names;
+            keys.push(key);
             let own = route_targets(rule, id, targets).map_err(in_rule)?;
             match rule.filter().map_err(in_rule)? {
                 Some(filter) if !own.is_empty() => {
@@ -115,7 +128,8 @@ impl<K: RequestKind> RuleMatcher<K> {
             unrouted: unrouted(rules)?,
             unmatched: unmatched_rule(rules)?,
             keys: keys.into(),
-            watch: Watch::new(rules),
+            remembers_names,
+            watch: Watch::new(rules, observer),
         })
     }
 
@@ -149,10 +163,11 @@ impl<K: RequestKind> RuleMatcher<K> {
         charges: &mut Charges,
     ) -> Result<(), (RuleId, StatusCode)> {
         if self.is_exempt(request) {
+            charges.exempt();
             return Ok(());
         }
         let mut rejected = None;
-        self.visit_rules(request, wanted, hasher, |visit| {
+        let is_exempt = self.visit_rules(request, wanted, hasher, |visit| {
             let (rule, enforcement, is_found) = (visit.rule, visit.enforcement, visit.is_found);
             if !note(&visit) {
                 return;
@@ -162,6 +177,9 @@ impl<K: RequestKind> RuleMatcher<K> {
             let mut add = || {
                 let (rule, charge) = judge(&visit);
                 charges.add(rule, charge);
+                if self.remembers_names {
+                    charges.name(charge.key(), visit.raw);
+                }
             };
             match rule_key.on_missing {
                 _ if applied.contains(visit.key.charge(), is_found) => {}
@@ -174,6 +192,9 @@ impl<K: RequestKind> RuleMatcher<K> {
                 }
             }
         });
+        if is_exempt {
+            charges.exempt();
+        }
         self.watch.note_request();
         rejected.map_or(Ok(()), Err)
     }
@@ -227,18 +248,21 @@ impl<K: RequestKind> RuleMatcher<K> {
         }
     }
 
-    /// Calls `visit` with every `wanted` rule that governs the request, unless it is exempt from all of them.
+    /// Calls `visit` with every `wanted` rule that governs the request. Returns `true` if it is exempt from some other one.
     fn visit_rules(
         &self,
         request: K::View<'_>,
         wanted: impl Fn(RuleId) -> Option<Enforcement>,
         hasher: &KeyHasher,
         mut visit: impl FnMut(Visit<'_, '_, K>),
-    ) {
+    ) -> bool {
+        let is_exempt = Cell::new(false);
         let mut visit_target = |target: &RouteTarget, request: K::View<'_>| {
             let Some(enforcement) = wanted(target.rule) else { return };
             let Some(rule_key) = self.keys.get(target.rule.index()) else { return };
-            if !rule_key.exempts(request) {
+            if rule_key.exempts(request) {
+                is_exempt.set(true);
+            } else {
                 let raw = rule_key.kept();
                 let mut key = KeyBuilder::for_target(target.target, hasher).keeping_parts(raw.as_deref());
                 let is_found = rule_key.read(target.group, request, &mut key);
@@ -254,7 +278,9 @@ impl<K: RequestKind> RuleMatcher<K> {
         for rule in unrouted.filter(|rule| rule.governs(request)).map(|rule| rule.rule) {
             let Some(enforcement) = wanted(rule) else { continue };
             let Some(rule_key) = self.keys.get(rule.index()) else { continue };
-            if !rule_key.exempts(request) {
+            if rule_key.exempts(request) {
+                is_exempt.set(true);
+            } else {
                 let raw = rule_key.kept();
                 let mut key = KeyBuilder::for_target(rule_key.target, hasher).keeping_parts(raw.as_deref());
                 let is_found = rule_key.read(0, request, &mut key);
@@ -262,6 +288,7 @@ impl<K: RequestKind> RuleMatcher<K> {
                 visit(Visit { rule, enforcement, route: 0, units, key: &key, raw: raw.as_deref(), is_found, request });
             }
         }
+        is_exempt.get()
     }
 
     /// Calls `visit` with every route of a table that the request matches, and the request with the parameters of that route.

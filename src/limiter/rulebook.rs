@@ -7,14 +7,16 @@ use hashbrown::HashMap;
 use crate::{
     error::ConfigError,
     limiter::{
-        AnswerSettings, CompiledRule, CompiledTier, MessageTemplate, RuleTargets,
+        AnswerSettings, CompiledRule, CompiledTier, MessageTemplate, Observation, RuleTargets,
+        observation::is_logging,
         thread_shard::{SHARDS, thread_shard},
     },
+    observe::Observer,
     request::RequestKind,
     response::ResponseSettings,
     rule::{Rule, RuleId},
-    store::CostSupport,
-    warn::warn,
+    store::{CostSupport, Detail},
+    warn::Warning,
 };
 
 /// Up to this many names a linear search is faster than hashing.
@@ -31,8 +33,11 @@ pub(crate) struct Rulebook {
     answers: AnswerSettings,
     /// The number of the limiter that it is of.
     limiter: u64,
+    #[cfg(feature = "client")]
     has_costs: bool,
+    keeps_charges: bool,
     has_settlements: bool,
+    observation: Observation,
 }
 
 /// A rulebook for many threads.
@@ -45,7 +50,13 @@ pub(crate) struct ShardedRulebook([Arc<RulebookRef>; SHARDS]);
 /// A reference to a rulebook. The count of its `Arc` has a cache line of its own.
 #[derive(Debug)]
 #[repr(align(128))]
-pub(crate) struct RulebookRef(Arc<Rulebook>);
+pub(crate) struct RulebookRef {
+    rulebook: Arc<Rulebook>,
+    /// What every decision looks at, on the line that it writes to in any case.
+    is_observed: bool,
+    has_hook: bool,
+    thread: usize,
+}
 
 impl Rulebook {
     /// Compiles the rules and checks their names against each other. Each rule has its histories in its range of `scopes`.
@@ -53,7 +64,7 @@ impl Rulebook {
         rules: &[Rule<K>],
         targets: Vec<RuleTargets>,
         answers: AnswerSettings,
-        limiter: u64,
+        (limiter, observer): (u64, &Arc<Observer>),
     ) -> Result<Self, ConfigError> {
         let compiled = rules.iter().zip(targets).map(|(rule, targets)| {
             let compiled = CompiledRule::from_rule(rule, targets, rules.len() > 1, &answers);
@@ -61,9 +72,13 @@ impl Rulebook {
         });
         let names = || rules.iter().enumerate().map(|(index, rule)| (RuleId::from_index(index), rule.name()));
         let compiled: Box<[CompiledRule]> = compiled.collect::<Result<_, _>>()?;
+        let has_costs = compiled.iter().any(CompiledRule::has_costs);
         let rulebook = Self {
-            has_costs: compiled.iter().any(CompiledRule::has_costs),
+            #[cfg(feature = "client")]
+            has_costs,
+            keeps_charges: has_costs || observer.has_hook() || observer.remembers_names(),
             has_settlements: compiled.iter().any(|rule| rule.settling().is_some()),
+            observation: Observation::new(observer, &compiled),
             rules: compiled,
             by_name: names().map(|(id, name)| (name.to_owned(), id)).collect(),
             by_folded_name: names().map(|(id, name)| (name.to_ascii_lowercase(), id)).collect(),
@@ -82,9 +97,21 @@ impl Rulebook {
     }
 
     /// Returns `true` if requests may cost other than one unit under some rule.
-    #[inline]
+    #[cfg(feature = "client")]
     pub(crate) const fn has_costs(&self) -> bool {
         self.has_costs
+    }
+
+    /// Returns `true` if decisions keep their charges: requests may cost other than one unit, or a hook is told of the keys.
+    #[inline]
+    pub(crate) const fn keeps_charges(&self) -> bool {
+        self.keeps_charges
+    }
+
+    /// Returns what is told of decisions.
+    #[inline]
+    pub(crate) const fn observation(&self) -> &Observation {
+        &self.observation
     }
 
     /// Returns `true` if some rule settles costs later.
@@ -133,10 +160,8 @@ impl Rulebook {
     pub(super) fn warn_of_idle_quotas(&self) {
         for rule in &self.rules {
             for (idle, other) in rule.tiers().iter().flat_map(|tier| tier.policy().idle_quotas()) {
-                let (name, idle, other) = (rule.name(), idle.to_string(), other.to_string());
-                warn(format_args!(
-                    "rule \"{name}\": {idle} never denies, because {other} has no room before it: leave one out"
-                ));
+                let warning = Warning::QuotaIdle(idle.to_string(), other.to_string());
+                self.observation.observer.warn(&warning, Some((rule.name(), "")));
             }
         }
     }
@@ -172,7 +197,7 @@ impl Rulebook {
 impl ShardedRulebook {
     pub(super) fn new(rulebook: Rulebook) -> Self {
         let rulebook = Arc::new(rulebook);
-        Self(std::array::from_fn(|_| Arc::new(RulebookRef(Arc::clone(&rulebook)))))
+        Self(std::array::from_fn(|thread| Arc::new(RulebookRef::new(Arc::clone(&rulebook), thread))))
     }
 
     /// Returns the reference that this thread clones.
@@ -193,6 +218,33 @@ impl Deref for ShardedRulebook {
 }
 
 impl RulebookRef {
+    fn new(rulebook: Arc<Rulebook>, thread: usize) -> Self {
+        let observation = rulebook.observation();
+        let (is_observed, has_hook) = (observation.is_observed(), observation.has_hook());
+        Self { rulebook, is_observed, has_hook, thread }
+    }
+
+    /// Returns `true` if a decision is to be reported: somebody wants to know of every one, or it may be logged.
+    #[inline]
+    pub(super) fn is_watched(&self) -> bool {
+        self.is_observed || is_logging()
+    }
+
+    /// Returns how much a decision has to report of the quotas: what its caller needs, and what observers need.
+    #[inline]
+    pub(super) fn detail(&self, needed: Detail) -> Detail {
+        match needed {
+            _ if self.has_hook => Detail::Full,
+            Detail::None if self.is_watched() => Detail::OnDenial,
+            needed => needed,
+        }
+    }
+
+    /// Returns the number of the threads whose reference this is.
+    pub(super) const fn thread(&self) -> usize {
+        self.thread
+    }
+
     /// Returns `true` if both belong to one limiter, though perhaps to different versions of its rules.
     pub(crate) fn is_of(&self, rulebook: &ShardedRulebook) -> bool {
         self.limiter == rulebook.limiter
@@ -204,7 +256,7 @@ impl Deref for RulebookRef {
 
     #[inline]
     fn deref(&self) -> &Rulebook {
-        &self.0
+        &self.rulebook
     }
 }
 
@@ -235,7 +287,9 @@ mod tests {
     fn sharded(limiter: u64) -> ShardedRulebook {
         let rule = Rule::<Http>::new("calls").no_requests().policy(Policy::per_minute(1));
         let version = Version { limiter, number: 1 };
-        Rules::compile((&[rule], &[]), AnswerSettings::default(), &Scopes::default(), version).unwrap().rulebook
+        Rules::compile((&[rule], &[]), AnswerSettings::default(), &Scopes::default(), (version, &Arc::default()))
+            .unwrap()
+            .rulebook
     }
 
     #[test]
@@ -272,10 +326,10 @@ mod warnings {
     #[test]
     fn a_quota_that_never_denies_is_warned_of_once_when_the_limiter_is_built() {
         let (sound, idle) = (Policy::per_minute(60).and_per_hour(1800), Policy::per_minute(60).and_per_hour(10));
-        assert_eq!(
-            logged_while_building(&[sound.clone(), idle]),
-            [r#"WARN rule "rule1": 60/minute never denies, because 10/hour has no room before it: leave one out"#]
-        );
+        let lines = logged_while_building(&[sound.clone(), idle]);
+        let [line] = &lines[..] else { panic!("{lines:#?}") };
+        let text = r#"WARN rule "rule1": 60/minute never denies, because 10/hour has no room before it: leave one out"#;
+        assert!(line.starts_with(text) && line.contains(r#"code="quota-idle""#), "{line}");
         assert!(logged_while_building(&[sound.spread_evenly()]).is_empty());
     }
 }

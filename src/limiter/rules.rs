@@ -13,6 +13,7 @@ use crate::{
         switches::Switches,
         tiers::{Asking, PushedTiers, TierTable},
     },
+    observe::Observer,
     policy::Enforcement,
     request::RequestKind,
     rule::{Rule, RuleId, exempt::Exemption},
@@ -43,16 +44,16 @@ impl<K: RequestKind> Rules<K> {
         (rules, exemptions): (&[Rule<K>], &[Exemption<K>]),
         answers: AnswerSettings,
         scopes: &Scopes,
-        version: Version,
+        (version, observer): (Version, &Arc<Observer>),
     ) -> Result<Self, ConfigError> {
         rules.iter().try_for_each(Rule::validate)?;
         check_names(rules)?;
         let targets = rules.iter().map(|rule| register(rule, scopes));
         let targets: Vec<RuleTargets> = targets.collect::<Result<_, _>>()?;
-        let mut matcher = RuleMatcher::from_rules(rules, &targets)?;
+        let mut matcher = RuleMatcher::from_rules(rules, &targets, observer)?;
         matcher.exempt(exemptions)?;
         let by_scope = by_scope(&targets);
-        let rulebook = Rulebook::from_rules(rules, targets, answers, version.limiter)?;
+        let rulebook = Rulebook::from_rules(rules, targets, answers, (version.limiter, observer))?;
         let switches = Switches::new(&rulebook);
         let rulebook = ShardedRulebook::new(rulebook);
         Ok(Self { rulebook, matcher, by_scope, version, tiers: Box::default(), switches })
@@ -70,7 +71,8 @@ impl<K: RequestKind> Rules<K> {
         mut pushed: impl FnMut(&str) -> Arc<PushedTiers>,
     ) -> Result<Self, ConfigError> {
         let tables = (0..).map(RuleId::from_index).zip(rules).map(|(id, rule)| {
-            let table = TierTable::from_rule(rule, self.rulebook.rule(id), hasher, pushed(rule.name()));
+            let observer = &self.rulebook.observation().observer;
+            let table = TierTable::from_rule(rule, self.rulebook.rule(id), hasher, (pushed(rule.name()), observer));
             table.map_err(|error| error.in_rule(rule.name()))
         });
         self.tiers = tables.collect::<Result<_, _>>()?;

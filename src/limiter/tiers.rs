@@ -15,9 +15,10 @@ use crate::{
     error::ConfigError,
     key::{ChargeTarget, Key, KeyBuilder, KeyExtractor, KeyHasher, ParsedPattern, RawParts},
     limiter::CompiledRule,
+    observe::{Check, Observer},
     request::RequestKind,
     rule::Rule,
-    warn::warn,
+    warn::{WarnOnce, Warning},
 };
 
 /// Finds the tier of a key of one rule.
@@ -28,7 +29,8 @@ pub(crate) struct TierTable<K: RequestKind> {
     overrides: HashMap<Key, u16>,
     patterns: Box<[(ParsedPattern, u16)]>,
     pushed: Arc<PushedTiers>,
-    has_warned: AtomicBool,
+    warned: WarnOnce,
+    observer: Arc<Observer>,
 }
 
 /// The tiers that were set at run time, by key. They are the same for all versions of a rule.
@@ -57,7 +59,7 @@ impl<K: RequestKind> TierTable<K> {
         rule: &Rule<K>,
         compiled: &CompiledRule,
         hasher: &KeyHasher,
-        pushed: Arc<PushedTiers>,
+        (pushed, observer): (Arc<PushedTiers>, &Arc<Observer>),
     ) -> Result<Option<Self>, ConfigError> {
         if compiled.tiers().len() == 1 {
             return Ok(None);
@@ -83,7 +85,8 @@ impl<K: RequestKind> TierTable<K> {
             overrides,
             patterns: patterns.into(),
             pushed,
-            has_warned: AtomicBool::new(false),
+            warned: WarnOnce::default(),
+            observer: Arc::clone(observer),
         }))
     }
 
@@ -114,11 +117,8 @@ impl<K: RequestKind> TierTable<K> {
         let key = &mut KeyBuilder::for_target(ChargeTarget::default(), asking.hasher);
         source.extract(request, key).ok()?;
         let found = self.names.iter().find(|(name, _)| *name == key.key()).map(|(_, tier)| *tier);
-        if found.is_none() && !self.has_warned.swap(true, Ordering::Relaxed) {
-            warn(format_args!(
-                "rule \"{}\": a request names a tier that the rule does not have, and is held to the rule's own policy",
-                rule.name()
-            ));
+        if found.is_none() && self.warned.is_first(Check::UnknownTier) {
+            self.observer.warn(&Warning::UnknownTier, Some((rule.name(), rule.level())));
         }
         found
     }
@@ -194,9 +194,11 @@ mod tests {
             let (hasher, pushed) = (KeyHasher::default(), Arc::<PushedTiers>::default());
             let rules = [rule];
             let settings = AnswerSettings::default();
-            let compiled = Rules::compile((&rules, &[]), settings, &Scopes::default(), Version::default()).unwrap();
+            let made_by = (Version::default(), &Arc::default());
+            let compiled = Rules::compile((&rules, &[]), settings, &Scopes::default(), made_by).unwrap();
             let of_rule = compiled.rulebook.rules().next().unwrap();
-            let table = TierTable::from_rule(&rules[0], of_rule, &hasher, Arc::clone(&pushed)).unwrap().unwrap();
+            let made_by = (Arc::clone(&pushed), &Arc::default());
+            let table = TierTable::from_rule(&rules[0], of_rule, &hasher, made_by).unwrap().unwrap();
             Self { rules: compiled, table, pushed, hasher }
         }
 
@@ -223,9 +225,11 @@ mod tests {
     fn a_rule_without_tiers_has_no_table() {
         let rules = [Rule::<Http>::new("api").no_requests().policy(Policy::per_minute(1))];
         let settings = AnswerSettings::default();
-        let compiled = Rules::compile((&rules, &[]), settings, &Scopes::default(), Version::default()).unwrap();
+        let made_by = (Version::default(), &Arc::default());
+        let compiled = Rules::compile((&rules, &[]), settings, &Scopes::default(), made_by).unwrap();
         let rule = compiled.rulebook.rules().next().unwrap();
-        assert!(TierTable::from_rule(&rules[0], rule, &KeyHasher::default(), Arc::default()).unwrap().is_none());
+        let made_by = (Arc::default(), &Arc::default());
+        assert!(TierTable::from_rule(&rules[0], rule, &KeyHasher::default(), made_by).unwrap().is_none());
     }
 
     #[test]
@@ -260,7 +264,7 @@ mod tests {
     fn a_name_that_the_rule_does_not_have_is_as_none() {
         let table = Table::new(api());
         assert_eq!(["Two", "two ", "", "five"].map(|plan| table.tier(&["acme"], Some(plan))), [None; 4]);
-        assert!(table.table.has_warned.load(Ordering::Relaxed));
+        assert!(!table.table.warned.is_first(Check::UnknownTier), "the operator is warned");
         // It was set while the rule had it, before a reload.
         table.pushed.set(table.key(&["acme"]), Some("five"));
         assert_eq!(table.tier(&["acme"], Some("two")), Some("two"));

@@ -1,24 +1,29 @@
 //! Watches the first requests for signs of a deployment mistake.
 //!
-//! Only the first thousand requests are counted, of the limiter and of each rule. A later request costs a look at each count,
-//! in memory that nobody writes any more.
+//! Only the first requests are counted: ten thousand of the limiter, and a thousand of each rule. A later request costs a look at
+//! each count, in memory that nobody writes any more.
 
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{
+    Arc,
+    atomic::{AtomicU32, Ordering},
+};
 
 use crate::{
     key::KeyBuilder,
+    observe::Observer,
     request::RequestKind,
     rule::{AppliesTo, OnMissing, Rule, RuleId},
-    warn::{SAMPLE, WarnOnce, Warning},
+    warn::{SAMPLE, WHOLE_SAMPLE, WarnOnce, Warning},
 };
 
-/// The percentage of requests without the key that is no matter of some clients any more.
-const NEARLY_ALL: u32 = 90;
+/// The percentage of requests without the key, all of which share one history, above which that is no matter of a few clients.
+const TOLERATED: u32 = 10;
 
 /// Counts the first requests of a limiter.
 #[derive(Debug)]
 pub(super) struct Watch {
-    requests: Sample,
+    observer: Arc<Observer>,
+    requests: Sample<WHOLE_SAMPLE>,
     rules: Box<[RuleWatch]>,
 }
 
@@ -29,18 +34,19 @@ struct RuleWatch {
     level: Box<str>,
     may_be_idle: bool,
     on_missing: OnMissing,
-    requests: Sample,
+    requests: Sample<SAMPLE>,
     without_key: AtomicU32,
     warnings: WarnOnce,
 }
 
-/// Counts up to [`SAMPLE`] requests.
+/// Counts up to so many requests.
 #[derive(Debug, Default)]
-struct Sample(AtomicU32);
+struct Sample<const MOST: u32>(AtomicU32);
 
 impl Watch {
-    pub(super) fn new<K: RequestKind>(rules: &[Rule<K>]) -> Self {
-        Self { requests: Sample::default(), rules: rules.iter().map(RuleWatch::new).collect() }
+    pub(super) fn new<K: RequestKind>(rules: &[Rule<K>], observer: &Arc<Observer>) -> Self {
+        let observer = Arc::clone(observer);
+        Self { observer, requests: Sample::default(), rules: rules.iter().map(RuleWatch::new).collect() }
     }
 
     /// Counts a request, after [`note_key`](Self::note_key) for each of its rules.
@@ -48,7 +54,7 @@ impl Watch {
     pub(super) fn note_request(&self) {
         if self.requests.is_open() && self.requests.ends_with_this() {
             for rule in &self.rules {
-                rule.warn_if_idle();
+                rule.warn_if_idle(&self.observer);
             }
         }
     }
@@ -58,10 +64,10 @@ impl Watch {
     pub(super) fn note_key(&self, rule: RuleId, key: &KeyBuilder<'_>, is_found: bool) {
         let Some(watched) = self.rules.get(rule.index()) else { return };
         if let Some(warning) = key.warning() {
-            watched.warn(warning());
+            watched.warn(&self.observer, &warning());
         }
         if watched.requests.is_open() {
-            watched.note(is_found);
+            watched.note(&self.observer, is_found);
         }
     }
 }
@@ -82,10 +88,10 @@ impl RuleWatch {
     }
 
     #[cold]
-    fn note(&self, is_found: bool) {
+    fn note(&self, observer: &Observer, is_found: bool) {
         let missing = self.without_key.fetch_add(u32::from(!is_found), Ordering::Relaxed) + u32::from(!is_found);
         if self.requests.ends_with_this() && missing >= self.suspicious() {
-            self.warn(Warning::KeyMissing(missing.min(SAMPLE)));
+            self.warn(observer, &Warning::KeyMissing(missing.min(SAMPLE)));
         }
     }
 
@@ -93,27 +99,29 @@ impl RuleWatch {
     /// expects some, but hardly all of them.
     const fn suspicious(&self) -> u32 {
         match self.on_missing {
-            OnMissing::Share => SAMPLE * NEARLY_ALL / 100,
+            OnMissing::Share => SAMPLE * TOLERATED / 100 + 1,
             OnMissing::Skip | OnMissing::Reject(_) => SAMPLE,
         }
     }
 
-    fn warn_if_idle(&self) {
+    fn warn_if_idle(&self, observer: &Observer) {
         if !self.may_be_idle && self.requests.is_empty() {
-            self.warn(Warning::RuleIdle);
+            self.warn(observer, &Warning::RuleIdle);
         }
     }
 
     #[cold]
-    fn warn(&self, warning: Warning) {
-        self.warnings.warn(warning, &self.name, &self.level);
+    fn warn(&self, observer: &Observer, warning: &Warning) {
+        if self.warnings.is_first(warning.check()) {
+            observer.warn(warning, Some((&self.name, &self.level)));
+        }
     }
 }
 
-impl Sample {
+impl<const MOST: u32> Sample<MOST> {
     #[inline]
     fn is_open(&self) -> bool {
-        self.0.load(Ordering::Relaxed) < SAMPLE
+        self.0.load(Ordering::Relaxed) < MOST
     }
 
     fn is_empty(&self) -> bool {
@@ -123,6 +131,6 @@ impl Sample {
     /// Counts one more, and returns `true` if it is the last one of the sample.
     #[cold]
     fn ends_with_this(&self) -> bool {
-        self.0.fetch_add(1, Ordering::Relaxed) + 1 == SAMPLE
+        self.0.fetch_add(1, Ordering::Relaxed) + 1 == MOST
     }
 }

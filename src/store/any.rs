@@ -10,6 +10,7 @@ use std::{
 use crate::{
     error::ConfigError,
     key::Charge,
+    observe::Figures,
     store::{BoxFuture, CostSupport, MaybeReady, MemoryStore, Scopes, Settlement, Setup, Store, Verdict},
 };
 
@@ -204,6 +205,10 @@ impl Store for AnyStore {
         self.store.dyn_since_1970()
     }
 
+    fn figures(&self) -> Figures {
+        self.store.dyn_figures()
+    }
+
     fn accept(&self, scopes: &Scopes) -> Result<(), ConfigError> {
         self.store.dyn_accept(scopes)
     }
@@ -223,6 +228,7 @@ trait DynStore: Any + fmt::Debug + Send + Sync {
     fn dyn_cost_support(&self) -> CostSupport;
     fn dyn_settle(&self, settlements: &[Settlement], verdict: &mut Verdict) -> MaybeReady<BoxFuture>;
     fn dyn_since_1970(&self) -> Duration;
+    fn dyn_figures(&self) -> Figures;
     fn dyn_accept(&self, scopes: &Scopes) -> Result<(), ConfigError>;
     fn dyn_key_secret(&self) -> Option<[u8; 32]>;
 }
@@ -254,6 +260,10 @@ impl<S: Store> DynStore for S {
 
     fn dyn_since_1970(&self) -> Duration {
         self.since_1970()
+    }
+
+    fn dyn_figures(&self) -> Figures {
+        self.figures()
     }
 
     fn dyn_accept(&self, scopes: &Scopes) -> Result<(), ConfigError> {

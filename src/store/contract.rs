@@ -8,6 +8,7 @@ use crate::{
     clock::{Clock, SystemClock, Timestamp},
     error::{ConfigError, Unavailable},
     key::Charge,
+    observe::{Figures, Observer},
     store::{
         scopes::Scopes,
         settlement::{CostSupport, Receipt, Settlement},
@@ -170,6 +171,12 @@ pub trait Store: fmt::Debug + Send + Sync + 'static {
         MaybeReady::Ready(())
     }
 
+    /// Returns the figures of the store, for metrics: without waiting, and in a few instructions. None by default. Asked for ten
+    /// times a second, while requests are decided and somebody observes them.
+    fn figures(&self) -> Figures {
+        Figures::default()
+    }
+
     /// Returns the time since 1970, for responses that state a timestamp and not a wait. Defaults to the time of the
     /// operating system. Stores in virtual time return theirs.
     fn since_1970(&self) -> Duration {
@@ -244,6 +251,8 @@ pub struct Setup {
     pub(crate) scopes: Scopes,
     pub(crate) max_keys: usize,
     pub(crate) clock: Arc<dyn Clock>,
+    /// Gets the warnings of stores in this crate.
+    pub(crate) observer: Arc<Observer>,
 }
 
 /// The answer to all charges of a request: admitted or denied, and the state of each quota.
@@ -414,6 +423,13 @@ impl Verdict {
     pub(crate) fn receipt(&self, charge: usize) -> Option<Receipt> {
         let receipts = &self.notes.as_ref()?.receipts;
         receipts.iter().find(|(other, _)| *other as usize == charge).map(|(_, receipt)| *receipt)
+    }
+
+    /// Returns the units that a settlement has moved.
+    pub(crate) fn moved(&self, settlement: usize) -> u64 {
+        let moved = self.notes.as_ref().map(|notes| &notes.moved);
+        let of_it = moved.and_then(|moved| moved.iter().find(|(other, _)| *other as usize == settlement));
+        of_it.map_or(0, |(_, units)| *units)
     }
 
     /// Returns `true` if the request is admitted.

@@ -154,11 +154,12 @@
 //!
 //! A cluster needs `+cluster|slots +asking` as well, a database other than the first `+select`. With sentinels add `+role`,
 //! which tells a former master from the present one. From Redis 7.2 on, and on Valkey, the client sends its name when it
-//! connects. Without `+client|setinfo` that is refused, which does no harm but leaves an entry in `ACL LOG`.
+//! connects. Without `+client|setinfo` that is refused, which does no harm but leaves an entry in `ACL LOG`. So does the question
+//! whether the server evicts keys without `+info`, unless the [check](crate::observe#redis-evicts) is off.
 //!
 //! **Eviction.** Every key expires by itself, at the latest after two of the longest window. An evicted key is as if it had
 //! never been used. Set `maxmemory-policy` to `noeviction`, or to a `volatile-` policy on a server that holds other data
-//! besides. With `noeviction` a full server is an outage.
+//! besides, and turn the [warning](crate::observe#redis-evicts) off. With `noeviction` a full server is an outage.
 //!
 //! **More than N** requests are admitted in a window in these cases, and in no others that are known:
 //!

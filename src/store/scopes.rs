@@ -210,6 +210,11 @@ impl Scopes {
         Some(ChargeTarget { scope: of_number.scope, shape, plan: of_number.plan })
     }
 
+    /// Returns the plan of charges with this target.
+    pub(crate) fn plan_of(&self, target: ChargeTarget) -> Option<&Plan> {
+        self.0.judges.get(target.plan).map(|judge| &judge.plan)
+    }
+
     /// Returns a plan of this shape.
     pub(crate) fn plan_of_shape(&self, shape: u32) -> Option<&Plan> {
         let of_number = self.0.shapes.get(shape as usize)?;

@@ -1,6 +1,7 @@
 //! The decisions that are counted.
 
 use std::{
+    cell::Cell,
     collections::VecDeque,
     convert::Infallible,
     future::ready,
@@ -12,10 +13,11 @@ use std::{
 };
 
 use http::{HeaderValue, Request, Response, header::CONTENT_TYPE};
+use metrics::{Counter, Gauge, Histogram, Key, KeyName, Metadata, Recorder, SharedString, Unit};
 use tokio::runtime::Builder;
 use tower::{Layer, Service, service_fn};
 use tower_quota::{
-    Policy, RateLimitLayer, RateLimiter, Reservation, Rule,
+    Policy, RateLimitLayer, RateLimiter, RateLimiterBuilder, Reservation, Rule,
     client::{PaceLayer, pace::PaceError},
     clock::ManualClock,
     http::{DecisionIn, Headers},
@@ -25,10 +27,16 @@ use tower_quota::{
 /// What is prepared for, whether it comes to that or not.
 pub(crate) const MOST: usize = 12_000;
 
+thread_local! {
+    /// Whether limiters count, through the facade of the crate `metrics`.
+    static COUNTS: Cell<bool> = const { Cell::new(false) };
+}
+
 const KEY: &str = "acct-00000000000000000000";
 /// The hour admits that often, so that a key has 1600 live units.
 const STEP: Duration = Duration::from_millis(2200);
 const SECOND: Duration = Duration::from_secs(1);
+const BRISK_STEP: Duration = Duration::from_micros(22);
 
 /// A decision, and what has to be there before it.
 pub(crate) struct Case {
@@ -49,15 +57,23 @@ const IN_FLIGHT: usize = 20_000;
 
 const BARE: &str = "the bare service";
 const TOLD: &str = "one hot key, admitted";
+const DENIED: &str = "one hot key, denied";
+const BRISK: &str = "many a second, yes or no, admitted";
+const BRISK_TOLD: &str = "many a second, admitted";
 
 const RESERVED: &str = "a reservation that keeps its estimate";
 
-pub(crate) const CASES: [Case; 21] = [
-    case("yes or no, admitted", || yes_or_no(STEP)),
-    case("yes or no, denied", || yes_or_no(Duration::ZERO)),
+pub(crate) const CASES: [Case; 26] = [
+    case("yes or no, admitted", || yes_or_no(&pair(), STEP)),
+    case("yes or no, denied", || yes_or_no(&pair(), Duration::ZERO)),
     case(TOLD, || hot(&pair(), STEP)),
-    case("one hot key, denied", || hot(&pair(), Duration::ZERO)),
+    case(DENIED, || hot(&pair(), Duration::ZERO)),
     case("a third quota, admitted", || hot(&pair().and_per_second(10), STEP)).less(TOLD),
+    case(BRISK, || yes_or_no(&brisk(), BRISK_STEP)),
+    case("metrics, yes or no, admitted", || counted(|| yes_or_no(&brisk(), BRISK_STEP))).less(BRISK),
+    case(BRISK_TOLD, || hot(&brisk(), BRISK_STEP)),
+    case("metrics, admitted", || counted(|| hot(&brisk(), BRISK_STEP))).less(BRISK_TOLD),
+    case("metrics, denied", || counted(|| hot(&pair(), Duration::ZERO))).less(DENIED),
     case("a new key", new_key),
     case("two rules, admitted", two_rules),
     case("two rules, yes or no, admitted", two_rules_yes_or_no),
@@ -100,9 +116,45 @@ fn pair() -> Policy {
     Policy::per_minute(60).and_per_hour(1800)
 }
 
+/// A recorder that keeps each metric in an atomic number of its own, and no histogram.
+struct Atomics;
+
+impl Recorder for Atomics {
+    fn describe_counter(&self, _: KeyName, _: Option<Unit>, _: SharedString) {}
+
+    fn describe_gauge(&self, _: KeyName, _: Option<Unit>, _: SharedString) {}
+
+    fn describe_histogram(&self, _: KeyName, _: Option<Unit>, _: SharedString) {}
+
+    fn register_counter(&self, _: &Key, _: &Metadata<'_>) -> Counter {
+        Counter::from_arc(std::sync::Arc::new(std::sync::atomic::AtomicU64::new(0)))
+    }
+
+    fn register_gauge(&self, _: &Key, _: &Metadata<'_>) -> Gauge {
+        Gauge::from_arc(std::sync::Arc::new(std::sync::atomic::AtomicU64::new(0)))
+    }
+
+    fn register_histogram(&self, _: &Key, _: &Metadata<'_>) -> Histogram {
+        Histogram::noop()
+    }
+}
+
+/// Room for many thousands a second: what is done ten times a second is hardly a part of every decision then.
+fn brisk() -> Policy {
+    Policy::per_second(100_000)
+}
+
+fn builder(clock: &ManualClock) -> RateLimiterBuilder {
+    RateLimiter::builder().clock(clock.clone()).metrics(COUNTS.get())
+}
+
 fn limiter(rules: &[&str], policy: &Policy) -> (RateLimiter, ManualClock) {
     let clock = ManualClock::new();
-    let builder = rules.iter().fold(RateLimiter::builder().clock(clock.clone()), |builder, rule| {
+    if COUNTS.get() {
+        // At its origin a clock states no time.
+        clock.advance(SECOND);
+    }
+    let builder = rules.iter().fold(builder(&clock), |builder, rule| {
         let rule = Rule::new(*rule).every_request().key(key::header("x-api-key")).level("key");
         builder.rule(rule.policy(policy.clone()))
     });
@@ -124,13 +176,19 @@ fn hot(policy: &Policy, step: Duration) -> Decide {
     })
 }
 
-fn yes_or_no(step: Duration) -> Decide {
-    let (limiter, clock) = limiter(&["calls"], &pair());
+fn yes_or_no(policy: &Policy, step: Duration) -> Decide {
+    let (limiter, clock) = limiter(&["calls"], policy);
     let calls = limiter.rule("calls").expect("it has that name");
     filled(move || {
         clock.advance(step);
         black_box(calls.admit(black_box(KEY)));
     })
+}
+
+/// Prepares limiters that count, in atomic numbers as exporters do.
+fn counted(prepare: impl FnOnce() -> Decide) -> Decide {
+    COUNTS.set(true);
+    metrics::with_local_recorder(&Atomics, prepare)
 }
 
 fn new_key() -> Decide {
@@ -197,7 +255,7 @@ fn reservation(settle: fn(&Reservation)) -> Decide {
 
 fn limiter_of(rule: Rule) -> (RateLimiter, ManualClock) {
     let clock = ManualClock::new();
-    (RateLimiter::builder().clock(clock.clone()).rule(rule).build().expect("the rule is sound"), clock)
+    (builder(&clock).rule(rule).build().expect("the rule is sound"), clock)
 }
 
 /// A service that answers at once, with a header field as nearly all do: an answer without one would leave to the layer what

@@ -4,6 +4,8 @@ use std::{fmt, pin::Pin, sync::Arc, task::Waker};
 
 use tokio::time::Instant;
 
+#[cfg(feature = "metrics")]
+use crate::limiter::Waiting;
 use crate::{
     client::pace::{
         error::{CannotQueue, PaceError},
@@ -25,6 +27,8 @@ pub(super) struct QueuedCall {
     charges: HeldCharges,
     /// `false` until it has joined a queue: then there is nothing to leave.
     is_queued: bool,
+    #[cfg(feature = "metrics")]
+    waiting: Option<Waiting>,
 }
 
 /// The result of an attempt to be admitted.
@@ -48,7 +52,14 @@ impl QueuedCall {
     /// Draws a ticket for a call with these charges, which joins no queue yet.
     pub(super) fn new(scheduler: &Arc<Scheduler>, charges: HeldCharges) -> Self {
         let ticket = scheduler.draw_ticket(&charges.charges.charges);
-        Self { scheduler: Arc::clone(scheduler), ticket, charges, is_queued: false }
+        Self {
+            scheduler: Arc::clone(scheduler),
+            ticket,
+            charges,
+            is_queued: false,
+            #[cfg(feature = "metrics")]
+            waiting: None,
+        }
     }
 
     /// Returns `None` if the call has to wait, which it begins with when it is polled.
@@ -75,6 +86,7 @@ impl QueuedCall {
     {
         self.is_queued = true;
         if let Admission::Queued(until) = self.scheduler.reserve(&self.ticket)? {
+            self.note_wait();
             return Ok(Attempted::Queued(until));
         }
         let turn = self.turn();
@@ -99,7 +111,9 @@ impl QueuedCall {
         }
         turn.disarm();
         self.is_queued = true;
-        Ok(Attempted::Queued(self.scheduler.deny(&self.ticket, decision.waits())?))
+        let until = self.scheduler.deny(&self.ticket, decision.waits())?;
+        self.note_wait();
+        Ok(Attempted::Queued(until))
     }
 
     /// Asks the scheduler alone. The call waits in the queues from now on if it is not its turn.
@@ -128,6 +142,15 @@ impl QueuedCall {
     /// Returns the error of a call that has waited as long as it may.
     pub(super) fn too_long(&self) -> CannotQueue {
         CannotQueue::TooLong { wait: self.ticket.waited(Instant::now()) }
+    }
+
+    /// Notes that the call has to wait, until it goes.
+    #[cfg_attr(not(feature = "metrics"), expect(clippy::missing_const_for_fn, reason = "its twin notes"))]
+    fn note_wait(&mut self) {
+        #[cfg(feature = "metrics")]
+        if self.waiting.is_none() {
+            self.waiting = Waiting::begin(&self.charges);
+        }
     }
 
     fn turn(&self) -> ReservedTurn {

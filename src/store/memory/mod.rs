@@ -12,6 +12,7 @@ mod credit_path;
 mod decide;
 mod denial_cache;
 mod fast_path;
+mod heaviest;
 mod overflow;
 mod probe_table;
 mod shards;

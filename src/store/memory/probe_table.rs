@@ -39,6 +39,10 @@ impl<T> ProbeTable<T> {
         self.places.get_mut(place)?.as_mut()
     }
 
+    pub(super) fn iter_mut(&mut self) -> impl Iterator<Item = &mut T> {
+        self.places.iter_mut().flatten()
+    }
+
     /// Inserts an item that is not there yet.
     pub(super) fn insert(&mut self, hash: u64, item: T, hash_of: impl Fn(&T) -> u64) {
         if (self.len + 1) * 8 > self.places() * 7 {

@@ -2,11 +2,12 @@
 
 use std::{
     hash::{BuildHasher, Hasher},
-    sync::atomic::{AtomicU64, AtomicUsize, Ordering},
+    sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering},
 };
 
 use hashbrown::DefaultHashBuilder;
 use parking_lot::{Mutex, MutexGuard};
+use smallvec::SmallVec;
 
 use crate::{
     clock::{Clock, Timestamp},
@@ -21,6 +22,7 @@ use crate::{
             table::{SWEEP_STEP, Slot, Table},
         },
     },
+    warn::Warning,
 };
 
 /// Number of shards. There are many, so that two threads rarely lock the same, and so that growing one takes a short time.
@@ -49,6 +51,17 @@ pub(super) struct Shards {
     overflow_ends_at: AtomicU64,
     /// Number of shards that the sweep has visited. The next is the shard with this number.
     swept: AtomicUsize,
+    overflow_decisions: AtomicU64,
+    notices: Notices,
+}
+
+/// What is to be warned of as soon as nothing is locked.
+#[derive(Debug, Default)]
+struct Notices {
+    /// Nearly always there is nothing more to read.
+    are_any: AtomicBool,
+    is_full: AtomicBool,
+    has_stepped_back: AtomicBool,
 }
 
 /// The table of one shard, two cache lines apart from its neighbours.
@@ -59,6 +72,27 @@ struct Shard(Mutex<Table>);
 /// A charge is of older rules than its history: the rules were reloaded meanwhile.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Stale;
+
+impl Notices {
+    #[cold]
+    #[inline(never)]
+    fn note(&self, what: &AtomicBool) {
+        what.store(true, Ordering::Relaxed);
+        self.are_any.store(true, Ordering::Release);
+    }
+
+    #[cold]
+    fn take(&self) -> SmallVec<[Warning; 2]> {
+        let mut warnings = SmallVec::new();
+        if self.are_any.swap(false, Ordering::Acquire) {
+            let is_full = self.is_full.swap(false, Ordering::Relaxed);
+            let has_stepped_back = self.has_stepped_back.swap(false, Ordering::Relaxed);
+            warnings.extend(is_full.then_some(Warning::TableFull));
+            warnings.extend(has_stepped_back.then_some(Warning::ClockSteppedBack));
+        }
+        warnings
+    }
+}
 
 impl Shards {
     pub(super) fn new(scopes: Scopes, max_keys: usize) -> Self {
@@ -72,12 +106,35 @@ impl Shards {
             max_keys,
             overflow_ends_at: AtomicU64::new(0),
             swept: AtomicUsize::new(0),
+            overflow_decisions: AtomicU64::new(0),
+            notices: Notices::default(),
         }
     }
 
     /// Returns the number of histories.
     pub(super) fn len(&self) -> usize {
         self.keys.load(Ordering::Relaxed)
+    }
+
+    pub(super) const fn max_keys(&self) -> usize {
+        self.max_keys
+    }
+
+    /// Returns the number of units that keys without a slot were charged together.
+    pub(super) fn overflow_decisions(&self) -> u64 {
+        self.overflow_decisions.load(Ordering::Relaxed)
+    }
+
+    /// Counts a charge of a key without a slot.
+    pub(super) fn count_overflow(&self) {
+        self.overflow_decisions.fetch_add(1, Ordering::Relaxed);
+        self.notices.note(&self.notices.is_full);
+    }
+
+    /// Returns what is to be warned of, if there is anything. To be called while nothing is locked.
+    #[inline]
+    pub(super) fn take_notices(&self) -> Option<SmallVec<[Warning; 2]>> {
+        self.notices.are_any.load(Ordering::Relaxed).then(|| self.notices.take())
     }
 
     pub(super) fn is_full(&self) -> bool {
@@ -111,6 +168,7 @@ impl Shards {
     /// Sets units from the future to `now`, if the clock has stepped back.
     pub(super) fn clamp_to(&self, slot: &mut Slot, plan: &Plan, now: Timestamp) {
         if slot.history.clamp_to(plan, now) {
+            self.notices.note(&self.notices.has_stepped_back);
             self.denials.invalidate(self.hash_of(slot));
         }
     }
@@ -272,6 +330,18 @@ impl Shards {
         let had_shared = self.is_overflow_live(now) && self.lock_overflow().forget(hash, charge, now, self.max_keys);
         self.denials.invalidate(hash);
         had_slot || had_shared
+    }
+
+    /// Calls `visit` with every slot, a plan of its shape, and its scope. One table is locked at a time.
+    pub(super) fn for_each_slot(&self, mut visit: impl FnMut(&mut Slot, &Plan, u32)) {
+        for shard in &self.shards {
+            shard.0.lock().for_each(|slot| {
+                let (plan, scope) = (self.scopes.plan_of_shape(slot.shape()), slot.scope(&self.scopes));
+                if let (Some(plan), Some(scope)) = (plan, scope) {
+                    visit(slot, plan, scope);
+                }
+            });
+        }
     }
 
     /// Takes a step of the sweep: evicts idle histories in a few buckets of the next shards.

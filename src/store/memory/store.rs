@@ -6,6 +6,7 @@ use crate::{
     clock::{Clock, SystemClock, Timestamp},
     error::{ConfigError, Unavailable},
     key::Charge,
+    observe::{Figures, Observer},
     store::{
         CostSupport, Receipt, Scopes, Settlement,
         contract::{Detail, MaybeReady, Setup, Store, Verdict},
@@ -16,6 +17,7 @@ use crate::{
             transaction::Transaction,
         },
     },
+    warn::Warning,
 };
 
 /// A store in the memory of this process.
@@ -40,6 +42,7 @@ use crate::{
 pub struct MemoryStore {
     shards: Shards,
     clock: Arc<dyn Clock>,
+    observer: Arc<Observer>,
 }
 
 impl MemoryStore {
@@ -55,6 +58,10 @@ impl MemoryStore {
     #[inline]
     pub(crate) fn now(&self) -> Timestamp {
         Timestamp::read(&*self.clock)
+    }
+
+    pub(super) const fn shards(&self) -> &Shards {
+        &self.shards
     }
 
     /// Admits all charges or none of them, and writes the verdict in place.
@@ -224,6 +231,9 @@ impl MemoryStore {
         drop(table);
         if is_sweep_due {
             self.shards.sweep(verdict.now, clock);
+            if let Some(notices) = self.shards.take_notices() {
+                self.warn(&notices);
+            }
         }
         Some(())
     }
@@ -265,12 +275,22 @@ impl MemoryStore {
         if is_sweep_due {
             self.shards.sweep(verdict.now, clock);
         }
+        if let Some(notices) = self.shards.take_notices() {
+            self.warn(&notices);
+        }
+    }
+
+    /// Gives the warnings that were noted while something was locked.
+    #[cold]
+    fn warn(&self, notices: &[Warning]) {
+        notices.iter().for_each(|warning| self.observer.warn(warning, None));
     }
 }
 
 impl Default for MemoryStore {
     fn default() -> Self {
-        Self { shards: Shards::new(Scopes::default(), 0), clock: Arc::new(SystemClock::new()) }
+        let shards = Shards::new(Scopes::default(), 0);
+        Self { shards, clock: Arc::new(SystemClock::new()), observer: Arc::default() }
     }
 }
 
@@ -278,7 +298,8 @@ impl Store for MemoryStore {
     type Future = Pending<Result<Verdict, Unavailable>>;
 
     fn open(&mut self, setup: Setup) -> Result<(), ConfigError> {
-        *self = Self { shards: Shards::new(setup.scopes, setup.max_keys), clock: setup.clock };
+        let shards = Shards::new(setup.scopes, setup.max_keys);
+        *self = Self { shards, clock: setup.clock, observer: setup.observer };
         Ok(())
     }
 
@@ -308,6 +329,11 @@ impl Store for MemoryStore {
             verdict.set_moved(at, self.settle_one(settlement));
         }
         MaybeReady::Ready(())
+    }
+
+    fn figures(&self) -> Figures {
+        let (keys, most) = (self.shards.len() as u64, self.shards.max_keys() as u64);
+        Figures::default().with_keys(keys, most).with_overflow_decisions(self.shards.overflow_decisions())
     }
 
     fn since_1970(&self) -> Duration {

@@ -96,6 +96,11 @@ impl Table {
         self.decisions.is_multiple_of(DECISIONS_PER_STEP)
     }
 
+    /// Calls `visit` with every slot.
+    pub(super) fn for_each(&mut self, visit: impl FnMut(&mut Slot)) {
+        self.slots.iter_mut().for_each(visit);
+    }
+
     /// Examines the next `buckets`, and removes the slots that `evict` returns `true` for.
     pub(super) fn sweep(
         &mut self,
@@ -146,7 +151,11 @@ impl Slot {
         Charge { target, key: Key::from_packed(self.key), enforcement: Enforcement::On, units: 1 }
     }
 
-    fn scope(&self, scopes: &Scopes) -> Option<u32> {
+    pub(super) const fn key(&self) -> Key {
+        Key::from_packed(self.key)
+    }
+
+    pub(super) fn scope(&self, scopes: &Scopes) -> Option<u32> {
         scopes.target_of_shape(self.shape()).map(|target| target.scope)
     }
 

@@ -338,6 +338,7 @@ impl<'a> Transaction<'a> {
             Target::Overflow => {
                 self.overflow().admit(&item.charge, plan, now, &mut item.states);
                 item.receipt = Some(Receipt::SHARED);
+                self.store.count_overflow();
                 let ends_at = now.ceil_ticks(plan.tick()).saturating_add(plan.horizon());
                 self.store.extend_overflow(plan.tick().beginning(ends_at));
             }

@@ -5,15 +5,18 @@ use std::{sync::Arc, time::Duration};
 use redis::{ConnectionInfo, Value};
 use tokio::time::{Instant, sleep_until};
 
-use crate::store::redis::{
-    cluster_nodes::{ClusterNodes, Masters, SlotOwner},
-    connect::TlsConfig,
-    connection::Endpoint,
-    failure::{Failure, Redirection},
-    health::NodeHealth,
-    node::{Command, Node},
-    slot_refresher::SlotRefresher,
-    timer::{Deadline, Timer},
+use crate::{
+    observe::Observer,
+    store::redis::{
+        cluster_nodes::{ClusterNodes, Masters, SlotOwner},
+        connect::TlsConfig,
+        connection::Endpoint,
+        failure::{Failure, Redirection},
+        health::NodeHealth,
+        node::{Command, Node},
+        slot_refresher::SlotRefresher,
+        timer::{Deadline, Timer},
+    },
 };
 
 /// Redirections that a command follows without a pause. After more of them the nodes do not agree about the slot yet.
@@ -41,8 +44,13 @@ enum NextHop {
 
 impl Cluster {
     /// Returns `None` without seeds.
-    pub(super) fn new(seeds: &[(Endpoint, ConnectionInfo)], tls: TlsConfig, timer: Timer) -> Option<Self> {
-        let nodes = Arc::new(ClusterNodes::new(seeds, tls, timer.clone())?);
+    pub(super) fn new(
+        seeds: &[(Endpoint, ConnectionInfo)],
+        tls: TlsConfig,
+        timer: Timer,
+        observer: Arc<Observer>,
+    ) -> Option<Self> {
+        let nodes = Arc::new(ClusterNodes::new(seeds, tls, timer.clone(), observer)?);
         let refresher = Arc::new(SlotRefresher::new(Arc::clone(&nodes), timer));
         Some(Self { nodes, refresher })
     }

@@ -5,13 +5,16 @@ use std::{fmt, sync::Arc};
 use parking_lot::Mutex;
 use redis::{ConnectionAddr, ConnectionInfo};
 
-use crate::store::redis::{
-    connect::{TlsConfig, with_address},
-    connection::Endpoint,
-    failure::Failure,
-    key_name::HASH_SLOTS,
-    node::Node,
-    timer::Timer,
+use crate::{
+    observe::Observer,
+    store::redis::{
+        connect::{TlsConfig, with_address},
+        connection::Endpoint,
+        failure::Failure,
+        key_name::HASH_SLOTS,
+        node::Node,
+        timer::Timer,
+    },
 };
 
 /// Nodes that are asked for the slot map, at most.
@@ -26,6 +29,7 @@ pub(super) struct ClusterNodes {
     settings: ConnectionInfo,
     tls: TlsConfig,
     timer: Timer,
+    observer: Arc<Observer>,
     table: Mutex<NodeTable>,
 }
 
@@ -66,12 +70,18 @@ pub(super) type Masters = Vec<(Arc<Node>, u16)>;
 
 impl ClusterNodes {
     /// Returns `None` without seeds.
-    pub(super) fn new(seeds: &[(Endpoint, ConnectionInfo)], tls: TlsConfig, timer: Timer) -> Option<Self> {
+    pub(super) fn new(
+        seeds: &[(Endpoint, ConnectionInfo)],
+        tls: TlsConfig,
+        timer: Timer,
+        observer: Arc<Observer>,
+    ) -> Option<Self> {
         let (_, settings) = seeds.first()?;
-        let nodes: Vec<_> = seeds.iter().map(|(endpoint, _)| Node::new(endpoint.clone(), timer.clone())).collect();
+        let node = |(endpoint, _): &(Endpoint, _)| Node::new(endpoint.clone(), timer.clone(), &observer);
+        let nodes: Vec<_> = seeds.iter().map(node).collect();
         let addresses = seeds.iter().filter_map(|(_, info)| address_of(info));
         let table = NodeTable { slots: None, nodes: addresses.zip(nodes.iter().cloned()).collect() };
-        Some(Self { seeds: nodes, settings: settings.clone(), tls, timer, table: Mutex::new(table) })
+        Some(Self { seeds: nodes, settings: settings.clone(), tls, timer, observer, table: Mutex::new(table) })
     }
 
     pub(super) fn owner(&self, slot: u16) -> SlotOwner {
@@ -90,7 +100,7 @@ impl ClusterNodes {
 
     fn new_node(&self, (host, port): &(String, u16)) -> Result<Arc<Node>, Failure> {
         let endpoint = Endpoint::server(with_address(&self.settings, host, *port), &self.tls);
-        endpoint.map(|endpoint| Node::new(endpoint, self.timer.clone())).map_err(Failure::Server)
+        endpoint.map(|endpoint| Node::new(endpoint, self.timer.clone(), &self.observer)).map_err(Failure::Server)
     }
 
     /// Records that a slot has moved to another node.

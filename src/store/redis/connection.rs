@@ -1,17 +1,30 @@
 //! The connection to one server.
 
-use std::{fmt, future::poll_fn, pin::pin, sync::Arc, task::Poll};
+use std::{
+    fmt,
+    future::poll_fn,
+    pin::pin,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    task::Poll,
+};
 
 use parking_lot::Mutex;
 use redis::{Client, Cmd, ConnectionInfo, RedisError, Value, aio::MultiplexedConnection};
 use tokio::{sync::watch, time::timeout};
 
-use crate::store::redis::{
-    circuit_breaker::CircuitBreaker,
-    connect::{CONNECT_TIMEOUT, TlsConfig, connect},
-    failure::Failure,
-    health::HealthTracker,
-    sentinels::Sentinels,
+use crate::{
+    observe::Observer,
+    store::redis::{
+        circuit_breaker::CircuitBreaker,
+        connect::{CONNECT_TIMEOUT, TlsConfig, connect},
+        eviction::warn_of_eviction,
+        failure::Failure,
+        health::HealthTracker,
+        sentinels::Sentinels,
+    },
 };
 
 /// The server that a connection leads to: one at a known address, or the master that sentinels know.
@@ -30,6 +43,9 @@ pub(super) struct Connection {
     endpoint: Endpoint,
     breaker: Arc<CircuitBreaker>,
     health: Arc<HealthTracker>,
+    observer: Arc<Observer>,
+    /// The generation that was asked last whether the server evicts keys; zero before the first.
+    checked: AtomicU64,
     state: Mutex<State>,
 }
 
@@ -74,8 +90,13 @@ impl Endpoint {
 }
 
 impl Connection {
-    pub(super) fn new(endpoint: Endpoint, breaker: Arc<CircuitBreaker>, health: Arc<HealthTracker>) -> Self {
-        Self { endpoint, breaker, health, state: Mutex::default() }
+    pub(super) fn new(
+        endpoint: Endpoint,
+        breaker: Arc<CircuitBreaker>,
+        health: Arc<HealthTracker>,
+        observer: Arc<Observer>,
+    ) -> Self {
+        Self { endpoint, breaker, health, observer, checked: AtomicU64::new(0), state: Mutex::default() }
     }
 
     /// Sends a command and waits for the reply. If the future is dropped, the reply is discarded.
@@ -86,7 +107,10 @@ impl Connection {
             let (connection, generation) = self.connected().await?;
             match exchange(connection, command, asking).await {
                 Exchange::NotWritten => self.replace(generation, "it was closed while it was idle"),
-                Exchange::Replied(Ok(value)) => return Ok(value),
+                Exchange::Replied(Ok(value)) => {
+                    self.check_eviction(generation);
+                    return Ok(value);
+                }
                 Exchange::Replied(Err(error)) if error.is_io_error() || error.is_unrecoverable_error() => {
                     let reason = format!("the connection was lost: {error}");
                     self.replace(generation, &reason);
@@ -96,6 +120,21 @@ impl Connection {
             }
         }
         Err(Failure::other("the server closes every connection at once"))
+    }
+
+    /// Asks the server whether it evicts keys, in a task and once for each connection: as soon as it has answered something else.
+    fn check_eviction(&self, generation: u64) {
+        if self.checked.load(Ordering::Relaxed) != generation
+            && self.checked.swap(generation, Ordering::Relaxed) != generation
+            && let Some(connection) = self.established()
+        {
+            let observer = Arc::clone(&self.observer);
+            tokio::spawn(async move { warn_of_eviction(connection, &observer).await });
+        }
+    }
+
+    fn established(&self) -> Option<MultiplexedConnection> {
+        self.state.lock().progress.as_ref()?.borrow().as_ref()?.as_ref().ok().cloned()
     }
 
     /// Connects in the background, if there is no connection.

@@ -12,6 +12,7 @@ use crate::{
         BoxFuture, MaybeReady, Settlement, Verdict,
         redis::{
             batcher::Batcher,
+            counts::{Counts, Leased},
             cross_slot::{CrossSlotDecider, SlotGroup},
             failure::Failure,
             fallback::Fallback,
@@ -35,6 +36,7 @@ pub(super) struct Decider {
     pub(super) batcher: Arc<Batcher>,
     pub(super) cross_slot: Arc<CrossSlotDecider>,
     pub(super) fallback: Arc<Fallback>,
+    pub(super) counts: Arc<Counts>,
 }
 
 impl Decider {
@@ -47,12 +49,14 @@ impl Decider {
         // What is remembered and lent is about charges that are enforced.
         let is_enforced = charges.iter().all(|charge| charge.enforcement.is_enforced());
         if let Some(denial) = self.denials.get(charges, self.commands.timer.now()).filter(|_| is_enforced) {
+            self.counts.count_known_denial();
             *verdict = denial;
             return MaybeReady::Ready(());
         }
         let next = if is_enforced { self.leases.next_step(charges) } else { LeaseStep::Direct };
         let next = match next {
             LeaseStep::Spent(admitted) => {
+                self.counts.count_leased(Leased::Spent, 1);
                 self.fallback.record_admitted(charges);
                 *verdict = admitted;
                 return MaybeReady::Ready(());

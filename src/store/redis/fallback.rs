@@ -7,7 +7,10 @@ use crate::{
     error::{ConfigError, Unavailable},
     history::Plan,
     key::Charge,
-    store::{MemoryStore, QuotaState, Scopes, Setup, Store, Verdict, redis::failure::Failure},
+    store::{
+        MemoryStore, QuotaState, Scopes, Setup, Store, Verdict,
+        redis::{counts::Counts, failure::Failure},
+    },
 };
 
 /// When a request may come back that costs more than the share of this process.
@@ -46,7 +49,13 @@ pub enum OnOutage {
 
 /// The decider of an outage, made from [`OnOutage`].
 #[derive(Debug)]
-pub(super) enum Fallback {
+pub(super) struct Fallback {
+    choice: Choice,
+    counts: Arc<Counts>,
+}
+
+#[derive(Debug)]
+enum Choice {
     Open,
     Closed,
     Local(Box<LocalFallback>),
@@ -64,43 +73,47 @@ pub(super) struct LocalFallback {
 }
 
 impl Fallback {
-    pub(super) fn new(on_outage: OnOutage, setup: &Setup) -> Result<Self, ConfigError> {
-        match on_outage {
-            OnOutage::Open => Ok(Self::Open),
-            OnOutage::Closed => Ok(Self::Closed),
+    pub(super) fn new(on_outage: OnOutage, setup: &Setup, counts: Arc<Counts>) -> Result<Self, ConfigError> {
+        let choice = match on_outage {
+            OnOutage::Open => Choice::Open,
+            OnOutage::Closed => Choice::Closed,
             OnOutage::Local { share } if share > 0.0 && share <= 1.0 => {
-                Ok(Self::Local(Box::new(LocalFallback::open(share, setup)?)))
+                Choice::Local(Box::new(LocalFallback::open(share, setup)?))
             }
             OnOutage::Local { share } => {
-                Err(ConfigError::new("on_outage: share", share, "a share is more than 0 and at most 1"))
+                return Err(ConfigError::new("on_outage: share", share, "a share is more than 0 and at most 1"));
             }
-        }
+        };
+        Ok(Self { choice, counts })
     }
 
     /// Decides about a request that the server has not decided about.
     pub(super) fn decide(&self, charges: &[Charge], failure: Failure) -> Result<Verdict, Unavailable> {
-        match self {
-            Self::Open => Ok(Verdict::new(true)),
-            Self::Closed => Err(failure.into_unavailable()),
-            Self::Local(local) => local.decide(charges).ok_or_else(|| failure.into_unavailable()),
-        }
+        let number = failure.number();
+        let decided = match &self.choice {
+            Choice::Open => Ok(Verdict::new(true)),
+            Choice::Closed => Err(failure.into_unavailable()),
+            Choice::Local(local) => local.decide(charges).ok_or_else(|| failure.into_unavailable()),
+        };
+        self.counts.count_outage(number, decided.as_ref());
+        decided
     }
 
     /// Records units that the server has admitted.
     pub(super) fn record_admitted(&self, charges: &[Charge]) {
-        if let Self::Local(local) = self {
+        if let Choice::Local(local) = &self.choice {
             local.record(charges);
         }
     }
 
     /// Returns whether requests are decided in this process.
     pub(super) const fn is_local(&self) -> bool {
-        matches!(self, Self::Local(_))
+        matches!(self.choice, Choice::Local(_))
     }
 
     /// Resets the local history of a charge.
     pub(super) fn reset(&self, charge: &Charge) {
-        if let Self::Local(local) = self {
+        if let Choice::Local(local) = &self.choice {
             local.reset(charge);
         }
     }
@@ -110,7 +123,8 @@ impl LocalFallback {
     fn open(share: f64, setup: &Setup) -> Result<Self, ConfigError> {
         let (mut store, whole, shared) = (MemoryStore::default(), setup.scopes.clone(), Scopes::default());
         let clock: Arc<dyn Clock> = Arc::clone(&setup.clock);
-        store.open(Setup { scopes: shared.clone(), max_keys: setup.max_keys, clock })?;
+        let observer = Arc::clone(&setup.observer);
+        store.open(Setup { scopes: shared.clone(), max_keys: setup.max_keys, clock, observer })?;
         Ok(Self { store, share, whole, shared })
     }
 
@@ -206,8 +220,9 @@ mod tests {
     fn open(on_outage: OnOutage, policies: &[Policy]) -> Result<(Fallback, ManualClock, Scopes), ConfigError> {
         let (clock, scopes) = (ManualClock::new(), Scopes::default());
         register(&scopes, policies, 1);
-        let setup = Setup { scopes: scopes.clone(), max_keys: 10, clock: Arc::new(clock.clone()) };
-        Ok((Fallback::new(on_outage, &setup)?, clock, scopes))
+        let setup =
+            Setup { scopes: scopes.clone(), max_keys: 10, clock: Arc::new(clock.clone()), observer: Arc::default() };
+        Ok((Fallback::new(on_outage, &setup, Arc::default())?, clock, scopes))
     }
 
     fn fallback(on_outage: OnOutage) -> Result<(Fallback, ManualClock), ConfigError> {

@@ -10,6 +10,7 @@ use crate::{
     store::{
         Verdict,
         redis::{
+            counts::{Counts, Leased},
             failure::{Failure, RUNTIME_ENDED},
             history_commands::{HistoryCommands, single_reply},
             lease_pool::{Lease, LeasePool, LeaseStep, RefillResult},
@@ -26,6 +27,7 @@ pub(super) struct LeaseBorrower {
     pub(super) commands: Arc<HistoryCommands>,
     pub(super) denials: Arc<RecentDenials>,
     pub(super) pool: LeasePool,
+    pub(super) counts: Arc<Counts>,
 }
 
 /// The outcome of a request for a leased unit.
@@ -62,7 +64,10 @@ impl LeaseBorrower {
     async fn follow(self: &Arc<Self>, charges: &[Charge], mut next: LeaseStep) -> BorrowOutcome {
         loop {
             let refill = match next {
-                LeaseStep::Spent(verdict) => return BorrowOutcome::Admitted(verdict),
+                LeaseStep::Spent(verdict) => {
+                    self.counts.count_leased(Leased::Spent, 1);
+                    return BorrowOutcome::Admitted(verdict);
+                }
                 LeaseStep::Direct => return BorrowOutcome::NoLease,
                 LeaseStep::Refill(units, sender) => {
                     let refill = sender.subscribe();
@@ -111,6 +116,7 @@ impl LeaseBorrower {
         for charge in charges.iter().filter(|charge| self.commands.has_siblings(charge)) {
             self.denials.record_admitted(charge);
         }
+        self.counts.count_leased(Leased::Lent, u64::from(reply.units));
         let is_current = || self.denials.is_current(asked);
         let lease = self.pool.insert(charges, reply.units, reply.verdict.clone(), [asked.instant(), now], is_current);
         Ok((reply.verdict, Some(lease)))
@@ -119,6 +125,7 @@ impl LeaseBorrower {
     async fn give_back(&self, charges: &[Charge], lease: &Lease) {
         let left = lease.drain();
         if left > 0 {
+            self.counts.count_leased(Leased::Returned, u64::from(left));
             let deadline = Deadline::after(self.commands.deadline);
             // If the server cannot be reached it keeps the units: too many are counted then, never too few.
             // Charges with costs are never lent.

@@ -5,13 +5,16 @@ use std::sync::Arc;
 use redis::{Cmd, Value};
 use tokio::time::{timeout, timeout_at};
 
-use crate::store::redis::{
-    circuit_breaker::{CircuitBreaker, FailureEffect, Permit},
-    connect::CONNECT_TIMEOUT,
-    connection::{Connection, Endpoint},
-    failure::Failure,
-    health::{BreakerState, HealthTracker, NodeHealth},
-    timer::{Deadline, Timer},
+use crate::{
+    observe::Observer,
+    store::redis::{
+        circuit_breaker::{CircuitBreaker, FailureEffect, Permit},
+        connect::CONNECT_TIMEOUT,
+        connection::{Connection, Endpoint},
+        failure::Failure,
+        health::{BreakerState, HealthTracker, NodeHealth},
+        timer::{Deadline, Timer},
+    },
 };
 
 /// A server with a connection and a circuit breaker of its own.
@@ -32,10 +35,10 @@ pub(super) struct Command<'a> {
 }
 
 impl Node {
-    pub(super) fn new(endpoint: Endpoint, timer: Timer) -> Arc<Self> {
+    pub(super) fn new(endpoint: Endpoint, timer: Timer, observer: &Arc<Observer>) -> Arc<Self> {
         let breaker = Arc::new(CircuitBreaker::new(timer));
         let health = Arc::new(HealthTracker::new(endpoint.address()));
-        let connection = Connection::new(endpoint, Arc::clone(&breaker), Arc::clone(&health));
+        let connection = Connection::new(endpoint, Arc::clone(&breaker), Arc::clone(&health), Arc::clone(observer));
         Arc::new(Self { connection, breaker, health })
     }
 

@@ -6,6 +6,7 @@ use redis::{ConnectionAddr, ConnectionInfo, IntoConnectionInfo, RedisError, Valu
 
 use crate::{
     error::ConfigError,
+    observe::Observer,
     store::redis::{
         cluster::Cluster,
         cluster_nodes::Masters,
@@ -38,15 +39,21 @@ pub(super) enum Servers {
 
 impl Servers {
     /// Checks the URLs. Nothing is connected yet.
-    pub(super) fn new(topology: &Topology, tls: &TlsConfig, timer: &Timer) -> Result<Self, ConfigError> {
+    pub(super) fn new(
+        topology: &Topology,
+        tls: &TlsConfig,
+        timer: &Timer,
+        observer: &Arc<Observer>,
+    ) -> Result<Self, ConfigError> {
         tls.validate()?;
-        let one = |endpoint| Self::One(Node::new(endpoint, timer.clone()));
+        let one = |endpoint| Self::One(Node::new(endpoint, timer.clone(), observer));
         match topology {
             Topology::Single(url) => endpoint(url, url.as_str().into_connection_info(), tls).map(one),
             Topology::Sentinel(urls, service) => master(urls, service, tls).map(one),
             Topology::Cluster(urls) => {
                 let seeds = urls.iter().map(|url| seed(url, tls)).collect::<Result<Vec<_>, _>>()?;
-                let cluster = Cluster::new(&seeds, tls.clone(), timer.clone()).ok_or_else(no_urls)?;
+                let cluster =
+                    Cluster::new(&seeds, tls.clone(), timer.clone(), Arc::clone(observer)).ok_or_else(no_urls)?;
                 Ok(Self::Cluster(Box::new(cluster)))
             }
         }

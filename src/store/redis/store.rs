@@ -6,12 +6,14 @@ use crate::{
     clock::{Clock, SystemClock},
     error::{ConfigError, Unavailable},
     key::Charge,
+    observe::Figures,
     store::{
         BoxFuture, CostSupport, MaybeReady, Scopes, Settlement, Setup, Store, Verdict,
         redis::{
             Health, LeaseConfig, OnOutage,
             batcher::Batcher,
             connect::TlsConfig,
+            counts::Counts,
             cross_slot::CrossSlotDecider,
             decider::Decider,
             fallback::Fallback,
@@ -251,9 +253,9 @@ impl RedisStore {
     }
 
     fn build_decider(&self, setup: &Setup) -> Result<Decider, ConfigError> {
-        let timer = self.timer();
-        let servers = Servers::new(&self.topology, &self.tls, &timer)?;
-        let fallback = Arc::new(Fallback::new(self.on_outage, setup)?);
+        let (timer, counts) = (self.timer(), Arc::new(Counts::default()));
+        let servers = Servers::new(&self.topology, &self.tls, &timer, &setup.observer)?;
+        let fallback = Arc::new(Fallback::new(self.on_outage, setup, Arc::clone(&counts))?);
         // A reservation in several slots is rolled back within a deadline.
         let confirm_after = if servers.is_cluster() { self.deadline } else { Duration::ZERO };
         let denials = Arc::new(RecentDenials::new(self.denial_cache_ttl, confirm_after));
@@ -268,7 +270,12 @@ impl RedisStore {
             timer,
         });
         let batcher = Arc::new(Batcher::new(Arc::clone(&commands), Arc::clone(&denials), self.max_batch));
-        let leases = LeaseBorrower { commands: Arc::clone(&commands), denials: Arc::clone(&denials), pool };
+        let leases = LeaseBorrower {
+            commands: Arc::clone(&commands),
+            denials: Arc::clone(&denials),
+            pool,
+            counts: Arc::clone(&counts),
+        };
         let cross_slot = CrossSlotDecider {
             commands: Arc::clone(&commands),
             batcher: Arc::clone(&batcher),
@@ -276,7 +283,7 @@ impl RedisStore {
             fallback: Arc::clone(&fallback),
         };
         let (leases, cross_slot) = (Arc::new(leases), Arc::new(cross_slot));
-        Ok(Decider { commands, denials, leases, batcher, cross_slot, fallback })
+        Ok(Decider { commands, denials, leases, batcher, cross_slot, fallback, counts })
     }
 
     #[cfg(feature = "test-util")]
@@ -344,6 +351,10 @@ impl Store for RedisStore {
     fn settle(&self, settlements: &[Settlement], _: &mut Verdict) -> MaybeReady<BoxFuture> {
         let (decider, settlements) = (self.decider().cloned(), settlements.to_vec());
         MaybeReady::Pending(Box::pin(async move { decider.ok_or_else(not_opened)?.settle(&settlements).await }))
+    }
+
+    fn figures(&self) -> Figures {
+        self.decider().map_or_else(Figures::default, |decider| decider.counts.figures(!decider.health().is_healthy()))
     }
 
     fn since_1970(&self) -> Duration {
