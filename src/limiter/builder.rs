@@ -168,7 +168,7 @@ impl<K: RequestKind, S: Store> RateLimiterBuilder<K, S> {
     /// settlements, reloads, outages and warnings. None by default, and a second one replaces the first.
     ///
     /// It runs within the request that it is about, while nothing is locked, so it has to be quick. If it panics, that
-    /// request fails, and no other.
+    /// request fails, and no other. A panic about a reservation that ends with its response, or is dropped, fails nothing.
     ///
     /// ```
     /// use tower_quota::{Policy, RateLimiter, Rule, observe::{Event, RequestOutcome}};
