@@ -108,6 +108,12 @@ impl History {
         Self { newest: Newest::default(), log }
     }
 
+    /// Returns the tick of the newest unit.
+    #[inline]
+    pub(crate) const fn newest_tick(&self) -> u64 {
+        self.newest.tick()
+    }
+
     /// Returns `true` if no unit counts any more, so that the history answers as a new one does.
     pub(crate) const fn is_idle(&self, plan: &Plan, now: Timestamp) -> bool {
         self.newest.tick().saturating_add(plan.horizon()) <= now.floor_ticks(plan.tick())

@@ -1,9 +1,9 @@
 //! A policy, compiled for the arithmetic of its histories.
 
-use std::time::Duration;
+use std::{ops::RangeInclusive, time::Duration};
 
 use crate::{
-    clock::Tick,
+    clock::{Tick, Timestamp},
     history::{grid::Grid, ring::Ring},
     policy::{Policy, Quota},
 };
@@ -251,6 +251,12 @@ impl Plan {
     /// Returns the age in ticks at which no unit counts any more: a history whose newest unit is that old is idle.
     pub(crate) const fn horizon(&self) -> u64 {
         self.horizon
+    }
+
+    /// Returns the ticks in which the newest unit of a history lies that is neither idle at this time nor ahead of it.
+    pub(crate) const fn live_ticks(&self, now: Timestamp) -> RangeInclusive<u64> {
+        let oldest = now.floor_ticks(self.tick).saturating_add(1).saturating_sub(self.horizon);
+        oldest..=now.ceil_ticks(self.tick)
     }
 
     /// Returns `true` if exact timestamps of 32 bits are enough.

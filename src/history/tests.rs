@@ -163,6 +163,22 @@ proptest! {
     }
 
     #[test]
+    fn live_ticks_are_those_of_histories_that_are_neither_idle_nor_ahead(
+        policy in policies(),
+        steps in schedules(),
+        looks in prop::collection::vec(-3_000_000_000_000i64..3_000_000_000_000, 1..30),
+    ) {
+        let mut subject = Subject::new(&policy);
+        let last = times(&steps).inspect(|now| drop(subject.ask(*now))).last().unwrap_or_default();
+        let horizon = subject.plan.horizon() as i64 * MILLI as i64;
+        let edges = [horizon - 1, horizon, horizon + 1, -1, 0, 1].map(|age| last.saturating_add_signed(age));
+        for now in looks.iter().map(|look| last.saturating_add_signed(*look)).chain(edges).map(Timestamp::from_nanos) {
+            let is_live = !subject.history.is_idle(&subject.plan, now) && !subject.history.is_ahead_of(&subject.plan, now);
+            prop_assert_eq!(subject.plan.live_ticks(now).contains(&subject.history.newest_tick()), is_live, "{:?}", now);
+        }
+    }
+
+    #[test]
     fn never_denied_with_room(policy in policies(), steps in schedules()) {
         let (mut subject, mut model) = (Subject::new(&policy), Model::default());
         for now in times(&steps) {

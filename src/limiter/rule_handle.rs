@@ -92,13 +92,17 @@ impl<K: RequestKind> RuleHandle<K> {
     #[inline(never)]
     fn admit_watched(&self, key: &impl KeyParts) -> bool {
         if self.is_plain() && !is_logging() {
-            let mut verdict = Verdict::with_detail(Detail::OnDenial);
-            let builder = &mut self.builder();
+            let store = &self.limiter.state.store;
+            let (now, builder) = (store.now(), &mut self.builder());
             key.write(builder);
-            self.limiter.state.store.decide(slice::from_ref(builder.charge()), &mut verdict);
+            let mut verdict = Verdict { now, ..Verdict::with_detail(Detail::OnDenial) };
+            verdict.admitted = store.admits_on_credit(builder.charge(), now);
+            if !verdict.admitted {
+                store.decide_at_once(slice::from_ref(builder.charge()), &mut verdict);
+            }
             if !verdict.is_stale {
                 let observation = self.location.rules.rulebook.observation();
-                observation.observer.look(Some(verdict.now), || Store::figures(&self.limiter.state.store));
+                observation.observer.look(Some(now), || Store::figures(store));
                 let own = self.location.own_policy();
                 match verdict.is_admitted() {
                     true => observation.count_only_answer(thread_shard(), own, RuleOutcome::Admitted),

@@ -36,7 +36,7 @@ const KEY: &str = "acct-00000000000000000000";
 /// The hour admits that often, so that a key has 1600 live units.
 const STEP: Duration = Duration::from_millis(2200);
 const SECOND: Duration = Duration::from_secs(1);
-const BRISK_STEP: Duration = Duration::from_micros(22);
+const BRISK_STEP: Duration = Duration::from_micros(280);
 
 /// A decision, and what has to be there before it.
 pub(crate) struct Case {
@@ -141,7 +141,7 @@ impl Recorder for Atomics {
 
 /// Room for many thousands a second: what is done ten times a second is hardly a part of every decision then.
 fn brisk() -> Policy {
-    Policy::per_second(100_000)
+    Policy::per_second(4000)
 }
 
 fn builder(clock: &ManualClock) -> RateLimiterBuilder {

@@ -5,7 +5,8 @@
 //! * [`decide`]: the second, a decision about one history. [`fast_path`] is the same for several charges,
 //!   and [`credit_path`] where no history has to be looked at.
 //! * [`transaction`]: the third, any number of charges of keys with and without histories.
-//! * [`shards`]: all histories, in tables that are locked one by one. Each is a [`table`], which is a [`probe_table`] with a sweep.
+//! * [`shards`]: all histories, in tables that are locked one by one. Each is a [`table`], which is a [`probe_table`] with a sweep that
+//!   tells live histories by their newest units: [`live_ticks`].
 //! * [`overflow`]: the histories that keys share while the store is full.
 
 mod credit_path;
@@ -13,6 +14,7 @@ mod decide;
 mod denial_cache;
 mod fast_path;
 mod heaviest;
+mod live_ticks;
 mod overflow;
 mod probe_table;
 mod shards;

@@ -18,6 +18,7 @@ use crate::{
         contract::Verdict,
         memory::{
             denial_cache::DenialCache,
+            live_ticks::LiveTicks,
             overflow::Overflow,
             table::{SWEEP_STEP, Slot, Table},
         },
@@ -295,8 +296,16 @@ impl Shards {
 
     /// Evicts idle histories among the next buckets of one table. Returns the number of buckets examined.
     pub(super) fn sweep_table(&self, table: &mut Table, buckets: usize, now: Timestamp, clock: &dyn Clock) -> usize {
-        let evict = |slot: &mut Slot, plan: &Plan| self.begin_eviction(slot, plan, now, clock);
-        let swept = table.sweep(buckets, &self.scopes, evict, |slot| self.hash_of(slot));
+        let mut live = LiveTicks::new(&self.scopes, now);
+        let evict = |slot: &mut Slot| {
+            let may_be_idle = !live.hold(slot);
+            may_be_idle
+                && self
+                    .scopes
+                    .plan_of_shape(slot.shape())
+                    .is_some_and(|plan| self.begin_eviction(slot, plan, now, clock))
+        };
+        let swept = table.sweep(buckets, evict, |slot| self.hash_of(slot));
         self.release_slots(swept.evicted);
         swept.examined
     }

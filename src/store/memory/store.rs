@@ -103,6 +103,19 @@ impl MemoryStore {
         Some(is_admitted)
     }
 
+    /// Charges a key that is known to have room, at a time that was read just before. Returns `false`, with nothing changed, if
+    /// it is not known.
+    ///
+    /// The charge must be enforced.
+    #[inline]
+    pub(crate) fn admits_on_credit(&self, charge: &Charge, now: Timestamp) -> bool {
+        let charged = self.charge_on_credit(self.shards.hash(charge), charge, now);
+        if charged == Some(true) {
+            self.shards.sweep(now, &*self.clock);
+        }
+        charged.is_some()
+    }
+
     /// Writes the verdict that [`decide`](Self::decide) would write now, and charges nothing.
     pub(crate) fn peek(&self, charges: &[Charge], verdict: &mut Verdict) {
         let clock = &*self.clock;
@@ -150,7 +163,7 @@ impl MemoryStore {
 
     /// Charges a key that is known to have room. Returns whether a step of the sweep is due, or `None`, with nothing changed, if
     /// it is not known.
-    #[inline]
+    #[inline(always)]
     fn charge_on_credit(&self, hash: u64, charge: &Charge, now: Timestamp) -> Option<bool> {
         let plan = self.shards.scopes().plan(charge)?;
         let mut table = self.shards.lock(Shards::shard_of(hash))?;

@@ -105,15 +105,16 @@ impl Table {
     pub(super) fn sweep(
         &mut self,
         buckets: usize,
-        scopes: &Scopes,
-        evict: impl Fn(&mut Slot, &Plan) -> bool,
+        mut evict: impl FnMut(&mut Slot) -> bool,
         hash_of: impl Fn(&Slot) -> u64,
     ) -> Swept {
         let mut swept = Swept { examined: buckets.min(self.slots.places()), evicted: 0 };
         for _ in 0..swept.examined {
-            self.swept %= self.slots.places();
-            let slot = self.slots.get_mut(self.swept);
-            if slot.is_some_and(|slot| scopes.plan_of_shape(slot.shape()).is_some_and(|plan| evict(slot, plan))) {
+            // A remainder would take longer than all else here.
+            if self.swept >= self.slots.places() {
+                self.swept = 0;
+            }
+            if self.slots.get_mut(self.swept).is_some_and(&mut evict) {
                 // The next slot may be in this bucket then.
                 self.slots.remove(self.swept, &hash_of);
                 swept.evicted += 1;

@@ -1,0 +1,43 @@
+//! How a sweep tells most live histories.
+
+use std::ops::RangeInclusive;
+
+use crate::{
+    clock::Timestamp,
+    store::{Scopes, memory::table::Slot},
+};
+
+/// The ticks in which the newest unit of a history lies that is neither idle nor ahead of the time, for histories of one shape.
+///
+/// Most slots that a sweep examines are live, and have the shape of the slot before. So the plan is looked up, and the time
+/// divided into ticks, once for a run of them.
+#[derive(Debug)]
+pub(super) struct LiveTicks<'a> {
+    scopes: &'a Scopes,
+    now: Timestamp,
+    shape: Option<u32>,
+    ticks: RangeInclusive<u64>,
+}
+
+impl<'a> LiveTicks<'a> {
+    pub(super) const fn new(scopes: &'a Scopes, now: Timestamp) -> Self {
+        Self { scopes, now, shape: None, ticks: 0..=0 }
+    }
+
+    /// Returns `true` if the history is neither idle nor ahead of the time.
+    #[inline]
+    pub(super) fn hold(&mut self, slot: &Slot) -> bool {
+        if self.shape != Some(slot.shape()) {
+            self.turn_to(slot.shape());
+        }
+        self.shape.is_some() && self.ticks.contains(&slot.history.newest_tick())
+    }
+
+    fn turn_to(&mut self, shape: u32) {
+        let plan = self.scopes.plan_of_shape(shape);
+        self.shape = plan.map(|plan| {
+            self.ticks = plan.live_ticks(self.now);
+            shape
+        });
+    }
+}
