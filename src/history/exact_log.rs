@@ -7,6 +7,9 @@ use crate::history::ring::Ring;
 /// Maximum number of units that need no memory on the heap.
 const INLINE: usize = 5;
 
+/// Units of a window that are counted from the newest on. The hint is left to larger windows, which take longer without it.
+const FEW: usize = 16;
+
 /// The timestamps of the remembered units in ticks, oldest first.
 ///
 /// Entries never decrease. The caller keeps the newest of them in full and passes it in. The low 32 bits of the others are
@@ -39,10 +42,15 @@ impl ExactLog {
         let (block, ring) = self.view();
         let ages = Ages::new(block, ring, newest);
         let reach = Ages::reach(after, newest);
-        let count = count_newest(ring.hint.into(), ring.len(), most, |at| ages.age(at) < reach);
+        let live = |at| ages.age(at) < reach;
+        let count = match most {
+            ..=FEW => count_few(ring.len(), most, live),
+            _ => count_newest(ring.hint.into(), ring.len(), most, live),
+        };
         let oldest = if count == 0 { newest } else { newest.saturating_sub(ages.age(ring.len() - count).into()) };
         if let Self::Heap { ring, .. } = self
             && count < ring.len()
+            && most > FEW
         {
             ring.hint = count as u16;
         }
@@ -214,6 +222,16 @@ pub(crate) fn count_newest(hint: usize, len: usize, most: usize, live: impl Fn(u
     len - first_live(first, len - 1, live)
 }
 
+/// Does what [`count_newest`] does, without a hint, for a window of few units.
+#[inline]
+fn count_few(len: usize, most: usize, live: impl Fn(usize) -> bool) -> usize {
+    let first = len.saturating_sub(most);
+    if first < len && live(first) {
+        return len - first;
+    }
+    (first..len).rev().take_while(|at| live(*at)).count()
+}
+
 /// Returns the first `live` entry. Entry `earlier` must not be live, and entry `later` must be.
 fn first_live(mut earlier: usize, mut later: usize, live: impl Fn(usize) -> bool) -> usize {
     while later - earlier > 1 {
@@ -274,9 +292,12 @@ mod tests {
     fn counts_the_entries_after_a_moment() {
         let timestamps = [10, 20, 20, 30, 40, 50, 60];
         let count = |hint, after, most| count_newest(hint, timestamps.len(), most, |at| timestamps[at] > after);
+        let few = |after, most| count_few(timestamps.len(), most, |at| timestamps[at] > after);
         for (after, expected) in
             [(60, 0), (59, 1), (50, 1), (49, 2), (29, 4), (20, 4), (19, 6), (10, 6), (9, 7), (0, 7)]
         {
+            assert_eq!(few(after, FEW), expected, "after {after}");
+            assert_eq!(few(after, 3), expected.min(3), "after {after}");
             for hint in 0..9 {
                 assert_eq!(count(hint, after, 4096), expected, "after {after}, with the hint {hint}");
             }
