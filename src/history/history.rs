@@ -170,20 +170,20 @@ impl History {
         }
     }
 
-    /// Returns the tick in which the first window that is full has room again, or `None` if all windows have room.
+    /// Returns the tick in which the full window of the lowest rate has room again, or `None` if all windows have room.
     ///
     /// Agrees with [`usage`](Self::usage), reads fewer entries, and the history need not be expired.
     #[inline]
     pub(crate) fn room_at(&mut self, plan: &Plan, now: Timestamp) -> Option<u64> {
         let (now, newest) = (now.floor_ticks(plan.tick()), self.newest.tick());
         match &mut self.log {
-            Log::Exact(log) => plan.windows().iter().find_map(|window| {
+            Log::Exact(log) => plan.by_rate().iter().find_map(|window| {
                 let expired = now.saturating_sub(window.ticks);
                 Some(log.nth_newest_after(expired, newest, window.limit_as_len())? + window.ticks)
             }),
             Log::Bucketed(log) => {
                 log.expire(plan, newest, now);
-                plan.windows().iter().find_map(|window| log.room_at(plan, newest, window, now))
+                plan.by_rate().iter().find_map(|window| log.room_at(plan, newest, window, now))
             }
             Log::Costs(log) => log.room(plan, 1, newest, now).tick(),
         }

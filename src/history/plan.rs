@@ -16,6 +16,8 @@ use crate::{
 pub(crate) struct Plan {
     tick: Tick,
     windows: Box<[Window]>,
+    /// The same windows, that of the lowest rate first.
+    by_rate: Box<[Window]>,
     /// Windows that only other plans of the same histories limit.
     unlimited: Box<[Window]>,
     exact: Option<Exact>,
@@ -138,6 +140,7 @@ impl Plan {
         let most_units = most_units(&counted_windows, count_denied || all.len() > 1);
         let plan = Self {
             tick,
+            by_rate: by_rate(&windows),
             windows,
             unlimited,
             exact,
@@ -160,8 +163,10 @@ impl Plan {
         let limits = quotas.map(|quota| (plan.tick.count(quota.window()), quota.limit()));
         let grid = Grid::new(limits, policy.entries_per_window(), plan.tick.count(Self::SMALL_LEAD));
         let exactly = |window: &Window| Window { counted: Counted::Exactly, ..*window };
+        let windows: Box<[Window]> = plan.windows.iter().map(exactly).collect();
         Self {
-            windows: plan.windows.iter().map(exactly).collect(),
+            by_rate: by_rate(&windows),
+            windows,
             unlimited: plan.unlimited.iter().map(exactly).collect(),
             exact: None,
             bucket_specs: Box::default(),
@@ -181,8 +186,10 @@ impl Plan {
     #[cfg(feature = "redis")]
     pub(crate) fn with_limits(&self, change: impl Fn(u64) -> u64) -> Self {
         let changed = |window: &Window| Window { limit: change(window.limit), ..*window };
+        let windows: Box<[Window]> = self.windows.iter().map(changed).collect();
         Self {
-            windows: self.windows.iter().map(changed).collect(),
+            by_rate: by_rate(&windows),
+            windows,
             unlimited: self.unlimited.clone(),
             bucket_specs: self.bucket_specs.clone(),
             grid: self.grid.clone(),
@@ -223,6 +230,12 @@ impl Plan {
 
     pub(crate) fn windows(&self) -> &[Window] {
         &self.windows
+    }
+
+    /// Returns the windows in the order to look for one that is full: callers that always ask are denied by the one of the lowest
+    /// rate, for the longest time.
+    pub(crate) fn by_rate(&self) -> &[Window] {
+        &self.by_rate
     }
 
     /// Returns the windows that only other plans of the same histories limit.
@@ -352,6 +365,14 @@ fn bucket_specs_beyond(
         .collect()
 }
 
+/// Returns the windows, that of the lowest rate first.
+fn by_rate(windows: &[Window]) -> Box<[Window]> {
+    let mut by_rate: Box<[Window]> = windows.into();
+    let scaled = |one: &Window, other: &Window| u128::from(one.limit) * u128::from(other.ticks);
+    by_rate.sort_by(|one, other| scaled(one, other).cmp(&scaled(other, one)));
+    by_rate
+}
+
 fn counted_by(window: &Window, bucket_specs: &[BucketSpec]) -> Counted {
     bucket_specs.iter().position(|spec| spec.window == window.ticks).map_or(Counted::Exactly, Counted::InBuckets)
 }
@@ -366,6 +387,13 @@ mod tests {
         assert!(plan.windows().iter().all(|window| window.counted == Counted::Exactly));
         assert_eq!(plan.exact().map(|exact| (exact.ticks, exact.capacity)), Some((900_000_000, 1800)));
         assert!(plan.bucket_specs().is_empty());
+    }
+
+    #[test]
+    fn the_window_of_the_lowest_rate_comes_first() {
+        let plan = Plan::new(&Policy::per_second(10).and_per_hour(1800).and_per_minute(60));
+        assert_eq!(plan.by_rate().iter().map(|window| window.limit).collect::<Vec<_>>(), [1800, 60, 10]);
+        assert_eq!(plan.windows().iter().map(|window| window.limit).collect::<Vec<_>>(), [10, 1800, 60]);
     }
 
     #[test]
