@@ -160,7 +160,7 @@ pub(crate) fn limiter(
         None => store,
     };
     let rule = |name: &str| Rule::new(name).no_requests().policy(situation.policy());
-    let limiter = RateLimiter::builder().metrics(false).rule(rule("calls")).rule(rule("tables")).store(store).build();
+    let limiter = RateLimiter::builder().rule(rule("calls")).rule(rule("tables")).store(store).build();
     limiter.expect("the policy is sound")
 }
 
