@@ -87,7 +87,7 @@ pub(crate) enum Warning {
     RedisEvicts(String, u64),
     /// A request names a tier that the rule does not have.
     UnknownTier,
-    /// A settlement is in a unit that no rule of the request counts.
+    /// A settlement is in a unit that no rule of the limiter reserves.
     UnknownUnit(String),
     /// A CORS preflight was refused.
     PreflightRefused,
@@ -296,7 +296,7 @@ impl fmt::Display for Warning {
             }
             Self::UnknownUnit(unit) => write!(
                 f,
-                "a settlement is in the unit {unit:?}, which no rule of the request reserves: it has changed nothing; check how it is \
+                "a settlement is in the unit {unit:?}, which no rule of the limiter reserves: it has changed nothing; check how it is \
                  spelled"
             ),
             Self::QuotaIdle(idle, other) => {

@@ -79,10 +79,12 @@ impl<K: RequestKind, S: Store> RateLimiter<K, S> {
         let reloading = self.state.reloading.lock();
         let new = self.compile_anew(&builder, answers)?;
         let changes = Changes::between(&self.rules().rulebook, &new.rulebook);
-        new.rulebook.warn_of_idle_quotas();
         self.apply_switches(&new);
         self.replace_rules(new);
+        let rules = self.rules_to_keep();
         drop(reloading);
+        // A hook may reload by itself.
+        rules.rulebook.warn_of_idle_quotas();
         Ok(changes)
     }
 

@@ -168,7 +168,9 @@ impl Decision {
             if let Some(meters) = observation.meters() {
                 answer.count(meters, self.thread(), used);
                 let is_charged = used.enforcement.is_charged(self.is_admitted(), !self.is_without_room(at));
-                if let Some(charge) = self.charge(at).filter(|_| is_charged && rule.has_costs()) {
+                // A store that fails open says nothing of any quota, and has charged nothing.
+                let is_charged = is_charged && rule.has_costs() && answer.quotas == tier.quotas().count();
+                if let Some(charge) = self.charge(at).filter(|_| is_charged) {
                     meters.charged(self.thread(), used.rule.index(), charge.units());
                 }
             }

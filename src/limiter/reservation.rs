@@ -153,7 +153,7 @@ impl Reservation {
         }
     }
 
-    /// Warns of a unit that no rule of the request reserves.
+    /// Warns of a unit that no rule of the limiter reserves.
     #[cold]
     fn check_unit(&self, unit: &str) {
         let mut rules = self.ledgers.iter().flat_map(|ledger| ledger.rulebook.rules());

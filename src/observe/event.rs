@@ -130,7 +130,8 @@ impl<'a> Decided<'a> {
 
     /// Returns the answer of each rule that looked at the request, in shadow too. None did if the outcome is
     /// [`Exempt`](RequestOutcome::Exempt), [`Ungoverned`](RequestOutcome::Ungoverned),
-    /// [`MissingKey`](RequestOutcome::MissingKey) or [`Unavailable`](RequestOutcome::Unavailable).
+    /// [`MissingKey`](RequestOutcome::MissingKey) or [`Unavailable`](RequestOutcome::Unavailable), or if the store could not decide
+    /// and all rules are in shadow, so that the request is [`Admitted`](RequestOutcome::Admitted).
     #[must_use]
     pub const fn rules(&self) -> &'a [RuleDecided<'a>] {
         self.rules

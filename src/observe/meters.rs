@@ -2,6 +2,7 @@
 
 use std::{
     fmt, iter,
+    sync::atomic::{AtomicU64, Ordering},
     time::{Duration, SystemTime},
 };
 
@@ -22,15 +23,22 @@ pub(crate) struct LimiterMeters {
     requests: [Counter; RequestOutcome::ALL.len()],
     keys: Gauge,
     keys_limit: Gauge,
-    overflow: Counter,
-    known_denials: Counter,
+    overflow: StoreCounter,
+    known_denials: StoreCounter,
     breaker_open: Gauge,
-    failures: [Counter; ServerFigures::REASONS.len()],
-    outage_decisions: [Counter; ServerFigures::OUTCOMES.len()],
-    leased: [Counter; ServerFigures::KINDS.len()],
+    failures: [StoreCounter; ServerFigures::REASONS.len()],
+    outage_decisions: [StoreCounter; ServerFigures::OUTCOMES.len()],
+    leased: [StoreCounter; ServerFigures::KINDS.len()],
     durations: [Histogram; OPERATIONS.len()],
     reloads: [Counter; 2],
     loaded: Gauge,
+}
+
+/// A counter of what a store counts itself. Limiters share it, so it grows by what is new.
+struct StoreCounter {
+    counter: Counter,
+    /// The count of the store that was handed on last.
+    handed_on: AtomicU64,
 }
 
 /// The metrics of the rules of a limiter, in one version.
@@ -77,16 +85,17 @@ impl LimiterMeters {
                 .map(|outcome| counter!("tower_quota_requests_total", "outcome" => outcome.as_str())),
             keys: gauge!("tower_quota_keys"),
             keys_limit: gauge!("tower_quota_keys_limit"),
-            overflow: counter!("tower_quota_overflow_decisions_total"),
-            known_denials: counter!("tower_quota_known_denials_total"),
+            overflow: StoreCounter::new(counter!("tower_quota_overflow_decisions_total")),
+            known_denials: StoreCounter::new(counter!("tower_quota_known_denials_total")),
             breaker_open: gauge!("tower_quota_breaker_open"),
             durations: OPERATIONS
                 .map(|operation| histogram!("tower_quota_store_duration_seconds", "operation" => operation)),
             failures: ServerFigures::REASONS
-                .map(|reason| counter!("tower_quota_store_failures_total", "reason" => reason)),
+                .map(|reason| StoreCounter::new(counter!("tower_quota_store_failures_total", "reason" => reason))),
             outage_decisions: ServerFigures::OUTCOMES
-                .map(|outcome| counter!("tower_quota_outage_decisions_total", "outcome" => outcome)),
-            leased: ServerFigures::KINDS.map(|kind| counter!("tower_quota_leased_units_total", "kind" => kind)),
+                .map(|outcome| StoreCounter::new(counter!("tower_quota_outage_decisions_total", "outcome" => outcome))),
+            leased: ServerFigures::KINDS
+                .map(|kind| StoreCounter::new(counter!("tower_quota_leased_units_total", "kind" => kind))),
             reloads: RELOADS.map(|outcome| counter!("tower_quota_reloads_total", "outcome" => outcome)),
             loaded: gauge!("tower_quota_rules_loaded_timestamp_seconds"),
         }
@@ -113,15 +122,15 @@ impl LimiterMeters {
         if let Some((keys, most)) = figures.keys {
             self.keys.set(keys as f64);
             self.keys_limit.set(most as f64);
-            self.overflow.absolute(figures.overflow_decisions);
+            self.overflow.hand_on(figures.overflow_decisions);
         }
         if let Some(known) = figures.known_denials {
-            self.known_denials.absolute(known);
+            self.known_denials.hand_on(known);
         }
         if let Some(servers) = figures.servers {
-            set_all(&self.failures, &servers.failures);
-            set_all(&self.outage_decisions, &servers.outage_decisions);
-            set_all(&self.leased, &servers.leased);
+            hand_on_all(&self.failures, &servers.failures);
+            hand_on_all(&self.outage_decisions, &servers.outage_decisions);
+            hand_on_all(&self.leased, &servers.leased);
         }
         if figures.has_servers {
             self.breaker_open.set(f64::from(u8::from(figures.is_out)));
@@ -133,6 +142,20 @@ impl LimiterMeters {
         let at = OPERATIONS.iter().position(|known| *known == operation);
         if let Some(histogram) = at.and_then(|at| self.durations.get(at)) {
             histogram.record(took);
+        }
+    }
+}
+
+impl StoreCounter {
+    const fn new(counter: Counter) -> Self {
+        Self { counter, handed_on: AtomicU64::new(0) }
+    }
+
+    /// Adds what the store has counted since the last time.
+    fn hand_on(&self, count: u64) {
+        let before = self.handed_on.fetch_max(count, Ordering::Relaxed);
+        if count > before {
+            self.counter.increment(count - before);
         }
     }
 }
@@ -309,8 +332,8 @@ fn places_of_tier(rule: &str, tier: &str, policy: &Policy, limiter: &LimiterMete
     only.chain(answers.iter().cloned().chain(exhausted).map(|counter| [Some(counter), None])).collect()
 }
 
-fn set_all(counters: &[Counter], counts: &[u64]) {
-    counters.iter().zip(counts).for_each(|(counter, count)| counter.absolute(*count));
+fn hand_on_all(counters: &[StoreCounter], counts: &[u64]) {
+    counters.iter().zip(counts).for_each(|(counter, count)| counter.hand_on(*count));
 }
 
 fn describe() {
@@ -337,7 +360,7 @@ fn describe() {
     describe_gauge!("tower_quota_keys_limit", "The maximum number of histories in this process.");
     describe_gauge!("tower_quota_breaker_open", "1 while a server of the store is left alone.");
     describe_gauge!("tower_quota_rules_loaded_timestamp_seconds", "When the rules were loaded, in seconds since 1970.");
-    describe_histogram!("tower_quota_retry_after_seconds", "The waits that denied callers were told.");
+    describe_histogram!("tower_quota_retry_after_seconds", "The wait for room in each rule that denies.");
     describe_histogram!("tower_quota_estimate_ratio", "True costs, as multiples of the estimates.");
     describe_histogram!("tower_quota_store_duration_seconds", "Waits for the server of the store.");
 }

@@ -281,3 +281,28 @@ fn a_hook_may_ask_the_limiter_itself() {
     assert_eq!(*answers.lock(), [(1, 1)]);
     own.lock().take();
 }
+
+#[test]
+fn a_warning_about_new_rules_is_told_when_they_are_in_force_and_may_be_answered_with_a_reload() {
+    let own: Arc<Mutex<Option<RateLimiter>>> = Arc::default();
+    let (asked, limits) = (Arc::clone(&own), Arc::new(Mutex::new(Vec::new())));
+    let noted = Arc::clone(&limits);
+    let limiter = RateLimiter::builder().rule(rule("calls", Policy::per_minute(9))).on_decision(move |event| {
+        // The first warning alone: the clone is taken.
+        if let Event::Warned(_) = event
+            && let Some(limiter) = asked.lock().take()
+        {
+            let limit_now = || limiter.rule("calls").unwrap().peek("ann").quotas().next().map(|quota| quota.limit());
+            noted.lock().push(limit_now());
+            if limit_now() == Some(60) {
+                limiter.reload(|builder| Ok(builder.rule(rule("calls", Policy::per_minute(10))))).unwrap();
+            }
+            noted.lock().push(limit_now());
+        }
+    });
+    let limiter = limiter.build().unwrap();
+    *own.lock() = Some(limiter.clone());
+    let idle = Policy::per_minute(60).and_per_hour(10);
+    limiter.reload(|builder| Ok(builder.rule(rule("calls", idle)))).unwrap();
+    assert_eq!(*limits.lock(), [Some(60), Some(10)]);
+}

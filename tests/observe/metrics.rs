@@ -224,6 +224,20 @@ fn a_limiter_that_is_not_to_count_registers_nothing() {
 }
 
 #[test]
+fn what_the_stores_of_several_limiters_count_is_summed() {
+    let scrape = Scrape::after(|| {
+        for others in [2, 3] {
+            let (limiter, _) = limiter_for(1, [rule("calls", 9)]);
+            let calls = limiter.rule("calls").unwrap();
+            assert!(calls.admit("ann"));
+            (0..others).for_each(|_| assert!(calls.admit("bob")));
+            (0..2).for_each(|_| limiter.flush_metrics());
+        }
+    });
+    assert_eq!(scrape.of("tower_quota_overflow_decisions_total"), 5.0);
+}
+
+#[test]
 fn many_threads_lose_no_count() {
     let scrape = Scrape::after(|| {
         let (limiter, _) = limiter([rule("calls", 1_000_000)]);

@@ -75,6 +75,25 @@ fn a_server_that_is_out_is_an_event_and_in_the_metrics_until_it_is_back() {
 }
 
 #[test]
+fn a_request_that_passes_because_the_store_is_out_counts_as_admitted_and_its_units_do_not() {
+    recorded(async |recorder| {
+        let (server, tokens) = (Server::start(), Rule::new("tokens").no_requests().cost("tokens", 1));
+        let tokens = tokens.policy(Policy::per_hour(1000));
+        let store = RedisStore::new(server.url(), OnOutage::Open).deadline(GUARD);
+        let builder = RateLimiter::builder().store(store).rule(tokens);
+        let limiter = metrics::with_local_recorder(&recorder, || builder.build()).unwrap();
+        let of = |series: &str| value(&limiter, &recorder, series);
+        let tokens = limiter.rule("tokens").unwrap();
+        assert!(tokens.admit_cost_async("ann", 5).await.unwrap());
+        server.kill();
+        assert!(tokens.admit_cost_async("ann", 7).await.unwrap());
+        assert_eq!(of(r#"tower_quota_requests_total{outcome="admitted"}"#), 2.0);
+        assert_eq!(of(r#"tower_quota_outage_decisions_total{outcome="admitted"}"#), 1.0);
+        assert_eq!(of(r#"tower_quota_units_total{rule="tokens",unit="tokens",kind="charged"}"#), 5.0);
+    });
+}
+
+#[test]
 fn a_server_that_evicts_is_a_warning_and_no_decision_fails_for_that() {
     recorded(async |_| {
         let evicting = Server::with(&["--maxmemory", "64mb", "--maxmemory-policy", "allkeys-lru"]);

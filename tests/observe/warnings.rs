@@ -129,6 +129,19 @@ fn a_clock_that_steps_back_is_said_once_and_one_that_runs_on_never() {
 }
 
 #[test]
+fn a_clock_that_steps_back_is_said_where_requests_have_costs_too() {
+    let (limiter, clock) = limiter([tokens()]);
+    let tokens = limiter.rule("tokens").unwrap();
+    let ask = || (0..200).for_each(|_| assert!(tokens.admit_cost("ann", 1).unwrap()));
+    clock.advance(Duration::from_secs(30));
+    ask();
+    assert!(codes(&limiter).is_empty());
+    clock.set(Duration::ZERO);
+    ask();
+    assert_eq!(codes(&limiter), ["clock-stepped-back"]);
+}
+
+#[test]
 fn a_tier_that_the_rule_does_not_have_is_a_mistake() {
     let rule = Rule::new("calls").every_request().key(key::header("x-account")).policy(Policy::per_minute(9));
     let rule = rule.tier("pro", Policy::per_minute(90)).tier_from(key::header("x-plan"));

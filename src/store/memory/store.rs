@@ -266,6 +266,9 @@ impl MemoryStore {
         self.shards.note_receipt(charge, 0, receipt, verdict);
         if is_sweep_due {
             self.shards.sweep(verdict.now, clock);
+            if let Some(notices) = self.shards.take_notices() {
+                self.warn(&notices);
+            }
         }
         Some(())
     }

@@ -15,7 +15,8 @@ pub(super) async fn warn_of_eviction(mut connection: MultiplexedConnection, obse
     if !observer.is_on(Check::RedisEvicts) {
         return;
     }
-    let question = redis::cmd("INFO").arg("memory").arg("stats").to_owned();
+    // Servers before Redis 7 know no more than one section in a question.
+    let question = redis::cmd("INFO");
     let answer = timeout(CONNECT_TIMEOUT, question.query_async::<String>(&mut connection)).await;
     if let Ok(Ok(info)) = answer
         && let Some(warning) = warning(&info)
