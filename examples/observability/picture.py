@@ -163,7 +163,10 @@ def draw(panel, series, minutes):
     legend_y = y + height - (0 if stat else (len(shown) + 1) // 2 * LEGEND_LINE)
     left, upper, plot_width, plot_height = x + 58, y + 38, width - 84, legend_y - 62 - y
     top = max(map(highest, series), default=0) * 1.08 or 1
-    place = lambda at, value: (left + plot_width * (1 + at / 60 / minutes), upper + plot_height * (1 - value / top))
+
+    def place(at, value):
+        return left + plot_width * (1 + at / 60 / minutes), upper + plot_height * (1 - value / top)
+
     parts = [f"<g><title>{html.escape(panel['description'])}</title>"]
     parts.append(f'<rect x="{x}" y="{y}" width="{width}" height="{height}" rx="4" fill="#fff" stroke="#ccc"/>')
     parts.append(text(x + 12, y + 22, panel["title"], 14, "#111", 'font-weight="bold"'))
