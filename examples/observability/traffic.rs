@@ -1,4 +1,4 @@
-//! Calls of a few apps, one of which sends too many.
+//! Calls of a few apps, one of which sends too many at times.
 
 use std::time::Duration;
 
@@ -8,7 +8,8 @@ use tower_quota::RateLimiter;
 
 use super::{Result, server};
 
-const APPS: [&str; 4] = ["cs-acme", "cs-globex", "cs-initech", "cs-umbrella"];
+/// The apps, each with the number of rounds between two of its calls.
+const APPS: [(&str, u64); 4] = [("cs-acme", 15), ("cs-globex", 12), ("cs-initech", 20), ("cs-umbrella", 30)];
 
 /// Calls on and on, ten times a second.
 pub(crate) async fn run(app: Router, limiter: RateLimiter) {
@@ -21,17 +22,23 @@ pub(crate) async fn run(app: Router, limiter: RateLimiter) {
     }
 }
 
-/// Sends the calls of one round: one of each app, more of the first, and some without a token.
+/// Sends the calls of one round: those of the apps whose turn it is, and in a third of the time too many of the first.
 pub(crate) async fn send(app: &Router, limiter: &RateLimiter, round: u64) -> Result<()> {
-    for name in APPS.iter().copied().chain([APPS[0]; 3]) {
+    let wild = if round % 900 < 300 { 2 } else { 0 };
+    let due = APPS.iter().filter(|(_, rounds)| round.is_multiple_of(*rounds));
+    for (name, _) in due.chain(std::iter::repeat_n(&APPS[0], wild)) {
         call(app, "GET", "/api/public/bots", name).await?;
         call(app, "POST", &format!("/api/public/bot/st-{}/export", round % 3), name).await?;
     }
-    call(app, "GET", "/not/limited", APPS[1]).await?;
-    // Every fourth prompt says nothing of its cost, and every tenth costs more than was expected.
-    let decision = limiter.rule(server::TOKENS)?.check(APPS[(round % 4) as usize]);
-    if let Some(reservation) = decision.reservation().filter(|_| !round.is_multiple_of(4)) {
-        reservation.settle("tokens", if round.is_multiple_of(10) { 1800 } else { 300 + 50 * (round % 10) });
+    call(app, "GET", "/not/limited", APPS[1].0).await?;
+    if round.is_multiple_of(4) { prompt(limiter, round / 4) } else { Ok(()) }
+}
+
+/// Reserves tokens. Every fifth prompt says nothing of its cost, and every tenth costs more than was expected.
+fn prompt(limiter: &RateLimiter, number: u64) -> Result<()> {
+    let decision = limiter.rule(server::TOKENS)?.check(APPS[(number % 4) as usize].0);
+    if let Some(reservation) = decision.reservation().filter(|_| !number.is_multiple_of(5)) {
+        reservation.settle("tokens", if number % 10 == 3 { 1800 } else { 300 + 50 * (number % 10) });
     }
     Ok(())
 }
