@@ -283,7 +283,8 @@ impl SharedHistory {
         let kept = range.until.min(self.units).saturating_sub(gone + before);
         let dropped_at = if self.is_reshaped { self.dropped_at } else { range.ends_at.min(self.dropped_at) };
         let dropped_until = dropped_at.saturating_add(window.ticks);
-        let may_count = dropped_until > now.floor_ticks(plan.tick());
+        // All units that are kept are later. Once the window of older rules has let go of these, a longer one knows no others.
+        let may_count = self.history.units() > 0 && dropped_until > now.floor_ticks(plan.tick());
         let dropped = if may_count { range.until.min(self.dropped).saturating_sub(range.since) } else { 0 };
         RangeUsage { dropped, dropped_until, used, before, kept }
     }

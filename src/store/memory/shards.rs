@@ -185,7 +185,7 @@ impl Shards {
         if may_have_slot || self.is_overflow_live(now) || !self.reserve_slot() {
             return None;
         }
-        self.sweep_table(table, NEWCOMER_STEP, now, clock);
+        self.sweep_table(table, NEWCOMER_STEP, &[], now, clock);
         let mut history = History::new(plan);
         history.decide(plan, now, verdict);
         table.insert(hash, Slot::new(charge, false, history), |slot| self.hash_of(slot));
@@ -235,9 +235,19 @@ impl Shards {
         }
     }
 
-    /// Evicts idle histories among the next buckets of one table. Returns the number of buckets examined.
-    pub(super) fn sweep_table(&self, table: &mut Table, buckets: usize, now: Timestamp, clock: &dyn Clock) -> usize {
-        let evict = |slot: &mut Slot, plan: &Plan| self.begin_eviction(slot, plan, now, clock);
+    /// Evicts idle histories among the next buckets of one table, except those of the `kept` hashes. Returns the number of
+    /// buckets examined.
+    pub(super) fn sweep_table(
+        &self,
+        table: &mut Table,
+        buckets: usize,
+        kept: &[u64],
+        now: Timestamp,
+        clock: &dyn Clock,
+    ) -> usize {
+        let evict = |slot: &mut Slot, plan: &Plan| {
+            (kept.is_empty() || !kept.contains(&self.hash_of(slot))) && self.begin_eviction(slot, plan, now, clock)
+        };
         let swept = table.sweep(buckets, &self.scopes, evict, |slot| self.hash_of(slot));
         self.release_slots(swept.evicted);
         swept.examined
@@ -290,7 +300,7 @@ impl Shards {
         for _ in 0..shards {
             let next = self.swept.fetch_add(1, Ordering::Relaxed);
             if let Some(mut table) = self.shards.get(next % SHARDS).and_then(|shard| shard.0.try_lock()) {
-                examined += self.sweep_table(&mut table, SWEEP_STEP, now, clock);
+                examined += self.sweep_table(&mut table, SWEEP_STEP, &[], now, clock);
             }
             if examined >= buckets {
                 return;
