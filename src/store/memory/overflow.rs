@@ -226,7 +226,8 @@ impl SharedHistory {
     fn admit(&mut self, plan: &Plan, units: u64, now: Timestamp, states: &mut [QuotaState]) {
         self.history.expire(plan, now);
         let (before, oldest) = (self.history.units(), self.oldest(plan));
-        if plan.has_costs() {
+        // A debt may be owed by a rule that has lost its costs in the meantime.
+        if plan.has_costs() || units != 1 {
             self.history.admit_cost(plan, units, now, states);
         } else {
             self.history.admit(plan, now, states);
