@@ -398,6 +398,17 @@ fn a_debt_counts_in_full_where_the_rule_has_lost_its_costs() {
 }
 
 #[test]
+fn a_debt_counts_in_full_in_a_full_table_where_the_rule_has_lost_its_costs() {
+    let requests = || tokens(Policy::per_minute(1000));
+    let (limiter, _) = limiter_for(1, [requests().reserve("tokens", 1)]);
+    assert!(limiter.rule("tokens").unwrap().check_cost("filler", 1).unwrap().is_admitted());
+    let reservation = reserve(&limiter, 10);
+    limiter.reload(|builder| Ok(builder.rule(requests()))).unwrap();
+    reservation.settle("tokens", 310);
+    assert_eq!(left(&limiter), [690]);
+}
+
+#[test]
 fn what_is_only_asked_for_stays_charged_whatever_counts_if_nobody_settles() {
     let rule = || tokens(Policy::per_minute(10)).reserve("tokens", 4).unsettled(Unsettled::Release);
     let limiter = limiter_of(rule());

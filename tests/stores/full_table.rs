@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use tower_quota::{Decision, Policy, RateLimiter};
-use tower_quota_tests::limiter::{limiter_for, rule};
+use tower_quota::{Decision, Policy, Quota, RateLimiter, clock::ManualClock};
+use tower_quota_tests::limiter::{limiter_for, rule, with_rules};
 
 const MINUTE: Duration = Duration::from_secs(60);
 const HOUR: Duration = Duration::from_secs(3600);
@@ -131,5 +131,64 @@ fn denials_that_count_do_not_push_out_what_somebody_owes() {
     let look = limiter.rule("calls").unwrap().peek("ann");
     assert_eq!((look.is_admitted(), left(&look)), (false, 0));
     clock.set(Duration::from_secs(121));
+    assert!(check(&limiter, "ann").is_admitted());
+}
+
+/// A minute after Ann took the only place, under "calls". What is shared is exhausted: under "visits" for 45 seconds more, under
+/// "calls" for 50.
+fn ann_has_an_idle_place() -> (RateLimiter, ManualClock) {
+    let (limiter, clock) =
+        limiter_for(1, [rule("calls", Policy::per_minute(1)), rule("visits", Policy::per_minute(1))]);
+    assert!(check(&limiter, "ann").is_admitted());
+    clock.set(Duration::from_secs(45));
+    assert!(limiter.rule("visits").unwrap().check("stranger").is_admitted());
+    clock.set(Duration::from_secs(50));
+    assert!(check(&limiter, "stranger").is_admitted());
+    clock.set(MINUTE);
+    (limiter, clock)
+}
+
+#[test]
+fn a_request_that_is_denied_does_not_lose_a_place_that_it_had() {
+    let (limiter, clock) = ann_has_an_idle_place();
+    let ask = || limiter.check_all([("visits", "ann"), ("calls", "ann")]).unwrap();
+    // Each denial takes a step of the sweep, and these get round more than once.
+    for _ in 0..200 {
+        assert_eq!(ask().retry_after(), Some(Duration::from_secs(45)));
+    }
+    clock.advance(Duration::from_secs(45));
+    assert!(ask().is_admitted());
+}
+
+#[test]
+fn one_key_of_a_request_does_not_take_the_place_of_another() {
+    let (limiter, clock) = ann_has_an_idle_place();
+    // A newcomer looks for idle places beside its own: one in 256 of these looks where Ann's is.
+    for number in 0..5000 {
+        let denied = limiter.check_all([("visits", &*format!("page {number}")), ("calls", "ann")]).unwrap();
+        assert_eq!(denied.retry_after(), Some(Duration::from_secs(45)), "with page {number}");
+    }
+    clock.advance(Duration::from_secs(45));
+    assert!(limiter.check_all([("visits", "page 0"), ("calls", "ann")]).unwrap().is_admitted());
+}
+
+#[test]
+fn denials_that_have_left_their_window_do_not_come_back_with_a_longer_one() {
+    let millis = Duration::from_millis;
+    let long = || rule("long", Policy::per_hour(9));
+    let short = rule("calls", Policy::new(Quota::new(1, millis(2))).count_denied());
+    let (limiter, clock) = limiter_for(1, [short, long()]);
+    assert!(check(&limiter, "filler").is_admitted());
+    // The shared history keeps one of three units. That of the other rule goes on for an hour.
+    assert!(limiter.rule("long").unwrap().check("stranger").is_admitted());
+    assert_eq!((0..3).filter(|_| check(&limiter, "stranger").is_admitted()).count(), 1);
+    clock.set(millis(10));
+    assert!(check(&limiter, "filler").is_admitted());
+    assert_eq!(left(&limiter.rule("calls").unwrap().peek("ann")), 1);
+    limiter.reload(|builder| Ok(with_rules(builder, [rule("calls", Policy::per_second(2)), long()]))).unwrap();
+    let look = limiter.rule("calls").unwrap().peek("ann");
+    assert_eq!(left(&look), 2);
+    assert!(limiter.rule("calls").unwrap().reset("filler"));
+    assert_eq!(limiter.rule("calls").unwrap().peek("ann").is_admitted(), look.is_admitted());
     assert!(check(&limiter, "ann").is_admitted());
 }

@@ -500,7 +500,8 @@ fn every_short_way_answers_what_a_look_at_each_history_does() {
                             decision.is_admitted()
                         }
                     };
-                    // Newcomers to a full table look for a place first, and a look takes none.
+                    // Newcomers to a full table look for an idle place first, and a look takes none: it is answered by the history
+                    // that keys share. Beside it, who gets a place is held to units that were pushed out of that history.
                     let is_crowded = places < RULES.len() * 40;
                     assert!(is_crowded || admitted == has_room, "{}", context());
                 }

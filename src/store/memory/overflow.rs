@@ -226,7 +226,8 @@ impl SharedHistory {
     fn admit(&mut self, plan: &Plan, units: u64, now: Timestamp, states: &mut [QuotaState]) {
         self.history.expire(plan, now);
         let (before, oldest) = (self.history.units(), self.oldest(plan));
-        if plan.has_costs() {
+        // A debt may be owed by a rule that has lost its costs in the meantime.
+        if plan.has_costs() || units != 1 {
             self.history.admit_cost(plan, units, now, states);
         } else {
             self.history.admit(plan, now, states);
@@ -283,7 +284,8 @@ impl SharedHistory {
         let kept = range.until.min(self.units).saturating_sub(gone + before);
         let dropped_at = if self.is_reshaped { self.dropped_at } else { range.ends_at.min(self.dropped_at) };
         let dropped_until = dropped_at.saturating_add(window.ticks);
-        let may_count = dropped_until > now.floor_ticks(plan.tick());
+        // All units that are kept are later. Once the window of older rules has let go of these, a longer one knows no others.
+        let may_count = self.history.units() > 0 && dropped_until > now.floor_ticks(plan.tick());
         let dropped = if may_count { range.until.min(self.dropped).saturating_sub(range.since) } else { 0 };
         RangeUsage { dropped, dropped_until, used, before, kept }
     }

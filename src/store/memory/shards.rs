@@ -244,7 +244,7 @@ impl Shards {
         if may_have_slot || self.is_overflow_live(now) || !self.reserve_slot() {
             return None;
         }
-        self.sweep_table(table, NEWCOMER_STEP, now, clock);
+        self.sweep_table(table, NEWCOMER_STEP, &[], now, clock);
         let mut history = History::new(plan);
         history.decide(plan, now, verdict);
         table.insert(hash, Slot::new(charge, false, history), |slot| self.hash_of(slot));
@@ -294,16 +294,23 @@ impl Shards {
         }
     }
 
-    /// Evicts idle histories among the next buckets of one table. Returns the number of buckets examined.
-    pub(super) fn sweep_table(&self, table: &mut Table, buckets: usize, now: Timestamp, clock: &dyn Clock) -> usize {
+    /// Evicts idle histories among the next buckets of one table, except those of the `kept` hashes. Returns the number of
+    /// buckets examined.
+    pub(super) fn sweep_table(
+        &self,
+        table: &mut Table,
+        buckets: usize,
+        kept: &[u64],
+        now: Timestamp,
+        clock: &dyn Clock,
+    ) -> usize {
         let mut live = LiveTicks::new(&self.scopes, now);
         let evict = |slot: &mut Slot| {
-            let may_be_idle = !live.hold(slot);
-            may_be_idle
-                && self
-                    .scopes
-                    .plan_of_shape(slot.shape())
-                    .is_some_and(|plan| self.begin_eviction(slot, plan, now, clock))
+            if live.hold(slot) || kept.contains(&self.hash_of(slot)) {
+                return false;
+            }
+            let plan = self.scopes.plan_of_shape(slot.shape());
+            plan.is_some_and(|plan| self.begin_eviction(slot, plan, now, clock))
         };
         let swept = table.sweep(buckets, evict, |slot| self.hash_of(slot));
         self.release_slots(swept.evicted);
@@ -369,7 +376,7 @@ impl Shards {
         for _ in 0..shards {
             let next = self.swept.fetch_add(1, Ordering::Relaxed);
             if let Some(mut table) = self.shards.get(next % SHARDS).and_then(|shard| shard.0.try_lock()) {
-                examined += self.sweep_table(&mut table, SWEEP_STEP, now, clock);
+                examined += self.sweep_table(&mut table, SWEEP_STEP, &[], now, clock);
             }
             if examined >= buckets {
                 return;

@@ -284,9 +284,8 @@ impl MemoryStore {
                 verdict.is_stale = true;
                 return false;
             };
-            let (decided, is_sweep_due) = transaction.decide();
-            *verdict = decided;
-            is_sweep_due
+            *verdict = transaction.decide();
+            false
         });
         if is_sweep_due {
             self.shards.sweep(verdict.now, clock);

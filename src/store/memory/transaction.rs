@@ -72,7 +72,7 @@ impl<'a> Transaction<'a> {
     ) -> Result<Self, Stale> {
         let mut transaction = Self::lock(store, charges, now, clock);
         // The sweep locks the overflow, and whatever follows may hold it.
-        transaction.for_each_item(Self::sweep_for_newcomer);
+        transaction.sweep_for_newcomers();
         transaction.prepare()
     }
 
@@ -129,9 +129,9 @@ impl<'a> Transaction<'a> {
         reshaped
     }
 
-    /// Admits all enforced charges or none, and charges the others as their enforcement says. Returns the verdict, and whether a
-    /// step of the sweep is due.
-    pub(super) fn decide(mut self) -> (Verdict, bool) {
+    /// Admits all enforced charges or none, and charges the others as their enforcement says. Takes a step of the sweep if one
+    /// is due.
+    pub(super) fn decide(mut self) -> Verdict {
         let admitted = self.measure(true);
         self.for_each_item(|transaction, item| match item.is_charged(admitted) {
             true => transaction.charge(item),
@@ -147,8 +147,10 @@ impl<'a> Transaction<'a> {
             }
         });
         self.for_each_item(Self::report_range);
-        let is_sweep_due = self.is_sweep_due();
-        (self.into_verdict(admitted), is_sweep_due)
+        if self.is_sweep_due() {
+            self.sweep();
+        }
+        self.into_verdict(admitted)
     }
 
     /// Charges all of them, whether there is room or not.
@@ -183,6 +185,13 @@ impl<'a> Transaction<'a> {
     fn is_sweep_due(&mut self) -> bool {
         let is_due = self.shards.first_mut().is_some_and(|(_, table)| table.count_decision());
         is_due || self.has_newcomer
+    }
+
+    /// Sweeps with the shards still locked, so that the sweep skips them: see [`sweep_for_newcomers`](Self::sweep_for_newcomers).
+    fn sweep(&mut self) {
+        // The sweep locks it.
+        self.overflow = None;
+        self.store.sweep(self.now, self.clock);
     }
 
     /// Runs `step` on every item, which it may change along with the transaction.
@@ -242,15 +251,20 @@ impl<'a> Transaction<'a> {
         is_free && self.store.is_overflow_live(now)
     }
 
-    /// Evicts idle histories for a key that is about to get a slot. This comes before anything is measured: an idle history
-    /// of this very decision may be among them.
-    fn sweep_for_newcomer(&mut self, item: &mut Item<'a>) {
+    /// Evicts idle histories for keys that are about to get slots, and none of this very decision: a key whose slot went to
+    /// another of the same request would be held to the overflow, and the request denied after the wait that it was told.
+    fn sweep_for_newcomers(&mut self) {
+        let kept: SmallVec<[u64; 2]> = self.items.iter().map(|item| item.hash).collect();
+        self.for_each_item(|transaction, item| transaction.sweep_for_newcomer(item, &kept));
+    }
+
+    fn sweep_for_newcomer(&mut self, item: &Item<'a>, kept: &[u64]) {
         let (store, now, clock) = (self.store, self.now, self.clock);
         if let Some(table) = self.table(item.hash) {
             if table.find_in_any_shape(item.hash, &item.charge, store.scopes()).is_some() {
                 return;
             }
-            store.sweep_table(table, NEWCOMER_STEP, now, clock);
+            store.sweep_table(table, NEWCOMER_STEP, kept, now, clock);
         }
         if store.is_full() {
             store.search(now, clock);
