@@ -172,9 +172,10 @@ fn at_the_edges_of_what_a_header_says_both_say_and_write_the_same() {
     let server = Server::start();
     let connection = &mut server.connection();
     redis::cmd("SCRIPT").arg("LOAD").arg(&*TEXT).exec(connection).unwrap();
-    for policy in [policy_of(&[(400, 4_000_000)]), policy_of(&[(400, 4_000_000), (300, 3_000_000)])] {
-        let twins = Twins::new(connection, &policy);
-        for step in 0..40 {
+    let policies = [policy_of(&[(400, 4_000_000)]), policy_of(&[(400, 4_000_000), (300, 3_000_000)])];
+    for (policy, units) in policies.iter().flat_map(|policy| [10, 20, 40].map(|units| (policy, units))) {
+        let twins = Twins::new(connection, policy);
+        for step in 0..units {
             let [common, rest] = twins.decide(connection, START + step);
             assert_eq!(common, rest);
         }
@@ -225,5 +226,23 @@ fn common_decisions_do_not_come_to_the_rest_of_the_script() {
         };
         // The first of all, and those for which the ring grows.
         assert_eq!((0..200).filter(|&step| left(step)).collect::<Vec<_>>(), [0, 16, 108]);
+    }
+}
+
+#[test]
+fn when_about_a_block_of_units_is_left_both_say_and_write_the_same() {
+    let server = Server::start();
+    let connection = &mut server.connection();
+    redis::cmd("SCRIPT").arg("LOAD").arg(&*TEXT).exec(connection).unwrap();
+    for (millis, window, left) in [10, 720_000].into_iter().flat_map(|millis| {
+        [50, 100].into_iter().flat_map(move |window| (14..19).map(move |left| (millis, window, left)))
+    }) {
+        let twins = Twins::new(connection, &policy_of(&[(100, 100 * millis), (90, 50 * millis)]));
+        for step in (0..48).chain(47 - left + window..52 - left + window) {
+            let [common, rest] = twins.decide(connection, START + step * millis * MILLI);
+            assert_eq!(common, rest, "{left} left of {window}, step {step}");
+        }
+        let [common, rest] = twins.stored(connection);
+        assert_eq!(common, rest, "{left} left of {window}");
     }
 }
