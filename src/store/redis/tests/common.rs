@@ -238,7 +238,7 @@ fn when_about_a_block_of_units_is_left_both_say_and_write_the_same() {
         [50, 100].into_iter().flat_map(move |window| (14..19).map(move |left| (millis, window, left)))
     }) {
         let twins = Twins::new(connection, &policy_of(&[(100, 100 * millis), (90, 50 * millis)]));
-        for step in (0..48).chain(47 - left + window..52 - left + window) {
+        for step in (0..64).chain(63 - left + window..68 - left + window) {
             let [common, rest] = twins.decide(connection, START + step * millis * MILLI);
             assert_eq!(common, rest, "{left} left of {window}, step {step}");
         }
