@@ -9,6 +9,8 @@ use std::{
 };
 
 use parking_lot::Mutex;
+#[cfg(feature = "metrics")]
+use smallvec::SmallVec;
 
 #[cfg(feature = "metrics")]
 use crate::observe::meters::{CountedRule, DecisionMeters, LimiterMeters};
@@ -152,7 +154,8 @@ impl Observer {
     /// Hands on all decisions that were counted so far.
     #[cfg(feature = "metrics")]
     fn hand_on(&self) {
-        let all: Vec<_> = self.decisions.lock().iter().filter_map(Weak::upgrade).collect();
+        // There are two while rules are replaced. No recorder is called under the lock.
+        let all: SmallVec<[_; 2]> = self.decisions.lock().iter().filter_map(Weak::upgrade).collect();
         all.iter().for_each(|meters| meters.hand_on());
     }
 
