@@ -10,7 +10,7 @@ enum Step {
     /// A thread asks whose clock lags by so much.
     AskLate(u64),
     /// The clock steps back by so much, and a caller asks.
-    StepBack(u64),
+    GoBack(u64),
     /// The rules are reloaded: another plan judges.
     Reload(usize),
     /// A caller is told how much is left.
@@ -27,7 +27,7 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
         1 => (0..5_000 * MILLI).prop_map(Step::Ask),
         1 => (0..12 * MILLI).prop_map(Step::AskLate),
         1 => (0..2_000u64).prop_map(Step::AskLate),
-        1 => (0..500 * MILLI).prop_map(Step::StepBack),
+        1 => (0..500 * MILLI).prop_map(Step::GoBack),
         1 => (0usize..4).prop_map(Step::Reload),
         1 => Just(Step::Measure),
         1 => Just(Step::Record),
@@ -65,7 +65,7 @@ impl<'a> Judged<'a> {
             self.history.clamp_to(plan, now);
         }
         match step {
-            Step::Ask(_) | Step::AskLate(_) | Step::StepBack(_) => return ask(&mut self.history, plan, now),
+            Step::Ask(_) | Step::AskLate(_) | Step::GoBack(_) => return ask(&mut self.history, plan, now),
             Step::Measure => self.history.expire(plan, now),
             Step::Record => self.history.charge(plan, now),
             Step::Reload(to) => {
@@ -96,7 +96,7 @@ fn assert_credit_changes_nothing(policies: &[Policy], steps: &[Step]) {
     for step in steps {
         match step {
             Step::Ask(after) => clock += after,
-            Step::StepBack(by) => clock = clock.saturating_sub(*by),
+            Step::GoBack(by) => clock = clock.saturating_sub(*by),
             _ => {}
         }
         let now = match step {
@@ -134,7 +134,7 @@ fn credit_ends_with_the_room_of_a_history_that_was_in_buckets() {
     let bucketed = Policy::new(Quota::new(17, days(40)).named("long")).and(Quota::new(2, days(10))).resolution(16);
     // A bucket counts until its end, which is later than the unit that is recorded next.
     let into_buckets_and_back = [Step::Reload(1), Step::Ask(373_434_550), Step::Record, Step::Reload(0)];
-    let back = [Step::Ask(85_286_866), Step::StepBack(85_721_416), Step::Ask(0), Step::Ask(1), Step::Ask(0)];
+    let back = [Step::Ask(85_286_866), Step::GoBack(85_721_416), Step::Ask(0), Step::Ask(1), Step::Ask(0)];
     let steps = [&[Step::Ask(0); 12][..], &[Step::Record], &into_buckets_and_back, &back];
     assert_credit_changes_nothing(&[exact, bucketed], &steps.concat());
 }

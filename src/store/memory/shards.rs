@@ -61,8 +61,15 @@ pub(super) struct Shards {
 struct Notices {
     /// Nearly always there is nothing more to read.
     are_any: AtomicBool,
-    is_full: AtomicBool,
-    has_stepped_back: AtomicBool,
+    is_full: Notice,
+    has_stepped_back: Notice,
+}
+
+/// A reason to warn. It is given once: in a full table every newcomer would be one more.
+#[derive(Debug, Default)]
+struct Notice {
+    is_noted: AtomicBool,
+    is_given: AtomicBool,
 }
 
 /// The table of one shard, two cache lines apart from its neighbours.
@@ -77,21 +84,28 @@ pub(crate) struct Stale;
 impl Notices {
     #[cold]
     #[inline(never)]
-    fn note(&self, what: &AtomicBool) {
-        what.store(true, Ordering::Relaxed);
-        self.are_any.store(true, Ordering::Release);
+    fn note(&self, what: &Notice) {
+        if !what.is_noted.load(Ordering::Relaxed) {
+            what.is_noted.store(true, Ordering::Relaxed);
+            self.are_any.store(true, Ordering::Release);
+        }
     }
 
     #[cold]
     fn take(&self) -> SmallVec<[Warning; 2]> {
         let mut warnings = SmallVec::new();
         if self.are_any.swap(false, Ordering::Acquire) {
-            let is_full = self.is_full.swap(false, Ordering::Relaxed);
-            let has_stepped_back = self.has_stepped_back.swap(false, Ordering::Relaxed);
-            warnings.extend(is_full.then_some(Warning::TableFull));
-            warnings.extend(has_stepped_back.then_some(Warning::ClockSteppedBack));
+            warnings.extend(self.is_full.take().then_some(Warning::TableFull));
+            warnings.extend(self.has_stepped_back.take().then_some(Warning::ClockSteppedBack));
         }
         warnings
+    }
+}
+
+impl Notice {
+    /// Returns `true` if it was noted, and not given yet.
+    fn take(&self) -> bool {
+        self.is_noted.load(Ordering::Relaxed) && !self.is_given.swap(true, Ordering::Relaxed)
     }
 }
 

@@ -12,10 +12,10 @@ static ONE_LESS: Condvar = Condvar::new();
 pub(super) struct Turn(());
 
 impl Turn {
-    /// Waits until there are fewer clusters than half of the processors. Each has three to six processes, and a node that
-    /// gets no processor for a second is taken for dead.
+    /// Waits until there are fewer clusters than processors. Each has three to six processes, which wait most of the time, and a
+    /// node that gets no processor for a second is taken for dead.
     pub(super) fn wait() -> Self {
-        let most = thread::available_parallelism().map_or(1, NonZeroUsize::get).div_ceil(2);
+        let most = thread::available_parallelism().map_or(1, NonZeroUsize::get);
         let mut clusters = CLUSTERS.lock();
         ONE_LESS.wait_while(&mut clusters, |clusters| *clusters >= most);
         *clusters += 1;
