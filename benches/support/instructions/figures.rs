@@ -1,6 +1,13 @@
 //! The figures that are kept, and those of now.
 
-use std::{collections::BTreeMap, env, fs, process::Command};
+use std::{
+    collections::BTreeMap,
+    env, fs, iter,
+    num::NonZeroUsize,
+    process::Command,
+    sync::atomic::{AtomicUsize, Ordering},
+    thread,
+};
 
 use serde::{Deserialize, Serialize};
 
@@ -26,8 +33,7 @@ impl Figures {
     }
 
     pub(crate) fn count() -> Result<Self, String> {
-        let counted = CASES.iter().map(|case| Ok((case.name, count::per_decision(case.name)?.round() as u64)));
-        let counted: BTreeMap<&str, u64> = counted.collect::<Result<_, String>>()?;
+        let counted = count_all()?;
         let instructions = CASES.iter().map(|case| {
             let contained = case.less.map_or(0, |less| counted[less]);
             (case.name.to_owned(), counted[case.name].saturating_sub(contained))
@@ -44,6 +50,23 @@ impl Figures {
     pub(crate) fn of(&self, case: &str) -> f64 {
         self.instructions.get(case).map_or(f64::NAN, |count| *count as f64)
     }
+}
+
+/// Counts as many cases at a time as there are processors: instructions are the same whatever runs beside them.
+fn count_all() -> Result<BTreeMap<&'static str, u64>, String> {
+    let (cases, next) = (&CASES, AtomicUsize::new(0));
+    let count = || {
+        let taken = iter::from_fn(|| cases.get(next.fetch_add(1, Ordering::Relaxed)));
+        taken
+            .map(|case| Ok((case.name, count::per_decision(case.name)?.round() as u64)))
+            .collect::<Result<Vec<_>, String>>()
+    };
+    let workers = thread::available_parallelism().map_or(1, NonZeroUsize::get);
+    let counted: Vec<_> = thread::scope(|scope| {
+        let workers: Vec<_> = (0..workers).map(|_| scope.spawn(count)).collect();
+        workers.into_iter().map(|worker| worker.join().expect("counting does not panic")).collect::<Result<_, String>>()
+    })?;
+    Ok(counted.into_iter().flatten().collect())
 }
 
 fn compiler() -> String {
