@@ -151,7 +151,7 @@ fn times(steps: &[u64]) -> impl Iterator<Item = u64> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(400))]
+    #![proptest_config(ProptestConfig::with_cases(150))]
 
     #[test]
     fn never_more_than_n_in_any_window(policy in policies(), steps in schedules()) {

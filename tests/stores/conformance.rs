@@ -14,7 +14,7 @@ use tower_quota::{
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn the_store_in_memory_keeps_every_guarantee() {
-    Suite::new(|_| MemoryStore::default()).schedules(400).run().await.unwrap();
+    Suite::new(|_| MemoryStore::default()).schedules(150).run().await.unwrap();
 }
 
 #[tokio::test]

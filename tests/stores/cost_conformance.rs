@@ -19,7 +19,7 @@ async fn a_list_of_costs_keeps_every_guarantee() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn the_store_in_memory_keeps_every_guarantee_of_costs() {
-    Suite::new(|_| MemoryStore::default()).seed(10_000).schedules(200).run().await.unwrap();
+    Suite::new(|_| MemoryStore::default()).seed(10_000).schedules(100).run().await.unwrap();
 }
 
 #[tokio::test]

@@ -241,7 +241,7 @@ fn check<S: Strategy>(
 #[test]
 fn the_script_decides_as_the_history_in_memory_does_whatever_the_clock_does() {
     let input = (policies(), starts(), prop::collection::vec(jump(), 1..500));
-    check(60, input, |connection, (policy, start, steps)| {
+    check(30, input, |connection, (policy, start, steps)| {
         let mut subjects = [Subject::new(&policy)];
         for now in times(start, &steps) {
             let told_by_script = told(&ask(connection, &subjects, now, Mode::Decide).unwrap());
@@ -256,7 +256,7 @@ fn rings_that_go_round_and_grow_then_are_read_as_the_history_in_memory() {
     let quota = (17u64..400, 300u64..5000).prop_map(|(limit, millis)| Quota::new(limit, Duration::from_millis(millis)));
     let phase = (1usize..150, 0i64..60_000);
     let input = (prop::collection::vec(quota, 1..4), 0u8..4, prop::collection::vec(phase, 1..12));
-    check(50, input, |connection, (quotas, kind, phases)| {
+    check(25, input, |connection, (quotas, kind, phases)| {
         let named = quotas.into_iter().enumerate().map(|(at, quota)| quota.named(format!("q{at}")));
         let policy = Policy::from_iter(named).resolution(if kind % 2 == 0 { 4096 } else { 16 });
         let mut subjects = [Subject::new(&if kind < 2 { policy } else { policy.count_denied() })];
@@ -289,7 +289,7 @@ fn a_log_with_nothing_alive_still_knows_how_far_it_is_ahead_of_the_clock() {
 #[test]
 fn several_charges_are_decided_as_the_store_in_memory_does() {
     let input = (prop::collection::vec(policies(), 2..4), starts(), prop::collection::vec(jump(), 1..400));
-    check(40, input, |connection, (policies, start, steps)| {
+    check(20, input, |connection, (policies, start, steps)| {
         let mut subjects: Vec<_> = policies.iter().map(Subject::new).collect();
         for (turn, now) in times(start, &steps).into_iter().enumerate() {
             // Now and then one of them is charged alone, so that they differ in what they have used.
@@ -322,7 +322,7 @@ fn charges_of_every_enforcement_are_decided_as_the_store_in_memory_does() {
     let steps = prop::collection::vec((jump(), prop::option::weighted(0.05, enforcements)), 1..400);
     // Of quotas that never deny memory may keep fewer units beyond a limit than the server does.
     let sound = policies().prop_filter("a quota never denies", |policy| policy.idle_quotas().next().is_none());
-    check(60, (prop::collection::vec(sound, 1..4), starts(), steps), |connection, (policies, start, steps)| {
+    check(30, (prop::collection::vec(sound, 1..4), starts(), steps), |connection, (policies, start, steps)| {
         let mut subjects: Vec<_> = policies.iter().map(Subject::new).collect();
         let enforcements = [Enforcement::Shadow, Enforcement::On, Enforcement::Soft];
         let switch = |subjects: &mut [Subject], to: &[Enforcement]| {
@@ -348,7 +348,7 @@ fn charges_of_every_enforcement_are_decided_as_the_store_in_memory_does() {
 #[test]
 fn peeking_says_what_is_decided_then_and_changes_nothing() {
     let input = (prop::collection::vec(policies(), 1..3), prop::collection::vec(jump(), 1..100));
-    check(40, input, |connection, (policies, steps)| {
+    check(20, input, |connection, (policies, steps)| {
         let subjects: Vec<_> = policies.iter().map(Subject::new).collect();
         for now in times(START, &steps) {
             let before = dumps(connection, &subjects);
@@ -370,7 +370,7 @@ fn peeking_says_what_is_decided_then_and_changes_nothing() {
 #[test]
 fn never_more_than_n_in_any_window_and_never_denied_with_room() {
     let exact = policies().prop_map(|policy| policy.resolution(4096));
-    check(60, (exact, prop::collection::vec(step(), 1..400)), |connection, (policy, steps)| {
+    check(30, (exact, prop::collection::vec(step(), 1..400)), |connection, (policy, steps)| {
         let subject = Subject::new(&policy);
         let counts_denied = subject.plan.counts_denied();
         let (mut admitted, mut counted): (Vec<u64>, Vec<u64>) = Default::default();
@@ -393,7 +393,7 @@ fn never_more_than_n_in_any_window_and_never_denied_with_room() {
 #[test]
 fn a_unit_that_is_given_back_was_never_taken() {
     let input = (policies(), prop::collection::vec((step(), prop::bool::weighted(0.2)), 1..200));
-    check(60, input, |connection, (policy, steps)| {
+    check(30, input, |connection, (policy, steps)| {
         let (refunded, spared) = (Subject::new(&policy), Subject::new(&policy));
         let mut now = START;
         for (step, is_refunded) in steps {
@@ -717,7 +717,7 @@ fn cells_count_to_limits_of_48_bits() {
 #[test]
 fn several_requests_in_one_call_are_decided_as_one_after_the_other() {
     let input = (prop::collection::vec(policies(), 3), starts(), prop::collection::vec((jump(), 1usize..9), 1..120));
-    check(40, input, |connection, (policies, start, steps)| {
+    check(20, input, |connection, (policies, start, steps)| {
         let mut subjects: Vec<_> = policies.iter().map(Subject::new).collect();
         let mut now = start;
         for (turn, (step, requests)) in steps.into_iter().enumerate() {
@@ -743,7 +743,7 @@ fn several_units_are_taken_as_one_after_the_other_and_no_more_than_there_is_room
     let lenient = policies()
         .prop_map(|policy| policy.quotas().cloned().collect::<Policy>().resolution(policy.entries_per_window()));
     let input = (prop::collection::vec(lenient, 1..3), starts(), prop::collection::vec((jump(), 1u8..40), 1..200));
-    check(40, input, |connection, (policies, start, steps)| {
+    check(20, input, |connection, (policies, start, steps)| {
         let mut subjects: Vec<_> = policies.iter().map(Subject::new).collect();
         let mut now = start;
         for (step, most) in steps {

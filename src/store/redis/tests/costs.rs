@@ -201,7 +201,7 @@ fn cost_policies() -> impl Strategy<Value = Policy> {
 #[test]
 fn costs_are_counted_and_settled_as_in_a_list() {
     let input = (cost_policies(), starts(), prop::collection::vec((step(), todo()), 1..300));
-    check(80, input, |connection, (policy, start, steps)| {
+    check(40, input, |connection, (policy, start, steps)| {
         let costs = Costs::new(&policy);
         let (mut model, mut receipts, mut now) = (Model::new(&costs), Vec::new(), start);
         let most = policy.quotas().map(Quota::limit).max().unwrap();

@@ -41,7 +41,7 @@ fn seen(verdict: &Verdict, plan: &Plan) -> (bool, Timestamp, Vec<(u64, u64)>) {
 #[test]
 fn the_script_decides_about_tiers_as_the_history_in_memory_does_whatever_the_clock_does() {
     let input = (tiers(), starts(), prop::collection::vec((jump(), 0usize..4), 1..400));
-    check(75, input, |connection, (tiers, start, steps)| {
+    check(37, input, |connection, (tiers, start, steps)| {
         let (mut subjects, mut last, mut now) = (subjects(&tiers), 0, start);
         for (step, who) in steps {
             now = now.saturating_add_signed(step).max(1);
