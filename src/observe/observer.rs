@@ -173,9 +173,7 @@ impl Observer {
         if self.without & check.bit() != 0 {
             return;
         }
-        let rule = about.map(|(rule, _)| rule.to_owned());
-        let warned = Warned { check, rule, text: warning.to_string() };
-        if self.is_first(&warned) {
+        if let Some(warned) = self.first_warning(warning, about.map(|(rule, _)| rule)) {
             log(warning, about);
             #[cfg(feature = "metrics")]
             if let Some(meters) = &self.meters {
@@ -185,18 +183,21 @@ impl Observer {
         }
     }
 
-    fn is_first(&self, warned: &Warned) -> bool {
+    /// Returns a warning that was not given before. A mistake may show in every request, so only the first one makes a text of it.
+    fn first_warning(&self, warning: &Warning, rule: Option<&str>) -> Option<Warned> {
+        let check = warning.check();
         let mut warnings = self.warnings.lock();
-        // One rule may have several quotas that never deny.
         let is_same = |other: &Warned| {
-            (other.check, &other.rule) == (warned.check, &warned.rule)
-                && (warned.check != Check::QuotaIdle || other.text == warned.text)
+            // One rule may have several quotas that never deny.
+            (other.check, other.rule.as_deref()) == (check, rule)
+                && (check != Check::QuotaIdle || other.text == warning.to_string())
         };
-        let is_first = warnings.len() < MOST_WARNINGS && !warnings.iter().any(is_same);
-        if is_first {
-            warnings.push(warned.clone());
+        if warnings.len() >= MOST_WARNINGS || warnings.iter().any(is_same) {
+            return None;
         }
-        is_first
+        let warned = Warned { check, rule: rule.map(str::to_owned), text: warning.to_string() };
+        warnings.push(warned.clone());
+        Some(warned)
     }
 
     /// Returns the warnings that were given so far.

@@ -1,9 +1,8 @@
 //! Mistakes in the deployment that only requests can show: each is a warning, once, that names the rule and nobody's key.
 
-use std::{convert::Infallible, future::ready, io, net::SocketAddr, sync::Arc};
+use std::{convert::Infallible, future::ready, net::SocketAddr};
 
 use http::{Method, Request, Response, StatusCode};
-use parking_lot::Mutex;
 use tower::{Layer, Service, ServiceExt, service_fn};
 use tower_quota::{
     OnMissing, Policy, RateLimitLayer, RateLimiter, Rule,
@@ -11,26 +10,23 @@ use tower_quota::{
     http::{PeerAddr, RequestView},
     key::{self, KeyExtractor},
 };
-use tower_quota_tests::limiter::frozen;
-use tracing::subscriber::DefaultGuard;
+use tower_quota_tests::{limiter::frozen, log_lines::LogLines};
+use tracing::{Level, subscriber::DefaultGuard};
 
 /// What is logged on this thread.
 #[derive(Clone, Default)]
-struct Log(Arc<Mutex<Vec<u8>>>);
+struct Log(LogLines);
 
 impl Log {
     fn listen() -> (Self, DefaultGuard) {
         let log = Self::default();
-        let writer = log.clone();
-        let subscriber = tracing_subscriber::fmt().with_ansi(false).without_time().with_writer(move || writer.clone());
-        (log, tracing::subscriber::set_default(subscriber.finish()))
+        let listening = log.0.listen(Level::INFO);
+        (log, listening)
     }
 
     /// The warnings since the last time.
     fn lines(&self) -> Vec<String> {
-        let text = String::from_utf8(std::mem::take(&mut *self.0.lock())).unwrap();
-        assert!(!text.contains("secret"), "a key is nobody's business: {text}");
-        text.lines().filter(|line| line.contains("WARN")).map(ToOwned::to_owned).collect()
+        self.0.take().into_iter().filter(|line| line.contains("WARN")).collect()
     }
 
     /// The one warning since the last time, which names the rule `calls` and its level.
@@ -44,17 +40,6 @@ impl Log {
 
     fn assert_silent(&self) {
         assert_eq!(self.lines(), Vec::<String>::new());
-    }
-}
-
-impl io::Write for Log {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.0.lock().extend_from_slice(bytes);
-        Ok(bytes.len())
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
     }
 }
 
@@ -359,13 +344,8 @@ fn a_warning_is_given_once_by_any_number_of_threads() {
     std::thread::scope(|scope| {
         for _ in 0..8 {
             scope.spawn(|| {
-                let writer = log.clone();
-                let subscriber =
-                    tracing_subscriber::fmt().with_ansi(false).with_writer(move || writer.clone()).finish();
-                tracing::subscriber::with_default(subscriber, || {
-                    let view = nothing();
-                    futures_util::FutureExt::now_or_never(send(&limiter.layer(), 400, &view)).unwrap();
-                });
+                let (_listening, view) = (log.0.listen(Level::INFO), nothing());
+                futures_util::FutureExt::now_or_never(send(&limiter.layer(), 400, &view)).unwrap();
             });
         }
     });

@@ -1,36 +1,18 @@
 //! Decisions in the log, and in the fields of spans.
 
-use std::{io, sync::Arc};
-
-use parking_lot::Mutex;
 use tower_quota::{Enforcement, Policy, Rule};
-use tower_quota_tests::limiter::{calls_per_minute, frozen};
+use tower_quota_tests::{
+    limiter::{calls_per_minute, frozen},
+    log_lines::LogLines,
+};
 use tracing::{Level, field::Empty};
-
-#[derive(Clone, Default)]
-struct Lines(Arc<Mutex<Vec<u8>>>);
-
-impl io::Write for Lines {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.0.lock().extend_from_slice(bytes);
-        Ok(bytes.len())
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
-    }
-}
 
 /// Returns what is logged at this level, or a more severe one.
 fn logged(level: Level, run: impl FnOnce()) -> Vec<String> {
-    let lines = Lines::default();
-    let writer = lines.clone();
-    let subscriber = tracing_subscriber::fmt().with_ansi(false).without_time().with_max_level(level);
-    let subscriber = subscriber.with_writer(move || writer.clone()).finish();
-    tracing::subscriber::with_default(subscriber, run);
-    let text = String::from_utf8(std::mem::take(&mut *lines.0.lock())).unwrap();
-    assert!(!text.contains("secret"), "{text}");
-    text.lines().map(|line| line.trim().to_owned()).collect()
+    let lines = LogLines::default();
+    let _listening = lines.listen(level);
+    run();
+    lines.take()
 }
 
 #[test]
