@@ -1,4 +1,4 @@
-//! One-time warnings about deployment mistakes that only requests can show, through `tracing` if that feature is on.
+//! One-time warnings about deployment mistakes that only requests can show: in the log, the metrics, the hook and a list.
 //!
 //! A [`Warning`] is found by a [`Check`]. It names the rule that it is about, never the key whose request showed it.
 
@@ -95,7 +95,7 @@ pub(crate) enum Warning {
     QuotaIdle(String, String),
 }
 
-/// The warnings about one rule that have been logged, as a set of bits. Each is logged once.
+/// The warnings about one rule that were given, as a set of bits. Each is given once.
 #[derive(Debug, Default)]
 pub(crate) struct WarnOnce(AtomicU32);
 
@@ -404,7 +404,7 @@ impl Share {
 }
 
 impl Clone for WarnOnce {
-    /// A copy has logged none.
+    /// A copy has given none.
     fn clone(&self) -> Self {
         Self::default()
     }

@@ -178,6 +178,17 @@ fn a_claim_needs_something_of_the_log_that_stands_for_it() {
     assert_eq!((&figures["rules"][0]["keys"], &figures["rules"][0]["refused"]), (&Value::from(2), &Value::from(1)));
 }
 
+#[test]
+fn an_address_that_stands_for_a_claim_is_shown_as_text() {
+    let (_folder, path) =
+        file_of("[[rule]]\nname = 'a'\nkey = 'claim:account'\nquotas = ['1/s']\napplies_to = 'every_request'\n");
+    let log = b"192.0.2.1 1709164801 GET /x\n192.0.2.1 1709164801 GET /x\n";
+    let format = "nginx=$remote_addr $msec $request_method $request_uri";
+    let arguments = ["replay", "--rules", &path, "-", "--format", format, "--source", "claim:account=peer_ip"];
+    let run = run_with_input(&arguments, log);
+    assert!(run.stdout.contains("192.0.2.1"), "{}", run.stdout);
+}
+
 /// A rule with a unit, and a log of Caddy's with two requests that say what they cost and one that does not.
 const TOKENS: &str =
     "[[rule]]\nname = 'chat'\nkey = 'peer_ip'\nquotas = ['1000/minute']\napplies_to = 'every_request'\n";

@@ -202,7 +202,7 @@ impl History {
         }
     }
 
-    /// Records one unit if all windows have room for it. If not, returns the tick in which the first full window has room.
+    /// Records one unit if all windows have room for it. If not, returns the tick in which the full window of the lowest rate has room.
     #[inline]
     pub(crate) fn charge_if_room(&mut self, plan: &Plan, now: Timestamp) -> Option<u64> {
         if self.charge_on_credit(plan, now) {
@@ -246,7 +246,7 @@ impl History {
     /// Returns a number of units that all windows have room for now and later, often half of all that they do.
     fn free_units(&self, plan: &Plan, now: Timestamp) -> usize {
         let Log::Exact(log) = &self.log else { return 0 };
-        if plan.has_siblings() || plan.counts_denied() {
+        if !plan.may_have_credit() {
             return 0;
         }
         // The clock of another thread may lag by a part of a tick, unseen.

@@ -203,6 +203,12 @@ impl Plan {
         self.has_siblings
     }
 
+    /// Returns `true` if room that was found may be noted: no other plan judges the histories, and denials do not count.
+    #[inline]
+    pub(crate) const fn may_have_credit(&self) -> bool {
+        matches!(self.form, Form::Exact) && !self.has_siblings && !self.count_denied
+    }
+
     /// Returns `true` if histories of the one plan can be judged by the other as they are.
     pub(crate) fn has_shape_of(&self, other: &Self) -> bool {
         let specs = |plan: &Self| plan.bucket_specs.iter().map(|spec| (spec.window, spec.ticks)).collect::<Vec<_>>();

@@ -67,7 +67,7 @@ pub struct Decision {
     costing: Option<Box<Costing>>,
 }
 
-/// What only decisions under rules with costs have.
+/// What decisions keep under rules with costs, for a hook, and for names that are to be remembered.
 #[derive(Clone, Debug)]
 struct Costing {
     charges: SmallVec<[Charge; 2]>,
@@ -255,8 +255,9 @@ impl Decision {
     }
 
     /// Returns `true` if requests may cost other than one unit under some rule of the limiter.
-    pub(crate) const fn has_costs(&self) -> bool {
-        self.costing.is_some()
+    pub(crate) fn has_costs(&self) -> bool {
+        // Charges are kept for a hook as well.
+        self.costing.is_some() && self.rulebook.has_costs()
     }
 
     /// Returns the rules that it is of.

@@ -12,10 +12,12 @@
 //! * [`Reservation`]: the units that a request has reserved, until they are settled; [`held_units`] counts those in flight,
 //!   and [`reserve_more`] adds to it.
 //! * [`Observation`]: the observer and what it keeps; [`report`] tells decisions to the hook, to metrics and to the log, and
-//!   [`settled`] does so with reservations.
+//!   [`batch`] does so with reservations.
 //! * [`AnswerSettings`]: the settings of answers; [`MessageTemplate`] is the sentence that a refused caller reads.
 
 mod answer_settings;
+mod batch;
+mod batch_entry;
 mod builder;
 mod changes;
 mod charges;
@@ -38,7 +40,7 @@ mod rule_matcher;
 mod rulebook;
 mod rules;
 mod seen;
-mod settled;
+
 mod settling;
 mod switches;
 mod thread_shard;

@@ -12,8 +12,7 @@ use crate::observe::{CountedRule, DecisionMeters};
 #[cfg(feature = "tracing")]
 use crate::observe::{RuleLog, is_on, log_settled, record_in_span};
 use crate::{
-    key::Key,
-    limiter::{CompiledRule, RuleTier, thread_shard::thread_shard},
+    limiter::{CompiledRule, RuleTier, batch_entry::BatchEntry, thread_shard::thread_shard},
     observe::{Check, Decided, Event, Observer, RequestOutcome, RuleOutcome, Settled, SettledOutcome},
     warn::{Share, Shared, WarnOnce, Warning},
 };
@@ -39,17 +38,6 @@ struct RuleObservation {
     never_possible: Share,
     unsettled: Share,
     above_estimate: Share,
-}
-
-/// A reservation of one rule that was settled, or ended unsettled.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Settling {
-    pub(super) rule: RuleTier,
-    pub(super) key: Key,
-    pub(super) outcome: SettledOutcome,
-    pub(super) reserved: u64,
-    pub(super) units: u64,
-    pub(super) moved: u64,
 }
 
 impl Observation {
@@ -84,6 +72,13 @@ impl Observation {
     #[inline]
     pub(crate) const fn has_hook(&self) -> bool {
         self.has_hook
+    }
+
+    /// Notes that a unit was settled which no rule reserves.
+    pub(super) fn note_unknown_unit(&self, unit: &str) {
+        if self.warned.is_first(Check::UnknownUnit) {
+            self.observer.warn(&Warning::UnknownUnit(unit.to_owned()), None);
+        }
     }
 
     /// Notes that a request is about to be charged that is a copy of one which the limiter has charged.
@@ -187,9 +182,15 @@ impl Observation {
     }
 
     /// Reports a reservation that was settled, or ended unsettled.
-    pub(super) fn report_settled(&self, rule: &CompiledRule, settled: &Settling) {
-        let Settling { outcome, reserved, units, moved, .. } = *settled;
-        self.check_settled(rule, settled);
+    pub(super) fn report_settled(
+        &self,
+        rule: &CompiledRule,
+        settled: &BatchEntry,
+        outcome: SettledOutcome,
+        moved: u64,
+    ) {
+        let BatchEntry { reserved, units, .. } = *settled;
+        self.check_settled(rule, settled, outcome);
         #[cfg(feature = "metrics")]
         if let Some(meters) = &self.meters {
             meters.settled(settled.rule.rule.index(), outcome, (reserved, units, moved));
@@ -203,9 +204,9 @@ impl Observation {
         }
     }
 
-    fn check_settled(&self, rule: &CompiledRule, settled: &Settling) {
+    fn check_settled(&self, rule: &CompiledRule, settled: &BatchEntry, outcome: SettledOutcome) {
         let Some(observation) = self.rules.get(settled.rule.rule.index()) else { return };
-        let is_unsettled = settled.outcome == SettledOutcome::Unsettled;
+        let is_unsettled = outcome == SettledOutcome::Unsettled;
         if let Some(Shared { some, all, is_too_much }) = observation.unsettled.note(is_unsettled) {
             let [_, settlements] = &self.counting;
             settlements.fetch_sub(1, Ordering::Relaxed);

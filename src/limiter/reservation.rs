@@ -17,15 +17,11 @@ use tokio::runtime::Handle;
 use crate::{
     error::Unavailable,
     key::Charge,
-    limiter::{
-        Charges, HeldCharges, RuleTier, RulebookRef, Version,
-        settled::{Batch, BatchEntry},
-    },
+    limiter::{Charges, HeldCharges, RuleTier, RulebookRef, Version, batch::Batch, batch_entry::BatchEntry},
     observe::{Stopwatch, in_drop},
     outcome::Outcome,
     rule::{Settling, Unsettled},
     store::{BoxFuture, MaybeReady, Receipt, Settlement, Verdict},
-    warn::Warning,
 };
 
 /// The units that a request has reserved, to say what it really cost.
@@ -160,7 +156,7 @@ impl Reservation {
         if let Some(ledger) = self.ledgers.first()
             && !rules.any(|rule| rule.settling().is_some() && rule.unit() == unit)
         {
-            ledger.rulebook.observation().observer.warn(&Warning::UnknownUnit(unit.to_owned()), None);
+            ledger.rulebook.observation().note_unknown_unit(unit);
         }
     }
 
@@ -174,13 +170,16 @@ impl Reservation {
     ///
     /// Dropping the future may leave the estimate as it was. It is not settled again in any case.
     pub async fn settle_async(&self, unit: &str, units: u64) -> Result<(), Unavailable> {
-        self.check_unit(unit);
-        let mut pending: SmallVec<[_; 1]> = SmallVec::new();
+        let (mut pending, mut found): (SmallVec<[_; 1]>, _) = (SmallVec::new(), 0);
         for ledger in &self.ledgers {
             let batch = ledger.batch(|entry| ledger.told(entry, unit, units));
+            found += batch.len;
             if let Some(settled) = ledger.settle_batch(batch) {
                 pending.push(settled);
             }
+        }
+        if found == 0 {
+            self.check_unit(unit);
         }
         let mut all = Ok(());
         for settled in pending {

@@ -97,12 +97,13 @@ impl Rulebook {
     }
 
     /// Returns `true` if requests may cost other than one unit under some rule.
-    #[cfg(feature = "client")]
+    #[inline]
     pub(crate) const fn has_costs(&self) -> bool {
         self.has_costs
     }
 
-    /// Returns `true` if decisions keep their charges: requests may cost other than one unit, or a hook is told of the keys.
+    /// Returns `true` if decisions keep their charges: requests may cost other than one unit, a hook is told of the
+    /// keys, or their names are remembered.
     #[inline]
     pub(crate) const fn keeps_charges(&self) -> bool {
         self.keeps_charges

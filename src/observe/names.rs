@@ -7,6 +7,9 @@ use parking_lot::Mutex;
 
 use crate::key::{Key, RawParts, Text};
 
+/// Bytes of a part of a key that are remembered.
+const MAX_PART: usize = 128;
+
 /// The names of the keys that were denied last, up to a number of them.
 #[derive(Default)]
 pub(super) struct Names {
@@ -64,9 +67,13 @@ impl Names {
     }
 }
 
-/// Returns the parts of a key as one text.
+/// Returns the parts of a key as one text, of which long parts are cut off: a name is for people, and takes bounded memory.
 fn name(parts: &RawParts) -> String {
-    let parts: Vec<String> = parts.iter().map(|part| part.escape_ascii().to_string()).collect();
+    let part = |part: &[u8]| match part.get(..MAX_PART) {
+        Some(begin) if part.len() > MAX_PART => format!("{}...", begin.escape_ascii()),
+        _ => part.escape_ascii().to_string(),
+    };
+    let parts: Vec<String> = parts.iter().map(|bytes| part(bytes)).collect();
     parts.join("/")
 }
 

@@ -186,16 +186,21 @@ impl Observer {
     /// Returns a warning that was not given before. A mistake may show in every request, so only the first one makes a text of it.
     fn first_warning(&self, warning: &Warning, rule: Option<&str>) -> Option<Warned> {
         let check = warning.check();
-        let mut warnings = self.warnings.lock();
-        let is_same = |other: &Warned| {
-            // One rule may have several quotas that never deny.
-            (other.check, other.rule.as_deref()) == (check, rule)
-                && (check != Check::QuotaIdle || other.text == warning.to_string())
+        // One rule may have several quotas that never deny. They leave room for what only requests can show.
+        let (text, most) = match check {
+            Check::QuotaIdle => (Some(warning.to_string()), MOST_WARNINGS / 2),
+            _ => (None, MOST_WARNINGS),
         };
-        if warnings.len() >= MOST_WARNINGS || warnings.iter().any(is_same) {
+        let is_same = |other: &Warned| {
+            (other.check, other.rule.as_deref()) == (check, rule)
+                && text.as_ref().is_none_or(|text| other.text == *text)
+        };
+        let mut warnings = self.warnings.lock();
+        if warnings.len() >= most || warnings.iter().any(is_same) {
             return None;
         }
-        let warned = Warned { check, rule: rule.map(str::to_owned), text: warning.to_string() };
+        let text = text.unwrap_or_else(|| warning.to_string());
+        let warned = Warned { check, rule: rule.map(str::to_owned), text };
         warnings.push(warned.clone());
         Some(warned)
     }

@@ -87,6 +87,10 @@ fn the_names_of_keys_that_were_denied_last_are_remembered_and_no_others() {
     assert_eq!(known, [true, false, true], "the one that was denied longest ago is forgotten");
     assert_eq!(limiter.name_of(limiter.key("short")).as_deref(), Some("short"), "such a key tells it");
 
+    let long = "a".repeat(100_000);
+    assert!(ask(&limiter, &long) && !ask(&limiter, &long));
+    assert_eq!(name(&long).map(|name| name.len()), Some(128 + "...".len() + "/orders".len()), "memory is bounded");
+
     let limiter: RateLimiter = builder().build().unwrap();
     assert!(ask(&limiter, "acme") && !ask(&limiter, "acme"));
     assert_eq!(limiter.name_of(limiter.key(("acme", "orders"))), None, "it is off by default");

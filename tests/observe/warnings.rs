@@ -6,14 +6,21 @@ use std::{convert::Infallible, future::ready, net::SocketAddr, time::Duration};
 use http::{Request, Response};
 use tower::{Layer, ServiceExt, service_fn};
 use tower_quota::{
-    Policy, RateLimiter, RateLimiterBuilder, Rule, clock::ManualClock, http::PeerAddr, key, observe::Check,
+    Policy, RateLimiter, RateLimiterBuilder, Rule,
+    clock::ManualClock,
+    http::PeerAddr,
+    key,
+    observe::{Check, Warned},
 };
 use tower_quota_tests::limiter::{limiter, limiter_for, rule};
 
+/// All but one that is about this process, whose tests build many limiters.
+fn warnings(limiter: &RateLimiter) -> Vec<Warned> {
+    limiter.warnings().into_iter().filter(|warning| warning.check() != Check::ManyLimiters).collect()
+}
+
 fn codes(limiter: &RateLimiter) -> Vec<&'static str> {
-    // The tests of this process build many limiters.
-    let codes = limiter.warnings().into_iter().filter(|warning| warning.check() != Check::ManyLimiters);
-    codes.map(|warning| warning.code()).collect()
+    warnings(limiter).iter().map(Warned::code).collect()
 }
 
 fn tokens() -> Rule {
@@ -124,8 +131,18 @@ fn a_clock_that_steps_back_is_said_once_and_one_that_runs_on_never() {
     ask();
     assert!(codes(&limiter).is_empty());
     clock.set(Duration::ZERO);
-    ask();
-    assert_eq!(codes(&limiter), ["clock-stepped-back"]);
+    assert!(calls.admit("ann"));
+    assert_eq!(codes(&limiter), ["clock-stepped-back"], "with the first decision");
+}
+
+#[test]
+fn idle_quotas_leave_room_for_other_warnings() {
+    let idle = |at| rule(&format!("rule-{at}"), Policy::per_minute(100).and_per_hour(50));
+    let (limiter, _) = limiter_for(1, (0..600).map(idle).collect::<Vec<_>>());
+    assert_eq!(codes(&limiter).len(), 500);
+    let first = limiter.rule("rule-0").unwrap();
+    assert!(first.admit("a") && first.admit("b"));
+    assert_eq!(codes(&limiter)[500..], ["table-full"]);
 }
 
 #[test]
@@ -137,7 +154,7 @@ fn a_clock_that_steps_back_is_said_where_requests_have_costs_too() {
     ask();
     assert!(codes(&limiter).is_empty());
     clock.set(Duration::ZERO);
-    ask();
+    assert!(tokens.admit_cost("ann", 1).unwrap());
     assert_eq!(codes(&limiter), ["clock-stepped-back"]);
 }
 
@@ -154,7 +171,7 @@ fn a_tier_that_the_rule_does_not_have_is_a_mistake() {
     assert!(codes(&limiter).is_empty());
     look("gold");
     look("gold");
-    let warnings = limiter.warnings();
+    let warnings = warnings(&limiter);
     assert_eq!((codes(&limiter), warnings[0].rule()), (vec!["unknown-tier"], Some("calls")));
     assert!(!warnings[0].text().contains("gold"));
 }
@@ -167,7 +184,7 @@ fn a_settlement_in_a_unit_that_no_rule_reserves_is_a_mistake() {
     assert!(codes(&limiter).is_empty());
     decision.reservation().unwrap().settle("token", 1);
     assert_eq!(codes(&limiter), ["unknown-unit"]);
-    assert!(limiter.warnings()[0].text().contains(r#""token""#));
+    assert!(warnings(&limiter)[0].text().contains(r#""token""#));
 }
 
 #[test]

@@ -3,7 +3,11 @@
 use std::{collections::BTreeSet, env, env::VarError};
 
 use toml::{Table, Value};
-use tower_quota::{config::Sources, http::RequestView, key};
+use tower_quota::{
+    config::Sources,
+    http::{PeerAddr, RequestView},
+    key,
+};
 
 use crate::{failure::Failure, log::field_header};
 
@@ -120,7 +124,10 @@ impl StandIn {
             Self::Header(header) => sources.source(name, key::header(header)),
             Self::Query(parameter) => sources.source(name, key::query(parameter)),
             Self::Cookie(cookie) => sources.source(name, key::cookie(cookie)),
-            Self::PeerIp => sources.source(name, key::peer_ip()),
+            // A claim is a text, and so it is shown as one.
+            Self::PeerIp => sources.source(name, |request: &RequestView<'_>| {
+                request.extensions().get::<PeerAddr>().map(|peer| peer.0.ip().to_string())
+            }),
         }
     }
 

@@ -474,14 +474,9 @@ fn setups() -> impl Strategy<Value = [(usize, u32); 2]> {
     (setup(), setup()).prop_map(|(one, other)| [one, other])
 }
 
-/// More are run by `COST_CASES=100000 cargo test --release`.
-fn cases() -> ProptestConfig {
-    let cases = std::env::var("COST_CASES").ok().and_then(|cases| cases.parse().ok());
-    ProptestConfig::with_cases(cases.unwrap_or(60))
-}
-
+// More are run by `PROPTEST_CASES=100000 cargo test --release costs`.
 proptest! {
-    #![proptest_config(cases())]
+    #![proptest_config(ProptestConfig::with_cases(60))]
 
     #[test]
     fn costs_count_as_a_list_does(setups in setups(), ops in ops()) {

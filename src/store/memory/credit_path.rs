@@ -34,8 +34,9 @@ impl<'a> CreditPath<'a> {
         }
         let mut hashes = [(0, 0, None); MAX_CHARGES];
         for (place, charge) in hashes.iter_mut().zip(charges) {
+            let plan = shards.scopes().plan(charge).filter(|plan| plan.may_have_credit())?;
             let hash = shards.hash(charge);
-            *place = (Shards::shard_of(hash), hash, Some(charge));
+            *place = (Shards::shard_of(hash), hash, Some((charge, plan)));
         }
         let hashes = hashes.get_mut(..charges.len())?;
         hashes.sort_unstable_by_key(|(shard, ..)| *shard);
@@ -44,7 +45,8 @@ impl<'a> CreditPath<'a> {
         }
         let mut path = Self { shards, items: [const { None }; MAX_CHARGES] };
         for (place, (_, hash, charge)) in path.items.iter_mut().zip(hashes) {
-            *place = Some(Item::lock(shards, *hash, (*charge)?, now)?);
+            let (charge, plan) = (*charge)?;
+            *place = Some(Item::lock(shards, *hash, charge, plan, now)?);
         }
         Some(path)
     }
@@ -63,8 +65,10 @@ impl<'a> CreditPath<'a> {
 
 impl<'a> Item<'a> {
     #[inline]
-    fn lock(shards: &'a Shards, hash: u64, charge: &Charge, now: Timestamp) -> Option<Self> {
-        let plan = shards.scopes().plan(charge).filter(|_| charge.enforcement.is_enforced())?;
+    fn lock(shards: &'a Shards, hash: u64, charge: &Charge, plan: &'a Plan, now: Timestamp) -> Option<Self> {
+        if !charge.enforcement.is_enforced() {
+            return None;
+        }
         let mut table = shards.lock(Shards::shard_of(hash))?;
         let bucket = table.bucket_of(hash, charge)?;
         let slot = table.slot_in(bucket)?;

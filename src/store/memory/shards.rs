@@ -2,12 +2,11 @@
 
 use std::{
     hash::{BuildHasher, Hasher},
-    sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering},
+    sync::atomic::{AtomicU8, AtomicU64, AtomicUsize, Ordering},
 };
 
 use hashbrown::DefaultHashBuilder;
 use parking_lot::{Mutex, MutexGuard};
-use smallvec::SmallVec;
 
 use crate::{
     clock::{Clock, Timestamp},
@@ -53,24 +52,13 @@ pub(super) struct Shards {
     /// Number of shards that the sweep has visited. The next is the shard with this number.
     swept: AtomicUsize,
     overflow_decisions: AtomicU64,
-    notices: Notices,
+    is_full_notice: Notice,
+    stepped_back_notice: Notice,
 }
 
-/// What is to be warned of as soon as nothing is locked.
+/// A reason to warn as soon as nothing is locked. It is given once: in a full table every newcomer would be one more.
 #[derive(Debug, Default)]
-struct Notices {
-    /// Nearly always there is nothing more to read.
-    are_any: AtomicBool,
-    is_full: Notice,
-    has_stepped_back: Notice,
-}
-
-/// A reason to warn. It is given once: in a full table every newcomer would be one more.
-#[derive(Debug, Default)]
-struct Notice {
-    is_noted: AtomicBool,
-    is_given: AtomicBool,
-}
+struct Notice(AtomicU8);
 
 /// The table of one shard, two cache lines apart from its neighbours.
 #[derive(Debug, Default)]
@@ -81,31 +69,26 @@ struct Shard(Mutex<Table>);
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Stale;
 
-impl Notices {
+impl Notice {
+    const NOTED: u8 = 1;
+    const GIVEN: u8 = 2;
+
     #[cold]
     #[inline(never)]
-    fn note(&self, what: &Notice) {
-        if !what.is_noted.load(Ordering::Relaxed) {
-            what.is_noted.store(true, Ordering::Relaxed);
-            self.are_any.store(true, Ordering::Release);
+    fn note(&self) {
+        if self.0.load(Ordering::Relaxed) == 0 {
+            let _ = self.0.compare_exchange(0, Self::NOTED, Ordering::Relaxed, Ordering::Relaxed);
         }
     }
 
-    #[cold]
-    fn take(&self) -> SmallVec<[Warning; 2]> {
-        let mut warnings = SmallVec::new();
-        if self.are_any.swap(false, Ordering::Acquire) {
-            warnings.extend(self.is_full.take().then_some(Warning::TableFull));
-            warnings.extend(self.has_stepped_back.take().then_some(Warning::ClockSteppedBack));
-        }
-        warnings
+    #[inline]
+    fn is_due(&self) -> bool {
+        self.0.load(Ordering::Relaxed) == Self::NOTED
     }
-}
 
-impl Notice {
     /// Returns `true` if it was noted, and not given yet.
     fn take(&self) -> bool {
-        self.is_noted.load(Ordering::Relaxed) && !self.is_given.swap(true, Ordering::Relaxed)
+        self.0.compare_exchange(Self::NOTED, Self::GIVEN, Ordering::Relaxed, Ordering::Relaxed).is_ok()
     }
 }
 
@@ -122,7 +105,8 @@ impl Shards {
             overflow_ends_at: AtomicU64::new(0),
             swept: AtomicUsize::new(0),
             overflow_decisions: AtomicU64::new(0),
-            notices: Notices::default(),
+            is_full_notice: Notice::default(),
+            stepped_back_notice: Notice::default(),
         }
     }
 
@@ -143,13 +127,20 @@ impl Shards {
     /// Counts a charge of a key without a slot.
     pub(super) fn count_overflow(&self) {
         self.overflow_decisions.fetch_add(1, Ordering::Relaxed);
-        self.notices.note(&self.notices.is_full);
+        self.is_full_notice.note();
     }
 
-    /// Returns what is to be warned of, if there is anything. To be called while nothing is locked.
+    /// Returns `true` if there is something to be warned of.
     #[inline]
-    pub(super) fn take_notices(&self) -> Option<SmallVec<[Warning; 2]>> {
-        self.notices.are_any.load(Ordering::Relaxed).then(|| self.notices.take())
+    pub(super) fn has_notices(&self) -> bool {
+        self.is_full_notice.is_due() || self.stepped_back_notice.is_due()
+    }
+
+    /// Returns what is to be warned of. Whoever takes it gives the warnings while nothing is locked.
+    pub(super) fn take_notices(&self) -> impl Iterator<Item = Warning> {
+        let is_full = self.is_full_notice.take().then_some(Warning::TableFull);
+        let has_stepped_back = self.stepped_back_notice.take().then_some(Warning::ClockSteppedBack);
+        is_full.into_iter().chain(has_stepped_back)
     }
 
     pub(super) fn is_full(&self) -> bool {
@@ -183,7 +174,7 @@ impl Shards {
     /// Sets units from the future to `now`, if the clock has stepped back.
     pub(super) fn clamp_to(&self, slot: &mut Slot, plan: &Plan, now: Timestamp) {
         if slot.history.clamp_to(plan, now) {
-            self.notices.note(&self.notices.has_stepped_back);
+            self.stepped_back_notice.note();
             self.denials.invalidate(self.hash_of(slot));
         }
     }

@@ -17,7 +17,6 @@ use crate::{
             transaction::Transaction,
         },
     },
-    warn::Warning,
 };
 
 /// A store in the memory of this process.
@@ -97,9 +96,7 @@ impl MemoryStore {
                 None => return self.admits_after_a_look(hash, charge, now),
             },
         };
-        if is_sweep_due {
-            self.shards.sweep(now, &*self.clock);
-        }
+        self.finish(is_sweep_due, now);
         Some(is_admitted)
     }
 
@@ -110,9 +107,7 @@ impl MemoryStore {
     #[inline]
     pub(crate) fn admits_on_credit(&self, charge: &Charge, now: Timestamp) -> bool {
         let charged = self.charge_on_credit(self.shards.hash(charge), charge, now);
-        if charged == Some(true) {
-            self.shards.sweep(now, &*self.clock);
-        }
+        self.finish(charged == Some(true), now);
         charged.is_some()
     }
 
@@ -132,16 +127,22 @@ impl MemoryStore {
     /// If a charge is of older rules than its history. Nothing is charged then.
     pub(crate) fn record(&self, charges: &[Charge]) -> Result<(), Stale> {
         let clock = &*self.clock;
-        Transaction::begin(&self.shards, charges, Timestamp::read(clock), clock).map(Transaction::record)
+        let now = Timestamp::read(clock);
+        Transaction::begin(&self.shards, charges, now, clock).map(Transaction::record)?;
+        self.finish(false, now);
+        Ok(())
     }
 
     /// Corrects one cost that was an estimate. Returns the units that were given back, or recorded in addition.
     fn settle_one(&self, settlement: &Settlement) -> u64 {
         let clock = &*self.clock;
-        match settlement.debt() {
-            0 => self.shards.give_back(settlement, Timestamp::read(clock), clock),
+        let now = Timestamp::read(clock);
+        let moved = match settlement.debt() {
+            0 => self.shards.give_back(settlement, now, clock),
             debt => self.owe(settlement.charge(), debt),
-        }
+        };
+        self.finish(false, now);
+        moved
     }
 
     /// Records units, whether there is room for them or not. Returns how many.
@@ -209,9 +210,7 @@ impl MemoryStore {
     #[inline]
     fn decide_from_cache(&self, hash: u64, charge: &Charge, verdict: &mut Verdict) -> Option<()> {
         let is_sweep_due = self.shards.denials().get(hash, charge, verdict)?;
-        if is_sweep_due {
-            self.shards.sweep(verdict.now, &*self.clock);
-        }
+        self.finish(is_sweep_due, verdict.now);
         Some(())
     }
 
@@ -242,12 +241,7 @@ impl MemoryStore {
             self.shards.denials().insert(hash, charge, verdict, until);
         }
         drop(table);
-        if is_sweep_due {
-            self.shards.sweep(verdict.now, clock);
-            if let Some(notices) = self.shards.take_notices() {
-                self.warn(&notices);
-            }
-        }
+        self.finish(is_sweep_due, verdict.now);
         Some(())
     }
 
@@ -264,12 +258,7 @@ impl MemoryStore {
         let is_sweep_due = table.count_decision();
         drop(table);
         self.shards.note_receipt(charge, 0, receipt, verdict);
-        if is_sweep_due {
-            self.shards.sweep(verdict.now, clock);
-            if let Some(notices) = self.shards.take_notices() {
-                self.warn(&notices);
-            }
-        }
+        self.finish(is_sweep_due, verdict.now);
         Some(())
     }
 
@@ -287,18 +276,23 @@ impl MemoryStore {
             *verdict = transaction.decide();
             false
         });
+        self.finish(is_sweep_due, verdict.now);
+    }
+
+    /// Takes a step of the sweep if one is due, and gives the warnings that were noted while something was locked.
+    #[inline]
+    fn finish(&self, is_sweep_due: bool, now: Timestamp) {
         if is_sweep_due {
-            self.shards.sweep(verdict.now, clock);
+            self.shards.sweep(now, &*self.clock);
         }
-        if let Some(notices) = self.shards.take_notices() {
-            self.warn(&notices);
+        if self.shards.has_notices() {
+            self.warn();
         }
     }
 
-    /// Gives the warnings that were noted while something was locked.
     #[cold]
-    fn warn(&self, notices: &[Warning]) {
-        notices.iter().for_each(|warning| self.observer.warn(warning, None));
+    fn warn(&self) {
+        self.shards.take_notices().for_each(|warning| self.observer.warn(&warning, None));
     }
 }
 
