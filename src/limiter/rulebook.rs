@@ -33,7 +33,6 @@ pub(crate) struct Rulebook {
     answers: AnswerSettings,
     /// The number of the limiter that it is of.
     limiter: u64,
-    #[cfg(feature = "client")]
     has_costs: bool,
     keeps_charges: bool,
     has_settlements: bool,
@@ -74,7 +73,6 @@ impl Rulebook {
         let compiled: Box<[CompiledRule]> = compiled.collect::<Result<_, _>>()?;
         let has_costs = compiled.iter().any(CompiledRule::has_costs);
         let rulebook = Self {
-            #[cfg(feature = "client")]
             has_costs,
             keeps_charges: has_costs || observer.has_hook() || observer.remembers_names(),
             has_settlements: compiled.iter().any(|rule| rule.settling().is_some()),
