@@ -71,9 +71,9 @@ impl<'a> KeyBuilder<'a> {
     }
 
     /// Keeps the parts of this key there as well.
-    pub(crate) const fn keeping_parts(mut self, raw: Option<&'a RefCell<RawParts>>) -> Self {
+    #[inline]
+    pub(crate) const fn keep_parts(&mut self, raw: Option<&'a RefCell<RawParts>>) {
         self.raw = raw;
-        self
     }
 
     /// Sets the warning about a mistake in the deployment that the request shows. The operator gets it once for each

@@ -28,7 +28,7 @@ use crate::{
     policy::Enforcement,
     request::{Http, RequestKind},
     rule::{Rule, RuleId},
-    store::{AnyStore, Detail, MaybeReady, MemoryStore, Scopes, Store},
+    store::{AnyStore, Detail, MaybeReady, MemoryStore, Scopes, Store, Verdict},
     warn::warn,
 };
 
@@ -122,7 +122,10 @@ impl<K: RequestKind> RateLimiter<K> {
         &self,
         charges: impl IntoIterator<Item = (&'r str, P)>,
     ) -> Result<Decision, UnknownRule> {
-        Ok(self.decide_at_once(self.charges(charges)?, Detail::Full))
+        let rules = self.rules();
+        let mut named = Charges::default();
+        self.add_named(&mut named, &rules, charges)?;
+        Ok(self.decide_at_once(named, &rules, Detail::Full))
     }
 
     /// Returns `true` if one request is admitted, and so charged, under several rules: [`check_all`](Self::check_all) for
@@ -135,7 +138,17 @@ impl<K: RequestKind> RateLimiter<K> {
         &self,
         charges: impl IntoIterator<Item = (&'r str, P)>,
     ) -> Result<bool, UnknownRule> {
-        Ok(self.decide_at_once(self.charges(charges)?, Detail::None).into_answer())
+        let rules = self.rules();
+        let mut named = Charges::default();
+        self.add_named(&mut named, &rules, charges)?;
+        if rules.rulebook.local().needs_answers_alone() {
+            let mut verdict = Verdict::with_detail(Detail::None);
+            self.state.store.decide(&named.charges, &mut verdict);
+            if !verdict.is_stale {
+                return Ok(verdict.is_admitted());
+            }
+        }
+        Ok(self.decide_at_once(named, &rules, Detail::None).into_answer())
     }
 
     /// Decides about a request as a layer would, under all rules that govern it, and charges it if it is admitted: for
@@ -159,8 +172,10 @@ impl<K: RequestKind> RateLimiter<K> {
     ///
     /// If the request does not carry the key of a rule that [rejects](crate::OnMissing::Reject) it then. Nothing is charged.
     pub fn check_request(&self, request: K::View<'_>) -> Result<Decision, KeyRejected> {
-        let charges = self.charges_of(request, |_| true, |_| SmallVec::new())?;
-        Ok(self.decide_at_once(charges, Detail::Full))
+        let rules = self.rules();
+        let mut charges = Charges::default();
+        self.add_charges(&mut charges, &rules, request, |_| true, SmallVec::new())?;
+        Ok(self.decide_at_once(charges, &rules, Detail::Full))
     }
 
     /// Decides about a request as [`check_request`](Self::check_request) does, and returns the rules that govern it as
@@ -183,20 +198,14 @@ impl<K: RequestKind> RateLimiter<K> {
     /// The decision is an error if the request does not carry the key of a rule that [rejects](crate::OnMissing::Reject) it
     /// then. Nothing is charged in that case.
     pub fn check_matching(&self, request: K::View<'_>) -> (Vec<MatchedRule>, Result<Decision, KeyRejected>) {
-        let (switched, rules) = (self.switched(), self.rules());
-        let (mut found, mut charges) = (Vec::new(), Charges::default());
+        let (rules, mut found, mut charges) = (self.rules(), Vec::new(), Charges::default());
         let wanted = |rule| Some(rules.switches.enforcement(rule));
         let note = |visit: &Visit<'_, '_, K>| {
             self.list(&mut found, &rules, visit);
             visit.enforcement != Enforcement::Off
         };
         let added = self.add_charges_noting(&mut charges, &rules, request, wanted, SmallVec::new(), note);
-        let rulebook = || Arc::clone(rules.rulebook.local());
-        let decided = added.map(|()| {
-            let held = HeldCharges { charges, rulebook: rulebook(), version: rules.version, switched };
-            self.decide_at_once(held, Detail::Full)
-        });
-        (found, decided)
+        (found, added.map(|()| self.decide_at_once(charges, &rules, Detail::Full)))
     }
 
     /// Returns the number of histories that are kept, one per rule and key.
@@ -495,18 +504,30 @@ impl<K: RequestKind, S: Store> RateLimiter<K, S> {
         keys: impl IntoIterator<Item = (&'r str, P)>,
     ) -> Result<HeldCharges, UnknownRule> {
         let (switched, rules, mut charges) = (self.switched(), self.rules(), Charges::default());
-        for (name, parts) in keys {
-            let rule = rules.rulebook.id(name).ok_or_else(|| unknown_rule(&rules, name))?;
-            if let Some(enforcement) = rules.switches.unless_off(rule) {
-                let units = rules.rulebook.rule(rule).usual_cost();
-                let (rule, charge) = self.charge_of(&rules, (rule, enforcement), &parts, units);
-                charges.add(rule, charge);
-            }
-        }
+        self.add_named(&mut charges, &rules, keys)?;
         Ok(HeldCharges { charges, rulebook: Arc::clone(rules.rulebook.local()), version: rules.version, switched })
     }
 
+    /// Adds the charges to the keys of several rules, in the place where they will be read: they are large.
+    fn add_named<'r, P: KeyParts>(
+        &self,
+        charges: &mut Charges,
+        rules: &Rules<K>,
+        keys: impl IntoIterator<Item = (&'r str, P)>,
+    ) -> Result<(), UnknownRule> {
+        for (name, parts) in keys {
+            let rule = rules.rulebook.id(name).ok_or_else(|| unknown_rule(rules, name))?;
+            if let Some(enforcement) = rules.switches.unless_off(rule) {
+                let units = rules.rulebook.rule(rule).usual_cost();
+                let (rule, charge) = self.charge_of(rules, (rule, enforcement), &parts, units);
+                charges.add(rule, charge);
+            }
+        }
+        Ok(())
+    }
+
     /// Returns the charge of a key by a rule, in the tier that it has without a request.
+    #[inline]
     pub(super) fn charge_of(
         &self,
         rules: &Rules<K>,
@@ -516,7 +537,8 @@ impl<K: RequestKind, S: Store> RateLimiter<K, S> {
     ) -> (RuleTier, Charge) {
         let raw = rules.has_patterns(rule).then(RefCell::default);
         let target = rules.rulebook.rule(rule).target(0, 0);
-        let key = &mut KeyBuilder::for_target(target, &self.state.hasher).keeping_parts(raw.as_ref());
+        let key = &mut KeyBuilder::for_target(target, &self.state.hasher);
+        key.keep_parts(raw.as_ref());
         parts.write(key);
         let asking = || Asking { key: key.key(), raw: raw.as_ref(), request: None, hasher: &self.state.hasher };
         rules.judge((rule, enforcement), (0, units), key, asking)
@@ -565,9 +587,9 @@ impl<K: RequestKind, S> fmt::Debug for State<K, S> {
 
 impl<K: RequestKind> RateLimiter<K> {
     /// Decides about charges in this process.
-    fn decide_at_once(&self, held: HeldCharges, detail: Detail) -> Decision {
-        let HeldCharges { mut charges, rulebook, .. } = held;
-        let mut decision = Decision::pending(rulebook, mem::take(&mut charges.rules), detail);
+    fn decide_at_once(&self, mut charges: Charges, rules: &Rules<K>, detail: Detail) -> Decision {
+        let tiers = mem::take(&mut charges.rules);
+        let mut decision = Decision::pending(Arc::clone(rules.rulebook.local()), tiers, detail);
         decision.keep_charges(&charges.charges, || self.settler());
         decision.keep_names(charges.names());
         self.state.store.decide(&charges.charges, decision.verdict_mut());

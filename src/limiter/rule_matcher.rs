@@ -264,7 +264,8 @@ impl<K: RequestKind> RuleMatcher<K> {
                 is_exempt.set(true);
             } else {
                 let raw = rule_key.kept();
-                let mut key = KeyBuilder::for_target(target.target, hasher).keeping_parts(raw.as_deref());
+                let mut key = KeyBuilder::for_target(target.target, hasher);
+                key.keep_parts(raw.as_deref());
                 let is_found = rule_key.read(target.group, request, &mut key);
                 let (rule, route, units) = (target.rule, target.route, rule_key.units(target.group, request));
                 visit(Visit { rule, enforcement, route, units, key: &key, raw: raw.as_deref(), is_found, request });
@@ -282,7 +283,8 @@ impl<K: RequestKind> RuleMatcher<K> {
                 is_exempt.set(true);
             } else {
                 let raw = rule_key.kept();
-                let mut key = KeyBuilder::for_target(rule_key.target, hasher).keeping_parts(raw.as_deref());
+                let mut key = KeyBuilder::for_target(rule_key.target, hasher);
+                key.keep_parts(raw.as_deref());
                 let is_found = rule_key.read(0, request, &mut key);
                 let units = rule_key.units(0, request);
                 visit(Visit { rule, enforcement, route: 0, units, key: &key, raw: raw.as_deref(), is_found, request });
@@ -386,7 +388,8 @@ impl<K: RequestKind> RuleKey<K> {
     /// Returns the parts of the key, if the request carries it.
     fn parts(&self, group: usize, request: K::View<'_>, hasher: &KeyHasher) -> Option<Vec<Vec<u8>>> {
         let raw = RefCell::default();
-        let mut key = KeyBuilder::for_target(self.target, hasher).keeping_parts(Some(&raw));
+        let mut key = KeyBuilder::for_target(self.target, hasher);
+        key.keep_parts(Some(&raw));
         let is_found = self.read(group, request, &mut key);
         is_found.then(|| raw.borrow().iter().map(|part| part.to_vec()).collect())
     }

@@ -229,6 +229,13 @@ impl RulebookRef {
         self.is_observed || is_logging()
     }
 
+    /// Returns `true` if callers that need no more than an answer can do without a decision: nobody else is told of it, and
+    /// nothing of it is kept.
+    #[inline]
+    pub(super) fn needs_answers_alone(&self) -> bool {
+        !self.is_watched() && !self.rulebook.keeps_charges()
+    }
+
     /// Returns how much a decision has to report of the quotas: what its caller needs, and what observers need.
     #[inline]
     pub(super) fn detail(&self, needed: Detail) -> Detail {

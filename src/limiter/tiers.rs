@@ -211,7 +211,8 @@ mod tests {
         /// Returns the name of the tier of a key, in a request for this plan.
         fn tier(&self, parts: &[&str], plan: Option<&str>) -> Option<&str> {
             let raw = RefCell::default();
-            let key = &mut KeyBuilder::for_target(ChargeTarget::default(), &self.hasher).keeping_parts(Some(&raw));
+            let key = &mut KeyBuilder::for_target(ChargeTarget::default(), &self.hasher);
+        key.keep_parts(Some(&raw));
             parts.iter().for_each(|part| key.part(part));
             let request = plan.map(|plan| Request::get("/").header("x-plan", plan).body(()).unwrap());
             let view = request.as_ref().map(RequestView::new);

@@ -42,25 +42,25 @@ impl History {
                 _ => {}
             }
         }
-        verdict.admitted = self.measure_cost(plan, units, now, &mut verdict.states);
+        verdict.admitted = self.measure_cost(plan, units, now, |state| verdict.states.push(state));
         if verdict.admitted {
             return self.admit_cost(plan, units, now, &mut verdict.states);
         }
         if plan.counts_denied() {
             self.charge_units(plan, units, now);
             verdict.states.clear();
-            self.measure_cost(plan, units, now, &mut verdict.states);
+            self.measure_cost(plan, units, now, |state| verdict.states.push(state));
         }
         Receipt::NONE
     }
 
-    /// Appends the state of each quota, and returns `true` if all of them have room for a cost.
+    /// Notes the state of each quota, and returns `true` if all of them have room for a cost.
     pub(in crate::store) fn measure_cost(
         &mut self,
         plan: &Plan,
         units: u64,
         now: Timestamp,
-        states: &mut QuotaStates,
+        mut note: impl FnMut(QuotaState),
     ) -> bool {
         self.expire(plan, now);
         let mut has_room = true;
@@ -72,7 +72,7 @@ impl History {
                 Some(tick) => plan.tick().beginning(tick),
             };
             has_room &= used.saturating_add(units) <= window.limit;
-            states.push(QuotaState { used, changes_at });
+            note(QuotaState { used, changes_at });
         }
         has_room
     }
@@ -99,7 +99,7 @@ impl History {
 
     #[inline]
     fn decide_in_full(&mut self, plan: &Plan, now: Timestamp, verdict: &mut Verdict) -> Option<u64> {
-        verdict.admitted = self.measure(plan, now, &mut verdict.states);
+        verdict.admitted = self.measure(plan, now, |state| verdict.states.push(state));
         if verdict.admitted {
             self.admit(plan, now, &mut verdict.states);
             return None;
@@ -108,16 +108,21 @@ impl History {
         verdict.states.iter().filter(|state| state.used > 0).map(|state| state.changes_at).min()
     }
 
-    /// Appends the state of each quota, and returns `true` if all of them have room for one more unit.
+    /// Notes the state of each quota, and returns `true` if all of them have room for one more unit.
     #[inline]
-    pub(in crate::store) fn measure(&mut self, plan: &Plan, now: Timestamp, states: &mut QuotaStates) -> bool {
+    pub(in crate::store) fn measure(
+        &mut self,
+        plan: &Plan,
+        now: Timestamp,
+        mut note: impl FnMut(QuotaState),
+    ) -> bool {
         self.expire(plan, now);
         let mut has_room = true;
         for window in plan.windows() {
             let (used, changes_at) = self.usage(plan, window, now);
             has_room &= used < window.limit;
             let changes_at = if used == 0 { 0 } else { plan.tick().beginning(changes_at) };
-            states.push(QuotaState { used, changes_at });
+            note(QuotaState { used, changes_at });
         }
         has_room
     }
@@ -140,7 +145,7 @@ impl History {
         if plan.counts_denied() {
             self.charge(plan, now);
             states.clear();
-            self.measure(plan, now, states);
+            self.measure(plan, now, |state| states.push(state));
         }
     }
 }

@@ -2,17 +2,15 @@
 //!
 //! * [`store`]: [`MemoryStore`], which chooses among three ways to a decision.
 //! * [`denial_cache`]: the first, a known denial without a look at any history.
-//! * [`decide`]: the second, a decision about one history. [`fast_path`] is the same for several charges,
-//!   and [`credit_path`] where no history has to be looked at.
+//! * [`decide`]: the second, a decision about one history, and [`few_charges`]: about several that wait for each other.
 //! * [`transaction`]: the third, any number of charges of keys with and without histories.
 //! * [`shards`]: all histories, in tables that are locked one by one. Each is a [`table`], which is a [`probe_table`] with a sweep that
 //!   tells live histories by their newest units: [`live_ticks`].
 //! * [`overflow`]: the histories that keys share while the store is full.
 
-mod credit_path;
 mod decide;
 mod denial_cache;
-mod fast_path;
+mod few_charges;
 mod heaviest;
 mod live_ticks;
 mod overflow;

@@ -11,8 +11,6 @@ use crate::{
         CostSupport, Receipt, Scopes, Settlement,
         contract::{Detail, MaybeReady, Setup, Store, Verdict},
         memory::{
-            credit_path::CreditPath,
-            fast_path::FastPath,
             shards::{Shards, Stale},
             transaction::Transaction,
         },
@@ -176,17 +174,6 @@ impl MemoryStore {
         Some(table.count_decision())
     }
 
-    /// Charges several keys that are known to have room, for callers that need no detail of that. Returns whether a step of the
-    /// sweep is due, or `None`, with nothing changed, if it is not known.
-    fn charge_all_on_credit(&self, charges: &[Charge], verdict: &mut Verdict) -> Option<bool> {
-        if verdict.detail == Detail::Full {
-            return None;
-        }
-        let path = CreditPath::lock(&self.shards, charges, verdict.now)?;
-        verdict.admitted = true;
-        Some(path.charge(verdict.now))
-    }
-
     /// Returns what [`admits`](Self::admits) does if the history has to be looked at.
     #[inline(never)]
     fn admits_after_a_look(&self, hash: u64, charge: &Charge, now: Timestamp) -> Option<bool> {
@@ -266,9 +253,7 @@ impl MemoryStore {
     #[inline(never)]
     fn decide_together(&self, charges: &[Charge], verdict: &mut Verdict) {
         let clock = &*self.clock;
-        let fast = self.charge_all_on_credit(charges, verdict);
-        let fast = fast.or_else(|| FastPath::lock(&self.shards, charges, verdict.now)?.decide(verdict));
-        let is_sweep_due = fast.unwrap_or_else(|| {
+        let is_sweep_due = self.shards.decide_few(charges, verdict).unwrap_or_else(|| {
             let Ok(transaction) = Transaction::begin(&self.shards, charges, verdict.now, clock) else {
                 verdict.is_stale = true;
                 return false;

@@ -422,8 +422,8 @@ impl<'a> Item<'a> {
     /// Appends the state of each quota, and returns `true` if all of them have room for the cost.
     fn measure(&self, history: &mut History, now: Timestamp, states: &mut QuotaStates) -> bool {
         match self.plan.has_costs() {
-            true => history.measure_cost(self.plan, self.charge.units, now, states),
-            false => history.measure(self.plan, now, states),
+            true => history.measure_cost(self.plan, self.charge.units, now, |state| states.push(state)),
+            false => history.measure(self.plan, now, |state| states.push(state)),
         }
     }
 

@@ -87,7 +87,7 @@ fn expected(subjects: &mut [Subject], micros: u64) -> Verdict {
             history.clamp_to(plan, now);
         }
         let mut states = QuotaStates::new();
-        let has_room = history.measure(plan, now, &mut states);
+        let has_room = history.measure(plan, now, |state| states.push(state));
         admitted &= has_room || !enforcement.is_enforced();
         measured.push((states, has_room));
     }
@@ -102,7 +102,7 @@ fn expected(subjects: &mut [Subject], micros: u64) -> Verdict {
         } else {
             history.charge(plan, now);
             states.clear();
-            history.measure(plan, now, &mut states);
+            history.measure(plan, now, |state| states.push(state));
         }
         if !has_room && !enforcement.is_enforced() {
             verdict.set_without_room(at);
