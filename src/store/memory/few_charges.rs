@@ -9,10 +9,7 @@ use crate::{
     store::{
         Receipt,
         contract::{Detail, QuotaState, Verdict},
-        memory::{
-            shards::Shards,
-            table::{Slot, Table},
-        },
+        memory::{shards::Shards, table::Table},
     },
 };
 
@@ -74,9 +71,10 @@ impl Shards {
     fn charge_if_room(&self, items: &[Item<'_>], verdict: &mut Verdict) -> Option<bool> {
         let Some((item, others)) = items.split_first() else { return Some(false) };
         let (now, mut table) = (verdict.now, self.lock(item.shard())?);
-        let history = item.history(&mut table, self, now)?;
+        let history = item.history(&mut table)?;
+        self.denials().invalidate_ended(item.hash, now);
         let has_credit = history.has_credit(item.plan, now);
-        verdict.admitted = has_credit || item.has_room(history, now);
+        verdict.admitted = has_credit || item.has_room(history, now)?;
         if verdict.admitted {
             self.charge_if_room(others, verdict)?;
         }
@@ -93,7 +91,8 @@ impl Shards {
     fn decide_in_full(&self, items: &[Item<'_>], verdict: &mut Verdict) -> Option<bool> {
         let Some((item, others)) = items.split_first() else { return Some(false) };
         let (now, mut table) = (verdict.now, self.lock(item.shard())?);
-        let history = item.history(&mut table, self, now)?;
+        let history = item.history(&mut table).filter(|history| !history.is_ahead_of(item.plan, now))?;
+        self.denials().invalidate_ended(item.hash, now);
         verdict.admitted &= item.measure(history, now, item.states(verdict)?);
         self.decide_in_full(others, verdict)?;
         if verdict.admitted {
@@ -119,10 +118,8 @@ impl<'a> Item<'a> {
 
     /// Returns the history, if it is in the table and only its own units matter.
     #[inline]
-    fn history<'t>(&self, table: &'t mut Table, shards: &Shards, now: Timestamp) -> Option<&'t mut History> {
-        let is_usual = |slot: &&mut Slot| !slot.may_share_overflow() && !slot.history.is_ahead_of(self.plan, now);
-        let slot = table.find(self.hash, self.charge).filter(is_usual)?;
-        shards.denials().invalidate_ended(self.hash, now);
+    fn history<'t>(&self, table: &'t mut Table) -> Option<&'t mut History> {
+        let slot = table.find(self.hash, self.charge).filter(|slot| !slot.may_share_overflow())?;
         Some(&mut slot.history)
     }
 
@@ -132,12 +129,16 @@ impl<'a> Item<'a> {
         verdict.states.get_mut(self.first_state as usize..)?.get_mut(..self.plan.windows().len())
     }
 
+    /// Looks for room. Returns `None` if the history is ahead of `now`.
     #[inline]
-    fn has_room(&self, history: &mut History, now: Timestamp) -> bool {
-        match self.plan.has_costs() {
+    fn has_room(&self, history: &mut History, now: Timestamp) -> Option<bool> {
+        if history.is_ahead_of(self.plan, now) {
+            return None;
+        }
+        Some(match self.plan.has_costs() {
             true => history.room_for(self.plan, self.charge.units(), now) == Room::Now,
             false => history.room_at(self.plan, now).is_none(),
-        }
+        })
     }
 
     #[inline]
