@@ -19,8 +19,8 @@ pub(crate) struct Timestamp {
 /// of whole ticks: 1 us for windows of up to 17 minutes, 4 us for an hour, 100 us for a day, and 1 ms from six days on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Tick {
-    micros: u64,
-    /// 2^63 divided by `micros`, rounded up. It turns a division into a multiplication, which takes a fraction of the
+    nanos: u64,
+    /// 2^64 divided by `nanos`, rounded down. It turns a division into a multiplication, which takes a fraction of the
     /// time.
     reciprocal: u64,
 }
@@ -90,18 +90,19 @@ impl Tick {
     }
 
     const fn from_micros(micros: u64) -> Self {
-        Self { micros, reciprocal: (1_u64 << 63).div_ceil(micros) }
+        let nanos = micros * 1000;
+        Self { nanos, reciprocal: ((1_u128 << 64) / nanos as u128) as u64 }
     }
 
     /// Returns the length in nanoseconds.
     pub(crate) const fn nanos(self) -> u64 {
-        self.micros * 1000
+        self.nanos
     }
 
     /// Returns the length in microseconds.
     #[cfg(feature = "redis")]
     pub(crate) const fn micros(self) -> u64 {
-        self.micros
+        self.nanos / 1000
     }
 
     /// Returns the number of ticks in a window, rounded up so that no unit is freed early.
@@ -112,14 +113,15 @@ impl Tick {
     /// Returns the tick that holds this nanosecond since the origin of a clock: rounded down, to ask what has expired.
     #[inline]
     pub(super) const fn floor(self, nanos: u64) -> u64 {
-        Self::EPOCH + self.passed(nanos)
+        let (passed, rest) = self.passed(nanos);
+        Self::EPOCH + passed + (rest >= self.nanos) as u64
     }
 
     /// Returns the first tick that begins at this nanosecond or later: rounded up, to record.
     #[inline]
     pub(super) const fn ceil(self, nanos: u64) -> u64 {
-        let passed = self.passed(nanos);
-        Self::EPOCH + passed + (passed * self.nanos() < nanos) as u64
+        let (passed, rest) = self.passed(nanos);
+        Self::EPOCH + passed + (rest > 0) as u64 + (rest > self.nanos) as u64
     }
 
     /// Returns the nanosecond, since the origin of a clock, at which tick `number` begins.
@@ -133,9 +135,13 @@ impl Tick {
         self.ceil(other.beginning(number))
     }
 
+    /// Returns the ticks that have passed, or one less, and the nanoseconds since: fewer than two ticks.
+    ///
+    /// The product is short of the quotient by less than `nanos` / 2^64, and so by less than one.
     #[inline]
-    const fn passed(self, nanos: u64) -> u64 {
-        (((nanos / 1000) as u128 * self.reciprocal as u128) >> 63) as u64
+    const fn passed(self, nanos: u64) -> (u64, u64) {
+        let passed = ((nanos as u128 * self.reciprocal as u128) >> 64) as u64;
+        (passed, nanos - passed * self.nanos)
     }
 }
 

@@ -5,7 +5,7 @@ use std::cell::RefCell;
 use smallvec::SmallVec;
 
 use crate::{
-    key::{Charge, ChargeTarget, Key, KeyHasher, PackedKey},
+    key::{Charge, ChargeTarget, Key, KeyHasher, PackedKey, key::MAX_VERBATIM},
     policy::Enforcement,
     warn::Warning,
 };
@@ -90,18 +90,22 @@ impl<'a> KeyBuilder<'a> {
     /// Adds a part.
     #[inline]
     pub fn part(&mut self, part: impl AsRef<[u8]>) {
-        if let Some(raw) = self.raw {
-            keep_part(raw, part.as_ref());
-        }
-        let key = &mut self.charge.key;
-        if key.packed == PackedKey::SHARED {
-            key.packed.set_part(part.as_ref(), self.hasher);
-            key.tenant = key.packed.tenant(self.hasher);
+        let (part, key) = (part.as_ref(), &mut self.charge.key);
+        let is_alone = key.packed == PackedKey::SHARED && self.raw.is_none() && !self.hasher.hashes_tenants();
+        if is_alone && part.len() <= MAX_VERBATIM {
+            key.packed.set_verbatim(part);
         } else {
-            let mut other = PackedKey::SHARED;
-            other.set_part(part.as_ref(), self.hasher);
-            key.packed = key.packed.joined(other, self.hasher);
+            self.part_of_any_kind(part);
         }
+    }
+
+    /// Adds a part that is not the only one, or long, or to be kept as well. Apart, so that the usual case stays short.
+    #[inline(never)]
+    fn part_of_any_kind(&mut self, part: &[u8]) {
+        if let Some(raw) = self.raw {
+            raw.borrow_mut().push(SmallVec::from_slice(part));
+        }
+        self.add(Key::from_part(part, self.hasher));
     }
 
     /// Adds a key that was made before: at the beginning with all its parts, behind others as one part.
@@ -110,7 +114,7 @@ impl<'a> KeyBuilder<'a> {
         if key.packed == PackedKey::SHARED {
             *key = other;
         } else if other.packed != PackedKey::SHARED {
-            key.packed = key.packed.joined(other.packed, self.hasher);
+            *key = key.joined(other, self.hasher);
         }
     }
 
@@ -148,19 +152,12 @@ impl<'a> KeyBuilder<'a> {
     }
 }
 
-/// Keeps a part as it is. Apart, so that the usual case stays short.
-#[cold]
-#[inline(never)]
-fn keep_part(raw: &RefCell<RawParts>, part: &[u8]) {
-    raw.borrow_mut().push(SmallVec::from_slice(part));
-}
-
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::key::key::{HASH_BYTES, MAX_VERBATIM};
+    use crate::key::key::HASH_BYTES;
 
     fn key(hasher: &KeyHasher, parts: &[Vec<u8>]) -> Key {
         let mut builder = KeyBuilder::new(hasher);

@@ -40,8 +40,9 @@ const HASHED: u8 = 0xff;
 /// ```
 #[derive(Clone, Copy)]
 pub struct Key {
-    /// Equal for all keys with the same first part. It follows from the key, so no two keys differ by it alone.
-    pub(super) tenant: u32,
+    /// The tenant, or zero if it is to be made of the packed key when somebody asks. It follows from the parts, so no two keys
+    /// differ by it alone.
+    tenant: u32,
     pub(super) packed: PackedKey,
 }
 
@@ -129,13 +130,32 @@ impl Key {
         Self { tenant: 0, packed }
     }
 
+    /// Creates a key of one part.
+    pub(super) fn from_part(part: &[u8], hasher: &KeyHasher) -> Self {
+        let packed = match part.len() {
+            ..=MAX_VERBATIM => {
+                let mut verbatim = PackedKey::SHARED;
+                verbatim.set_verbatim(part);
+                verbatim
+            }
+            _ => PackedKey::hashed(hasher.hash_part(part)),
+        };
+        let tenant = if hasher.hashes_tenants() { hasher.hash_tenant(&packed.to_padded()).max(1) } else { 0 };
+        Self { tenant, packed }
+    }
+
+    /// Returns the key of the parts of both. Its tenant is that of the first.
+    pub(super) fn joined(self, part: Self, hasher: &KeyHasher) -> Self {
+        Self { tenant: self.tenant(), packed: self.packed.joined(part.packed, hasher) }
+    }
+
     pub(crate) const fn packed(self) -> PackedKey {
         self.packed
     }
 
     /// Returns a number that is the same for all keys with the same first part.
     pub(crate) const fn tenant(self) -> u32 {
-        self.tenant
+        if self.tenant == 0 { self.packed.fold_words() } else { self.tenant }
     }
 
     /// Returns its contents, as far as they can still be told.
@@ -236,13 +256,10 @@ impl PackedKey {
     /// The key without a part.
     pub(crate) const SHARED: Self = Self { words: [0; 3], rest: 0 };
 
-    /// Sets the key to one part. Written in place: reading a copy with other widths than were stored defeats store
-    /// forwarding.
-    pub(super) fn set_part(&mut self, part: &[u8], hasher: &KeyHasher) {
-        if part.len() > MAX_VERBATIM {
-            *self = Self::hashed(hasher.hash_part(part));
-            return;
-        }
+    /// Sets the key to one part of up to 27 bytes. Written in place: reading a copy with other widths than were stored defeats
+    /// store forwarding.
+    #[inline]
+    pub(super) fn set_verbatim(&mut self, part: &[u8]) {
         let (first, second) = match (part.first_chunk(), part.last_chunk()) {
             (Some(first), Some(last)) => {
                 // What the last 16 bytes share with the first ones is shifted out.
@@ -255,7 +272,7 @@ impl PackedKey {
         self.rest = (second >> 64) as u32 | (part.len() as u32 + 1) << 24;
     }
 
-    pub(super) fn joined(self, part: Self, hasher: &KeyHasher) -> Self {
+    fn joined(self, part: Self, hasher: &KeyHasher) -> Self {
         let mut bytes = [0; 64];
         for (place, word) in bytes.chunks_exact_mut(8).zip(self.to_words().into_iter().chain(part.to_words())) {
             place.copy_from_slice(&word.to_le_bytes());
@@ -278,12 +295,6 @@ impl PackedKey {
         }
     }
 
-    /// Returns the number of the tenant with this key, as the first part of others.
-    #[inline]
-    pub(super) fn tenant(self, hasher: &KeyHasher) -> u32 {
-        if hasher.hashes_tenants() { hasher.hash_tenant(&self.to_padded()) } else { self.fold_words() }
-    }
-
     fn to_padded(self) -> [u8; 32] {
         let mut bytes = [0; 32];
         for (place, word) in bytes.chunks_exact_mut(8).zip(self.to_words()) {
@@ -292,12 +303,14 @@ impl PackedKey {
         bytes
     }
 
-    /// Folds all words into one number.
-    #[inline]
+    /// Folds all words into one number, which is zero for the key without a part alone.
     const fn fold_words(self) -> u32 {
         let [first, second, third, rest] = self.to_words();
         let word = first ^ second ^ third ^ (rest << 32);
-        (word ^ (word >> 32)) as u32
+        match (word ^ (word >> 32)) as u32 {
+            0 => self.length() as u32,
+            folded => folded,
+        }
     }
 
     /// Returns all bytes, on every machine in the same order.
