@@ -70,7 +70,7 @@ impl Shards {
     /// Charges these items, if they and those before them have room.
     fn charge_if_room(&self, items: &[Item<'_>], verdict: &mut Verdict) -> Option<bool> {
         let Some((item, others)) = items.split_first() else { return Some(false) };
-        let (now, mut table) = (verdict.now, self.lock(item.shard())?);
+        let (now, mut table) = (verdict.now, self.lock(item.shard()));
         let history = item.history(&mut table)?;
         self.denials().invalidate_ended(item.hash, now);
         let has_credit = history.has_credit(item.plan, now);
@@ -90,7 +90,7 @@ impl Shards {
     /// Writes the states of these items, and charges them if they and those before them have room.
     fn decide_in_full(&self, items: &[Item<'_>], verdict: &mut Verdict) -> Option<bool> {
         let Some((item, others)) = items.split_first() else { return Some(false) };
-        let (now, mut table) = (verdict.now, self.lock(item.shard())?);
+        let (now, mut table) = (verdict.now, self.lock(item.shard()));
         let history = item.history(&mut table).filter(|history| !history.is_ahead_of(item.plan, now))?;
         self.denials().invalidate_ended(item.hash, now);
         verdict.admitted &= item.measure(history, now, item.states(verdict)?);

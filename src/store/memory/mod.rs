@@ -6,6 +6,7 @@
 //! * [`transaction`]: the third, any number of charges of keys with and without histories.
 //! * [`shards`]: all histories, in tables that are locked one by one. Each is a [`table`], which is a [`probe_table`] with a sweep that
 //!   tells live histories by their newest units: [`live_ticks`].
+//! * [`notices`]: reasons to warn, given as soon as nothing is locked.
 //! * [`overflow`]: the histories that keys share while the store is full.
 
 mod decide;
@@ -13,6 +14,7 @@ mod denial_cache;
 mod few_charges;
 mod heaviest;
 mod live_ticks;
+mod notices;
 mod overflow;
 mod probe_table;
 mod shards;

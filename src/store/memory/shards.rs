@@ -2,7 +2,7 @@
 
 use std::{
     hash::{BuildHasher, Hasher},
-    sync::atomic::{AtomicU8, AtomicU64, AtomicUsize, Ordering},
+    sync::atomic::{AtomicU64, AtomicUsize, Ordering},
 };
 
 use hashbrown::DefaultHashBuilder;
@@ -18,11 +18,11 @@ use crate::{
         memory::{
             denial_cache::DenialCache,
             live_ticks::LiveTicks,
+            notices::{Notice, Notices},
             overflow::Overflow,
             table::{SWEEP_STEP, Slot, Table},
         },
     },
-    warn::Warning,
 };
 
 /// Number of shards. There are many, so that two threads rarely lock the same, and so that growing one takes a short time.
@@ -40,7 +40,7 @@ const SEARCH_STEP: usize = 128;
 /// All histories, how many there are, and how many there may be.
 #[derive(Debug)]
 pub(super) struct Shards {
-    shards: Box<[Shard]>,
+    shards: Box<[Shard; SHARDS]>,
     scopes: Scopes,
     denials: DenialCache,
     hasher: DefaultHashBuilder,
@@ -52,13 +52,8 @@ pub(super) struct Shards {
     /// Number of shards that the sweep has visited. The next is the shard with this number.
     swept: AtomicUsize,
     overflow_decisions: AtomicU64,
-    is_full_notice: Notice,
-    stepped_back_notice: Notice,
+    notices: Notices,
 }
-
-/// A reason to warn as soon as nothing is locked. It is given once: in a full table every newcomer would be one more.
-#[derive(Debug, Default)]
-struct Notice(AtomicU8);
 
 /// The table of one shard, two cache lines apart from its neighbours.
 #[derive(Debug, Default)]
@@ -69,33 +64,10 @@ struct Shard(Mutex<Table>);
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Stale;
 
-impl Notice {
-    const NOTED: u8 = 1;
-    const GIVEN: u8 = 2;
-
-    #[cold]
-    #[inline(never)]
-    fn note(&self) {
-        if self.0.load(Ordering::Relaxed) == 0 {
-            let _ = self.0.compare_exchange(0, Self::NOTED, Ordering::Relaxed, Ordering::Relaxed);
-        }
-    }
-
-    #[inline]
-    fn is_due(&self) -> bool {
-        self.0.load(Ordering::Relaxed) == Self::NOTED
-    }
-
-    /// Returns `true` if it was noted, and not given yet.
-    fn take(&self) -> bool {
-        self.0.compare_exchange(Self::NOTED, Self::GIVEN, Ordering::Relaxed, Ordering::Relaxed).is_ok()
-    }
-}
-
 impl Shards {
     pub(super) fn new(scopes: Scopes, max_keys: usize) -> Self {
         Self {
-            shards: std::iter::repeat_with(Shard::default).take(SHARDS).collect(),
+            shards: Box::new(std::array::from_fn(|_| Shard::default())),
             overflow: Mutex::new(Overflow::new(scopes.clone())),
             scopes,
             denials: DenialCache::default(),
@@ -105,8 +77,7 @@ impl Shards {
             overflow_ends_at: AtomicU64::new(0),
             swept: AtomicUsize::new(0),
             overflow_decisions: AtomicU64::new(0),
-            is_full_notice: Notice::default(),
-            stepped_back_notice: Notice::default(),
+            notices: Notices::default(),
         }
     }
 
@@ -127,20 +98,13 @@ impl Shards {
     /// Counts a charge of a key without a slot.
     pub(super) fn count_overflow(&self) {
         self.overflow_decisions.fetch_add(1, Ordering::Relaxed);
-        self.is_full_notice.note();
+        self.notices.note(Notice::TableFull);
     }
 
-    /// Returns `true` if there is something to be warned of.
+    /// Returns the reasons to warn.
     #[inline]
-    pub(super) fn has_notices(&self) -> bool {
-        self.is_full_notice.is_due() || self.stepped_back_notice.is_due()
-    }
-
-    /// Returns what is to be warned of. Whoever takes it gives the warnings while nothing is locked.
-    pub(super) fn take_notices(&self) -> impl Iterator<Item = Warning> {
-        let is_full = self.is_full_notice.take().then_some(Warning::TableFull);
-        let has_stepped_back = self.stepped_back_notice.take().then_some(Warning::ClockSteppedBack);
-        is_full.into_iter().chain(has_stepped_back)
+    pub(super) const fn notices(&self) -> &Notices {
+        &self.notices
     }
 
     pub(super) fn is_full(&self) -> bool {
@@ -174,7 +138,7 @@ impl Shards {
     /// Sets units from the future to `now`, if the clock has stepped back.
     pub(super) fn clamp_to(&self, slot: &mut Slot, plan: &Plan, now: Timestamp) {
         if slot.history.clamp_to(plan, now) {
-            self.stepped_back_notice.note();
+            self.notices.note(Notice::ClockSteppedBack);
             self.denials.invalidate(self.hash_of(slot));
         }
     }
@@ -199,8 +163,10 @@ impl Shards {
         (hash >> 40) as usize % SHARDS
     }
 
-    pub(super) fn lock(&self, number: usize) -> Option<MutexGuard<'_, Table>> {
-        self.shards.get(number).map(|shard| shard.0.lock())
+    /// Locks the table of a shard.
+    #[inline]
+    pub(super) fn lock(&self, shard: usize) -> MutexGuard<'_, Table> {
+        self.shards[shard % SHARDS].0.lock()
     }
 
     /// Locks the overflow. To be called after locking all shards of a decision.
@@ -285,7 +251,7 @@ impl Shards {
     pub(super) fn give_back(&self, settlement: &Settlement, now: Timestamp, clock: &dyn Clock) -> u64 {
         let (charge, receipt) = (settlement.charge(), settlement.receipt().to_history());
         let hash = self.hash(charge);
-        let Some(mut table) = self.lock(Self::shard_of(hash)) else { return 0 };
+        let mut table = self.lock(Self::shard_of(hash));
         let Some(slot) = table.find_in_any_shape(hash, charge, &self.scopes) else { return 0 };
         let Some(plan) = self.scopes.plan_of_shape(slot.shape()) else { return 0 };
         let now = self.sync(slot, plan, now, clock);
@@ -345,7 +311,7 @@ impl Shards {
     /// if there were any.
     pub(super) fn remove(&self, charge: &Charge, now: Timestamp) -> bool {
         let hash = self.hash(charge);
-        let Some(mut table) = self.lock(Self::shard_of(hash)) else { return false };
+        let mut table = self.lock(Self::shard_of(hash));
         let had_slot = table.remove(hash, charge, &self.scopes, |slot| self.hash_of(slot));
         self.release_slots(usize::from(had_slot));
         let had_shared = self.is_overflow_live(now) && self.lock_overflow().forget(hash, charge, now, self.max_keys);
@@ -355,7 +321,7 @@ impl Shards {
 
     /// Calls `visit` with every slot, a plan of its shape, and its scope. One table is locked at a time.
     pub(super) fn for_each_slot(&self, mut visit: impl FnMut(&mut Slot, &Plan, u32)) {
-        for shard in &self.shards {
+        for shard in &*self.shards {
             shard.0.lock().for_each(|slot| {
                 let (plan, scope) = (self.scopes.plan_of_shape(slot.shape()), slot.scope(&self.scopes));
                 if let (Some(plan), Some(scope)) = (plan, scope) {
@@ -380,7 +346,7 @@ impl Shards {
         let mut examined = 0;
         for _ in 0..shards {
             let next = self.swept.fetch_add(1, Ordering::Relaxed);
-            if let Some(mut table) = self.shards.get(next % SHARDS).and_then(|shard| shard.0.try_lock()) {
+            if let Some(mut table) = self.shards[next % SHARDS].0.try_lock() {
                 examined += self.sweep_table(&mut table, SWEEP_STEP, &[], now, clock);
             }
             if examined >= buckets {

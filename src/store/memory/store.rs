@@ -165,7 +165,7 @@ impl MemoryStore {
     #[inline(always)]
     fn charge_on_credit(&self, hash: u64, charge: &Charge, now: Timestamp) -> Option<bool> {
         let plan = self.shards.scopes().plan(charge)?;
-        let mut table = self.shards.lock(Shards::shard_of(hash))?;
+        let mut table = self.shards.lock(Shards::shard_of(hash));
         let slot = table.find(hash, charge).filter(|slot| !slot.may_share_overflow())?;
         if !slot.history.charge_on_credit(plan, now) {
             return None;
@@ -207,7 +207,7 @@ impl MemoryStore {
     fn decide_alone(&self, hash: u64, charge: &Charge, verdict: &mut Verdict) -> Option<()> {
         let clock = &*self.clock;
         let plan = self.shards.scopes().plan(charge).filter(|plan| !plan.has_costs())?;
-        let mut table = self.shards.lock(Shards::shard_of(hash))?;
+        let mut table = self.shards.lock(Shards::shard_of(hash));
         let (denied_until, is_sweep_due) = match table.find(hash, charge) {
             Some(slot) if slot.may_share_overflow() => return None,
             Some(slot) => {
@@ -238,7 +238,7 @@ impl MemoryStore {
     fn decide_cost_alone(&self, hash: u64, charge: &Charge, verdict: &mut Verdict) -> Option<()> {
         let clock = &*self.clock;
         let plan = self.shards.scopes().plan(charge).filter(|plan| plan.has_costs())?;
-        let mut table = self.shards.lock(Shards::shard_of(hash))?;
+        let mut table = self.shards.lock(Shards::shard_of(hash));
         let slot = table.find(hash, charge).filter(|slot| !slot.may_share_overflow())?;
         let now = self.shards.sync(slot, plan, verdict.now, clock);
         let receipt = Receipt::from_history(slot.history.decide_cost(plan, charge.units(), now, verdict));
@@ -270,14 +270,14 @@ impl MemoryStore {
         if is_sweep_due {
             self.shards.sweep(now, &*self.clock);
         }
-        if self.shards.has_notices() {
+        if self.shards.notices().are_due() {
             self.warn();
         }
     }
 
     #[cold]
     fn warn(&self) {
-        self.shards.take_notices().for_each(|warning| self.observer.warn(&warning, None));
+        self.shards.notices().take().for_each(|warning| self.observer.warn(&warning, None));
     }
 }
 

@@ -98,7 +98,7 @@ impl<'a> Transaction<'a> {
         let mut numbers: SmallVec<[usize; 4]> = items.iter().map(|item| Shards::shard_of(item.hash)).collect();
         numbers.sort_unstable();
         numbers.dedup();
-        let shards = numbers.into_iter().filter_map(|number| Some((number, store.lock(number)?))).collect();
+        let shards = numbers.into_iter().map(|number| (number, store.lock(number))).collect();
         Self { store, clock, now, shards, overflow: None, items, has_newcomer: false }
     }
 
