@@ -320,6 +320,14 @@ pub(crate) type QuotaStates = SmallVec<[QuotaState; 4]>;
 impl QuotaState {
     /// The time at which a quota has room for a cost above its limit.
     pub(crate) const NEVER: u64 = u64::MAX;
+
+    /// Returns the states of so many quotas of which no unit is counted.
+    #[inline]
+    pub(crate) fn blank(count: usize) -> QuotaStates {
+        const BLANK: QuotaState = QuotaState { used: 0, changes_at: 0 };
+        const FEW: [QuotaState; 4] = [BLANK; 4];
+        if count <= FEW.len() { QuotaStates::from_buf_and_len(FEW, count) } else { QuotaStates::from_elem(BLANK, count) }
+    }
 }
 
 impl<F> MaybeReady<F>

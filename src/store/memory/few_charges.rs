@@ -62,7 +62,7 @@ impl Shards {
                 return Some(is_sweep_due);
             }
         }
-        verdict.states.resize(states, QuotaState { used: 0, changes_at: 0 });
+        verdict.states = QuotaState::blank(states);
         verdict.admitted = true;
         self.decide_in_full(items, verdict)
     }
