@@ -192,3 +192,17 @@ fn denials_that_have_left_their_window_do_not_come_back_with_a_longer_one() {
     assert_eq!(limiter.rule("calls").unwrap().peek("ann").is_admitted(), look.is_admitted());
     assert!(check(&limiter, "ann").is_admitted());
 }
+
+#[test]
+fn denials_that_were_pushed_out_are_not_owed_under_a_larger_limit() {
+    let (limiter, _clock) = limiter_for(1, [rule("calls", Policy::per_hour(3).count_denied())]);
+    assert!(check(&limiter, "filler").is_admitted());
+    // The shared history keeps three of nine units, as one of her own would.
+    assert_eq!((0..9).filter(|_| check(&limiter, "ann").is_admitted()).count(), 3);
+    limiter.reload(|builder| Ok(with_rules(builder, [rule("calls", Policy::per_hour(8))]))).unwrap();
+    let look = || left(&limiter.rule("calls").unwrap().peek("ann"));
+    assert_eq!(look(), 5, "without a place");
+    assert!(limiter.rule("calls").unwrap().reset("filler"));
+    assert_eq!(look(), 5, "with a place");
+    assert_eq!((0..9).filter(|_| check(&limiter, "ann").is_admitted()).count(), 5);
+}

@@ -500,10 +500,12 @@ fn every_short_way_answers_what_a_look_at_each_history_does() {
                             decision.is_admitted()
                         }
                     };
-                    // Newcomers to a full table look for an idle place first, and a look takes none: it is answered by the history
-                    // that keys share. Beside it, who gets a place is held to units that were pushed out of that history.
+                    // Newcomers to a full table evict idle histories to get a place. A look evicts none: it is answered by the history
+                    // that keys share, of which a key with a place owes a part at most. So a decision about one key admits whatever
+                    // a look does, and more. Of several keys each look has the last place for its own, and one gets it.
                     let is_crowded = places < RULES.len() * 40;
-                    assert!(is_crowded || admitted == has_room, "{}", context());
+                    let may_differ = is_crowded && (admitted || charges.len() > 1);
+                    assert!(may_differ || admitted == has_room, "{}", context());
                 }
             }
         }

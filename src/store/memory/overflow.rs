@@ -200,9 +200,13 @@ impl SharedHistory {
         (self.shape, self.is_reshaped) = (target.shape, true);
     }
 
-    /// Returns all units after `since`, for a key that gets a slot now.
-    const fn range_since(&self, since: u64, plan: &Plan, now: Timestamp) -> UnitRange {
-        UnitRange { since, until: self.units, ends_at: now.ceil_ticks(plan.tick()) }
+    /// Returns the units after `since` that are still kept, for a key that gets a slot now.
+    ///
+    /// Those that were dropped say nothing about the key: its own history would have dropped as many of its units, and
+    /// would keep none that are newer than those that are kept here. Units that are dropped later do count.
+    fn range_since(&self, since: u64, plan: &Plan, now: Timestamp) -> UnitRange {
+        let gone = self.units.saturating_sub(self.history.units());
+        UnitRange { since: since.max(gone), until: self.units, ends_at: now.ceil_ticks(plan.tick()) }
     }
 
     /// Returns the time to decide at, as [`Shards::sync`](super::shards::Shards::sync) does for a key's own history.
