@@ -606,8 +606,8 @@ impl<F> MaybeDecided<F> {
 
     /// Adds the marks of the charges to a decision, unless it denies.
     #[inline]
-    pub(crate) fn with_marks(mut self, marks: impl FnOnce() -> ChargeMarks) -> Self {
-        match &mut self {
+    pub(crate) fn mark(&mut self, marks: impl FnOnce() -> ChargeMarks) {
+        match self {
             Self::Ready(decision) if !decision.is_admitted() => {}
             Self::Ready(decision) => decision.marks = marks(),
             Self::Pending(pending) => {
@@ -616,7 +616,6 @@ impl<F> MaybeDecided<F> {
                 }
             }
         }
-        self
     }
 }
 

@@ -310,7 +310,8 @@ impl<K: RequestKind, S: Store> RateLimiter<K, S> {
         loop {
             let rules = self.rules();
             let marks = marks(&rules.rulebook);
-            let (is_first, mut charges) = (marks.is_empty(), Charges::default());
+            let is_first = marks.is_empty();
+            let mut charges = Charges::default();
             self.add_charges(&mut charges, &rules, request, |_| true, marks)?;
             if charges.charges.is_empty() {
                 if is_first {
@@ -322,9 +323,12 @@ impl<K: RequestKind, S: Store> RateLimiter<K, S> {
             let mut decision = Decision::pending(Arc::clone(rules.rulebook.local()), tiers, detail);
             decision.keep_charges(&charges.charges, || self.settler());
             decision.keep_names(charges.names());
-            let decided = self.ask(decision, &charges.charges);
+            let mut decided = self.ask(decision, &charges.charges);
             if !decided.is_stale() {
-                return Ok(Some(if recorded { decided.with_marks(|| self.marks(&charges)) } else { decided }));
+                if recorded {
+                    decided.mark(|| self.marks(&charges));
+                }
+                return Ok(Some(decided));
             }
         }
     }

@@ -37,6 +37,9 @@ const SHARDS_PER_STEP: usize = 4;
 /// Buckets of all tables that a newcomer to a full store sweeps.
 const SEARCH_STEP: usize = 128;
 
+/// Maximum number of keys of a small store, which a newcomer sweeps whole: so few idle ones among so many shards are easily missed.
+const SMALL_STORE: usize = 1000;
+
 /// All histories, how many there are, and how many there may be.
 #[derive(Debug)]
 pub(super) struct Shards {
@@ -338,7 +341,8 @@ impl Shards {
 
     /// Evicts idle histories in many buckets, in as many shards as it takes.
     pub(super) fn search(&self, now: Timestamp, clock: &dyn Clock) {
-        self.sweep_shards(SEARCH_STEP, SHARDS, now, clock);
+        let buckets = if self.max_keys > SMALL_STORE { SEARCH_STEP } else { usize::MAX };
+        self.sweep_shards(buckets, SHARDS, now, clock);
     }
 
     /// Sweeps at least this many buckets, in at most this many shards. Locked shards are skipped.
