@@ -139,11 +139,11 @@ impl<K: RequestKind> RateLimiter<K> {
         charges: impl IntoIterator<Item = (&'r str, P)>,
     ) -> Result<bool, UnknownRule> {
         let rules = self.rules();
+        let mut verdict = Verdict { now: self.state.store.now(), ..Verdict::with_detail(Detail::None) };
         let mut named = Charges::default();
         self.add_named(&mut named, &rules, charges)?;
         if rules.rulebook.local().needs_answers_alone() {
-            let mut verdict = Verdict::with_detail(Detail::None);
-            self.state.store.decide(&named.charges, &mut verdict);
+            self.state.store.decide_at_once(&named.charges, &mut verdict);
             if !verdict.is_stale {
                 return Ok(verdict.is_admitted());
             }

@@ -212,7 +212,7 @@ mod tests {
         fn tier(&self, parts: &[&str], plan: Option<&str>) -> Option<&str> {
             let raw = RefCell::default();
             let key = &mut KeyBuilder::for_target(ChargeTarget::default(), &self.hasher);
-        key.keep_parts(Some(&raw));
+            key.keep_parts(Some(&raw));
             parts.iter().for_each(|part| key.part(part));
             let request = plan.map(|plan| Request::get("/").header("x-plan", plan).body(()).unwrap());
             let view = request.as_ref().map(RequestView::new);

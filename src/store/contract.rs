@@ -326,7 +326,11 @@ impl QuotaState {
     pub(crate) fn blank(count: usize) -> QuotaStates {
         const BLANK: QuotaState = QuotaState { used: 0, changes_at: 0 };
         const FEW: [QuotaState; 4] = [BLANK; 4];
-        if count <= FEW.len() { QuotaStates::from_buf_and_len(FEW, count) } else { QuotaStates::from_elem(BLANK, count) }
+        if count <= FEW.len() {
+            QuotaStates::from_buf_and_len(FEW, count)
+        } else {
+            QuotaStates::from_elem(BLANK, count)
+        }
     }
 }
 

@@ -110,12 +110,7 @@ impl History {
 
     /// Notes the state of each quota, and returns `true` if all of them have room for one more unit.
     #[inline]
-    pub(in crate::store) fn measure(
-        &mut self,
-        plan: &Plan,
-        now: Timestamp,
-        mut note: impl FnMut(QuotaState),
-    ) -> bool {
+    pub(in crate::store) fn measure(&mut self, plan: &Plan, now: Timestamp, mut note: impl FnMut(QuotaState)) -> bool {
         self.expire(plan, now);
         let mut has_room = true;
         for window in plan.windows() {
