@@ -81,11 +81,15 @@ impl ExactLog {
         free
     }
 
+    /// Returns the number of entries that it has memory for.
+    pub(crate) fn memory(&self) -> usize {
+        self.view().0.len()
+    }
+
     /// Returns `true` if one more entry would need more memory.
     #[inline]
     pub(crate) fn fills_its_memory(&self) -> bool {
-        let (block, ring) = self.view();
-        ring.len() == block.len()
+        self.len() == self.memory()
     }
 
     /// Adds an entry if that needs no more memory, and makes no more than `capacity`. Returns `false` if not.

@@ -283,7 +283,8 @@ impl History {
                 if (newest ^ timestamp) >= STRETCH || log.fills_its_memory() {
                     log.expire_until(now.saturating_sub(plan.horizon()), newest);
                 }
-                let capacity = capacity(plan);
+                // A limit that was lowered may be raised again, so memory of the larger one is kept full.
+                let capacity = capacity(plan).max(log.memory());
                 // More units exist only where denials count, or in a shared history. The newest ones matter.
                 if log.len() >= capacity {
                     log.keep(capacity - 1);

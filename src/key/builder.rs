@@ -5,7 +5,7 @@ use std::cell::RefCell;
 use smallvec::SmallVec;
 
 use crate::{
-    key::{Charge, ChargeTarget, Key, KeyHasher, PackedKey, key::MAX_VERBATIM},
+    key::{Charge, ChargeTarget, Key, KeyHasher, key::MAX_VERBATIM},
     policy::Enforcement,
     warn::Warning,
 };
@@ -91,7 +91,7 @@ impl<'a> KeyBuilder<'a> {
     #[inline]
     pub fn part(&mut self, part: impl AsRef<[u8]>) {
         let (part, key) = (part.as_ref(), &mut self.charge.key);
-        let is_alone = key.packed == PackedKey::SHARED && self.raw.is_none() && !self.hasher.hashes_tenants();
+        let is_alone = key.packed.is_shared() && self.raw.is_none() && !self.hasher.hashes_tenants();
         if is_alone && part.len() <= MAX_VERBATIM {
             key.packed.set_verbatim(part);
         } else {
@@ -111,9 +111,9 @@ impl<'a> KeyBuilder<'a> {
     /// Adds a key that was made before: at the beginning with all its parts, behind others as one part.
     pub(crate) fn add(&mut self, other: Key) {
         let key = &mut self.charge.key;
-        if key.packed == PackedKey::SHARED {
+        if key.packed.is_shared() {
             *key = other;
-        } else if other.packed != PackedKey::SHARED {
+        } else if !other.packed.is_shared() {
             *key = key.joined(other, self.hasher);
         }
     }
@@ -157,7 +157,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::key::key::HASH_BYTES;
+    use crate::key::{PackedKey, key::HASH_BYTES};
 
     fn key(hasher: &KeyHasher, parts: &[Vec<u8>]) -> Key {
         let mut builder = KeyBuilder::new(hasher);

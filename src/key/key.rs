@@ -260,16 +260,14 @@ impl PackedKey {
     /// store forwarding.
     #[inline]
     pub(super) fn set_verbatim(&mut self, part: &[u8]) {
-        let (first, second) = match (part.first_chunk(), part.last_chunk()) {
-            (Some(first), Some(last)) => {
-                // What the last 16 bytes share with the first ones is shifted out.
-                let shared = 8 * (32 - part.len()) as u32;
-                (u128::from_le_bytes(*first), u128::from_le_bytes(*last).checked_shr(shared).unwrap_or(0))
-            }
-            _ => (word_of(part), 0),
-        };
-        self.words = [first as u64, (first >> 64) as u64, second as u64];
-        self.rest = (second >> 64) as u32 | (part.len() as u32 + 1) << 24;
+        let (words, end) = words_of(part);
+        *self = Self { words, rest: end | (part.len() as u32 + 1) << 24 };
+    }
+
+    /// Returns `true` if it has no part.
+    #[inline]
+    pub(super) const fn is_shared(&self) -> bool {
+        self.rest == 0
     }
 
     fn joined(self, part: Self, hasher: &KeyHasher) -> Self {
@@ -349,19 +347,36 @@ impl Hash for PackedKey {
     }
 }
 
-/// Reads fewer than 16 bytes as a number. Overlapping loads of a fixed length are several times faster than a copy of
-/// variable length.
+/// Returns up to 27 bytes as three words, and the last three of them as another. Overlapping loads of a fixed length are several
+/// times faster than a copy of variable length.
 #[inline]
-fn word_of(bytes: &[u8]) -> u128 {
-    if let (Some(first), Some(last)) = (bytes.first_chunk(), bytes.last_chunk()) {
-        let (first, last) = (u64::from_le_bytes(*first), u64::from_le_bytes(*last));
-        return u128::from(first) | u128::from(last) << (8 * (bytes.len() - 8));
-    }
+fn words_of(part: &[u8]) -> ([u64; 3], u32) {
+    let word = |bytes: &[u8; 8]| u64::from_le_bytes(*bytes);
+    let Some((first, others)) = part.split_first_chunk() else { return ([word_of_few(part), 0, 0], 0) };
+    let Some((second, others)) = others.split_first_chunk() else {
+        return ([word(first), ending(part, others.len()), 0], 0);
+    };
+    let Some((third, others)) = others.split_first_chunk() else {
+        return ([word(first), word(second), ending(part, others.len())], 0);
+    };
+    ([word(first), word(second), word(third)], ending(part, others.len()) as u32)
+}
+
+/// Returns the last `count` bytes, fewer than eight, of a text that is longer. What comes before them is shifted out.
+#[inline]
+fn ending(text: &[u8], count: usize) -> u64 {
+    let last = text.last_chunk().map_or(0, |last| u64::from_le_bytes(*last));
+    last >> 8 >> (56 - 8 * count)
+}
+
+/// Returns fewer than eight bytes as a word.
+#[inline]
+fn word_of_few(bytes: &[u8]) -> u64 {
     if let (Some(first), Some(last)) = (bytes.first_chunk(), bytes.last_chunk()) {
         let (first, last) = (u32::from_le_bytes(*first), u32::from_le_bytes(*last));
-        return (u64::from(first) | u64::from(last) << (8 * (bytes.len() - 4))).into();
+        return u64::from(first) | u64::from(last) << (8 * (bytes.len() - 4));
     }
-    bytes.iter().rev().fold(0, |word, byte| word << 8 | u128::from(*byte))
+    bytes.iter().rev().fold(0, |word, byte| word << 8 | u64::from(*byte))
 }
 
 impl fmt::Debug for PackedKey {

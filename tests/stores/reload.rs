@@ -336,6 +336,23 @@ fn a_history_of_another_form_remembers_what_its_limits_cannot_tell_apart() {
     assert_eq!(ask(&limiter, 20_000), 1000);
 }
 
+/// P1: under the smaller limit denials are units that push out no older ones that the larger limit counts.
+#[test]
+fn a_limit_that_was_lowered_while_denials_count_is_not_refilled_when_it_comes_back() {
+    for most in [4, 30, 300] {
+        let calls = |most| rule("calls", Policy::per_minute(most).count_denied());
+        let (limiter, clock) = limiter([calls(most)]);
+        assert_eq!(ask(&limiter, most as usize), most as usize);
+        clock.advance(SECOND);
+        reload(&limiter, calls(3));
+        assert_eq!(ask(&limiter, 10), 0);
+        reload(&limiter, calls(most));
+        assert_eq!(ask(&limiter, 10), 0, "of {most}");
+        clock.advance(MINUTE);
+        assert_eq!(ask(&limiter, 400), most as usize);
+    }
+}
+
 #[test]
 fn a_long_window_without_buckets_is_not_refilled_by_a_smaller_limit_in_between() {
     let (limiter, _) = limiter([calls("100/30d")]);
