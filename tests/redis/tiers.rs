@@ -132,6 +132,19 @@ async fn a_reload_changes_what_a_history_is_compared_with_and_forgets_nothing() 
 }
 
 #[tokio::test]
+async fn a_limit_that_was_lowered_while_denials_count_is_not_refilled_when_it_comes_back() {
+    let server = Server::start();
+    let calls = |most| rule("calls", Policy::per_minute(most).count_denied());
+    let (limiter, clock) = on(&server, calls(30));
+    assert_eq!(admitted_as(&limiter, None, 30).await, 30);
+    clock.advance(SECOND);
+    reload(&limiter, calls(3));
+    assert_eq!(admitted_as(&limiter, None, 10).await, 0);
+    reload(&limiter, calls(30));
+    assert_eq!(admitted_as(&limiter, None, 10).await, 0);
+}
+
+#[tokio::test]
 async fn a_reset_in_one_process_is_one_in_processes_with_other_windows() {
     let server = Server::start();
     let (small, clock) = on(&server, tiered("60/minute", &[]));
