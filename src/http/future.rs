@@ -92,11 +92,11 @@ where
 
     pub(crate) const fn admitted(
         inner: S::Future,
-        decision: Decision,
+        decision: Option<Decision>,
         options: AdmissionOptions,
         conclusion: Option<Box<Conclusion>>,
     ) -> Self {
-        Self { state: HttpCallState::Admitted { inner, decision: Some(decision), options, conclusion } }
+        Self { state: HttpCallState::Admitted { inner, decision, options, conclusion } }
     }
 
     pub(crate) const fn refused(answer: Response<RefusalBody>) -> Self {

@@ -12,9 +12,9 @@ use tower_service::Service;
 
 use crate::{
     http::{AdmissionOptions, Mount, Refusal, RefusalBody, ResponseBody, ResponseFuture},
-    limiter::{DeferredCall, MaybeDecided, already_applied},
+    limiter::{Decision, DeferredCall, PendingDecision, already_applied},
     request::RequestView,
-    store::{MemoryStore, Store},
+    store::{MaybeReady, MemoryStore, Store},
 };
 
 /// A service `S` behind a [`RateLimitLayer`](crate::RateLimitLayer).
@@ -64,20 +64,28 @@ impl<S, T> RateLimit<S, T> {
 }
 
 impl<S, T: Store> RateLimit<S, T> {
-    /// Returns the decision that does not refuse the request, if rules govern it, or the answer to a refusal.
-    fn decide<B>(&self, request: &Request<B>) -> ControlFlow<Response<RefusalBody>, Option<MaybeDecided<T::Future>>> {
+    /// Decides about the request, if rules govern it. Returns the answer to a refusal; any other decision is `made` in its
+    /// place, or is pending.
+    fn decide<B>(
+        &self,
+        request: &Request<B>,
+        made: &mut Option<Decision>,
+    ) -> ControlFlow<Response<RefusalBody>, MaybeReady<PendingDecision<T::Future>>> {
         let view = RequestView::new(request);
         let Mount { limiter, options } = &*self.mount;
         let refused = |refusal: Refusal<'_>| ControlFlow::Break(refusal.answer(&view, options));
         let limiter = match limiter {
             Some(limiter) if !options.exempt(&view) => limiter,
-            _ => return ControlFlow::Continue(None),
+            _ => return ControlFlow::Continue(MaybeReady::Ready(())),
         };
         let applied = |rulebook: &_| already_applied(rulebook, request.extensions());
         let recorded = options.settings.decision.request();
-        match limiter.decide_request(&view, applied, options.detail(), recorded) {
-            Ok(Some(MaybeDecided::Ready(decision))) if !decision.is_admitted() => refused(Refusal::Denied(&decision)),
-            Ok(decided) => ControlFlow::Continue(decided),
+        match limiter.decide_request(&view, applied, (options.detail(), recorded), made) {
+            Ok(MaybeReady::Ready(())) => match made {
+                Some(decision) if !decision.is_admitted() => refused(Refusal::Denied(decision)),
+                _ => ControlFlow::Continue(MaybeReady::Ready(())),
+            },
+            Ok(pending) => ControlFlow::Continue(pending),
             Err(missing) => refused(Refusal::key_missing(missing.names(), missing.status)),
         }
     }
@@ -105,28 +113,31 @@ where
 
     fn call(&mut self, mut request: Request<ReqBody>) -> Self::Future {
         let options = &self.mount.options;
-        match self.decide(&request) {
-            ControlFlow::Continue(Some(MaybeDecided::Ready(mut decision))) if options.settings.show_admissions() => {
-                if options.settings.decision.request() {
-                    decision.record_in(request.extensions_mut());
+        let mut made = None;
+        match self.decide(&request, &mut made) {
+            ControlFlow::Continue(MaybeReady::Ready(())) => {
+                let reservation = match &mut made {
+                    Some(decision) => {
+                        if options.settings.decision.request() {
+                            decision.record_in(request.extensions_mut());
+                        }
+                        decision.reservation().cloned()
+                    }
+                    None => self.mount.empty_reservation(),
+                };
+                let conclusion = options.begin(reservation.as_ref(), &mut request);
+                if made.is_some() && options.settings.show_admissions() {
+                    let options = AdmissionOptions::new(options);
+                    ResponseFuture::admitted(self.inner.call(request), made, options, conclusion)
+                } else {
+                    ResponseFuture::passed(self.inner.call(request), conclusion)
                 }
-                let conclusion = options.begin(decision.reservation(), &mut request);
-                let options = AdmissionOptions::new(options);
-                ResponseFuture::admitted(self.inner.call(request), decision, options, conclusion)
             }
-            ControlFlow::Continue(Some(MaybeDecided::Pending(decision))) => {
+            ControlFlow::Continue(MaybeReady::Pending(decision)) => {
                 let context = Arc::clone(options);
                 let clone = self.inner.clone();
                 let service = std::mem::replace(&mut self.inner, clone);
                 ResponseFuture::deciding(decision, DeferredCall { service, request, context })
-            }
-            ControlFlow::Continue(passed) => {
-                let reservation = match &passed {
-                    Some(MaybeDecided::Ready(decision)) => decision.reservation().cloned(),
-                    _ => self.mount.empty_reservation(),
-                };
-                let conclusion = options.begin(reservation.as_ref(), &mut request);
-                ResponseFuture::passed(self.inner.call(request), conclusion)
             }
             ControlFlow::Break(answer) => {
                 self.inner = self.inner.clone();

@@ -526,6 +526,12 @@ impl Decision {
         by_name.into_values().map(|(index, _)| index).collect()
     }
 
+    /// Adds the marks of its charges, to be recorded in the request.
+    #[inline]
+    pub(super) fn mark(&mut self, marks: ChargeMarks) {
+        self.marks = marks;
+    }
+
     /// Records the decision in the request that it admits, for the handler and for the mounts of the limiter further in. The
     /// marks of its charges go with it and are kept nowhere else.
     pub(crate) fn record_in(&mut self, extensions: &mut Extensions) {
@@ -600,21 +606,7 @@ impl<F> MaybeDecided<F> {
                 decision.complete();
                 Self::Ready(decision)
             }
-            MaybeReady::Pending(verdict) => Self::Pending(PendingDecision::new(verdict, decision, None)),
-        }
-    }
-
-    /// Adds the marks of the charges to a decision, unless it denies.
-    #[inline]
-    pub(crate) fn mark(&mut self, marks: impl FnOnce() -> ChargeMarks) {
-        match self {
-            Self::Ready(decision) if !decision.is_admitted() => {}
-            Self::Ready(decision) => decision.marks = marks(),
-            Self::Pending(pending) => {
-                if let Some(decision) = &mut pending.decision {
-                    decision.marks = marks();
-                }
-            }
+            MaybeReady::Pending(verdict) => Self::Pending(PendingDecision::new(verdict, Some(decision), None)),
         }
     }
 }
@@ -634,8 +626,8 @@ where
 
 impl<F> PendingDecision<F> {
     /// Creates a decision that is reported when it is there, if somebody has begun to watch.
-    pub(super) const fn new(verdict: F, decision: Decision, observed_since: Option<Stopwatch>) -> Self {
-        Self { verdict, decision: Some(decision), observed_since }
+    pub(super) const fn new(verdict: F, decision: Option<Decision>, observed_since: Option<Stopwatch>) -> Self {
+        Self { verdict, decision, observed_since }
     }
 }
 

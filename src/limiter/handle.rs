@@ -297,16 +297,18 @@ impl<K: RequestKind, S: Store> RateLimiter<K, S> {
         }
     }
 
-    /// Decides about a request; `None` if there is nothing to charge but what has these `marks` already. A decision that is
-    /// to be `recorded` in the request gets the marks of its charges.
+    /// Decides about a request, unless there is nothing to charge but what has these `marks` already. A decision that is to be
+    /// `recorded` in the request gets the marks of its charges.
+    ///
+    /// A decision that is made at once is `made` in its place: it is large, and would be moved from caller to caller.
     #[inline]
     pub(crate) fn decide_request(
         &self,
         request: K::View<'_>,
         marks: impl Fn(&ShardedRulebook) -> SmallVec<[ChargeMark; 4]>,
-        detail: Detail,
-        recorded: bool,
-    ) -> Result<Option<MaybeDecided<S::Future>>, KeyRejected> {
+        (detail, recorded): (Detail, bool),
+        made: &mut Option<Decision>,
+    ) -> Result<MaybeReady<PendingDecision<S::Future>>, KeyRejected> {
         loop {
             let rules = self.rules();
             let marks = marks(&rules.rulebook);
@@ -317,19 +319,26 @@ impl<K: RequestKind, S: Store> RateLimiter<K, S> {
                 if is_first {
                     rules.rulebook.observation().report_undecided(charges.outcome_without_rules());
                 }
-                return Ok(None);
+                *made = None;
+                return Ok(MaybeReady::Ready(()));
             }
             let tiers = mem::take(&mut charges.rules);
-            let mut decision = Decision::pending(Arc::clone(rules.rulebook.local()), tiers, detail);
+            let decision = made.insert(Decision::pending(Arc::clone(rules.rulebook.local()), tiers, detail));
             decision.keep_charges(&charges.charges, || self.settler());
             decision.keep_names(charges.names());
-            let mut decided = self.ask(decision, &charges.charges);
-            if !decided.is_stale() {
-                if recorded {
-                    decided.mark(|| self.marks(&charges));
-                }
-                return Ok(Some(decided));
+            let asked = self.ask_about(decision, &charges.charges);
+            if decision.is_stale() {
+                continue;
             }
+            if recorded && (decision.is_admitted() || matches!(asked, MaybeReady::Pending(_))) {
+                decision.mark(self.marks(&charges));
+            }
+            return Ok(match asked {
+                MaybeReady::Ready(()) => MaybeReady::Ready(()),
+                MaybeReady::Pending((verdict, since)) => {
+                    MaybeReady::Pending(PendingDecision::new(verdict, made.take(), since))
+                }
+            });
         }
     }
 
@@ -363,16 +372,25 @@ impl<K: RequestKind, S: Store> RateLimiter<K, S> {
     /// Asks the store for the verdict of a decision, which is reported now or when it is there, unless it is stale.
     #[inline]
     pub(super) fn ask(&self, mut decision: Decision, charges: &[Charge]) -> MaybeDecided<S::Future> {
+        match self.ask_about(&mut decision, charges) {
+            MaybeReady::Ready(()) => MaybeDecided::Ready(decision),
+            MaybeReady::Pending((verdict, since)) => {
+                MaybeDecided::Pending(PendingDecision::new(verdict, Some(decision), since))
+            }
+        }
+    }
+
+    /// Does the same for a decision that stays in its place. Its verdict may be pending, and then it is reported from that time
+    /// on, if somebody wants to know.
+    #[inline]
+    fn ask_about(&self, decision: &mut Decision, charges: &[Charge]) -> MaybeReady<(S::Future, Option<Stopwatch>)> {
         match self.state.store.decide(charges, decision.verdict_mut()) {
             MaybeReady::Ready(()) => {
                 decision.complete();
-                self.observe(&decision);
-                MaybeDecided::Ready(decision)
+                self.observe(decision);
+                MaybeReady::Ready(())
             }
-            MaybeReady::Pending(verdict) => {
-                let since = self.observe_from_now_on(&decision);
-                MaybeDecided::Pending(PendingDecision::new(verdict, decision, since))
-            }
+            MaybeReady::Pending(verdict) => MaybeReady::Pending((verdict, self.observe_from_now_on(decision))),
         }
     }
 

@@ -7,7 +7,7 @@ use crate::{
     error::Unavailable,
     limiter::{Decision, KeyRejected, MaybeDecided, RateLimiter, Reservation, ReservationGuard, missing_key},
     request::Plain,
-    store::{Detail, Store},
+    store::{Detail, MaybeReady, Store},
 };
 
 /// The rules, and the closures that handle decisions: shared by a layer, its services and their futures.
@@ -103,7 +103,12 @@ impl<R: 'static, F, T: Store> Enforcer<R, F, T> {
     /// Decides about a request, and charges it if it is admitted. Returns `None` if no rule governs it.
     pub(super) fn decide(&self, request: &R) -> Result<Option<MaybeDecided<T::Future>>, Refusal> {
         let missing = |rejected: KeyRejected| Refusal::KeyMissing { level: rejected.names().1.to_owned() };
-        self.limiter.decide_request(request, |_| SmallVec::new(), self.detail(), false).map_err(missing)
+        let mut made = None;
+        let asked = self.limiter.decide_request(request, |_| SmallVec::new(), (self.detail(), false), &mut made);
+        Ok(match asked.map_err(missing)? {
+            MaybeReady::Ready(()) => made.map(MaybeDecided::Ready),
+            MaybeReady::Pending(decision) => Some(MaybeDecided::Pending(decision)),
+        })
     }
 }
 
