@@ -74,11 +74,15 @@ impl ValueWriter<'_> {
         if number >= 10_000 {
             return self.write(itoa::Buffer::new().format(number));
         }
+        // In one word all digits are divided and shifted at once: the two halves of the number, and then those of each half.
         let number = number as u32;
-        let digits = [number / 1000, number / 100 % 10, number / 10 % 10, number % 10].map(|digit| b'0' + digit as u8);
-        let zeros = u32::from(number < 1000) + u32::from(number < 100) + u32::from(number < 10);
-        let shifted = u32::from_be_bytes(digits) << (8 * zeros);
-        self.write_beginning(&shifted.to_be_bytes(), 4 - zeros as usize);
+        let halves = (number / 100) | ((number % 100) << 16);
+        let tens = ((halves * 103) >> 10) & 0x000f_000f;
+        let digits = tens | ((halves - 10 * tens) << 8);
+        // The first digit is the lowest byte, so zeros in front are trailing ones here; the last digit is written in any case.
+        let zeros = (digits | (1 << 24)).trailing_zeros() / 8;
+        let shifted = (digits | 0x3030_3030) >> (8 * zeros);
+        self.write_beginning(&shifted.to_le_bytes(), 4 - zeros as usize);
     }
 
     fn flush(&mut self) {
