@@ -25,7 +25,9 @@ pub(crate) fn add_fields<B>(response: &mut Response<B>, decision: &Decision, opt
     if hides_quotas(response.status()) || is_refusal(response, is_trailers_only) {
         return;
     }
-    add_shadow_field(response.headers_mut(), decision, options.shadow_field());
+    if let Some(name) = options.shadow_field() {
+        add_shadow_field(response.headers_mut(), decision, name);
+    }
     // Draft 11 forbids its fields in trailers.
     if options.headers.may_be_sent(is_trailers_only) {
         let shown = (options.headers, options.on_conflict);
@@ -36,7 +38,9 @@ pub(crate) fn add_fields<B>(response: &mut Response<B>, decision: &Decision, opt
 /// Adds the fields of a `decision` that denied to our own answer, except those that a closure has set.
 pub(crate) fn add_fields_of_refusal<B>(answer: &mut Response<B>, decision: &Decision, options: &ResponseOptions) {
     let headers = answer.headers_mut();
-    add_shadow_field(headers, decision, options.settings.shadow_field.as_ref());
+    if let Some(name) = &options.settings.shadow_field {
+        add_shadow_field(headers, decision, name);
+    }
     if !decision.is_never_possible() {
         headers.entry(RETRY_AFTER).or_insert_with(|| whole_seconds(decision.stated_wait()).into());
     }
@@ -46,9 +50,8 @@ pub(crate) fn add_fields_of_refusal<B>(answer: &mut Response<B>, decision: &Deci
     }
 }
 
-/// Adds the names of the rules in shadow that would deny the request, if the layer shows them.
-fn add_shadow_field(headers: &mut HeaderMap, decision: &Decision, name: Option<&HeaderName>) {
-    let Some(name) = name else { return };
+/// Adds a field with the names of the rules in shadow that would deny the request, if there are any.
+fn add_shadow_field(headers: &mut HeaderMap, decision: &Decision, name: &HeaderName) {
     let names = build_value(|field| {
         for rule in decision.rules_without_room(Enforcement::Shadow) {
             field.write(if field.is_empty() { "" } else { ", " });
@@ -103,7 +106,7 @@ fn rate_limit(decision: &Decision) -> Option<HeaderValue> {
     let field = build_value(|field| {
         decision.for_each_tightest(|quota| {
             if !field.is_empty() {
-                field.write(", ");
+                field.write_beginning(b", ", 2);
             }
             let head = quota.name_in_fields();
             match head.padded_head() {

@@ -143,15 +143,12 @@ where
                     resume(*call.take().expect(POLLED_AFTER_COMPLETION), decided)
                 }
                 StateProj::Passed { inner, conclusion } => {
-                    let response = ready!(inner.poll(cx));
-                    return Poll::Ready(answered(response, conclusion.take()));
+                    let answer = ready!(inner.poll(cx));
+                    return Poll::Ready(answered(answer, conclusion.take(), None));
                 }
                 StateProj::Admitted { inner, decision, options, conclusion } => {
-                    let mut response = ready!(inner.poll(cx));
-                    if let Ok(response) = &mut response {
-                        show_decision(response, decision, options);
-                    }
-                    return Poll::Ready(answered(response, conclusion.take()));
+                    let answer = ready!(inner.poll(cx));
+                    return Poll::Ready(answered(answer, conclusion.take(), Some((decision, options))));
                 }
                 StateProj::Refused { answer } => {
                     let answer = answer.take().expect(POLLED_AFTER_COMPLETION);
@@ -186,17 +183,23 @@ where
     }
 }
 
-/// Hands on what the inner service has answered, and with it what is left to conclude. An error is no response.
+/// Hands on what the inner service has answered, and with it what is shown and what is left to conclude. An error is no response.
 fn answered<B, E>(
     answer: Result<Response<B>, E>,
     conclusion: Option<Box<Conclusion>>,
+    shown: Option<(&mut Option<Decision>, &AdmissionOptions)>,
 ) -> Result<Response<ResponseBody<B>>, E>
 where
     B: Body,
 {
-    answer.map(|response| match conclusion {
-        Some(conclusion) => ResponseBody::concluding(response, conclusion),
-        None => response.map(ResponseBody::inner),
+    answer.map(|mut response| {
+        if let Some((decision, options)) = shown {
+            show_decision(&mut response, decision, options);
+        }
+        match conclusion {
+            Some(conclusion) => ResponseBody::concluding(response, conclusion),
+            None => response.map(ResponseBody::inner),
+        }
     })
 }
 
