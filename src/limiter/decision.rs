@@ -535,7 +535,8 @@ impl Decision {
     /// Records the decision in the request that it admits, for the handler and for the mounts of the limiter further in. The
     /// marks of its charges go with it and are kept nowhere else.
     pub(crate) fn record_in(&mut self, extensions: &mut Extensions) {
-        let recorded = Self { marks: std::mem::take(&mut self.marks), ..self.clone() };
+        let mut recorded = self.clone();
+        std::mem::swap(&mut recorded.marks, &mut self.marks);
         if let Some(outer) = extensions.insert(recorded) {
             extensions.get_or_insert_default::<OuterDecisions>().0.push(outer);
         }
