@@ -51,7 +51,7 @@ pub(crate) struct ShardedRulebook([Arc<RulebookRef>; SHARDS]);
 #[repr(align(128))]
 pub(crate) struct RulebookRef {
     rulebook: Arc<Rulebook>,
-    /// What every decision looks at, on the line that it writes to in any case.
+    /// What every decision looks at, beside the reference that it follows in any case.
     is_observed: bool,
     has_hook: bool,
     thread: usize,
