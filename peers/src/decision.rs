@@ -43,7 +43,7 @@ fn with_threads(threads: usize, loads: &[Load], effort: Effort) -> [Table; 4] {
     let mut admitted = table("admitted", "Admitted", "%");
     if threads > 1 {
         let shared = "On several threads the clock that tower-quota is given for the admitted key and for Zipf's is one number that \
-                      all of them move on, every 16 decisions and every 256: its own clock shares nothing.";
+                      all of them move on, every 16 decisions of the one and every 256 of the other: its own shares nothing.";
         pairs = pairs.note(shared).note("The time is that from the first thread's beginning to the last one's end.");
     }
     for (column, load) in loads.iter().enumerate() {

@@ -22,7 +22,7 @@ pub(super) fn table(effort: Effort) -> Table {
         .note("The service is cloned for each request, as axum does: so a count that all clones share is written by both.")
         .note("The wall time of both threads for the requests of one, the least of many short rounds: where one thread ran after")
         .note("the other it is twice as long.")
-        .note("tower-quota's clock is one number here that both threads move on, every 16 requests; its own is not.");
+        .note("tower-quota's clock is one number here that both threads move on, every 256 requests; its own is not.");
     let layers = Layered::all();
     let mut services: Vec<[Serve; 2]> = layers.iter().map(|layer| (layer.in_two_threads)()).collect();
     let mut least = vec![f64::INFINITY; layers.len()];

@@ -81,7 +81,7 @@ impl Shards {
         if verdict.admitted {
             match has_credit {
                 true => history.charge(item.plan, now),
-                false => self.note_receipt(item.charge, item.at as usize, item.charge(history, now), verdict),
+                false => self.note_receipt(item.charge, item.at as usize, item.record(history, now), verdict),
             }
         }
         Some(table.count_decision())
@@ -141,8 +141,9 @@ impl<'a> Item<'a> {
         })
     }
 
+    /// Records the units, of which it is known that there is room for them. Returns where, if they may be given back.
     #[inline]
-    fn charge(&self, history: &mut History, now: Timestamp) -> Option<Receipt> {
+    fn record(&self, history: &mut History, now: Timestamp) -> Option<Receipt> {
         if self.plan.has_costs() {
             return Receipt::from_history(history.charge_units(self.plan, self.charge.units(), now));
         }
