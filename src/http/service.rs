@@ -80,7 +80,7 @@ impl<S, T: Store> RateLimit<S, T> {
         };
         let applied = |rulebook: &_| already_applied(rulebook, request.extensions());
         let recorded = options.settings.decision.request();
-        match limiter.decide_request(&view, applied, (options.detail(), recorded), made) {
+        match limiter.decide_request(&view, applied, options.detail(), recorded, made) {
             Ok(MaybeReady::Ready(())) => match made {
                 Some(decision) if !decision.is_admitted() => refused(Refusal::Denied(decision)),
                 _ => ControlFlow::Continue(MaybeReady::Ready(())),

@@ -5,7 +5,7 @@ use std::cell::RefCell;
 use smallvec::SmallVec;
 
 use crate::{
-    key::{Charge, ChargeTarget, Key, KeyHasher, key::MAX_VERBATIM},
+    key::{Charge, ChargeTarget, Key, KeyHasher, PackedKey, key::MAX_VERBATIM},
     policy::Enforcement,
     warn::Warning,
 };
@@ -105,7 +105,8 @@ impl<'a> KeyBuilder<'a> {
         if let Some(raw) = self.raw {
             raw.borrow_mut().push(SmallVec::from_slice(part));
         }
-        self.add(Key::from_part(part, self.hasher));
+        let (part, key) = (PackedKey::from_part(part, self.hasher), &mut self.charge.key);
+        *key = if key.packed.is_shared() { Key::new(part, self.hasher) } else { key.joined(part, self.hasher) };
     }
 
     /// Adds a key that was made before: at the beginning with all its parts, behind others as one part.
@@ -114,7 +115,7 @@ impl<'a> KeyBuilder<'a> {
         if key.packed.is_shared() {
             *key = other;
         } else if !other.packed.is_shared() {
-            *key = key.joined(other, self.hasher);
+            *key = key.joined(other.packed, self.hasher);
         }
     }
 
@@ -157,7 +158,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::key::{PackedKey, key::HASH_BYTES};
+    use crate::key::key::HASH_BYTES;
 
     fn key(hasher: &KeyHasher, parts: &[Vec<u8>]) -> Key {
         let mut builder = KeyBuilder::new(hasher);

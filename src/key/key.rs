@@ -131,22 +131,14 @@ impl Key {
     }
 
     /// Creates a key of one part.
-    pub(super) fn from_part(part: &[u8], hasher: &KeyHasher) -> Self {
-        let packed = match part.len() {
-            ..=MAX_VERBATIM => {
-                let mut verbatim = PackedKey::SHARED;
-                verbatim.set_verbatim(part);
-                verbatim
-            }
-            _ => PackedKey::hashed(hasher.hash_part(part)),
-        };
-        let tenant = if hasher.hashes_tenants() { hasher.hash_tenant(&packed.to_padded()).max(1) } else { 0 };
-        Self { tenant, packed }
+    pub(super) fn new(part: PackedKey, hasher: &KeyHasher) -> Self {
+        let tenant = if hasher.hashes_tenants() { hasher.hash_tenant(&part.to_padded()).max(1) } else { 0 };
+        Self { tenant, packed: part }
     }
 
-    /// Returns the key of the parts of both. Its tenant is that of the first.
-    pub(super) fn joined(self, part: Self, hasher: &KeyHasher) -> Self {
-        Self { tenant: self.tenant(), packed: self.packed.joined(part.packed, hasher) }
+    /// Returns the key of these parts and one more. Its tenant is that of the first.
+    pub(super) fn joined(self, part: PackedKey, hasher: &KeyHasher) -> Self {
+        Self { tenant: self.tenant(), packed: self.packed.joined(part, hasher) }
     }
 
     pub(crate) const fn packed(self) -> PackedKey {
@@ -255,6 +247,16 @@ impl fmt::Debug for Charge {
 impl PackedKey {
     /// The key without a part.
     pub(crate) const SHARED: Self = Self { words: [0; 3], rest: 0 };
+
+    /// Creates the key of one part.
+    pub(super) fn from_part(part: &[u8], hasher: &KeyHasher) -> Self {
+        if part.len() > MAX_VERBATIM {
+            return Self::hashed(hasher.hash_part(part));
+        }
+        let mut key = Self::SHARED;
+        key.set_verbatim(part);
+        key
+    }
 
     /// Sets the key to one part of up to 27 bytes. Written in place: reading a copy with other widths than were stored defeats
     /// store forwarding.

@@ -139,11 +139,11 @@ impl<K: RequestKind> RateLimiter<K> {
         charges: impl IntoIterator<Item = (&'r str, P)>,
     ) -> Result<bool, UnknownRule> {
         let rules = self.rules();
-        let mut verdict = Verdict { now: self.state.store.now(), ..Verdict::with_detail(Detail::None) };
         let mut named = Charges::default();
         self.add_named(&mut named, &rules, charges)?;
         if rules.rulebook.local().needs_answers_alone() {
-            self.state.store.decide_at_once(&named.charges, &mut verdict);
+            let mut verdict = Verdict::with_detail(Detail::None);
+            self.state.store.decide(&named.charges, &mut verdict);
             if !verdict.is_stale {
                 return Ok(verdict.is_admitted());
             }
@@ -306,7 +306,8 @@ impl<K: RequestKind, S: Store> RateLimiter<K, S> {
         &self,
         request: K::View<'_>,
         marks: impl Fn(&ShardedRulebook) -> SmallVec<[ChargeMark; 4]>,
-        (detail, recorded): (Detail, bool),
+        detail: Detail,
+        recorded: bool,
         made: &mut Option<Decision>,
     ) -> Result<MaybeReady<PendingDecision<S::Future>>, KeyRejected> {
         loop {

@@ -72,7 +72,7 @@ impl<K: RequestKind, S: Store> RateLimiter<K, S> {
 /// Questions that are answered at once because the histories are in this process.
 impl<K: RequestKind> RuleHandle<K> {
     /// Returns `true` if one request of `key` is admitted, and so charged: [`check`](Self::check) for callers that need no more
-    /// than that. It takes half the instructions, and fewer cache lines.
+    /// than that. It takes a third of the instructions, and fewer cache lines.
     ///
     /// What a rule [reserves](crate::Rule::reserve) stays charged: [`check`](Self::check) has the reservation to settle.
     #[must_use = "it may not be admitted"]

@@ -104,7 +104,7 @@ impl<R: 'static, F, T: Store> Enforcer<R, F, T> {
     pub(super) fn decide(&self, request: &R) -> Result<Option<MaybeDecided<T::Future>>, Refusal> {
         let missing = |rejected: KeyRejected| Refusal::KeyMissing { level: rejected.names().1.to_owned() };
         let mut made = None;
-        let asked = self.limiter.decide_request(request, |_| SmallVec::new(), (self.detail(), false), &mut made);
+        let asked = self.limiter.decide_request(request, |_| SmallVec::new(), self.detail(), false, &mut made);
         Ok(match asked.map_err(missing)? {
             MaybeReady::Ready(()) => made.map(MaybeDecided::Ready),
             MaybeReady::Pending(decision) => Some(MaybeDecided::Pending(decision)),

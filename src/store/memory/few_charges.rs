@@ -34,7 +34,7 @@ type Items<'a> = SmallVec<[Item<'a>; 4]>;
 
 impl Shards {
     /// Admits a few charges or none of them, at the time in the verdict. Returns whether a step of the sweep is due, or `None`, with
-    /// nothing changed, if the charges or their histories are unusual.
+    /// no history changed, if the charges or their histories are unusual.
     ///
     /// This is a recursion: each step locks one shard, looks at its history, takes the steps of the other charges, and then knows
     /// whether to charge. So locks and histories wait on the stack, and nothing is looked up twice.
@@ -56,15 +56,16 @@ impl Shards {
     #[inline]
     fn decide_items(&self, items: &[Item<'_>], states: usize, verdict: &mut Verdict) -> Option<bool> {
         verdict.admitted = true;
+        let mut is_sweep_due = false;
         if verdict.detail != Detail::Full {
-            let is_sweep_due = self.charge_if_room(items, verdict)?;
+            is_sweep_due = self.charge_if_room(items, verdict)?;
             if verdict.admitted || verdict.detail == Detail::None {
                 return Some(is_sweep_due);
             }
         }
         verdict.states = QuotaState::blank(states);
         verdict.admitted = true;
-        self.decide_in_full(items, verdict)
+        Some(self.decide_in_full(items, verdict)? | is_sweep_due)
     }
 
     /// Charges these items, if they and those before them have room.
@@ -75,16 +76,14 @@ impl Shards {
         self.denials().invalidate_ended(item.hash, now);
         let has_credit = history.has_credit(item.plan, now);
         verdict.admitted = has_credit || item.has_room(history, now)?;
-        if verdict.admitted {
-            self.charge_if_room(others, verdict)?;
-        }
+        let is_sweep_due = verdict.admitted && self.charge_if_room(others, verdict)?;
         if verdict.admitted {
             match has_credit {
                 true => history.charge(item.plan, now),
                 false => self.note_receipt(item.charge, item.at as usize, item.record(history, now), verdict),
             }
         }
-        Some(table.count_decision())
+        Some(table.count_decision() | is_sweep_due)
     }
 
     /// Writes the states of these items, and charges them if they and those before them have room.
@@ -94,12 +93,12 @@ impl Shards {
         let history = item.history(&mut table).filter(|history| !history.is_ahead_of(item.plan, now))?;
         self.denials().invalidate_ended(item.hash, now);
         verdict.admitted &= item.measure(history, now, item.states(verdict)?);
-        self.decide_in_full(others, verdict)?;
+        let is_sweep_due = self.decide_in_full(others, verdict)?;
         if verdict.admitted {
             let receipt = item.admit(history, now, item.states(verdict)?);
             self.note_receipt(item.charge, item.at as usize, receipt, verdict);
         }
-        Some(table.count_decision())
+        Some(table.count_decision() | is_sweep_due)
     }
 }
 
@@ -154,7 +153,11 @@ impl<'a> Item<'a> {
     #[inline]
     fn measure(&self, history: &mut History, now: Timestamp, states: &mut [QuotaState]) -> bool {
         let mut states = states.iter_mut();
-        let note = |state| states.next().into_iter().for_each(|place| *place = state);
+        let note = |state| {
+            if let Some(place) = states.next() {
+                *place = state;
+            }
+        };
         match self.plan.has_costs() {
             true => history.measure_cost(self.plan, self.charge.units(), now, note),
             false => history.measure(self.plan, now, note),

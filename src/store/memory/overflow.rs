@@ -25,7 +25,7 @@ const MIN_EVICTED: usize = 256;
 /// pass nor an amnesty, later keys keep nobody out, and newcomers stop feeding the shared history as soon as there is room.
 ///
 /// A key that had a slot until its history was idle was charged none of the units shared by then. This is remembered of as
-/// many evicted keys as there are slots. A key that is forgotten is held to all units.
+/// many evicted keys as there are slots. A key that is forgotten is held to all units that are still kept.
 ///
 /// A request that one rule counts under several new keys needs room for one unit and charges one for each: otherwise it
 /// could never pass where the limit is 1. No key exceeds its limit by that.

@@ -29,7 +29,7 @@ use crate::{
 const SHARDS: usize = 256;
 
 /// Buckets of its own table that a newcomer sweeps, so that the table does not grow while much of it is idle.
-pub(super) const NEWCOMER_STEP: usize = 4;
+const NEWCOMER_STEP: usize = 4;
 
 /// Maximum number of shards in a step of the sweep: empty ones take time as well.
 const SHARDS_PER_STEP: usize = 4;
@@ -218,7 +218,7 @@ impl Shards {
         if may_have_slot || self.is_overflow_live(now) || !self.reserve_slot() {
             return None;
         }
-        self.sweep_table(table, NEWCOMER_STEP, &[], now, clock);
+        self.sweep_table(table, self.newcomer_step(), &[], now, clock);
         let mut history = History::new(plan);
         history.decide(plan, now, verdict);
         table.insert(hash, Slot::new(charge, false, history), |slot| self.hash_of(slot));
@@ -336,22 +336,32 @@ impl Shards {
 
     /// Takes a step of the sweep: evicts idle histories in a few buckets of the next shards.
     pub(super) fn sweep(&self, now: Timestamp, clock: &dyn Clock) {
-        self.sweep_shards(SWEEP_STEP, SHARDS_PER_STEP, now, clock);
+        self.sweep_shards(SWEEP_STEP, SWEEP_STEP, SHARDS_PER_STEP, now, clock);
     }
 
-    /// Evicts idle histories in many buckets, in as many shards as it takes.
+    /// Evicts idle histories in many buckets, in as many shards as it takes; in all of a small store.
     pub(super) fn search(&self, now: Timestamp, clock: &dyn Clock) {
-        let buckets = if self.max_keys > SMALL_STORE { SEARCH_STEP } else { usize::MAX };
-        self.sweep_shards(buckets, SHARDS, now, clock);
+        let (step, buckets) = if self.is_small() { (usize::MAX, usize::MAX) } else { (SWEEP_STEP, SEARCH_STEP) };
+        self.sweep_shards(step, buckets, SHARDS, now, clock);
     }
 
-    /// Sweeps at least this many buckets, in at most this many shards. Locked shards are skipped.
-    fn sweep_shards(&self, buckets: usize, shards: usize, now: Timestamp, clock: &dyn Clock) {
+    /// Returns the number of buckets of its own table that a newcomer sweeps.
+    pub(super) const fn newcomer_step(&self) -> usize {
+        if self.is_small() { usize::MAX } else { NEWCOMER_STEP }
+    }
+
+    const fn is_small(&self) -> bool {
+        self.max_keys <= SMALL_STORE
+    }
+
+    /// Sweeps up to `step` buckets of each table, at least so many `buckets` in all, in at most so many `shards`. Locked shards are
+    /// skipped.
+    fn sweep_shards(&self, step: usize, buckets: usize, shards: usize, now: Timestamp, clock: &dyn Clock) {
         let mut examined = 0;
         for _ in 0..shards {
             let next = self.swept.fetch_add(1, Ordering::Relaxed);
             if let Some(mut table) = self.shards[next % SHARDS].0.try_lock() {
-                examined += self.sweep_table(&mut table, SWEEP_STEP, &[], now, clock);
+                examined += self.sweep_table(&mut table, step, &[], now, clock);
             }
             if examined >= buckets {
                 return;

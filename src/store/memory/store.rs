@@ -255,7 +255,7 @@ impl MemoryStore {
         let clock = &*self.clock;
         let is_sweep_due = self.shards.decide_few(charges, verdict).unwrap_or_else(|| {
             let Ok(transaction) = Transaction::begin(&self.shards, charges, verdict.now, clock) else {
-                verdict.is_stale = true;
+                (verdict.admitted, verdict.is_stale) = (false, true);
                 return false;
             };
             *verdict = transaction.decide();

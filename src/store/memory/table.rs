@@ -49,13 +49,13 @@ impl Table {
 
     /// Returns the bucket of a history. It is valid until a history is inserted or removed.
     #[inline]
-    pub(super) fn bucket_of(&self, hash: u64, charge: &Charge) -> Option<usize> {
+    fn bucket_of(&self, hash: u64, charge: &Charge) -> Option<usize> {
         self.slots.find(hash, |slot| slot.holds(charge))
     }
 
     /// Returns the slot in a bucket.
     #[inline]
-    pub(super) fn slot_in(&mut self, bucket: usize) -> Option<&mut Slot> {
+    fn slot_in(&mut self, bucket: usize) -> Option<&mut Slot> {
         self.slots.get_mut(bucket)
     }
 

@@ -12,7 +12,7 @@ use crate::{
         contract::{QuotaState, QuotaStates, Verdict},
         memory::{
             overflow::{Overflow, RangeUsages, UnitRange},
-            shards::{NEWCOMER_STEP, Shards, Stale},
+            shards::{Shards, Stale},
             table::{Slot, Table},
         },
     },
@@ -264,7 +264,7 @@ impl<'a> Transaction<'a> {
             if table.find_in_any_shape(item.hash, &item.charge, store.scopes()).is_some() {
                 return;
             }
-            store.sweep_table(table, NEWCOMER_STEP, kept, now, clock);
+            store.sweep_table(table, store.newcomer_step(), kept, now, clock);
         }
         if store.is_full() {
             store.search(now, clock);
