@@ -66,8 +66,24 @@ impl<'a> KeyBuilder<'a> {
     /// Creates the builder of a charge of this target, in the place where it will be read: moving a charge costs more
     /// than making it.
     pub(crate) const fn for_target(target: ChargeTarget, hasher: &'a KeyHasher) -> Self {
-        let charge = Charge { target, key: Key::SHARED, enforcement: Enforcement::On, units: 1 };
+        Self::for_charge(target, Enforcement::On, 1, hasher)
+    }
+
+    /// Creates the builder of a charge of so many units.
+    #[inline]
+    pub(crate) const fn for_charge(
+        target: ChargeTarget,
+        enforcement: Enforcement,
+        units: u64,
+        hasher: &'a KeyHasher,
+    ) -> Self {
+        let charge = Charge { target, key: Key::SHARED, enforcement, units };
         Self { charge, hasher, warning: None, raw: None }
+    }
+
+    /// Aims the charge at another target.
+    pub(crate) const fn set_target(&mut self, target: ChargeTarget) {
+        self.charge.target = target;
     }
 
     /// Keeps the parts of this key there as well.

@@ -88,11 +88,11 @@ pub(crate) struct ChargeMark {
 impl Charges {
     /// Adds a charge, unless it is there already: two readings of a path may lead to the same history. Then the larger cost
     /// counts, as nobody knows which reading the service takes.
-    pub(crate) fn add(&mut self, rule: RuleTier, charge: Charge) {
+    pub(crate) fn add(&mut self, rule: RuleTier, charge: &Charge) {
         if self.is_new(charge) {
-            self.charges.push(charge);
+            self.charges.push(*charge);
             self.rules.push(rule);
-        } else if let Some(known) = self.charges.iter_mut().find(|known| **known == charge) {
+        } else if let Some(known) = self.charges.iter_mut().find(|known| *known == charge) {
             known.units = known.units.max(charge.units);
         }
     }
@@ -124,15 +124,15 @@ impl Charges {
     }
 
     #[inline]
-    fn is_new(&mut self, charge: Charge) -> bool {
-        if self.charges.len() < FEW { !self.charges.contains(&charge) } else { self.is_new_among_many(charge) }
+    fn is_new(&mut self, charge: &Charge) -> bool {
+        if self.charges.len() < FEW { !self.charges.contains(charge) } else { self.is_new_among_many(charge) }
     }
 
     #[cold]
-    fn is_new_among_many(&mut self, charge: Charge) -> bool {
+    fn is_new_among_many(&mut self, charge: &Charge) -> bool {
         let charges = &self.charges;
         let seen = &mut self.rare.get_or_insert_default().seen;
-        seen.get_or_insert_with(|| charges.iter().copied().collect()).insert(charge)
+        seen.get_or_insert_with(|| charges.iter().copied().collect()).insert(*charge)
     }
 }
 

@@ -200,7 +200,7 @@ impl<K: RequestKind> RateLimiter<K> {
     pub fn check_matching(&self, request: K::View<'_>) -> (Vec<MatchedRule>, Result<Decision, KeyRejected>) {
         let (rules, mut found, mut charges) = (self.rules(), Vec::new(), Charges::default());
         let wanted = |rule| Some(rules.switches.enforcement(rule));
-        let note = |visit: &Visit<'_, '_, K>| {
+        let note = |visit: &mut Visit<'_, '_, K>| {
             self.list(&mut found, &rules, visit);
             visit.enforcement != Enforcement::Off
         };
@@ -279,7 +279,7 @@ impl<K: RequestKind, S: Store> RateLimiter<K, S> {
     #[must_use]
     pub fn matching(&self, request: K::View<'_>) -> Vec<MatchedRule> {
         let (mut found, rules) = (Vec::new(), self.rules());
-        let visit = |visit: Visit<'_, '_, K>| self.list(&mut found, &rules, &visit);
+        let visit = |mut visit: Visit<'_, '_, K>| self.list(&mut found, &rules, &mut visit);
         let wanted = |rule| Some(rules.switches.enforcement(rule));
         rules.matcher.for_each_rule(request, wanted, &self.state.hasher, visit);
         found
@@ -287,10 +287,10 @@ impl<K: RequestKind, S: Store> RateLimiter<K, S> {
 
     /// Adds a rule that governs a request to those that were found. Several readings of a path may lead to the same rule and
     /// key: then the larger cost counts, as in the charge.
-    fn list(&self, found: &mut Vec<MatchedRule>, rules: &Rules<K>, visit: &Visit<'_, '_, K>) {
+    fn list(&self, found: &mut Vec<MatchedRule>, rules: &Rules<K>, visit: &mut Visit<'_, '_, K>) {
         let key = visit.is_found.then(|| visit.key.key());
-        let (rule, charge) = self.judge(rules, visit);
-        let matched = MatchedRule::new(Arc::clone(rules.rulebook.local()), rule, charge, key);
+        let rule = self.judge(rules, visit);
+        let matched = MatchedRule::new(Arc::clone(rules.rulebook.local()), rule, visit.key.charge(), key);
         match found.iter_mut().find(|known| matched.is_same(known)) {
             Some(known) => known.include(&matched),
             None => found.push(matched),
@@ -502,7 +502,7 @@ impl<K: RequestKind, S: Store> RateLimiter<K, S> {
         request: K::View<'_>,
         wanted: impl Fn(RuleId) -> Option<Enforcement>,
         marks: SmallVec<[ChargeMark; 4]>,
-        note: impl FnMut(&Visit<'_, '_, K>) -> bool,
+        note: impl FnMut(&mut Visit<'_, '_, K>) -> bool,
     ) -> Result<(), KeyRejected> {
         let applied = AppliedMarks { marks, secret: &self.state.secret };
         let matched = rules.matcher.charge(
@@ -510,7 +510,7 @@ impl<K: RequestKind, S: Store> RateLimiter<K, S> {
             wanted,
             &applied,
             &self.state.hasher,
-            (note, |visit: &Visit<'_, '_, K>| self.judge(rules, visit)),
+            (note, |visit: &mut Visit<'_, '_, K>| self.judge(rules, visit)),
             charges,
         );
         let rulebook = || Arc::clone(rules.rulebook.local());
@@ -542,39 +542,36 @@ impl<K: RequestKind, S: Store> RateLimiter<K, S> {
             let rule = rules.rulebook.id(name).ok_or_else(|| unknown_rule(rules, name))?;
             if let Some(enforcement) = rules.switches.unless_off(rule) {
                 let units = rules.rulebook.rule(rule).usual_cost();
-                let (rule, charge) = self.charge_of(rules, (rule, enforcement), &parts, units);
-                charges.add(rule, charge);
+                self.charge_of(rules, (rule, enforcement), &parts, units, |rule, charge| charges.add(rule, charge));
             }
         }
         Ok(())
     }
 
-    /// Returns the charge of a key by a rule, in the tier that it has without a request.
+    /// Calls `visit` with the charge of a key by a rule, in the tier that it has without a request.
     #[inline]
-    pub(super) fn charge_of(
+    pub(super) fn charge_of<R>(
         &self,
         rules: &Rules<K>,
         (rule, enforcement): (RuleId, Enforcement),
         parts: &impl KeyParts,
         units: u64,
-    ) -> (RuleTier, Charge) {
-        let raw = rules.has_patterns(rule).then(RefCell::default);
-        let target = rules.rulebook.rule(rule).target(0, 0);
-        let key = &mut KeyBuilder::for_target(target, &self.state.hasher);
+        visit: impl FnOnce(RuleTier, &Charge) -> R,
+    ) -> R {
+        let (hasher, raw) = (&self.state.hasher, rules.has_patterns(rule).then(RefCell::default));
+        let key = &mut KeyBuilder::for_charge(rules.rulebook.rule(rule).target(0, 0), enforcement, units, hasher);
         key.keep_parts(raw.as_ref());
         parts.write(key);
-        let asking = || Asking { key: key.key(), raw: raw.as_ref(), request: None, hasher: &self.state.hasher };
-        rules.judge((rule, enforcement), (0, units), key, asking)
+        let rule =
+            rules.judge((rule, enforcement), 0, key, |key| Asking { key, raw: raw.as_ref(), request: None, hasher });
+        visit(rule, key.charge())
     }
 
     #[inline]
-    fn judge(&self, rules: &Rules<K>, visit: &Visit<'_, '_, K>) -> (RuleTier, Charge) {
-        rules.judge((visit.rule, visit.enforcement), (visit.route, visit.units), visit.key, || Asking {
-            key: visit.key.key(),
-            raw: visit.raw,
-            request: Some(visit.request),
-            hasher: &self.state.hasher,
-        })
+    fn judge(&self, rules: &Rules<K>, visit: &mut Visit<'_, '_, K>) -> RuleTier {
+        let (hasher, raw, request) = (&self.state.hasher, visit.raw, Some(visit.request));
+        let asking = |key| Asking { key, raw, request, hasher };
+        rules.judge((visit.rule, visit.enforcement), visit.route, visit.key, asking)
     }
 
     /// Returns what settles the reservations of this limiter.
@@ -595,7 +592,7 @@ impl<K: RequestKind, S: Store> RateLimiter<K, S> {
                 let compiled = rules.rulebook.rule(rule);
                 let tier = tier.and_then(|tier| compiled.tier_named(tier)).unwrap_or(0);
                 let charge = Charge { target: compiled.target(route, tier), enforcement, ..*charge };
-                charges.add(RuleTier { rule, tier, enforcement }, charge);
+                charges.add(RuleTier { rule, tier, enforcement }, &charge);
             }
         }
         HeldCharges { charges, rulebook: Arc::clone(rules.rulebook.local()), version: rules.version, switched }

@@ -42,7 +42,7 @@ pub struct MatchedRule {
 }
 
 impl MatchedRule {
-    pub(super) const fn new(rulebook: Arc<RulebookRef>, rule: RuleTier, charge: Charge, key: Option<Key>) -> Self {
+    pub(super) const fn new(rulebook: Arc<RulebookRef>, rule: RuleTier, charge: &Charge, key: Option<Key>) -> Self {
         Self { rulebook, rule, scope: charge.scope(), units: charge.units, key }
     }
 

@@ -432,7 +432,7 @@ impl Ledger {
         let mut charges = Charges::default();
         for entry in self.entries.lock().iter().filter(|entry| !entry.is_settled && self.unit(entry) == unit) {
             if let Some(part) = entry.parts.first() {
-                charges.add(entry.rule, Charge { units, ..part.charge });
+                charges.add(entry.rule, &Charge { units, ..part.charge });
             }
         }
         // Of no version: the rules as they are now decide.

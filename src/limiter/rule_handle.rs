@@ -515,14 +515,15 @@ impl<K: RequestKind, S: Store> RuleHandle<K, S> {
         }
         let least = u64::from(location.compiled().settling().is_some());
         let units = units.unwrap_or_else(|| location.compiled().usual_cost()).max(least);
-        let (rule, charge) = self.limiter.charge_of(&location.rules, (location.rule, enforcement), key, units);
-        Some(match location.tier {
+        let in_own_tier = |rule, charge: &Charge| match location.tier {
             Some(tier) => {
                 let target = location.compiled().target(0, tier);
-                (RuleTier { tier, ..rule }, Charge { target, ..charge })
+                (RuleTier { tier, ..rule }, Charge { target, ..*charge })
             }
-            None => (rule, charge),
-        })
+            None => (rule, *charge),
+        };
+        let rule = (location.rule, enforcement);
+        Some(self.limiter.charge_of(&location.rules, rule, key, units, in_own_tier))
     }
 
     /// Creates the decision about a charge by the rule in a tier.

@@ -11,7 +11,7 @@ use http::StatusCode;
 use crate::{
     cost::Cost,
     error::ConfigError,
-    key::{Charge, ChargeTarget, Key, KeyBuilder, KeyExtractor, KeyHasher, MissingKey, RawParts},
+    key::{ChargeTarget, Key, KeyBuilder, KeyExtractor, KeyHasher, MissingKey, RawParts},
     limiter::{AppliedMarks, Charges, RuleTargets, RuleTier, Watch},
     observe::Observer,
     policy::Enforcement,
@@ -86,9 +86,8 @@ pub(super) struct Visit<'a, 'r, K: RequestKind> {
     pub(super) enforcement: Enforcement,
     /// The index of the route, if it has histories of its own.
     pub(super) route: usize,
-    /// The units that the request costs.
-    pub(super) units: u64,
-    pub(super) key: &'a KeyBuilder<'a>,
+    /// The charge of the key, for the units that the request costs.
+    pub(super) key: &'a mut KeyBuilder<'a>,
     /// The parts of the key, if the rule has overrides for patterns of keys.
     pub(super) raw: Option<&'a RefCell<RawParts>>,
     /// Whether the request carries the key. If not, it is the shared one of all such requests.
@@ -159,7 +158,7 @@ impl<K: RequestKind> RuleMatcher<K> {
         wanted: impl Fn(RuleId) -> Option<Enforcement>,
         applied: &AppliedMarks<'_>,
         hasher: &KeyHasher,
-        (mut note, judge): (impl FnMut(&Visit<'_, '_, K>) -> bool, impl Fn(&Visit<'_, '_, K>) -> (RuleTier, Charge)),
+        (mut note, judge): (impl FnMut(&mut Visit<'_, '_, K>) -> bool, impl Fn(&mut Visit<'_, '_, K>) -> RuleTier),
         charges: &mut Charges,
     ) -> Result<(), (RuleId, StatusCode)> {
         if self.is_exempt(request) {
@@ -167,22 +166,23 @@ impl<K: RequestKind> RuleMatcher<K> {
             return Ok(());
         }
         let mut rejected = None;
-        let is_exempt = self.visit_rules(request, wanted, hasher, |visit| {
+        let is_exempt = self.visit_rules(request, wanted, hasher, |mut visit| {
             let (rule, enforcement, is_found) = (visit.rule, visit.enforcement, visit.is_found);
-            if !note(&visit) {
+            if !note(&mut visit) {
                 return;
             }
             let Some(rule_key) = self.keys.get(rule.index()) else { return };
             self.watch.note_key(rule, visit.key, is_found);
+            let is_applied = applied.contains(visit.key.charge(), is_found);
             let mut add = || {
-                let (rule, charge) = judge(&visit);
-                charges.add(rule, charge);
+                let rule = judge(&mut visit);
+                charges.add(rule, visit.key.charge());
                 if self.remembers_names {
-                    charges.name(charge.key(), visit.raw);
+                    charges.name(visit.key.key(), visit.raw);
                 }
             };
             match rule_key.on_missing {
-                _ if applied.contains(visit.key.charge(), is_found) => {}
+                _ if is_applied => {}
                 _ if is_found => add(),
                 OnMissing::Share => add(),
                 OnMissing::Skip => {}
@@ -264,11 +264,12 @@ impl<K: RequestKind> RuleMatcher<K> {
                 is_exempt.set(true);
             } else {
                 let raw = rule_key.kept();
-                let mut key = KeyBuilder::for_target(target.target, hasher);
+                let units = rule_key.units(target.group, request);
+                let key = &mut KeyBuilder::for_charge(target.target, enforcement, units, hasher);
                 key.keep_parts(raw.as_deref());
-                let is_found = rule_key.read(target.group, request, &mut key);
-                let (rule, route, units) = (target.rule, target.route, rule_key.units(target.group, request));
-                visit(Visit { rule, enforcement, route, units, key: &key, raw: raw.as_deref(), is_found, request });
+                let is_found = rule_key.read(target.group, request, key);
+                let (rule, route) = (target.rule, target.route);
+                visit(Visit { rule, enforcement, route, key, raw: raw.as_deref(), is_found, request });
             }
         };
         let mut is_matched = !self.table.is_empty() && self.visit_routes(&self.table, request, &mut visit_target);
@@ -283,11 +284,11 @@ impl<K: RequestKind> RuleMatcher<K> {
                 is_exempt.set(true);
             } else {
                 let raw = rule_key.kept();
-                let mut key = KeyBuilder::for_target(rule_key.target, hasher);
-                key.keep_parts(raw.as_deref());
-                let is_found = rule_key.read(0, request, &mut key);
                 let units = rule_key.units(0, request);
-                visit(Visit { rule, enforcement, route: 0, units, key: &key, raw: raw.as_deref(), is_found, request });
+                let key = &mut KeyBuilder::for_charge(rule_key.target, enforcement, units, hasher);
+                key.keep_parts(raw.as_deref());
+                let is_found = rule_key.read(0, request, key);
+                visit(Visit { rule, enforcement, route: 0, key, raw: raw.as_deref(), is_found, request });
             }
         }
         is_exempt.get()

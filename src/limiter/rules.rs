@@ -6,7 +6,7 @@ use hashbrown::HashMap;
 
 use crate::{
     error::ConfigError,
-    key::{Charge, KeyBuilder, KeyHasher},
+    key::{Key, KeyBuilder, KeyHasher},
     limiter::{
         AnswerSettings, CompiledRule, RuleMatcher, RuleTargets, RuleTier, Rulebook, ShardedRulebook, Version,
         rulebook::check_names,
@@ -79,33 +79,25 @@ impl<K: RequestKind> Rules<K> {
         Ok(self)
     }
 
-    /// Returns the charge of a key, and the tier of it that judges.
+    /// Returns the rule with the tier that judges a key, and aims the charge of the key at that tier.
     #[inline]
     pub(super) fn judge<'a, 'r>(
         &self,
         (rule, enforcement): (RuleId, Enforcement),
-        (route, units): (usize, u64),
-        key: &KeyBuilder<'_>,
-        asking: impl FnOnce() -> Asking<'a, 'r, K>,
-    ) -> (RuleTier, Charge) {
-        let (tier, charge) = match self.tiers.get(rule.index()) {
-            Some(Some(table)) => self.judge_by_tier(table, rule, route, key, &asking()),
-            _ => (0, *key.charge()),
-        };
-        (RuleTier { rule, tier, enforcement }, Charge { enforcement, units, ..charge })
-    }
-
-    fn judge_by_tier(
-        &self,
-        table: &TierTable<K>,
-        rule: RuleId,
         route: usize,
-        key: &KeyBuilder<'_>,
-        asking: &Asking<'_, '_, K>,
-    ) -> (u16, Charge) {
-        let compiled = self.rulebook.rule(rule);
-        let tier = table.tier_of(compiled, asking);
-        (tier, key.charge_for(compiled.target(route, tier)))
+        key: &mut KeyBuilder<'_>,
+        asking: impl FnOnce(Key) -> Asking<'a, 'r, K>,
+    ) -> RuleTier {
+        let tier = match self.tiers.get(rule.index()) {
+            Some(Some(table)) => {
+                let compiled = self.rulebook.rule(rule);
+                let tier = table.tier_of(compiled, &asking(key.key()));
+                key.set_target(compiled.target(route, tier));
+                tier
+            }
+            _ => 0,
+        };
+        RuleTier { rule, tier, enforcement }
     }
 
     /// Returns `true` if the parts of the rule's keys are needed as they are.

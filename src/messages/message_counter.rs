@@ -179,9 +179,9 @@ impl<T: Store> MessageCounter<T> {
         let mut of_message = Charges::default();
         for (charge, rule) in charges.charges.iter().zip(&charges.rules) {
             match rulebook.rule(rule.rule).message_cost() {
-                Some(cost) => of_message.add(*rule, Charge { units: cost.units(head), ..*charge }),
+                Some(cost) => of_message.add(*rule, &Charge { units: cost.units(head), ..*charge }),
                 None if is_first => {}
-                None => of_message.add(*rule, *charge),
+                None => of_message.add(*rule, charge),
             }
         }
         HeldCharges { charges: of_message, rulebook: Arc::clone(rulebook), ..self.charges }
