@@ -39,7 +39,7 @@ pub(crate) struct AppliedMarks<'a> {
 /// The charges of a request, which are decided together, and the rule of each.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Charges {
-    pub(crate) charges: SmallVec<[Charge; 4]>,
+    pub(crate) charges: SmallVec<[Charge; 8]>,
     pub(crate) rules: RuleTiers,
     /// What few requests need: nearly always this is one empty word.
     pub(super) rare: Option<Box<RareCharges>>,

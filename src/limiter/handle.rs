@@ -125,7 +125,7 @@ impl<K: RequestKind> RateLimiter<K> {
         let rules = self.rules();
         let mut named = Charges::default();
         self.add_named(&mut named, &rules, charges)?;
-        Ok(self.decide_at_once(named, &rules, Detail::Full))
+        Ok(self.decide_at_once(&mut named, &rules, Detail::Full))
     }
 
     /// Returns `true` if one request is admitted, and so charged, under several rules: [`check_all`](Self::check_all) for
@@ -148,7 +148,7 @@ impl<K: RequestKind> RateLimiter<K> {
                 return Ok(verdict.is_admitted());
             }
         }
-        Ok(self.decide_at_once(named, &rules, Detail::None).into_answer())
+        Ok(self.decide_at_once(&mut named, &rules, Detail::None).into_answer())
     }
 
     /// Decides about a request as a layer would, under all rules that govern it, and charges it if it is admitted: for
@@ -175,7 +175,7 @@ impl<K: RequestKind> RateLimiter<K> {
         let rules = self.rules();
         let mut charges = Charges::default();
         self.add_charges(&mut charges, &rules, request, |_| true, SmallVec::new())?;
-        Ok(self.decide_at_once(charges, &rules, Detail::Full))
+        Ok(self.decide_at_once(&mut charges, &rules, Detail::Full))
     }
 
     /// Decides about a request as [`check_request`](Self::check_request) does, and returns the rules that govern it as
@@ -205,7 +205,7 @@ impl<K: RequestKind> RateLimiter<K> {
             visit.enforcement != Enforcement::Off
         };
         let added = self.add_charges_noting(&mut charges, &rules, request, wanted, SmallVec::new(), note);
-        (found, added.map(|()| self.decide_at_once(charges, &rules, Detail::Full)))
+        (found, added.map(|()| self.decide_at_once(&mut charges, &rules, Detail::Full)))
     }
 
     /// Returns the number of histories that are kept, one per rule and key.
@@ -606,8 +606,8 @@ impl<K: RequestKind, S> fmt::Debug for State<K, S> {
 }
 
 impl<K: RequestKind> RateLimiter<K> {
-    /// Decides about charges in this process.
-    fn decide_at_once(&self, mut charges: Charges, rules: &Rules<K>, detail: Detail) -> Decision {
+    /// Decides about charges in this process, and takes their rules.
+    fn decide_at_once(&self, charges: &mut Charges, rules: &Rules<K>, detail: Detail) -> Decision {
         let tiers = mem::take(&mut charges.rules);
         let mut decision = Decision::pending(Arc::clone(rules.rulebook.local()), tiers, detail);
         decision.keep_charges(&charges.charges, || self.settler());
@@ -616,7 +616,7 @@ impl<K: RequestKind> RateLimiter<K> {
         if decision.is_stale() {
             let (rulebook, rules) = decision.into_rules();
             // Of no version: the charges are renewed in any case.
-            let charges = Charges { rules, ..charges };
+            let charges = Charges { rules, ..mem::take(charges) };
             let stale = HeldCharges { charges, rulebook, version: Version::default(), switched: 0 };
             decision = self.decide_by_newer_rules(stale, detail);
         }

@@ -30,7 +30,7 @@ struct Item<'a> {
 }
 
 /// The charges of a decision, in the order of their shards, by which every decision locks.
-type Items<'a> = SmallVec<[Item<'a>; 4]>;
+type Items<'a> = SmallVec<[Item<'a>; MAX_CHARGES]>;
 
 impl Shards {
     /// Admits a few charges or none of them, at the time in the verdict. Returns whether a step of the sweep is due, or `None`, with
