@@ -1,6 +1,6 @@
 //! A policy, compiled for the arithmetic of its histories.
 
-use std::{ops::RangeInclusive, time::Duration};
+use std::{ops::Range, time::Duration};
 
 use crate::{
     clock::{Tick, Timestamp},
@@ -273,9 +273,9 @@ impl Plan {
     }
 
     /// Returns the ticks in which the newest unit of a history lies that is neither idle at this time nor ahead of it.
-    pub(crate) const fn live_ticks(&self, now: Timestamp) -> RangeInclusive<u64> {
+    pub(crate) const fn live_ticks(&self, now: Timestamp) -> Range<u64> {
         let oldest = now.floor_ticks(self.tick).saturating_add(1).saturating_sub(self.horizon);
-        oldest..=now.ceil_ticks(self.tick)
+        oldest..now.ceil_ticks(self.tick).saturating_add(1)
     }
 
     /// Returns `true` if exact timestamps of 32 bits are enough.

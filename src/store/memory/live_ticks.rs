@@ -1,6 +1,6 @@
 //! How a sweep tells most live histories.
 
-use std::ops::RangeInclusive;
+use std::ops::Range;
 
 use crate::{
     clock::Timestamp,
@@ -15,29 +15,29 @@ use crate::{
 pub(super) struct LiveTicks<'a> {
     scopes: &'a Scopes,
     now: Timestamp,
-    shape: Option<u32>,
-    ticks: RangeInclusive<u64>,
+    shape: u32,
+    ticks: Range<u64>,
 }
 
 impl<'a> LiveTicks<'a> {
+    /// More than any number of a shape: a slot has no room for it.
+    const NO_SHAPE: u32 = u32::MAX;
+
     pub(super) const fn new(scopes: &'a Scopes, now: Timestamp) -> Self {
-        Self { scopes, now, shape: None, ticks: 0..=0 }
+        Self { scopes, now, shape: Self::NO_SHAPE, ticks: 0..0 }
     }
 
     /// Returns `true` if the history is neither idle nor ahead of the time.
     #[inline]
     pub(super) fn hold(&mut self, slot: &Slot) -> bool {
-        if self.shape != Some(slot.shape()) {
+        if self.shape != slot.shape() {
             self.turn_to(slot.shape());
         }
-        self.shape.is_some() && self.ticks.contains(&slot.history.newest_tick())
+        self.ticks.contains(&slot.history.newest_tick())
     }
 
     fn turn_to(&mut self, shape: u32) {
-        let plan = self.scopes.plan_of_shape(shape);
-        self.shape = plan.map(|plan| {
-            self.ticks = plan.live_ticks(self.now);
-            shape
-        });
+        self.ticks = self.scopes.plan_of_shape(shape).map_or(0..0, |plan| plan.live_ticks(self.now));
+        self.shape = shape;
     }
 }

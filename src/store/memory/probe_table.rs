@@ -1,5 +1,7 @@
 //! A hash table with open addressing.
 
+use std::ops::Range;
+
 /// A hash table whose items lie where their hashes say, or in the next free place.
 ///
 /// An item is usually found with its first cache line, where a table with tags beside its items takes one line for the tag and
@@ -37,6 +39,17 @@ impl<T> ProbeTable<T> {
     #[inline]
     pub(super) fn get_mut(&mut self, place: usize) -> Option<&mut T> {
         self.places.get_mut(place)?.as_mut()
+    }
+
+    /// Returns the index, among these places, of the first one whose item is wanted.
+    #[inline]
+    pub(super) fn position(
+        &mut self,
+        places: Range<usize>,
+        mut is_wanted: impl FnMut(&mut T) -> bool,
+    ) -> Option<usize> {
+        let mut places = self.places.get_mut(places)?.iter_mut();
+        places.position(|place| place.as_mut().is_some_and(&mut is_wanted))
     }
 
     pub(super) fn iter_mut(&mut self) -> impl Iterator<Item = &mut T> {

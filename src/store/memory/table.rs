@@ -109,17 +109,22 @@ impl Table {
         hash_of: impl Fn(&Slot) -> u64,
     ) -> Swept {
         let mut swept = Swept { examined: buckets.min(self.slots.places()), evicted: 0 };
-        for _ in 0..swept.examined {
+        let mut left = swept.examined;
+        while left > 0 {
             // A remainder would take longer than all else here.
             if self.swept >= self.slots.places() {
                 self.swept = 0;
             }
-            if self.slots.get_mut(self.swept).is_some_and(&mut evict) {
+            let run = left.min(self.slots.places() - self.swept);
+            if let Some(kept) = self.slots.position(self.swept..self.swept + run, &mut evict) {
+                self.swept += kept;
                 // The next slot may be in this bucket then.
                 self.slots.remove(self.swept, &hash_of);
                 swept.evicted += 1;
+                left -= kept + 1;
             } else {
-                self.swept += 1;
+                self.swept += run;
+                left -= run;
             }
         }
         swept
