@@ -2,18 +2,13 @@
 
 use std::{sync::Barrier, thread};
 
-use super::{REFERENCE, roster::Layered};
+use super::{MORE, REFERENCE, REQUESTS, roster::Layered};
 use crate::{
     arguments::Effort,
     bare::{Serve, requests},
     clock::now,
     findings::Table,
 };
-
-/// So few that a round is over before another process wants the processor.
-const REQUESTS: usize = 3_000;
-/// Rounds for each of the others.
-const MORE: usize = 40;
 
 pub(super) fn table(effort: Effort) -> Table {
     let columns = ["over bare", "to 2 x tower_governor"];
