@@ -27,7 +27,7 @@ pub(crate) struct Effort {
     /// Of the workloads with a Zipf distribution and with all keys alike.
     pub(crate) keys: [usize; 2],
     pub(crate) random_schedules: usize,
-    /// Requests per round in process, and over loopback.
+    /// Requests per round to a table of routes, and over loopback.
     pub(crate) requests: [usize; 2],
     /// New keys of the flood.
     pub(crate) flood: usize,

@@ -13,7 +13,7 @@ use tower::{Service, service_fn};
 
 pub(crate) const API_KEY: &str = "x-api-key";
 
-const KEYS: usize = 1_000;
+pub(crate) const KEYS: usize = 1_000;
 
 /// Serves one request and says whether it was admitted.
 pub(crate) type Serve = Box<dyn FnMut(Request<Body>) -> bool + Send>;

@@ -18,6 +18,9 @@ use crate::{
 /// Up to this many charges a linear search is faster than hashing.
 const FEW: usize = 16;
 
+/// Charges without an allocation: as many as a store in memory decides about on the stack.
+const INLINE: usize = 8;
+
 /// The rules of some charges, in the same order, and the tiers by which they judge.
 pub(crate) type RuleTiers = SmallVec<[RuleTier; 4]>;
 
@@ -39,7 +42,7 @@ pub(crate) struct AppliedMarks<'a> {
 /// The charges of a request, which are decided together, and the rule of each.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Charges {
-    pub(crate) charges: SmallVec<[Charge; 8]>,
+    pub(crate) charges: SmallVec<[Charge; INLINE]>,
     pub(crate) rules: RuleTiers,
     /// What few requests need: nearly always this is one empty word.
     pub(super) rare: Option<Box<RareCharges>>,

@@ -285,7 +285,7 @@ impl<K: RequestKind, S: Store> RateLimiter<K, S> {
         found
     }
 
-    /// Adds a rule that governs a request to those that were found. Several readings of a path may lead to the same rule and
+    /// Judges the key of a visit, and adds the rule to those that were found. Several readings of a path may lead to the same rule and
     /// key: then the larger cost counts, as in the charge.
     fn list(&self, found: &mut Vec<MatchedRule>, rules: &Rules<K>, visit: &mut Visit<'_, '_, K>) {
         let key = visit.is_found.then(|| visit.key.key());
@@ -542,21 +542,22 @@ impl<K: RequestKind, S: Store> RateLimiter<K, S> {
             let rule = rules.rulebook.id(name).ok_or_else(|| unknown_rule(rules, name))?;
             if let Some(enforcement) = rules.switches.unless_off(rule) {
                 let units = rules.rulebook.rule(rule).usual_cost();
-                self.charge_of(rules, (rule, enforcement), &parts, units, |rule, charge| charges.add(rule, charge));
+                let add = |rule, charge: &Charge| charges.add(rule, charge);
+                self.with_charge_of(rules, (rule, enforcement), &parts, units, add);
             }
         }
         Ok(())
     }
 
-    /// Calls `visit` with the charge of a key by a rule, in the tier that it has without a request.
+    /// Calls `ask` with the charge of a key by a rule, in the tier that it has without a request.
     #[inline]
-    pub(super) fn charge_of<R>(
+    pub(super) fn with_charge_of<R>(
         &self,
         rules: &Rules<K>,
         (rule, enforcement): (RuleId, Enforcement),
         parts: &impl KeyParts,
         units: u64,
-        visit: impl FnOnce(RuleTier, &Charge) -> R,
+        ask: impl FnOnce(RuleTier, &Charge) -> R,
     ) -> R {
         let (hasher, raw) = (&self.state.hasher, rules.has_patterns(rule).then(RefCell::default));
         let key = &mut KeyBuilder::for_charge(rules.rulebook.rule(rule).target(0, 0), enforcement, units, hasher);
@@ -564,7 +565,7 @@ impl<K: RequestKind, S: Store> RateLimiter<K, S> {
         parts.write(key);
         let rule =
             rules.judge((rule, enforcement), 0, key, |key| Asking { key, raw: raw.as_ref(), request: None, hasher });
-        visit(rule, key.charge())
+        ask(rule, key.charge())
     }
 
     #[inline]

@@ -523,7 +523,7 @@ impl<K: RequestKind, S: Store> RuleHandle<K, S> {
             None => (rule, *charge),
         };
         let rule = (location.rule, enforcement);
-        Some(self.limiter.charge_of(&location.rules, rule, key, units, in_own_tier))
+        Some(self.limiter.with_charge_of(&location.rules, rule, key, units, in_own_tier))
     }
 
     /// Creates the decision about a charge by the rule in a tier.

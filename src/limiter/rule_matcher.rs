@@ -86,7 +86,7 @@ pub(super) struct Visit<'a, 'r, K: RequestKind> {
     pub(super) enforcement: Enforcement,
     /// The index of the route, if it has histories of its own.
     pub(super) route: usize,
-    /// The charge of the key, for the units that the request costs.
+    /// The key, and its charge for the units that the request costs.
     pub(super) key: &'a mut KeyBuilder<'a>,
     /// The parts of the key, if the rule has overrides for patterns of keys.
     pub(super) raw: Option<&'a RefCell<RawParts>>,
@@ -147,7 +147,7 @@ impl<K: RequestKind> RuleMatcher<K> {
     /// Adds the charges of a request under the `wanted` rules to `charges`, except those that are `applied` already.
     ///
     /// `wanted` returns how a rule is enforced; `None` if it is not to be looked at. `note` is called with each of the others,
-    /// and returns whether it is charged. A rule that found the key of the request further out does not need it a second time.
+    /// and returns whether it is charged; it may have judged the key, which is judged once more then. A rule that found the key of the request further out does not need it a second time.
     ///
     /// # Errors
     ///

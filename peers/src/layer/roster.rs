@@ -17,7 +17,7 @@ use crate::{
         axum_gcra, axum_governor, ours, rate_net, throttle_kit, tokio_rate_limit, tower_governor, tower_rate_tier,
         tower_resilience,
     },
-    bare::{API_KEY, Serve, bare, serve, serve_by_clones},
+    bare::{self, API_KEY, KEYS, Serve, bare, serve, serve_by_clones},
     paced_clock::PacedClock,
     subject::{ANYTHING, HOUR, Limit, MINUTE},
 };
@@ -125,6 +125,7 @@ fn ours(name: &'static str, fields: bool, decision: bool, limits: [Limit; 2]) ->
         let limiter = RateLimiter::builder().rule(rule).clock(clock).build().expect("the rule is sound");
         let headers = if fields { Headers::rate_limit() } else { Headers::on_refusals() };
         let place = if decision { DecisionIn::Request } else { DecisionIn::Neither };
+        fill(&limiter);
         limiter.layer().headers(headers).decision(place)
     };
     Layered {
@@ -132,5 +133,16 @@ fn ours(name: &'static str, fields: bool, decision: bool, limits: [Limit; 2]) ->
         in_process: Box::new(move || serve(layer().layer(bare()))),
         in_two_threads: Box::new(move || twice(layer().layer(bare()))),
         on_axum: Box::new(move || hello().layer(layer())),
+    }
+}
+
+/// Charges each key as often as an hour admits, so that no round is of histories that are nearly empty.
+fn fill(limiter: &RateLimiter) {
+    let calls = limiter.rule("calls").expect("it has that name");
+    let keys: Vec<String> = (0..KEYS).map(bare::key).collect();
+    for _ in 0..HOUR.units {
+        for key in &keys {
+            let _ = calls.admit(key);
+        }
     }
 }

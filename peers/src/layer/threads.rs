@@ -2,7 +2,7 @@
 
 use std::{sync::Barrier, thread};
 
-use super::{MORE, REFERENCE, REQUESTS, roster::Layered};
+use super::{REFERENCE, REQUESTS, SHORT_ROUNDS, roster::Layered};
 use crate::{
     arguments::Effort,
     bare::{Serve, requests},
@@ -21,9 +21,10 @@ pub(super) fn table(effort: Effort) -> Table {
     let layers = Layered::all();
     let mut services: Vec<[Serve; 2]> = layers.iter().map(|layer| (layer.in_two_threads)()).collect();
     let mut least = vec![f64::INFINITY; layers.len()];
-    for _ in 0..MORE * effort.rounds {
-        for (services, least) in services.iter_mut().zip(&mut least) {
-            *least = least.min(time(services));
+    for round in 0..SHORT_ROUNDS * effort.rounds {
+        for turn in 0..services.len() {
+            let at = (turn + round) % services.len();
+            least[at] = least[at].min(time(&mut services[at]));
         }
     }
     let of = |name| least[layers.iter().position(|layer| layer.name == name).expect("it is in the roster")];

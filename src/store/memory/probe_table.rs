@@ -13,6 +13,15 @@ pub(super) struct ProbeTable<T> {
     len: usize,
 }
 
+/// The result of a step of the sweep.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Swept {
+    /// Places examined.
+    pub(super) examined: usize,
+    /// Items removed.
+    pub(super) removed: usize,
+}
+
 impl<T> ProbeTable<T> {
     /// Places of the smallest table that is not empty.
     const FEWEST_PLACES: usize = 4;
@@ -39,17 +48,6 @@ impl<T> ProbeTable<T> {
     #[inline]
     pub(super) fn get_mut(&mut self, place: usize) -> Option<&mut T> {
         self.places.get_mut(place)?.as_mut()
-    }
-
-    /// Returns the index, among these places, of the first one whose item is wanted.
-    #[inline]
-    pub(super) fn position(
-        &mut self,
-        places: Range<usize>,
-        mut is_wanted: impl FnMut(&mut T) -> bool,
-    ) -> Option<usize> {
-        let mut places = self.places.get_mut(places)?.iter_mut();
-        places.position(|place| place.as_mut().is_some_and(&mut is_wanted))
     }
 
     pub(super) fn iter_mut(&mut self) -> impl Iterator<Item = &mut T> {
@@ -79,6 +77,45 @@ impl<T> ProbeTable<T> {
             at = self.after(at);
         }
         Some(removed)
+    }
+
+    /// Examines so many places, or all if there are fewer, from the place `next` on and round the end, and removes the items that
+    /// `is_idle` returns `true` for.
+    pub(super) fn sweep(
+        &mut self,
+        next: &mut usize,
+        places: usize,
+        mut is_idle: impl FnMut(&mut T) -> bool,
+        hash_of: impl Fn(&T) -> u64,
+    ) -> Swept {
+        let mut swept = Swept { examined: places.min(self.places()), removed: 0 };
+        let mut left = swept.examined;
+        while left > 0 {
+            // A remainder would take longer than all else here.
+            if *next >= self.places() {
+                *next = 0;
+            }
+            let run = left.min(self.places() - *next);
+            if let Some(passed) = self.position(*next..*next + run, &mut is_idle) {
+                *next += passed;
+                // The next item may be in this place then.
+                self.remove(*next, &hash_of);
+                swept.removed += 1;
+                left -= passed + 1;
+            } else {
+                *next += run;
+                left -= run;
+            }
+        }
+        swept
+    }
+
+    /// Returns the index, among these places, of the first one whose item is wanted. Most items are not, so this is a loop of few
+    /// instructions.
+    #[inline]
+    fn position(&mut self, places: Range<usize>, mut is_wanted: impl FnMut(&mut T) -> bool) -> Option<usize> {
+        let mut places = self.places.get_mut(places)?.iter_mut();
+        places.position(|place| place.as_mut().is_some_and(&mut is_wanted))
     }
 
     #[cold]
@@ -138,7 +175,7 @@ mod tests {
         Insert(Item),
         Remove(Item),
         Find(Item),
-        /// Examines so many places as the sweep does, and removes what has this number.
+        /// Examines so many places, and removes what has this number.
         Sweep(usize, u8),
     }
 
@@ -157,6 +194,29 @@ mod tests {
 
     fn hash_of(item: &Item) -> u64 {
         item.0
+    }
+
+    fn copy(table: &ProbeTable<Item>) -> ProbeTable<Item> {
+        ProbeTable { places: table.places.clone(), len: table.len }
+    }
+
+    /// Sweeps in the obvious way. Returns the items that were examined, and those that were removed.
+    fn sweep_place_by_place(
+        table: &mut ProbeTable<Item>,
+        next: &mut usize,
+        places: usize,
+        number: u8,
+    ) -> (Vec<Item>, Vec<Item>) {
+        let (mut examined, mut removed) = (Vec::new(), Vec::new());
+        for _ in 0..places.min(table.places()) {
+            *next %= table.places();
+            examined.extend(table.get_mut(*next).copied());
+            match table.get_mut(*next).copied().filter(|item| item.1 == number) {
+                Some(_) => removed.extend(table.remove(*next, hash_of)),
+                None => *next += 1,
+            }
+        }
+        (examined, removed)
     }
 
     fn contents(table: &ProbeTable<Item>) -> Vec<Item> {
@@ -191,16 +251,19 @@ mod tests {
                         prop_assert_eq!(found, other.find(item.0, |found| *found == item).copied());
                     }
                     Step::Sweep(places, number) => {
-                        for _ in 0..places.min(table.places()) {
-                            swept %= table.places();
-                            match table.get_mut(swept).copied().filter(|item| item.1 == number) {
-                                None => swept += 1,
-                                Some(item) => {
-                                    prop_assert_eq!(table.remove(swept, hash_of), Some(item));
-                                    let entry = other.find_entry(item.0, |found| *found == item);
-                                    prop_assert_eq!(entry.ok().map(|entry| entry.remove().0), Some(item));
-                                }
-                            }
+                        let (expected, removed) = sweep_place_by_place(&mut copy(&table), &mut { swept }, places, number);
+                        let mut examined = Vec::new();
+                        let is_idle = |item: &mut Item| {
+                            examined.push(*item);
+                            item.1 == number
+                        };
+                        let result = table.sweep(&mut swept, places, is_idle, hash_of);
+                        let places = places.min(table.places());
+                        prop_assert_eq!(result, Swept { examined: places, removed: removed.len() });
+                        prop_assert_eq!(examined, expected);
+                        for item in removed {
+                            let entry = other.find_entry(item.0, |found| *found == item);
+                            prop_assert_eq!(entry.ok().map(|entry| entry.remove().0), Some(item));
                         }
                     }
                 }
@@ -214,19 +277,16 @@ mod tests {
         }
 
         #[test]
-        fn a_sweep_of_as_many_places_as_there_are_examines_every_item(
+        fn two_sweeps_of_as_many_places_as_there_are_examine_every_item(
             items in prop::collection::hash_set((prop_oneof![0u64..4, 0u64..64, any::<u64>()], 0u8..3), 0..100),
             start in 0usize..128,
         ) {
             let mut table = ProbeTable::default();
             items.iter().for_each(|item| table.insert(item.0, *item, hash_of));
-            let (mut swept, places) = (start, table.places());
-            for _ in 0..places + items.len() {
-                swept %= places;
-                match table.get_mut(swept).is_some_and(|item| item.1 == 0) {
-                    true => assert!(table.remove(swept, hash_of).is_some()),
-                    false => swept += 1,
-                }
+            // Removing an item takes a step more.
+            let (mut next, places) = (start, table.places());
+            for _ in 0..2 {
+                table.sweep(&mut next, places, |item| item.1 == 0, hash_of);
             }
             let mut kept: Vec<Item> = items.into_iter().filter(|item| item.1 != 0).collect();
             kept.sort_unstable();

@@ -287,7 +287,7 @@ impl Shards {
             plan.is_some_and(|plan| self.begin_eviction(slot, plan, now, clock))
         };
         let swept = table.sweep(buckets, evict, |slot| self.hash_of(slot));
-        self.release_slots(swept.evicted);
+        self.release_slots(swept.removed);
         swept.examined
     }
 

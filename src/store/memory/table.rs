@@ -4,7 +4,10 @@ use crate::{
     history::{History, Plan},
     key::{Charge, ChargeTarget, Key, PackedKey},
     policy::Enforcement,
-    store::{Scopes, memory::probe_table::ProbeTable},
+    store::{
+        Scopes,
+        memory::probe_table::{ProbeTable, Swept},
+    },
 };
 
 /// Buckets examined in one step of the sweep.
@@ -29,15 +32,6 @@ pub(super) struct Slot {
     /// The number of the history's shape times two, plus one if the key [may share overflow](Self::may_share_overflow).
     shape_and_overflow: u32,
     pub(super) history: History,
-}
-
-/// The result of a step of the sweep.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Swept {
-    /// Buckets examined.
-    pub(super) examined: usize,
-    /// Histories evicted.
-    pub(super) evicted: usize,
 }
 
 impl Table {
@@ -105,29 +99,10 @@ impl Table {
     pub(super) fn sweep(
         &mut self,
         buckets: usize,
-        mut evict: impl FnMut(&mut Slot) -> bool,
+        evict: impl FnMut(&mut Slot) -> bool,
         hash_of: impl Fn(&Slot) -> u64,
     ) -> Swept {
-        let mut swept = Swept { examined: buckets.min(self.slots.places()), evicted: 0 };
-        let mut left = swept.examined;
-        while left > 0 {
-            // A remainder would take longer than all else here.
-            if self.swept >= self.slots.places() {
-                self.swept = 0;
-            }
-            let run = left.min(self.slots.places() - self.swept);
-            if let Some(kept) = self.slots.position(self.swept..self.swept + run, &mut evict) {
-                self.swept += kept;
-                // The next slot may be in this bucket then.
-                self.slots.remove(self.swept, &hash_of);
-                swept.evicted += 1;
-                left -= kept + 1;
-            } else {
-                self.swept += run;
-                left -= run;
-            }
-        }
-        swept
+        self.slots.sweep(&mut self.swept, buckets, evict, hash_of)
     }
 }
 
